@@ -1,0 +1,1 @@
+//! Diffusion samplers, schedules and noise as pure mathematics in `f64`.

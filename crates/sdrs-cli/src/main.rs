@@ -1,0 +1,2 @@
+//! The `sdrs` command.
+fn main() {}
