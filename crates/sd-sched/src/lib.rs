@@ -1,1 +1,50 @@
 //! Diffusion samplers, schedules and noise as pure mathematics in `f64`.
+//!
+//! The crate knows no tensor library: a latent is anything that can be combined linearly ([`Latent`]). Four things are kept
+//! apart, as k-diffusion taught:
+//!
+//! * the **schedule** says which noise levels (sigmas) are visited: [`Schedule`];
+//! * the **prediction type** says how a network's output becomes a denoised latent: [`Prediction`], [`ModelSampling`];
+//! * the **sampler** combines latents, denoised latents and noise: [`Sampler`]; it sees only a denoiser that returns x0;
+//! * the **noise source** is the caller's, or one of those in [`rng`].
+//!
+//! [`plan()`] turns a choice of them into a [`Plan`]: a list of linear combinations with every coefficient known in advance.
+//! [`Stepper`] walks a plan and says what to evaluate next; [`sample`] is the loop around it for callers who have closures.
+#![forbid(unsafe_code)]
+
+mod betas;
+mod error;
+mod latent;
+mod model;
+mod names;
+mod plan;
+mod program;
+pub mod rng;
+mod run;
+mod sampler;
+mod schedule;
+mod stepper;
+
+pub use betas::BetaSchedule;
+pub use error::{Error, Result};
+pub use latent::Latent;
+pub use model::{ModelSampling, Prediction, Scalings};
+pub use names::parse_sampler;
+pub use plan::{MAX_STEPS, Plan, PlanOptions, Start, plan};
+pub use run::{Control, Denoised, DenoiseCall, NoiseCall, Progress, sample};
+pub use sampler::Sampler;
+pub use schedule::{Schedule, ScheduleOptions};
+pub use stepper::{Request, Stepper, StepperState};
+
+/// Whose meaning of a name is meant where programs differ: schedules, timesteps, first noise, img2img entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// AUTOMATIC1111's WebUI 1.10 (and Forge where the WebUI has no such name).
+    #[default]
+    WebUi,
+    /// ComfyUI.
+    Comfy,
+    /// Hugging Face's diffusers.
+    Diffusers,
+}

@@ -1,0 +1,69 @@
+//! The crate's one error type.
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong. All parameter errors are found before any work is done.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A sampler, schedule, prediction type or dialect that nobody knows.
+    #[error("unknown {kind} \"{name}\"{}", suggestion.as_ref().map(|s| format!("; did you mean \"{s}\"?")).unwrap_or_default())]
+    UnknownName {
+        /// What was looked up: "sampler", "schedule", ...
+        kind: &'static str,
+        /// The name as given.
+        name: String,
+        /// The nearest known name, if any is near.
+        suggestion: Option<String>,
+    },
+    /// A parameter outside its range.
+    #[error("{name} {reason}")]
+    InvalidParameter {
+        /// The parameter's name, as in [`PlanOptions`](crate::PlanOptions).
+        name: &'static str,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// The stepper was given something else than it had asked for.
+    #[error("the stepper asked for {expected} but was given {got}")]
+    OutOfTurn {
+        /// What [`Stepper::request`](crate::Stepper::request) says.
+        expected: &'static str,
+        /// What the caller provided.
+        got: &'static str,
+    },
+    /// A latent, denoised latent or noise whose size is not that of the first latent.
+    #[error("{what} has a different shape than the latent being sampled")]
+    ShapeMismatch {
+        /// "denoised", "uncond denoised", "noise".
+        what: &'static str,
+    },
+    /// A saved state that doesn't belong to the plan, or bytes that are no state.
+    #[error("this saved state can't be resumed: {reason}")]
+    BadState {
+        /// Why.
+        reason: String,
+    },
+    /// An adaptive solver's error estimate stopped being a number, or it took more steps than allowed.
+    #[error("the adaptive solver gave up: {reason}")]
+    Diverged {
+        /// Why.
+        reason: String,
+    },
+    /// The callback asked to stop.
+    #[error("sampling was cancelled after {steps_done} steps")]
+    Cancelled {
+        /// Steps completed before it.
+        steps_done: usize,
+    },
+    /// The caller's denoiser or noise source failed.
+    #[error("{0}")]
+    Callback(String),
+}
+
+impl Error {
+    pub(crate) fn param(name: &'static str, reason: impl Into<String>) -> Self {
+        Error::InvalidParameter { name, reason: reason.into() }
+    }
+}

@@ -1,0 +1,264 @@
+//! From a network to a denoiser: noise levels, timesteps, and what to do with the output.
+
+use crate::{BetaSchedule, Dialect, Error, Result, betas};
+
+/// What a network was trained to predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Prediction {
+    /// The noise (Ho et al. 2020, arXiv:2006.11239).
+    #[default]
+    Epsilon,
+    /// The velocity `alpha * noise - sigma * x0` (Salimans & Ho 2022, arXiv:2202.00512).
+    V,
+    /// The clean latent itself.
+    Sample,
+    /// The preconditioned output of Karras et al. 2022 (arXiv:2206.00364), as Playground v2.5 uses it: like v, with the sign
+    /// turned.
+    EdmV,
+}
+
+/// How to call a network at one noise level and read its answer: `denoised = c_skip * x + c_out * network(c_in * x, timestep)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scalings {
+    /// Factor for the network's input.
+    pub c_in: f64,
+    /// Factor of the latent in the denoised latent.
+    pub c_skip: f64,
+    /// Factor of the network's output in the denoised latent.
+    pub c_out: f64,
+}
+
+/// A model's noise levels: sigma against timestep, and its prediction type.
+///
+/// Latents are in the variance-exploding form throughout: `x = x0 + sigma * noise`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSampling {
+    alphas_cumprod: Vec<f64>,
+    sigmas: Vec<f64>,
+    log_sigmas: Vec<f64>,
+    prediction: Prediction,
+    sigma_data: f64,
+    continuous: bool,
+}
+
+impl ModelSampling {
+    /// Stable Diffusion's betas over 1000 steps, in the WebUI's rounding.
+    pub fn stable_diffusion(prediction: Prediction) -> Self {
+        match Self::from_betas(BetaSchedule::STABLE_DIFFUSION, 1000, prediction, Dialect::WebUi) {
+            Ok(m) => m,
+            Err(_) => unreachable!("the constants are in range"),
+        }
+    }
+
+    /// Any betas, rounded as `dialect` rounds them.
+    ///
+    /// # Errors
+    /// As [`BetaSchedule::alphas_cumprod`].
+    pub fn from_betas(b: BetaSchedule, n: usize, prediction: Prediction, dialect: Dialect) -> Result<Self> {
+        Self::from_alphas_cumprod(b.alphas_cumprod(n, dialect)?, prediction)
+    }
+
+    /// Any falling `alphas_cumprod`, one for each timestep.
+    ///
+    /// # Errors
+    /// `alphas_cumprod` if there are fewer than 2, or they don't fall strictly between 1 and 0.
+    pub fn from_alphas_cumprod(alphas_cumprod: Vec<f64>, prediction: Prediction) -> Result<Self> {
+        let bad = |why: String| Err(Error::param("alphas_cumprod", why));
+        if alphas_cumprod.len() < 2 {
+            return bad(format!("needs at least 2 values, not {}", alphas_cumprod.len()));
+        }
+        let mut last = 1.0;
+        for (i, &a) in alphas_cumprod.iter().enumerate() {
+            if !(a > 0.0 && a < last) {
+                return bad(format!("must fall strictly between 1 and 0, but value {i} is {a}"));
+            }
+            last = a;
+        }
+        let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
+        let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
+        Ok(Self { alphas_cumprod, sigmas, log_sigmas, prediction, sigma_data: 1.0, continuous: false })
+    }
+
+    /// A model over a continuous range of sigmas whose timestep is `ln(sigma) / 4` (Karras et al. 2022). Playground v2.5 is
+    /// `edm(0.002, 120.0, 0.5, Prediction::EdmV)`.
+    ///
+    /// # Errors
+    /// `sigma_min`, `sigma_max` unless `0 < sigma_min < sigma_max < inf`; `sigma_data` unless over 0.
+    pub fn edm(sigma_min: f64, sigma_max: f64, sigma_data: f64, prediction: Prediction) -> Result<Self> {
+        check_range(sigma_min, sigma_max)?;
+        if !(sigma_data > 0.0 && sigma_data.is_finite()) {
+            return Err(Error::param("sigma_data", format!("must be over 0, not {sigma_data}")));
+        }
+        let (lo, hi) = (sigma_min.ln(), sigma_max.ln());
+        let log_sigmas: Vec<f64> = (0..1000).map(|i| lo + (hi - lo) * f64::from(i) / 999.0).collect();
+        let sigmas: Vec<f64> = log_sigmas.iter().map(|l| l.exp()).collect();
+        let alphas_cumprod = sigmas.iter().map(|s| 1.0 / (1.0 + s * s)).collect();
+        Ok(Self { alphas_cumprod, sigmas, log_sigmas, prediction, sigma_data, continuous: true })
+    }
+
+    /// Rescales to zero terminal signal-to-noise ratio (Lin et al. 2023, arXiv:2305.08891); the last `alphas_cumprod` becomes
+    /// `4.8973451890853435e-08`, so the largest sigma is about 4518.
+    pub fn with_zero_terminal_snr(mut self) -> Self {
+        betas::zero_terminal_snr(&mut self.alphas_cumprod);
+        self.sigmas = self.alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
+        self.log_sigmas = self.sigmas.iter().map(|s| s.ln()).collect();
+        self
+    }
+
+    /// One noise level for each timestep, rising.
+    pub fn sigmas(&self) -> &[f64] {
+        &self.sigmas
+    }
+
+    /// The products of `1 - beta`, one for each timestep, falling.
+    pub fn alphas_cumprod(&self) -> &[f64] {
+        &self.alphas_cumprod
+    }
+
+    /// What the network predicts.
+    pub fn prediction(&self) -> Prediction {
+        self.prediction
+    }
+
+    /// The smallest sigma of the table.
+    pub fn sigma_min(&self) -> f64 {
+        self.sigmas[0]
+    }
+
+    /// The largest sigma of the table.
+    pub fn sigma_max(&self) -> f64 {
+        self.sigmas[self.sigmas.len() - 1]
+    }
+
+    /// How many timesteps the table has (1000 for every Stable Diffusion).
+    pub fn train_steps(&self) -> usize {
+        self.sigmas.len()
+    }
+
+    /// Whether the timestep is a function of sigma alone (EDM models).
+    pub fn is_continuous(&self) -> bool {
+        self.continuous
+    }
+
+    /// Where sigma lies in the table, linear in `ln(sigma)` between neighbours and clamped to the table's ends; not rounded
+    /// (k-diffusion's `sigma_to_t` without quantisation).
+    pub fn table_position(&self, sigma: f64) -> f64 {
+        let (log, table) = (sigma.ln(), &self.log_sigmas);
+        let low = table.partition_point(|&l| l <= log).saturating_sub(1).min(table.len() - 2);
+        let w = (log - table[low]) / (table[low + 1] - table[low]);
+        // NaN (a sigma below 0) becomes the lower end.
+        low as f64 + w.max(0.0).min(1.0)
+    }
+
+    /// The sigma at a position of the table, linear in `ln(sigma)` between timesteps (k-diffusion's `t_to_sigma`).
+    pub fn sigma_at(&self, position: f64) -> f64 {
+        let t = position.max(0.0).min((self.sigmas.len() - 1) as f64);
+        let (low, high) = (t.floor() as usize, t.ceil() as usize);
+        if low == high {
+            return self.sigmas[low];
+        }
+        let w = t - t.floor();
+        ((1.0 - w) * self.log_sigmas[low] + w * self.log_sigmas[high]).exp()
+    }
+
+    /// The timestep to give the network for a sigma: the position in the table, or `ln(sigma) / 4` for a continuous model.
+    pub fn timestep(&self, sigma: f64) -> f64 {
+        if self.continuous { 0.25 * sigma.ln() } else { self.table_position(sigma) }
+    }
+
+    /// The index of the nearest sigma in the table, by logarithm (ComfyUI's timesteps, k-diffusion's quantised ones).
+    pub fn nearest_index(&self, sigma: f64) -> usize {
+        let log = sigma.ln();
+        let p = self.log_sigmas.partition_point(|&l| l < log).min(self.log_sigmas.len() - 1);
+        // The first of equals wins, as argmin does.
+        if p > 0 && (log - self.log_sigmas[p - 1]) <= (self.log_sigmas[p] - log) { p - 1 } else { p }
+    }
+
+    /// How to call the network at `sigma` and read its answer.
+    pub fn scalings(&self, sigma: f64) -> Scalings {
+        let d = self.sigma_data;
+        let total = sigma * sigma + d * d;
+        let c_in = 1.0 / total.sqrt();
+        let (c_skip, c_out) = match self.prediction {
+            Prediction::Epsilon => (1.0, -sigma),
+            Prediction::V => (d * d / total, -sigma * d / total.sqrt()),
+            Prediction::Sample => (0.0, 1.0),
+            Prediction::EdmV => (d * d / total, sigma * d / total.sqrt()),
+        };
+        Scalings { c_in, c_skip, c_out }
+    }
+}
+
+/// `0 < sigma_min < sigma_max`, both finite.
+pub(crate) fn check_range(sigma_min: f64, sigma_max: f64) -> Result<()> {
+    if !(sigma_min > 0.0 && sigma_min.is_finite()) {
+        return Err(Error::param("sigma_min", format!("must be over 0, not {sigma_min}")));
+    }
+    if !(sigma_max > sigma_min && sigma_max.is_finite()) {
+        return Err(Error::param("sigma_max", format!("must be over sigma_min ({sigma_min}), not {sigma_max}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_and_sigmas_are_inverse() {
+        let m = ModelSampling::stable_diffusion(Prediction::Epsilon);
+        for t in [0.0, 0.25, 1.0, 499.5, 998.75, 999.0] {
+            assert!((m.table_position(m.sigma_at(t)) - t).abs() < 1e-9, "{t}");
+        }
+        assert_eq!(m.table_position(1e9), 999.0);
+        assert_eq!(m.table_position(1e-9), 0.0);
+        assert_eq!(m.table_position(0.0), 0.0);
+    }
+
+    #[test]
+    fn nearest_index_is_the_argmin() {
+        let m = ModelSampling::stable_diffusion(Prediction::Epsilon);
+        for s in [0.01, 0.0292, 0.05, 1.0, 3.3, 14.5, 20.0] {
+            let by_hand = (0..1000).min_by(|&a, &b| {
+                let d = |i: usize| (m.sigmas()[i].ln() - f64::ln(s)).abs();
+                d(a).total_cmp(&d(b))
+            });
+            assert_eq!(Some(m.nearest_index(s)), by_hand, "{s}");
+        }
+    }
+
+    #[test]
+    fn every_prediction_recovers_a_known_latent() {
+        // x = x0 + sigma n; each network answers exactly what it was trained to.
+        let (x0, n, sigma) = (0.7, -1.3, 2.5f64);
+        let x = x0 + sigma * n;
+        let a = 1.0 / (sigma * sigma + 1.0).sqrt();
+        let answers = [(Prediction::Epsilon, n), (Prediction::V, a * n - sigma * a * x0), (Prediction::Sample, x0)];
+        for (p, out) in answers {
+            let s = ModelSampling::stable_diffusion(p).scalings(sigma);
+            assert!((s.c_skip * x + s.c_out * out - x0).abs() < 1e-12, "{p:?}");
+            assert!((s.c_in * x - (a * x0 + sigma * a * n)).abs() < 1e-12);
+        }
+        // Karras et al. 2022, table 1: c_skip x + c_out F with F = (x0 - c_skip x) / c_out has c_out > 0.
+        let m = ModelSampling::edm(0.002, 120.0, 0.5, Prediction::EdmV).unwrap();
+        let s = m.scalings(sigma);
+        assert!((s.c_skip - 0.25 / (sigma * sigma + 0.25)).abs() < 1e-15);
+        assert!((s.c_out - sigma * 0.5 / (sigma * sigma + 0.25).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn refuses_nonsense() {
+        assert!(ModelSampling::from_alphas_cumprod(vec![0.9], Prediction::V).is_err());
+        assert!(ModelSampling::from_alphas_cumprod(vec![0.9, 0.95], Prediction::V).is_err());
+        assert!(ModelSampling::from_alphas_cumprod(vec![0.9, f64::NAN], Prediction::V).is_err());
+        assert!(ModelSampling::edm(1.0, 1.0, 0.5, Prediction::V).is_err());
+    }
+
+    #[test]
+    fn zero_terminal_snr_ends_where_the_webui_does() {
+        let m = ModelSampling::stable_diffusion(Prediction::V).with_zero_terminal_snr();
+        assert_eq!(m.alphas_cumprod()[999], 4.8973451890853435e-08);
+        assert!((m.sigma_max() - 4518.757).abs() < 0.01);
+    }
+}
