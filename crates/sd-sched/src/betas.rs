@@ -26,7 +26,10 @@ pub enum BetaSchedule {
 
 impl BetaSchedule {
     /// The schedule that every Stable Diffusion shares.
-    pub const STABLE_DIFFUSION: Self = Self::ScaledLinear { start: 0.00085, end: 0.012 };
+    pub const STABLE_DIFFUSION: Self = Self::ScaledLinear {
+        start: 0.00085,
+        end: 0.012,
+    };
 
     /// `alphas_cumprod` for `n` training steps, each the product of `1 - beta` so far.
     ///
@@ -37,22 +40,31 @@ impl BetaSchedule {
     /// `beta_start`, `beta_end` unless `0 < start <= end < 1`; `train_steps` unless in 2..=100000.
     pub fn alphas_cumprod(self, n: usize, dialect: Dialect) -> Result<Vec<f64>> {
         if !(2..=100_000).contains(&n) {
-            return Err(Error::param("train_steps", format!("must be from 2 to 100000, not {n}")));
+            return Err(Error::param(
+                "train_steps",
+                format!("must be from 2 to 100000, not {n}"),
+            ));
         }
         if let Self::ScaledLinear { start, end } | Self::Linear { start, end } = self {
             if !(start > 0.0 && start < 1.0) {
-                return Err(Error::param("beta_start", format!("must lie between 0 and 1, not {start}")));
+                return Err(Error::param(
+                    "beta_start",
+                    format!("must lie between 0 and 1, not {start}"),
+                ));
             }
             if !(end >= start && end < 1.0) {
-                return Err(Error::param("beta_end", format!("must lie between beta_start and 1, not {end}")));
+                return Err(Error::param(
+                    "beta_end",
+                    format!("must lie between beta_start and 1, not {end}"),
+                ));
             }
         }
         let single = dialect == Dialect::Diffusers;
         let round = |v: f64| if single { f64::from(v as f32) } else { v };
         let betas: Vec<f64> = match self {
-            Self::ScaledLinear { start, end } => {
-                linspace(start.sqrt(), end.sqrt(), n, single).map(|b| round(b * b)).collect()
-            }
+            Self::ScaledLinear { start, end } => linspace(start.sqrt(), end.sqrt(), n, single)
+                .map(|b| round(b * b))
+                .collect(),
             Self::Linear { start, end } => linspace(start, end, n, single).collect(),
             Self::Cosine => {
                 let bar = |t: f64| ((t + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
@@ -60,7 +72,13 @@ impl BetaSchedule {
                 (0..n).map(|i| round(beta(i).min(0.999))).collect()
             }
         };
-        let store = |v: f64| if dialect == Dialect::Comfy { v } else { f64::from(v as f32) };
+        let store = |v: f64| {
+            if dialect == Dialect::Comfy {
+                v
+            } else {
+                f64::from(v as f32)
+            }
+        };
         let mut product = 1.0;
         let cumulate = |b: f64| {
             product *= round(1.0 - b);
@@ -79,7 +97,11 @@ fn linspace(a: f64, b: f64, n: usize, single: bool) -> Box<dyn Iterator<Item = f
     let (a, b) = (a as f32, b as f32);
     let step = (b - a) / (n - 1) as f32;
     Box::new((0..n).map(move |i| {
-        f64::from(if i < n / 2 { a + step * i as f32 } else { b - step * (n - 1 - i) as f32 })
+        f64::from(if i < n / 2 {
+            a + step * i as f32
+        } else {
+            b - step * (n - 1 - i) as f32
+        })
     }))
 }
 
@@ -87,7 +109,9 @@ fn linspace(a: f64, b: f64, n: usize, single: bool) -> Box<dyn Iterator<Item = f
 /// until the last is 0, the first unchanged. An exact 0 would make sigma infinite, so the last becomes
 /// `4.8973451890853435e-08`, as in the WebUI and ComfyUI.
 pub(crate) fn zero_terminal_snr(alphas_cumprod: &mut [f64]) {
-    let (Some(first), Some(last)) = (alphas_cumprod.first(), alphas_cumprod.last()) else { return };
+    let (Some(first), Some(last)) = (alphas_cumprod.first(), alphas_cumprod.last()) else {
+        return;
+    };
     let (first, last) = (first.sqrt(), last.sqrt());
     for a in alphas_cumprod.iter_mut() {
         *a = ((a.sqrt() - last) * first / (first - last)).powi(2);

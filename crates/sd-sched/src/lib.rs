@@ -10,6 +10,8 @@
 //!
 //! [`plan()`] turns a choice of them into a [`Plan`]: a list of linear combinations with every coefficient known in advance.
 //! [`Stepper`] walks a plan and says what to evaluate next; [`sample`] is the loop around it for callers who have closures.
+//!
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod betas;
@@ -31,7 +33,7 @@ pub use latent::Latent;
 pub use model::{ModelSampling, Prediction, Scalings};
 pub use names::parse_sampler;
 pub use plan::{MAX_STEPS, Plan, PlanOptions, Start, plan};
-pub use run::{Control, Denoised, DenoiseCall, NoiseCall, Progress, sample};
+pub use run::{Control, DenoiseCall, Denoised, NoiseCall, Progress, sample};
 pub use sampler::Sampler;
 pub use schedule::{Schedule, ScheduleOptions};
 pub use stepper::{Request, Stepper, StepperState};

@@ -71,13 +71,22 @@ impl ModelSampling {
         let mut last = 1.0;
         for (i, &a) in alphas_cumprod.iter().enumerate() {
             if !(a > 0.0 && a < last) {
-                return bad(format!("must fall strictly between 1 and 0, but value {i} is {a}"));
+                return bad(format!(
+                    "must fall strictly between 1 and 0, but value {i} is {a}"
+                ));
             }
             last = a;
         }
         let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
-        Ok(Self { alphas_cumprod, sigmas, log_sigmas, prediction, sigma_data: 1.0, continuous: false })
+        Ok(Self {
+            alphas_cumprod,
+            sigmas,
+            log_sigmas,
+            prediction,
+            sigma_data: 1.0,
+            continuous: false,
+        })
     }
 
     /// A model over a continuous range of sigmas whose timestep is `ln(sigma) / 4` (Karras et al. 2022). Playground v2.5 is
@@ -88,20 +97,34 @@ impl ModelSampling {
     pub fn edm(sigma_min: f64, sigma_max: f64, sigma_data: f64, prediction: Prediction) -> Result<Self> {
         check_range(sigma_min, sigma_max)?;
         if !(sigma_data > 0.0 && sigma_data.is_finite()) {
-            return Err(Error::param("sigma_data", format!("must be over 0, not {sigma_data}")));
+            return Err(Error::param(
+                "sigma_data",
+                format!("must be over 0, not {sigma_data}"),
+            ));
         }
         let (lo, hi) = (sigma_min.ln(), sigma_max.ln());
         let log_sigmas: Vec<f64> = (0..1000).map(|i| lo + (hi - lo) * f64::from(i) / 999.0).collect();
         let sigmas: Vec<f64> = log_sigmas.iter().map(|l| l.exp()).collect();
         let alphas_cumprod = sigmas.iter().map(|s| 1.0 / (1.0 + s * s)).collect();
-        Ok(Self { alphas_cumprod, sigmas, log_sigmas, prediction, sigma_data, continuous: true })
+        Ok(Self {
+            alphas_cumprod,
+            sigmas,
+            log_sigmas,
+            prediction,
+            sigma_data,
+            continuous: true,
+        })
     }
 
     /// Rescales to zero terminal signal-to-noise ratio (Lin et al. 2023, arXiv:2305.08891); the last `alphas_cumprod` becomes
     /// `4.8973451890853435e-08`, so the largest sigma is about 4518.
     pub fn with_zero_terminal_snr(mut self) -> Self {
         betas::zero_terminal_snr(&mut self.alphas_cumprod);
-        self.sigmas = self.alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
+        self.sigmas = self
+            .alphas_cumprod
+            .iter()
+            .map(|a| ((1.0 - a) / a).sqrt())
+            .collect();
         self.log_sigmas = self.sigmas.iter().map(|s| s.ln()).collect();
         self
     }
@@ -145,15 +168,22 @@ impl ModelSampling {
     /// (k-diffusion's `sigma_to_t` without quantisation).
     pub fn table_position(&self, sigma: f64) -> f64 {
         let (log, table) = (sigma.ln(), &self.log_sigmas);
-        let low = table.partition_point(|&l| l <= log).saturating_sub(1).min(table.len() - 2);
+        let low = table
+            .partition_point(|&l| l <= log)
+            .saturating_sub(1)
+            .min(table.len() - 2);
         let w = (log - table[low]) / (table[low + 1] - table[low]);
-        // NaN (a sigma below 0) becomes the lower end.
-        low as f64 + w.max(0.0).min(1.0)
+        low as f64 + if w.is_nan() { 0.0 } else { w.clamp(0.0, 1.0) }
     }
 
     /// The sigma at a position of the table, linear in `ln(sigma)` between timesteps (k-diffusion's `t_to_sigma`).
     pub fn sigma_at(&self, position: f64) -> f64 {
-        let t = position.max(0.0).min((self.sigmas.len() - 1) as f64);
+        let top = (self.sigmas.len() - 1) as f64;
+        let t = if position.is_nan() {
+            0.0
+        } else {
+            position.clamp(0.0, top)
+        };
         let (low, high) = (t.floor() as usize, t.ceil() as usize);
         if low == high {
             return self.sigmas[low];
@@ -164,15 +194,26 @@ impl ModelSampling {
 
     /// The timestep to give the network for a sigma: the position in the table, or `ln(sigma) / 4` for a continuous model.
     pub fn timestep(&self, sigma: f64) -> f64 {
-        if self.continuous { 0.25 * sigma.ln() } else { self.table_position(sigma) }
+        if self.continuous {
+            0.25 * sigma.ln()
+        } else {
+            self.table_position(sigma)
+        }
     }
 
     /// The index of the nearest sigma in the table, by logarithm (ComfyUI's timesteps, k-diffusion's quantised ones).
     pub fn nearest_index(&self, sigma: f64) -> usize {
         let log = sigma.ln();
-        let p = self.log_sigmas.partition_point(|&l| l < log).min(self.log_sigmas.len() - 1);
+        let p = self
+            .log_sigmas
+            .partition_point(|&l| l < log)
+            .min(self.log_sigmas.len() - 1);
         // The first of equals wins, as argmin does.
-        if p > 0 && (log - self.log_sigmas[p - 1]) <= (self.log_sigmas[p] - log) { p - 1 } else { p }
+        if p > 0 && (log - self.log_sigmas[p - 1]) <= (self.log_sigmas[p] - log) {
+            p - 1
+        } else {
+            p
+        }
     }
 
     /// How to call the network at `sigma` and read its answer.
@@ -193,10 +234,16 @@ impl ModelSampling {
 /// `0 < sigma_min < sigma_max`, both finite.
 pub(crate) fn check_range(sigma_min: f64, sigma_max: f64) -> Result<()> {
     if !(sigma_min > 0.0 && sigma_min.is_finite()) {
-        return Err(Error::param("sigma_min", format!("must be over 0, not {sigma_min}")));
+        return Err(Error::param(
+            "sigma_min",
+            format!("must be over 0, not {sigma_min}"),
+        ));
     }
     if !(sigma_max > sigma_min && sigma_max.is_finite()) {
-        return Err(Error::param("sigma_max", format!("must be over sigma_min ({sigma_min}), not {sigma_max}")));
+        return Err(Error::param(
+            "sigma_max",
+            format!("must be over sigma_min ({sigma_min}), not {sigma_max}"),
+        ));
     }
     Ok(())
 }
@@ -234,7 +281,11 @@ mod tests {
         let (x0, n, sigma) = (0.7, -1.3, 2.5f64);
         let x = x0 + sigma * n;
         let a = 1.0 / (sigma * sigma + 1.0).sqrt();
-        let answers = [(Prediction::Epsilon, n), (Prediction::V, a * n - sigma * a * x0), (Prediction::Sample, x0)];
+        let answers = [
+            (Prediction::Epsilon, n),
+            (Prediction::V, a * n - sigma * a * x0),
+            (Prediction::Sample, x0),
+        ];
         for (p, out) in answers {
             let s = ModelSampling::stable_diffusion(p).scalings(sigma);
             assert!((s.c_skip * x + s.c_out * out - x0).abs() < 1e-12, "{p:?}");

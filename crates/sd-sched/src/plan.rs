@@ -1,0 +1,432 @@
+//! From a choice of sampler, schedule and steps to a plan.
+
+use crate::program::{Builder, Op, Program};
+use crate::sampler::{self, Ctx};
+use crate::schedule::{check_falling, check_steps};
+use crate::{Dialect, Error, ModelSampling, Result, Sampler, Schedule, ScheduleOptions};
+
+/// The most steps a plan may have.
+pub const MAX_STEPS: usize = 10_000;
+
+/// Where sampling starts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// From noise alone (txt2img).
+    #[default]
+    Noise,
+    /// From an image's latent with noise added (img2img).
+    Image {
+        /// How much of the schedule is run, 0..=1.
+        strength: f64,
+        /// Run exactly the steps asked for, of a longer schedule (the WebUI's hires pass, and its option for img2img).
+        /// ComfyUI always does; diffusers never.
+        exact_steps: bool,
+    },
+}
+
+/// Everything about a plan besides sampler, schedule and steps. The defaults are the WebUI's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanOptions {
+    /// Whose rules.
+    pub dialect: Dialect,
+    /// Where to start.
+    pub start: Start,
+    /// How much fresh noise replaces old; `None` is the sampler's own ([`Sampler::default_eta`]). At least 0.
+    pub eta: Option<f64>,
+    /// Karras' churn of Euler, Heun and DPM2: at least 0.
+    pub s_churn: f64,
+    /// Churn only from this sigma on.
+    pub s_tmin: f64,
+    /// Churn only up to this sigma (may be infinite).
+    pub s_tmax: f64,
+    /// Factor of all noise that a sampler adds; at least 0.
+    pub s_noise: f64,
+    /// The schedule's own numbers.
+    pub schedule: ScheduleOptions,
+    /// The user's own sigmas in place of a schedule: strictly falling, finite, the last may be 0. `steps` is then ignored.
+    pub sigmas: Option<Vec<f64>>,
+    /// Make one sigma more and drop the last but one; `None` is the sampler's own habit
+    /// ([`Sampler::discards_next_to_last_sigma`]).
+    pub discard_next_to_last_sigma: Option<bool>,
+    /// diffusers' DDIM: end at alpha 1 and not at the table's first.
+    pub set_alpha_to_one: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::WebUi,
+            start: Start::Noise,
+            eta: None,
+            s_churn: 0.0,
+            s_tmin: 0.0,
+            s_tmax: f64::INFINITY,
+            s_noise: 1.0,
+            schedule: ScheduleOptions::default(),
+            sigmas: None,
+            discard_next_to_last_sigma: None,
+            set_alpha_to_one: false,
+        }
+    }
+}
+
+/// A sampler laid out over its sigmas: what will be evaluated, in which order, and how to begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub(crate) program: Program,
+    sampler: Sampler,
+    schedule: Schedule,
+    sigmas: Vec<f64>,
+    image_scale: f64,
+    noise_scale: f64,
+    brownian_range: (f64, f64),
+}
+
+impl Plan {
+    /// The sampler.
+    pub fn sampler(&self) -> Sampler {
+        self.sampler
+    }
+
+    /// The schedule, Automatic resolved.
+    pub fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// The noise levels at the steps' borders, falling.
+    pub fn sigmas(&self) -> &[f64] {
+        &self.sigmas
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.program.steps as usize
+    }
+
+    /// How many calls of the denoiser it takes.
+    pub fn calls(&self) -> usize {
+        self.program.calls as usize
+    }
+
+    /// Begin at `image_scale * image + noise_scale * noise`. 0 if there is no image.
+    pub fn image_scale(&self) -> f64 {
+        self.image_scale
+    }
+
+    /// See [`Plan::image_scale`].
+    pub fn noise_scale(&self) -> f64 {
+        self.noise_scale
+    }
+
+    /// The smallest sigma over 0 and the largest of the whole schedule: the range of the WebUI's Brownian trees.
+    pub fn brownian_range(&self) -> (f64, f64) {
+        self.brownian_range
+    }
+
+    /// Every call's sigma and timestep, in order.
+    pub fn evaluations(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.program.ops.iter().filter_map(|op| match *op {
+            Op::Eval { sigma, timestep, .. } => Some((sigma, timestep)),
+            _ => None,
+        })
+    }
+
+    /// How many times noise will be asked for.
+    pub fn noise_draws(&self) -> usize {
+        self.program
+            .ops
+            .iter()
+            .filter(|op| matches!(op, Op::Noise { .. }))
+            .count()
+    }
+
+    /// A number that differs between plans that compute differently.
+    pub fn fingerprint(&self) -> u64 {
+        let mut h = Fnv(0xcbf2_9ce4_8422_2325);
+        for op in &self.program.ops {
+            match *op {
+                Op::Eval {
+                    x,
+                    dst,
+                    uncond,
+                    sigma,
+                    timestep,
+                    ..
+                } => {
+                    h.words(&[1, x.into(), dst.into(), uncond.map_or(u64::MAX, u64::from)]);
+                    h.words(&[sigma.to_bits(), timestep.to_bits()]);
+                }
+                Op::Noise { dst, from, to, .. } => h.words(&[2, dst.into(), from.to_bits(), to.to_bits()]),
+                Op::Lin { dst, first, len } => h.words(&[3, dst.into(), first.into(), len.into()]),
+                Op::StepEnd { x, denoised, .. } => h.words(&[4, x.into(), denoised.into()]),
+            }
+        }
+        self.program
+            .terms
+            .iter()
+            .for_each(|t| h.words(&[t.0.to_bits(), t.1.into()]));
+        h.0
+    }
+}
+
+/// Fowler, Noll and Vo's hash, variant 1a.
+struct Fnv(u64);
+
+impl Fnv {
+    fn words(&mut self, words: &[u64]) {
+        for b in words.iter().flat_map(|w| w.to_le_bytes()) {
+            self.0 = (self.0 ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// Lays out `sampler` over `steps` steps of `schedule`.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] with the parameter's name, before any work: `steps`, `strength`, `eta`, `s_churn`, `s_noise`,
+/// `sigmas`, `sigma_min`, `sigma_max`, `rho`, `schedule`.
+pub fn plan(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: usize,
+    model: &ModelSampling,
+    options: &PlanOptions,
+) -> Result<Plan> {
+    check(options)?;
+    let eta = options.eta.unwrap_or(sampler.default_eta());
+    let schedule = match schedule {
+        Schedule::Automatic if options.dialect == Dialect::WebUi => sampler.automatic_schedule(),
+        Schedule::Automatic if options.dialect == Dialect::Diffusers => Schedule::Leading,
+        Schedule::Automatic => Schedule::Uniform,
+        s => s,
+    };
+    if sampler.is_timestep_based(options.dialect) && options.sigmas.is_none() {
+        check_steps(steps)?;
+        let t = sampler::emit_timesteps(sampler, steps, schedule, model, eta, options)?;
+        let range = range_of(&t.sigmas);
+        return Ok(Plan {
+            program: t.program,
+            sampler,
+            schedule,
+            sigmas: t.sigmas,
+            image_scale: t.image_scale,
+            noise_scale: t.noise_scale,
+            brownian_range: range,
+        });
+    }
+    let all = all_sigmas(sampler, schedule, steps, model, options)?;
+    let skip = match (options.start, &options.sigmas) {
+        (Start::Noise, _) => 0,
+        (Start::Image { strength, .. }, Some(_)) => {
+            skipped(all.len() - 1, all.len(), strength, false, options)?
+        }
+        (
+            Start::Image {
+                strength,
+                exact_steps,
+            },
+            None,
+        ) => skipped(steps, all.len(), strength, exact_steps, options)?,
+    };
+    let sigmas = all[skip..].to_vec();
+    check_falling(&sigmas)?;
+    let timestep = |sigma: f64| match options.dialect {
+        Dialect::Comfy if !model.is_continuous() => model.nearest_index(sigma) as f64,
+        _ => model.timestep(sigma),
+    };
+    let mut b = Builder::new(&timestep);
+    let result = sampler::emit(
+        sampler,
+        &mut b,
+        &Ctx {
+            sigmas: &sigmas,
+            eta,
+            options,
+        },
+    );
+    let (image_scale, noise_scale) = match options.start {
+        Start::Image { .. } => (1.0, sigmas[0]),
+        Start::Noise => (
+            0.0,
+            first_noise_scale(sigmas[0], schedule, model, options.dialect),
+        ),
+    };
+    let range = range_of(&all);
+    let program = b.finish(result);
+    Ok(Plan {
+        program,
+        sampler,
+        schedule,
+        sigmas,
+        image_scale,
+        noise_scale,
+        brownian_range: range,
+    })
+}
+
+fn range_of(sigmas: &[f64]) -> (f64, f64) {
+    let positive = sigmas.iter().copied().filter(|s| *s > 0.0);
+    (
+        positive.clone().fold(f64::INFINITY, f64::min),
+        positive.fold(0.0, f64::max),
+    )
+}
+
+/// The WebUI multiplies by the first sigma; ComfyUI and diffusers' leading spacing by `sqrt(1 + sigma^2)` when that is the
+/// model's largest, so that the network sees unit variance.
+fn first_noise_scale(sigma: f64, schedule: Schedule, model: &ModelSampling, dialect: Dialect) -> f64 {
+    let unit = match dialect {
+        Dialect::WebUi => false,
+        Dialect::Comfy => sigma >= model.sigma_max() * (1.0 - 1e-5),
+        Dialect::Diffusers => !matches!(schedule, Schedule::Uniform | Schedule::Trailing),
+    };
+    if unit { (1.0 + sigma * sigma).sqrt() } else { sigma }
+}
+
+fn all_sigmas(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: usize,
+    model: &ModelSampling,
+    o: &PlanOptions,
+) -> Result<Vec<f64>> {
+    if let Some(own) = &o.sigmas {
+        check_falling(own)?;
+        check_steps(own.len() - 1)?;
+        return Ok(own.clone());
+    }
+    check_steps(steps)?;
+    let total = match o.start {
+        Start::Noise => steps,
+        Start::Image { .. } if o.dialect == Dialect::Comfy => comfy_total(steps, o)?,
+        Start::Image { .. } if o.dialect == Dialect::WebUi => strength_steps(steps, o)?.steps,
+        Start::Image { .. } => steps,
+    };
+    let habit = o.dialect == Dialect::WebUi && sampler.discards_next_to_last_sigma();
+    let discard = o.discard_next_to_last_sigma.unwrap_or(habit);
+    let mut sigmas = schedule.sigmas(total + usize::from(discard), model, o.dialect, &o.schedule)?;
+    if discard {
+        sigmas.remove(sigmas.len() - 2);
+    }
+    Ok(sigmas)
+}
+
+/// What the WebUI's rules make of steps and strength.
+pub(crate) struct Entry {
+    /// Steps of the whole schedule.
+    pub steps: usize,
+    /// How many of them, less one, are run (None: all, from noise).
+    pub t_enc: Option<usize>,
+}
+
+/// The WebUI's `setup_img2img_steps`.
+pub(crate) fn strength_steps(steps: usize, o: &PlanOptions) -> Result<Entry> {
+    let Start::Image {
+        strength,
+        exact_steps,
+    } = o.start
+    else {
+        return Ok(Entry { steps, t_enc: None });
+    };
+    let capped = strength.min(0.999);
+    if !exact_steps {
+        return Ok(Entry {
+            steps,
+            t_enc: Some((capped * steps as f64) as usize),
+        });
+    }
+    if strength == 0.0 {
+        return Err(Error::param(
+            "strength",
+            "must be over 0 where exactly the steps asked for are run",
+        ));
+    }
+    let total = (steps as f64 / capped) as usize;
+    check_steps(total).map_err(|_| too_long(total))?;
+    Ok(Entry {
+        steps: total,
+        t_enc: Some(steps - 1),
+    })
+}
+
+/// ComfyUI's `denoise`: the last steps of a schedule of `int(steps / denoise)`.
+fn comfy_total(steps: usize, o: &PlanOptions) -> Result<usize> {
+    let Start::Image { strength, .. } = o.start else {
+        return Ok(steps);
+    };
+    if strength == 0.0 {
+        return Err(Error::param("strength", "must be over 0: nothing would be run"));
+    }
+    let total = if strength > 0.9999 {
+        steps
+    } else {
+        (steps as f64 / strength) as usize
+    };
+    check_steps(total).map_err(|_| too_long(total))?;
+    Ok(total)
+}
+
+fn too_long(total: usize) -> Error {
+    Error::param(
+        "strength",
+        format!("is too small: the whole schedule would have {total} steps, over {MAX_STEPS}"),
+    )
+}
+
+/// How many of `steps` diffusers runs.
+pub(crate) fn diffusers_strength_steps(steps: usize, strength: f64) -> Result<usize> {
+    match ((steps as f64 * strength) as usize).min(steps) {
+        0 => Err(Error::param(
+            "strength",
+            format!("{strength} leaves nothing of {steps} steps"),
+        )),
+        n => Ok(n),
+    }
+}
+
+/// How many of the first sigmas an image skips.
+fn skipped(steps: usize, sigmas: usize, strength: f64, exact: bool, o: &PlanOptions) -> Result<usize> {
+    let skip = match o.dialect {
+        Dialect::WebUi => {
+            let start = Start::Image {
+                strength,
+                exact_steps: exact,
+            };
+            let e = strength_steps(steps, &PlanOptions { start, ..o.clone() })?;
+            e.steps - e.t_enc.unwrap_or(0) - 1
+        }
+        Dialect::Comfy => sigmas.saturating_sub(steps + 1),
+        Dialect::Diffusers => steps - diffusers_strength_steps(steps, strength)?,
+    };
+    if skip + 2 > sigmas {
+        return Err(Error::param(
+            "strength",
+            format!("{strength} leaves no sigma of this schedule to start at"),
+        ));
+    }
+    Ok(skip)
+}
+
+fn check(o: &PlanOptions) -> Result<()> {
+    let at_least_0 = |name: &'static str, v: f64, finite: bool| {
+        if v >= 0.0 && (v.is_finite() || !finite) {
+            return Ok(());
+        }
+        Err(Error::param(name, format!("must be at least 0, not {v}")))
+    };
+    at_least_0("eta", o.eta.unwrap_or(0.0), true)?;
+    at_least_0("s_churn", o.s_churn, true)?;
+    at_least_0("s_tmin", o.s_tmin, true)?;
+    at_least_0("s_tmax", o.s_tmax, false)?;
+    at_least_0("s_noise", o.s_noise, true)?;
+    if let Start::Image { strength, .. } = o.start
+        && !(0.0..=1.0).contains(&strength)
+    {
+        return Err(Error::param(
+            "strength",
+            format!("must lie in 0..=1, not {strength}"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The loop around the stepper, for callers with closures.
+
+use crate::{Error, Latent, Plan, Request, Result, Stepper};
+
+/// One evaluation of the denoiser.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DenoiseCall {
+    /// The noise level of the latent.
+    pub sigma: f64,
+    /// The timestep for the network, not always whole.
+    pub timestep: f64,
+    /// The step, from 0.
+    pub step: usize,
+    /// The call, from 0.
+    pub call: usize,
+    /// Whether [`Denoised::uncond`] is needed.
+    pub needs_uncond: bool,
+}
+
+/// The denoiser's answer.
+#[derive(Debug, Clone)]
+pub struct Denoised<X> {
+    /// The denoised latent, guidance applied.
+    pub denoised: X,
+    /// What the unconditional prompt alone gave, if it was asked for.
+    pub uncond: Option<X>,
+}
+
+impl<X> From<X> for Denoised<X> {
+    fn from(denoised: X) -> Self {
+        Self {
+            denoised,
+            uncond: None,
+        }
+    }
+}
+
+/// One draw of noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NoiseCall {
+    /// The way's first sigma.
+    pub sigma_from: f64,
+    /// The way's last sigma.
+    pub sigma_to: f64,
+    /// The step, from 0.
+    pub step: usize,
+}
+
+/// What a callback sees after each step.
+#[derive(Debug)]
+pub struct Progress<'a, X> {
+    /// The step just completed, from 0.
+    pub step: usize,
+    /// How many there are, as far as is known in advance.
+    pub steps: usize,
+    /// Calls made so far.
+    pub calls: usize,
+    /// The noise level the step began at.
+    pub sigma: f64,
+    /// The latent the step arrived at.
+    pub x: &'a X,
+    /// The last denoised latent: the picture as far as it is known.
+    pub denoised: &'a X,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Control {
+    /// Go on.
+    #[default]
+    Continue,
+    /// Stop: [`sample`] returns [`Error::Cancelled`].
+    Cancel,
+}
+
+/// Samples from `x` on, evaluating `denoise`, drawing `noise`, and telling `callback` of every step.
+///
+/// # Errors
+/// What `denoise` and `noise` return; [`Error::Cancelled`]; [`Error::ShapeMismatch`].
+pub fn sample<X, D>(
+    plan: Plan,
+    x: X,
+    mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D>,
+    mut noise: impl FnMut(NoiseCall) -> Result<X>,
+    mut callback: impl FnMut(Progress<'_, X>) -> Control,
+) -> Result<X>
+where
+    X: Latent,
+    D: Into<Denoised<X>>,
+{
+    let mut stepper = Stepper::new(plan, x);
+    let mut told = 0;
+    loop {
+        match stepper.request() {
+            Request::Done(_) => return stepper.finish(),
+            Request::Noise {
+                sigma_from,
+                sigma_to,
+                step,
+            } => {
+                let n = noise(NoiseCall {
+                    sigma_from,
+                    sigma_to,
+                    step,
+                })?;
+                stepper.provide_noise(n)?;
+            }
+            Request::Denoise {
+                x,
+                sigma,
+                timestep,
+                step,
+                call,
+                needs_uncond,
+            } => {
+                let answer = denoise(
+                    x,
+                    DenoiseCall {
+                        sigma,
+                        timestep,
+                        step,
+                        call,
+                        needs_uncond,
+                    },
+                )?
+                .into();
+                match answer.uncond {
+                    Some(u) => stepper.provide_denoised_with_uncond(answer.denoised, u)?,
+                    None => stepper.provide_denoised(answer.denoised)?,
+                }
+            }
+        }
+        if stepper.steps_done() > told {
+            told = stepper.steps_done();
+            let (steps, calls) = (stepper.plan().steps(), stepper.calls_done());
+            if let Some((x, denoised, sigma)) = stepper.last_step() {
+                let progress = Progress {
+                    step: told - 1,
+                    steps,
+                    calls,
+                    sigma,
+                    x,
+                    denoised,
+                };
+                if callback(progress) == Control::Cancel {
+                    return Err(Error::Cancelled { steps_done: told });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Samplers against k-diffusion.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{START, denoise, denoise_uncond, floats, golden, noise, relative};
+use sd_sched::{
+    Control, Denoised, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule, Start, plan, sample,
+};
+use serde_json::Value;
+
+fn model() -> ModelSampling {
+    ModelSampling::stable_diffusion(Prediction::Epsilon)
+}
+
+/// Runs a plan from `x` on the analytic denoiser; returns the latent, the calls and the noise draws.
+fn run(plan: Plan, x: Vec<f64>) -> (Vec<f64>, usize, usize) {
+    let (mut calls, mut draws) = (0, 0);
+    let result = sample(
+        plan,
+        x,
+        |x, call| {
+            calls += 1;
+            let uncond = call.needs_uncond.then(|| denoise_uncond(x, call.sigma));
+            Ok(Denoised {
+                denoised: denoise(x, call.sigma),
+                uncond,
+            })
+        },
+        |_| {
+            draws += 1;
+            Ok(noise(draws))
+        },
+        |_| Control::Continue,
+    );
+    (result.expect("the run"), calls, draws)
+}
+
+fn options(case: &Value) -> PlanOptions {
+    let mut o = PlanOptions::default();
+    for (key, v) in case["options"].as_object().expect("options") {
+        let v = v.as_f64().expect("a number");
+        match key.as_str() {
+            "s_churn" => o.s_churn = v,
+            "s_tmin" => o.s_tmin = v,
+            "s_tmax" => o.s_tmax = v,
+            "s_noise" => o.s_noise = v,
+            "eta" => o.eta = Some(v),
+            other => panic!("unknown option {other}"),
+        }
+    }
+    o
+}
+
+#[test]
+fn k_diffusion() {
+    let g = golden("k_samplers.json");
+    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    for case in g["cases"].as_array().expect("cases") {
+        let name = case["sampler"].as_str().expect("a name");
+        let Ok(sampler) = name.parse::<Sampler>() else {
+            continue;
+        };
+        let mut o = options(case);
+        o.sigmas = Some(floats(&g["sigmas"][case["sigmas"].as_str().expect("a schedule")]));
+        let plan = plan(sampler, Schedule::Automatic, 1, &model(), &o).expect("a plan");
+        let start = START.iter().map(|v| v * plan.noise_scale()).collect();
+        let (x, calls, draws) = run(plan.clone(), start);
+        let error = relative(&x, &floats(&case["x"]));
+        assert!(error < 1e-6, "{name} {}: {error:e}", case["sigmas"]);
+        assert_eq!(
+            (calls, plan.calls()),
+            (case["calls"].as_u64().expect("calls") as usize, calls),
+            "{name}"
+        );
+        let unused = case["options"]["s_churn"].is_null() && plan.noise_draws() == 0;
+        if !unused {
+            assert_eq!(
+                draws as u64,
+                case["draws"].as_u64().expect("draws"),
+                "{name} {:?}",
+                case["options"]
+            );
+        }
+        let w = worst.entry(name.to_owned()).or_default();
+        *w = w.max(error);
+    }
+    println!("{worst:#?}");
+    assert!(worst.len() >= 3);
+}
+
+/// The WebUI's samplers over timesteps; the plan's scales turn its variance-exploding latents into their start.
+#[test]
+fn webui_timesteps() {
+    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    for case in golden("webui_timesteps.json").as_array().expect("cases") {
+        let name = case["sampler"].as_str().expect("a name");
+        let Ok(sampler) = name.parse::<Sampler>() else {
+            continue;
+        };
+        let start = case["strength"].as_f64().map_or(Start::Noise, |s| Start::Image {
+            strength: s,
+            exact_steps: false,
+        });
+        let o = PlanOptions {
+            eta: case["eta"].as_f64(),
+            start,
+            ..PlanOptions::default()
+        };
+        let steps = case["steps"].as_u64().expect("steps") as usize;
+        let plan = plan(sampler, Schedule::Karras, steps, &model(), &o).expect("a plan");
+        let (i, n) = (plan.image_scale(), plan.noise_scale());
+        let image = (0..8).map(|k| -1.0 + 2.0 * f64::from(k) / 7.0);
+        let x = image
+            .zip(START)
+            .map(|(image, noise)| i * image + n * noise)
+            .collect();
+        let (x, calls, draws) = run(plan.clone(), x);
+        let error = relative(&x, &floats(&case["x"]));
+        assert!(error < 1e-6, "{name} {steps} {start:?}: {error:e}");
+        assert_eq!(
+            (calls as u64, draws as u64),
+            (case["calls"].as_u64().unwrap(), case["draws"].as_u64().unwrap())
+        );
+        let w = worst.entry(name.to_owned()).or_default();
+        *w = w.max(error);
+    }
+    println!("{worst:#?}");
+}
