@@ -30,11 +30,11 @@ def workload(part, folder, dtype, size):
         ids = torch.randint(0, 49406, (2, 77))
         return lambda: model(ids)
     if part == "unet":
-        model = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype).eval()
+        model = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=dtype).eval()
         x, context = torch.randn(2, 4, latent, latent, dtype=dtype), torch.randn(2, 77, 768, dtype=dtype)
         t = torch.tensor(500.0)
         return lambda: model(x, t, context)
-    model = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype).eval()
+    model = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=dtype).eval()
     z = torch.randn(1, 4, latent, latent, dtype=dtype)
     return lambda: model.decode(z)
 

@@ -11,9 +11,15 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import diffusers
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
+diffusers.utils.logging.set_verbosity_error()
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True, warn_only=True)
 torch.set_grad_enabled(False)
@@ -52,9 +58,10 @@ class Out:
         (self.root / path).chmod(0o644)
         self._describe(path, about | {"holds": {name: describe(t) for name, t in tensors.items()}})
 
-    def weights(self, path, tensors, **about):
+    def weights(self, path, tensors, metadata=None, **about):
         """Model weights: their names are the format's own, so the manifest only counts them."""
-        save_file({name: t.clone().contiguous() for name, t in tensors.items()}, self._path(path), {"format": "pt"})
+        tensors = {name: t.clone().contiguous() for name, t in tensors.items()}
+        save_file(tensors, self._path(path), {"format": "pt"} | (metadata or {}))
         (self.root / path).chmod(0o644)
         self._describe(path, about | {"holds": f"{len(tensors)} tensors"})
 

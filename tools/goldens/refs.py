@@ -1,5 +1,7 @@
 """What each network of the tiny SD1 gives for given inputs."""
 
+import copy
+
 import torch
 
 import clip_vocab
@@ -18,6 +20,11 @@ PROMPTS = [
 def token_ids(prompts):
     tokenizer = clip_vocab.tokenizer()
     return tokenizer(prompts, padding="max_length", truncation=True, max_length=77, return_tensors="pt")["input_ids"]
+
+
+def cast(model, dtype):
+    """A copy: casting in place and back would lose what the narrower type can't hold."""
+    return copy.deepcopy(model).to(dtype)
 
 
 def measured(run, want):
@@ -43,8 +50,7 @@ def text_states(model, ids):
 def text(out, model):
     ids = token_ids(PROMPTS)
     want = text_states(model, ids)
-    about = measured(lambda dtype: text_states(model.to(dtype), ids), want)
-    model.float()
+    about = measured(lambda dtype: text_states(cast(model, dtype), ids), want)
     out.tensors(
         f"{FOLDER}/text_encoder.safetensors",
         {"input_ids": ids} | want,
@@ -70,18 +76,16 @@ def unet(out, model):
         }
 
     def run(dtype):
-        model.to(dtype)
+        unet = cast(model, dtype)
         return {
-            f"{case}.out": model(
-                i["sample"].to(dtype), i["timestep"].double() if dtype == torch.float64 else i["timestep"],
-                i["encoder_hidden_states"].to(dtype),
+            f"{case}.out": unet(
+                i["sample"].to(dtype), i["timestep"], i["encoder_hidden_states"].to(dtype)
             ).sample
             for case, i in inputs.items()
         }
 
-    want = {name: t.clone() for name, t in run(torch.float32).items()}
+    want = run(torch.float32)
     about = measured(run, want)
-    model.float()
     out.tensors(
         f"{FOLDER}/unet.safetensors",
         {f"{case}.{name}": t for case, i in inputs.items() for name, t in i.items()} | want,
@@ -101,18 +105,17 @@ def vae(out, model):
     latent = torch.randn(1, 4, 8, 12, generator=generator)
 
     def run(dtype):
-        model.to(dtype)
-        moments = model.encode(image.to(dtype)).latent_dist
+        vae = cast(model, dtype)
+        moments = vae.encode(image.to(dtype)).latent_dist
         # The distribution clamps its logvar to [-30, 20].
         return {
             "encode.mean": moments.mean,
             "encode.logvar": moments.logvar,
-            "decode.out": model.decode(latent.to(dtype)).sample,
+            "decode.out": vae.decode(latent.to(dtype)).sample,
         }
 
     want = run(torch.float32)
     about = measured(run, want)
-    model.float()
     out.tensors(
         f"{FOLDER}/vae.safetensors",
         {"encode.image": image, "decode.latent": latent} | want,

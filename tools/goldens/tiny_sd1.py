@@ -1,5 +1,6 @@
 """A Stable Diffusion 1 in small with random weights, as a diffusers folder and as an LDM single file."""
 
+import json
 import re
 
 import torch
@@ -240,8 +241,15 @@ def make(out):
     out.weights(
         SINGLE,
         checkpoint,
+        metadata={
+            "sdrs.text_encoder.config": json.dumps(TEXT_ENCODER),
+            "sdrs.unet.config": json.dumps(UNET),
+            "sdrs.vae.config": json.dumps(VAE),
+            "sdrs.scheduler.config": json.dumps(SCHEDULER),
+        },
         seed=SEED,
         note=f"the folder's {count} tensors under LDM's names, VAE attention as 1x1 convolutions, and "
         f"{len(checkpoint) - count} others that such files carry; diffusers' converters give back the folder's tensors "
-        "exactly. Of its config, the text encoder's heads (4, not width / 64) and the norms' groups (16, not 32) can't be read off it",
+        "exactly. Of its configs, the text encoder's heads (4, not width / 64) and the norms' groups (16, not 32) can't be read off "
+        "it: the configs ride in its metadata, as sdrs.unet.config and so on",
     )
