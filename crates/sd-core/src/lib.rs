@@ -1,1 +1,16 @@
-//! To be filled.
+//! The models of Stable Diffusion on [Burn](https://burn.dev): text encoder, U-Net, autoencoder, tokenizer, and the reading of their
+//! weights.
+//!
+//! This crate knows networks and files, not sampling: a U-Net takes latents, timesteps and a context and gives its prediction.
+//! `sd-sched` has the samplers, and `sdrs` joins the two.
+
+pub mod config;
+mod device;
+mod error;
+pub mod models;
+mod tokenizer;
+pub mod weights;
+
+pub use device::{Device, Dtype, available as available_devices};
+pub use error::{Error, Misshapen, Result, WeightsError};
+pub use tokenizer::ClipTokenizer;

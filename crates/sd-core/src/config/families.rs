@@ -1,0 +1,41 @@
+//! The configurations of the families whose single-file checkpoints carry none.
+
+use super::{Activation, ClipTextConfig, UnetConfig, UnetLevel, UnetMiddle, VaeConfig};
+
+/// SD1.x's U-Net; `in_channels` is 4, or 8 or 9 for the variants with concatenated conditions.
+pub fn sd1_unet(in_channels: usize) -> UnetConfig {
+    let level = |channels, transformer_depth| UnetLevel { channels, transformer_depth, heads: 8 };
+    UnetConfig {
+        in_channels,
+        out_channels: 4,
+        levels: vec![level(320, 1), level(640, 1), level(1280, 1), level(1280, 0)],
+        middle: UnetMiddle { transformer_depth: 1, heads: 8 },
+        layers_per_block: 2,
+        cross_attention_dim: 768,
+        use_linear_projection: false,
+        norm_num_groups: 32,
+        norm_eps: 1e-5,
+        flip_sin_to_cos: true,
+        freq_shift: 0.0,
+        added_width: None,
+    }
+}
+
+/// SD1.x's text encoder: OpenAI's CLIP ViT-L/14.
+pub fn sd1_text_encoder() -> ClipTextConfig {
+    ClipTextConfig {
+        vocab_size: 49_408,
+        hidden_size: 768,
+        intermediate_size: 3072,
+        num_hidden_layers: 12,
+        num_attention_heads: 12,
+        max_position_embeddings: 77,
+        hidden_act: Activation::QuickGelu,
+        layer_norm_eps: 1e-5,
+    }
+}
+
+/// SD1.x's autoencoder.
+pub fn sd1_vae() -> VaeConfig {
+    VaeConfig { block_out_channels: vec![128, 256, 512, 512], layers_per_block: 2, ..VaeConfig::default() }
+}

@@ -1,0 +1,268 @@
+use serde::Deserialize;
+
+use super::{MAX_LAYERS, MAX_WIDTH, divides, one_of, parse, within};
+use crate::{Error, Result};
+
+/// The U-Net as data: a row for each level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnetConfig {
+    /// Channels of the input: 4, or with concatenated conditions 8 (InstructPix2Pix) or 9 (inpainting).
+    pub in_channels: usize,
+    /// Channels of the prediction.
+    pub out_channels: usize,
+    /// The levels, from the latents' resolution down; the way up mirrors them.
+    pub levels: Vec<UnetLevel>,
+    /// The middle, at the last level's width.
+    pub middle: UnetMiddle,
+    /// Residual blocks in a level of the way down; the way up has one more.
+    pub layers_per_block: usize,
+    /// Width of the context, the text encoder's hidden states.
+    pub cross_attention_dim: usize,
+    /// Whether the transformers' projections are linear layers (SD2, SDXL) or 1x1 convolutions (SD1).
+    pub use_linear_projection: bool,
+    /// Groups of the group norms.
+    pub norm_num_groups: usize,
+    /// Epsilon of the residual blocks' group norms.
+    pub norm_eps: f64,
+    /// Whether the timestep's cosines come before its sines.
+    pub flip_sin_to_cos: bool,
+    /// Shift of the timestep's frequencies.
+    pub freq_shift: f64,
+    /// Width of the vector that is embedded beside the timestep (SDXL: pooled text and sizes).
+    pub added_width: Option<usize>,
+}
+
+/// One level of the U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnetLevel {
+    /// Width.
+    pub channels: usize,
+    /// Transformer blocks behind each residual block; 0 for none.
+    pub transformer_depth: usize,
+    /// Attention heads of those.
+    pub heads: usize,
+}
+
+/// The middle of the U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnetMiddle {
+    /// Transformer blocks between the two residual blocks; 0 for none.
+    pub transformer_depth: usize,
+    /// Attention heads of those.
+    pub heads: usize,
+}
+
+/// One number for all levels, or one for each.
+#[derive(Deserialize, Clone)]
+#[serde(untagged)]
+enum PerLevel {
+    All(usize),
+    Each(Vec<usize>),
+}
+
+impl PerLevel {
+    fn levels(&self, n: usize, origin: &str, field: &str) -> Result<Vec<usize>> {
+        match self {
+            Self::All(value) => Ok(vec![*value; n]),
+            Self::Each(values) if values.len() == n => Ok(values.clone()),
+            Self::Each(values) => {
+                Err(Error::config(origin, field, format!("has {} values for {n} levels", values.len())))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    in_channels: usize,
+    #[serde(default = "four")]
+    out_channels: usize,
+    block_out_channels: Vec<usize>,
+    layers_per_block: PerLevel,
+    down_block_types: Vec<String>,
+    up_block_types: Vec<String>,
+    /// Absent means the usual one, null none at all.
+    #[serde(default = "cross_attention_middle")]
+    mid_block_type: Option<String>,
+    cross_attention_dim: PerLevel,
+    /// Despite its name the number of heads, in every model of this family (diffusers issue 2011).
+    #[serde(default = "eight")]
+    attention_head_dim: PerLevel,
+    num_attention_heads: Option<PerLevel>,
+    #[serde(default = "one")]
+    transformer_layers_per_block: PerLevel,
+    #[serde(default)]
+    use_linear_projection: bool,
+    #[serde(default = "thirty_two")]
+    norm_num_groups: usize,
+    #[serde(default = "norm_eps")]
+    norm_eps: f64,
+    #[serde(default = "yes")]
+    flip_sin_to_cos: bool,
+    #[serde(default)]
+    freq_shift: f64,
+    addition_embed_type: Option<String>,
+    projection_class_embeddings_input_dim: Option<usize>,
+    #[serde(default = "silu")]
+    act_fn: String,
+    #[serde(default = "default_scale_shift")]
+    resnet_time_scale_shift: String,
+    // Features of other U-Nets: anything but absent would be silently wrong.
+    class_embed_type: Option<serde_json::Value>,
+    encoder_hid_dim: Option<serde_json::Value>,
+    time_cond_proj_dim: Option<serde_json::Value>,
+    #[serde(default)]
+    dual_cross_attention: bool,
+    #[serde(default)]
+    center_input_sample: bool,
+}
+
+fn one() -> PerLevel {
+    PerLevel::All(1)
+}
+fn cross_attention_middle() -> Option<String> {
+    Some("UNetMidBlock2DCrossAttn".into())
+}
+fn four() -> usize {
+    4
+}
+fn eight() -> PerLevel {
+    PerLevel::All(8)
+}
+fn thirty_two() -> usize {
+    32
+}
+fn norm_eps() -> f64 {
+    1e-5
+}
+fn yes() -> bool {
+    true
+}
+fn silu() -> String {
+    "silu".into()
+}
+fn default_scale_shift() -> String {
+    "default".into()
+}
+
+impl UnetConfig {
+    /// Reads a `unet/config.json`; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values and features that these models don't have.
+    pub fn from_json(json: &str, origin: &str) -> Result<Self> {
+        let raw: Raw = parse(json, origin)?;
+        let n = within(raw.block_out_channels.len(), 1..=16, origin, "block_out_channels")?;
+        raw.refuse_other_features(origin)?;
+
+        let down = attention_levels(&raw.down_block_types, ["DownBlock2D", "CrossAttnDownBlock2D"], n, origin)?;
+        let mut up = attention_levels(&raw.up_block_types, ["UpBlock2D", "CrossAttnUpBlock2D"], n, origin)?;
+        up.reverse();
+        if down != up {
+            return Err(Error::config(origin, "up_block_types", "do not mirror down_block_types"));
+        }
+        let depths = raw.transformer_layers_per_block.levels(n, origin, "transformer_layers_per_block")?;
+        let (field, heads) = match &raw.num_attention_heads {
+            Some(heads) => ("num_attention_heads", heads),
+            None => ("attention_head_dim", &raw.attention_head_dim),
+        };
+        let heads = heads.levels(n, origin, field)?;
+        let single = |value: &PerLevel, field| {
+            let values = value.levels(n, origin, field)?;
+            match values.iter().all(|v| *v == values[0]) {
+                true => Ok(values[0]),
+                false => Err(Error::config(origin, field, "differs between levels, which is not supported")),
+            }
+        };
+        let layers = single(&raw.layers_per_block, "layers_per_block")?;
+        let context = single(&raw.cross_attention_dim, "cross_attention_dim")?;
+        within(layers, 1..=MAX_LAYERS, origin, "layers_per_block")?;
+        within(context, 1..=MAX_WIDTH, origin, "cross_attention_dim")?;
+        within(raw.in_channels, 1..=1024, origin, "in_channels")?;
+        within(raw.out_channels, 1..=1024, origin, "out_channels")?;
+        if !(raw.norm_eps > 0.0 && raw.norm_eps < 1.0) {
+            return Err(Error::config(origin, "norm_eps", "must be between 0 and 1"));
+        }
+        let half = raw.block_out_channels[0] as f64 / 2.0;
+        if !(raw.freq_shift >= 0.0 && raw.freq_shift < half) {
+            return Err(Error::config(origin, "freq_shift", "must be 0 or a little more"));
+        }
+        let mut levels = Vec::with_capacity(n);
+        for i in 0..n {
+            let channels = within(raw.block_out_channels[i], 1..=MAX_WIDTH, origin, "block_out_channels")?;
+            divides(raw.norm_num_groups, channels, origin, "norm_num_groups")?;
+            let transformer_depth = match down[i] {
+                true => within(depths[i], 1..=MAX_LAYERS, origin, "transformer_layers_per_block")?,
+                false => 0,
+            };
+            if transformer_depth > 0 {
+                divides(heads[i], channels, origin, field)?;
+            }
+            levels.push(UnetLevel { channels, transformer_depth, heads: heads[i] });
+        }
+        // diffusers gives the middle the last level's depth and heads, even where that level has no attention itself.
+        let middle = match raw.mid_block_type.as_deref() {
+            None => UnetMiddle { transformer_depth: 0, heads: heads[n - 1] },
+            Some(_) => {
+                divides(heads[n - 1], levels[n - 1].channels, origin, field)?;
+                let depth = within(depths[n - 1], 1..=MAX_LAYERS, origin, "transformer_layers_per_block")?;
+                UnetMiddle { transformer_depth: depth, heads: heads[n - 1] }
+            }
+        };
+        let added_width = match raw.addition_embed_type.as_deref() {
+            None => None,
+            Some(_) => {
+                let width = raw.projection_class_embeddings_input_dim.unwrap_or(0);
+                Some(within(width, 1..=MAX_WIDTH, origin, "projection_class_embeddings_input_dim")?)
+            }
+        };
+        Ok(Self {
+            in_channels: raw.in_channels,
+            out_channels: raw.out_channels,
+            levels,
+            middle,
+            layers_per_block: layers,
+            cross_attention_dim: context,
+            use_linear_projection: raw.use_linear_projection,
+            norm_num_groups: raw.norm_num_groups,
+            norm_eps: raw.norm_eps,
+            flip_sin_to_cos: raw.flip_sin_to_cos,
+            freq_shift: raw.freq_shift,
+            added_width,
+        })
+    }
+}
+
+impl Raw {
+    fn refuse_other_features(&self, origin: &str) -> Result<()> {
+        one_of(&self.act_fn, &["silu", "swish"], origin, "act_fn")?;
+        one_of(&self.resnet_time_scale_shift, &["default"], origin, "resnet_time_scale_shift")?;
+        if let Some(kind) = &self.mid_block_type {
+            one_of(kind, &["UNetMidBlock2DCrossAttn"], origin, "mid_block_type")?;
+        }
+        if let Some(kind) = &self.addition_embed_type {
+            one_of(kind, &["text_time"], origin, "addition_embed_type")?;
+        }
+        for (field, present) in [
+            ("class_embed_type", self.class_embed_type.is_some()),
+            ("encoder_hid_dim", self.encoder_hid_dim.is_some()),
+            ("time_cond_proj_dim", self.time_cond_proj_dim.is_some()),
+            ("dual_cross_attention", self.dual_cross_attention),
+            ("center_input_sample", self.center_input_sample),
+        ] {
+            if present {
+                return Err(Error::config(origin, field, "is not supported"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which levels have attention, from the names of their block types `[without, with]`.
+fn attention_levels(types: &[String], names: [&str; 2], n: usize, origin: &str) -> Result<Vec<bool>> {
+    let field = if names[0].starts_with("Down") { "down_block_types" } else { "up_block_types" };
+    if types.len() != n {
+        return Err(Error::config(origin, field, format!("has {} values for {n} levels", types.len())));
+    }
+    types.iter().map(|t| one_of(t, &names, origin, field).map(|()| t == names[1])).collect()
+}

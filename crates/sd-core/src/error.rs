@@ -1,0 +1,145 @@
+use std::path::PathBuf;
+
+/// Everything that can go wrong in `sd-core`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A file is not what its name or place says, or is damaged.
+    #[error("{origin}: {reason}")]
+    Malformed {
+        /// The file, or what the caller's bytes were said to be.
+        origin: String,
+        /// What is wrong and, where it can be known, what to do.
+        reason: String,
+    },
+    /// A configuration asks for something that these models don't have.
+    #[error("{origin}: {field}: {reason}")]
+    Config {
+        /// The configuration's file.
+        origin: String,
+        /// The field.
+        field: String,
+        /// Why its value can't be used.
+        reason: String,
+    },
+    /// The weights don't fit the model.
+    #[error("{}", .0)]
+    Weights(WeightsError),
+    /// A device name is unknown, or its support was not compiled in.
+    #[error("device '{name}': {reason}")]
+    Device {
+        /// The name as given.
+        name: String,
+        /// What is wrong and what could be used instead.
+        reason: String,
+    },
+    /// The tokenizer's files can't be used, or it failed on a text.
+    #[error("tokenizer {origin}: {reason}")]
+    Tokenizer {
+        /// The folder, or "embedded".
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor that the caller gave has the wrong shape.
+    #[error("{name}: expected shape {expected}, got {got:?}")]
+    Shape {
+        /// Which argument.
+        name: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What was given.
+        got: Vec<usize>,
+    },
+}
+
+/// Shorthand for this crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+
+    pub(crate) fn malformed(origin: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Malformed { origin: origin.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn config(
+        origin: impl Into<String>,
+        field: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Config { origin: origin.into(), field: field.into(), reason: reason.into() }
+    }
+}
+
+/// One tensor whose shape in the file is not the model's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Canonical (diffusers) name.
+    pub name: String,
+    /// The shape that the model's configuration asks for.
+    pub expected: Vec<usize>,
+    /// The shape in the file.
+    pub got: Vec<usize>,
+}
+
+/// All tensors of one model part that don't fit, listed at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WeightsError {
+    /// Which part of which file.
+    pub origin: String,
+    /// Canonical names that the file lacks.
+    pub missing: Vec<String>,
+    /// Names in the file that the model has no place for.
+    pub unexpected: Vec<String>,
+    /// Tensors of the wrong shape.
+    pub misshapen: Vec<Misshapen>,
+    /// Tensors whose element type can't be used, with that type.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl WeightsError {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.missing.is_empty()
+            && self.unexpected.is_empty()
+            && self.misshapen.is_empty()
+            && self.unreadable.is_empty()
+    }
+}
+
+impl std::fmt::Display for WeightsError {
+    /// A line per kind of fault, each with its first few names: the full lists are in the fields.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 8;
+        write!(f, "{}: the weights don't fit this model", self.origin)?;
+        let mut list = |title: &str, items: Vec<String>| -> std::fmt::Result {
+            if items.is_empty() {
+                return Ok(());
+            }
+            write!(f, "; {} {title}: {}", items.len(), items[..items.len().min(SHOWN)].join(", "))?;
+            if items.len() > SHOWN {
+                write!(f, " and {} more", items.len() - SHOWN)?;
+            }
+            Ok(())
+        };
+        list("missing", self.missing.clone())?;
+        list("unexpected", self.unexpected.clone())?;
+        let shapes = self.misshapen.iter();
+        list(
+            "misshapen",
+            shapes.map(|m| format!("{} (is {:?}, should be {:?})", m.name, m.got, m.expected)).collect(),
+        )?;
+        let types = self.unreadable.iter();
+        list("of an unsupported type", types.map(|(name, dtype)| format!("{name} ({dtype})")).collect())
+    }
+}

@@ -1,0 +1,12 @@
+//! The networks of Stable Diffusion, each built from its configuration.
+
+mod clip;
+mod nn;
+mod resnet;
+mod transformer;
+mod unet;
+mod vae;
+
+pub use clip::{ClipOutput, ClipTextModel};
+pub use unet::{UNet, timestep_embedding};
+pub use vae::{Moments, Vae};

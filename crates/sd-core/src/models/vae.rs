@@ -1,0 +1,234 @@
+//! The KL autoencoder of latent diffusion (Rombach et al. 2022, arXiv:2112.10752): pictures to latents and back.
+
+use burn::tensor::{DType, Tensor};
+use sd_kernels::Padding;
+
+use super::{
+    nn::{Attention, Conv2d, GroupNorm, Linear, to_picture, to_tokens},
+    resnet::{Downsample, ResnetBlock, ResnetSpec, Upsample},
+};
+use crate::{
+    Error, Result,
+    config::VaeConfig,
+    weights::{Params, PartWeights, Target, load},
+};
+
+/// The KL autoencoder. Latents here are the autoencoder's own; the U-Net's are these times `scaling_factor`.
+pub struct Vae {
+    config: VaeConfig,
+    target: Target,
+    encoder: Encoder,
+    quant: Option<Conv2d>,
+    post_quant: Option<Conv2d>,
+    decoder: Decoder,
+}
+
+/// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h / f, w / f]` in `f32`.
+pub struct Moments {
+    /// The mean, which is also the most likely latent.
+    pub mean: Tensor<4>,
+    /// The logarithm of the variance, clamped to -30 to 20.
+    pub logvar: Tensor<4>,
+}
+
+struct Encoder {
+    conv_in: Conv2d,
+    levels: Vec<(Vec<ResnetBlock>, Option<Downsample>)>,
+    middle: Middle,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+struct Decoder {
+    conv_in: Conv2d,
+    middle: Middle,
+    levels: Vec<(Vec<ResnetBlock>, Option<Upsample>)>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+struct Middle {
+    first: ResnetBlock,
+    attention: Option<(GroupNorm, Attention)>,
+    second: ResnetBlock,
+}
+
+impl Vae {
+    /// Loads the autoencoder.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the weights don't fit `config`.
+    pub fn load(config: &VaeConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
+        load(weights, target, |p| Self::build(config, p, target))
+    }
+
+    pub(crate) fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
+        let z = config.latent_channels;
+        Self {
+            encoder: Encoder::new(config, &p.at("encoder")),
+            quant: config.use_quant_conv.then(|| Conv2d::same(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
+            post_quant: config.use_post_quant_conv.then(|| Conv2d::same(&p.at("post_quant_conv"), z, z, 1)),
+            decoder: Decoder::new(config, &p.at("decoder")),
+            config: config.clone(),
+            target: target.clone(),
+        }
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// Encodes pictures, `[batch, in_channels, h, w]` with values -1 to 1, whose sides are multiples of
+    /// [`VaeConfig::downscale`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for other shapes.
+    pub fn encode(&self, pictures: Tensor<4>) -> Result<Moments> {
+        let [batch, c, h, w] = pictures.dims();
+        let f = self.config.downscale();
+        if c != self.config.in_channels || batch * h * w == 0 || h % f != 0 || w % f != 0 {
+            return Err(Error::Shape {
+                name: "pictures",
+                expected: format!("[batch, {}, height, width], sides multiples of {f}", self.config.in_channels),
+                got: pictures.dims().to_vec(),
+            });
+        }
+        let mut x = self.encoder.forward(pictures.cast(self.target.dtype.burn()));
+        if let Some(quant) = &self.quant {
+            x = quant.forward(x);
+        }
+        let x = x.cast(DType::F32);
+        let z = self.config.latent_channels;
+        let (mean, logvar) = (x.clone().narrow(1, 0, z), x.narrow(1, z, z));
+        Ok(Moments { mean, logvar: logvar.clamp(-30.0, 20.0) })
+    }
+
+    /// Decodes latents, `[batch, latent_channels, h, w]`, to pictures `[batch, out_channels, f h, f w]` in `f32`; values -1 to 1,
+    /// or a little beyond.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for other shapes.
+    pub fn decode(&self, latents: Tensor<4>) -> Result<Tensor<4>> {
+        let [batch, c, h, w] = latents.dims();
+        if c != self.config.latent_channels || batch * h * w == 0 {
+            return Err(Error::Shape {
+                name: "latents",
+                expected: format!("[batch, {}, height, width], none 0", self.config.latent_channels),
+                got: latents.dims().to_vec(),
+            });
+        }
+        let mut x = latents.cast(self.target.dtype.burn());
+        if let Some(post_quant) = &self.post_quant {
+            x = post_quant.forward(x);
+        }
+        Ok(self.decoder.forward(x).cast(DType::F32))
+    }
+}
+
+fn spec(config: &VaeConfig) -> ResnetSpec {
+    ResnetSpec { groups: config.norm_num_groups, eps: EPS, time_width: None }
+}
+
+const EPS: f64 = 1e-6;
+
+impl Encoder {
+    fn new(config: &VaeConfig, p: &Params) -> Self {
+        let widths = &config.block_out_channels;
+        let (mut c, last, z) = (widths[0], widths[widths.len() - 1], config.latent_channels);
+        let mut levels = Vec::new();
+        for (i, &width) in widths.iter().enumerate() {
+            let p = p.at(format_args!("down_blocks.{i}"));
+            let resnet = |j: usize| {
+                let input = if j == 0 { c } else { width };
+                ResnetBlock::new(&p.at(format_args!("resnets.{j}")), input, width, spec(config))
+            };
+            let resnets = (0..config.layers_per_block).map(resnet).collect();
+            let halves = i + 1 < widths.len();
+            levels.push((resnets, halves.then(|| Downsample::new(&p, width, Padding::RightBottom))));
+            c = width;
+        }
+        Self {
+            conv_in: Conv2d::same(&p.at("conv_in"), config.in_channels, widths[0], 3),
+            levels,
+            middle: Middle::new(config, last, &p.at("mid_block")),
+            norm_out: GroupNorm::new(&p.at("conv_norm_out"), last, config.norm_num_groups, EPS),
+            conv_out: Conv2d::same(&p.at("conv_out"), last, 2 * z, 3),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let mut x = self.conv_in.forward(x);
+        for (resnets, downsample) in &self.levels {
+            x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+            if let Some(downsample) = downsample {
+                x = downsample.forward(x);
+            }
+        }
+        self.conv_out.forward(self.norm_out.forward_silu(self.middle.forward(x)))
+    }
+}
+
+impl Decoder {
+    fn new(config: &VaeConfig, p: &Params) -> Self {
+        let widths = &config.block_out_channels;
+        let (first, last) = (widths[0], widths[widths.len() - 1]);
+        let mut c = last;
+        let mut levels = Vec::new();
+        for (i, &width) in widths.iter().rev().enumerate() {
+            let p = p.at(format_args!("up_blocks.{i}"));
+            let resnet = |j: usize| {
+                let input = if j == 0 { c } else { width };
+                ResnetBlock::new(&p.at(format_args!("resnets.{j}")), input, width, spec(config))
+            };
+            let resnets = (0..=config.layers_per_block).map(resnet).collect();
+            levels.push((resnets, (i + 1 < widths.len()).then(|| Upsample::new(&p, width))));
+            c = width;
+        }
+        Self {
+            conv_in: Conv2d::same(&p.at("conv_in"), config.latent_channels, last, 3),
+            middle: Middle::new(config, last, &p.at("mid_block")),
+            levels,
+            norm_out: GroupNorm::new(&p.at("conv_norm_out"), first, config.norm_num_groups, EPS),
+            conv_out: Conv2d::same(&p.at("conv_out"), first, config.out_channels, 3),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let mut x = self.middle.forward(self.conv_in.forward(x));
+        for (resnets, upsample) in &self.levels {
+            x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+            if let Some(upsample) = upsample {
+                x = upsample.forward(x, None);
+            }
+        }
+        self.conv_out.forward(self.norm_out.forward_silu(x))
+    }
+}
+
+impl Middle {
+    fn new(config: &VaeConfig, channels: usize, p: &Params) -> Self {
+        let attention = config.mid_block_add_attention.then(|| {
+            let p = p.at("attentions.0");
+            let linear = |name: &str| Linear::new(&p.at(name), channels, channels);
+            let norm = GroupNorm::new(&p.at("group_norm"), channels, config.norm_num_groups, EPS);
+            let (q, k, v) = (linear("to_q"), linear("to_k"), linear("to_v"));
+            (norm, Attention { q, k, v, out: linear("to_out.0"), heads: 1 })
+        });
+        Self {
+            first: ResnetBlock::new(&p.at("resnets.0"), channels, channels, spec(config)),
+            attention,
+            second: ResnetBlock::new(&p.at("resnets.1"), channels, channels, spec(config)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let mut x = self.first.forward(x, None);
+        if let Some((norm, attention)) = &self.attention {
+            let [_, _, h, w] = x.dims();
+            let tokens = to_tokens(norm.forward(x.clone()));
+            x = x + to_picture(attention.forward(tokens, None, false), h, w);
+        }
+        self.second.forward(x, None)
+    }
+}

@@ -1,0 +1,209 @@
+//! CLIP's tokenizer: byte-pair encoding of lower-cased words (Radford et al. 2021, arXiv:2103.00020).
+
+use std::{io::Read, path::Path};
+
+use tokenizers::{
+    AddedToken, Tokenizer,
+    models::bpe::{BPE, Vocab},
+    normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern},
+    pre_tokenizers::{
+        byte_level::ByteLevel,
+        sequence::Sequence as PreSequence,
+        split::{Split, SplitPattern},
+    },
+    tokenizer::SplitDelimiterBehavior,
+};
+
+use crate::{Error, Result};
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+
+/// OpenAI CLIP's 48,894 merges (MIT, see NOTICE), one a line; the vocabulary follows from them.
+static MERGES: &[u8] = include_bytes!("../data/clip_merges.txt.gz");
+
+/// Splits texts into token ids as CLIP's text encoder expects them.
+pub struct ClipTokenizer {
+    inner: Tokenizer,
+    origin: String,
+    start: u32,
+    end: u32,
+    pad: u32,
+}
+
+impl std::fmt::Debug for ClipTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClipTokenizer({})", self.origin)
+    }
+}
+
+impl ClipTokenizer {
+    /// The tokenizer of OpenAI's CLIP, with 49,408 tokens, compiled into this crate: for checkpoints that carry none.
+    pub fn embedded() -> Self {
+        let mut text = String::new();
+        let read = flate2::read::GzDecoder::new(MERGES).read_to_string(&mut text);
+        read.expect("the merges are part of this crate");
+        let merges = parse_merges(&text).expect("the merges are part of this crate");
+        let mut vocab = Vocab::default();
+        let mut add = |token: String| {
+            let id = vocab.len() as u32;
+            vocab.insert(token, id);
+        };
+        byte_symbols().for_each(|symbol| add(symbol.to_string()));
+        byte_symbols().for_each(|symbol| add(format!("{symbol}</w>")));
+        merges.iter().for_each(|(a, b)| add(format!("{a}{b}")));
+        add(START.into());
+        add(END.into());
+        Self::new("embedded".into(), vocab, merges, END).expect("the merges are part of this crate")
+    }
+
+    /// A diffusers folder's own tokenizer: `vocab.json`, `merges.txt`, and for the padding token `special_tokens_map.json` or
+    /// `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file is missing, [`Error::Tokenizer`] if the files don't make a CLIP tokenizer.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path).map_err(|e| Error::io(path, e))
+        };
+        let special = ["special_tokens_map.json", "tokenizer_config.json"].map(|name| read(name).ok());
+        let origin = folder.display().to_string();
+        Self::from_files(&origin, &read("vocab.json")?, &read("merges.txt")?, &special)
+    }
+
+    /// Like [`ClipTokenizer::from_folder`], from the files' contents; `origin` names them in errors. `special` are the contents of the
+    /// files that may name the padding token.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if they don't make a CLIP tokenizer.
+    pub fn from_files(origin: &str, vocab: &str, merges: &str, special: &[Option<String>]) -> Result<Self> {
+        let fail = |reason: String| Error::Tokenizer { origin: origin.to_owned(), reason };
+        let vocab: Vocab = serde_json::from_str(vocab).map_err(|e| fail(format!("vocab.json: {e}")))?;
+        let merges = parse_merges(merges).map_err(|e| fail(format!("merges.txt: {e}")))?;
+        let pad = special.iter().flatten().find_map(|json| pad_token(json)).unwrap_or_else(|| END.into());
+        Self::new(origin.to_owned(), vocab, merges, &pad)
+    }
+
+    fn new(origin: String, vocab: Vocab, merges: Vec<(String, String)>, pad: &str) -> Result<Self> {
+        let fail = |reason: String| Error::Tokenizer { origin: origin.clone(), reason };
+        let id = |token: &str| {
+            vocab.get(token).copied().ok_or_else(|| fail(format!("the vocabulary lacks {token}")))
+        };
+        let (start, end, pad) = (id(START)?, id(END)?, id(pad)?);
+        let bpe = BPE::builder()
+            .vocab_and_merges(vocab, merges)
+            .unk_token(END.into())
+            .end_of_word_suffix("</w>".into())
+            .build()
+            .map_err(|e| fail(e.to_string()))?;
+        let mut inner = Tokenizer::new(bpe);
+        let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(|e| fail(e.to_string()))?;
+        let normalizer = Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]);
+        inner.with_normalizer(Some(normalizer)).map_err(|e| fail(e.to_string()))?;
+        // CLIP's own pattern: contractions, runs of letters, single digits, runs of anything else but space.
+        let words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+        let words = Split::new(SplitPattern::Regex(words.into()), SplitDelimiterBehavior::Removed, true)
+            .map_err(|e| fail(e.to_string()))?;
+        let bytes = ByteLevel::new(false, true, false);
+        inner.with_pre_tokenizer(Some(PreSequence::new(vec![words.into(), bytes.into()])));
+        // In a prompt these are what they say, spelt exactly so, as they are for transformers.
+        let special = [START, END].map(|token| AddedToken::from(token, true).normalized(false));
+        inner.add_special_tokens(special).map_err(|e| fail(e.to_string()))?;
+        Ok(Self { inner, origin, start, end, pad })
+    }
+
+    /// The ids of a text, without start and end token.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer fails, which no text should make it do.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false);
+        let fail = |reason: String| Error::Tokenizer { origin: self.origin.clone(), reason };
+        Ok(encoding.map_err(|e| fail(e.to_string()))?.get_ids().to_vec())
+    }
+
+    /// The token that opens every sequence.
+    pub fn start(&self) -> u32 {
+        self.start
+    }
+
+    /// The token that closes every sequence.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The token that fills a sequence up to its length.
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+
+    /// Number of tokens, special ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+}
+
+/// Merges, one a line, two symbols each; a first line that begins with "#version" is skipped.
+fn parse_merges(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
+    let lines = text.lines().enumerate();
+    let merges = lines.filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty());
+    merges
+        .map(|(i, line)| {
+            let pair = line.split_once(' ').map(|(a, b)| (a.to_owned(), b.trim_end().to_owned()));
+            pair.ok_or_else(|| format!("line {}: expected two symbols", i + 1))
+        })
+        .collect()
+}
+
+/// The padding token's text, which transformers' files give as a string or as an object.
+fn pad_token(json: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_str(json).ok()?;
+    let pad = json.get("pad_token")?;
+    pad.as_str().or_else(|| pad.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// The printable stand-ins of the 256 byte values, in the order of their ids (GPT-2's table): first the bytes that are printable
+/// themselves, then the others, shifted to U+0100 and up.
+fn byte_symbols() -> impl Iterator<Item = char> {
+    let printable = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff);
+    let others = (0x00..=0x20).chain(0x7f..=0xa0).chain(0xad..=0xad).zip(0x100u32..).map(|(_, c)| c);
+    printable.chain(others).filter_map(char::from_u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        text: String,
+        ids: Vec<u32>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct File {
+        cases: Vec<Golden>,
+    }
+
+    #[test]
+    fn agrees_with_transformers() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/tokenizer/clip.json");
+        let file: File = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let goldens = file.cases;
+        assert!(goldens.len() >= 150);
+        let tokenizer = ClipTokenizer::embedded();
+        assert_eq!(tokenizer.vocab_size(), 49_408);
+        assert_eq!((tokenizer.start(), tokenizer.end(), tokenizer.pad()), (49_406, 49_407, 49_407));
+        let mut wrong = Vec::new();
+        for golden in &goldens {
+            let mut ids = vec![tokenizer.start()];
+            ids.extend(tokenizer.encode(&golden.text).unwrap());
+            ids.push(tokenizer.end());
+            if ids != golden.ids {
+                wrong.push(format!("{:?}: {ids:?}, should be {:?}", golden.text, golden.ids));
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), goldens.len(), wrong.join("\n"));
+    }
+}

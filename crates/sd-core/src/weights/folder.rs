@@ -1,0 +1,134 @@
+//! A diffusers folder, on disk or in memory.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::TensorFile;
+use crate::{Error, Result, config::parse};
+
+/// A folder of model files: on disk, or the same files as bytes under the same relative names ("unet/config.json").
+#[derive(Clone)]
+pub enum Folder {
+    /// A folder on disk.
+    Disk(PathBuf),
+    /// Files compiled into the program, with a name for errors.
+    Static(&'static str, HashMap<&'static str, &'static [u8]>),
+    /// Files in memory, with a name for errors.
+    Memory(String, HashMap<String, Arc<[u8]>>),
+}
+
+/// Precisions that a folder may hold beside, or instead of, the plain files.
+const VARIANTS: [&str; 3] = ["", "fp16", "bf16"];
+
+impl Folder {
+    /// What errors call a file in this folder.
+    pub fn origin(&self, name: &str) -> String {
+        match self {
+            Self::Disk(path) => path.join(name).display().to_string(),
+            Self::Static(origin, _) => format!("{origin}/{name}"),
+            Self::Memory(origin, _) => format!("{origin}/{name}"),
+        }
+    }
+
+    /// Whether the file exists.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Disk(path) => path.join(name).is_file(),
+            Self::Static(_, files) => files.contains_key(name),
+            Self::Memory(_, files) => files.contains_key(name),
+        }
+    }
+
+    /// A text file's contents.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it is missing, [`Error::Malformed`] if it is not UTF-8 or too large for a configuration.
+    pub fn text(&self, name: &str) -> Result<String> {
+        const MAX: u64 = 64 << 20;
+        let bytes = match self {
+            Self::Disk(folder) => {
+                let path = folder.join(name);
+                let size = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+                if size > MAX {
+                    return Err(Error::malformed(self.origin(name), format!("{size} bytes are too many for a text file")));
+                }
+                std::fs::read(&path).map_err(|e| Error::io(path, e))?
+            }
+            Self::Static(_, files) => files.get(name).ok_or_else(|| self.missing(name))?.to_vec(),
+            Self::Memory(_, files) => files.get(name).ok_or_else(|| self.missing(name))?.to_vec(),
+        };
+        String::from_utf8(bytes).map_err(|e| Error::malformed(self.origin(name), e.to_string()))
+    }
+
+    /// Opens one file of tensors.
+    ///
+    /// # Errors
+    /// Those of [`TensorFile::open`].
+    pub fn tensors(&self, name: &str) -> Result<TensorFile> {
+        match self {
+            Self::Disk(path) => TensorFile::open(&path.join(name)),
+            Self::Static(_, files) => {
+                TensorFile::from_static(self.origin(name), files.get(name).ok_or_else(|| self.missing(name))?)
+            }
+            Self::Memory(_, files) => {
+                let bytes = files.get(name).ok_or_else(|| self.missing(name))?;
+                TensorFile::from_bytes(self.origin(name), bytes.clone())
+            }
+        }
+    }
+
+    /// Opens the weights of a part: one file, or the shards that an index lists, in full precision if there is a choice.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if there are none, naming what was looked for; those of [`TensorFile::open`].
+    pub fn part_tensors(&self, part: &str, stem: &str) -> Result<Vec<Arc<TensorFile>>> {
+        for variant in VARIANTS {
+            let dotted = if variant.is_empty() { String::new() } else { format!(".{variant}") };
+            let single = format!("{part}/{stem}{dotted}.safetensors");
+            if self.has(&single) {
+                return Ok(vec![Arc::new(self.tensors(&single)?)]);
+            }
+            // diffusers puts the variant before ".json", transformers before ".safetensors".
+            let indices = [
+                format!("{part}/{stem}.safetensors.index{dotted}.json"),
+                format!("{part}/{stem}{dotted}.safetensors.index.json"),
+            ];
+            if let Some(index) = indices.iter().find(|name| self.has(name)) {
+                return self.shards(part, index);
+            }
+        }
+        let pickled = [format!("{part}/{stem}.bin"), format!("{part}/{stem}.fp16.bin")];
+        let reason = match pickled.iter().find(|name| self.has(name)) {
+            Some(_) => "only .bin files, which are pickles; convert them to .safetensors".to_owned(),
+            None => format!("no weights: looked for {stem}.safetensors, its .fp16 and .bf16 variants and their indices"),
+        };
+        Err(Error::malformed(self.origin(part), reason))
+    }
+
+    fn shards(&self, part: &str, index: &str) -> Result<Vec<Arc<TensorFile>>> {
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: HashMap<String, String>,
+        }
+        let origin = self.origin(index);
+        let index: Index = parse(&self.text(index)?, &origin)?;
+        let mut names: Vec<&String> = index.weight_map.values().collect();
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            return Err(Error::malformed(origin, "weight_map lists no files"));
+        }
+        // An index must not be able to name files elsewhere.
+        if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(std::ffi::OsStr::new(name))) {
+            return Err(Error::malformed(origin, format!("'{name}' is not the name of a file in this folder")));
+        }
+        names.into_iter().map(|name| Ok(Arc::new(self.tensors(&format!("{part}/{name}"))?))).collect()
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::io(self.origin(name), std::io::ErrorKind::NotFound.into())
+    }
+}

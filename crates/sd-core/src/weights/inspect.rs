@@ -1,0 +1,266 @@
+//! What a file is, from names, shapes and metadata alone.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    Folder, Part, TensorFile,
+    names::{TEXT_ENCODER_PREFIX, UNET_PREFIX, VAE_PREFIX},
+};
+use crate::{Error, Result, config::SchedulerConfig};
+
+/// What a file or folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Everything that a pipeline needs.
+    Checkpoint,
+    /// A U-Net alone.
+    Unet,
+    /// An autoencoder alone.
+    Vae,
+    /// A text encoder alone.
+    TextEncoder,
+    /// A LoRA or a relative of it.
+    Lora,
+    /// None of these.
+    Unknown,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Checkpoint => "a checkpoint",
+            Self::Unet => "a U-Net alone",
+            Self::Vae => "a VAE alone",
+            Self::TextEncoder => "a text encoder alone",
+            Self::Lora => "a LoRA",
+            Self::Unknown => "a file of unknown kind",
+        })
+    }
+}
+
+/// The family of models that a checkpoint belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Family {
+    /// Stable Diffusion 1.x.
+    Sd1,
+    /// Stable Diffusion 2.x.
+    Sd2,
+    /// Stable Diffusion XL.
+    Sdxl,
+    /// The structure of these with other widths, or not told by the names and shapes.
+    Other,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sd1 => "SD1",
+            Self::Sd2 => "SD2",
+            Self::Sdxl => "SDXL",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// One part of what was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PartInspection {
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of values in them.
+    pub parameters: u64,
+    /// Tensors of each stored type.
+    pub dtypes: BTreeMap<String, usize>,
+}
+
+/// What a file or folder is, told without loading it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// The path.
+    pub path: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// Its family, where it is a checkpoint or a U-Net.
+    pub family: Family,
+    /// "diffusers" for a folder, "single file" else.
+    pub layout: &'static str,
+    /// Channels of the U-Net's input, if there is a U-Net.
+    pub in_channels: Option<usize>,
+    /// "epsilon", "v_prediction" or "sample", if the file says so.
+    pub prediction_type: Option<String>,
+    /// Whether it is marked as trained with zero terminal SNR.
+    pub zero_terminal_snr: bool,
+    /// The parts by name; "other" holds what belongs to none.
+    pub parts: BTreeMap<String, PartInspection>,
+    /// The free-form strings of the file's header.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Tells what a file or diffusers folder is, reading nothing but headers.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Malformed`] if it can't be read.
+pub fn inspect(path: &Path) -> Result<Inspection> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    let origin = path.display().to_string();
+    if !meta.is_dir() {
+        let file = TensorFile::open(path)?;
+        return Ok(describe(origin, "single file", &[(None, &file)], &classify(&[&file])));
+    }
+    let folder = Folder::Disk(path.to_owned());
+    let mut files = Vec::new();
+    for part in [Part::TextEncoder, Part::Unet, Part::Vae] {
+        if folder.has(&format!("{}/config.json", part.name())) {
+            let stem = if part == Part::TextEncoder { "model" } else { "diffusion_pytorch_model" };
+            files.extend(folder.part_tensors(part.name(), stem)?.into_iter().map(|file| (part, file)));
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::malformed(origin, "not a diffusers folder: no part of it has a config.json"));
+    }
+    let mut found = classify_folder(&folder, &files.iter().map(|(part, _)| *part).collect::<Vec<_>>());
+    if folder.has("scheduler/scheduler_config.json") {
+        let name = "scheduler/scheduler_config.json";
+        let scheduler = SchedulerConfig::from_json(&folder.text(name)?, &folder.origin(name))?;
+        found.prediction_type = Some(scheduler.prediction_type);
+        found.zero_terminal_snr = scheduler.rescale_betas_zero_snr;
+    }
+    let files: Vec<_> = files.iter().map(|(part, file)| (Some(*part), file.as_ref())).collect();
+    Ok(describe(origin, "diffusers", &files, &found))
+}
+
+/// What [`classify`] finds.
+pub(super) struct Classified {
+    pub kind: Kind,
+    pub family: Family,
+    pub in_channels: Option<usize>,
+    pub prediction_type: Option<String>,
+    pub zero_terminal_snr: bool,
+}
+
+/// Tells what single files hold.
+pub(super) fn classify(files: &[&TensorFile]) -> Classified {
+    let names = || files.iter().flat_map(|file| file.names());
+    let any = |test: &dyn Fn(&str) -> bool| names().any(test);
+    let shape = |name: &str| files.iter().find_map(|file| file.info(name)).map(|info| info.shape.clone());
+    let has_prefix = |prefix: &str| any(&|name| name.starts_with(prefix));
+
+    let unet = has_prefix(UNET_PREFIX);
+    let text = ["cond_stage_model.", "conditioner.embedders."].iter().any(|prefix| has_prefix(prefix));
+    let vae = has_prefix(VAE_PREFIX);
+    let kind = if unet && (text || vae) {
+        Kind::Checkpoint
+    } else if any(&|name| is_lora_name(name)) {
+        Kind::Lora
+    } else if unet || has_prefix("input_blocks.") || has_prefix("down_blocks.") {
+        Kind::Unet
+    } else if vae || (has_prefix("decoder.") && has_prefix("encoder.")) {
+        Kind::Vae
+    } else if text || has_prefix("text_model.") {
+        Kind::TextEncoder
+    } else {
+        Kind::Unknown
+    };
+
+    let first = shape(&format!("{UNET_PREFIX}input_blocks.0.0.weight"));
+    let context = names().find(|name| name.starts_with(UNET_PREFIX) && name.ends_with("attn2.to_k.weight"));
+    let context = context.and_then(&shape).and_then(|shape| shape.get(1).copied());
+    let wide = first.as_ref().is_some_and(|shape| shape.first() == Some(&320));
+    let family = match context {
+        Some(768) if wide => Family::Sd1,
+        Some(1024) if wide => Family::Sd2,
+        Some(2048) if wide => Family::Sdxl,
+        _ => Family::Other,
+    };
+    let said = files.iter().find_map(|file| file.metadata().get("modelspec.prediction_type"));
+    let prediction_type = match said.map(String::as_str) {
+        Some("v" | "v_prediction") => Some("v_prediction".to_owned()),
+        Some("epsilon") => Some("epsilon".to_owned()),
+        _ => any(&|name| name == "v_pred").then(|| "v_prediction".to_owned()),
+    };
+    let in_channels = first.as_ref().and_then(|shape| shape.get(1).copied());
+    Classified { kind, family, in_channels, prediction_type, zero_terminal_snr: any(&|name| name == "ztsnr") }
+}
+
+fn classify_folder(folder: &Folder, parts: &[Part]) -> Classified {
+    let kind = match (parts.contains(&Part::Unet), parts.contains(&Part::Vae), parts.contains(&Part::TextEncoder)) {
+        (true, true, true) => Kind::Checkpoint,
+        (true, ..) => Kind::Unet,
+        (_, true, _) => Kind::Vae,
+        _ => Kind::TextEncoder,
+    };
+    let unet = folder.text("unet/config.json").ok();
+    let unet = unet.and_then(|json| crate::config::UnetConfig::from_json(&json, "").ok());
+    let family = match unet.as_ref().map(|unet| (unet.levels[0].channels, unet.cross_attention_dim)) {
+        Some((320, 768)) => Family::Sd1,
+        Some((320, 1024)) => Family::Sd2,
+        Some((320, 2048)) => Family::Sdxl,
+        _ => Family::Other,
+    };
+    let in_channels = unet.map(|unet| unet.in_channels);
+    Classified { kind, family, in_channels, prediction_type: None, zero_terminal_snr: false }
+}
+
+fn is_lora_name(name: &str) -> bool {
+    ["lora_unet_", "lora_te_", "lora_te1_", "lycoris_"].iter().any(|prefix| name.starts_with(prefix))
+        || [".lora_A.", ".lora_B.", ".lora_down.", ".lora_up.", ".lora.down.", ".lora.up."]
+            .iter()
+            .any(|infix| name.contains(infix))
+}
+
+fn describe(
+    path: String,
+    layout: &'static str,
+    files: &[(Option<Part>, &TensorFile)],
+    found: &Classified,
+) -> Inspection {
+    let mut parts: BTreeMap<String, PartInspection> = BTreeMap::new();
+    for (part, file) in files {
+        for name in file.names() {
+            let Some(info) = file.info(name) else { continue };
+            let part = match (part, found.kind) {
+                (Some(part), _) => part.name(),
+                (None, Kind::Checkpoint) => part_of(name),
+                (None, Kind::Unet) => Part::Unet.name(),
+                (None, Kind::Vae) => Part::Vae.name(),
+                (None, Kind::TextEncoder) => Part::TextEncoder.name(),
+                (None, Kind::Lora) => "lora",
+                (None, _) => "other",
+            };
+            let entry = parts.entry(part.to_owned()).or_default();
+            entry.tensors += 1;
+            entry.parameters += info.shape.iter().map(|&n| n as u64).product::<u64>();
+            *entry.dtypes.entry(format!("{:?}", info.dtype)).or_default() += 1;
+        }
+    }
+    let metadata = files.iter().flat_map(|(_, file)| file.metadata().clone()).collect();
+    Inspection {
+        path,
+        kind: found.kind,
+        family: found.family,
+        layout,
+        in_channels: found.in_channels,
+        prediction_type: found.prediction_type.clone(),
+        zero_terminal_snr: found.zero_terminal_snr,
+        parts,
+        metadata,
+    }
+}
+
+fn part_of(name: &str) -> &'static str {
+    if name.starts_with(UNET_PREFIX) {
+        Part::Unet.name()
+    } else if name.starts_with(VAE_PREFIX) {
+        Part::Vae.name()
+    } else if name.starts_with(TEXT_ENCODER_PREFIX) || name.starts_with("cond_stage_model.") || name.starts_with("conditioner.") {
+        Part::TextEncoder.name()
+    } else {
+        "other"
+    }
+}

@@ -1,0 +1,20 @@
+//! Reading weights: files, the names in them, and the way to a model's tensors.
+//!
+//! The canonical name of a parameter is its key in a diffusers folder. Other layouts are tables of names ([`names`]).
+
+mod cast;
+mod checkpoint;
+mod file;
+mod folder;
+mod inspect;
+pub mod names;
+mod params;
+
+pub use checkpoint::{Checkpoint, Configs, Layout, Part};
+pub use file::{StoredDtype, TensorFile, TensorInfo};
+pub use folder::Folder;
+pub use inspect::{Family, Inspection, Kind, PartInspection, inspect};
+pub use params::{Params, PartWeights, Target, load};
+
+#[cfg(test)]
+pub(crate) use params::parameters;

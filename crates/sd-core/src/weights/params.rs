@@ -1,0 +1,139 @@
+//! From files to the tensors of one model part: every tensor by its canonical name, with its shape checked.
+
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
+
+use burn::tensor::{Tensor, TensorData};
+use half::{bf16, f16};
+
+use super::{TensorFile, TensorInfo, cast, names::Names};
+use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
+
+/// Where the weights of one part (U-Net, VAE, text encoder) lie and how they are named there.
+#[derive(Clone)]
+pub struct PartWeights {
+    /// What errors call this part: "unet of /models/x.safetensors".
+    pub origin: String,
+    /// The files that hold it; a name is looked up in each.
+    pub files: Vec<Arc<TensorFile>>,
+    /// How canonical names are spelt in these files.
+    pub names: Arc<dyn Names>,
+}
+
+impl PartWeights {
+    fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
+        self.names.spellings(canonical).into_iter().find_map(|name| {
+            let file = self.files.iter().find(|file| file.info(&name).is_some())?;
+            Some((file.as_ref(), name.clone(), file.info(&name)?))
+        })
+    }
+}
+
+/// Where the loaded tensors go.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The device.
+    pub device: Device,
+    /// The compute type that every tensor is cast to.
+    pub dtype: Dtype,
+}
+
+/// Hands a model's constructor its tensors, addressed by a path such as `down_blocks.0.resnets.1`.
+///
+/// A constructor runs twice over the same code: first to check that every tensor is there with the right shape (tiny placeholders
+/// are handed out), then to load. So all faults are found, and reported together, before anything large is allocated.
+#[derive(Clone)]
+pub struct Params<'a> {
+    shared: &'a Shared<'a>,
+    path: String,
+}
+
+struct Shared<'a> {
+    weights: &'a PartWeights,
+    target: &'a Target,
+    /// `None` while loading.
+    check: Option<RefCell<Check>>,
+}
+
+#[derive(Default)]
+struct Check {
+    used: HashSet<String>,
+    faults: WeightsError,
+}
+
+/// Builds a part of a model from its weights.
+///
+/// # Errors
+/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor.
+pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
+    let mut shared = Shared { weights, target, check: Some(RefCell::default()) };
+    build(&Params { shared: &shared, path: String::new() });
+    if let Some(check) = shared.check.take() {
+        let Check { used, mut faults } = check.into_inner();
+        let names = weights.files.iter().flat_map(|file| file.names());
+        let unexpected = names.filter(|name| !used.contains(*name) && weights.names.claims(name));
+        faults.unexpected = unexpected.map(str::to_owned).collect();
+        faults.unexpected.sort();
+        faults.origin.clone_from(&weights.origin);
+        if !faults.is_empty() {
+            return Err(Error::Weights(faults));
+        }
+    }
+    Ok(build(&Params { shared: &shared, path: String::new() }))
+}
+
+impl<'a> Params<'a> {
+    /// The parameters below `name` ("down_blocks.0").
+    pub fn at(&self, name: impl std::fmt::Display) -> Params<'a> {
+        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
+        Params { shared: self.shared, path }
+    }
+
+    /// The tensor `name` here, which must have this shape; axes of length 1 at the end may be there or not, so that a 1x1
+    /// convolution and a linear layer are the same thing.
+    pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        let canonical = self.at(name).path;
+        let Shared { weights, target, check } = self.shared;
+        let device = target.device.burn();
+        let found = weights.find(&canonical);
+        let Some(check) = check else {
+            let (file, name, info) = found.expect("checked before loading");
+            let bytes = file.tensor_bytes(&name).expect("present, since it has been found");
+            let data = match target.dtype {
+                Dtype::F32 => TensorData::new(cast::cast::<f32>(bytes, info.dtype), shape),
+                Dtype::F16 => TensorData::new(cast::cast::<f16>(bytes, info.dtype), shape),
+                Dtype::Bf16 => TensorData::new(cast::cast::<bf16>(bytes, info.dtype), shape),
+            };
+            return Tensor::from_data(data, (device, target.dtype.burn()));
+        };
+        let mut check = check.borrow_mut();
+        match found {
+            None => check.faults.missing.push(canonical),
+            Some((_, name, info)) => {
+                if without_trailing_ones(&info.shape) != without_trailing_ones(&shape) {
+                    let (expected, got) = (shape.to_vec(), info.shape.clone());
+                    check.faults.misshapen.push(Misshapen { name: canonical, expected, got });
+                } else if !cast::readable(info.dtype) {
+                    check.faults.unreadable.push((canonical, format!("{:?}", info.dtype)));
+                }
+                check.used.insert(name);
+            }
+        }
+        Tensor::zeros([1; D], (device, target.dtype.burn()))
+    }
+}
+
+fn without_trailing_ones(shape: &[usize]) -> &[usize] {
+    let end = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
+    &shape[..end]
+}
+
+/// The canonical names and shapes of all parameters that a constructor asks for.
+#[cfg(test)]
+pub(crate) fn parameters<M>(build: impl Fn(&Params) -> M) -> Vec<String> {
+    let target = Target { device: Device::from_name("cpu").unwrap(), dtype: Dtype::F32 };
+    let names = Arc::new(super::names::Diffusers { part: super::Part::Unet });
+    let weights = PartWeights { origin: String::new(), files: Vec::new(), names };
+    let shared = Shared { weights: &weights, target: &target, check: Some(RefCell::default()) };
+    build(&Params { shared: &shared, path: String::new() });
+    shared.check.unwrap().into_inner().faults.missing
+}
