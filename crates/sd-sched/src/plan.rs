@@ -1,7 +1,10 @@
 //! From a choice of sampler, schedule and steps to a plan.
 
+use std::sync::Arc;
+
 use crate::program::{Builder, Op, Program};
-use crate::sampler::{self, Ctx};
+use crate::sampler::{self, Adaptive, AdaptiveState, Attempt, Ctx};
+use crate::schedule::timesteps::Style;
 use crate::schedule::{check_falling, check_steps};
 use crate::{Dialect, Error, ModelSampling, Result, Sampler, Schedule, ScheduleOptions};
 
@@ -49,8 +52,46 @@ pub struct PlanOptions {
     /// Make one sigma more and drop the last but one; `None` is the sampler's own habit
     /// ([`Sampler::discards_next_to_last_sigma`]).
     pub discard_next_to_last_sigma: Option<bool>,
+    /// Order of LMS (4), DEIS (3; diffusers 2), UniPC (3; diffusers 2), SA-Solver's predictor (3), DPM adaptive (3): 1..=4.
+    /// `None` is the sampler's own.
+    pub order: Option<usize>,
+    /// DPM adaptive's step control.
+    pub adaptive: AdaptiveOptions,
     /// diffusers' DDIM: end at alpha 1 and not at the table's first.
     pub set_alpha_to_one: bool,
+}
+
+/// The step control of DPM adaptive (k-diffusion's names and defaults).
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdaptiveOptions {
+    /// Relative tolerance, over 0.
+    pub rtol: f64,
+    /// Absolute tolerance, over 0.
+    pub atol: f64,
+    /// The first step, in `ln(sigma)`, over 0.
+    pub h_init: f64,
+    /// The controller's proportional part.
+    pub pcoeff: f64,
+    /// The controller's integral part.
+    pub icoeff: f64,
+    /// The controller's derivative part.
+    pub dcoeff: f64,
+    /// Steps are accepted when they would be lengthened by this factor or more; over 0.
+    pub accept_safety: f64,
+}
+
+impl Default for AdaptiveOptions {
+    fn default() -> Self {
+        Self {
+            rtol: 0.05,
+            atol: 0.0078,
+            h_init: 0.05,
+            pcoeff: 0.0,
+            icoeff: 1.0,
+            dcoeff: 0.0,
+            accept_safety: 0.81,
+        }
+    }
 }
 
 impl Default for PlanOptions {
@@ -66,6 +107,8 @@ impl Default for PlanOptions {
             schedule: ScheduleOptions::default(),
             sigmas: None,
             discard_next_to_last_sigma: None,
+            order: None,
+            adaptive: AdaptiveOptions::default(),
             set_alpha_to_one: false,
         }
     }
@@ -74,13 +117,37 @@ impl Default for PlanOptions {
 /// A sampler laid out over its sigmas: what will be evaluated, in which order, and how to begin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    pub(crate) program: Program,
+    pub(crate) program: Arc<Program>,
+    pub(crate) adaptive: Option<AdaptivePlan>,
     sampler: Sampler,
     schedule: Schedule,
     sigmas: Vec<f64>,
     image_scale: f64,
     noise_scale: f64,
     brownian_range: (f64, f64),
+}
+
+/// What DPM adaptive needs to go on writing its program.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AdaptivePlan {
+    pub solver: Adaptive,
+    model: Arc<ModelSampling>,
+    dialect: Dialect,
+}
+
+impl AdaptivePlan {
+    pub fn program(&self, state: &AdaptiveState) -> (Program, Option<Attempt>) {
+        self.solver
+            .program(state, &|sigma| timestep(sigma, &self.model, self.dialect))
+    }
+}
+
+/// The timestep that the network is given for a sigma: ComfyUI rounds to the table.
+fn timestep(sigma: f64, model: &ModelSampling, dialect: Dialect) -> f64 {
+    match dialect {
+        Dialect::Comfy if !model.is_continuous() => model.nearest_index(sigma) as f64,
+        _ => model.timestep(sigma),
+    }
 }
 
 impl Plan {
@@ -99,12 +166,17 @@ impl Plan {
         &self.sigmas
     }
 
-    /// How many steps there are.
+    /// Whether the number of steps and calls is known only at the end (DPM adaptive).
+    pub fn is_adaptive(&self) -> bool {
+        self.adaptive.is_some()
+    }
+
+    /// How many steps there are; 0 if [`Plan::is_adaptive`].
     pub fn steps(&self) -> usize {
         self.program.steps as usize
     }
 
-    /// How many calls of the denoiser it takes.
+    /// How many calls of the denoiser it takes; 0 if [`Plan::is_adaptive`].
     pub fn calls(&self) -> usize {
         self.program.calls as usize
     }
@@ -185,7 +257,7 @@ impl Fnv {
 ///
 /// # Errors
 /// [`Error::InvalidParameter`] with the parameter's name, before any work: `steps`, `strength`, `eta`, `s_churn`, `s_noise`,
-/// `sigmas`, `sigma_min`, `sigma_max`, `rho`, `schedule`.
+/// `sigmas`, `sigma_min`, `sigma_max`, `rho`, `schedule`, `order`, ...
 pub fn plan(
     sampler: Sampler,
     schedule: Schedule,
@@ -194,27 +266,79 @@ pub fn plan(
     options: &PlanOptions,
 ) -> Result<Plan> {
     check(options)?;
-    let eta = options.eta.unwrap_or(sampler.default_eta());
+    let dialect = options.dialect;
+    let eta = options.eta.unwrap_or(sampler.default_eta(dialect));
     let schedule = match schedule {
-        Schedule::Automatic if options.dialect == Dialect::WebUi => sampler.automatic_schedule(),
-        Schedule::Automatic if options.dialect == Dialect::Diffusers => Schedule::Leading,
+        Schedule::Automatic if dialect == Dialect::WebUi => sampler.automatic_schedule(),
+        Schedule::Automatic if dialect == Dialect::Diffusers => Schedule::Leading,
         Schedule::Automatic => Schedule::Uniform,
         s => s,
     };
-    if sampler.is_timestep_based(options.dialect) && options.sigmas.is_none() {
+    if sampler.is_timestep_based(dialect) && options.sigmas.is_none() {
         check_steps(steps)?;
+        if model.is_continuous() {
+            return Err(Error::param(
+                "sampler",
+                format!("{sampler} works over timesteps, which this model has not"),
+            ));
+        }
         let t = sampler::emit_timesteps(sampler, steps, schedule, model, eta, options)?;
-        let range = range_of(&t.sigmas);
         return Ok(Plan {
-            program: t.program,
+            brownian_range: range_of(&t.sigmas),
+            program: Arc::new(t.program),
+            adaptive: None,
             sampler,
             schedule,
             sigmas: t.sigmas,
             image_scale: t.image_scale,
             noise_scale: t.noise_scale,
-            brownian_range: range,
         });
     }
+    if sampler == Sampler::Lcm && dialect == Dialect::WebUi && !model.is_continuous() {
+        return lcm_plan(schedule, steps, model, eta, options);
+    }
+    let rule = |sigma: f64| timestep(sigma, model, dialect);
+    over_sigmas(sampler, schedule, steps, (model, &rule), eta, options)
+}
+
+/// The WebUI's LCM knows no more than the 50 timesteps of distillation (19, 39, ...): schedules are laid over their sigmas, and
+/// the network is given the nearest of them.
+fn lcm_plan(
+    schedule: Schedule,
+    steps: usize,
+    model: &ModelSampling,
+    eta: f64,
+    o: &PlanOptions,
+) -> Result<Plan> {
+    const ORIGINAL: usize = 50;
+    let stride = model.train_steps() / ORIGINAL;
+    if stride == 0 {
+        return Err(Error::param(
+            "sampler",
+            format!("LCM needs a model of at least {ORIGINAL} timesteps"),
+        ));
+    }
+    let first = model.train_steps() - 1 - (ORIGINAL - 1) * stride;
+    let alphas = model
+        .alphas_cumprod()
+        .iter()
+        .copied()
+        .skip(first)
+        .step_by(stride)
+        .collect();
+    let sparse = ModelSampling::from_alphas_cumprod(alphas, model.prediction())?;
+    let rule = |sigma: f64| (sparse.nearest_index(sigma) * stride + stride - 1) as f64;
+    over_sigmas(Sampler::Lcm, schedule, steps, (&sparse, &rule), eta, o)
+}
+
+fn over_sigmas(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: usize,
+    (model, rule): (&ModelSampling, &dyn Fn(f64) -> f64),
+    eta: f64,
+    options: &PlanOptions,
+) -> Result<Plan> {
     let all = all_sigmas(sampler, schedule, steps, model, options)?;
     let skip = match (options.start, &options.sigmas) {
         (Start::Noise, _) => 0,
@@ -231,31 +355,42 @@ pub fn plan(
     };
     let sigmas = all[skip..].to_vec();
     check_falling(&sigmas)?;
-    let timestep = |sigma: f64| match options.dialect {
-        Dialect::Comfy if !model.is_continuous() => model.nearest_index(sigma) as f64,
-        _ => model.timestep(sigma),
+    let partial = options.sigmas.is_some() || options.start != Start::Noise;
+    let ctx = Ctx {
+        sigmas: &sigmas,
+        eta,
+        options,
+        model,
+        partial,
     };
-    let mut b = Builder::new(&timestep);
-    let result = sampler::emit(
-        sampler,
-        &mut b,
-        &Ctx {
-            sigmas: &sigmas,
-            eta,
-            options,
-        },
-    );
+    let (mut program, mut adaptive) = (Program::default(), None);
+    if sampler == Sampler::DpmAdaptive {
+        let (model, dialect) = (Arc::new(model.clone()), options.dialect);
+        adaptive = Some(AdaptivePlan {
+            solver: Adaptive::new(ctx.range()?, eta, options)?,
+            model,
+            dialect,
+        });
+    } else {
+        if sampler == Sampler::DpmFast {
+            ctx.range()?;
+        }
+        let mut b = Builder::new(rule);
+        let result = sampler::emit(sampler, &mut b, &ctx);
+        program = b.finish(result);
+    }
     let (image_scale, noise_scale) = match options.start {
         Start::Image { .. } => (1.0, sigmas[0]),
         Start::Noise => (
             0.0,
-            first_noise_scale(sigmas[0], schedule, model, options.dialect),
+            first_noise_scale(sampler, sigmas[0], schedule, model, options.dialect),
         ),
     };
     let range = range_of(&all);
-    let program = b.finish(result);
+    let program = Arc::new(program);
     Ok(Plan {
         program,
+        adaptive,
         sampler,
         schedule,
         sigmas,
@@ -273,13 +408,21 @@ fn range_of(sigmas: &[f64]) -> (f64, f64) {
     )
 }
 
-/// The WebUI multiplies by the first sigma; ComfyUI and diffusers' leading spacing by `sqrt(1 + sigma^2)` when that is the
-/// model's largest, so that the network sees unit variance.
-fn first_noise_scale(sigma: f64, schedule: Schedule, model: &ModelSampling, dialect: Dialect) -> f64 {
+/// The WebUI multiplies by the first sigma; ComfyUI by `sqrt(1 + sigma^2)` when that is the model's largest, diffusers with the
+/// leading spacing or a multistep solver: then the network sees unit variance.
+fn first_noise_scale(
+    sampler: Sampler,
+    sigma: f64,
+    schedule: Schedule,
+    model: &ModelSampling,
+    dialect: Dialect,
+) -> f64 {
     let unit = match dialect {
         Dialect::WebUi => false,
         Dialect::Comfy => sigma >= model.sigma_max() * (1.0 - 1e-5),
-        Dialect::Diffusers => !matches!(schedule, Schedule::Uniform | Schedule::Trailing),
+        Dialect::Diffusers => {
+            sampler.style() == Style::Multistep || !matches!(schedule, Schedule::Uniform | Schedule::Trailing)
+        }
     };
     if unit { (1.0 + sigma * sigma).sqrt() } else { sigma }
 }
@@ -303,10 +446,12 @@ fn all_sigmas(
         Start::Image { .. } if o.dialect == Dialect::WebUi => strength_steps(steps, o)?.steps,
         Start::Image { .. } => steps,
     };
-    let habit = o.dialect == Dialect::WebUi && sampler.discards_next_to_last_sigma();
-    let discard = o.discard_next_to_last_sigma.unwrap_or(habit);
-    let mut sigmas = schedule.sigmas(total + usize::from(discard), model, o.dialect, &o.schedule)?;
-    if discard {
+    let discard = o
+        .discard_next_to_last_sigma
+        .unwrap_or(sampler.discards_next_to_last_sigma(o.dialect));
+    let points = total + usize::from(discard);
+    let mut sigmas = schedule.sigmas_in_style(sampler.style(), points, model, o.dialect, &o.schedule)?;
+    if discard && sigmas.len() > 2 {
         sigmas.remove(sigmas.len() - 2);
     }
     Ok(sigmas)

@@ -8,6 +8,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reg(u32);
 
+impl Reg {
+    /// One of the latents that a program begins with.
+    pub const fn input(i: u32) -> Self {
+        Self(i)
+    }
+}
+
 /// Where the latent is before the first operation.
 pub(crate) const START: Reg = Reg(0);
 
@@ -50,18 +57,16 @@ pub(crate) struct Program {
     pub result: u32,
     pub calls: u32,
     pub steps: u32,
+    live: Vec<u64>,
 }
 
 impl Program {
-    /// The slots whose content is still to be read when the operation at `pc` comes next.
-    pub fn live_slots(&self, pc: usize) -> Vec<bool> {
-        let mut live = vec![false; self.slots as usize];
-        live[self.result as usize] = true;
-        for op in self.ops[pc..].iter().rev() {
-            for_writes(op, |w| live[w as usize] = false);
-            for_reads(op, &self.terms, |r| live[r as usize] = true);
-        }
-        live
+    /// Whether a slot's content is still needed when the operation at `pc` comes next: to be read, or to be looked at as part
+    /// of the last step.
+    pub fn is_live(&self, pc: usize, slot: u32) -> bool {
+        self.live
+            .get(pc)
+            .is_none_or(|mask| slot >= 64 || mask >> slot & 1 == 1)
     }
 
     /// The last step that was complete before the operation at `pc`.
@@ -70,6 +75,28 @@ impl Program {
             .iter()
             .rev()
             .find(|op| matches!(op, Op::StepEnd { .. }))
+    }
+
+    /// A bit for each slot and operation, and one set for the end.
+    fn find_live(&mut self, keep: &[u32]) {
+        let bit = |slot: u32| 1u64.checked_shl(slot).unwrap_or(0);
+        let mut mask = keep.iter().fold(0, |m, &s| m | bit(s));
+        let mut live = vec![mask];
+        for op in self.ops.iter().rev() {
+            for_writes(op, |w| mask &= !bit(w));
+            for_reads(op, &self.terms, |r| mask |= bit(r));
+            live.push(mask);
+        }
+        live.reverse();
+        let mut last_step = 0;
+        for (i, op) in self.ops.iter().enumerate() {
+            live[i] |= last_step;
+            if let Op::StepEnd { x, denoised, .. } = *op {
+                last_step = bit(x) | bit(denoised);
+            }
+        }
+        live[self.ops.len()] |= last_step;
+        self.live = live;
     }
 }
 
@@ -101,6 +128,7 @@ fn for_writes(op: &Op, mut f: impl FnMut(u32)) {
 /// Collects operations in single-assignment form.
 pub(crate) struct Builder<'a> {
     program: Program,
+    inputs: u32,
     next: u32,
     timestep_of: &'a dyn Fn(f64) -> f64,
 }
@@ -108,11 +136,27 @@ pub(crate) struct Builder<'a> {
 impl<'a> Builder<'a> {
     /// `timestep_of` says which timestep belongs to a sigma where a sampler doesn't say it itself.
     pub fn new(timestep_of: &'a dyn Fn(f64) -> f64) -> Self {
+        Self::with_inputs(timestep_of, 1)
+    }
+
+    /// The same for a program that begins with more than one latent, in slots 0, 1, ...
+    pub fn with_inputs(timestep_of: &'a dyn Fn(f64) -> f64, inputs: u32) -> Self {
         Self {
             program: Program::default(),
-            next: 1,
+            inputs,
+            next: inputs,
             timestep_of,
         }
+    }
+
+    /// Numbers calls and steps from here on: for a program that goes on from another.
+    pub fn count_from(&mut self, calls: u32, steps: u32) {
+        (self.program.calls, self.program.steps) = (calls, steps);
+    }
+
+    /// The timestep that belongs to a sigma.
+    pub fn timestep(&self, sigma: f64) -> f64 {
+        (self.timestep_of)(sigma)
     }
 
     fn fresh(&mut self) -> u32 {
@@ -143,9 +187,13 @@ impl<'a> Builder<'a> {
     }
 
     /// The denoised latent and the unconditional one of the same call.
-    #[allow(dead_code)]
     pub fn eval_with_uncond(&mut self, x: Reg, sigma: f64) -> (Reg, Reg) {
-        let denoised = self.eval(x, sigma);
+        self.eval_with_uncond_at(x, sigma, (self.timestep_of)(sigma))
+    }
+
+    /// The same at a timestep that the sampler names.
+    pub fn eval_with_uncond_at(&mut self, x: Reg, sigma: f64, timestep: f64) -> (Reg, Reg) {
+        let denoised = self.eval_at(x, sigma, timestep);
         let unconditional = self.fresh();
         if let Some(Op::Eval { uncond, .. }) = self.program.ops.last_mut() {
             *uncond = Some(unconditional);
@@ -195,10 +243,18 @@ impl<'a> Builder<'a> {
 
     /// Assigns slots and ends the program with `result`.
     pub fn finish(self, result: Reg) -> Program {
+        self.finish_with(&[result]).0
+    }
+
+    /// The same with several values to keep: also says in which slots they are. The first is the result.
+    pub fn finish_with(self, keep: &[Reg]) -> (Program, Vec<u32>) {
         let Self {
-            mut program, next, ..
+            mut program,
+            inputs,
+            next,
+            ..
         } = self;
-        let last_use = last_uses(&program, next, result);
+        let last_use = last_uses(&program, next, keep);
         let mut slot = vec![u32::MAX; next as usize];
         let mut free: Vec<u32> = Vec::new();
         let mut dies_at: Vec<Vec<u32>> = vec![Vec::new(); program.ops.len() + 1];
@@ -206,8 +262,8 @@ impl<'a> Builder<'a> {
             .iter()
             .enumerate()
             .for_each(|(r, &at)| dies_at[at].push(r as u32));
-        slot[START.0 as usize] = 0;
-        program.slots = 1;
+        (0..inputs).for_each(|i| slot[i as usize] = i);
+        program.slots = inputs;
         for (i, op) in program.ops.iter_mut().enumerate() {
             // New values first: a combination must never be written over one of its terms.
             for_writes(op, |w| {
@@ -219,14 +275,16 @@ impl<'a> Builder<'a> {
             dies_at[i].iter().for_each(|&r| free.push(slot[r as usize]));
             rename(op, &mut program.terms, &slot);
         }
-        program.result = slot[result.0 as usize];
-        program
+        let kept: Vec<u32> = keep.iter().map(|r| slot[r.0 as usize]).collect();
+        program.result = kept[0];
+        program.find_live(&kept);
+        (program, kept)
     }
 }
 
 /// The operation after which each value is dead. A step's end keeps its values until the next step's end, so that a caller
 /// can look at them at any request in between.
-fn last_uses(program: &Program, values: u32, result: Reg) -> Vec<usize> {
+fn last_uses(program: &Program, values: u32, keep: &[Reg]) -> Vec<usize> {
     let mut last = vec![0; values as usize];
     let mut previous: Option<[u32; 2]> = None;
     for (i, op) in program.ops.iter().enumerate() {
@@ -242,7 +300,7 @@ fn last_uses(program: &Program, values: u32, result: Reg) -> Vec<usize> {
     }
     let end = program.ops.len();
     previous.iter().flatten().for_each(|&r| last[r as usize] = end);
-    last[result.0 as usize] = end;
+    keep.iter().for_each(|r| last[r.0 as usize] = end);
     last
 }
 

@@ -51,7 +51,7 @@ pub struct NoiseCall {
 pub struct Progress<'a, X> {
     /// The step just completed, from 0.
     pub step: usize,
-    /// How many there are, as far as is known in advance.
+    /// How many there are; 0 if that is known only at the end (DPM adaptive).
     pub steps: usize,
     /// Calls made so far.
     pub calls: usize,

@@ -1,6 +1,9 @@
 //! Walks a plan one request at a time.
 
-use crate::program::{MAX_TERMS, Op};
+use std::sync::Arc;
+
+use crate::program::{MAX_TERMS, Op, Program};
+use crate::sampler::{AdaptiveState, Attempt};
 use crate::{Error, Latent, Plan, Result};
 
 /// What the stepper needs next.
@@ -43,10 +46,13 @@ pub enum Request<'a, X> {
 #[derive(Debug, Clone)]
 pub struct Stepper<X> {
     plan: Plan,
+    program: Arc<Program>,
     pc: usize,
     slots: Vec<Option<X>>,
     steps_done: usize,
     calls_done: usize,
+    /// DPM adaptive: where it is, and the attempt that the program makes, if it isn't the end.
+    adaptive: Option<(AdaptiveState, Option<Attempt>)>,
 }
 
 /// Everything a stepper knows besides its plan.
@@ -56,6 +62,8 @@ pub struct StepperState<X> {
     pub plan: u64,
     /// The place in the plan.
     pub position: u64,
+    /// DPM adaptive's own numbers; empty for all others.
+    pub numbers: Vec<f64>,
     /// The latents still needed, with their places.
     pub latents: Vec<(u32, X)>,
 }
@@ -63,17 +71,29 @@ pub struct StepperState<X> {
 impl<X: Latent> Stepper<X> {
     /// Begins at `x`: see [`Plan::image_scale`] and [`Plan::noise_scale`] for what that is.
     pub fn new(plan: Plan, x: X) -> Self {
-        let mut slots: Vec<Option<X>> = Vec::new();
-        slots.resize_with(plan.program.slots as usize, || None);
-        slots[0] = Some(x);
+        let mut slots = vec![Some(x)];
+        let mut program = Arc::clone(&plan.program);
+        let mut adaptive = None;
+        if let Some(a) = &plan.adaptive {
+            let state = a.solver.begin();
+            let (first, attempt) = a.program(&state);
+            program = Arc::new(first);
+            slots.push(slots[0].clone());
+            adaptive = Some((state, attempt));
+        }
+        slots.resize_with(program.slots as usize, || None);
         let mut s = Self {
             plan,
+            program,
             pc: 0,
             slots,
             steps_done: 0,
             calls_done: 0,
+            adaptive,
         };
-        s.run();
+        if s.run().is_err() {
+            unreachable!("nothing is judged before the first request");
+        }
         s
     }
 
@@ -84,7 +104,7 @@ impl<X: Latent> Stepper<X> {
 
     /// What to provide next. Asking twice changes nothing.
     pub fn request(&self) -> Request<'_, X> {
-        match self.plan.program.ops.get(self.pc) {
+        match self.program.ops.get(self.pc) {
             Some(&Op::Eval {
                 x,
                 uncond,
@@ -106,14 +126,15 @@ impl<X: Latent> Stepper<X> {
                 sigma_to: to,
                 step: step as usize,
             },
-            _ => Request::Done(self.slot(self.plan.program.result)),
+            _ => Request::Done(self.slot(self.program.result)),
         }
     }
 
     /// Answers [`Request::Denoise`].
     ///
     /// # Errors
-    /// [`Error::OutOfTurn`] if something else was asked for (or the unconditional latent as well); [`Error::ShapeMismatch`].
+    /// [`Error::OutOfTurn`] if something else was asked for (or the unconditional latent as well); [`Error::ShapeMismatch`];
+    /// [`Error::Diverged`] from DPM adaptive.
     pub fn provide_denoised(&mut self, denoised: X) -> Result<()> {
         self.denoised(denoised, None)
     }
@@ -128,7 +149,7 @@ impl<X: Latent> Stepper<X> {
     }
 
     fn denoised(&mut self, value: X, uncond_value: Option<X>) -> Result<()> {
-        let Some(&Op::Eval { dst, uncond, x, .. }) = self.plan.program.ops.get(self.pc) else {
+        let Some(&Op::Eval { dst, uncond, x, .. }) = self.program.ops.get(self.pc) else {
             return Err(self.out_of_turn("a denoised latent"));
         };
         if !self.slot(x).same_shape(&value) {
@@ -149,8 +170,7 @@ impl<X: Latent> Stepper<X> {
         self.slots[dst as usize] = Some(value);
         self.calls_done += 1;
         self.pc += 1;
-        self.run();
-        Ok(())
+        self.run()
     }
 
     /// Answers [`Request::Noise`].
@@ -158,16 +178,19 @@ impl<X: Latent> Stepper<X> {
     /// # Errors
     /// [`Error::OutOfTurn`], [`Error::ShapeMismatch`].
     pub fn provide_noise(&mut self, noise: X) -> Result<()> {
-        let Some(&Op::Noise { dst, .. }) = self.plan.program.ops.get(self.pc) else {
+        let Some(&Op::Noise { dst, .. }) = self.program.ops.get(self.pc) else {
             return Err(self.out_of_turn("noise"));
         };
-        if !self.slots.iter().flatten().all(|x| x.same_shape(&noise)) {
+        let live = |i: &usize| self.program.is_live(self.pc, *i as u32);
+        let mut others = (0..self.slots.len())
+            .filter(live)
+            .filter_map(|i| self.slots[i].as_ref());
+        if others.next().is_some_and(|x| !x.same_shape(&noise)) {
             return Err(Error::ShapeMismatch { what: "noise" });
         }
         self.slots[dst as usize] = Some(noise);
         self.pc += 1;
-        self.run();
-        Ok(())
+        self.run()
     }
 
     fn out_of_turn(&self, got: &'static str) -> Error {
@@ -183,21 +206,61 @@ impl<X: Latent> Stepper<X> {
     }
 
     /// Does everything up to the next request.
-    fn run(&mut self) {
-        let program = &self.plan.program;
-        while let Some(op) = program.ops.get(self.pc) {
-            match *op {
-                Op::Eval { .. } | Op::Noise { .. } => return,
-                Op::Lin { dst, first, len } => {
-                    let out = self.slots[dst as usize].take();
-                    let spec = &program.terms[first as usize..(first + len) as usize];
-                    let value = combine(spec, &self.slots, out);
-                    self.slots[dst as usize] = value;
+    fn run(&mut self) -> Result<()> {
+        loop {
+            while let Some(op) = self.program.ops.get(self.pc) {
+                match *op {
+                    Op::Eval { .. } | Op::Noise { .. } => return Ok(()),
+                    Op::Lin { dst, first, len } => {
+                        let out = self.slots[dst as usize].take();
+                        let spec = &self.program.terms[first as usize..(first + len) as usize];
+                        self.slots[dst as usize] = combine(spec, &self.slots, out);
+                    }
+                    Op::StepEnd { step, .. } => self.steps_done = step as usize + 1,
                 }
-                Op::StepEnd { step, .. } => self.steps_done = step as usize + 1,
+                self.pc += 1;
             }
-            self.pc += 1;
+            if !self.next_attempt()? {
+                return Ok(());
+            }
         }
+    }
+
+    /// Judges the attempt that the program made and begins the next; false if there is none.
+    fn next_attempt(&mut self) -> Result<bool> {
+        let (Some(a), Some((state, Some(attempt)))) = (&self.plan.adaptive, &mut self.adaptive) else {
+            return Ok(false);
+        };
+        let attempt = *attempt;
+        let slot = |i: u32| self.slots[i as usize].as_ref();
+        let (Some(low), Some(high), Some(previous)) =
+            (slot(attempt.low), slot(attempt.high), slot(attempt.previous))
+        else {
+            unreachable!("an attempt has all its latents");
+        };
+        let (atol, rtol) = a.solver.tolerances();
+        let Some(error) = X::error_ratio(low, high, previous, atol, rtol) else {
+            return Err(Error::param(
+                "sampler",
+                "is adaptive, but these latents can't measure errors",
+            ));
+        };
+        let accepted = a.solver.judge(state, error)?;
+        let order = match accepted {
+            true => [attempt.high, attempt.low, attempt.denoised],
+            false => [attempt.x, attempt.previous, attempt.denoised],
+        };
+        let (program, next) = a.program(state);
+        let mut slots: Vec<Option<X>> = order.iter().map(|&i| self.slots[i as usize].take()).collect();
+        // The rest are spares for what comes.
+        let spares = self.slots.iter_mut().filter_map(Option::take).map(Some);
+        slots.extend(spares.take((program.slots as usize).saturating_sub(3)));
+        slots.resize_with(program.slots as usize, || None);
+        self.slots = slots;
+        self.adaptive = Some((state.clone(), next));
+        self.program = Arc::new(program);
+        self.pc = 0;
+        Ok(true)
     }
 
     fn slot(&self, slot: u32) -> &X {
@@ -209,7 +272,7 @@ impl<X: Latent> Stepper<X> {
 
     /// Whether the result is there.
     pub fn is_done(&self) -> bool {
-        self.pc >= self.plan.program.ops.len()
+        self.pc >= self.program.ops.len()
     }
 
     /// Steps completed so far.
@@ -222,9 +285,18 @@ impl<X: Latent> Stepper<X> {
         self.calls_done
     }
 
+    /// How much is done, 0..=1: by calls, or by the way in `ln(sigma)` where nobody knows how many there will be.
+    pub fn fraction_done(&self) -> f64 {
+        match (&self.plan.adaptive, &self.adaptive) {
+            _ if self.is_done() => 1.0,
+            (Some(a), Some((state, _))) => a.solver.fraction(state),
+            _ => self.calls_done as f64 / self.plan.calls().max(1) as f64,
+        }
+    }
+
     /// The last completed step: the latent it arrived at, the denoised latent it used last, and its noise level.
     pub fn last_step(&self) -> Option<(&X, &X, f64)> {
-        match self.plan.program.last_step_end(self.pc) {
+        match self.program.last_step_end(self.pc) {
             Some(&Op::StepEnd {
                 x, denoised, sigma, ..
             }) => Some((self.slot(x), self.slot(denoised), sigma)),
@@ -234,12 +306,8 @@ impl<X: Latent> Stepper<X> {
 
     /// A latent that is no longer needed, if there is one: fill it instead of allocating the next answer.
     pub fn take_spare(&mut self) -> Option<X> {
-        let mut live = self.plan.program.live_slots(self.pc);
-        if let Some(&Op::StepEnd { x, denoised, .. }) = self.plan.program.last_step_end(self.pc) {
-            live[x as usize] = true;
-            live[denoised as usize] = true;
-        }
-        let dead = (0..live.len()).find(|&i| !live[i] && self.slots[i].is_some())?;
+        let dead = |i: &usize| !self.program.is_live(self.pc, *i as u32) && self.slots[*i].is_some();
+        let dead = (0..self.slots.len()).find(dead)?;
         self.slots[dead].take()
     }
 
@@ -251,8 +319,7 @@ impl<X: Latent> Stepper<X> {
         if !self.is_done() {
             return Err(self.out_of_turn("the wish to finish"));
         }
-        let result = self.plan.program.result as usize;
-        match self.slots[result].take() {
+        match self.slots[self.program.result as usize].take() {
             Some(x) => Ok(x),
             None => unreachable!("a finished program has its result"),
         }
@@ -260,16 +327,16 @@ impl<X: Latent> Stepper<X> {
 
     /// A copy of everything needed to go on later.
     pub fn state(&self) -> StepperState<X> {
-        let mut live = self.plan.program.live_slots(self.pc);
-        if let Some(&Op::StepEnd { x, denoised, .. }) = self.plan.program.last_step_end(self.pc) {
-            live[x as usize] = true;
-            live[denoised as usize] = true;
-        }
-        let keep = self.slots.iter().enumerate().filter(|(i, _)| live[*i]);
+        let live = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| self.program.is_live(self.pc, *i as u32));
         StepperState {
             plan: self.plan.fingerprint(),
             position: self.pc as u64,
-            latents: keep
+            numbers: self.adaptive.as_ref().map_or_else(Vec::new, |(s, _)| s.numbers()),
+            latents: live
                 .filter_map(|(i, x)| x.clone().map(|x| (i as u32, x)))
                 .collect(),
         }
@@ -280,53 +347,75 @@ impl<X: Latent> Stepper<X> {
     /// # Errors
     /// [`Error::BadState`] if the state was made with another plan or doesn't hold what the plan needs.
     pub fn resume(plan: Plan, state: StepperState<X>) -> Result<Self> {
-        let bad = |reason: &str| {
-            Err(Error::BadState {
-                reason: reason.into(),
-            })
+        let bad = |reason: &str| Error::BadState {
+            reason: reason.into(),
         };
         if state.plan != plan.fingerprint() {
-            return bad("it was made with another plan");
+            return Err(bad("it was made with another plan"));
         }
-        let ops = &plan.program.ops;
+        let mut program = Arc::clone(&plan.program);
+        let mut adaptive = None;
+        if let Some(a) = &plan.adaptive {
+            let numbers =
+                AdaptiveState::from_numbers(&state.numbers).filter(|s| s.t.is_finite() && s.h > 0.0);
+            let numbers = numbers.ok_or_else(|| bad("its numbers are not those of an adaptive solver"))?;
+            let (p, attempt) = a.program(&numbers);
+            program = Arc::new(p);
+            adaptive = Some((numbers, attempt));
+        }
+        let ops = &program.ops;
         let pc = usize::try_from(state.position).unwrap_or(usize::MAX);
         let at_request = matches!(ops.get(pc), Some(Op::Eval { .. } | Op::Noise { .. }));
-        if pc > ops.len() || !(at_request || pc == ops.len()) {
-            return bad("its position is not a place to wait at");
+        let at_end = pc == ops.len() && adaptive.as_ref().is_none_or(|(_, attempt)| attempt.is_none());
+        if !(at_request || at_end) {
+            return Err(bad("its position is not a place to wait at"));
         }
         let mut slots: Vec<Option<X>> = Vec::new();
-        slots.resize_with(plan.program.slots as usize, || None);
+        slots.resize_with(program.slots as usize, || None);
         for (i, x) in state.latents {
             match slots.get_mut(i as usize) {
                 Some(slot) => *slot = Some(x),
-                None => return bad("it holds a latent that the plan has no place for"),
+                None => return Err(bad("it holds a latent that the plan has no place for")),
             }
         }
-        let mut live = plan.program.live_slots(pc);
-        if let Some(&Op::StepEnd { x, denoised, .. }) = plan.program.last_step_end(pc) {
-            live[x as usize] = true;
-            live[denoised as usize] = true;
-        }
-        if live.iter().zip(&slots).any(|(live, x)| *live && x.is_none()) {
-            return bad("a latent that the plan needs is missing");
+        if (0..slots.len())
+            .any(|i| slots[i].is_none() && program.is_live(pc, i as u32) && !is_blank(&program, i, pc))
+        {
+            return Err(bad("a latent that the plan needs is missing"));
         }
         let mut shapes = slots.iter().flatten();
-        if let Some(first) = shapes.next()
-            && shapes.any(|x| !x.same_shape(first))
-        {
-            return bad("its latents differ in shape");
+        let first = shapes.next();
+        if first.is_some_and(|first| shapes.any(|x| !x.same_shape(first))) {
+            return Err(bad("its latents differ in shape"));
         }
         let count = |f: fn(&Op) -> bool| ops[..pc].iter().filter(|op| f(op)).count();
-        let steps_done = count(|op| matches!(op, Op::StepEnd { .. }));
-        let calls_done = count(|op| matches!(op, Op::Eval { .. }));
+        let (mut steps_done, mut calls_done) = (
+            count(|op| matches!(op, Op::StepEnd { .. })),
+            count(|op| matches!(op, Op::Eval { .. })),
+        );
+        if let Some((s, _)) = &adaptive {
+            steps_done += s.accepted.saturating_sub(u32::from(s.landed.is_some())) as usize;
+            calls_done +=
+                s.attempts as usize * plan.adaptive.as_ref().map_or(0, |a| a.solver.calls_per_attempt());
+        }
         Ok(Self {
             plan,
+            program,
             pc,
             slots,
             steps_done,
             calls_done,
+            adaptive,
         })
     }
+}
+
+/// Whether a slot of a first adaptive attempt has nothing in it yet: the denoised latent of the step before.
+fn is_blank(program: &Program, slot: usize, pc: usize) -> bool {
+    slot == 2
+        && !program.ops[..pc]
+            .iter()
+            .any(|op| matches!(op, Op::StepEnd { .. }))
 }
 
 /// One linear combination over slots; the list of terms lives on the stack.

@@ -7,6 +7,7 @@ import torch
 
 from common import START, Noise, denoise, k_diffusion, rounded, write
 
+torch.set_default_dtype(torch.float64)
 K = k_diffusion()
 BETAS = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float64) ** 2
 ALPHAS = np.cumprod(1 - BETAS).astype(np.float32).astype(np.float64)

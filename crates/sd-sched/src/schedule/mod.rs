@@ -1,8 +1,12 @@
 //! Which noise levels are visited.
 
+mod beta;
 mod spaced;
 mod table;
+mod tables;
 pub(crate) mod timesteps;
+
+use timesteps::Style;
 
 use crate::model::check_range;
 use crate::{Dialect, Error, MAX_STEPS, ModelSampling, Result};
@@ -30,6 +34,21 @@ pub enum Schedule {
     Normal,
     /// Every `1000/n`-th sigma from the second on, then 0: not always `n` steps.
     Ddim,
+    /// Evenly spaced in `atan(sigma)` (Sabour et al. 2024): the WebUI ends above 0, ComfyUI at 0.
+    KlOptimal,
+    /// Align Your Steps (Sabour et al. 2024): a table of 11, interpolated; the WebUI adds a 0, ComfyUI replaces the last by it.
+    AlignYourSteps,
+    /// Align Your Steps, a table of 32, interpolated, then 0 (Forge).
+    AlignYourSteps32,
+    /// Geometry-inspired time scheduling: a table of 11, interpolated, then 0 (Forge).
+    AlignYourStepsGits,
+    /// Quantiles of a beta distribution (Lee et al. 2024): over sigma in the WebUI, over timesteps in ComfyUI (where
+    /// duplicates are dropped, so that there may be fewer than `n` steps).
+    Beta,
+    /// Whole timesteps down from the last, for distilled models (Forge); ComfyUI's takes the first of ten.
+    Turbo,
+    /// Half linear, half quadratic (Genmo; ComfyUI).
+    LinearQuadratic,
     /// diffusers' "leading" spacing: every `train/n`-th timestep plus 1, from the end, then 0.
     Leading,
     /// diffusers' "trailing" spacing: every `train/n`-th timestep down from the very last, then 0.
@@ -45,6 +64,12 @@ pub struct ScheduleOptions {
     pub sigma_min: Option<f64>,
     /// The largest sigma; over `sigma_min`.
     pub sigma_max: Option<f64>,
+    /// First parameter of the beta distribution (0.6); in 0.01..=100.
+    pub beta_alpha: Option<f64>,
+    /// Second parameter of the beta distribution (0.6); in 0.01..=100.
+    pub beta_beta: Option<f64>,
+    /// Tables are SDXL's and not SD1's.
+    pub sdxl: bool,
 }
 
 /// What the rules see.
@@ -68,6 +93,13 @@ impl Schedule {
         Schedule::Simple,
         Schedule::Normal,
         Schedule::Ddim,
+        Schedule::KlOptimal,
+        Schedule::AlignYourSteps,
+        Schedule::AlignYourSteps32,
+        Schedule::AlignYourStepsGits,
+        Schedule::Beta,
+        Schedule::Turbo,
+        Schedule::LinearQuadratic,
         Schedule::Leading,
         Schedule::Trailing,
     ];
@@ -82,16 +114,36 @@ impl Schedule {
         self,
         steps: usize,
         model: &ModelSampling,
-        _dialect: Dialect,
+        dialect: Dialect,
+        o: &ScheduleOptions,
+    ) -> Result<Vec<f64>> {
+        self.sigmas_in_style(Style::Plain, steps, model, dialect, o)
+    }
+
+    pub(crate) fn sigmas_in_style(
+        self,
+        style: Style,
+        steps: usize,
+        model: &ModelSampling,
+        dialect: Dialect,
         o: &ScheduleOptions,
     ) -> Result<Vec<f64>> {
         check_steps(steps)?;
-        let min = o.sigma_min.unwrap_or(model.sigma_min());
-        let max = o.sigma_max.unwrap_or(model.sigma_max());
-        check_range(min, max)?;
-        if let Some(rho) = o.rho.filter(|r| !(*r > 0.0 && r.is_finite())) {
-            return Err(Error::param("rho", format!("must be over 0, not {rho}")));
+        let train = model.train_steps();
+        let (mut low, mut high) = (model.sigma_min(), model.sigma_max());
+        if dialect == Dialect::Diffusers && style == Style::Plain && (2..train).contains(&steps) {
+            // These schedulers bend what the leading spacing gave.
+            let t = timesteps::diffusers(Self::Leading, style, steps, train)?;
+            (low, high) = (
+                model.sigmas()[t[steps - 1] as usize],
+                model.sigmas()[t[0] as usize],
+            );
         }
+        let (min, max) = (o.sigma_min.unwrap_or(low), o.sigma_max.unwrap_or(high));
+        check_range(min, max)?;
+        check_positive("rho", o.rho, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("beta_alpha", o.beta_alpha, 0.01, 100.0)?;
+        check_positive("beta_beta", o.beta_beta, 0.01, 100.0)?;
         let r = Range {
             n: steps,
             min,
@@ -99,7 +151,13 @@ impl Schedule {
             rho: o.rho,
             model,
         };
-        let sigmas = match self {
+        let comfy = dialect == Dialect::Comfy;
+        let spacing = |s| timesteps::diffusers(s, style, steps, train);
+        let sigmas: Vec<f64> = match self {
+            Self::Uniform | Self::Automatic if dialect == Dialect::Diffusers => match style {
+                Style::Plain => table::linear_in_sigma(&r, linspace(0.0, (train - 1) as f64, steps).rev()),
+                Style::Multistep => table::at_timesteps(&r, &spacing(Self::Uniform)?),
+            },
             Self::Automatic | Self::Uniform => spaced::uniform(&Range {
                 min: model.sigma_min(),
                 max: model.sigma_max(),
@@ -112,9 +170,27 @@ impl Schedule {
             Self::Polyexponential => spaced::polyexponential(&r),
             Self::Simple => table::simple(&r),
             Self::Ddim => table::ddim(&r),
-            Self::Leading | Self::Trailing => {
-                table::at_timesteps(&r, &timesteps::diffusers(self, steps, model.train_steps())?)
+            Self::KlOptimal => spaced::kl_optimal(&r, comfy),
+            Self::AlignYourSteps | Self::AlignYourSteps32 | Self::AlignYourStepsGits => {
+                tables::align_your_steps(self, steps, o.sdxl, comfy)
             }
+            Self::Beta => {
+                let (a, b) = (o.beta_alpha.unwrap_or(0.6), o.beta_beta.unwrap_or(0.6));
+                if comfy {
+                    beta::over_indices(&r, a, b)
+                } else {
+                    beta::over_sigma(&r, a, b)
+                }
+            }
+            Self::Turbo if comfy && steps > 10 => {
+                return Err(Error::param(
+                    "steps",
+                    format!("must be at most 10 for ComfyUI's turbo, not {steps}"),
+                ));
+            }
+            Self::Turbo => table::turbo(&r, comfy),
+            Self::LinearQuadratic => spaced::linear_quadratic(&r),
+            Self::Leading | Self::Trailing => table::at_timesteps(&r, &spacing(self)?),
         };
         check_falling(&sigmas).map_err(|_| {
             Error::param(
@@ -124,6 +200,21 @@ impl Schedule {
         })?;
         Ok(sigmas)
     }
+}
+
+fn check_positive(name: &'static str, value: Option<f64>, min: f64, max: f64) -> Result<()> {
+    match value {
+        Some(v) if !(min..=max).contains(&v) => Err(Error::param(
+            name,
+            format!("must be over 0 (from {min} to {max}), not {v}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Karras' sigmas without the final 0.
+pub(crate) fn karras_between(n: usize, min: f64, max: f64) -> Vec<f64> {
+    spaced::karras_between(n, min, max, 7.0)
 }
 
 /// 1..=[`MAX_STEPS`].

@@ -18,30 +18,43 @@ pub(crate) fn webui(steps: usize, train: usize) -> Result<Vec<usize>> {
         .collect())
 }
 
-/// diffusers' spacings, falling: "leading" with offset 1, "trailing", or "linspace" rounded (for
-/// [`Schedule::Uniform`]).
-pub(crate) fn diffusers(schedule: Schedule, steps: usize, train: usize) -> Result<Vec<f64>> {
-    if steps > train {
+/// Which of diffusers' two habits a scheduler has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Euler, Heun, LMS, DDIM, DDPM, ...: as many timesteps as steps.
+    Plain,
+    /// The DPM-Solver family: one timestep more, the lowest dropped.
+    Multistep,
+}
+
+/// diffusers' spacings, falling: "leading" with offset 1, "trailing", or "linspace" rounded (for [`Schedule::Uniform`]).
+pub(crate) fn diffusers(schedule: Schedule, style: Style, steps: usize, train: usize) -> Result<Vec<f64>> {
+    if steps >= train {
         return Err(Error::param(
             "steps",
-            format!("must be at most {train} for this sampler, not {steps}"),
+            format!("must be under {train} for this spacing, not {steps}"),
         ));
     }
-    let stride = (train / steps) as f64;
+    let more = usize::from(style == Style::Multistep);
     let max = (train - 1) as f64;
+    let points = steps + more;
     Ok(match schedule {
-        Schedule::Automatic | Schedule::Leading => (0..steps)
-            .rev()
-            .map(|i| (i as f64 * stride + 1.0).min(max))
-            .collect(),
+        Schedule::Automatic | Schedule::Leading => {
+            let stride = train / points;
+            (more..points)
+                .rev()
+                .map(|i| ((i * stride + 1) as f64).min(max))
+                .collect()
+        }
         Schedule::Trailing => {
             let stride = train as f64 / steps as f64;
             (0..steps)
                 .map(|i| (train as f64 - i as f64 * stride).round_ties_even() - 1.0)
                 .collect()
         }
-        Schedule::Uniform => linspace(0.0, max, steps)
+        Schedule::Uniform => linspace(0.0, max, points)
             .rev()
+            .take(steps)
             .map(f64::round_ties_even)
             .collect(),
         _ => {

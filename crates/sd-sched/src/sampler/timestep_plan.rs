@@ -1,0 +1,159 @@
+//! What the samplers over timesteps share: which timesteps, how to begin, and how to end.
+
+use crate::plan::{Start, diffusers_strength_steps, strength_steps};
+use crate::program::{Builder, Program, Reg};
+use crate::schedule::timesteps;
+use crate::{Error, ModelSampling, PlanOptions, Result, Schedule};
+
+/// A timestep-based sampler's program, and how to begin.
+pub(crate) struct TimestepPlan {
+    pub program: Program,
+    pub sigmas: Vec<f64>,
+    pub image_scale: f64,
+    pub noise_scale: f64,
+}
+
+/// The beginning of one: begin at `image_scale * image + noise_scale * noise`, both variance exploding.
+pub(crate) struct TimestepStart {
+    /// Rising.
+    pub timesteps: Vec<usize>,
+    pub image_scale: f64,
+    pub noise_scale: f64,
+}
+
+impl TimestepStart {
+    /// The WebUI's timesteps. An image is noised for the timestep *after* the first that is evaluated; in the latents that
+    /// the denoiser sees, both scales are divided by the root of the first evaluated alpha.
+    pub fn webui(steps: usize, model: &ModelSampling, o: &PlanOptions) -> Result<Self> {
+        let entry = strength_steps(steps, o)?;
+        let mut all = timesteps::webui(entry.steps, model.train_steps())?;
+        let alpha = |t: usize| model.alphas_cumprod()[t];
+        let enc = match entry.t_enc {
+            Some(t_enc) if t_enc < all.len() => {
+                let a = alpha(all[t_enc]);
+                all.truncate(t_enc);
+                Some(a)
+            }
+            Some(_) => {
+                return Err(Error::param(
+                    "steps",
+                    "and strength leave no timestep to start at",
+                ));
+            }
+            None => None,
+        };
+        // With an empty schedule the noised picture is returned as it is.
+        let first = all.last().map_or(1.0, |&t| alpha(t));
+        let (image_scale, noise_scale) = match enc {
+            Some(a) => ((a / first).sqrt(), ((1.0 - a) / first).sqrt()),
+            None => (0.0, first.sqrt().recip()),
+        };
+        Ok(Self {
+            timesteps: all,
+            image_scale,
+            noise_scale,
+        })
+    }
+
+    /// diffusers' timesteps and its rule for strength.
+    pub fn diffusers(
+        steps: usize,
+        schedule: Schedule,
+        model: &ModelSampling,
+        o: &PlanOptions,
+    ) -> Result<Self> {
+        let mut all: Vec<usize> =
+            timesteps::diffusers(schedule, timesteps::Style::Plain, steps, model.train_steps())?
+                .into_iter()
+                .rev()
+                .map(|t| t as usize)
+                .collect();
+        let image = match o.start {
+            Start::Noise => false,
+            Start::Image { strength, .. } => {
+                all.truncate(diffusers_strength_steps(steps, strength)?);
+                true
+            }
+        };
+        let first = model.alphas_cumprod()[all[all.len() - 1]];
+        let noise = if image {
+            ((1.0 - first) / first).sqrt()
+        } else {
+            first.sqrt().recip()
+        };
+        Ok(Self {
+            timesteps: all,
+            image_scale: if image { 1.0 } else { 0.0 },
+            noise_scale: noise,
+        })
+    }
+
+    /// diffusers' timesteps for distilled models: evenly picked from the 50 of distillation (19, 39, ... of 1000); under the
+    /// WebUI's and ComfyUI's rules for strength the last of them are run.
+    pub fn distilled(steps: usize, model: &ModelSampling, o: &PlanOptions) -> Result<Self> {
+        const ORIGINAL: usize = 50;
+        let stride = model.train_steps() / ORIGINAL;
+        if steps > ORIGINAL || stride == 0 {
+            return Err(Error::param(
+                "steps",
+                format!("must be at most {ORIGINAL} for this sampler, not {steps}"),
+            ));
+        }
+        let strength = match o.start {
+            Start::Noise => 1.0,
+            Start::Image { strength, .. } => strength,
+        };
+        // diffusers shortens the list of originals before it picks.
+        let originals = ((ORIGINAL as f64 * strength) as usize).min(ORIGINAL);
+        if originals < steps {
+            return Err(Error::param(
+                "strength",
+                format!("{strength} leaves {originals} timesteps for {steps} steps"),
+            ));
+        }
+        let picked = (0..steps).map(|i| (i as f64 * originals as f64 / steps as f64).floor() as usize);
+        let timesteps: Vec<usize> = picked.map(|i| (originals - i) * stride - 1).rev().collect();
+        let first = model.alphas_cumprod()[timesteps[timesteps.len() - 1]];
+        let image = !matches!(o.start, Start::Noise);
+        let noise = if image {
+            ((1.0 - first) / first).sqrt()
+        } else {
+            first.sqrt().recip()
+        };
+        Ok(Self {
+            timesteps,
+            image_scale: if image { 1.0 } else { 0.0 },
+            noise_scale: noise,
+        })
+    }
+
+    /// Ends at the first timestep, in the variance-preserving form, as these loops do.
+    pub fn finish(self, b: Builder<'_>, x: Reg, model: &ModelSampling) -> TimestepPlan {
+        let end = self.timesteps.first().map_or(1.0, |&t| model.alphas_cumprod()[t]);
+        let mut plan = self.finish_at(b, x, model, end);
+        plan.sigmas.pop();
+        if plan.sigmas.is_empty() {
+            plan.sigmas.push(0.0);
+        }
+        plan
+    }
+
+    /// The same, ending at another alpha than the first timestep's.
+    pub fn finish_at(self, mut b: Builder<'_>, x: Reg, model: &ModelSampling, end: f64) -> TimestepPlan {
+        let sigma = |a: f64| ((1.0 - a) / a).max(0.0).sqrt();
+        let visited = self
+            .timesteps
+            .iter()
+            .rev()
+            .map(|&t| sigma(model.alphas_cumprod()[t]));
+        let sigmas = visited.chain([sigma(end)]).collect();
+        let result = b.lin(&[(end.sqrt(), x)]);
+        let (image_scale, noise_scale) = (self.image_scale, self.noise_scale);
+        TimestepPlan {
+            program: b.finish(result),
+            sigmas,
+            image_scale,
+            noise_scale,
+        }
+    }
+}
