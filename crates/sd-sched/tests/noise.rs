@@ -1,9 +1,10 @@
-//! Noise against PyTorch.
+//! Noise against PyTorch, numpy and torchsde.
 
 mod common;
 
-use common::golden;
-use sd_sched::rng::TorchCpuRng;
+use common::{floats, golden};
+use sd_sched::rng::{BrownianTree, PhiloxRng, SeedSequence, Source, TorchCpuRng, philox_4x32_10};
+use serde_json::Value;
 
 /// Distance in units in the last place; below 1e-3 in those of 1e-3 (a cosine near 0 has no relative accuracy).
 fn ulps(a: f32, b: f32) -> f32 {
@@ -12,27 +13,148 @@ fn ulps(a: f32, b: f32) -> f32 {
     (a - b).abs() / ulp
 }
 
+fn list(v: &Value) -> &Vec<Value> {
+    v.as_array().expect("a list")
+}
+
+fn text<T: std::str::FromStr>(v: &Value) -> T {
+    v.as_str().and_then(|s| s.parse().ok()).expect("a number as text")
+}
+
+fn words(v: &Value) -> Vec<u32> {
+    list(v)
+        .iter()
+        .map(|w| w.as_i64().expect("an integer") as u32)
+        .collect()
+}
+
 #[test]
 fn torch_cpu_f32() {
     let (mut worst, mut equal, mut all) = (0f32, 0, 0);
-    for row in golden("torch_cpu_noise.json").as_array().expect("rows") {
+    for row in list(&golden("torch_cpu_noise.json")) {
         let Some(draws) = row["f32"].as_array() else {
             continue;
         };
-        let seed: u64 = row["seed"].as_str().expect("a seed").parse().expect("a number");
-        let mut g = TorchCpuRng::new(seed);
+        let mut g = TorchCpuRng::new(text(&row["seed"]));
         for draw in draws {
-            let want: Vec<f32> = (draw.as_array().expect("bits").iter())
-                .map(|b| f32::from_bits(b.as_i64().expect("an integer") as i32 as u32))
-                .collect();
-            let got = g.normal_f32(want.len());
-            for (a, b) in got.iter().zip(&want) {
-                assert!(ulps(*a, *b) <= 4.0, "seed {seed}: {a} for {b}");
-                worst = worst.max(ulps(*a, *b));
+            let want: Vec<f32> = words(draw).into_iter().map(f32::from_bits).collect();
+            for (a, b) in g.normal_f32(want.len()).into_iter().zip(want) {
+                assert!(ulps(a, b) <= 4.0, "seed {}: {a} for {b}", row["seed"]);
+                worst = worst.max(ulps(a, b));
                 equal += usize::from(a == b);
                 all += 1;
             }
         }
     }
-    println!("worst {worst} ulp, {equal} of {all} equal");
+    println!("f32: worst {worst} ulp, {equal} of {all} equal");
+}
+
+#[test]
+fn torch_cpu_half() {
+    for (kind, digits) in [("f16", 10), ("bf16", 7)] {
+        let (mut worst, mut equal, mut all) = (0f32, 0, 0);
+        for row in list(&golden("torch_cpu_noise.json")) {
+            let Some(draws) = row[kind].as_array() else {
+                continue;
+            };
+            let mut g = TorchCpuRng::new(text(&row["seed"]));
+            for draw in draws {
+                let bits = words(draw);
+                let got = if kind == "f16" {
+                    g.normal_f16(bits.len())
+                } else {
+                    g.normal_bf16(bits.len())
+                };
+                for (a, b) in got.into_iter().zip(bits) {
+                    let b = if kind == "f16" {
+                        f16(b)
+                    } else {
+                        f32::from_bits(b << 16)
+                    };
+                    let ulp = 2f32.powi(b.abs().max(0.01).log2().floor() as i32 - digits);
+                    assert!((a - b).abs() <= ulp, "{kind} seed {}: {a} for {b}", row["seed"]);
+                    worst = worst.max((a - b).abs() / ulp);
+                    equal += usize::from(a == b);
+                    all += 1;
+                }
+            }
+        }
+        println!("{kind}: worst {worst} ulp, {equal} of {all} equal");
+    }
+}
+
+/// A float16 from its bits.
+fn f16(bits: u32) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (e, m) = ((bits >> 10 & 31) as i32, (bits & 1023) as f32);
+    sign * if e == 0 {
+        m * 2f32.powi(-24)
+    } else {
+        (1.0 + m / 1024.0) * 2f32.powi(e - 15)
+    }
+}
+
+#[test]
+fn numpy_seed_sequence() {
+    for row in list(&golden("seed_sequence.json")) {
+        let key: Vec<u64> = list(&row["key"]).iter().map(text).collect();
+        let want = words(&row["state"]);
+        let pool = row["pool"].as_u64().expect("a size") as usize;
+        assert_eq!(
+            SeedSequence::new(text(&row["entropy"]), &key, pool).state(want.len()),
+            want,
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn philox() {
+    for row in list(&golden("philox.json")) {
+        if let Some(draws) = row["normals"].as_array() {
+            let mut g = PhiloxRng::new(text(&row["seed"]));
+            for draw in draws {
+                let want = floats(draw);
+                for (a, b) in g.normal_f32(want.len()).into_iter().zip(want) {
+                    assert!(ulps(a, b as f32) <= 1.0, "seed {}: {a} for {b}", row["seed"]);
+                }
+            }
+            continue;
+        }
+        let (c, k) = (words(&row["counter"]), words(&row["key"]));
+        assert_eq!(
+            philox_4x32_10([c[0], c[1], c[2], c[3]], [k[0], k[1]]).to_vec(),
+            words(&row["out"])
+        );
+    }
+}
+
+#[test]
+fn torchsde_brownian_tree() {
+    let mut worst = 0f64;
+    for row in list(&golden("brownian.json")) {
+        let n = row["n"].as_u64().expect("a size") as usize;
+        let (min, max) = (
+            row["min"].as_f64().expect("min"),
+            row["max"].as_f64().expect("max"),
+        );
+        let mut tree = BrownianTree::new(text(&row["seed"]), Source::TorchCpu, n, min, max).expect("a tree");
+        let queries = list(&row["queries"]);
+        // Forwards and then backwards: a path has no memory.
+        for q in queries.iter().chain(queries.iter().rev()) {
+            let got = tree.noise(q["from"].as_f64().expect("from"), q["to"].as_f64().expect("to"));
+            for (a, b) in got.iter().zip(floats(&q["noise"])) {
+                let error = (f64::from(*a) - b).abs();
+                assert!(
+                    error < 1e-5,
+                    "seed {} {} to {}: {a} for {b}",
+                    row["seed"],
+                    q["from"],
+                    q["to"]
+                );
+                worst = worst.max(error);
+            }
+        }
+    }
+    println!("Brownian: worst {worst:e}");
 }

@@ -79,7 +79,12 @@ fn k_diffusion() {
         assert!(plan.is_adaptive() || plan.calls() == calls, "{name}");
         // The reference draws noise that it then multiplies by 0.
         if draws > 0 {
-            assert_eq!(draws as u64, case["draws"].as_u64().expect("draws"), "{name} {:?}", case["options"]);
+            assert_eq!(
+                draws as u64,
+                case["draws"].as_u64().expect("draws"),
+                "{name} {:?}",
+                case["options"]
+            );
         }
         let w = worst.entry(name.to_owned()).or_default();
         *w = w.max(error);

@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use super::Mt19937;
+use super::generator::{round_bf16, round_f16};
 
 /// `torch.Generator("cpu")`: what `torch.randn(..., generator=g)` draws.
 ///
@@ -29,15 +30,40 @@ impl TorchCpuRng {
             return (0..n).map(|_| self.double_normal() as f32).collect();
         }
         let mut data: Vec<f32> = (0..n).map(|_| self.uniform_f32()).collect();
-        for block in data.chunks_exact_mut(16) {
-            box_muller_16(block);
+        data.chunks_exact_mut(16).for_each(box_muller_16);
+        self.redo_tail(&mut data);
+        data
+    }
+
+    /// `randn(n, dtype=float16)`, as `f32`: see [`TorchCpuRng::normal_bf16`].
+    pub fn normal_f16(&mut self, n: usize) -> Vec<f32> {
+        self.normal_small(n, round_f16)
+    }
+
+    /// `randn(n, dtype=bfloat16)`, as `f32`. PyTorch (2.15; early versions drew fewer bits) computes in float32 and rounds,
+    /// but draws block by block, so that a length that is no multiple of 16 leaves the generator elsewhere than float32 does.
+    pub fn normal_bf16(&mut self, n: usize) -> Vec<f32> {
+        self.normal_small(n, round_bf16)
+    }
+
+    fn normal_small(&mut self, n: usize, round: fn(f32) -> f32) -> Vec<f32> {
+        if n < 16 {
+            return (0..n).map(|_| round(self.double_normal() as f32)).collect();
         }
-        if !n.is_multiple_of(16) {
-            let tail = &mut data[n - 16..];
+        let mut data = self.normal_f32(n / 16 * 16);
+        data.resize(n, 0.0);
+        self.redo_tail(&mut data);
+        data.into_iter().map(round).collect()
+    }
+
+    /// Draws the last 16 values anew if there are some over.
+    fn redo_tail(&mut self, data: &mut [f32]) {
+        if !data.len().is_multiple_of(16) {
+            let from = data.len() - 16;
+            let tail = &mut data[from..];
             tail.iter_mut().for_each(|v| *v = self.uniform_f32());
             box_muller_16(tail);
         }
-        data
     }
 
     /// 24 random bits in `0..1`.
