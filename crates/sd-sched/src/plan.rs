@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::program::{Builder, Op, Program};
 use crate::sampler::{self, Adaptive, AdaptiveState, Attempt, Ctx};
 use crate::schedule::timesteps::Style;
-use crate::schedule::{check_falling, check_steps};
+use crate::schedule::{check_falling, check_steps, linspace};
 use crate::{Dialect, Error, ModelSampling, Result, Sampler, Schedule, ScheduleOptions};
 
 /// The most steps a plan may have.
@@ -363,6 +363,17 @@ fn over_sigmas(
         model,
         partial,
     };
+    // diffusers' linspace interpolates sigma between timesteps and keeps their fractions.
+    let plain = options.dialect == Dialect::Diffusers && sampler.style() == Style::Plain;
+    let fractional: Vec<(f64, f64)> = if plain && schedule == Schedule::Uniform && options.sigmas.is_none() {
+        let top = (model.train_steps() - 1) as f64;
+        all.iter()
+            .copied()
+            .zip(linspace(0.0, top, all.len() - 1).rev())
+            .collect()
+    } else {
+        Vec::new()
+    };
     let (mut program, mut adaptive) = (Program::default(), None);
     if sampler == Sampler::DpmAdaptive {
         let (model, dialect) = (Arc::new(model.clone()), options.dialect);
@@ -375,8 +386,17 @@ fn over_sigmas(
         if sampler == Sampler::DpmFast {
             ctx.range()?;
         }
-        let mut b = Builder::new(rule);
-        let result = sampler::emit(sampler, &mut b, &ctx);
+        let rule = |sigma: f64| match fractional.iter().find(|f| f.0 == sigma) {
+            Some(f) => f.1,
+            None => rule(sigma),
+        };
+        let mut b = Builder::new(&rule);
+        let mut result = sampler::emit(sampler, &mut b, &ctx);
+        let last = sigmas[sigmas.len() - 1];
+        if options.dialect == Dialect::Diffusers && sampler.style() != Style::Plain && last > 0.0 {
+            // Schedulers of this style hand out variance-preserving latents.
+            result = b.lin(&[(1.0 / (1.0 + last * last).sqrt(), result)]);
+        }
         program = b.finish(result);
     }
     let (image_scale, noise_scale) = match options.start {
@@ -421,7 +441,7 @@ fn first_noise_scale(
         Dialect::WebUi => false,
         Dialect::Comfy => sigma >= model.sigma_max() * (1.0 - 1e-5),
         Dialect::Diffusers => {
-            sampler.style() == Style::Multistep || !matches!(schedule, Schedule::Uniform | Schedule::Trailing)
+            sampler.style() != Style::Plain || !matches!(schedule, Schedule::Uniform | Schedule::Trailing)
         }
     };
     if unit { (1.0 + sigma * sigma).sqrt() } else { sigma }

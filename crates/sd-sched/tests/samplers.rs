@@ -4,9 +4,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{START, denoise, denoise_uncond, floats, golden, noise, relative};
+use common::{START, denoise, denoise_uncond, floats, golden, noise, relative, relative_elementwise};
 use sd_sched::{
-    Control, Denoised, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule, Start, plan, sample,
+    BetaSchedule, Control, Denoised, Dialect, ModelSampling, Plan, PlanOptions, Prediction, Sampler,
+    Schedule, Start, plan, sample,
 };
 use serde_json::Value;
 
@@ -130,4 +131,117 @@ fn webui_timesteps() {
         *w = w.max(error);
     }
     println!("{worst:#?}");
+}
+
+#[test]
+fn comfy_and_forge() {
+    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    for case in golden("comfy_forge.json").as_array().expect("cases") {
+        let name = case["sampler"].as_str().expect("a name");
+        let schedule: Schedule = case["schedule"]
+            .as_str()
+            .expect("a name")
+            .parse()
+            .expect("a schedule");
+        let dialect = if case["dialect"] == "comfy" {
+            Dialect::Comfy
+        } else {
+            Dialect::WebUi
+        };
+        let o = PlanOptions {
+            dialect,
+            eta: case["eta"].as_f64(),
+            ..PlanOptions::default()
+        };
+        let steps = case["steps"].as_u64().expect("steps") as usize;
+        let plan = plan(name.parse().expect("a sampler"), schedule, steps, &model(), &o).expect("a plan");
+        if !case["sigmas"].is_null() {
+            assert!(relative(plan.sigmas(), &floats(&case["sigmas"])) < 1e-9, "{name}");
+        }
+        let x = START.iter().map(|v| v * plan.noise_scale()).collect();
+        let (x, calls, draws) = run(plan.clone(), x);
+        let error = relative(&x, &floats(&case["x"]));
+        println!("{name} {dialect:?} {} {steps}: {error:e}", case["schedule"]);
+        let w = worst.entry(name.to_owned()).or_default();
+        *w = w.max(error);
+        assert_eq!(
+            (calls, draws as u64),
+            (plan.calls(), case["draws"].as_u64().expect("draws")),
+            "{name}"
+        );
+        if let Some(want) = case["calls"].as_u64() {
+            assert_eq!(calls as u64, want, "{name}");
+        }
+    }
+    println!("{worst:#?}");
+    assert!(worst.values().all(|e| *e < 1e-6));
+}
+
+#[test]
+fn diffusers() {
+    let model = ModelSampling::from_betas(
+        BetaSchedule::STABLE_DIFFUSION,
+        1000,
+        Prediction::Epsilon,
+        Dialect::Diffusers,
+    )
+    .expect("a model");
+    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    let mut bad = 0;
+    for case in golden("diffusers.json").as_array().expect("cases") {
+        let name = case["sampler"].as_str().expect("a name");
+        let spacing = case["spacing"].as_str().expect("a spacing");
+        let o = PlanOptions {
+            dialect: Dialect::Diffusers,
+            eta: case["eta"].as_f64(),
+            order: case["order"]
+                .as_u64()
+                .map(|o| o as usize)
+                .filter(|_| name != "DPM++ 2M"),
+            set_alpha_to_one: case["set_alpha_to_one"].as_bool().expect("a flag"),
+            ..PlanOptions::default()
+        };
+        let o = if name == "DPM++ 2M SDE" {
+            PlanOptions { eta: Some(1.0), ..o }
+        } else {
+            o
+        };
+        let own = case["own_sigmas"] == true;
+        let o = if own {
+            PlanOptions {
+                sigmas: Some(floats(&case["sigmas"])),
+                ..o
+            }
+        } else {
+            o
+        };
+        let steps = case["steps"].as_u64().expect("steps") as usize;
+        let schedule = spacing.parse().expect("a spacing");
+        let plan = plan(name.parse().expect("a sampler"), schedule, steps, &model, &o).expect("a plan");
+        if !case["sigmas"].is_null() {
+            let want = floats(&case["sigmas"]);
+            let error = relative_elementwise(plan.sigmas(), &want);
+            if error > 1e-6 {
+                bad += 1;
+                println!("{name} {spacing} {steps} sigmas: {error:e}");
+            }
+        }
+        let x = START.iter().map(|v| v * plan.noise_scale()).collect();
+        let (x, calls, _) = run(plan.clone(), x);
+        let error = relative(&x, &floats(&case["x"]));
+        println!("{name} {spacing} {steps}: {error:e}");
+        assert_eq!(calls as u64, case["calls"].as_u64().expect("calls"), "{name}");
+        let times: Vec<f64> = plan.evaluations().map(|e| e.1).collect();
+        for (a, b) in times.iter().zip(floats(&case["timesteps"])) {
+            if (a - b).abs() > 1e-3 {
+                bad += 1;
+                println!("{name} {spacing} {steps}: timestep {a} for {b}");
+            }
+        }
+        let w = worst.entry(name.to_owned()).or_default();
+        *w = w.max(error);
+    }
+    println!("{worst:#?}");
+    assert_eq!(bad, 0);
+    assert!(worst.values().all(|e| *e < 1e-5));
 }

@@ -85,7 +85,11 @@ pub(super) fn plan(
     let stride = model.train_steps() / steps;
     let last = if o.set_alpha_to_one { 1.0 } else { alphas[0] };
     let mut end = last;
-    for &t in start.timesteps.iter().rev() {
+    for (i, &t) in start.timesteps.iter().enumerate().rev() {
+        if i + 1 < start.timesteps.len() && end != alphas[t] {
+            // Spacings other than leading don't arrive where they go on from; the variance-preserving latent is kept.
+            x = ddim.builder.lin(&[((end / alphas[t]).sqrt(), x)]);
+        }
         end = if t >= stride { alphas[t - stride] } else { last };
         x = ddim.step(x, t as f64, alphas[t], end);
     }

@@ -192,7 +192,9 @@ impl Sampler {
     pub(crate) fn style(self) -> Style {
         match self {
             S::DpmPp2m | S::DpmPp2mSde | S::DpmPp2mSdeHeun | S::DpmPp3mSde => Style::Multistep,
-            S::UniPc | S::UniPcBh2 | S::Deis | S::SaSolver => Style::Multistep,
+            S::UniPc | S::UniPcBh2 => Style::Multistep,
+            S::Deis | S::SaSolver => Style::MultistepToMin,
+            S::Ddpm => Style::Whole,
             _ => Style::Plain,
         }
     }

@@ -63,7 +63,7 @@ impl TimestepStart {
         o: &PlanOptions,
     ) -> Result<Self> {
         let mut all: Vec<usize> =
-            timesteps::diffusers(schedule, timesteps::Style::Plain, steps, model.train_steps())?
+            timesteps::diffusers(schedule, timesteps::Style::Whole, steps, model.train_steps())?
                 .into_iter()
                 .rev()
                 .map(|t| t as usize)

@@ -131,7 +131,7 @@ impl Schedule {
         check_steps(steps)?;
         let train = model.train_steps();
         let (mut low, mut high) = (model.sigma_min(), model.sigma_max());
-        if dialect == Dialect::Diffusers && style == Style::Plain && (2..train).contains(&steps) {
+        if dialect == Dialect::Diffusers && !style.is_multistep() && (2..train).contains(&steps) {
             // These schedulers bend what the leading spacing gave.
             let t = timesteps::diffusers(Self::Leading, style, steps, train)?;
             (low, high) = (
@@ -153,11 +153,14 @@ impl Schedule {
         };
         let comfy = dialect == Dialect::Comfy;
         let spacing = |s| timesteps::diffusers(s, style, steps, train);
-        let sigmas: Vec<f64> = match self {
-            Self::Uniform | Self::Automatic if dialect == Dialect::Diffusers => match style {
-                Style::Plain => table::linear_in_sigma(&r, linspace(0.0, (train - 1) as f64, steps).rev()),
-                Style::Multistep => table::at_timesteps(&r, &spacing(Self::Uniform)?),
-            },
+        let mut sigmas: Vec<f64> = match self {
+            Self::Uniform | Self::Automatic if dialect == Dialect::Diffusers => {
+                if style == Style::Plain {
+                    table::linear_in_sigma(&r, linspace(0.0, (train - 1) as f64, steps).rev())
+                } else {
+                    table::at_timesteps(&r, &spacing(Self::Uniform)?)
+                }
+            }
             Self::Automatic | Self::Uniform => spaced::uniform(&Range {
                 min: model.sigma_min(),
                 max: model.sigma_max(),
@@ -192,6 +195,9 @@ impl Schedule {
             Self::LinearQuadratic => spaced::linear_quadratic(&r),
             Self::Leading | Self::Trailing => table::at_timesteps(&r, &spacing(self)?),
         };
+        if style == Style::MultistepToMin && dialect == Dialect::Diffusers {
+            sigmas[steps] = model.sigma_min();
+        }
         check_falling(&sigmas).map_err(|_| {
             Error::param(
                 "steps",

@@ -18,13 +18,23 @@ pub(crate) fn webui(steps: usize, train: usize) -> Result<Vec<usize>> {
         .collect())
 }
 
-/// Which of diffusers' two habits a scheduler has.
+/// Which of diffusers' habits a scheduler has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Euler, Heun, LMS, DDIM, DDPM, ...: as many timesteps as steps.
+    /// Euler, Heun, LMS, ...: as many timesteps as steps, not always whole, latents variance exploding.
     Plain,
+    /// DDIM, DDPM, ...: the same, always whole, latents variance preserving.
+    Whole,
     /// The DPM-Solver family: one timestep more, the lowest dropped.
     Multistep,
+    /// DEIS and SA-Solver: the same, but ending at the table's smallest sigma and not at 0.
+    MultistepToMin,
+}
+
+impl Style {
+    pub fn is_multistep(self) -> bool {
+        matches!(self, Self::Multistep | Self::MultistepToMin)
+    }
 }
 
 /// diffusers' spacings, falling: "leading" with offset 1, "trailing", or "linspace" rounded (for [`Schedule::Uniform`]).
@@ -35,7 +45,7 @@ pub(crate) fn diffusers(schedule: Schedule, style: Style, steps: usize, train: u
             format!("must be under {train} for this spacing, not {steps}"),
         ));
     }
-    let more = usize::from(style == Style::Multistep);
+    let more = usize::from(style.is_multistep());
     let max = (train - 1) as f64;
     let points = steps + more;
     Ok(match schedule {
