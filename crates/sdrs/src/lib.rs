@@ -1,1 +1,47 @@
-//! To be filled.
+//! Stable Diffusion inference as a library.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), sdrs::Error> {
+//! let pipeline = sdrs::Pipeline::builder().checkpoint("model.safetensors").build()?;
+//! let output = pipeline.txt2img("a red circle above a blue square").steps(20).seed(1).run()?;
+//! output.images[0].save_png("out.png")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Pipeline`] holds a checkpoint's weights and nothing of a run: it is `Send + Sync`, and any number of threads may generate from one
+//! at the same time. No type of the tensor library shows in this interface.
+
+mod builder;
+#[cfg(feature = "demo")]
+mod demo;
+mod denoise;
+mod error;
+mod generate;
+mod image;
+mod infotext;
+mod params;
+mod pipeline;
+
+pub use builder::PipelineBuilder;
+pub use error::{Error, ErrorCode, Result};
+pub use generate::{CancelToken, Output, Progress, Txt2Img};
+pub use image::Image;
+pub use params::GenerateParams;
+pub use pipeline::Pipeline;
+pub use sd_core::{
+    Dtype, available_devices,
+    weights::{Family, Inspection, Kind, Layout, PartInspection},
+};
+pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Tells what a file or diffusers folder is (family, parts, types, prediction type), reading nothing but headers.
+///
+/// # Errors
+/// [`Error::Core`] if it can't be read.
+pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
+    Ok(sd_core::weights::inspect(path.as_ref())?)
+}

@@ -17,6 +17,7 @@ pub fn sd1_unet(in_channels: usize) -> UnetConfig {
         norm_eps: 1e-5,
         flip_sin_to_cos: true,
         freq_shift: 0.0,
+        sample_size: 64,
         added_width: None,
     }
 }

@@ -28,6 +28,8 @@ pub struct UnetConfig {
     pub flip_sin_to_cos: bool,
     /// Shift of the timestep's frequencies.
     pub freq_shift: f64,
+    /// Side of the latents it was trained on, which gives a picture's default size.
+    pub sample_size: usize,
     /// Width of the vector that is embedded beside the timestep (SDXL: pooled text and sizes).
     pub added_width: Option<usize>,
 }
@@ -60,6 +62,14 @@ enum PerLevel {
     Each(Vec<usize>),
 }
 
+/// One side, or height and width.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(untagged)]
+enum SampleSize {
+    Square(usize),
+    Sides([usize; 2]),
+}
+
 impl PerLevel {
     fn levels(&self, n: usize, origin: &str, field: &str) -> Result<Vec<usize>> {
         match self {
@@ -75,6 +85,7 @@ impl PerLevel {
 #[derive(Deserialize)]
 struct Raw {
     in_channels: usize,
+    sample_size: Option<SampleSize>,
     #[serde(default = "four")]
     out_channels: usize,
     block_out_channels: Vec<usize>,
@@ -179,6 +190,11 @@ impl UnetConfig {
         within(layers, 1..=MAX_LAYERS, origin, "layers_per_block")?;
         within(context, 1..=MAX_WIDTH, origin, "cross_attention_dim")?;
         within(raw.in_channels, 1..=1024, origin, "in_channels")?;
+        let sample_size = match raw.sample_size {
+            Some(SampleSize::Square(side) | SampleSize::Sides([side, _])) => side,
+            None => 64,
+        };
+        within(sample_size, 1..=4096, origin, "sample_size")?;
         within(raw.out_channels, 1..=1024, origin, "out_channels")?;
         if !(raw.norm_eps > 0.0 && raw.norm_eps < 1.0) {
             return Err(Error::config(origin, "norm_eps", "must be between 0 and 1"));
@@ -228,6 +244,7 @@ impl UnetConfig {
             norm_eps: raw.norm_eps,
             flip_sin_to_cos: raw.flip_sin_to_cos,
             freq_shift: raw.freq_shift,
+            sample_size,
             added_width,
         })
     }

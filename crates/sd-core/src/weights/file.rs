@@ -143,20 +143,20 @@ fn check_header_length(bytes: &[u8]) -> std::result::Result<(), String> {
     let Some(first) = bytes.first_chunk::<8>() else {
         return Err(format!("only {} bytes long: not a safetensors file, or cut off", bytes.len()));
     };
-    if first.starts_with(b"PK\x03\x04") || first[0] == 0x80 {
-        return Err("a PyTorch pickle, not safetensors; convert it to .safetensors first".into());
-    }
-    if first.starts_with(b"GGUF") {
-        return Err("a GGUF file, not safetensors; convert it to .safetensors first".into());
-    }
-    if first.starts_with(b"version ") {
-        return Err("a Git LFS pointer, not the file itself; fetch it with `git lfs pull`".into());
-    }
-    if first.starts_with(b"<") {
-        return Err("looks like a web page, not safetensors; the download probably failed".into());
-    }
     let length = u64::from_le_bytes(*first);
     if length > bytes.len() as u64 - 8 {
+        if first.starts_with(b"PK\x03\x04") || (first[0] == 0x80 && first[1] <= 5) {
+            return Err("a PyTorch pickle, not safetensors; convert it to .safetensors first".into());
+        }
+        if first.starts_with(b"GGUF") {
+            return Err("a GGUF file, not safetensors; convert it to .safetensors first".into());
+        }
+        if first.starts_with(b"version ") {
+            return Err("a Git LFS pointer, not the file itself; fetch it with `git lfs pull`".into());
+        }
+        if first.starts_with(b"<") {
+            return Err("looks like a web page, not safetensors; the download probably failed".into());
+        }
         return Err(format!(
             "its header says it is {length} bytes long, but the file has {} bytes: cut off, or not a safetensors file",
             bytes.len()

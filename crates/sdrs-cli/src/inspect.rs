@@ -1,0 +1,37 @@
+use std::path::PathBuf;
+
+use crate::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A .safetensors file or a diffusers folder.
+    path: PathBuf,
+    /// Print JSON, with the file's metadata.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let found = sdrs::inspect(&args.path)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&found).expect("plain data");
+        println!("{json}");
+        return Ok(());
+    }
+    println!("{}", found.path);
+    println!("  kind        {}", found.kind);
+    println!("  layout      {}", found.layout);
+    println!("  family      {}", found.family);
+    if let Some(channels) = found.in_channels {
+        println!("  U-Net input {channels} channels");
+    }
+    println!("  prediction  {}", found.prediction_type.as_deref().unwrap_or("not marked"));
+    if found.zero_terminal_snr {
+        println!("  zero terminal SNR");
+    }
+    for (name, part) in &found.parts {
+        let dtypes: Vec<String> = part.dtypes.iter().map(|(dtype, n)| format!("{n} {dtype}")).collect();
+        println!("  {name:<12}{} tensors, {} values ({})", part.tensors, part.parameters, dtypes.join(", "));
+    }
+    Ok(())
+}

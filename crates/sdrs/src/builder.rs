@@ -1,0 +1,107 @@
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use sd_core::{
+    Device, Dtype,
+    weights::{Checkpoint, Configs, Folder, Target, TensorFile},
+};
+use sd_sched::Prediction;
+
+use crate::{Error, Pipeline, Result};
+
+/// Describes a pipeline: which weights, where, in which type.
+#[derive(Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct PipelineBuilder {
+    source: Option<Source>,
+    config: Option<PathBuf>,
+    device: Option<String>,
+    dtype: Option<Dtype>,
+    prediction: Option<Prediction>,
+}
+
+enum Source {
+    Path(PathBuf),
+    Bytes(String, Arc<[u8]>),
+    Folder(Folder),
+}
+
+impl PipelineBuilder {
+    /// The checkpoint: a diffusers folder or a single `.safetensors` file.
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.source = Some(Source::Path(path.into()));
+        self
+    }
+
+    /// The checkpoint as a single file's bytes; `name` stands for it in errors and infotexts.
+    pub fn checkpoint_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.source = Some(Source::Bytes(name.into(), bytes.into()));
+        self
+    }
+
+    /// The checkpoint as a diffusers folder's files under their relative names ("unet/config.json"); `name` stands for it in errors
+    /// and infotexts.
+    pub fn checkpoint_files(mut self, name: impl Into<String>, files: HashMap<String, Arc<[u8]>>) -> Self {
+        self.source = Some(Source::Folder(Folder::Memory(name.into(), files)));
+        self
+    }
+
+    /// The small model that is compiled in, trained for this project on pictures of coloured shapes.
+    #[cfg(feature = "demo")]
+    pub fn demo(mut self) -> Self {
+        self.source = Some(Source::Folder(crate::demo::folder()));
+        self
+    }
+
+    /// A diffusers folder whose `config.json` files describe the single-file checkpoint, where the file does not say it itself and
+    /// belongs to no known family. No weights are read from there.
+    pub fn config(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.config = Some(folder.into());
+        self
+    }
+
+    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device = Some(name.into());
+        self
+    }
+
+    /// The compute type; by default `f32` on the CPU and `f16` on a GPU.
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+    pub fn prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = Some(prediction);
+        self
+    }
+
+    /// Reads and checks everything, then loads it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if there is no checkpoint, [`Error::Core`] if it or the device can't be used.
+    pub fn build(self) -> Result<Pipeline> {
+        let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
+        let on_cpu = matches!(device.name(), "cpu" | "ndarray");
+        let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
+        let Some(source) = self.source else {
+            return Err(Error::parameter("checkpoint", "none was given; name a diffusers folder or a .safetensors file"));
+        };
+        let configs = match self.config {
+            Some(folder) => Some(Configs::from_folder(&Folder::Disk(folder))?),
+            None => None,
+        };
+        let single = |file: TensorFile| match configs.clone() {
+            Some(configs) => Ok(Checkpoint::from_file_and_configs(file, configs)),
+            None => Checkpoint::from_file(file),
+        };
+        let checkpoint = match source {
+            Source::Path(path) if configs.is_some() => single(TensorFile::open(&path)?)?,
+            Source::Path(path) => Checkpoint::open(&path)?,
+            Source::Bytes(name, bytes) => single(TensorFile::from_bytes(name, bytes)?)?,
+            Source::Folder(folder) => Checkpoint::from_folder(folder)?,
+        };
+        Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction)
+    }
+}

@@ -1,0 +1,168 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sd_sched::{PlanOptions, Sampler, Schedule, plan};
+
+use crate::{
+    Error, GenerateParams, Image, Pipeline, Result,
+    denoise::{Contexts, Denoiser},
+    infotext::infotext,
+};
+
+/// Stops a run from anywhere: keep a clone, and the run returns [`Error::Cancelled`](crate::Error::Cancelled) within one step.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that has not been used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the runs that hold this token to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has been asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a progress callback is told after each step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Which picture of the batch, from 0.
+    pub image: usize,
+    /// Pictures in the batch.
+    pub images: usize,
+    /// Steps of this picture that are done.
+    pub step: usize,
+    /// Steps of each picture; 0 if known only at the end (DPM adaptive).
+    pub steps: usize,
+    /// The noise level that the step began at.
+    pub sigma: f64,
+}
+
+/// The pictures of a run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Output {
+    /// In the order of their seeds.
+    pub images: Vec<Image>,
+}
+
+/// A picture being described. Every setter has the name of a field of [`GenerateParams`].
+#[must_use = "a request does nothing until `run`"]
+pub struct Txt2Img<'a> {
+    pipeline: &'a Pipeline,
+    params: GenerateParams,
+    cancel: CancelToken,
+    progress: Option<Box<dyn FnMut(Progress) + 'a>>,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $value:expr;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.params.$name = $value;
+            self
+        }
+    )*};
+}
+
+impl<'a> Txt2Img<'a> {
+    pub(crate) fn new(pipeline: &'a Pipeline, params: GenerateParams) -> Self {
+        Self { pipeline, params, cancel: CancelToken::new(), progress: None }
+    }
+
+    setters! {
+        /// What the picture should not show.
+        negative_prompt: impl Into<String> => negative_prompt.into();
+        /// Width in pixels, a multiple of 8.
+        width: u32 => Some(width);
+        /// Height in pixels, a multiple of 8.
+        height: u32 => Some(height);
+        /// Sampling steps.
+        steps: usize => steps;
+        /// Strength of classifier-free guidance.
+        cfg_scale: f64 => cfg_scale;
+        /// The sampler.
+        sampler: Sampler => sampler;
+        /// The noise schedule.
+        schedule: Schedule => schedule;
+        /// Seed of the first picture; -1 draws one at random.
+        seed: i64 => seed;
+        /// Number of pictures.
+        batch_size: usize => batch_size;
+        /// Which of the text encoder's layers is used, from the end.
+        clip_skip: usize => clip_skip;
+    }
+
+    /// All parameters at once.
+    pub fn params(mut self, params: GenerateParams) -> Self {
+        self.params = params;
+        self
+    }
+
+    /// Called after each step.
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
+        self.progress = Some(Box::new(callback));
+        self
+    }
+
+    /// A token that stops the run.
+    pub fn cancel_token(mut self, token: &CancelToken) -> Self {
+        self.cancel = token.clone();
+        self
+    }
+
+    /// Draws the pictures, one after the other, so that a batch gives exactly what single runs give.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work,
+    /// [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
+    pub fn run(mut self) -> Result<Output> {
+        let (pipeline, params) = (self.pipeline, &self.params);
+        let [width, height] = params.validate(&pipeline.limits())?;
+        let options = PlanOptions::default();
+        let plan = plan(params.sampler, params.schedule, params.steps, &pipeline.sampling, &options)?;
+
+        let texts = [("prompt", params.prompt.as_str()), ("negative_prompt", params.negative_prompt.as_str())];
+        let context = pipeline.encode(&texts, params.clip_skip)?;
+        let contexts = Contexts { cond: context.clone().narrow(0, 0, 1), uncond: context.narrow(0, 1, 1) };
+        let f = pipeline.limits().downscale;
+        let config = pipeline.vae.config();
+        let shape = [1, config.latent_channels, (height / f) as usize, (width / f) as usize];
+        let denoiser = Denoiser { pipeline, contexts: &contexts, cfg_scale: params.cfg_scale, shape };
+
+        let first_seed = params.first_seed();
+        let mut images = Vec::with_capacity(params.batch_size);
+        for image in 0..params.batch_size {
+            let seed = first_seed.wrapping_add(image as u64);
+            let steps = plan.steps();
+            let latents = denoiser.run(
+                plan.clone(),
+                seed,
+                || self.cancel.is_cancelled(),
+                |step| {
+                    if let Some(callback) = &mut self.progress {
+                        let (images, step, sigma) = (params.batch_size, step.index + 1, step.sigma);
+                        callback(Progress { image, images, step, steps, sigma });
+                    }
+                },
+            )?;
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let pixels = pipeline.decode(latents, shape)?;
+            let infotext = infotext(params, seed, [width, height], pipeline.name());
+            images.push(Image::from_planes(&pixels, width, height, seed, infotext)?);
+        }
+        Ok(Output { images })
+    }
+}

@@ -1,0 +1,56 @@
+//! Settings as the WebUI writes them into pictures.
+
+use crate::{GenerateParams, VERSION};
+
+/// The infotext of one picture.
+pub(crate) fn infotext(params: &GenerateParams, seed: u64, [width, height]: [u32; 2], model: &str) -> String {
+    let mut text = params.prompt.trim().to_owned();
+    if !params.negative_prompt.trim().is_empty() {
+        text += &format!("\nNegative prompt: {}", params.negative_prompt.trim());
+    }
+    let mut pairs = vec![
+        ("Steps", params.steps.to_string()),
+        ("Sampler", params.sampler.to_string()),
+        ("Schedule type", params.schedule.to_string()),
+        ("CFG scale", params.cfg_scale.to_string()),
+        ("Seed", seed.to_string()),
+        ("Size", format!("{width}x{height}")),
+        ("Model", model.to_owned()),
+    ];
+    if params.clip_skip > 1 {
+        pairs.push(("Clip skip", params.clip_skip.to_string()));
+    }
+    pairs.push(("RNG", "CPU".into()));
+    pairs.push(("Version", format!("sdrs {VERSION}")));
+    let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}: {}", quoted(value))).collect();
+    format!("{text}\n{}", pairs.join(", "))
+}
+
+/// A value with a comma, colon or line break stands as a JSON string, so that the list can be read back.
+fn quoted(value: &str) -> String {
+    if !value.contains([',', ':', '\n']) {
+        return value.to_owned();
+    }
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_the_webui_writes() {
+        let params = GenerateParams {
+            prompt: "a red circle".into(),
+            negative_prompt: "blurry".into(),
+            clip_skip: 2,
+            ..GenerateParams::default()
+        };
+        let expected = format!(
+            "a red circle\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Automatic, CFG scale: 7, Seed: 3, \
+             Size: 64x32, Model: \"demo, v1\", Clip skip: 2, RNG: CPU, Version: sdrs {VERSION}"
+        );
+        assert_eq!(infotext(&params, 3, [64, 32], "demo, v1"), expected);
+    }
+}

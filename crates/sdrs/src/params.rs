@@ -1,0 +1,139 @@
+use sd_sched::{MAX_STEPS, Sampler, Schedule};
+
+use crate::{Error, Result};
+
+/// Everything that decides a picture, besides the weights. The defaults are the WebUI's.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GenerateParams {
+    /// What the picture should show.
+    pub prompt: String,
+    /// What it should not show.
+    pub negative_prompt: String,
+    /// Width in pixels, a multiple of 8; `None` is the size that the model was trained on.
+    pub width: Option<u32>,
+    /// Height in pixels, likewise.
+    pub height: Option<u32>,
+    /// Sampling steps, 1 to 10,000.
+    pub steps: usize,
+    /// Strength of classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598); 1 is none.
+    pub cfg_scale: f64,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// The noise schedule; automatic is the one that suits the sampler.
+    pub schedule: Schedule,
+    /// Seed of the first picture; the others of a batch follow it by one each. -1 draws one at random.
+    pub seed: i64,
+    /// Number of pictures, 1 to 1,000.
+    pub batch_size: usize,
+    /// Which of the text encoder's layers is used, from the end: 1 is the last.
+    pub clip_skip: usize,
+}
+
+impl Default for GenerateParams {
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            width: None,
+            height: None,
+            steps: 20,
+            cfg_scale: 7.0,
+            sampler: Sampler::DpmPp2m,
+            schedule: Schedule::Automatic,
+            seed: -1,
+            batch_size: 1,
+            clip_skip: 1,
+        }
+    }
+}
+
+/// What validation needs to know of a model.
+pub(crate) struct Limits {
+    /// Pixels of a side for each latent.
+    pub downscale: u32,
+    /// Side of a picture where none is given.
+    pub default_side: u32,
+    /// Layers of the text encoder.
+    pub layers: usize,
+}
+
+/// The largest side: well beyond what anyone's memory holds, and far from any overflow.
+const MAX_SIDE: u32 = 16_384;
+
+impl GenerateParams {
+    /// Checks every value and returns width and height in pixels.
+    pub(crate) fn validate(&self, limits: &Limits) -> Result<[u32; 2]> {
+        let within = |name, value: usize, min, max| match (min..=max).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::parameter(name, format!("must be {min} to {max}, not {value}"))),
+        };
+        within("steps", self.steps, 1, MAX_STEPS)?;
+        within("batch_size", self.batch_size, 1, 1000)?;
+        within("clip_skip", self.clip_skip, 1, limits.layers)?;
+        if self.seed < -1 {
+            return Err(Error::parameter("seed", format!("must be 0 or more, or -1 for a random one, not {}", self.seed)));
+        }
+        if !(self.cfg_scale.is_finite() && self.cfg_scale.abs() <= 1000.0) {
+            let reason = format!("must be a number from -1000 to 1000, not {}", self.cfg_scale);
+            return Err(Error::parameter("cfg_scale", reason));
+        }
+        let width = side("width", self.width, limits)?;
+        let height = side("height", self.height, limits)?;
+        Ok([width, height])
+    }
+
+    /// The seed of the first picture: the one given, or 32 random bits, which is what people share.
+    pub(crate) fn first_seed(&self) -> u64 {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        match u64::try_from(self.seed) {
+            Ok(seed) => seed,
+            // The standard library's hash keys are the operating system's random numbers.
+            Err(_) => RandomState::new().build_hasher().finish() & 0xffff_ffff,
+        }
+    }
+}
+
+fn side(name: &'static str, value: Option<u32>, limits: &Limits) -> Result<u32> {
+    let f = limits.downscale;
+    let value = value.unwrap_or(limits.default_side);
+    if value < f || value > MAX_SIDE {
+        return Err(Error::parameter(name, format!("must be {f} to {MAX_SIDE}, not {value}")));
+    }
+    if !value.is_multiple_of(f) {
+        let below = value / f * f;
+        let reason = format!("must be a multiple of {f}: {value} is not; the nearest are {below} and {}", below + f);
+        return Err(Error::parameter(name, reason));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { downscale: 8, default_side: 512, layers: 12 };
+
+    fn message(change: impl Fn(&mut GenerateParams)) -> String {
+        let mut params = GenerateParams::default();
+        change(&mut params);
+        params.validate(&LIMITS).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(GenerateParams::default().validate(&LIMITS).unwrap(), [512, 512]);
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        assert_eq!(message(|p| p.width = Some(515)), "width: must be a multiple of 8: 515 is not; the nearest are 512 and 520");
+        assert_eq!(message(|p| p.height = Some(0)), "height: must be 8 to 16384, not 0");
+        assert_eq!(message(|p| p.height = Some(u32::MAX)), "height: must be 8 to 16384, not 4294967295");
+        assert_eq!(message(|p| p.steps = 0), "steps: must be 1 to 10000, not 0");
+        assert_eq!(message(|p| p.seed = -2), "seed: must be 0 or more, or -1 for a random one, not -2");
+        assert_eq!(message(|p| p.batch_size = 0), "batch_size: must be 1 to 1000, not 0");
+        assert_eq!(message(|p| p.clip_skip = 13), "clip_skip: must be 1 to 12, not 13");
+        assert_eq!(message(|p| p.cfg_scale = f64::NAN), "cfg_scale: must be a number from -1000 to 1000, not NaN");
+    }
+}
