@@ -1,6 +1,6 @@
 use burn::tensor::{Tensor, module};
 
-/// `x @ weight + bias`: `x` is `[.., in]`, `weight` is `[in, out]` (the transpose of PyTorch's), `bias` is `[out]`.
+/// `x @ weight^T + bias`: `x` is `[.., in]`, `weight` is `[out, in]` as PyTorch stores it, `bias` is `[out]`.
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
-    module::linear(x, weight, bias)
+    module::linear(x, weight.transpose(), bias)
 }
