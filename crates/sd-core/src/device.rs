@@ -23,7 +23,9 @@ impl Device {
         let lower = name.trim().to_ascii_lowercase();
         let (kind, index) = lower.split_once(':').unwrap_or((&lower, "0"));
         if kind == "auto" {
-            let best = ["cuda", "vulkan", "cpu", "ndarray"].into_iter().find(|k| available().contains(k));
+            let best = ["cuda", "vulkan", "cpu", "ndarray"]
+                .into_iter()
+                .find(|k| available().contains(k));
             return match best {
                 Some(best) if lower == "auto" => Self::from_name(best),
                 _ => Err(unknown(name)),
@@ -84,7 +86,10 @@ fn unknown(name: &str) -> Error {
         "unknown, or not compiled in; this build has auto, {} (cuda and vulkan take a number, as in cuda:0)",
         available().join(", ")
     );
-    Error::Device { name: name.to_owned(), reason }
+    Error::Device {
+        name: name.to_owned(),
+        reason,
+    }
 }
 
 /// The floating-point type that a model computes in.
@@ -147,7 +152,17 @@ mod tests {
 
     #[test]
     fn unknown_names_say_what_there_is() {
-        for name in ["", "gpu", "cpu:1", "cpu:x", "auto:0", "cuda:-1", "cuda:99999999", ":", "cpu:"] {
+        for name in [
+            "",
+            "gpu",
+            "cpu:1",
+            "cpu:x",
+            "auto:0",
+            "cuda:-1",
+            "cuda:99999999",
+            ":",
+            "cpu:",
+        ] {
             let message = Device::from_name(name).expect_err(name).to_string();
             assert!(message.contains("this build has auto, cpu"), "{name}: {message}");
         }

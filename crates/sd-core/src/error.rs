@@ -66,11 +66,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { path: path.into(), source }
+        Self::Io {
+            path: path.into(),
+            source,
+        }
     }
 
     pub(crate) fn malformed(origin: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Malformed { origin: origin.into(), reason: reason.into() }
+        Self::Malformed {
+            origin: origin.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn config(
@@ -78,7 +84,11 @@ impl Error {
         field: impl Into<String>,
         reason: impl Into<String>,
     ) -> Self {
-        Self::Config { origin: origin.into(), field: field.into(), reason: reason.into() }
+        Self::Config {
+            origin: origin.into(),
+            field: field.into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -126,7 +136,12 @@ impl std::fmt::Display for WeightsError {
             if items.is_empty() {
                 return Ok(());
             }
-            write!(f, "; {} {title}: {}", items.len(), items[..items.len().min(SHOWN)].join(", "))?;
+            write!(
+                f,
+                "; {} {title}: {}",
+                items.len(),
+                items[..items.len().min(SHOWN)].join(", ")
+            )?;
             if items.len() > SHOWN {
                 write!(f, " and {} more", items.len() - SHOWN)?;
             }
@@ -137,9 +152,14 @@ impl std::fmt::Display for WeightsError {
         let shapes = self.misshapen.iter();
         list(
             "misshapen",
-            shapes.map(|m| format!("{} (is {:?}, should be {:?})", m.name, m.got, m.expected)).collect(),
+            shapes
+                .map(|m| format!("{} (is {:?}, should be {:?})", m.name, m.got, m.expected))
+                .collect(),
         )?;
         let types = self.unreadable.iter();
-        list("of an unsupported type", types.map(|(name, dtype)| format!("{name} ({dtype})")).collect())
+        list(
+            "of an unsupported type",
+            types.map(|(name, dtype)| format!("{name} ({dtype})")).collect(),
+        )
     }
 }

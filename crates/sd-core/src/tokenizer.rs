@@ -78,17 +78,30 @@ impl ClipTokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if they don't make a CLIP tokenizer.
     pub fn from_files(origin: &str, vocab: &str, merges: &str, special: &[Option<String>]) -> Result<Self> {
-        let fail = |reason: String| Error::Tokenizer { origin: origin.to_owned(), reason };
+        let fail = |reason: String| Error::Tokenizer {
+            origin: origin.to_owned(),
+            reason,
+        };
         let vocab: Vocab = serde_json::from_str(vocab).map_err(|e| fail(format!("vocab.json: {e}")))?;
         let merges = parse_merges(merges).map_err(|e| fail(format!("merges.txt: {e}")))?;
-        let pad = special.iter().flatten().find_map(|json| pad_token(json)).unwrap_or_else(|| END.into());
+        let pad = special
+            .iter()
+            .flatten()
+            .find_map(|json| pad_token(json))
+            .unwrap_or_else(|| END.into());
         Self::new(origin.to_owned(), vocab, merges, &pad)
     }
 
     fn new(origin: String, vocab: Vocab, merges: Vec<(String, String)>, pad: &str) -> Result<Self> {
-        let fail = |reason: String| Error::Tokenizer { origin: origin.clone(), reason };
+        let fail = |reason: String| Error::Tokenizer {
+            origin: origin.clone(),
+            reason,
+        };
         let id = |token: &str| {
-            vocab.get(token).copied().ok_or_else(|| fail(format!("the vocabulary lacks {token}")))
+            vocab
+                .get(token)
+                .copied()
+                .ok_or_else(|| fail(format!("the vocabulary lacks {token}")))
         };
         let (start, end, pad) = (id(START)?, id(END)?, id(pad)?);
         let bpe = BPE::builder()
@@ -98,19 +111,34 @@ impl ClipTokenizer {
             .build()
             .map_err(|e| fail(e.to_string()))?;
         let mut inner = Tokenizer::new(bpe);
-        let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(|e| fail(e.to_string()))?;
+        let spaces =
+            Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(|e| fail(e.to_string()))?;
         let normalizer = Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]);
-        inner.with_normalizer(Some(normalizer)).map_err(|e| fail(e.to_string()))?;
+        inner
+            .with_normalizer(Some(normalizer))
+            .map_err(|e| fail(e.to_string()))?;
         // CLIP's own pattern: contractions, runs of letters, single digits, runs of anything else but space.
         let words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
-        let words = Split::new(SplitPattern::Regex(words.into()), SplitDelimiterBehavior::Removed, true)
-            .map_err(|e| fail(e.to_string()))?;
+        let words = Split::new(
+            SplitPattern::Regex(words.into()),
+            SplitDelimiterBehavior::Removed,
+            true,
+        )
+        .map_err(|e| fail(e.to_string()))?;
         let bytes = ByteLevel::new(false, true, false);
         inner.with_pre_tokenizer(Some(PreSequence::new(vec![words.into(), bytes.into()])));
         // In a prompt these are what they say, spelt exactly so, as they are for transformers.
         let special = [START, END].map(|token| AddedToken::from(token, true).normalized(false));
-        inner.add_special_tokens(special).map_err(|e| fail(e.to_string()))?;
-        Ok(Self { inner, origin, start, end, pad })
+        inner
+            .add_special_tokens(special)
+            .map_err(|e| fail(e.to_string()))?;
+        Ok(Self {
+            inner,
+            origin,
+            start,
+            end,
+            pad,
+        })
     }
 
     /// The ids of a text, without start and end token.
@@ -119,7 +147,10 @@ impl ClipTokenizer {
     /// [`Error::Tokenizer`] if the tokenizer fails, which no text should make it do.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false);
-        let fail = |reason: String| Error::Tokenizer { origin: self.origin.clone(), reason };
+        let fail = |reason: String| Error::Tokenizer {
+            origin: self.origin.clone(),
+            reason,
+        };
         Ok(encoding.map_err(|e| fail(e.to_string()))?.get_ids().to_vec())
     }
 
@@ -150,7 +181,9 @@ fn parse_merges(text: &str) -> std::result::Result<Vec<(String, String)>, String
     let merges = lines.filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty());
     merges
         .map(|(i, line)| {
-            let pair = line.split_once(' ').map(|(a, b)| (a.to_owned(), b.trim_end().to_owned()));
+            let pair = line
+                .split_once(' ')
+                .map(|(a, b)| (a.to_owned(), b.trim_end().to_owned()));
             pair.ok_or_else(|| format!("line {}: expected two symbols", i + 1))
         })
         .collect()
@@ -160,14 +193,20 @@ fn parse_merges(text: &str) -> std::result::Result<Vec<(String, String)>, String
 fn pad_token(json: &str) -> Option<String> {
     let json: serde_json::Value = serde_json::from_str(json).ok()?;
     let pad = json.get("pad_token")?;
-    pad.as_str().or_else(|| pad.get("content")?.as_str()).map(str::to_owned)
+    pad.as_str()
+        .or_else(|| pad.get("content")?.as_str())
+        .map(str::to_owned)
 }
 
 /// The printable stand-ins of the 256 byte values, in the order of their ids (GPT-2's table): first the bytes that are printable
 /// themselves, then the others, shifted to U+0100 and up.
 fn byte_symbols() -> impl Iterator<Item = char> {
     let printable = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff);
-    let others = (0x00..=0x20).chain(0x7f..=0xa0).chain(0xad..=0xad).zip(0x100u32..).map(|(_, c)| c);
+    let others = (0x00..=0x20)
+        .chain(0x7f..=0xa0)
+        .chain(0xad..=0xad)
+        .zip(0x100u32..)
+        .map(|(_, c)| c);
     printable.chain(others).filter_map(char::from_u32)
 }
 
@@ -194,7 +233,10 @@ mod tests {
         assert!(goldens.len() >= 150);
         let tokenizer = ClipTokenizer::embedded();
         assert_eq!(tokenizer.vocab_size(), 49_408);
-        assert_eq!((tokenizer.start(), tokenizer.end(), tokenizer.pad()), (49_406, 49_407, 49_407));
+        assert_eq!(
+            (tokenizer.start(), tokenizer.end(), tokenizer.pad()),
+            (49_406, 49_407, 49_407)
+        );
         let mut wrong = Vec::new();
         for golden in &goldens {
             let mut ids = vec![tokenizer.start()];
@@ -204,6 +246,12 @@ mod tests {
                 wrong.push(format!("{:?}: {ids:?}, should be {:?}", golden.text, golden.ids));
             }
         }
-        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), goldens.len(), wrong.join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{} of {}:\n{}",
+            wrong.len(),
+            goldens.len(),
+            wrong.join("\n")
+        );
     }
 }

@@ -1,64 +1,45 @@
 //! The networks against transformers and diffusers, element by element, on the tiny model of `goldens/tiny-sd1`.
 
-use std::path::{Path, PathBuf};
-
 use burn::tensor::{DType, Tensor, TensorData};
+use goldens::Refs;
 use sd_core::{
     Device, Dtype,
     models::{ClipTextModel, UNet, Vae},
     weights::{Checkpoint, Configs, Folder, Part, Target, TensorFile},
 };
 
-fn goldens() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens")
-}
-
 fn cpu(dtype: Dtype) -> Target {
-    Target { device: Device::from_name("cpu").unwrap(), dtype }
+    Target {
+        device: Device::from_name("cpu").unwrap(),
+        dtype,
+    }
 }
 
-struct Refs(TensorFile);
+fn tensor<const D: usize>(refs: &Refs, name: &str) -> Tensor<D> {
+    let shape: [usize; D] = refs.shape(name).try_into().unwrap();
+    let device = cpu(Dtype::F32).device;
+    Tensor::from_data(
+        TensorData::new(refs.f32s(name), shape),
+        (device.burn(), DType::F32),
+    )
+}
 
-impl Refs {
-    fn open(name: &str) -> Self {
-        Self(TensorFile::open(&goldens().join("tiny-sd1/refs").join(name)).unwrap())
-    }
-
-    fn values(&self, name: &str) -> Vec<f32> {
-        let bytes = self.0.tensor_bytes(name).unwrap_or_else(|| panic!("no reference {name}"));
-        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-    }
-
-    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
-        let shape: [usize; D] = self.0.info(name).unwrap().shape.clone().try_into().unwrap();
-        let device = cpu(Dtype::F32).device;
-        Tensor::from_data(TensorData::new(self.values(name), shape), (device.burn(), DType::F32))
-    }
-
-    /// Norm of the difference over norm of the reference.
-    fn error<const D: usize>(&self, name: &str, got: Tensor<D>) -> f64 {
-        let expected = self.values(name);
-        assert_eq!(got.dims().to_vec(), self.0.info(name).unwrap().shape, "{name}");
-        let got = got.cast(DType::F32).into_data().try_to_vec::<f32>().unwrap();
-        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|v| v * v).sum::<f64>().sqrt();
-        let difference = norm(&mut got.iter().zip(&expected).map(|(a, b)| f64::from(a - b)));
-        difference / norm(&mut expected.iter().map(|&v| f64::from(v)))
-    }
-
-    fn assert<const D: usize>(&self, name: &str, got: Tensor<D>, tolerance: f64) {
-        let error = self.error(name, got);
-        println!("{name}: {error:.2e}");
-        assert!(error <= tolerance, "{name}: relative error {error:.3e} is over {tolerance:e}");
-    }
+fn assert_close<const D: usize>(refs: &Refs, name: &str, got: Tensor<D>, tolerance: f64) {
+    assert_eq!(got.dims().to_vec(), refs.shape(name), "{name}");
+    refs.assert_close(
+        name,
+        &got.cast(DType::F32).into_data().try_to_vec::<f32>().unwrap(),
+        tolerance,
+    );
 }
 
 fn folder() -> Checkpoint {
-    Checkpoint::open(&goldens().join("tiny-sd1")).unwrap()
+    Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap()
 }
 
 fn single_file() -> Checkpoint {
-    let configs = Configs::from_folder(&Folder::Disk(goldens().join("tiny-sd1"))).unwrap();
-    let file = TensorFile::open(&goldens().join("tiny-sd1-ldm.safetensors")).unwrap();
+    let configs = Configs::from_folder(&Folder::Disk(goldens::root().join("tiny-sd1"))).unwrap();
+    let file = TensorFile::open(&goldens::root().join("tiny-sd1-ldm.safetensors")).unwrap();
     Checkpoint::from_file_and_configs(file, configs)
 }
 
@@ -71,53 +52,89 @@ struct Tolerance {
 
 fn tolerance(dtype: Dtype) -> Tolerance {
     match dtype {
-        Dtype::F32 => Tolerance { text: 1e-5, unet: 1e-5, vae: 1e-5 },
-        Dtype::Bf16 => Tolerance { text: 0.03, unet: 0.05, vae: 0.05 },
-        Dtype::F16 => Tolerance { text: 0.004, unet: 0.007, vae: 0.006 },
+        Dtype::F32 => Tolerance {
+            text: 1e-5,
+            unet: 1e-5,
+            vae: 1e-5,
+        },
+        Dtype::Bf16 => Tolerance {
+            text: 0.03,
+            unet: 0.05,
+            vae: 0.05,
+        },
+        Dtype::F16 => Tolerance {
+            text: 0.004,
+            unet: 0.007,
+            vae: 0.006,
+        },
     }
 }
 
 fn text_encoder(checkpoint: &Checkpoint, dtype: Dtype) {
     let tolerance = tolerance(dtype).text;
-    let (config, weights) = (&checkpoint.configs().text_encoder, checkpoint.weights(Part::TextEncoder));
+    let (config, weights) = (
+        &checkpoint.configs().text_encoder,
+        checkpoint.weights(Part::TextEncoder),
+    );
     let model = ClipTextModel::load(config, weights, &cpu(dtype)).unwrap();
-    let refs = Refs::open("text_encoder.safetensors");
-    let ids = refs.0.tensor_bytes("input_ids").unwrap().as_chunks::<8>().0;
-    let ids: Vec<u32> = ids.iter().map(|b| i64::from_le_bytes(*b) as u32).collect();
+    let refs = Refs::open("tiny-sd1/refs/text_encoder.safetensors");
+    let ids: Vec<u32> = refs.i64s("input_ids").iter().map(|&id| id as u32).collect();
     let ids: Vec<Vec<u32>> = ids.chunks(77).map(<[u32]>::to_vec).collect();
     let out = model.forward(&ids).unwrap();
     assert_eq!(out.hidden_states.len(), config.num_hidden_layers + 1);
     for (i, state) in out.hidden_states.iter().enumerate() {
-        refs.assert(&format!("hidden_state.{i}"), state.clone(), tolerance);
+        assert_close(&refs, &format!("hidden_state.{i}"), state.clone(), tolerance);
     }
     let last = out.hidden_states.last().unwrap().clone();
-    refs.assert("final", model.final_norm(last), tolerance);
+    assert_close(&refs, "final", model.final_norm(last), tolerance);
 }
 
 fn unet(checkpoint: &Checkpoint, dtype: Dtype) {
     let target = cpu(dtype);
-    let model = UNet::load(&checkpoint.configs().unet, checkpoint.weights(Part::Unet), &target).unwrap();
-    let refs = Refs::open("unet.safetensors");
-    let mut cases: Vec<String> = refs.0.names().filter_map(|n| n.strip_suffix(".out")).map(str::to_owned).collect();
-    cases.sort();
+    let model = UNet::load(
+        &checkpoint.configs().unet,
+        checkpoint.weights(Part::Unet),
+        &target,
+    )
+    .unwrap();
+    let refs = Refs::open("tiny-sd1/refs/unet.safetensors");
+    let names = refs.names();
+    let cases: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".out"))
+        .collect();
     assert!(cases.len() >= 9);
     for case in cases {
-        let timesteps: Vec<f64> = refs.values(&format!("{case}.timestep")).iter().map(|&t| f64::from(t)).collect();
-        let sample = refs.tensor(&format!("{case}.sample"));
-        let context = refs.tensor(&format!("{case}.encoder_hidden_states"));
+        let timesteps: Vec<f64> = refs
+            .f32s(&format!("{case}.timestep"))
+            .iter()
+            .map(|&t| f64::from(t))
+            .collect();
+        let sample = tensor(&refs, &format!("{case}.sample"));
+        let context = tensor(&refs, &format!("{case}.encoder_hidden_states"));
         let out = model.forward(sample, &timesteps, context, None).unwrap();
-        refs.assert(&format!("{case}.out"), out, tolerance(dtype).unet);
+        assert_close(&refs, &format!("{case}.out"), out, tolerance(dtype).unet);
     }
 }
 
 fn vae(checkpoint: &Checkpoint, dtype: Dtype) {
     let tolerance = tolerance(dtype).vae;
-    let model = Vae::load(&checkpoint.configs().vae, checkpoint.weights(Part::Vae), &cpu(dtype)).unwrap();
-    let refs = Refs::open("vae.safetensors");
-    let moments = model.encode(refs.tensor("encode.image")).unwrap();
-    refs.assert("encode.mean", moments.mean, tolerance);
-    refs.assert("encode.logvar", moments.logvar, tolerance);
-    refs.assert("decode.out", model.decode(refs.tensor("decode.latent")).unwrap(), tolerance);
+    let model = Vae::load(
+        &checkpoint.configs().vae,
+        checkpoint.weights(Part::Vae),
+        &cpu(dtype),
+    )
+    .unwrap();
+    let refs = Refs::open("tiny-sd1/refs/vae.safetensors");
+    let moments = model.encode(tensor(&refs, "encode.image")).unwrap();
+    assert_close(&refs, "encode.mean", moments.mean, tolerance);
+    assert_close(&refs, "encode.logvar", moments.logvar, tolerance);
+    assert_close(
+        &refs,
+        "decode.out",
+        model.decode(tensor(&refs, "decode.latent")).unwrap(),
+        tolerance,
+    );
 }
 
 #[test]

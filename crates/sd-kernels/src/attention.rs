@@ -10,7 +10,11 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal:
         let len = x.dims()[1];
         x.reshape([batch, len, heads, width / heads]).swap_dims(1, 2)
     };
-    let options = AttentionModuleOptions { scale: None, softcap: None, is_causal: causal };
+    let options = AttentionModuleOptions {
+        scale: None,
+        softcap: None,
+        is_causal: causal,
+    };
     let out = module::attention(split(q), split(k), split(v), None, None, options);
     out.swap_dims(1, 2).reshape([batch, n, width])
 }

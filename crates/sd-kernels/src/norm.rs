@@ -18,7 +18,13 @@ pub fn group_norm(x: Tensor<4>, groups: usize, gamma: Tensor<1>, beta: Tensor<1>
 }
 
 /// [`group_norm`] followed by SiLU, the pair that opens every half of a residual block.
-pub fn group_norm_silu(x: Tensor<4>, groups: usize, gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Tensor<4> {
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    groups: usize,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f64,
+) -> Tensor<4> {
     silu(group_norm(x, groups, gamma, beta, eps))
 }
 

@@ -25,13 +25,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(channels) = found.in_channels {
         println!("  U-Net input {channels} channels");
     }
-    println!("  prediction  {}", found.prediction_type.as_deref().unwrap_or("not marked"));
+    println!(
+        "  prediction  {}",
+        found.prediction_type.as_deref().unwrap_or("not marked")
+    );
     if found.zero_terminal_snr {
         println!("  zero terminal SNR");
     }
     for (name, part) in &found.parts {
-        let dtypes: Vec<String> = part.dtypes.iter().map(|(dtype, n)| format!("{n} {dtype}")).collect();
-        println!("  {name:<12}{} tensors, {} values ({})", part.tensors, part.parameters, dtypes.join(", "));
+        let dtypes: Vec<String> = part
+            .dtypes
+            .iter()
+            .map(|(dtype, n)| format!("{n} {dtype}"))
+            .collect();
+        println!(
+            "  {name:<12}{} tensors, {} values ({})",
+            part.tensors,
+            part.parameters,
+            dtypes.join(", ")
+        );
     }
     Ok(())
 }

@@ -75,9 +75,19 @@ pub fn run(args: Args) -> Result<(), Failure> {
     bar.finish_and_clear();
     let count = output.images.len();
     for (i, image) in output.images.iter().enumerate() {
-        let path = if count == 1 { args.output.clone() } else { numbered(&args.output, i + 1) };
+        let path = if count == 1 {
+            args.output.clone()
+        } else {
+            numbered(&args.output, i + 1)
+        };
         image.save_png(&path)?;
-        println!("{} ({}x{}, seed {})", path.display(), image.width, image.height, image.seed);
+        println!(
+            "{} ({}x{}, seed {})",
+            path.display(),
+            image.width,
+            image.height,
+            image.seed
+        );
     }
     Ok(())
 }
@@ -110,7 +120,11 @@ impl Args {
             #[cfg(feature = "demo")]
             None => builder.demo(),
             #[cfg(not(feature = "demo"))]
-            None => return Err(Failure::Usage("no demo model is compiled in; give a checkpoint with --model".into())),
+            None => {
+                return Err(Failure::Usage(
+                    "no demo model is compiled in; give a checkpoint with --model".into(),
+                ));
+            }
         };
         if let Some(folder) = &self.config {
             builder = builder.config(folder);
@@ -127,15 +141,20 @@ impl Args {
 fn style() -> ProgressStyle {
     let template = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
     let style = ProgressStyle::with_template(template).expect("the template is valid");
-    style.with_key("per_sec", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = write!(out, "{:.2} it/s", state.per_sec());
-    })
+    style.with_key(
+        "per_sec",
+        |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{:.2} it/s", state.per_sec());
+        },
+    )
 }
 
 /// `out.png` to `out-1.png`.
 fn numbered(path: &Path, number: usize) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+    let extension = path
+        .extension()
+        .map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
     path.with_file_name(format!("{stem}-{number}{extension}"))
 }
 

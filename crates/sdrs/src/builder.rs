@@ -86,7 +86,10 @@ impl PipelineBuilder {
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
         let Some(source) = self.source else {
-            return Err(Error::parameter("checkpoint", "none was given; name a diffusers folder or a .safetensors file"));
+            return Err(Error::parameter(
+                "checkpoint",
+                "none was given; name a diffusers folder or a .safetensors file",
+            ));
         };
         let configs = match self.config {
             Some(folder) => Some(Configs::from_folder(&Folder::Disk(folder))?),

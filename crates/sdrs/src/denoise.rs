@@ -48,13 +48,21 @@ impl Denoiser<'_> {
             match stepper.request() {
                 Request::Done(_) => return Ok(stepper.finish()?),
                 Request::Noise { .. } => stepper.provide_noise(rng.normal_f32(n))?,
-                Request::Denoise { x, sigma, timestep, needs_uncond, .. } => {
+                Request::Denoise {
+                    x,
+                    sigma,
+                    timestep,
+                    needs_uncond,
+                    ..
+                } => {
                     if cancelled() {
                         return Err(Error::Cancelled);
                     }
                     let (denoised, uncond) = self.denoise(x, sigma, timestep, needs_uncond)?;
                     match uncond {
-                        Some(uncond) if needs_uncond => stepper.provide_denoised_with_uncond(denoised, uncond)?,
+                        Some(uncond) if needs_uncond => {
+                            stepper.provide_denoised_with_uncond(denoised, uncond)?
+                        }
                         _ => stepper.provide_denoised(denoised)?,
                     }
                 }
@@ -84,7 +92,12 @@ impl Denoiser<'_> {
         let unet = &self.pipeline.unet;
         let output = if guided {
             let context = Tensor::cat(vec![self.contexts.cond.clone(), self.contexts.uncond.clone()], 0);
-            unet.forward(Tensor::cat(vec![input.clone(), input], 0), &[timestep; 2], context, None)?
+            unet.forward(
+                Tensor::cat(vec![input.clone(), input], 0),
+                &[timestep; 2],
+                context,
+                None,
+            )?
         } else {
             unet.forward(input, &[timestep], self.contexts.cond.clone(), None)?
         };
@@ -107,5 +120,149 @@ impl Denoiser<'_> {
 }
 
 fn brownian(sampler: Sampler) -> Error {
-    Error::parameter("sampler", format!("{sampler} needs Brownian noise, which is not there yet"))
+    Error::parameter(
+        "sampler",
+        format!("{sampler} needs Brownian noise, which is not there yet"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use goldens::Refs;
+    use sd_sched::{Dialect, PlanOptions, Prediction, Schedule, plan};
+
+    use super::*;
+
+    fn pipeline(prediction: Prediction) -> Pipeline {
+        let builder = Pipeline::builder()
+            .checkpoint(goldens::root().join("tiny-sd1"))
+            .device("cpu");
+        builder.prediction(prediction).build().unwrap()
+    }
+
+    /// A whole run in f32 against k-diffusion's or diffusers', from the same seed: own noise, own contexts, own sigmas.
+    fn run(name: &str, sampler: Sampler, schedule: Schedule, prediction: Prediction, dialect: Dialect) {
+        let pipeline = pipeline(prediction);
+        let refs = Refs::open("tiny-sd1/refs/samplers.safetensors");
+        let context = |name: &str| {
+            let [one, n, width]: [usize; 3] = refs.shape(name).try_into().unwrap();
+            pipeline.tensor(refs.f32s(name), [one, n, width])
+        };
+        let contexts = Contexts {
+            cond: context("cond"),
+            uncond: context("uncond"),
+        };
+        let shape = [1, 4, 16, 16];
+        let denoiser = Denoiser {
+            pipeline: &pipeline,
+            contexts: &contexts,
+            cfg_scale: 7.0,
+            shape,
+        };
+        let mut options = PlanOptions::default();
+        options.dialect = dialect;
+        let plan = plan(sampler, schedule, 10, &pipeline.sampling, &options).unwrap();
+        if !name.starts_with("ddim") {
+            let sigmas: Vec<f32> = plan.sigmas().iter().map(|&s| s as f32).collect();
+            refs.assert_close(&format!("{name}.sigmas"), &sigmas, 1e-6);
+        }
+        let mut steps = 0;
+        let latents = denoiser
+            .run(plan, 42, || false, |step| steps = step.index + 1)
+            .unwrap();
+        let all = refs.f32s(&format!("{name}.latents"));
+        assert_eq!(steps, all.len() / latents.len() - 1);
+        goldens::assert_close(name, &latents, &all[all.len() - latents.len()..], 1e-4);
+    }
+
+    #[test]
+    fn euler() {
+        run(
+            "euler.uniform",
+            Sampler::Euler,
+            Schedule::Uniform,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+        run(
+            "euler.karras",
+            Sampler::Euler,
+            Schedule::Karras,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+    }
+
+    #[test]
+    fn euler_v_prediction() {
+        run(
+            "euler.uniform.v",
+            Sampler::Euler,
+            Schedule::Uniform,
+            Prediction::V,
+            Dialect::WebUi,
+        );
+        run(
+            "euler.karras.v",
+            Sampler::Euler,
+            Schedule::Karras,
+            Prediction::V,
+            Dialect::WebUi,
+        );
+    }
+
+    #[test]
+    fn euler_ancestral() {
+        let sampler = Sampler::EulerAncestral;
+        run(
+            "euler_ancestral.uniform",
+            sampler,
+            Schedule::Uniform,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+        run(
+            "euler_ancestral.karras",
+            sampler,
+            Schedule::Karras,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+    }
+
+    #[test]
+    fn dpmpp_2m() {
+        run(
+            "dpmpp_2m.uniform",
+            Sampler::DpmPp2m,
+            Schedule::Uniform,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+        run(
+            "dpmpp_2m.karras",
+            Sampler::DpmPp2m,
+            Schedule::Karras,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+    }
+
+    #[test]
+    fn ddim() {
+        run(
+            "ddim.webui",
+            Sampler::Ddim,
+            Schedule::Automatic,
+            Prediction::Epsilon,
+            Dialect::WebUi,
+        );
+        run(
+            "ddim.diffusers",
+            Sampler::Ddim,
+            Schedule::Automatic,
+            Prediction::Epsilon,
+            Dialect::Diffusers,
+        );
+    }
 }

@@ -64,7 +64,10 @@ pub enum ErrorCode {
 
 impl Error {
     pub(crate) fn parameter(name: &'static str, reason: impl Into<String>) -> Self {
-        Self::InvalidParameter { name, reason: reason.into() }
+        Self::InvalidParameter {
+            name,
+            reason: reason.into(),
+        }
     }
 
     /// The kind of error.

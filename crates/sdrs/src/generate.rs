@@ -77,7 +77,12 @@ macro_rules! setters {
 
 impl<'a> Txt2Img<'a> {
     pub(crate) fn new(pipeline: &'a Pipeline, params: GenerateParams) -> Self {
-        Self { pipeline, params, cancel: CancelToken::new(), progress: None }
+        Self {
+            pipeline,
+            params,
+            cancel: CancelToken::new(),
+            progress: None,
+        }
     }
 
     setters! {
@@ -130,15 +135,37 @@ impl<'a> Txt2Img<'a> {
         let (pipeline, params) = (self.pipeline, &self.params);
         let [width, height] = params.validate(&pipeline.limits())?;
         let options = PlanOptions::default();
-        let plan = plan(params.sampler, params.schedule, params.steps, &pipeline.sampling, &options)?;
+        let plan = plan(
+            params.sampler,
+            params.schedule,
+            params.steps,
+            &pipeline.sampling,
+            &options,
+        )?;
 
-        let texts = [("prompt", params.prompt.as_str()), ("negative_prompt", params.negative_prompt.as_str())];
+        let texts = [
+            ("prompt", params.prompt.as_str()),
+            ("negative_prompt", params.negative_prompt.as_str()),
+        ];
         let context = pipeline.encode(&texts, params.clip_skip)?;
-        let contexts = Contexts { cond: context.clone().narrow(0, 0, 1), uncond: context.narrow(0, 1, 1) };
+        let contexts = Contexts {
+            cond: context.clone().narrow(0, 0, 1),
+            uncond: context.narrow(0, 1, 1),
+        };
         let f = pipeline.limits().downscale;
         let config = pipeline.vae.config();
-        let shape = [1, config.latent_channels, (height / f) as usize, (width / f) as usize];
-        let denoiser = Denoiser { pipeline, contexts: &contexts, cfg_scale: params.cfg_scale, shape };
+        let shape = [
+            1,
+            config.latent_channels,
+            (height / f) as usize,
+            (width / f) as usize,
+        ];
+        let denoiser = Denoiser {
+            pipeline,
+            contexts: &contexts,
+            cfg_scale: params.cfg_scale,
+            shape,
+        };
 
         let first_seed = params.first_seed();
         let mut images = Vec::with_capacity(params.batch_size);
@@ -152,7 +179,13 @@ impl<'a> Txt2Img<'a> {
                 |step| {
                     if let Some(callback) = &mut self.progress {
                         let (images, step, sigma) = (params.batch_size, step.index + 1, step.sigma);
-                        callback(Progress { image, images, step, steps, sigma });
+                        callback(Progress {
+                            image,
+                            images,
+                            step,
+                            steps,
+                            sigma,
+                        });
                     }
                 },
             )?;

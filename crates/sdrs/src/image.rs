@@ -36,8 +36,16 @@ impl Image {
             });
         }
         let byte = |v: f32| (((v + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0) as u8;
-        let rgb = (0..n).flat_map(|i| [0, 1, 2].map(|c| byte(planes[c * n + i]))).collect();
-        Ok(Self { width, height, rgb, seed, infotext })
+        let rgb = (0..n)
+            .flat_map(|i| [0, 1, 2].map(|c| byte(planes[c * n + i])))
+            .collect();
+        Ok(Self {
+            width,
+            height,
+            rgb,
+            seed,
+            infotext,
+        })
     }
 
     /// Writes a PNG with the infotext in its `parameters` chunk.
@@ -46,7 +54,10 @@ impl Image {
     /// [`Error::Write`], naming the file. An existing file is replaced only by a whole new one.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let fail = |e: std::io::Error| Error::Write { path: path.display().to_string(), reason: e.to_string() };
+        let fail = |e: std::io::Error| Error::Write {
+            path: path.display().to_string(),
+            reason: e.to_string(),
+        };
         let mut partial = path.as_os_str().to_owned();
         partial.push(".part");
         std::fs::write(&partial, self.png()?).map_err(fail)?;
@@ -63,8 +74,10 @@ impl Image {
     /// [`Error::Write`] if the picture can't be encoded.
     pub fn png(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.encode_png(&mut bytes)
-            .map_err(|e| Error::Write { path: "PNG data".into(), reason: e.to_string() })?;
+        self.encode_png(&mut bytes).map_err(|e| Error::Write {
+            path: "PNG data".into(),
+            reason: e.to_string(),
+        })?;
         Ok(bytes)
     }
 
@@ -107,14 +120,25 @@ mod tests {
         for text in ["a, (b:1.2)\nSteps: 20, Seed: 5", "ein Gemälde", "赤い円 🔴"] {
             let image = picture(text);
             let bytes = image.png().unwrap();
-            let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
+            let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes))
+                .read_info()
+                .unwrap();
             let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
             reader.next_frame(&mut pixels).unwrap();
             assert_eq!(pixels, image.rgb);
             let info = reader.info();
-            let latin1 = info.uncompressed_latin1_text.iter().map(|c| (c.keyword.clone(), c.text.clone()));
-            let utf8 = info.utf8_text.iter().map(|c| (c.keyword.clone(), c.get_text().unwrap()));
-            assert_eq!(latin1.chain(utf8).collect::<Vec<_>>(), [("parameters".to_owned(), text.to_owned())]);
+            let latin1 = info
+                .uncompressed_latin1_text
+                .iter()
+                .map(|c| (c.keyword.clone(), c.text.clone()));
+            let utf8 = info
+                .utf8_text
+                .iter()
+                .map(|c| (c.keyword.clone(), c.get_text().unwrap()));
+            assert_eq!(
+                latin1.chain(utf8).collect::<Vec<_>>(),
+                [("parameters".to_owned(), text.to_owned())]
+            );
         }
     }
 

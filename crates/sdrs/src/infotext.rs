@@ -22,7 +22,10 @@ pub(crate) fn infotext(params: &GenerateParams, seed: u64, [width, height]: [u32
     }
     pairs.push(("RNG", "CPU".into()));
     pairs.push(("Version", format!("sdrs {VERSION}")));
-    let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}: {}", quoted(value))).collect();
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}: {}", quoted(value)))
+        .collect();
     format!("{text}\n{}", pairs.join(", "))
 }
 
@@ -31,7 +34,10 @@ fn quoted(value: &str) -> String {
     if !value.contains([',', ':', '\n']) {
         return value.to_owned();
     }
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let escaped = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
     format!("\"{escaped}\"")
 }
 

@@ -66,13 +66,19 @@ impl GenerateParams {
     pub(crate) fn validate(&self, limits: &Limits) -> Result<[u32; 2]> {
         let within = |name, value: usize, min, max| match (min..=max).contains(&value) {
             true => Ok(()),
-            false => Err(Error::parameter(name, format!("must be {min} to {max}, not {value}"))),
+            false => Err(Error::parameter(
+                name,
+                format!("must be {min} to {max}, not {value}"),
+            )),
         };
         within("steps", self.steps, 1, MAX_STEPS)?;
         within("batch_size", self.batch_size, 1, 1000)?;
         within("clip_skip", self.clip_skip, 1, limits.layers)?;
         if self.seed < -1 {
-            return Err(Error::parameter("seed", format!("must be 0 or more, or -1 for a random one, not {}", self.seed)));
+            return Err(Error::parameter(
+                "seed",
+                format!("must be 0 or more, or -1 for a random one, not {}", self.seed),
+            ));
         }
         if !(self.cfg_scale.is_finite() && self.cfg_scale.abs() <= 1000.0) {
             let reason = format!("must be a number from -1000 to 1000, not {}", self.cfg_scale);
@@ -98,11 +104,17 @@ fn side(name: &'static str, value: Option<u32>, limits: &Limits) -> Result<u32> 
     let f = limits.downscale;
     let value = value.unwrap_or(limits.default_side);
     if value < f || value > MAX_SIDE {
-        return Err(Error::parameter(name, format!("must be {f} to {MAX_SIDE}, not {value}")));
+        return Err(Error::parameter(
+            name,
+            format!("must be {f} to {MAX_SIDE}, not {value}"),
+        ));
     }
     if !value.is_multiple_of(f) {
         let below = value / f * f;
-        let reason = format!("must be a multiple of {f}: {value} is not; the nearest are {below} and {}", below + f);
+        let reason = format!(
+            "must be a multiple of {f}: {value} is not; the nearest are {below} and {}",
+            below + f
+        );
         return Err(Error::parameter(name, reason));
     }
     Ok(value)
@@ -112,7 +124,11 @@ fn side(name: &'static str, value: Option<u32>, limits: &Limits) -> Result<u32> 
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { downscale: 8, default_side: 512, layers: 12 };
+    const LIMITS: Limits = Limits {
+        downscale: 8,
+        default_side: 512,
+        layers: 12,
+    };
 
     fn message(change: impl Fn(&mut GenerateParams)) -> String {
         let mut params = GenerateParams::default();
@@ -127,13 +143,34 @@ mod tests {
 
     #[test]
     fn each_bad_value_is_named() {
-        assert_eq!(message(|p| p.width = Some(515)), "width: must be a multiple of 8: 515 is not; the nearest are 512 and 520");
-        assert_eq!(message(|p| p.height = Some(0)), "height: must be 8 to 16384, not 0");
-        assert_eq!(message(|p| p.height = Some(u32::MAX)), "height: must be 8 to 16384, not 4294967295");
+        assert_eq!(
+            message(|p| p.width = Some(515)),
+            "width: must be a multiple of 8: 515 is not; the nearest are 512 and 520"
+        );
+        assert_eq!(
+            message(|p| p.height = Some(0)),
+            "height: must be 8 to 16384, not 0"
+        );
+        assert_eq!(
+            message(|p| p.height = Some(u32::MAX)),
+            "height: must be 8 to 16384, not 4294967295"
+        );
         assert_eq!(message(|p| p.steps = 0), "steps: must be 1 to 10000, not 0");
-        assert_eq!(message(|p| p.seed = -2), "seed: must be 0 or more, or -1 for a random one, not -2");
-        assert_eq!(message(|p| p.batch_size = 0), "batch_size: must be 1 to 1000, not 0");
-        assert_eq!(message(|p| p.clip_skip = 13), "clip_skip: must be 1 to 12, not 13");
-        assert_eq!(message(|p| p.cfg_scale = f64::NAN), "cfg_scale: must be a number from -1000 to 1000, not NaN");
+        assert_eq!(
+            message(|p| p.seed = -2),
+            "seed: must be 0 or more, or -1 for a random one, not -2"
+        );
+        assert_eq!(
+            message(|p| p.batch_size = 0),
+            "batch_size: must be 1 to 1000, not 0"
+        );
+        assert_eq!(
+            message(|p| p.clip_skip = 13),
+            "clip_skip: must be 1 to 12, not 13"
+        );
+        assert_eq!(
+            message(|p| p.cfg_scale = f64::NAN),
+            "cfg_scale: must be a number from -1000 to 1000, not NaN"
+        );
     }
 }

@@ -24,7 +24,13 @@ pub struct Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pipeline({}, {}, {})", self.name, self.target.device.name(), self.target.dtype)
+        write!(
+            f,
+            "Pipeline({}, {}, {})",
+            self.name,
+            self.target.device.name(),
+            self.target.dtype
+        )
     }
 }
 
@@ -35,27 +41,51 @@ impl Pipeline {
     }
 
     /// Loads every part of an opened checkpoint.
-    pub(crate) fn load(checkpoint: &Checkpoint, target: Target, prediction: Option<Prediction>) -> Result<Self> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        target: Target,
+        prediction: Option<Prediction>,
+    ) -> Result<Self> {
         let configs = checkpoint.configs();
         let sampling = sampling(&configs.scheduler, prediction)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let text_encoder =
-            ClipTextModel::load(&configs.text_encoder, checkpoint.weights(Part::TextEncoder), &target)?;
+        let text_encoder = ClipTextModel::load(
+            &configs.text_encoder,
+            checkpoint.weights(Part::TextEncoder),
+            &target,
+        )?;
         let unet = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target)?;
         let vae = Vae::load(&configs.vae, checkpoint.weights(Part::Vae), &target)?;
         if configs.unet.in_channels != configs.vae.latent_channels {
             let (has, wants) = (configs.unet.in_channels, configs.vae.latent_channels);
-            let reason = format!("a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}");
+            let reason = format!(
+                "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
+            );
             return Err(Error::parameter("checkpoint", reason));
         }
         let layout = checkpoint.layout();
         let name = model_name(checkpoint.origin());
-        Ok(Self { tokenizer, text_encoder, unet, vae, sampling, target, name, layout })
+        Ok(Self {
+            tokenizer,
+            text_encoder,
+            unet,
+            vae,
+            sampling,
+            target,
+            name,
+            layout,
+        })
     }
 
     /// Starts to describe a picture.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
-        Txt2Img::new(self, GenerateParams { prompt: prompt.into(), ..GenerateParams::default() })
+        Txt2Img::new(
+            self,
+            GenerateParams {
+                prompt: prompt.into(),
+                ..GenerateParams::default()
+            },
+        )
     }
 
     /// The checkpoint's name: its file's or folder's, without extension.
@@ -94,8 +124,10 @@ impl Pipeline {
 
     /// The context of texts, one row each: `[texts, n, width]`.
     pub(crate) fn encode(&self, texts: &[(&'static str, &str)], clip_skip: usize) -> Result<Tensor<3>> {
-        let ids: Vec<Vec<u32>> =
-            texts.iter().map(|(name, text)| self.token_ids(name, text)).collect::<Result<_>>()?;
+        let ids: Vec<Vec<u32>> = texts
+            .iter()
+            .map(|(name, text)| self.token_ids(name, text))
+            .collect::<Result<_>>()?;
         let mut states = self.text_encoder.forward(&ids)?.hidden_states;
         let state = states.swap_remove(states.len() - clip_skip);
         Ok(self.text_encoder.final_norm(state))
@@ -106,7 +138,11 @@ impl Pipeline {
         let length = self.text_encoder.config().max_position_embeddings;
         let tokens = self.tokenizer.encode(text)?;
         if tokens.len() + 2 > length {
-            let reason = format!("{} tokens are too many: this model reads {}", tokens.len(), length - 2);
+            let reason = format!(
+                "{} tokens are too many: this model reads {}",
+                tokens.len(),
+                length - 2
+            );
             return Err(Error::parameter(name, reason));
         }
         let mut ids = vec![self.tokenizer.start()];
@@ -123,19 +159,28 @@ impl Pipeline {
     }
 
     pub(crate) fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-        Tensor::from_data(TensorData::new(values, shape), (self.target.device.burn(), DType::F32))
+        Tensor::from_data(
+            TensorData::new(values, shape),
+            (self.target.device.burn(), DType::F32),
+        )
     }
 }
 
 /// A tensor's values on the host.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor.cast(DType::F32).try_into_vec_as::<f32>().map_err(|_| Error::NotFinite {
-        what: "the device's result",
-        advice: "the device failed; try a smaller picture, or the CPU",
-    })
+    tensor
+        .cast(DType::F32)
+        .try_into_vec_as::<f32>()
+        .map_err(|_| Error::NotFinite {
+            what: "the device's result",
+            advice: "the device failed; try a smaller picture, or the CPU",
+        })
 }
 
-fn sampling(config: &sd_core::config::SchedulerConfig, prediction: Option<Prediction>) -> Result<ModelSampling> {
+fn sampling(
+    config: &sd_core::config::SchedulerConfig,
+    prediction: Option<Prediction>,
+) -> Result<ModelSampling> {
     let (start, end) = (config.beta_start, config.beta_end);
     let betas = match config.beta_schedule.as_str() {
         "linear" => BetaSchedule::Linear { start, end },
@@ -148,12 +193,20 @@ fn sampling(config: &sd_core::config::SchedulerConfig, prediction: Option<Predic
         _ => Prediction::Epsilon,
     });
     let sampling = ModelSampling::from_betas(betas, config.num_train_timesteps, prediction, Dialect::WebUi)?;
-    Ok(if config.rescale_betas_zero_snr { sampling.with_zero_terminal_snr() } else { sampling })
+    Ok(if config.rescale_betas_zero_snr {
+        sampling.with_zero_terminal_snr()
+    } else {
+        sampling
+    })
 }
 
 fn model_name(origin: &str) -> String {
     let path = std::path::Path::new(origin);
-    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let name = if path.is_dir() {
+        path.file_name()
+    } else {
+        path.file_stem()
+    };
     name.map_or_else(|| origin.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 

@@ -69,10 +69,30 @@ impl ClipTextConfig {
         let config: Self = parse(json, origin)?;
         within(config.vocab_size, 2..=1 << 24, origin, "vocab_size")?;
         within(config.hidden_size, 1..=MAX_WIDTH, origin, "hidden_size")?;
-        within(config.intermediate_size, 1..=MAX_WIDTH, origin, "intermediate_size")?;
-        within(config.num_hidden_layers, 1..=MAX_LAYERS, origin, "num_hidden_layers")?;
-        within(config.max_position_embeddings, 3..=MAX_WIDTH, origin, "max_position_embeddings")?;
-        divides(config.num_attention_heads, config.hidden_size, origin, "num_attention_heads")?;
+        within(
+            config.intermediate_size,
+            1..=MAX_WIDTH,
+            origin,
+            "intermediate_size",
+        )?;
+        within(
+            config.num_hidden_layers,
+            1..=MAX_LAYERS,
+            origin,
+            "num_hidden_layers",
+        )?;
+        within(
+            config.max_position_embeddings,
+            3..=MAX_WIDTH,
+            origin,
+            "max_position_embeddings",
+        )?;
+        divides(
+            config.num_attention_heads,
+            config.hidden_size,
+            origin,
+            "num_attention_heads",
+        )?;
         if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
             return Err(Error::config(origin, "layer_norm_eps", "must be between 0 and 1"));
         }

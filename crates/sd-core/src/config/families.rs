@@ -4,12 +4,19 @@ use super::{Activation, ClipTextConfig, UnetConfig, UnetLevel, UnetMiddle, VaeCo
 
 /// SD1.x's U-Net; `in_channels` is 4, or 8 or 9 for the variants with concatenated conditions.
 pub fn sd1_unet(in_channels: usize) -> UnetConfig {
-    let level = |channels, transformer_depth| UnetLevel { channels, transformer_depth, heads: 8 };
+    let level = |channels, transformer_depth| UnetLevel {
+        channels,
+        transformer_depth,
+        heads: 8,
+    };
     UnetConfig {
         in_channels,
         out_channels: 4,
         levels: vec![level(320, 1), level(640, 1), level(1280, 1), level(1280, 0)],
-        middle: UnetMiddle { transformer_depth: 1, heads: 8 },
+        middle: UnetMiddle {
+            transformer_depth: 1,
+            heads: 8,
+        },
         layers_per_block: 2,
         cross_attention_dim: 768,
         use_linear_projection: false,
@@ -38,5 +45,9 @@ pub fn sd1_text_encoder() -> ClipTextConfig {
 
 /// SD1.x's autoencoder.
 pub fn sd1_vae() -> VaeConfig {
-    VaeConfig { block_out_channels: vec![128, 256, 512, 512], layers_per_block: 2, ..VaeConfig::default() }
+    VaeConfig {
+        block_out_channels: vec![128, 256, 512, 512],
+        layers_per_block: 2,
+        ..VaeConfig::default()
+    }
 }

@@ -72,13 +72,27 @@ impl SchedulerConfig {
             num_train_timesteps: raw.num_train_timesteps.unwrap_or(1000),
             rescale_betas_zero_snr: raw.rescale_betas_zero_snr,
         };
-        one_of(&config.prediction_type, &["epsilon", "v_prediction", "sample"], origin, "prediction_type")?;
+        one_of(
+            &config.prediction_type,
+            &["epsilon", "v_prediction", "sample"],
+            origin,
+            "prediction_type",
+        )?;
         let schedules = ["scaled_linear", "linear", "squaredcos_cap_v2"];
         one_of(&config.beta_schedule, &schedules, origin, "beta_schedule")?;
-        within(config.num_train_timesteps, 2..=100_000, origin, "num_train_timesteps")?;
-        let ordered = 0.0 < config.beta_start && config.beta_start <= config.beta_end && config.beta_end < 1.0;
+        within(
+            config.num_train_timesteps,
+            2..=100_000,
+            origin,
+            "num_train_timesteps",
+        )?;
+        let ordered =
+            0.0 < config.beta_start && config.beta_start <= config.beta_end && config.beta_end < 1.0;
         if !ordered {
-            let reason = format!("must be 0 < start <= end < 1, not {} to {}", config.beta_start, config.beta_end);
+            let reason = format!(
+                "must be 0 < start <= end < 1, not {} to {}",
+                config.beta_start, config.beta_end
+            );
             return Err(Error::config(origin, "beta_start, beta_end", reason));
         }
         Ok(config)
@@ -87,7 +101,8 @@ impl SchedulerConfig {
 
 /// Parses JSON, with errors that name the file.
 pub(crate) fn parse<T: DeserializeOwned>(json: &str, origin: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| Error::malformed(origin, format!("not the JSON expected here: {e}")))
+    serde_json::from_str(json)
+        .map_err(|e| Error::malformed(origin, format!("not the JSON expected here: {e}")))
 }
 
 /// Upper bounds that no real model comes near: a lying configuration must not make us allocate or loop without end.
@@ -106,7 +121,11 @@ fn one_of(value: &str, known: &[&str], origin: &str, field: &str) -> Result<()> 
     if known.contains(&value) {
         return Ok(());
     }
-    Err(Error::config(origin, field, format!("'{value}' is not supported; supported: {}", known.join(", "))))
+    Err(Error::config(
+        origin,
+        field,
+        format!("'{value}' is not supported; supported: {}", known.join(", ")),
+    ))
 }
 
 /// `heads` heads of equal width, in `channels` channels.
@@ -114,5 +133,9 @@ fn divides(part: usize, whole: usize, origin: &str, field: &str) -> Result<()> {
     if part > 0 && whole.is_multiple_of(part) {
         return Ok(());
     }
-    Err(Error::config(origin, field, format!("{part} does not divide {whole} channels")))
+    Err(Error::config(
+        origin,
+        field,
+        format!("{part} does not divide {whole} channels"),
+    ))
 }

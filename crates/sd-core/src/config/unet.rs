@@ -75,9 +75,11 @@ impl PerLevel {
         match self {
             Self::All(value) => Ok(vec![*value; n]),
             Self::Each(values) if values.len() == n => Ok(values.clone()),
-            Self::Each(values) => {
-                Err(Error::config(origin, field, format!("has {} values for {n} levels", values.len())))
-            }
+            Self::Each(values) => Err(Error::config(
+                origin,
+                field,
+                format!("has {} values for {n} levels", values.len()),
+            )),
         }
     }
 }
@@ -166,13 +168,29 @@ impl UnetConfig {
         let n = within(raw.block_out_channels.len(), 1..=16, origin, "block_out_channels")?;
         raw.refuse_other_features(origin)?;
 
-        let down = attention_levels(&raw.down_block_types, ["DownBlock2D", "CrossAttnDownBlock2D"], n, origin)?;
-        let mut up = attention_levels(&raw.up_block_types, ["UpBlock2D", "CrossAttnUpBlock2D"], n, origin)?;
+        let down = attention_levels(
+            &raw.down_block_types,
+            ["DownBlock2D", "CrossAttnDownBlock2D"],
+            n,
+            origin,
+        )?;
+        let mut up = attention_levels(
+            &raw.up_block_types,
+            ["UpBlock2D", "CrossAttnUpBlock2D"],
+            n,
+            origin,
+        )?;
         up.reverse();
         if down != up {
-            return Err(Error::config(origin, "up_block_types", "do not mirror down_block_types"));
+            return Err(Error::config(
+                origin,
+                "up_block_types",
+                "do not mirror down_block_types",
+            ));
         }
-        let depths = raw.transformer_layers_per_block.levels(n, origin, "transformer_layers_per_block")?;
+        let depths = raw
+            .transformer_layers_per_block
+            .levels(n, origin, "transformer_layers_per_block")?;
         let (field, heads) = match &raw.num_attention_heads {
             Some(heads) => ("num_attention_heads", heads),
             None => ("attention_head_dim", &raw.attention_head_dim),
@@ -182,7 +200,11 @@ impl UnetConfig {
             let values = value.levels(n, origin, field)?;
             match values.iter().all(|v| *v == values[0]) {
                 true => Ok(values[0]),
-                false => Err(Error::config(origin, field, "differs between levels, which is not supported")),
+                false => Err(Error::config(
+                    origin,
+                    field,
+                    "differs between levels, which is not supported",
+                )),
             }
         };
         let layers = single(&raw.layers_per_block, "layers_per_block")?;
@@ -205,7 +227,12 @@ impl UnetConfig {
         }
         let mut levels = Vec::with_capacity(n);
         for i in 0..n {
-            let channels = within(raw.block_out_channels[i], 1..=MAX_WIDTH, origin, "block_out_channels")?;
+            let channels = within(
+                raw.block_out_channels[i],
+                1..=MAX_WIDTH,
+                origin,
+                "block_out_channels",
+            )?;
             divides(raw.norm_num_groups, channels, origin, "norm_num_groups")?;
             let transformer_depth = match down[i] {
                 true => within(depths[i], 1..=MAX_LAYERS, origin, "transformer_layers_per_block")?,
@@ -214,22 +241,42 @@ impl UnetConfig {
             if transformer_depth > 0 {
                 divides(heads[i], channels, origin, field)?;
             }
-            levels.push(UnetLevel { channels, transformer_depth, heads: heads[i] });
+            levels.push(UnetLevel {
+                channels,
+                transformer_depth,
+                heads: heads[i],
+            });
         }
         // diffusers gives the middle the last level's depth and heads, even where that level has no attention itself.
         let middle = match raw.mid_block_type.as_deref() {
-            None => UnetMiddle { transformer_depth: 0, heads: heads[n - 1] },
+            None => UnetMiddle {
+                transformer_depth: 0,
+                heads: heads[n - 1],
+            },
             Some(_) => {
                 divides(heads[n - 1], levels[n - 1].channels, origin, field)?;
-                let depth = within(depths[n - 1], 1..=MAX_LAYERS, origin, "transformer_layers_per_block")?;
-                UnetMiddle { transformer_depth: depth, heads: heads[n - 1] }
+                let depth = within(
+                    depths[n - 1],
+                    1..=MAX_LAYERS,
+                    origin,
+                    "transformer_layers_per_block",
+                )?;
+                UnetMiddle {
+                    transformer_depth: depth,
+                    heads: heads[n - 1],
+                }
             }
         };
         let added_width = match raw.addition_embed_type.as_deref() {
             None => None,
             Some(_) => {
                 let width = raw.projection_class_embeddings_input_dim.unwrap_or(0);
-                Some(within(width, 1..=MAX_WIDTH, origin, "projection_class_embeddings_input_dim")?)
+                Some(within(
+                    width,
+                    1..=MAX_WIDTH,
+                    origin,
+                    "projection_class_embeddings_input_dim",
+                )?)
             }
         };
         Ok(Self {
@@ -253,7 +300,12 @@ impl UnetConfig {
 impl Raw {
     fn refuse_other_features(&self, origin: &str) -> Result<()> {
         one_of(&self.act_fn, &["silu", "swish"], origin, "act_fn")?;
-        one_of(&self.resnet_time_scale_shift, &["default"], origin, "resnet_time_scale_shift")?;
+        one_of(
+            &self.resnet_time_scale_shift,
+            &["default"],
+            origin,
+            "resnet_time_scale_shift",
+        )?;
         if let Some(kind) = &self.mid_block_type {
             one_of(kind, &["UNetMidBlock2DCrossAttn"], origin, "mid_block_type")?;
         }
@@ -277,9 +329,20 @@ impl Raw {
 
 /// Which levels have attention, from the names of their block types `[without, with]`.
 fn attention_levels(types: &[String], names: [&str; 2], n: usize, origin: &str) -> Result<Vec<bool>> {
-    let field = if names[0].starts_with("Down") { "down_block_types" } else { "up_block_types" };
+    let field = if names[0].starts_with("Down") {
+        "down_block_types"
+    } else {
+        "up_block_types"
+    };
     if types.len() != n {
-        return Err(Error::config(origin, field, format!("has {} values for {n} levels", types.len())));
+        return Err(Error::config(
+            origin,
+            field,
+            format!("has {} values for {n} levels", types.len()),
+        ));
     }
-    types.iter().map(|t| one_of(t, &names, origin, field).map(|()| t == names[1])).collect()
+    types
+        .iter()
+        .map(|t| one_of(t, &names, origin, field).map(|()| t == names[1]))
+        .collect()
 }

@@ -54,7 +54,12 @@ impl VaeConfig {
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values that no model can have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
         let config: Self = parse(json, origin)?;
-        within(config.block_out_channels.len(), 1..=16, origin, "block_out_channels")?;
+        within(
+            config.block_out_channels.len(),
+            1..=16,
+            origin,
+            "block_out_channels",
+        )?;
         for &channels in &config.block_out_channels {
             within(channels, 1..=MAX_WIDTH, origin, "block_out_channels")?;
             divides(config.norm_num_groups, channels, origin, "norm_num_groups")?;
@@ -66,9 +71,18 @@ impl VaeConfig {
         ] {
             within(value, 1..=1024, origin, field)?;
         }
-        within(config.layers_per_block, 1..=MAX_LAYERS, origin, "layers_per_block")?;
+        within(
+            config.layers_per_block,
+            1..=MAX_LAYERS,
+            origin,
+            "layers_per_block",
+        )?;
         if !(config.scaling_factor.is_finite() && config.scaling_factor > 0.0) {
-            return Err(Error::config(origin, "scaling_factor", "must be a positive number"));
+            return Err(Error::config(
+                origin,
+                "scaling_factor",
+                "must be a positive number",
+            ));
         }
         Ok(config)
     }

@@ -104,7 +104,11 @@ impl ClipTextModel {
 
 impl Layer {
     fn new(p: &Params, config: &ClipTextConfig) -> Self {
-        let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let (width, inner, eps) = (
+            config.hidden_size,
+            config.intermediate_size,
+            config.layer_norm_eps,
+        );
         let projection = |name: &str| Linear::new(&p.at("self_attn").at(name), width, width);
         Self {
             norm1: LayerNorm::new(&p.at("layer_norm1"), width, eps),
@@ -124,7 +128,9 @@ impl Layer {
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.attention.forward(self.norm1.forward(x), None, true);
-        let inner = self.activation.forward(self.fc1.forward(self.norm2.forward(x.clone())));
+        let inner = self
+            .activation
+            .forward(self.fc1.forward(self.norm2.forward(x.clone())));
         x + self.fc2.forward(inner)
     }
 }

@@ -13,11 +13,17 @@ pub(crate) struct Linear {
 
 impl Linear {
     pub fn new(p: &Params, input: usize, output: usize) -> Self {
-        Self { weight: p.tensor("weight", [output, input]), bias: Some(p.tensor("bias", [output])) }
+        Self {
+            weight: p.tensor("weight", [output, input]),
+            bias: Some(p.tensor("bias", [output])),
+        }
     }
 
     pub fn without_bias(p: &Params, input: usize, output: usize) -> Self {
-        Self { weight: p.tensor("weight", [output, input]), bias: None }
+        Self {
+            weight: p.tensor("weight", [output, input]),
+            bias: None,
+        }
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -48,11 +54,22 @@ impl Conv2d {
         padding: Padding,
     ) -> Self {
         let weight = p.tensor("weight", [output, input, kernel, kernel]);
-        Self { weight, bias: p.tensor("bias", [output]), stride, padding }
+        Self {
+            weight,
+            bias: p.tensor("bias", [output]),
+            stride,
+            padding,
+        }
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        sd_kernels::conv2d(x, self.weight.clone(), Some(self.bias.clone()), self.stride, self.padding)
+        sd_kernels::conv2d(
+            x,
+            self.weight.clone(),
+            Some(self.bias.clone()),
+            self.stride,
+            self.padding,
+        )
     }
 }
 
@@ -67,7 +84,12 @@ pub(crate) struct GroupNorm {
 impl GroupNorm {
     pub fn new(p: &Params, channels: usize, groups: usize, eps: f64) -> Self {
         let (gamma, beta) = (p.tensor("weight", [channels]), p.tensor("bias", [channels]));
-        Self { gamma, beta, groups, eps }
+        Self {
+            gamma,
+            beta,
+            groups,
+            eps,
+        }
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -88,7 +110,11 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     pub fn new(p: &Params, channels: usize, eps: f64) -> Self {
-        Self { gamma: p.tensor("weight", [channels]), beta: p.tensor("bias", [channels]), eps }
+        Self {
+            gamma: p.tensor("weight", [channels]),
+            beta: p.tensor("bias", [channels]),
+            eps,
+        }
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -103,7 +129,9 @@ pub(crate) struct Embedding {
 
 impl Embedding {
     pub fn new(p: &Params, rows: usize, width: usize) -> Self {
-        Self { weight: p.tensor("weight", [rows, width]) }
+        Self {
+            weight: p.tensor("weight", [rows, width]),
+        }
     }
 
     /// `[batch, n]` indices to `[batch, n, width]`.
@@ -131,7 +159,8 @@ impl Attention {
     pub fn forward(&self, x: Tensor<3>, context: Option<Tensor<3>>, causal: bool) -> Tensor<3> {
         let context = context.unwrap_or_else(|| x.clone());
         let (k, v) = (self.k.forward(context.clone()), self.v.forward(context));
-        self.out.forward(sd_kernels::attention(self.q.forward(x), k, v, self.heads, causal))
+        self.out
+            .forward(sd_kernels::attention(self.q.forward(x), k, v, self.heads, causal))
     }
 }
 

@@ -30,7 +30,9 @@ impl ResnetBlock {
         Self {
             norm1: GroupNorm::new(&p.at("norm1"), input, spec.groups, spec.eps),
             conv1: Conv2d::same(&p.at("conv1"), input, output, 3),
-            time: spec.time_width.map(|width| Linear::new(&p.at("time_emb_proj"), width, output)),
+            time: spec
+                .time_width
+                .map(|width| Linear::new(&p.at("time_emb_proj"), width, output)),
             norm2: GroupNorm::new(&p.at("norm2"), output, spec.groups, spec.eps),
             conv2: Conv2d::same(&p.at("conv2"), output, output, 3),
             shortcut: (input != output).then(|| Conv2d::same(&p.at("conv_shortcut"), input, output, 1)),
@@ -56,7 +58,14 @@ pub(crate) struct Downsample(Conv2d);
 
 impl Downsample {
     pub fn new(p: &Params, channels: usize, padding: Padding) -> Self {
-        Self(Conv2d::new(&p.at("downsamplers.0.conv"), channels, channels, 3, 2, padding))
+        Self(Conv2d::new(
+            &p.at("downsamplers.0.conv"),
+            channels,
+            channels,
+            3,
+            2,
+            padding,
+        ))
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -76,7 +85,11 @@ impl Upsample {
     pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>) -> Tensor<4> {
         let x = sd_kernels::upsample_nearest_2x(x);
         let [h, w] = size.unwrap_or([x.dims()[2], x.dims()[3]]);
-        let x = if [h, w] == [x.dims()[2], x.dims()[3]] { x } else { x.narrow(2, 0, h).narrow(3, 0, w) };
+        let x = if [h, w] == [x.dims()[2], x.dims()[3]] {
+            x
+        } else {
+            x.narrow(2, 0, h).narrow(3, 0, w)
+        };
         self.0.forward(x)
     }
 }

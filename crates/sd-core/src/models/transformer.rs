@@ -101,7 +101,10 @@ impl TransformerBlock {
 
     fn forward(&self, x: Tensor<3>, context: &Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.self_attention.forward(self.norm1.forward(x), None, false);
-        let x = x.clone() + self.cross_attention.forward(self.norm2.forward(x), Some(context.clone()), false);
+        let x = x.clone()
+            + self
+                .cross_attention
+                .forward(self.norm2.forward(x), Some(context.clone()), false);
         let inner = sd_kernels::geglu(self.feed_forward_in.forward(self.norm3.forward(x.clone())));
         x + self.feed_forward_out.forward(inner)
     }

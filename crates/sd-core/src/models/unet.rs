@@ -54,8 +54,11 @@ impl UNet {
         let levels = &config.levels;
         let (first, last) = (levels[0].channels, levels[levels.len() - 1].channels);
         let time_width = 4 * first;
-        let spec =
-            ResnetSpec { groups: config.norm_num_groups, eps: config.norm_eps, time_width: Some(time_width) };
+        let spec = ResnetSpec {
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            time_width: Some(time_width),
+        };
         let mlp = |name: &str, input: usize| {
             let p = p.at(name);
             [
@@ -79,8 +82,7 @@ impl UNet {
             })
         };
         let layer = |p: &Params, j: usize, input: usize, level: &crate::config::UnetLevel| {
-            let resnet =
-                ResnetBlock::new(&p.at(format_args!("resnets.{j}")), input, level.channels, spec);
+            let resnet = ResnetBlock::new(&p.at(format_args!("resnets.{j}")), input, level.channels, spec);
             let attention = transformer(
                 &p.at(format_args!("attentions.{j}")),
                 level.channels,
@@ -115,7 +117,12 @@ impl UNet {
             let (p, spec_mid) = (p.at("mid_block"), &config.middle);
             (
                 ResnetBlock::new(&p.at("resnets.0"), last, last, spec),
-                transformer(&p.at("attentions.0"), last, spec_mid.heads, spec_mid.transformer_depth),
+                transformer(
+                    &p.at("attentions.0"),
+                    last,
+                    spec_mid.heads,
+                    spec_mid.transformer_depth,
+                ),
                 ResnetBlock::new(&p.at("resnets.1"), last, last, spec),
             )
         };
@@ -178,7 +185,8 @@ impl UNet {
 
         let sinusoids = timestep_embedding(timesteps, self.config.levels[0].channels, &self.config);
         let sinusoids = TensorData::new(sinusoids, [batch, self.config.levels[0].channels]);
-        let sinusoids = Tensor::<2>::from_data(sinusoids, (self.target.device.burn(), burn::tensor::DType::F32));
+        let sinusoids =
+            Tensor::<2>::from_data(sinusoids, (self.target.device.burn(), burn::tensor::DType::F32));
         let mut time = mlp(&self.time, sinusoids.cast(dtype));
         if let (Some(layers), Some(added)) = (&self.added, added) {
             time = time + mlp(layers, added.cast(dtype));
@@ -215,7 +223,10 @@ impl UNet {
                 x = upsample.forward(x, size);
             }
         }
-        Ok(self.conv_out.forward(self.norm_out.forward_silu(x)).cast(burn::tensor::DType::F32))
+        Ok(self
+            .conv_out
+            .forward(self.norm_out.forward_silu(x))
+            .cast(burn::tensor::DType::F32))
     }
 
     fn check(
@@ -226,7 +237,11 @@ impl UNet {
         added: Option<&Tensor<2>>,
     ) -> Result<()> {
         let shape = |name, expected: String, got: &[usize]| {
-            Err(Error::Shape { name, expected, got: got.to_vec() })
+            Err(Error::Shape {
+                name,
+                expected,
+                got: got.to_vec(),
+            })
         };
         let [batch, c, h, w] = latents.dims();
         if c != self.config.in_channels || batch * h * w == 0 {

@@ -66,8 +66,12 @@ impl Vae {
         let z = config.latent_channels;
         Self {
             encoder: Encoder::new(config, &p.at("encoder")),
-            quant: config.use_quant_conv.then(|| Conv2d::same(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
-            post_quant: config.use_post_quant_conv.then(|| Conv2d::same(&p.at("post_quant_conv"), z, z, 1)),
+            quant: config
+                .use_quant_conv
+                .then(|| Conv2d::same(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
+            post_quant: config
+                .use_post_quant_conv
+                .then(|| Conv2d::same(&p.at("post_quant_conv"), z, z, 1)),
             decoder: Decoder::new(config, &p.at("decoder")),
             config: config.clone(),
             target: target.clone(),
@@ -90,7 +94,10 @@ impl Vae {
         if c != self.config.in_channels || batch * h * w == 0 || h % f != 0 || w % f != 0 {
             return Err(Error::Shape {
                 name: "pictures",
-                expected: format!("[batch, {}, height, width], sides multiples of {f}", self.config.in_channels),
+                expected: format!(
+                    "[batch, {}, height, width], sides multiples of {f}",
+                    self.config.in_channels
+                ),
                 got: pictures.dims().to_vec(),
             });
         }
@@ -101,7 +108,10 @@ impl Vae {
         let x = x.cast(DType::F32);
         let z = self.config.latent_channels;
         let (mean, logvar) = (x.clone().narrow(1, 0, z), x.narrow(1, z, z));
-        Ok(Moments { mean, logvar: logvar.clamp(-30.0, 20.0) })
+        Ok(Moments {
+            mean,
+            logvar: logvar.clamp(-30.0, 20.0),
+        })
     }
 
     /// Decodes latents, `[batch, latent_channels, h, w]`, to pictures `[batch, out_channels, f h, f w]` in `f32`; values -1 to 1,
@@ -127,7 +137,11 @@ impl Vae {
 }
 
 fn spec(config: &VaeConfig) -> ResnetSpec {
-    ResnetSpec { groups: config.norm_num_groups, eps: EPS, time_width: None }
+    ResnetSpec {
+        groups: config.norm_num_groups,
+        eps: EPS,
+        time_width: None,
+    }
 }
 
 const EPS: f64 = 1e-6;
@@ -145,7 +159,10 @@ impl Encoder {
             };
             let resnets = (0..config.layers_per_block).map(resnet).collect();
             let halves = i + 1 < widths.len();
-            levels.push((resnets, halves.then(|| Downsample::new(&p, width, Padding::RightBottom))));
+            levels.push((
+                resnets,
+                halves.then(|| Downsample::new(&p, width, Padding::RightBottom)),
+            ));
             c = width;
         }
         Self {
@@ -165,7 +182,8 @@ impl Encoder {
                 x = downsample.forward(x);
             }
         }
-        self.conv_out.forward(self.norm_out.forward_silu(self.middle.forward(x)))
+        self.conv_out
+            .forward(self.norm_out.forward_silu(self.middle.forward(x)))
     }
 }
 
@@ -213,7 +231,16 @@ impl Middle {
             let linear = |name: &str| Linear::new(&p.at(name), channels, channels);
             let norm = GroupNorm::new(&p.at("group_norm"), channels, config.norm_num_groups, EPS);
             let (q, k, v) = (linear("to_q"), linear("to_k"), linear("to_v"));
-            (norm, Attention { q, k, v, out: linear("to_out.0"), heads: 1 })
+            (
+                norm,
+                Attention {
+                    q,
+                    k,
+                    v,
+                    out: linear("to_out.0"),
+                    heads: 1,
+                },
+            )
         });
         Self {
             first: ResnetBlock::new(&p.at("resnets.0"), channels, channels, spec(config)),

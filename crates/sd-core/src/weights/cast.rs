@@ -76,8 +76,16 @@ mod tests {
         let bf16s: Vec<bf16> = values.iter().map(|&v| bf16::from_f32(v)).collect();
         let stored: [(StoredDtype, &[u8], Vec<f32>); 3] = [
             (StoredDtype::F32, bytemuck::cast_slice(&values), values.clone()),
-            (StoredDtype::F16, bytemuck::cast_slice(&f16s), f16s.iter().map(|v| v.to_f32()).collect()),
-            (StoredDtype::BF16, bytemuck::cast_slice(&bf16s), bf16s.iter().map(|v| v.to_f32()).collect()),
+            (
+                StoredDtype::F16,
+                bytemuck::cast_slice(&f16s),
+                f16s.iter().map(|v| v.to_f32()).collect(),
+            ),
+            (
+                StoredDtype::BF16,
+                bytemuck::cast_slice(&bf16s),
+                bf16s.iter().map(|v| v.to_f32()).collect(),
+            ),
         ];
         for (dtype, bytes, exact) in &stored {
             // Shifted by one byte: a file may put a tensor anywhere.

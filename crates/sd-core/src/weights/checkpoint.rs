@@ -111,14 +111,28 @@ impl Checkpoint {
         let configs = Configs::from_folder(&folder)?;
         let weights = |part: Part| -> Result<PartWeights> {
             let files = folder.part_tensors(part.name(), part.stem())?;
-            Ok(PartWeights { origin: folder.origin(part.name()), files, names: Arc::new(Diffusers { part }) })
+            Ok(PartWeights {
+                origin: folder.origin(part.name()),
+                files,
+                names: Arc::new(Diffusers { part }),
+            })
         };
-        let weights = [weights(Part::TextEncoder)?, weights(Part::Unet)?, weights(Part::Vae)?];
+        let weights = [
+            weights(Part::TextEncoder)?,
+            weights(Part::Unet)?,
+            weights(Part::Vae)?,
+        ];
         let tokenizer = match folder.has("tokenizer/vocab.json") {
             true => Tokenizer::Folder(folder.clone()),
             false => Tokenizer::Embedded,
         };
-        Ok(Self { origin: folder.origin(""), layout: Layout::Diffusers, configs, weights, tokenizer })
+        Ok(Self {
+            origin: folder.origin(""),
+            layout: Layout::Diffusers,
+            configs,
+            weights,
+            tokenizer,
+        })
     }
 
     /// Opens a single file, whose configurations are those in its metadata, else those of the family that its tensors show.
@@ -147,7 +161,13 @@ impl Checkpoint {
             true => Tokenizer::Metadata(file.clone()),
             false => Tokenizer::Embedded,
         };
-        Self { origin, layout: Layout::Ldm, configs, weights, tokenizer }
+        Self {
+            origin,
+            layout: Layout::Ldm,
+            configs,
+            weights,
+            tokenizer,
+        }
     }
 
     /// The path, or the name given with the bytes.
@@ -179,7 +199,8 @@ impl Checkpoint {
             Tokenizer::Embedded => ClipTokenizer::embedded(),
             Tokenizer::Folder(folder) => {
                 let text = |name: &str| folder.text(&format!("tokenizer/{name}"));
-                let special = ["special_tokens_map.json", "tokenizer_config.json"].map(|name| text(name).ok());
+                let special =
+                    ["special_tokens_map.json", "tokenizer_config.json"].map(|name| text(name).ok());
                 let origin = folder.origin("tokenizer");
                 ClipTokenizer::from_files(&origin, &text("vocab.json")?, &text("merges.txt")?, &special)?
             }
@@ -190,8 +211,14 @@ impl Checkpoint {
         };
         let known = self.configs.text_encoder.vocab_size;
         if tokenizer.vocab_size() > known {
-            let reason = format!("has {} tokens, the text encoder only {known}", tokenizer.vocab_size());
-            return Err(Error::Tokenizer { origin: self.origin.clone(), reason });
+            let reason = format!(
+                "has {} tokens, the text encoder only {known}",
+                tokenizer.vocab_size()
+            );
+            return Err(Error::Tokenizer {
+                origin: self.origin.clone(),
+                reason,
+            });
         }
         Ok(tokenizer)
     }
@@ -231,7 +258,11 @@ impl Configs {
     fn from_file(file: &TensorFile) -> Result<Self> {
         let origin = file.origin();
         let get = |key: &str| file.metadata().get(key).map(String::as_str);
-        let parts = (get(metadata::TEXT_ENCODER), get(metadata::UNET), get(metadata::VAE));
+        let parts = (
+            get(metadata::TEXT_ENCODER),
+            get(metadata::UNET),
+            get(metadata::VAE),
+        );
         if let (Some(text_encoder), Some(unet), Some(vae)) = parts {
             return Self {
                 text_encoder: ClipTextConfig::from_json(text_encoder, origin)?,
@@ -248,10 +279,14 @@ impl Configs {
         match (found.kind, found.family) {
             (Kind::Checkpoint, Family::Sd1) => {}
             (Kind::Checkpoint, family) => {
-                return Err(Error::malformed(origin, format!("a checkpoint of family {family}, which is not supported yet")));
+                return Err(Error::malformed(
+                    origin,
+                    format!("a checkpoint of family {family}, which is not supported yet"),
+                ));
             }
             (kind, _) => {
-                let reason = format!("no checkpoint but {kind}; give a file with U-Net, VAE and text encoder");
+                let reason =
+                    format!("no checkpoint but {kind}; give a file with U-Net, VAE and text encoder");
                 return Err(Error::malformed(origin, reason));
             }
         }
@@ -272,7 +307,8 @@ impl Configs {
     fn agreeing(self, origin: &str) -> Result<Self> {
         let (text, context) = (self.text_encoder.hidden_size, self.unet.cross_attention_dim);
         if text != context {
-            let reason = format!("the text encoder's width {text} is not the U-Net's context width {context}");
+            let reason =
+                format!("the text encoder's width {text} is not the U-Net's context width {context}");
             return Err(Error::config(origin, "cross_attention_dim", reason));
         }
         let (latents, out) = (self.vae.latent_channels, self.unet.out_channels);

@@ -96,7 +96,10 @@ impl TensorFile {
     fn parse(origin: String, bytes: Bytes) -> Result<Self> {
         check_header_length(&bytes).map_err(|reason| Error::malformed(&origin, reason))?;
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
-            Error::malformed(&origin, format!("not a valid safetensors file ({e}); download or save it again"))
+            Error::malformed(
+                &origin,
+                format!("not a valid safetensors file ({e}); download or save it again"),
+            )
         })?;
         // The header's length is followed by the header, then by the data that the offsets count from.
         let data = header + 8;
@@ -105,11 +108,23 @@ impl TensorFile {
             .into_iter()
             .map(|(name, info)| {
                 let bytes = info.data_offsets.0 + data..info.data_offsets.1 + data;
-                (name, TensorInfo { dtype: info.dtype, shape: info.shape.clone(), bytes })
+                (
+                    name,
+                    TensorInfo {
+                        dtype: info.dtype,
+                        shape: info.shape.clone(),
+                        bytes,
+                    },
+                )
             })
             .collect();
         let metadata = metadata.metadata().clone().unwrap_or_default();
-        Ok(Self { origin, bytes, index, metadata })
+        Ok(Self {
+            origin,
+            bytes,
+            index,
+            metadata,
+        })
     }
 
     /// The path, or the name given with the bytes.
@@ -141,7 +156,10 @@ impl TensorFile {
 /// Says what is wrong with the first eight bytes in words, where the parser could only say "invalid header".
 fn check_header_length(bytes: &[u8]) -> std::result::Result<(), String> {
     let Some(first) = bytes.first_chunk::<8>() else {
-        return Err(format!("only {} bytes long: not a safetensors file, or cut off", bytes.len()));
+        return Err(format!(
+            "only {} bytes long: not a safetensors file, or cut off",
+            bytes.len()
+        ));
     };
     let length = u64::from_le_bytes(*first);
     if length > bytes.len() as u64 - 8 {

@@ -53,7 +53,10 @@ impl Folder {
                 let path = folder.join(name);
                 let size = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
                 if size > MAX {
-                    return Err(Error::malformed(self.origin(name), format!("{size} bytes are too many for a text file")));
+                    return Err(Error::malformed(
+                        self.origin(name),
+                        format!("{size} bytes are too many for a text file"),
+                    ));
                 }
                 std::fs::read(&path).map_err(|e| Error::io(path, e))?
             }
@@ -70,9 +73,10 @@ impl Folder {
     pub fn tensors(&self, name: &str) -> Result<TensorFile> {
         match self {
             Self::Disk(path) => TensorFile::open(&path.join(name)),
-            Self::Static(_, files) => {
-                TensorFile::from_static(self.origin(name), files.get(name).ok_or_else(|| self.missing(name))?)
-            }
+            Self::Static(_, files) => TensorFile::from_static(
+                self.origin(name),
+                files.get(name).ok_or_else(|| self.missing(name))?,
+            ),
             Self::Memory(_, files) => {
                 let bytes = files.get(name).ok_or_else(|| self.missing(name))?;
                 TensorFile::from_bytes(self.origin(name), bytes.clone())
@@ -86,7 +90,11 @@ impl Folder {
     /// [`Error::Malformed`] if there are none, naming what was looked for; those of [`TensorFile::open`].
     pub fn part_tensors(&self, part: &str, stem: &str) -> Result<Vec<Arc<TensorFile>>> {
         for variant in VARIANTS {
-            let dotted = if variant.is_empty() { String::new() } else { format!(".{variant}") };
+            let dotted = if variant.is_empty() {
+                String::new()
+            } else {
+                format!(".{variant}")
+            };
             let single = format!("{part}/{stem}{dotted}.safetensors");
             if self.has(&single) {
                 return Ok(vec![Arc::new(self.tensors(&single)?)]);
@@ -103,7 +111,9 @@ impl Folder {
         let pickled = [format!("{part}/{stem}.bin"), format!("{part}/{stem}.fp16.bin")];
         let reason = match pickled.iter().find(|name| self.has(name)) {
             Some(_) => "only .bin files, which are pickles; convert them to .safetensors".to_owned(),
-            None => format!("no weights: looked for {stem}.safetensors, its .fp16 and .bf16 variants and their indices"),
+            None => format!(
+                "no weights: looked for {stem}.safetensors, its .fp16 and .bf16 variants and their indices"
+            ),
         };
         Err(Error::malformed(self.origin(part), reason))
     }
@@ -122,10 +132,19 @@ impl Folder {
             return Err(Error::malformed(origin, "weight_map lists no files"));
         }
         // An index must not be able to name files elsewhere.
-        if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(std::ffi::OsStr::new(name))) {
-            return Err(Error::malformed(origin, format!("'{name}' is not the name of a file in this folder")));
+        if let Some(name) = names
+            .iter()
+            .find(|name| Path::new(name).file_name() != Some(std::ffi::OsStr::new(name)))
+        {
+            return Err(Error::malformed(
+                origin,
+                format!("'{name}' is not the name of a file in this folder"),
+            ));
         }
-        names.into_iter().map(|name| Ok(Arc::new(self.tensors(&format!("{part}/{name}"))?))).collect()
+        names
+            .into_iter()
+            .map(|name| Ok(Arc::new(self.tensors(&format!("{part}/{name}"))?)))
+            .collect()
     }
 
     fn missing(&self, name: &str) -> Error {

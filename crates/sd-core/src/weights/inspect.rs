@@ -111,18 +111,35 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     let origin = path.display().to_string();
     if !meta.is_dir() {
         let file = TensorFile::open(path)?;
-        return Ok(describe(origin, "single file", &[(None, &file)], &classify(&[&file])));
+        return Ok(describe(
+            origin,
+            "single file",
+            &[(None, &file)],
+            &classify(&[&file]),
+        ));
     }
     let folder = Folder::Disk(path.to_owned());
     let mut files = Vec::new();
     for part in [Part::TextEncoder, Part::Unet, Part::Vae] {
         if folder.has(&format!("{}/config.json", part.name())) {
-            let stem = if part == Part::TextEncoder { "model" } else { "diffusion_pytorch_model" };
-            files.extend(folder.part_tensors(part.name(), stem)?.into_iter().map(|file| (part, file)));
+            let stem = if part == Part::TextEncoder {
+                "model"
+            } else {
+                "diffusion_pytorch_model"
+            };
+            files.extend(
+                folder
+                    .part_tensors(part.name(), stem)?
+                    .into_iter()
+                    .map(|file| (part, file)),
+            );
         }
     }
     if files.is_empty() {
-        return Err(Error::malformed(origin, "not a diffusers folder: no part of it has a config.json"));
+        return Err(Error::malformed(
+            origin,
+            "not a diffusers folder: no part of it has a config.json",
+        ));
     }
     let mut found = classify_folder(&folder, &files.iter().map(|(part, _)| *part).collect::<Vec<_>>());
     if folder.has("scheduler/scheduler_config.json") {
@@ -131,7 +148,10 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         found.prediction_type = Some(scheduler.prediction_type);
         found.zero_terminal_snr = scheduler.rescale_betas_zero_snr;
     }
-    let files: Vec<_> = files.iter().map(|(part, file)| (Some(*part), file.as_ref())).collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(part, file)| (Some(*part), file.as_ref()))
+        .collect();
     Ok(describe(origin, "diffusers", &files, &found))
 }
 
@@ -148,11 +168,18 @@ pub(super) struct Classified {
 pub(super) fn classify(files: &[&TensorFile]) -> Classified {
     let names = || files.iter().flat_map(|file| file.names());
     let any = |test: &dyn Fn(&str) -> bool| names().any(test);
-    let shape = |name: &str| files.iter().find_map(|file| file.info(name)).map(|info| info.shape.clone());
+    let shape = |name: &str| {
+        files
+            .iter()
+            .find_map(|file| file.info(name))
+            .map(|info| info.shape.clone())
+    };
     let has_prefix = |prefix: &str| any(&|name| name.starts_with(prefix));
 
     let unet = has_prefix(UNET_PREFIX);
-    let text = ["cond_stage_model.", "conditioner.embedders."].iter().any(|prefix| has_prefix(prefix));
+    let text = ["cond_stage_model.", "conditioner.embedders."]
+        .iter()
+        .any(|prefix| has_prefix(prefix));
     let vae = has_prefix(VAE_PREFIX);
     let kind = if unet && (text || vae) {
         Kind::Checkpoint
@@ -178,18 +205,30 @@ pub(super) fn classify(files: &[&TensorFile]) -> Classified {
         Some(2048) if wide => Family::Sdxl,
         _ => Family::Other,
     };
-    let said = files.iter().find_map(|file| file.metadata().get("modelspec.prediction_type"));
+    let said = files
+        .iter()
+        .find_map(|file| file.metadata().get("modelspec.prediction_type"));
     let prediction_type = match said.map(String::as_str) {
         Some("v" | "v_prediction") => Some("v_prediction".to_owned()),
         Some("epsilon") => Some("epsilon".to_owned()),
         _ => any(&|name| name == "v_pred").then(|| "v_prediction".to_owned()),
     };
     let in_channels = first.as_ref().and_then(|shape| shape.get(1).copied());
-    Classified { kind, family, in_channels, prediction_type, zero_terminal_snr: any(&|name| name == "ztsnr") }
+    Classified {
+        kind,
+        family,
+        in_channels,
+        prediction_type,
+        zero_terminal_snr: any(&|name| name == "ztsnr"),
+    }
 }
 
 fn classify_folder(folder: &Folder, parts: &[Part]) -> Classified {
-    let kind = match (parts.contains(&Part::Unet), parts.contains(&Part::Vae), parts.contains(&Part::TextEncoder)) {
+    let kind = match (
+        parts.contains(&Part::Unet),
+        parts.contains(&Part::Vae),
+        parts.contains(&Part::TextEncoder),
+    ) {
         (true, true, true) => Kind::Checkpoint,
         (true, ..) => Kind::Unet,
         (_, true, _) => Kind::Vae,
@@ -197,21 +236,39 @@ fn classify_folder(folder: &Folder, parts: &[Part]) -> Classified {
     };
     let unet = folder.text("unet/config.json").ok();
     let unet = unet.and_then(|json| crate::config::UnetConfig::from_json(&json, "").ok());
-    let family = match unet.as_ref().map(|unet| (unet.levels[0].channels, unet.cross_attention_dim)) {
+    let family = match unet
+        .as_ref()
+        .map(|unet| (unet.levels[0].channels, unet.cross_attention_dim))
+    {
         Some((320, 768)) => Family::Sd1,
         Some((320, 1024)) => Family::Sd2,
         Some((320, 2048)) => Family::Sdxl,
         _ => Family::Other,
     };
     let in_channels = unet.map(|unet| unet.in_channels);
-    Classified { kind, family, in_channels, prediction_type: None, zero_terminal_snr: false }
+    Classified {
+        kind,
+        family,
+        in_channels,
+        prediction_type: None,
+        zero_terminal_snr: false,
+    }
 }
 
 fn is_lora_name(name: &str) -> bool {
-    ["lora_unet_", "lora_te_", "lora_te1_", "lycoris_"].iter().any(|prefix| name.starts_with(prefix))
-        || [".lora_A.", ".lora_B.", ".lora_down.", ".lora_up.", ".lora.down.", ".lora.up."]
-            .iter()
-            .any(|infix| name.contains(infix))
+    ["lora_unet_", "lora_te_", "lora_te1_", "lycoris_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || [
+            ".lora_A.",
+            ".lora_B.",
+            ".lora_down.",
+            ".lora_up.",
+            ".lora.down.",
+            ".lora.up.",
+        ]
+        .iter()
+        .any(|infix| name.contains(infix))
 }
 
 fn describe(
@@ -239,7 +296,10 @@ fn describe(
             *entry.dtypes.entry(format!("{:?}", info.dtype)).or_default() += 1;
         }
     }
-    let metadata = files.iter().flat_map(|(_, file)| file.metadata().clone()).collect();
+    let metadata = files
+        .iter()
+        .flat_map(|(_, file)| file.metadata().clone())
+        .collect();
     Inspection {
         path,
         kind: found.kind,
@@ -258,7 +318,10 @@ fn part_of(name: &str) -> &'static str {
         Part::Unet.name()
     } else if name.starts_with(VAE_PREFIX) {
         Part::Vae.name()
-    } else if name.starts_with(TEXT_ENCODER_PREFIX) || name.starts_with("cond_stage_model.") || name.starts_with("conditioner.") {
+    } else if name.starts_with(TEXT_ENCODER_PREFIX)
+        || name.starts_with("cond_stage_model.")
+        || name.starts_with("conditioner.")
+    {
         Part::TextEncoder.name()
     } else {
         "other"

@@ -45,7 +45,12 @@ const HARMLESS_PREFIXES: [&str; 20] = [
 ];
 
 /// The same, by their names' end: buffers, and CLIP's heads that text conditioning doesn't use.
-const HARMLESS_SUFFIXES: [&str; 4] = ["position_ids", "logit_scale", "text_projection", "text_projection.weight"];
+const HARMLESS_SUFFIXES: [&str; 4] = [
+    "position_ids",
+    "logit_scale",
+    "text_projection",
+    "text_projection.weight",
+];
 
 /// Whether a stored tensor is known to be unneeded.
 pub fn harmless(stored: &str) -> bool {
@@ -133,7 +138,10 @@ impl Table {
     fn spell(&self, canonical: &str) -> Option<String> {
         self.0.iter().find_map(|(from, to, leaves)| {
             let leaf = canonical.strip_prefix(from.as_str())?.strip_prefix('.')?;
-            let renamed = leaves.renames().iter().find_map(|(a, b)| Some(format!("{b}{}", leaf.strip_prefix(a)?)));
+            let renamed = leaves
+                .renames()
+                .iter()
+                .find_map(|(a, b)| Some(format!("{b}{}", leaf.strip_prefix(a)?)));
             Some(format!("{to}.{}", renamed.unwrap_or_else(|| leaf.to_owned())))
         })
     }
@@ -151,17 +159,29 @@ pub struct Ldm {
 impl Ldm {
     /// The U-Net, below `model.diffusion_model.`.
     pub fn unet(config: &UnetConfig) -> Self {
-        Self { prefixes: &[UNET_PREFIX], table: Some(unet_table(config)), part: Part::Unet }
+        Self {
+            prefixes: &[UNET_PREFIX],
+            table: Some(unet_table(config)),
+            part: Part::Unet,
+        }
     }
 
     /// The autoencoder, below `first_stage_model.`, or alone in a file without a prefix.
     pub fn vae(config: &VaeConfig) -> Self {
-        Self { prefixes: &[VAE_PREFIX, ""], table: Some(vae_table(config)), part: Part::Vae }
+        Self {
+            prefixes: &[VAE_PREFIX, ""],
+            table: Some(vae_table(config)),
+            part: Part::Vae,
+        }
     }
 
     /// SD1's text encoder: transformers' names below a prefix, sometimes without `text_model.` in between.
     pub fn text_encoder() -> Self {
-        Self { prefixes: &[TEXT_ENCODER_PREFIX], table: None, part: Part::TextEncoder }
+        Self {
+            prefixes: &[TEXT_ENCODER_PREFIX],
+            table: None,
+            part: Part::TextEncoder,
+        }
     }
 }
 
@@ -175,7 +195,12 @@ impl Names for Ldm {
             Some(table) => table.spell(canonical).into_iter().collect(),
             None => Diffusers { part: self.part }.spellings(canonical),
         };
-        let prefixed = |prefix: &&str| spelt.iter().map(move |name| format!("{prefix}{name}")).collect::<Vec<_>>();
+        let prefixed = |prefix: &&str| {
+            spelt
+                .iter()
+                .map(move |name| format!("{prefix}{name}"))
+                .collect::<Vec<_>>()
+        };
         self.prefixes.iter().flat_map(prefixed).collect()
     }
 
@@ -205,24 +230,51 @@ fn unet_table(config: &UnetConfig) -> Table {
         table.add(canonical.into(), stored.into(), Leaves::Same);
     }
     let second = if config.middle.transformer_depth > 0 { 2 } else { 1 };
-    table.add("mid_block.resnets.0".into(), "middle_block.0".into(), Leaves::UnetResnet);
-    table.add("mid_block.resnets.1".into(), format!("middle_block.{second}"), Leaves::UnetResnet);
+    table.add(
+        "mid_block.resnets.0".into(),
+        "middle_block.0".into(),
+        Leaves::UnetResnet,
+    );
+    table.add(
+        "mid_block.resnets.1".into(),
+        format!("middle_block.{second}"),
+        Leaves::UnetResnet,
+    );
     // LDM numbers all layers of a direction through; a change of resolution counts as one on the way down, and rides on the
     // level's last layer on the way up.
     let (layers, levels) = (config.layers_per_block, config.levels.len());
     for (i, level) in config.levels.iter().enumerate() {
         let (down, n) = (format!("down_blocks.{i}"), 1 + i * (layers + 1));
         for j in 0..layers {
-            table.add(format!("{down}.resnets.{j}"), format!("input_blocks.{}.0", n + j), Leaves::UnetResnet);
-            table.add(format!("{down}.attentions.{j}"), format!("input_blocks.{}.1", n + j), Leaves::Same);
+            table.add(
+                format!("{down}.resnets.{j}"),
+                format!("input_blocks.{}.0", n + j),
+                Leaves::UnetResnet,
+            );
+            table.add(
+                format!("{down}.attentions.{j}"),
+                format!("input_blocks.{}.1", n + j),
+                Leaves::Same,
+            );
         }
         let halving = format!("input_blocks.{}.0.op", n + layers);
         table.add(format!("{down}.downsamplers.0.conv"), halving, Leaves::Same);
 
-        let (up, n) = (format!("up_blocks.{}", levels - 1 - i), (levels - 1 - i) * (layers + 1));
+        let (up, n) = (
+            format!("up_blocks.{}", levels - 1 - i),
+            (levels - 1 - i) * (layers + 1),
+        );
         for j in 0..=layers {
-            table.add(format!("{up}.resnets.{j}"), format!("output_blocks.{}.0", n + j), Leaves::UnetResnet);
-            table.add(format!("{up}.attentions.{j}"), format!("output_blocks.{}.1", n + j), Leaves::Same);
+            table.add(
+                format!("{up}.resnets.{j}"),
+                format!("output_blocks.{}.0", n + j),
+                Leaves::UnetResnet,
+            );
+            table.add(
+                format!("{up}.attentions.{j}"),
+                format!("output_blocks.{}.1", n + j),
+                Leaves::Same,
+            );
         }
         let place = if level.transformer_depth > 0 { 2 } else { 1 };
         let doubling = format!("output_blocks.{}.{place}.conv", n + layers);
@@ -249,8 +301,18 @@ fn vae_table(config: &VaeConfig) -> Table {
     for i in 0..levels {
         // LDM counts the decoder's levels from the picture's resolution too.
         for (canonical, stored, change, resnets) in [
-            ("encoder.down_blocks", format!("encoder.down.{i}"), "downsample", config.layers_per_block),
-            ("decoder.up_blocks", format!("decoder.up.{}", levels - 1 - i), "upsample", config.layers_per_block + 1),
+            (
+                "encoder.down_blocks",
+                format!("encoder.down.{i}"),
+                "downsample",
+                config.layers_per_block,
+            ),
+            (
+                "decoder.up_blocks",
+                format!("decoder.up.{}", levels - 1 - i),
+                "upsample",
+                config.layers_per_block + 1,
+            ),
         ] {
             for j in 0..resnets {
                 let resnet = format!("{canonical}.{i}.resnets.{j}");
@@ -279,7 +341,10 @@ mod tests {
 
     /// Every parameter has a name of its own.
     fn injective(names: &dyn Names, canonical: &[String]) -> HashSet<String> {
-        let stored: HashSet<String> = canonical.iter().map(|name| names.spellings(name)[0].clone()).collect();
+        let stored: HashSet<String> = canonical
+            .iter()
+            .map(|name| names.spellings(name)[0].clone())
+            .collect();
         assert_eq!(stored.len(), canonical.len());
         assert!(stored.iter().all(|name| names.claims(name)));
         stored
@@ -287,7 +352,10 @@ mod tests {
 
     #[test]
     fn sd1_names_are_a_bijection() {
-        let target = Target { device: Device::from_name("cpu").unwrap(), dtype: Dtype::F32 };
+        let target = Target {
+            device: Device::from_name("cpu").unwrap(),
+            dtype: Dtype::F32,
+        };
         let unet = sd1_unet(4);
         let canonical = parameters(|p| UNet::build(&unet, p, &target));
         // The count of SD1.5's U-Net state dict.
@@ -303,15 +371,21 @@ mod tests {
             "output_blocks.11.1.proj_out.weight",
             "out.2.bias",
         ] {
-            assert!(stored.contains(&format!("model.diffusion_model.{known}")), "{known}");
+            assert!(
+                stored.contains(&format!("model.diffusion_model.{known}")),
+                "{known}"
+            );
         }
 
         let vae = sd1_vae();
         let canonical = parameters(|p| Vae::build(&vae, p, &target));
         assert_eq!(canonical.len(), 248);
         let stored = injective(&Ldm::vae(&vae), &canonical);
-        for known in ["encoder.down.1.block.0.nin_shortcut.weight", "decoder.up.3.upsample.conv.bias", "decoder.mid.attn_1.q.weight"]
-        {
+        for known in [
+            "encoder.down.1.block.0.nin_shortcut.weight",
+            "decoder.up.3.upsample.conv.bias",
+            "decoder.mid.attn_1.q.weight",
+        ] {
             assert!(stored.contains(&format!("first_stage_model.{known}")), "{known}");
         }
     }

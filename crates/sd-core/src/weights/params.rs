@@ -65,8 +65,15 @@ struct Check {
 /// # Errors
 /// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
-    let mut shared = Shared { weights, target, check: Some(RefCell::default()) };
-    build(&Params { shared: &shared, path: String::new() });
+    let mut shared = Shared {
+        weights,
+        target,
+        check: Some(RefCell::default()),
+    };
+    build(&Params {
+        shared: &shared,
+        path: String::new(),
+    });
     if let Some(check) = shared.check.take() {
         let Check { used, mut faults } = check.into_inner();
         let names = weights.files.iter().flat_map(|file| file.names());
@@ -78,26 +85,42 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
             return Err(Error::Weights(faults));
         }
     }
-    Ok(build(&Params { shared: &shared, path: String::new() }))
+    Ok(build(&Params {
+        shared: &shared,
+        path: String::new(),
+    }))
 }
 
 impl<'a> Params<'a> {
     /// The parameters below `name` ("down_blocks.0").
     pub fn at(&self, name: impl std::fmt::Display) -> Params<'a> {
-        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
-        Params { shared: self.shared, path }
+        let path = if self.path.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.path)
+        };
+        Params {
+            shared: self.shared,
+            path,
+        }
     }
 
     /// The tensor `name` here, which must have this shape; axes of length 1 at the end may be there or not, so that a 1x1
     /// convolution and a linear layer are the same thing.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
         let canonical = self.at(name).path;
-        let Shared { weights, target, check } = self.shared;
+        let Shared {
+            weights,
+            target,
+            check,
+        } = self.shared;
         let device = target.device.burn();
         let found = weights.find(&canonical);
         let Some(check) = check else {
             let (file, name, info) = found.expect("checked before loading");
-            let bytes = file.tensor_bytes(&name).expect("present, since it has been found");
+            let bytes = file
+                .tensor_bytes(&name)
+                .expect("present, since it has been found");
             let data = match target.dtype {
                 Dtype::F32 => TensorData::new(cast::cast::<f32>(bytes, info.dtype), shape),
                 Dtype::F16 => TensorData::new(cast::cast::<f16>(bytes, info.dtype), shape),
@@ -111,9 +134,16 @@ impl<'a> Params<'a> {
             Some((_, name, info)) => {
                 if without_trailing_ones(&info.shape) != without_trailing_ones(&shape) {
                     let (expected, got) = (shape.to_vec(), info.shape.clone());
-                    check.faults.misshapen.push(Misshapen { name: canonical, expected, got });
+                    check.faults.misshapen.push(Misshapen {
+                        name: canonical,
+                        expected,
+                        got,
+                    });
                 } else if !cast::readable(info.dtype) {
-                    check.faults.unreadable.push((canonical, format!("{:?}", info.dtype)));
+                    check
+                        .faults
+                        .unreadable
+                        .push((canonical, format!("{:?}", info.dtype)));
                 }
                 check.used.insert(name);
             }
@@ -130,10 +160,26 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
 /// The canonical names and shapes of all parameters that a constructor asks for.
 #[cfg(test)]
 pub(crate) fn parameters<M>(build: impl Fn(&Params) -> M) -> Vec<String> {
-    let target = Target { device: Device::from_name("cpu").unwrap(), dtype: Dtype::F32 };
-    let names = Arc::new(super::names::Diffusers { part: super::Part::Unet });
-    let weights = PartWeights { origin: String::new(), files: Vec::new(), names };
-    let shared = Shared { weights: &weights, target: &target, check: Some(RefCell::default()) };
-    build(&Params { shared: &shared, path: String::new() });
+    let target = Target {
+        device: Device::from_name("cpu").unwrap(),
+        dtype: Dtype::F32,
+    };
+    let names = Arc::new(super::names::Diffusers {
+        part: super::Part::Unet,
+    });
+    let weights = PartWeights {
+        origin: String::new(),
+        files: Vec::new(),
+        names,
+    };
+    let shared = Shared {
+        weights: &weights,
+        target: &target,
+        check: Some(RefCell::default()),
+    };
+    build(&Params {
+        shared: &shared,
+        path: String::new(),
+    });
     shared.check.unwrap().into_inner().faults.missing
 }
