@@ -25,6 +25,7 @@ pub mod rng;
 mod run;
 mod sampler;
 mod schedule;
+mod state;
 mod stepper;
 
 pub use betas::BetaSchedule;

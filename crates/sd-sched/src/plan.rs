@@ -585,6 +585,9 @@ fn check(o: &PlanOptions) -> Result<()> {
     at_least_0("s_tmin", o.s_tmin, true)?;
     at_least_0("s_tmax", o.s_tmax, false)?;
     at_least_0("s_noise", o.s_noise, true)?;
+    if let Some(order) = o.order.filter(|order| !(1..=4).contains(order)) {
+        return Err(Error::param("order", format!("must be from 1 to 4, not {order}")));
+    }
     if let Start::Image { strength, .. } = o.start
         && !(0.0..=1.0).contains(&strength)
     {

@@ -47,7 +47,7 @@ pub(crate) enum Op {
 }
 
 /// A finished program; registers are slots that are used again once their value is dead.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub(crate) struct Program {
     pub ops: Vec<Op>,
     pub terms: Vec<(f64, u32)>,
@@ -58,6 +58,17 @@ pub(crate) struct Program {
     pub calls: u32,
     pub steps: u32,
     live: Vec<u64>,
+}
+
+/// A program in full would fill screens.
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut d = f.debug_struct("Program");
+        d.field("calls", &self.calls)
+            .field("steps", &self.steps)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Program {

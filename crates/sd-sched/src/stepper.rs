@@ -306,9 +306,16 @@ impl<X: Latent> Stepper<X> {
 
     /// A latent that is no longer needed, if there is one: fill it instead of allocating the next answer.
     pub fn take_spare(&mut self) -> Option<X> {
-        let dead = |i: &usize| !self.program.is_live(self.pc, *i as u32) && self.slots[*i].is_some();
-        let dead = (0..self.slots.len()).find(dead)?;
-        self.slots[dead].take()
+        // The place of the answer itself comes first, so that buffers go round without a loss.
+        let own = match self.program.ops.get(self.pc) {
+            Some(&Op::Eval { dst, uncond, .. }) => [Some(dst), uncond],
+            Some(&Op::Noise { dst, .. }) => [Some(dst), None],
+            _ => [None; 2],
+        };
+        let all = own.into_iter().flatten().chain(0..self.slots.len() as u32);
+        let is_dead = |i: &u32| !self.program.is_live(self.pc, *i) && self.slots[*i as usize].is_some();
+        let dead = all.into_iter().find(is_dead)?;
+        self.slots[dead as usize].take()
     }
 
     /// The result.

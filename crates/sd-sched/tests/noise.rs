@@ -3,7 +3,11 @@
 mod common;
 
 use common::{floats, golden};
-use sd_sched::rng::{BrownianTree, PhiloxRng, SeedSequence, Source, TorchCpuRng, philox_4x32_10};
+use sd_sched::Dialect;
+use sd_sched::rng::{
+    BatchNoise, BrownianTree, NoiseOptions, PhiloxRng, SeedSequence, Shape, Source, TorchCpuRng,
+    philox_4x32_10,
+};
 use serde_json::Value;
 
 /// Distance in units in the last place; below 1e-3 in those of 1e-3 (a cosine near 0 has no relative accuracy).
@@ -157,4 +161,97 @@ fn torchsde_brownian_tree() {
         }
     }
     println!("Brownian: worst {worst:e}");
+}
+
+#[test]
+fn batches() {
+    let mut worst = 0f32;
+    for case in list(&golden("batch_noise.json")) {
+        let shape = Shape {
+            channels: 2,
+            height: 5,
+            width: 6,
+        };
+        let pair = |v: &Value| {
+            (
+                v[0].as_u64().expect("rows") as usize,
+                v[1].as_u64().expect("columns") as usize,
+            )
+        };
+        let mut batch = BatchNoise::new(NoiseOptions {
+            dialect: match case["dialect"].as_str() {
+                Some("comfy") => Dialect::Comfy,
+                Some("diffusers") => Dialect::Diffusers,
+                _ => Dialect::WebUi,
+            },
+            batch_size: case["batch"].as_u64().expect("a size") as usize,
+            variation_seed: case["variation"].as_u64().unwrap_or(0),
+            variation_strength: case["strength"].as_f64().unwrap_or(0.0),
+            ensd: case["ensd"].as_i64().unwrap_or(0),
+            seed_resize_from: case["resize"].as_array().map(|_| pair(&case["resize"])),
+            ..NoiseOptions::new(case["seed"].as_u64().expect("a seed"), shape)
+        })
+        .expect("a batch");
+        for (i, images) in list(&case["draws"]).iter().enumerate() {
+            let got = if i == 0 { batch.first() } else { batch.next() };
+            assert_eq!(got.len(), list(images).len());
+            for (got, want) in got.iter().zip(list(images)) {
+                for (a, b) in got.iter().zip(words(want)) {
+                    let want = f32::from_bits(b);
+                    if case["strength"].is_null() {
+                        assert!(ulps(*a, want) <= 4.0, "{a} for {want}, seed {}", case["seed"]);
+                    } else {
+                        // Where two noises cancel, their own ulps count.
+                        assert!((a - want).abs() <= 1e-6, "{a} for {want}, seed {}", case["seed"]);
+                    }
+                    worst = worst.max((a - want).abs());
+                }
+            }
+        }
+    }
+    println!("batches: worst {worst:e}");
+}
+
+/// A batch gives what its images give alone.
+#[test]
+fn an_image_in_a_batch_is_the_image_alone() {
+    let shape = Shape {
+        channels: 4,
+        height: 8,
+        width: 8,
+    };
+    let mut batch = BatchNoise::new(NoiseOptions {
+        batch_size: 3,
+        ..NoiseOptions::new(5, shape)
+    })
+    .expect("a batch");
+    let (first, next) = (batch.first(), batch.next());
+    let tree = batch.brownian((0.03, 14.6)).expect("trees").noise(14.6, 7.0);
+    for i in 0..3 {
+        let mut alone = BatchNoise::new(NoiseOptions::new(5 + i as u64, shape)).expect("one");
+        assert_eq!((&alone.first()[0], &alone.next()[0]), (&first[i], &next[i]));
+        assert_eq!(
+            alone.brownian((0.03, 14.6)).expect("a tree").noise(14.6, 7.0)[0],
+            tree[i]
+        );
+    }
+    assert!(
+        BatchNoise::new(NoiseOptions {
+            batch_size: 0,
+            ..NoiseOptions::new(5, shape)
+        })
+        .is_err()
+    );
+    let huge = Shape {
+        width: usize::MAX,
+        ..shape
+    };
+    assert!(BatchNoise::new(NoiseOptions::new(5, huge)).is_err());
+    let bad = NoiseOptions {
+        variation_strength: 1.5,
+        ..NoiseOptions::new(5, shape)
+    };
+    assert!(BatchNoise::new(bad).is_err());
+    assert!(batch.brownian((1.0, 1.0)).is_err());
+    assert!(batch.brownian((f64::NAN, 1.0)).is_err());
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{floats, golden, relative_elementwise};
-use sd_sched::{Dialect, ModelSampling, Prediction, Schedule, ScheduleOptions};
+use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, Schedule, ScheduleOptions};
 
 /// What the golden script keeps of a list: first, middle and last values.
 fn thin(s: &[f64]) -> Vec<f64> {
@@ -48,4 +48,52 @@ fn k_diffusion() {
     for (sigma, t) in floats(&g["table"]["of"]).iter().zip(floats(&g["table"]["t"])) {
         assert!((model.timestep(*sigma) - t).abs() < 1e-6 * t.max(1.0), "{sigma}");
     }
+}
+
+#[test]
+fn the_other_programs() {
+    let ldm = ModelSampling::stable_diffusion(Prediction::Epsilon);
+    let hf = ModelSampling::from_betas(
+        BetaSchedule::STABLE_DIFFUSION,
+        1000,
+        Prediction::Epsilon,
+        Dialect::Diffusers,
+    )
+    .expect("a model");
+    let mut failed = 0;
+    for row in golden("more_schedules.json").as_array().expect("rows") {
+        let schedule: Schedule = row["schedule"]
+            .as_str()
+            .expect("a name")
+            .parse()
+            .expect("a schedule");
+        let (dialect, model) = match row["dialect"].as_str() {
+            Some("comfy") => (Dialect::Comfy, &ldm),
+            Some("diffusers") => (Dialect::Diffusers, &hf),
+            _ => (Dialect::WebUi, &ldm),
+        };
+        let o = ScheduleOptions {
+            sdxl: row["sdxl"] == true,
+            ..ScheduleOptions::default()
+        };
+        let (mut worst, mut at) = (0f64, 0);
+        for (steps, want) in row["sigmas"].as_object().expect("steps") {
+            let n: usize = steps.parse().expect("a number");
+            let got = schedule
+                .sigmas(n, model, dialect, &o)
+                .unwrap_or_else(|e| panic!("{schedule} {n}: {e}"));
+            assert_eq!(
+                got.len() as u64,
+                row["lengths"][steps].as_u64().expect("a length"),
+                "{schedule} {n}"
+            );
+            let error = relative_elementwise(&thin(&got), &floats(want));
+            if error > worst {
+                (worst, at) = (error, n);
+            }
+        }
+        failed += usize::from(worst > 1e-6);
+        println!("{schedule} {dialect:?} {}: {worst:e} at {at}", row["sdxl"]);
+    }
+    assert_eq!(failed, 0);
 }

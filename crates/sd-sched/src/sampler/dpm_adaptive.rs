@@ -32,7 +32,7 @@ pub(crate) struct AdaptiveState {
     /// `-ln(sigma)` reached, and the step to try.
     pub t: f64,
     pub h: f64,
-    /// Inverse errors: this, the last, the one before.
+    /// Inverse errors: this, the last, the one before; 0 before the first attempt.
     pub errors: [f64; 3],
     /// Attempts and those accepted.
     pub attempts: u32,
@@ -103,7 +103,7 @@ impl Adaptive {
         AdaptiveState {
             t: self.start,
             h: self.h_init,
-            errors: [f64::NAN; 3],
+            errors: [0.0; 3],
             attempts: 0,
             accepted: 0,
             landed: None,
@@ -170,7 +170,7 @@ impl Adaptive {
             );
             return Err(Error::Diverged { reason });
         }
-        if s.errors[0].is_nan() {
+        if s.errors[0] == 0.0 {
             s.errors = [inverse; 3];
         }
         s.errors[0] = inverse;
@@ -198,7 +198,7 @@ impl Adaptive {
 
 impl AdaptiveState {
     pub fn numbers(&self) -> Vec<f64> {
-        let (from, spread) = self.landed.unwrap_or((f64::NAN, f64::NAN));
+        let (from, spread) = self.landed.unwrap_or((f64::INFINITY, 0.0));
         let [a, b, c] = self.errors;
         vec![
             self.t,
@@ -218,7 +218,7 @@ impl AdaptiveState {
             return None;
         };
         let whole = |v: f64| (v >= 0.0 && v <= f64::from(u32::MAX) && v.fract() == 0.0).then_some(v as u32);
-        let landed = (!from.is_nan()).then_some((from, spread));
+        let landed = from.is_finite().then_some((from, spread));
         Some(Self {
             t,
             h,

@@ -1,0 +1,277 @@
+//! What holds for every sampler: finite, deterministic, resumable, and no panic whatever is asked.
+
+mod common;
+
+use std::cell::Cell;
+
+use common::{START, denoise, denoise_uncond, noise};
+use proptest::prelude::*;
+use sd_sched::{
+    Dialect, Error, Latent, ModelSampling, Plan, PlanOptions, Prediction, Request, Sampler, Schedule, Start,
+    Stepper, StepperState, plan,
+};
+
+fn model() -> ModelSampling {
+    ModelSampling::stable_diffusion(Prediction::V)
+}
+
+/// Answers one request; false at the end.
+fn answer(s: &mut Stepper<Vec<f64>>, draws: &mut usize) -> bool {
+    match s.request() {
+        Request::Done(_) => return false,
+        Request::Noise { .. } => {
+            *draws += 1;
+            s.provide_noise(noise(*draws)).expect("noise");
+        }
+        Request::Denoise { x, sigma, .. } => {
+            let (a, b) = (denoise(x, sigma), denoise_uncond(x, sigma));
+            s.provide_denoised_with_uncond(a, b).expect("denoised");
+        }
+        _ => unreachable!(),
+    }
+    true
+}
+
+fn start(plan: &Plan) -> Vec<f64> {
+    START
+        .iter()
+        .map(|v| v * plan.noise_scale() + 0.1 * plan.image_scale())
+        .collect()
+}
+
+fn straight(plan: &Plan) -> Vec<f64> {
+    let mut s = Stepper::new(plan.clone(), start(plan));
+    let mut draws = 0;
+    while answer(&mut s, &mut draws) {}
+    s.finish().expect("the end")
+}
+
+fn any_sampler() -> impl Strategy<Value = Sampler> {
+    prop::sample::select(Sampler::ALL)
+}
+
+fn any_schedule() -> impl Strategy<Value = Schedule> {
+    prop::sample::select(Schedule::ALL)
+}
+
+fn any_dialect() -> impl Strategy<Value = Dialect> {
+    prop::sample::select(&[Dialect::WebUi, Dialect::Comfy, Dialect::Diffusers][..])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Finite in, finite out; twice the same; and from any place the same as straight through, bit for bit.
+    #[test]
+    fn runs(sampler in any_sampler(), schedule in any_schedule(), dialect in any_dialect(), steps in 1usize..40,
+            strength in prop::option::of(0.05f64..=1.0), eta in prop::option::of(0.0f64..=1.0), churn in 0.0f64..10.0,
+            stop in 0usize..60) {
+        let begin = strength.map_or(Start::Noise, |strength| Start::Image { strength, exact_steps: false });
+        let o = PlanOptions { dialect, start: begin, eta, s_churn: churn, ..PlanOptions::default() };
+        let plan = match plan(sampler, schedule, steps, &model(), &o) {
+            Ok(plan) => plan,
+            Err(Error::InvalidParameter { .. }) => return Ok(()),
+            Err(e) => panic!("{e}"),
+        };
+        let whole = straight(&plan);
+        prop_assert!(whole.iter().all(|v| v.is_finite()), "{sampler} {schedule} {dialect:?} {steps}: {whole:?}");
+        prop_assert_eq!(&whole, &straight(&plan));
+
+        let mut first = Stepper::new(plan.clone(), start(&plan));
+        let mut draws = 0;
+        for _ in 0..stop {
+            answer(&mut first, &mut draws);
+        }
+        let bytes = first.state().to_bytes(|x, out| x.iter().for_each(|v| out.extend(v.to_le_bytes())));
+        let decode = |b: &[u8]| Some(b.chunks_exact(8).map(|c| f64::from_le_bytes(c.try_into().unwrap())).collect());
+        let state = StepperState::from_bytes(&bytes, decode).expect("the bytes just made");
+        prop_assert_eq!(&state, &first.state());
+        let mut second = Stepper::resume(plan.clone(), state).expect("the state just saved");
+        prop_assert_eq!(first.request(), second.request());
+        prop_assert_eq!((first.steps_done(), first.calls_done()), (second.steps_done(), second.calls_done()));
+        prop_assert_eq!(first.last_step(), second.last_step());
+        let mut branch = first.clone();
+        let mut draws_too = draws;
+        while answer(&mut second, &mut draws) {}
+        prop_assert_eq!(&second.finish().expect("the end"), &whole);
+        while answer(&mut branch, &mut draws_too) {}
+        prop_assert_eq!(&branch.finish().expect("the end"), &whole);
+        prop_assert!((0.0..=1.0).contains(&first.fraction_done()));
+    }
+
+    /// Any numbers at all: a plan or an error, never a panic.
+    #[test]
+    fn no_panic(sampler in any_sampler(), schedule in any_schedule(), dialect in any_dialect(), steps in 0usize..2000,
+                strength in any::<f64>(), eta in any::<f64>(), churn in any::<f64>(), min in any::<f64>(),
+                max in any::<f64>(), rho in any::<f64>(), exact in any::<bool>(), order in prop::option::of(0usize..9)) {
+        let mut o = PlanOptions { dialect, eta: Some(eta), s_churn: churn, order, ..PlanOptions::default() };
+        let _ = plan(sampler, schedule, steps, &model(), &o);
+        o.eta = None;
+        o.s_churn = 0.0;
+        o.order = None;
+        o.start = Start::Image { strength: strength.abs().fract(), exact_steps: exact };
+        let _ = plan(sampler, schedule, steps.min(300), &model(), &o);
+        o.schedule.sigma_min = Some(min);
+        o.schedule.sigma_max = Some(max);
+        o.schedule.rho = Some(rho);
+        let _ = plan(sampler, schedule, steps.min(300), &model(), &o);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), keep in any::<bool>()) {
+        let head: &[u8] = if keep { b"sdsched\x01" } else { b"" };
+        let _ = StepperState::<Vec<u8>>::from_bytes(&[head, &bytes].concat(), |b| Some(b.to_vec()));
+    }
+}
+
+/// One bad parameter each, found before any work and named.
+#[test]
+fn errors_name_the_parameter() {
+    let image = |strength| Start::Image {
+        strength,
+        exact_steps: false,
+    };
+    let d = PlanOptions::default;
+    let with = |f: &dyn Fn(&mut PlanOptions)| {
+        let mut o = d();
+        f(&mut o);
+        o
+    };
+    let cases: Vec<(&str, usize, PlanOptions)> = vec![
+        ("steps", 0, d()),
+        ("steps", usize::MAX, d()),
+        ("strength", 20, with(&|o| o.start = image(1.01))),
+        ("strength", 20, with(&|o| o.start = image(-0.1))),
+        ("strength", 20, with(&|o| o.start = image(f64::NAN))),
+        ("eta", 20, with(&|o| o.eta = Some(-0.1))),
+        ("eta", 20, with(&|o| o.eta = Some(f64::NAN))),
+        ("s_churn", 20, with(&|o| o.s_churn = f64::INFINITY)),
+        ("s_noise", 20, with(&|o| o.s_noise = -1.0)),
+        ("sigmas", 20, with(&|o| o.sigmas = Some(vec![1.0, 2.0, 0.0]))),
+        ("sigmas", 20, with(&|o| o.sigmas = Some(vec![2.0, f64::NAN, 0.0]))),
+        ("sigmas", 20, with(&|o| o.sigmas = Some(vec![2.0, 1.0, 1.0]))),
+        ("sigmas", 20, with(&|o| o.sigmas = Some(vec![2.0]))),
+        ("sigmas", 20, with(&|o| o.sigmas = Some(vec![2.0, -1.0]))),
+        ("sigma_min", 20, with(&|o| o.schedule.sigma_min = Some(0.0))),
+        ("sigma_max", 20, with(&|o| o.schedule.sigma_max = Some(0.01))),
+        ("rho", 20, with(&|o| o.schedule.rho = Some(0.0))),
+        ("order", 20, with(&|o| o.order = Some(5))),
+    ];
+    for (name, steps, o) in cases {
+        match plan(Sampler::Euler, Schedule::Karras, steps, &model(), &o) {
+            Err(Error::InvalidParameter { name: found, reason }) => assert_eq!(found, name, "{reason}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn answers_out_of_turn_are_refused() {
+    let plan = |s: Sampler| plan(s, Schedule::Karras, 3, &model(), &PlanOptions::default()).expect("a plan");
+    let mut s = Stepper::new(plan(Sampler::EulerAncestral), START.to_vec());
+    assert!(matches!(s.provide_noise(noise(1)), Err(Error::OutOfTurn { .. })));
+    assert!(matches!(
+        s.provide_denoised(vec![0.0; 3]),
+        Err(Error::ShapeMismatch { .. })
+    ));
+    s.provide_denoised(START.to_vec()).expect("a denoised latent");
+    assert!(matches!(
+        s.provide_denoised(START.to_vec()),
+        Err(Error::OutOfTurn { .. })
+    ));
+    assert!(matches!(
+        s.provide_noise(vec![0.0; 3]),
+        Err(Error::ShapeMismatch { .. })
+    ));
+    assert!(matches!(s.clone().finish(), Err(Error::OutOfTurn { .. })));
+    let other = plan(Sampler::Euler);
+    assert!(matches!(
+        Stepper::resume(other, s.state()),
+        Err(Error::BadState { .. })
+    ));
+    let mut state = s.state();
+    state.latents.clear();
+    assert!(matches!(
+        Stepper::resume(plan(Sampler::EulerAncestral), state),
+        Err(Error::BadState { .. })
+    ));
+    let mut s = Stepper::new(plan(Sampler::EulerCfgPp), START.to_vec());
+    assert!(matches!(
+        s.provide_denoised(START.to_vec()),
+        Err(Error::OutOfTurn { .. })
+    ));
+}
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A latent that counts how often one is made anew.
+#[derive(Clone)]
+struct Counted(Vec<f32>);
+
+impl Latent for Counted {
+    fn lincomb(terms: &[(f64, &Self)]) -> Self {
+        let mut out = Self::fresh(0);
+        Self::lincomb_into(&mut out, terms);
+        out
+    }
+
+    fn lincomb_into(out: &mut Self, terms: &[(f64, &Self)]) {
+        let inner: Vec<(f64, &Vec<f32>)> = terms.iter().map(|t| (t.0, &t.1.0)).collect();
+        Latent::lincomb_into(&mut out.0, &inner);
+    }
+}
+
+impl Counted {
+    fn fresh(n: usize) -> Self {
+        ALLOCATIONS.with(|a| a.set(a.get() + 1));
+        Self(vec![0.0; n])
+    }
+}
+
+/// Once each sort of step has been seen, nothing is allocated any more.
+#[test]
+fn buffers_are_used_again() {
+    for &sampler in Sampler::ALL.iter().filter(|s| **s != Sampler::DpmAdaptive) {
+        // Restart's second stretch begins with noise, its first without: without the second.
+        let steps = if sampler == Sampler::Restart { 19 } else { 40 };
+        let plan = plan(
+            sampler,
+            Schedule::Karras,
+            steps,
+            &model(),
+            &PlanOptions::default(),
+        )
+        .expect("a plan");
+        let mut s = Stepper::new(plan, Counted(vec![1.0; 64]));
+        let mut early = None;
+        while !s.is_done() {
+            if s.steps_done() >= 12 && early.is_none() {
+                early = Some(ALLOCATIONS.with(Cell::get));
+            }
+            let fresh = |s: &mut Stepper<Counted>| s.take_spare().unwrap_or_else(|| Counted::fresh(64));
+            match s.request() {
+                Request::Noise { .. } => {
+                    let n = fresh(&mut s);
+                    s.provide_noise(n).expect("noise");
+                }
+                Request::Denoise {
+                    needs_uncond: true, ..
+                } => {
+                    let (a, b) = (fresh(&mut s), fresh(&mut s));
+                    s.provide_denoised_with_uncond(a, b).expect("denoised");
+                }
+                _ => {
+                    let d = fresh(&mut s);
+                    s.provide_denoised(d).expect("denoised");
+                }
+            }
+        }
+        assert_eq!(
+            early.unwrap_or(0),
+            ALLOCATIONS.with(Cell::get),
+            "{sampler} allocates after 12 steps"
+        );
+    }
+}
