@@ -106,3 +106,13 @@ pub fn assert_close(what: &str, got: &[f32], expected: &[f32], tolerance: f64) {
         "{what}: relative error {error:.3e} is over {tolerance:e}"
     );
 }
+
+/// Peak signal-to-noise ratio of two 8-bit pictures in dB.
+pub fn psnr(got: &[u8], expected: &[u8]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let squares = got
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+    10.0 * (255.0 * 255.0 * got.len() as f64 / squares.sum::<f64>()).log10()
+}

@@ -1,7 +1,7 @@
 //! The loop: from noise to latents.
 
 use burn::tensor::Tensor;
-use sd_sched::{Latent, Plan, Request, Sampler, Stepper, rng::TorchCpuRng};
+use sd_sched::{Latent, Plan, Request, Stepper, rng::BatchNoise};
 
 use crate::{Error, Pipeline, Result, pipeline::values};
 
@@ -27,27 +27,34 @@ pub(crate) struct Step {
 }
 
 impl Denoiser<'_> {
-    /// Samples one picture's latents. All arithmetic outside the network is on the host, so it is the same on every device.
+    /// Samples one picture's latents, with noise for one picture. All arithmetic outside the network is on the host, so it is the
+    /// same on every device.
     pub fn run(
         &self,
         plan: Plan,
-        seed: u64,
+        mut noise: BatchNoise,
         mut cancelled: impl FnMut() -> bool,
         mut told: impl FnMut(Step),
     ) -> Result<Vec<f32>> {
-        if plan.sampler().uses_brownian_noise() {
-            return Err(brownian(plan.sampler()));
-        }
-        let n = self.shape.iter().product();
-        let mut rng = TorchCpuRng::new(seed);
-        let noise = rng.normal_f32(n);
-        let x = Vec::lincomb(&[(plan.noise_scale(), &noise)]);
+        let mut brownian = match plan.sampler().uses_brownian_noise() {
+            true => Some(noise.brownian(plan.brownian_range())?),
+            false => None,
+        };
+        let x = Vec::lincomb(&[(plan.noise_scale(), &noise.first().swap_remove(0))]);
         let mut stepper = Stepper::new(plan, x);
         let mut done = 0;
         loop {
             match stepper.request() {
                 Request::Done(_) => return Ok(stepper.finish()?),
-                Request::Noise { .. } => stepper.provide_noise(rng.normal_f32(n))?,
+                Request::Noise {
+                    sigma_from, sigma_to, ..
+                } => {
+                    let drawn = match &mut brownian {
+                        Some(trees) => trees.noise(sigma_from, sigma_to),
+                        None => noise.next(),
+                    };
+                    stepper.provide_noise(drawn.into_iter().next().unwrap_or_default())?;
+                }
                 Request::Denoise {
                     x,
                     sigma,
@@ -119,17 +126,13 @@ impl Denoiser<'_> {
     }
 }
 
-fn brownian(sampler: Sampler) -> Error {
-    Error::parameter(
-        "sampler",
-        format!("{sampler} needs Brownian noise, which is not there yet"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use goldens::Refs;
-    use sd_sched::{Dialect, PlanOptions, Prediction, Schedule, plan};
+    use sd_sched::{
+        Dialect, PlanOptions, Prediction, Sampler, Schedule, plan,
+        rng::{NoiseOptions, Shape},
+    };
 
     use super::*;
 
@@ -167,8 +170,17 @@ mod tests {
             refs.assert_close(&format!("{name}.sigmas"), &sigmas, 1e-6);
         }
         let mut steps = 0;
+        let noise = NoiseOptions::new(
+            42,
+            Shape {
+                channels: 4,
+                height: 16,
+                width: 16,
+            },
+        );
+        let noise = BatchNoise::new(noise).unwrap();
         let latents = denoiser
-            .run(plan, 42, || false, |step| steps = step.index + 1)
+            .run(plan, noise, || false, |step| steps = step.index + 1)
             .unwrap();
         let all = refs.f32s(&format!("{name}.latents"));
         assert_eq!(steps, all.len() / latents.len() - 1);

@@ -3,12 +3,16 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sd_sched::{PlanOptions, Sampler, Schedule, plan};
+use sd_sched::{
+    PlanOptions, Sampler, Schedule, plan,
+    rng::{BatchNoise, NoiseOptions, Shape},
+};
 
 use crate::{
     Error, GenerateParams, Image, Pipeline, Result,
     denoise::{Contexts, Denoiser},
-    infotext::infotext,
+    infotext::{Seeds, infotext},
+    params::{Rng, resolve_seed},
 };
 
 /// Stops a run from anywhere: keep a clone, and the run returns [`Error::Cancelled`](crate::Error::Cancelled) within one step.
@@ -106,6 +110,16 @@ impl<'a> Txt2Img<'a> {
         batch_size: usize => batch_size;
         /// Which of the text encoder's layers is used, from the end.
         clip_skip: usize => clip_skip;
+        /// How much fresh noise replaces old.
+        eta: f64 => Some(eta);
+        /// Eta noise seed delta.
+        ensd: i64 => ensd;
+        /// Seed of the noise that the first noise is mixed with.
+        variation_seed: i64 => variation_seed;
+        /// How far to go towards that noise, 0 to 1.
+        variation_strength: f64 => variation_strength;
+        /// Whose random numbers the noise is made of.
+        rng: Rng => rng;
     }
 
     /// All parameters at once.
@@ -134,7 +148,10 @@ impl<'a> Txt2Img<'a> {
     pub fn run(mut self) -> Result<Output> {
         let (pipeline, params) = (self.pipeline, &self.params);
         let [width, height] = params.validate(&pipeline.limits())?;
-        let options = PlanOptions::default();
+        let options = PlanOptions {
+            eta: params.eta,
+            ..PlanOptions::default()
+        };
         let plan = plan(
             params.sampler,
             params.schedule,
@@ -167,14 +184,35 @@ impl<'a> Txt2Img<'a> {
             shape,
         };
 
-        let first_seed = params.first_seed();
+        let (seed, variation_seed) = (resolve_seed(params.seed), resolve_seed(params.variation_seed));
+        let varied = params.variation_strength > 0.0;
         let mut images = Vec::with_capacity(params.batch_size);
         for image in 0..params.batch_size {
-            let seed = first_seed.wrapping_add(image as u64);
+            let nth = |first: u64| first.wrapping_add(image as u64);
+            // Variations keep the seed and differ in the other one (WebUI).
+            let seed = if varied { seed } else { nth(seed) };
+            let seeds = Seeds {
+                seed,
+                variation_seed: varied.then(|| nth(variation_seed)),
+            };
+            let noise = BatchNoise::new(NoiseOptions {
+                source: params.rng.source(),
+                variation_seed: nth(variation_seed),
+                variation_strength: params.variation_strength,
+                ensd: params.ensd,
+                ..NoiseOptions::new(
+                    seed,
+                    Shape {
+                        channels: shape[1],
+                        height: shape[2],
+                        width: shape[3],
+                    },
+                )
+            })?;
             let steps = plan.steps();
             let latents = denoiser.run(
                 plan.clone(),
-                seed,
+                noise,
                 || self.cancel.is_cancelled(),
                 |step| {
                     if let Some(callback) = &mut self.progress {
@@ -193,7 +231,7 @@ impl<'a> Txt2Img<'a> {
                 return Err(Error::Cancelled);
             }
             let pixels = pipeline.decode(latents, shape)?;
-            let infotext = infotext(params, seed, [width, height], pipeline.name());
+            let infotext = infotext(params, seeds, [width, height], pipeline.name());
             images.push(Image::from_planes(&pixels, width, height, seed, infotext)?);
         }
         Ok(Output { images })

@@ -2,8 +2,21 @@
 
 use crate::{GenerateParams, VERSION};
 
+/// The seeds of one picture.
+#[derive(Clone, Copy)]
+pub(crate) struct Seeds {
+    pub seed: u64,
+    /// If it had any influence.
+    pub variation_seed: Option<u64>,
+}
+
 /// The infotext of one picture.
-pub(crate) fn infotext(params: &GenerateParams, seed: u64, [width, height]: [u32; 2], model: &str) -> String {
+pub(crate) fn infotext(
+    params: &GenerateParams,
+    seeds: Seeds,
+    [width, height]: [u32; 2],
+    model: &str,
+) -> String {
     let mut text = params.prompt.trim().to_owned();
     if !params.negative_prompt.trim().is_empty() {
         text += &format!("\nNegative prompt: {}", params.negative_prompt.trim());
@@ -13,14 +26,24 @@ pub(crate) fn infotext(params: &GenerateParams, seed: u64, [width, height]: [u32
         ("Sampler", params.sampler.to_string()),
         ("Schedule type", params.schedule.to_string()),
         ("CFG scale", params.cfg_scale.to_string()),
-        ("Seed", seed.to_string()),
+        ("Seed", seeds.seed.to_string()),
         ("Size", format!("{width}x{height}")),
         ("Model", model.to_owned()),
     ];
+    if let Some(seed) = seeds.variation_seed {
+        pairs.push(("Variation seed", seed.to_string()));
+        pairs.push(("Variation seed strength", params.variation_strength.to_string()));
+    }
     if params.clip_skip > 1 {
         pairs.push(("Clip skip", params.clip_skip.to_string()));
     }
-    pairs.push(("RNG", "CPU".into()));
+    if let Some(eta) = params.eta {
+        pairs.push(("Eta", eta.to_string()));
+    }
+    if params.ensd != 0 && params.sampler.uses_ensd() {
+        pairs.push(("ENSD", params.ensd.to_string()));
+    }
+    pairs.push(("RNG", params.rng.name().into()));
     pairs.push(("Version", format!("sdrs {VERSION}")));
     let pairs: Vec<String> = pairs
         .iter()
@@ -57,6 +80,17 @@ mod tests {
             "a red circle\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Automatic, CFG scale: 7, Seed: 3, \
              Size: 64x32, Model: \"demo, v1\", Clip skip: 2, RNG: CPU, Version: sdrs {VERSION}"
         );
-        assert_eq!(infotext(&params, 3, [64, 32], "demo, v1"), expected);
+        assert_eq!(
+            infotext(
+                &params,
+                Seeds {
+                    seed: 3,
+                    variation_seed: None
+                },
+                [64, 32],
+                "demo, v1"
+            ),
+            expected
+        );
     }
 }

@@ -27,7 +27,7 @@ pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
 pub use generate::{CancelToken, Output, Progress, Txt2Img};
 pub use image::Image;
-pub use params::GenerateParams;
+pub use params::{GenerateParams, Rng};
 pub use pipeline::Pipeline;
 pub use sd_core::{
     Dtype, available_devices,

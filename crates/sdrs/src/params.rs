@@ -1,4 +1,4 @@
-use sd_sched::{MAX_STEPS, Sampler, Schedule};
+use sd_sched::{MAX_STEPS, Sampler, Schedule, rng::Source};
 
 use crate::{Error, Result};
 
@@ -28,6 +28,44 @@ pub struct GenerateParams {
     pub batch_size: usize,
     /// Which of the text encoder's layers is used, from the end: 1 is the last.
     pub clip_skip: usize,
+    /// How much fresh noise replaces old; `None` is the sampler's own (1 for ancestral ones, 0 for DDIM).
+    pub eta: Option<f64>,
+    /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this.
+    pub ensd: i64,
+    /// Seed of the noise that the first noise is mixed with; the others of a batch follow by one each. -1 draws one at random.
+    pub variation_seed: i64,
+    /// How far to go towards that noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
+    pub variation_strength: f64,
+    /// Whose random numbers the noise is made of.
+    pub rng: Rng,
+}
+
+/// Whose random numbers, on every device alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Rng {
+    /// PyTorch's CPU generator: the WebUI's "CPU", ComfyUI's noise.
+    #[default]
+    Cpu,
+    /// PyTorch's CUDA generator: the WebUI's "NV", and "GPU" for pictures that are not very large.
+    Nv,
+}
+
+impl Rng {
+    /// The WebUI's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Nv => "NV",
+        }
+    }
+
+    pub(crate) fn source(self) -> Source {
+        match self {
+            Self::Cpu => Source::TorchCpu,
+            Self::Nv => Source::Philox,
+        }
+    }
 }
 
 impl Default for GenerateParams {
@@ -44,6 +82,11 @@ impl Default for GenerateParams {
             seed: -1,
             batch_size: 1,
             clip_skip: 1,
+            eta: None,
+            ensd: 0,
+            variation_seed: -1,
+            variation_strength: 0.0,
+            rng: Rng::default(),
         }
     }
 }
@@ -74,11 +117,15 @@ impl GenerateParams {
         within("steps", self.steps, 1, MAX_STEPS)?;
         within("batch_size", self.batch_size, 1, 1000)?;
         within("clip_skip", self.clip_skip, 1, limits.layers)?;
-        if self.seed < -1 {
-            return Err(Error::parameter(
-                "seed",
-                format!("must be 0 or more, or -1 for a random one, not {}", self.seed),
-            ));
+        for (name, seed) in [("seed", self.seed), ("variation_seed", self.variation_seed)] {
+            if seed < -1 {
+                let reason = format!("must be 0 or more, or -1 for a random one, not {seed}");
+                return Err(Error::parameter(name, reason));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.variation_strength) {
+            let reason = format!("must be 0 to 1, not {}", self.variation_strength);
+            return Err(Error::parameter("variation_strength", reason));
         }
         if !(self.cfg_scale.is_finite() && self.cfg_scale.abs() <= 1000.0) {
             let reason = format!("must be a number from -1000 to 1000, not {}", self.cfg_scale);
@@ -88,16 +135,13 @@ impl GenerateParams {
         let height = side("height", self.height, limits)?;
         Ok([width, height])
     }
+}
 
-    /// The seed of the first picture: the one given, or 32 random bits, which is what people share.
-    pub(crate) fn first_seed(&self) -> u64 {
-        use std::hash::{BuildHasher, Hasher, RandomState};
-        match u64::try_from(self.seed) {
-            Ok(seed) => seed,
-            // The standard library's hash keys are the operating system's random numbers.
-            Err(_) => RandomState::new().build_hasher().finish() & 0xffff_ffff,
-        }
-    }
+/// The seed given, or for -1 32 random bits, which is the range of the seeds that people share.
+pub(crate) fn resolve_seed(seed: i64) -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // The standard library's hash keys are the operating system's random numbers.
+    u64::try_from(seed).unwrap_or_else(|_| RandomState::new().build_hasher().finish() & 0xffff_ffff)
 }
 
 fn side(name: &'static str, value: Option<u32>, limits: &Limits) -> Result<u32> {
