@@ -1,118 +1,20 @@
 //! From a choice of sampler, schedule and steps to a plan.
 
+mod options;
+mod strength;
+
+pub use options::{AdaptiveOptions, MAX_STEPS, PlanOptions, Start};
+pub(crate) use strength::{diffusers_strength_steps, strength_steps};
+
 use std::sync::Arc;
+
+use strength::{comfy_total, skipped};
 
 use crate::program::{Builder, Op, Program};
 use crate::sampler::{self, Adaptive, AdaptiveState, Attempt, Ctx};
 use crate::schedule::timesteps::Style;
 use crate::schedule::{check_falling, check_steps, linspace};
-use crate::{Dialect, Error, ModelSampling, Result, Sampler, Schedule, ScheduleOptions};
-
-/// The most steps a plan may have.
-pub const MAX_STEPS: usize = 10_000;
-
-/// Where sampling starts.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[non_exhaustive]
-pub enum Start {
-    /// From noise alone (txt2img).
-    #[default]
-    Noise,
-    /// From an image's latent with noise added (img2img).
-    Image {
-        /// How much of the schedule is run, 0..=1.
-        strength: f64,
-        /// Run exactly the steps asked for, of a longer schedule (the WebUI's hires pass, and its option for img2img).
-        /// ComfyUI always does; diffusers never.
-        exact_steps: bool,
-    },
-}
-
-/// Everything about a plan besides sampler, schedule and steps. The defaults are the WebUI's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlanOptions {
-    /// Whose rules.
-    pub dialect: Dialect,
-    /// Where to start.
-    pub start: Start,
-    /// How much fresh noise replaces old; `None` is the sampler's own ([`Sampler::default_eta`]). At least 0.
-    pub eta: Option<f64>,
-    /// Karras' churn of Euler, Heun and DPM2: at least 0.
-    pub s_churn: f64,
-    /// Churn only from this sigma on.
-    pub s_tmin: f64,
-    /// Churn only up to this sigma (may be infinite).
-    pub s_tmax: f64,
-    /// Factor of all noise that a sampler adds; at least 0.
-    pub s_noise: f64,
-    /// The schedule's own numbers.
-    pub schedule: ScheduleOptions,
-    /// The user's own sigmas in place of a schedule: strictly falling, finite, the last may be 0. `steps` is then ignored.
-    pub sigmas: Option<Vec<f64>>,
-    /// Make one sigma more and drop the last but one; `None` is the sampler's own habit
-    /// ([`Sampler::discards_next_to_last_sigma`]).
-    pub discard_next_to_last_sigma: Option<bool>,
-    /// Order of LMS (4), DEIS (3; diffusers 2), UniPC (3; diffusers 2), SA-Solver's predictor (3), DPM adaptive (3): 1..=4.
-    /// `None` is the sampler's own.
-    pub order: Option<usize>,
-    /// DPM adaptive's step control.
-    pub adaptive: AdaptiveOptions,
-    /// diffusers' DDIM: end at alpha 1 and not at the table's first.
-    pub set_alpha_to_one: bool,
-}
-
-/// The step control of DPM adaptive (k-diffusion's names and defaults).
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdaptiveOptions {
-    /// Relative tolerance, over 0.
-    pub rtol: f64,
-    /// Absolute tolerance, over 0.
-    pub atol: f64,
-    /// The first step, in `ln(sigma)`, over 0.
-    pub h_init: f64,
-    /// The controller's proportional part.
-    pub pcoeff: f64,
-    /// The controller's integral part.
-    pub icoeff: f64,
-    /// The controller's derivative part.
-    pub dcoeff: f64,
-    /// Steps are accepted when they would be lengthened by this factor or more; over 0.
-    pub accept_safety: f64,
-}
-
-impl Default for AdaptiveOptions {
-    fn default() -> Self {
-        Self {
-            rtol: 0.05,
-            atol: 0.0078,
-            h_init: 0.05,
-            pcoeff: 0.0,
-            icoeff: 1.0,
-            dcoeff: 0.0,
-            accept_safety: 0.81,
-        }
-    }
-}
-
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            dialect: Dialect::WebUi,
-            start: Start::Noise,
-            eta: None,
-            s_churn: 0.0,
-            s_tmin: 0.0,
-            s_tmax: f64::INFINITY,
-            s_noise: 1.0,
-            schedule: ScheduleOptions::default(),
-            sigmas: None,
-            discard_next_to_last_sigma: None,
-            order: None,
-            adaptive: AdaptiveOptions::default(),
-            set_alpha_to_one: false,
-        }
-    }
-}
+use crate::{Dialect, Error, ModelSampling, Result, Sampler, Schedule};
 
 /// A sampler laid out over its sigmas: what will be evaluated, in which order, and how to begin.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,7 +167,7 @@ pub fn plan(
     model: &ModelSampling,
     options: &PlanOptions,
 ) -> Result<Plan> {
-    check(options)?;
+    options::check(options)?;
     let dialect = options.dialect;
     let eta = options.eta.unwrap_or(sampler.default_eta(dialect));
     let schedule = match schedule {
@@ -475,126 +377,4 @@ fn all_sigmas(
         sigmas.remove(sigmas.len() - 2);
     }
     Ok(sigmas)
-}
-
-/// What the WebUI's rules make of steps and strength.
-pub(crate) struct Entry {
-    /// Steps of the whole schedule.
-    pub steps: usize,
-    /// How many of them, less one, are run (None: all, from noise).
-    pub t_enc: Option<usize>,
-}
-
-/// The WebUI's `setup_img2img_steps`.
-pub(crate) fn strength_steps(steps: usize, o: &PlanOptions) -> Result<Entry> {
-    let Start::Image {
-        strength,
-        exact_steps,
-    } = o.start
-    else {
-        return Ok(Entry { steps, t_enc: None });
-    };
-    let capped = strength.min(0.999);
-    if !exact_steps {
-        return Ok(Entry {
-            steps,
-            t_enc: Some((capped * steps as f64) as usize),
-        });
-    }
-    if strength == 0.0 {
-        return Err(Error::param(
-            "strength",
-            "must be over 0 where exactly the steps asked for are run",
-        ));
-    }
-    let total = (steps as f64 / capped) as usize;
-    check_steps(total).map_err(|_| too_long(total))?;
-    Ok(Entry {
-        steps: total,
-        t_enc: Some(steps - 1),
-    })
-}
-
-/// ComfyUI's `denoise`: the last steps of a schedule of `int(steps / denoise)`.
-fn comfy_total(steps: usize, o: &PlanOptions) -> Result<usize> {
-    let Start::Image { strength, .. } = o.start else {
-        return Ok(steps);
-    };
-    if strength == 0.0 {
-        return Err(Error::param("strength", "must be over 0: nothing would be run"));
-    }
-    let total = if strength > 0.9999 {
-        steps
-    } else {
-        (steps as f64 / strength) as usize
-    };
-    check_steps(total).map_err(|_| too_long(total))?;
-    Ok(total)
-}
-
-fn too_long(total: usize) -> Error {
-    Error::param(
-        "strength",
-        format!("is too small: the whole schedule would have {total} steps, over {MAX_STEPS}"),
-    )
-}
-
-/// How many of `steps` diffusers runs.
-pub(crate) fn diffusers_strength_steps(steps: usize, strength: f64) -> Result<usize> {
-    match ((steps as f64 * strength) as usize).min(steps) {
-        0 => Err(Error::param(
-            "strength",
-            format!("{strength} leaves nothing of {steps} steps"),
-        )),
-        n => Ok(n),
-    }
-}
-
-/// How many of the first sigmas an image skips.
-fn skipped(steps: usize, sigmas: usize, strength: f64, exact: bool, o: &PlanOptions) -> Result<usize> {
-    let skip = match o.dialect {
-        Dialect::WebUi => {
-            let start = Start::Image {
-                strength,
-                exact_steps: exact,
-            };
-            let e = strength_steps(steps, &PlanOptions { start, ..o.clone() })?;
-            e.steps - e.t_enc.unwrap_or(0) - 1
-        }
-        Dialect::Comfy => sigmas.saturating_sub(steps + 1),
-        Dialect::Diffusers => steps - diffusers_strength_steps(steps, strength)?,
-    };
-    if skip + 2 > sigmas {
-        return Err(Error::param(
-            "strength",
-            format!("{strength} leaves no sigma of this schedule to start at"),
-        ));
-    }
-    Ok(skip)
-}
-
-fn check(o: &PlanOptions) -> Result<()> {
-    let at_least_0 = |name: &'static str, v: f64, finite: bool| {
-        if v >= 0.0 && (v.is_finite() || !finite) {
-            return Ok(());
-        }
-        Err(Error::param(name, format!("must be at least 0, not {v}")))
-    };
-    at_least_0("eta", o.eta.unwrap_or(0.0), true)?;
-    at_least_0("s_churn", o.s_churn, true)?;
-    at_least_0("s_tmin", o.s_tmin, true)?;
-    at_least_0("s_tmax", o.s_tmax, false)?;
-    at_least_0("s_noise", o.s_noise, true)?;
-    if let Some(order) = o.order.filter(|order| !(1..=4).contains(order)) {
-        return Err(Error::param("order", format!("must be from 1 to 4, not {order}")));
-    }
-    if let Start::Image { strength, .. } = o.start
-        && !(0.0..=1.0).contains(&strength)
-    {
-        return Err(Error::param(
-            "strength",
-            format!("must lie in 0..=1, not {strength}"),
-        ));
-    }
-    Ok(())
 }
