@@ -1,2 +1,55 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks, run as `cargo xtask TASK`.
+
+mod gallery;
+mod goldens;
+mod licences;
+mod repository;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Developer tasks.
+
+    cargo xtask test [--no-gpu]       every check and test there is; --no-gpu leaves out check-gpu
+    cargo xtask check-gpu             type-check the cuda and vulkan features (no GPU or CUDA toolkit needed)
+    cargo xtask licences              check every dependency's licence against deny.toml
+    cargo xtask repository            check file sizes, manifests of reference values, paths in texts
+    cargo xtask goldens [--check] [--python PATH] [PART...]
+                                      make the reference values, or compare them with what is committed
+    cargo xtask gallery               draw docs/gallery with the demo model
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["test"] => test::run(true),
+        ["test", "--no-gpu"] => test::run(false),
+        ["check-gpu"] => test::check_gpu(),
+        ["licences"] => licences::check(),
+        ["repository"] => repository::check(),
+        ["goldens", rest @ ..] => goldens::run(rest),
+        ["gallery"] => gallery::run(),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        [] => {
+            print!("{HELP}");
+            return ExitCode::from(2);
+        }
+        unknown => {
+            eprint!("error: unknown task: {}\n\n{HELP}", unknown.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

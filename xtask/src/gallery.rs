@@ -1,0 +1,140 @@
+//! `cargo xtask gallery`: pictures of the demo model on one sheet, and a page that says how each is made.
+
+use std::{
+    fs::{self, File},
+    io::{BufReader, BufWriter},
+    path::Path,
+};
+
+use crate::shell::{Outcome, cargo, program, root, run as run_command};
+
+/// Row by row: prompt, seed.
+const PICTURES: [(&str, u32); 12] = [
+    ("a red circle above a blue square", 1),
+    ("a yellow star at night", 2),
+    ("a green triangle to the left of a purple ring", 3),
+    ("a pink heart on a sky background", 4),
+    ("a small orange star inside a big blue circle", 5),
+    ("a striped red square", 6),
+    ("a white heart on a black background", 7),
+    ("a cyan diamond below a brown cross on a pink background", 8),
+    ("a big purple star at sunset", 9),
+    ("a dotted blue circle right of a yellow triangle", 10),
+    ("a red heart inside a white square on a green background", 11),
+    ("a small pink ring on a meadow", 12),
+];
+const COLUMNS: usize = 4;
+/// How many times a pixel is repeated, and the white space between pictures, in pixels.
+const SCALE: usize = 2;
+const GAP: usize = 8;
+
+/// A picture, 3 bytes a pixel.
+struct Rgb {
+    width: usize,
+    height: usize,
+    bytes: Vec<u8>,
+}
+
+/// Draws the pictures with the command as people use it.
+pub fn run() -> Outcome {
+    run_command(cargo().args(["build", "--release", "--package", "sdrs-cli"]))?;
+    let folder = root().join("docs/gallery");
+    fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let out = folder.join("one.png");
+    let mut pictures = Vec::new();
+    for (prompt, seed) in PICTURES {
+        let mut command = program(root().join("target/release/sdrs"));
+        let seed = seed.to_string();
+        run_command(command.args(["txt2img", prompt, "--seed", &seed, "-o", "docs/gallery/one.png"]))?;
+        pictures.push(read(&out)?);
+    }
+    fs::remove_file(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    write(&folder.join("demo.png"), &sheet(&pictures))?;
+    fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))?;
+    println!("docs/gallery: {} pictures", pictures.len());
+    Ok(())
+}
+
+fn page() -> String {
+    let mut text = String::from(
+        "# Pictures of the demo model\n\n![twelve pictures](demo.png)\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed \
+         SEED`; made by `cargo xtask gallery`.\n\n| prompt | seed |\n|---|---|\n",
+    );
+    for (prompt, seed) in PICTURES {
+        text += &format!("| {prompt} | {seed} |\n");
+    }
+    text
+}
+
+fn sheet(pictures: &[Rgb]) -> Rgb {
+    let side = |of: fn(&Rgb) -> usize| pictures.iter().map(of).max().unwrap_or(0) * SCALE + GAP;
+    let (cell_width, cell_height) = (side(|p| p.width), side(|p| p.height));
+    let width = COLUMNS * cell_width + GAP;
+    let height = pictures.len().div_ceil(COLUMNS) * cell_height + GAP;
+    let mut bytes = vec![255; 3 * width * height];
+    for (i, picture) in pictures.iter().enumerate() {
+        let (left, top) = (GAP + i % COLUMNS * cell_width, GAP + i / COLUMNS * cell_height);
+        for y in 0..picture.height * SCALE {
+            for x in 0..picture.width * SCALE {
+                let from = 3 * (y / SCALE * picture.width + x / SCALE);
+                let to = 3 * ((top + y) * width + left + x);
+                bytes[to..to + 3].copy_from_slice(&picture.bytes[from..from + 3]);
+            }
+        }
+    }
+    Rgb { width, height, bytes }
+}
+
+fn read(path: &Path) -> Outcome<Rgb> {
+    let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let file = File::open(path).map_err(|e| fail(&e))?;
+    let mut reader = png::Decoder::new(BufReader::new(file))
+        .read_info()
+        .map_err(|e| fail(&e))?;
+    let size = reader.output_buffer_size().ok_or_else(|| fail(&"too large"))?;
+    let mut bytes = vec![0; size];
+    let info = reader.next_frame(&mut bytes).map_err(|e| fail(&e))?;
+    if (info.color_type, info.bit_depth) != (png::ColorType::Rgb, png::BitDepth::Eight) {
+        return Err(fail(&"not RGB of 8 bits"));
+    }
+    bytes.truncate(info.buffer_size());
+    Ok(Rgb {
+        width: info.width as usize,
+        height: info.height as usize,
+        bytes,
+    })
+}
+
+fn write(path: &Path, picture: &Rgb) -> Outcome {
+    let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let file = File::create(path).map_err(|e| fail(&e))?;
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
+    let mut writer = encoder.write_header().map_err(|e| fail(&e))?;
+    writer.write_image_data(&picture.bytes).map_err(|e| fail(&e))?;
+    writer.finish().map_err(|e| fail(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_stand_in_rows() {
+        let picture = |value: u8| Rgb {
+            width: 2,
+            height: 1,
+            bytes: vec![value; 6],
+        };
+        let sheet = sheet(&(0..5).map(picture).collect::<Vec<_>>());
+        assert_eq!((sheet.width, sheet.height), (4 * 12 + 8, 2 * 10 + 8));
+        let at = |x: usize, y: usize| sheet.bytes[3 * (y * sheet.width + x)];
+        assert_eq!(
+            [at(0, 0), at(8, 8), at(12, 8), at(20, 9), at(8, 18)],
+            [255, 0, 255, 1, 4]
+        );
+    }
+}
