@@ -33,7 +33,7 @@ pub use error::{Error, Result};
 pub use latent::Latent;
 pub use model::{ModelSampling, Prediction, Scalings};
 pub use names::parse_sampler;
-pub use plan::{AdaptiveOptions, MAX_STEPS, Plan, PlanOptions, Start, plan};
+pub use plan::{AdaptiveOptions, MAX_STEPS, Plan, PlanOptions, Start, plan, plan_for_calls};
 pub use run::{Control, DenoiseCall, Denoised, NoiseCall, Progress, sample};
 pub use sampler::Sampler;
 pub use schedule::{Schedule, ScheduleOptions};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Dialect, Error, Result, Sampler, Schedule};
+use crate::{Dialect, Error, Prediction, Result, Sampler, Schedule};
 
 struct Names<T: 'static> {
     value: T,
@@ -85,6 +85,21 @@ const SCHEDULES: &[Names<Schedule>] = &[
     n(Schedule::LinearQuadratic, "Linear Quadratic", "linear_quadratic", "linear_quadratic", &[]),
     n(Schedule::Leading, "Leading", "leading", "leading", &[]),
     n(Schedule::Trailing, "Trailing", "trailing", "trailing", &[]),
+];
+
+#[rustfmt::skip]
+const PREDICTIONS: &[Names<Prediction>] = &[
+    n(Prediction::Epsilon, "epsilon", "eps", "epsilon", &["noise"]),
+    n(Prediction::V, "v", "v_prediction", "v_prediction", &["velocity"]),
+    n(Prediction::Sample, "sample", "x0", "sample", &["data"]),
+    n(Prediction::EdmV, "edm", "v_prediction_edm", "edm", &["edm_v"]),
+];
+
+#[rustfmt::skip]
+const DIALECTS: &[Names<Dialect>] = &[
+    n(Dialect::WebUi, "webui", "webui", "webui", &["a1111", "automatic1111", "forge"]),
+    n(Dialect::Comfy, "comfy", "comfy", "comfy", &["comfyui"]),
+    n(Dialect::Diffusers, "diffusers", "diffusers", "diffusers", &["huggingface"]),
 ];
 
 impl<T> Names<T> {
@@ -192,6 +207,8 @@ macro_rules! named {
 }
 named!(Sampler, SAMPLERS, "sampler");
 named!(Schedule, SCHEDULES, "schedule");
+named!(Prediction, PREDICTIONS, "prediction type");
+named!(Dialect, DIALECTS, "dialect");
 
 /// A sampler's name that may carry its schedule as a suffix, as infotexts before WebUI 1.9 do: "DPM++ 2M Karras".
 ///
@@ -232,6 +249,17 @@ mod tests {
         }
         for &s in Schedule::ALL {
             assert_eq!(s.to_string().parse::<Schedule>(), Ok(s));
+        }
+        for d in [Dialect::WebUi, Dialect::Comfy, Dialect::Diffusers] {
+            assert_eq!(d.to_string().parse::<Dialect>(), Ok(d));
+            for p in [
+                Prediction::Epsilon,
+                Prediction::V,
+                Prediction::Sample,
+                Prediction::EdmV,
+            ] {
+                assert_eq!(p.name(d).parse::<Prediction>(), Ok(p));
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{START, denoise, denoise_uncond, floats, golden, noise, relative, relative_elementwise};
 use sd_sched::{
     BetaSchedule, Control, Denoised, Dialect, ModelSampling, Plan, PlanOptions, Prediction, Sampler,
-    Schedule, Start, plan, sample,
+    Schedule, Start, plan, plan_for_calls, sample,
 };
 use serde_json::Value;
 
@@ -244,4 +244,17 @@ fn diffusers() {
     println!("{worst:#?}");
     assert_eq!(bad, 0);
     assert!(worst.values().all(|e| *e < 1e-5));
+}
+
+#[test]
+fn plans_for_a_number_of_calls() {
+    let o = PlanOptions::default();
+    let steps =
+        |s, calls| plan_for_calls(s, Schedule::Karras, calls, &model(), &o).map(|p| (p.steps(), p.calls()));
+    assert_eq!(steps(Sampler::Euler, 20), Ok((20, 20)));
+    assert_eq!(steps(Sampler::Heun, 20), Ok((10, 19)));
+    assert_eq!(steps(Sampler::Euler, 1), Ok((1, 1)));
+    assert_eq!(steps(Sampler::HeunPp2, 20).map(|s| s.1 <= 20), Ok(true));
+    assert!(steps(Sampler::Euler, 0).is_err());
+    assert!(steps(Sampler::DpmAdaptive, 20).is_err());
 }

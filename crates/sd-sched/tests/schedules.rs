@@ -97,3 +97,55 @@ fn the_other_programs() {
     }
     assert_eq!(failed, 0);
 }
+
+#[test]
+fn betas() {
+    let g = golden("betas.json");
+    let pick = floats(&g["pick"]);
+    for row in g["rows"].as_array().expect("rows") {
+        let betas = match row["betas"].as_str() {
+            Some("linear") => BetaSchedule::Linear {
+                start: 0.0001,
+                end: 0.02,
+            },
+            Some("squaredcos_cap_v2") => BetaSchedule::Cosine,
+            _ => BetaSchedule::STABLE_DIFFUSION,
+        };
+        let dialect = match row["dialect"].as_str() {
+            Some("comfy") => Dialect::Comfy,
+            Some("diffusers") => Dialect::Diffusers,
+            _ => Dialect::WebUi,
+        };
+        let mut model = ModelSampling::from_betas(betas, 1000, Prediction::V, dialect).expect("a model");
+        if row["zero_snr"] == true {
+            model = model.with_zero_terminal_snr();
+        }
+        let want = floats(&row["alphas_cumprod"]);
+        let got: Vec<f64> = pick
+            .iter()
+            .take(want.len())
+            .map(|&t| model.alphas_cumprod()[t as usize])
+            .collect();
+        let error = relative_elementwise(&got, &want);
+        println!("{} {dialect:?} {}: {error:e}", row["betas"], row["zero_snr"]);
+        assert!(error < 1e-6);
+    }
+    assert!(
+        BetaSchedule::Linear { start: 0.0, end: 0.1 }
+            .alphas_cumprod(1000, Dialect::WebUi)
+            .is_err()
+    );
+    assert!(
+        BetaSchedule::Linear {
+            start: 0.1,
+            end: f64::NAN
+        }
+        .alphas_cumprod(1000, Dialect::WebUi)
+        .is_err()
+    );
+    assert!(
+        BetaSchedule::STABLE_DIFFUSION
+            .alphas_cumprod(usize::MAX, Dialect::WebUi)
+            .is_err()
+    );
+}

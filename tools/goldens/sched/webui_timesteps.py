@@ -8,7 +8,7 @@ timesteps.
 import numpy as np
 import torch
 
-from common import START, Noise, denoise, rounded, write
+from common import START, Noise, denoise, denoise_uncond, rounded, write
 
 BETAS = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float64) ** 2
 ALPHAS = np.cumprod(1 - BETAS).astype(np.float32).astype(np.float64)
@@ -42,6 +42,17 @@ def ddim(z, ts, eta, noise):
     return z, calls
 
 
+def ddim_cfg_pp(z, ts):
+    """Chung et al. 2024, arXiv:2406.08070: the direction is the unconditional prediction's."""
+    for t, to in zip(ts[:0:-1], ts[-2::-1]):
+        a, a_to = ALPHAS[t], ALPHAS[to]
+        sigma = ((1 - a) / a) ** 0.5
+        x = z / a**0.5
+        e, e_uncond = (x - denoise(x, sigma)) / sigma, (x - denoise_uncond(x, sigma)) / sigma
+        z = a_to**0.5 * (z - (1 - a) ** 0.5 * e) / a**0.5 + (1 - a_to) ** 0.5 * e_uncond
+    return z, len(ts) - 1
+
+
 def plms(z, ts):
     calls, old = 0, []
     for t, to in zip(ts[:0:-1], ts[-2::-1]):
@@ -64,7 +75,7 @@ def plms(z, ts):
 
 rows = []
 for steps in [5, 20, 30, 999]:
-    for sampler, eta in [("DDIM", 0.0), ("DDIM", 1.0), ("DDIM", 0.5), ("PLMS", 0.0)]:
+    for sampler, eta in [("DDIM", 0.0), ("DDIM", 1.0), ("DDIM", 0.5), ("PLMS", 0.0), ("DDIM CFG++", 0.0)]:
         if steps == 999 and eta > 0:
             continue
         for strength in [None, 0.75]:
@@ -76,7 +87,10 @@ for steps in [5, 20, 30, 999]:
                 z = a**0.5 * torch.linspace(-1, 1, 8, dtype=torch.float64) + (1 - a) ** 0.5 * START
                 ts = ts[:t_enc]
             noise = Noise()
-            z, calls = ddim(z, ts, eta, noise) if sampler == "DDIM" else plms(z, ts)
+            if sampler == "DDIM":
+                z, calls = ddim(z, ts, eta, noise)
+            else:
+                z, calls = plms(z, ts) if sampler == "PLMS" else ddim_cfg_pp(z, ts)
             rows.append({"sampler": sampler, "eta": eta, "steps": steps, "strength": strength, "calls": calls,
                          "draws": noise.i, "x": rounded(z)})
 write("webui_timesteps.json", rows, script=__file__, packages=["torch", "numpy"], tolerance="1e-6 relative",

@@ -203,6 +203,41 @@ pub fn plan(
     over_sigmas(sampler, schedule, steps, (model, &rule), eta, options)
 }
 
+/// The plan with the most steps that makes no more than `calls` calls: for comparing samplers at equal cost.
+///
+/// # Errors
+/// As [`plan`]; `calls` if even one step makes more, or the sampler is adaptive.
+pub fn plan_for_calls(
+    sampler: Sampler,
+    schedule: Schedule,
+    calls: usize,
+    model: &ModelSampling,
+    options: &PlanOptions,
+) -> Result<Plan> {
+    let make = |steps| plan(sampler, schedule, steps, model, options);
+    let (mut low, mut high) = (0, calls.min(MAX_STEPS - 1) + 2);
+    let mut best = Err(Error::param(
+        "calls",
+        format!("{calls} are too few for one step of {sampler}"),
+    ));
+    while high - low > 1 {
+        let mid = low + (high - low) / 2;
+        match make(mid) {
+            Ok(p) if p.is_adaptive() => {
+                return Err(Error::param("calls", "can't be fixed for an adaptive sampler"));
+            }
+            Ok(p) if p.calls() <= calls => (low, best) = (mid, Ok(p)),
+            // Too many calls, or more steps than the schedule can have.
+            Ok(_) => high = mid,
+            Err(e) => {
+                high = mid;
+                best = best.or(Err(e));
+            }
+        }
+    }
+    best
+}
+
 /// The WebUI's LCM knows no more than the 50 timesteps of distillation (19, 39, ...): schedules are laid over their sigmas, and
 /// the network is given the nearest of them.
 fn lcm_plan(

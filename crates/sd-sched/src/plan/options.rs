@@ -29,7 +29,7 @@ pub struct PlanOptions {
     pub dialect: Dialect,
     /// Where to start.
     pub start: Start,
-    /// How much fresh noise replaces old; `None` is the sampler's own ([`Sampler::default_eta`]). At least 0.
+    /// How much fresh noise replaces old; `None` is the sampler's own ([`default_eta`](crate::Sampler::default_eta)). At least 0.
     pub eta: Option<f64>,
     /// Karras' churn of Euler, Heun and DPM2: at least 0.
     pub s_churn: f64,
@@ -44,7 +44,7 @@ pub struct PlanOptions {
     /// The user's own sigmas in place of a schedule: strictly falling, finite, the last may be 0. `steps` is then ignored.
     pub sigmas: Option<Vec<f64>>,
     /// Make one sigma more and drop the last but one; `None` is the sampler's own habit
-    /// ([`Sampler::discards_next_to_last_sigma`]).
+    /// ([`discards_next_to_last_sigma`](crate::Sampler::discards_next_to_last_sigma)).
     pub discard_next_to_last_sigma: Option<bool>,
     /// Order of LMS (4), DEIS (3; diffusers 2), UniPC (3; diffusers 2), SA-Solver's predictor (3), DPM adaptive (3): 1..=4.
     /// `None` is the sampler's own.

@@ -122,13 +122,7 @@ impl Sampler {
     pub fn is_second_order(self) -> bool {
         matches!(
             self,
-            S::Heun
-                | S::Dpm2
-                | S::Dpm2Ancestral
-                | S::DpmPp2sAncestral
-                | S::DpmPpSde
-                | S::Restart
-                | S::HeunPp2
+            S::Heun | S::Dpm2 | S::Dpm2Ancestral | S::DpmPp2sAncestral | S::DpmPpSde | S::Restart
         )
     }
 
