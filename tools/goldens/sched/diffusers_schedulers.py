@@ -29,6 +29,7 @@ CASES = [
     ("UniPC", diffusers.UniPCMultistepScheduler, dict(solver_order=3, solver_type="bh1", final_sigmas_type="sigma_min"), {}),
     ("DEIS", diffusers.DEISMultistepScheduler, dict(solver_order=2), {}),
     ("DEIS", diffusers.DEISMultistepScheduler, dict(solver_order=3), {}),
+    ("SA-Solver", diffusers.SASolverScheduler, dict(), {}),
     ("DPM++ 2M", diffusers.DPMSolverMultistepScheduler, dict(solver_order=2), {}),
     ("DPM++ 2M SDE", diffusers.DPMSolverMultistepScheduler, dict(solver_order=2, algorithm_type="sde-dpmsolver++"), {}),
     ("Euler", diffusers.EulerDiscreteScheduler, dict(), {}),
@@ -51,8 +52,8 @@ for name, cls, config, step_options in CASES:
                 extra["steps_offset"] = 1
             scheduler = cls(**SD, **config, **extra)
             scheduler.set_timesteps(n)
-            if name == "DEIS":
-                # In float32 the terms of its third order cancel to 2e-5; in float64 they don't.
+            if name in ("DEIS", "SA-Solver"):
+                # In float32 the terms of their coefficients cancel to 2e-5; in float64 they don't.
                 scheduler.sigmas = scheduler.sigmas.double()
             noise, calls = Noise(), 0
             x = START.clone()[None] * float(scheduler.init_noise_sigma)
