@@ -75,7 +75,7 @@ impl Error {
     pub(crate) fn malformed(origin: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Malformed {
             origin: origin.into(),
-            reason: reason.into(),
+            reason: shortened(reason.into()),
         }
     }
 
@@ -86,9 +86,28 @@ impl Error {
     ) -> Self {
         Self::Config {
             origin: origin.into(),
-            field: field.into(),
-            reason: reason.into(),
+            field: shortened(field.into()),
+            reason: shortened(reason.into()),
         }
+    }
+}
+
+/// A message that quotes a hostile file must not grow as large as that file.
+fn shortened(mut reason: String) -> String {
+    const MAX: usize = 2000;
+    if reason.len() > MAX {
+        reason.truncate(reason.floor_char_boundary(MAX));
+        reason.push_str("...");
+    }
+    reason
+}
+
+/// A name from a file as it can be shown on a terminal: without control characters, and not endless.
+pub(crate) fn shown(name: &str) -> String {
+    const MAX: usize = 200;
+    match name.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}...", name[..end].escape_debug()),
+        None => name.escape_debug().to_string(),
     }
 }
 
@@ -148,7 +167,10 @@ impl std::fmt::Display for WeightsError {
             Ok(())
         };
         list("missing", self.missing.clone())?;
-        list("unexpected", self.unexpected.clone())?;
+        list(
+            "unexpected",
+            self.unexpected.iter().map(|name| shown(name)).collect(),
+        )?;
         let shapes = self.misshapen.iter();
         list(
             "misshapen",

@@ -14,10 +14,13 @@ use tokenizers::{
     tokenizer::SplitDelimiterBehavior,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::shown};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
+
+/// The files that may name the padding token, the first that does so wins.
+pub(crate) const SPECIAL_FILES: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
 
 /// OpenAI CLIP's 48,894 merges (MIT, see NOTICE), one a line; the vocabulary follows from them.
 static MERGES: &[u8] = include_bytes!("../data/clip_merges.txt.gz");
@@ -29,6 +32,7 @@ pub struct ClipTokenizer {
     start: u32,
     end: u32,
     pad: u32,
+    vocab_size: usize,
 }
 
 impl std::fmt::Debug for ClipTokenizer {
@@ -67,13 +71,17 @@ impl ClipTokenizer {
             let path = folder.join(name);
             std::fs::read_to_string(&path).map_err(|e| Error::io(path, e))
         };
-        let special = ["special_tokens_map.json", "tokenizer_config.json"].map(|name| read(name).ok());
+        let mut special = Vec::new();
+        for name in SPECIAL_FILES {
+            let there = folder.join(name).is_file();
+            special.push(there.then(|| read(name)).transpose()?);
+        }
         let origin = folder.display().to_string();
         Self::from_files(&origin, &read("vocab.json")?, &read("merges.txt")?, &special)
     }
 
     /// Like [`ClipTokenizer::from_folder`], from the files' contents; `origin` names them in errors. `special` are the contents of the
-    /// files that may name the padding token.
+    /// files that may name the padding token, in the order of their say.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if they don't make a CLIP tokenizer.
@@ -84,12 +92,13 @@ impl ClipTokenizer {
         };
         let vocab: Vocab = serde_json::from_str(vocab).map_err(|e| fail(format!("vocab.json: {e}")))?;
         let merges = parse_merges(merges).map_err(|e| fail(format!("merges.txt: {e}")))?;
-        let pad = special
-            .iter()
-            .flatten()
-            .find_map(|json| pad_token(json))
-            .unwrap_or_else(|| END.into());
-        Self::new(origin.to_owned(), vocab, merges, &pad)
+        check_merges(&vocab, &merges).map_err(|e| fail(format!("merges.txt: {e}")))?;
+        let mut pad = None;
+        for json in special.iter().flatten() {
+            let named = pad_token(json).map_err(|e| fail(format!("the special tokens' file: {e}")))?;
+            pad = pad.or(named);
+        }
+        Self::new(origin.to_owned(), vocab, merges, pad.as_deref().unwrap_or(END))
     }
 
     fn new(origin: String, vocab: Vocab, merges: Vec<(String, String)>, pad: &str) -> Result<Self> {
@@ -101,9 +110,10 @@ impl ClipTokenizer {
             vocab
                 .get(token)
                 .copied()
-                .ok_or_else(|| fail(format!("the vocabulary lacks {token}")))
+                .ok_or_else(|| fail(format!("the vocabulary lacks {}", shown(token))))
         };
         let (start, end, pad) = (id(START)?, id(END)?, id(pad)?);
+        let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
         let bpe = BPE::builder()
             .vocab_and_merges(vocab, merges)
             .unk_token(END.into())
@@ -138,6 +148,7 @@ impl ClipTokenizer {
             start,
             end,
             pad,
+            vocab_size,
         })
     }
 
@@ -169,9 +180,14 @@ impl ClipTokenizer {
         self.pad
     }
 
-    /// Number of tokens, special ones included.
+    /// One more than the highest id, special tokens included: the rows that an embedding needs.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.vocab_size
+    }
+
+    /// The folder or file it was read from, or "embedded".
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 }
 
@@ -189,13 +205,41 @@ fn parse_merges(text: &str) -> std::result::Result<Vec<(String, String)>, String
         .collect()
 }
 
+/// Both symbols of every merge, and what they make, must be tokens: the BPE model relies on it.
+fn check_merges(vocab: &Vocab, merges: &[(String, String)]) -> std::result::Result<(), String> {
+    let lacks = |token: &str| !vocab.contains_key(token);
+    for (a, b) in merges {
+        let merged = format!("{a}{b}");
+        if let Some(token) = [a, b, &merged].into_iter().find(|token| lacks(token)) {
+            let pair = [a, b, token].map(|symbol| shown(symbol));
+            return Err(format!(
+                "the merge of '{}' and '{}' needs '{}', which vocab.json lacks",
+                pair[0], pair[1], pair[2]
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The padding token's text, which transformers' files give as a string or as an object.
-fn pad_token(json: &str) -> Option<String> {
-    let json: serde_json::Value = serde_json::from_str(json).ok()?;
-    let pad = json.get("pad_token")?;
-    pad.as_str()
-        .or_else(|| pad.get("content")?.as_str())
-        .map(str::to_owned)
+fn pad_token(json: &str) -> std::result::Result<Option<String>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "pad_token: expected a string, or an object with its content"
+    )]
+    enum Token {
+        Text(String),
+        Object { content: String },
+    }
+    #[derive(serde::Deserialize)]
+    struct File {
+        pad_token: Option<Token>,
+    }
+    let file: File = serde_json::from_str(json)?;
+    Ok(file.pad_token.map(|token| match token {
+        Token::Text(text) | Token::Object { content: text } => text,
+    }))
 }
 
 /// The printable stand-ins of the 256 byte values, in the order of their ids (GPT-2's table): first the bytes that are printable

@@ -11,7 +11,7 @@ pub use families::{sd1_text_encoder, sd1_unet, sd1_vae};
 pub use unet::{UnetConfig, UnetLevel, UnetMiddle};
 pub use vae::VaeConfig;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::{Error, Result};
 
@@ -61,8 +61,10 @@ impl SchedulerConfig {
             num_train_timesteps: Option<usize>,
             #[serde(default)]
             rescale_betas_zero_snr: bool,
+            trained_betas: Option<IgnoredAny>,
         }
         let (raw, default): (Raw, _) = (parse(json, origin)?, Self::default());
+        refuse(&[("trained_betas", raw.trained_betas.is_some())], origin)?;
         let config = Self {
             prediction_type: raw.prediction_type.unwrap_or(default.prediction_type),
             // diffusers' own defaults where the file is silent.
@@ -99,15 +101,38 @@ impl SchedulerConfig {
     }
 }
 
-/// Parses JSON, with errors that name the file.
+/// Parses a configuration, with errors that name the file and the field.
 pub(crate) fn parse<T: DeserializeOwned>(json: &str, origin: &str) -> Result<T> {
-    serde_json::from_str(json)
-        .map_err(|e| Error::malformed(origin, format!("not the JSON expected here: {e}")))
+    // A real one has a few thousand bytes. What serde sets aside while it decides takes many times the text.
+    const MAX: usize = 1 << 20;
+    if json.len() > MAX {
+        let reason = format!("{} bytes are too many for a configuration", json.len());
+        return Err(Error::malformed(origin, reason));
+    }
+    let mut from = serde_json::Deserializer::from_str(json);
+    let parsed = serde_path_to_error::deserialize(&mut from).map_err(|e| {
+        let (path, e) = (e.path().to_string(), e.inner());
+        match e.is_data() && path != "." {
+            true => Error::config(origin, path, e.to_string()),
+            false => not_json(origin, e),
+        }
+    })?;
+    from.end().map_err(|e| not_json(origin, &e))?;
+    Ok(parsed)
+}
+
+/// JSON of another shape than wanted, or none at all.
+pub(crate) fn not_json(origin: &str, e: &serde_json::Error) -> Error {
+    Error::malformed(origin, format!("not the JSON expected here: {e}"))
 }
 
 /// Upper bounds that no real model comes near: a lying configuration must not make us allocate or loop without end.
 const MAX_WIDTH: usize = 1 << 16;
-const MAX_LAYERS: usize = 256;
+const MAX_LEVELS: usize = 8;
+/// Of residual blocks in a level.
+const MAX_BLOCKS: usize = 16;
+/// Of transformer layers, in a text encoder or behind one residual block.
+const MAX_LAYERS: usize = 64;
 
 fn within(value: usize, range: std::ops::RangeInclusive<usize>, origin: &str, field: &str) -> Result<usize> {
     if range.contains(&value) {
@@ -128,7 +153,15 @@ fn one_of(value: &str, known: &[&str], origin: &str, field: &str) -> Result<()> 
     ))
 }
 
-/// `heads` heads of equal width, in `channels` channels.
+/// Features of other models: leaving them out would be silently wrong.
+fn refuse(features: &[(&str, bool)], origin: &str) -> Result<()> {
+    match features.iter().find(|(_, present)| *present) {
+        Some((field, _)) => Err(Error::config(origin, *field, "is not supported")),
+        None => Ok(()),
+    }
+}
+
+/// `part` heads or groups of equal width, in `whole` channels.
 fn divides(part: usize, whole: usize, origin: &str, field: &str) -> Result<()> {
     if part > 0 && whole.is_multiple_of(part) {
         return Ok(());

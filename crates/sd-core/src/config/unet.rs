@@ -1,6 +1,6 @@
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{MAX_LAYERS, MAX_WIDTH, divides, one_of, parse, within};
+use super::{MAX_BLOCKS, MAX_LAYERS, MAX_LEVELS, MAX_WIDTH, divides, one_of, parse, refuse, within};
 use crate::{Error, Result};
 
 /// The U-Net as data: a row for each level.
@@ -56,7 +56,10 @@ pub struct UnetMiddle {
 
 /// One number for all levels, or one for each.
 #[derive(Deserialize, Clone)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number, or a list of one for each level"
+)]
 enum PerLevel {
     All(usize),
     Each(Vec<usize>),
@@ -64,7 +67,7 @@ enum PerLevel {
 
 /// One side, or height and width.
 #[derive(Deserialize, Clone, Copy)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a side, or height and width")]
 enum SampleSize {
     Square(usize),
     Sides([usize; 2]),
@@ -121,9 +124,9 @@ struct Raw {
     #[serde(default = "default_scale_shift")]
     resnet_time_scale_shift: String,
     // Features of other U-Nets: anything but absent would be silently wrong.
-    class_embed_type: Option<serde_json::Value>,
-    encoder_hid_dim: Option<serde_json::Value>,
-    time_cond_proj_dim: Option<serde_json::Value>,
+    class_embed_type: Option<IgnoredAny>,
+    encoder_hid_dim: Option<IgnoredAny>,
+    time_cond_proj_dim: Option<IgnoredAny>,
     #[serde(default)]
     dual_cross_attention: bool,
     #[serde(default)]
@@ -165,7 +168,12 @@ impl UnetConfig {
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values and features that these models don't have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
         let raw: Raw = parse(json, origin)?;
-        let n = within(raw.block_out_channels.len(), 1..=16, origin, "block_out_channels")?;
+        let n = within(
+            raw.block_out_channels.len(),
+            1..=MAX_LEVELS,
+            origin,
+            "block_out_channels",
+        )?;
         raw.refuse_other_features(origin)?;
 
         let down = attention_levels(
@@ -209,7 +217,7 @@ impl UnetConfig {
         };
         let layers = single(&raw.layers_per_block, "layers_per_block")?;
         let context = single(&raw.cross_attention_dim, "cross_attention_dim")?;
-        within(layers, 1..=MAX_LAYERS, origin, "layers_per_block")?;
+        within(layers, 1..=MAX_BLOCKS, origin, "layers_per_block")?;
         within(context, 1..=MAX_WIDTH, origin, "cross_attention_dim")?;
         within(raw.in_channels, 1..=1024, origin, "in_channels")?;
         let sample_size = match raw.sample_size {
@@ -221,7 +229,8 @@ impl UnetConfig {
         if !(raw.norm_eps > 0.0 && raw.norm_eps < 1.0) {
             return Err(Error::config(origin, "norm_eps", "must be between 0 and 1"));
         }
-        let half = raw.block_out_channels[0] as f64 / 2.0;
+        // The frequencies' exponents are divided by half the width less this shift.
+        let half = (raw.block_out_channels[0] / 2).max(1) as f64;
         if !(raw.freq_shift >= 0.0 && raw.freq_shift < half) {
             return Err(Error::config(origin, "freq_shift", "must be 0 or a little more"));
         }
@@ -312,18 +321,16 @@ impl Raw {
         if let Some(kind) = &self.addition_embed_type {
             one_of(kind, &["text_time"], origin, "addition_embed_type")?;
         }
-        for (field, present) in [
-            ("class_embed_type", self.class_embed_type.is_some()),
-            ("encoder_hid_dim", self.encoder_hid_dim.is_some()),
-            ("time_cond_proj_dim", self.time_cond_proj_dim.is_some()),
-            ("dual_cross_attention", self.dual_cross_attention),
-            ("center_input_sample", self.center_input_sample),
-        ] {
-            if present {
-                return Err(Error::config(origin, field, "is not supported"));
-            }
-        }
-        Ok(())
+        refuse(
+            &[
+                ("class_embed_type", self.class_embed_type.is_some()),
+                ("encoder_hid_dim", self.encoder_hid_dim.is_some()),
+                ("time_cond_proj_dim", self.time_cond_proj_dim.is_some()),
+                ("dual_cross_attention", self.dual_cross_attention),
+                ("center_input_sample", self.center_input_sample),
+            ],
+            origin,
+        )
     }
 }
 

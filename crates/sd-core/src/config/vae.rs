@@ -1,6 +1,6 @@
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{MAX_LAYERS, MAX_WIDTH, divides, parse, within};
+use super::{MAX_BLOCKS, MAX_LEVELS, MAX_WIDTH, divides, one_of, parse, refuse, within};
 use crate::{Error, Result};
 
 /// The KL autoencoder as data, in the words of diffusers' `AutoencoderKL`.
@@ -29,6 +29,20 @@ pub struct VaeConfig {
     pub mid_block_add_attention: bool,
 }
 
+/// What other autoencoders have.
+#[derive(Deserialize)]
+struct Others {
+    #[serde(default = "silu")]
+    act_fn: String,
+    shift_factor: Option<IgnoredAny>,
+    latents_mean: Option<IgnoredAny>,
+    latents_std: Option<IgnoredAny>,
+}
+
+fn silu() -> String {
+    "silu".into()
+}
+
 impl Default for VaeConfig {
     /// diffusers' defaults, for what a file leaves out.
     fn default() -> Self {
@@ -54,9 +68,19 @@ impl VaeConfig {
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values that no model can have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
         let config: Self = parse(json, origin)?;
+        let others: Others = parse(json, origin)?;
+        one_of(&others.act_fn, &["silu", "swish"], origin, "act_fn")?;
+        refuse(
+            &[
+                ("shift_factor", others.shift_factor.is_some()),
+                ("latents_mean", others.latents_mean.is_some()),
+                ("latents_std", others.latents_std.is_some()),
+            ],
+            origin,
+        )?;
         within(
             config.block_out_channels.len(),
-            1..=16,
+            1..=MAX_LEVELS,
             origin,
             "block_out_channels",
         )?;
@@ -73,7 +97,7 @@ impl VaeConfig {
         }
         within(
             config.layers_per_block,
-            1..=MAX_LAYERS,
+            1..=MAX_BLOCKS,
             origin,
             "layers_per_block",
         )?;

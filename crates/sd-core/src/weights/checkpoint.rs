@@ -10,6 +10,7 @@ use super::{
 use crate::{
     ClipTokenizer, Error, Result,
     config::{self, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
+    tokenizer::SPECIAL_FILES,
 };
 
 /// A part of a pipeline that has weights.
@@ -199,8 +200,10 @@ impl Checkpoint {
             Tokenizer::Embedded => ClipTokenizer::embedded(),
             Tokenizer::Folder(folder) => {
                 let text = |name: &str| folder.text(&format!("tokenizer/{name}"));
-                let special =
-                    ["special_tokens_map.json", "tokenizer_config.json"].map(|name| text(name).ok());
+                let mut special = Vec::new();
+                for name in SPECIAL_FILES.map(|name| format!("tokenizer/{name}")) {
+                    special.push(folder.has(&name).then(|| folder.text(&name)).transpose()?);
+                }
                 let origin = folder.origin("tokenizer");
                 ClipTokenizer::from_files(&origin, &text("vocab.json")?, &text("merges.txt")?, &special)?
             }
@@ -209,14 +212,15 @@ impl Checkpoint {
                 ClipTokenizer::from_files(&self.origin, value(metadata::VOCAB), value(metadata::MERGES), &[])?
             }
         };
-        let known = self.configs.text_encoder.vocab_size;
-        if tokenizer.vocab_size() > known {
+        // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
+        let rows = self.configs.text_encoder.vocab_size;
+        if tokenizer.vocab_size() > rows {
             let reason = format!(
-                "has {} tokens, the text encoder only {known}",
-                tokenizer.vocab_size()
+                "its token ids go up to {}, but the text encoder's vocab_size is {rows}",
+                tokenizer.vocab_size() - 1
             );
             return Err(Error::Tokenizer {
-                origin: self.origin.clone(),
+                origin: tokenizer.origin().to_owned(),
                 reason,
             });
         }
@@ -232,7 +236,8 @@ impl Configs {
     pub fn from_folder(folder: &Folder) -> Result<Self> {
         let read = |name: &str| Ok::<_, Error>((folder.text(name)?, folder.origin(name)));
         if !folder.has("unet/config.json") {
-            let reason = "not a diffusers folder: it has no unet/config.json";
+            let reason = "not a diffusers folder: it has no unet/config.json; give the folder that holds model_index.json, or a \
+                          .safetensors file";
             return Err(Error::malformed(folder.origin(""), reason));
         }
         let (text_encoder, text_encoder_origin) = read("text_encoder/config.json")?;
@@ -290,6 +295,14 @@ impl Configs {
                 return Err(Error::malformed(origin, reason));
             }
         }
+        let in_channels = match found.in_channels {
+            Some(n @ (4 | 8 | 9)) => n,
+            other => {
+                let n = other.map_or("no number of".into(), |n| n.to_string());
+                let reason = format!("a U-Net with {n} input channels; SD1 has 4, 8 or 9");
+                return Err(Error::malformed(origin, reason));
+            }
+        };
         let scheduler = SchedulerConfig {
             prediction_type: found.prediction_type.unwrap_or_else(|| "epsilon".into()),
             rescale_betas_zero_snr: found.zero_terminal_snr,
@@ -297,7 +310,7 @@ impl Configs {
         };
         Ok(Self {
             text_encoder: config::sd1_text_encoder(),
-            unet: config::sd1_unet(found.in_channels.unwrap_or(4)),
+            unet: config::sd1_unet(in_channels),
             vae: config::sd1_vae(),
             scheduler,
         })
@@ -315,6 +328,12 @@ impl Configs {
         if latents != out {
             let reason = format!("the VAE's {latents} latent channels are not the U-Net's {out}");
             return Err(Error::config(origin, "latent_channels", reason));
+        }
+        let input = self.unet.in_channels;
+        if input < latents {
+            let reason =
+                format!("the U-Net's {input} channels don't hold the VAE's {latents} latent channels");
+            return Err(Error::config(origin, "in_channels", reason));
         }
         Ok(self)
     }

@@ -2,8 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 
-use safetensors::tensor::SafeTensors;
-
+use super::header;
 use crate::{Error, Result};
 
 /// The element type of a stored tensor.
@@ -16,7 +15,8 @@ pub struct TensorInfo {
     pub dtype: StoredDtype,
     /// Shape as stored, row-major.
     pub shape: Vec<usize>,
-    bytes: Range<usize>,
+    /// Where its bytes lie in the file.
+    pub(super) bytes: Range<usize>,
 }
 
 /// The bytes behind a file: mapped from disk, or the caller's.
@@ -62,14 +62,22 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`] if it can't be opened, [`Error::Malformed`] if it is not a whole and valid safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, e))?;
+        // Asked before opening: opening a pipe would wait for its other end.
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let origin = path.display().to_string();
-        if !meta.is_file() {
-            return Err(Error::malformed(origin, "is not a file"));
+        if meta.is_dir() {
+            return Err(Error::malformed(
+                origin,
+                "is a folder; a safetensors file is wanted here",
+            ));
         }
-        if meta.len() == 0 {
-            return Err(Error::malformed(origin, "the file is empty"));
+        if !meta.is_file() {
+            return Err(Error::malformed(origin, "is not a regular file"));
+        }
+        let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+        if file.metadata().map_err(|e| Error::io(path, e))?.len() == 0 {
+            // Some systems refuse to map nothing.
+            return Self::parse(origin, Bytes::Static(&[]));
         }
         // SAFETY: the map is read-only and private to this struct; the caveat about truncation is documented above.
         #[allow(unsafe_code)]
@@ -94,36 +102,12 @@ impl TensorFile {
     }
 
     fn parse(origin: String, bytes: Bytes) -> Result<Self> {
-        check_header_length(&bytes).map_err(|reason| Error::malformed(&origin, reason))?;
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
-            Error::malformed(
-                &origin,
-                format!("not a valid safetensors file ({e}); download or save it again"),
-            )
-        })?;
-        // The header's length is followed by the header, then by the data that the offsets count from.
-        let data = header + 8;
-        let index = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| {
-                let bytes = info.data_offsets.0 + data..info.data_offsets.1 + data;
-                (
-                    name,
-                    TensorInfo {
-                        dtype: info.dtype,
-                        shape: info.shape.clone(),
-                        bytes,
-                    },
-                )
-            })
-            .collect();
-        let metadata = metadata.metadata().clone().unwrap_or_default();
+        let header = header::read(&bytes).map_err(|reason| Error::malformed(&origin, reason))?;
         Ok(Self {
             origin,
             bytes,
-            index,
-            metadata,
+            index: header.tensors,
+            metadata: header.metadata,
         })
     }
 
@@ -151,34 +135,4 @@ impl TensorFile {
     pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
         self.index.get(name).map(|info| &self.bytes[info.bytes.clone()])
     }
-}
-
-/// Says what is wrong with the first eight bytes in words, where the parser could only say "invalid header".
-fn check_header_length(bytes: &[u8]) -> std::result::Result<(), String> {
-    let Some(first) = bytes.first_chunk::<8>() else {
-        return Err(format!(
-            "only {} bytes long: not a safetensors file, or cut off",
-            bytes.len()
-        ));
-    };
-    let length = u64::from_le_bytes(*first);
-    if length > bytes.len() as u64 - 8 {
-        if first.starts_with(b"PK\x03\x04") || (first[0] == 0x80 && first[1] <= 5) {
-            return Err("a PyTorch pickle, not safetensors; convert it to .safetensors first".into());
-        }
-        if first.starts_with(b"GGUF") {
-            return Err("a GGUF file, not safetensors; convert it to .safetensors first".into());
-        }
-        if first.starts_with(b"version ") {
-            return Err("a Git LFS pointer, not the file itself; fetch it with `git lfs pull`".into());
-        }
-        if first.starts_with(b"<") {
-            return Err("looks like a web page, not safetensors; the download probably failed".into());
-        }
-        return Err(format!(
-            "its header says it is {length} bytes long, but the file has {} bytes: cut off, or not a safetensors file",
-            bytes.len()
-        ));
-    }
-    Ok(())
 }

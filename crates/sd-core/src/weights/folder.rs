@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::TensorFile;
-use crate::{Error, Result, config::parse};
+use crate::{Error, Result, config::not_json, error::shown};
 
 /// A folder of model files: on disk, or the same files as bytes under the same relative names ("unet/config.json").
 #[derive(Clone)]
@@ -51,12 +51,13 @@ impl Folder {
         let bytes = match self {
             Self::Disk(folder) => {
                 let path = folder.join(name);
-                let size = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
-                if size > MAX {
-                    return Err(Error::malformed(
-                        self.origin(name),
-                        format!("{size} bytes are too many for a text file"),
-                    ));
+                let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+                if !meta.is_file() {
+                    return Err(Error::malformed(self.origin(name), "is not a file"));
+                }
+                if meta.len() > MAX {
+                    let reason = format!("{} bytes are too many for a text file", meta.len());
+                    return Err(Error::malformed(self.origin(name), reason));
                 }
                 std::fs::read(&path).map_err(|e| Error::io(path, e))?
             }
@@ -108,8 +109,10 @@ impl Folder {
                 return self.shards(part, index);
             }
         }
-        let pickled = [format!("{part}/{stem}.bin"), format!("{part}/{stem}.fp16.bin")];
-        let reason = match pickled.iter().find(|name| self.has(name)) {
+        // transformers' pickles are called otherwise.
+        let pickled = [stem, "pytorch_model"]
+            .map(|stem| [format!("{part}/{stem}.bin"), format!("{part}/{stem}.fp16.bin")]);
+        let reason = match pickled.iter().flatten().find(|name| self.has(name)) {
             Some(_) => "only .bin files, which are pickles; convert them to .safetensors".to_owned(),
             None => format!(
                 "no weights: looked for {stem}.safetensors, its .fp16 and .bf16 variants and their indices"
@@ -124,7 +127,7 @@ impl Folder {
             weight_map: HashMap<String, String>,
         }
         let origin = self.origin(index);
-        let index: Index = parse(&self.text(index)?, &origin)?;
+        let index: Index = serde_json::from_str(&self.text(index)?).map_err(|e| not_json(&origin, &e))?;
         let mut names: Vec<&String> = index.weight_map.values().collect();
         names.sort();
         names.dedup();
@@ -138,7 +141,7 @@ impl Folder {
         {
             return Err(Error::malformed(
                 origin,
-                format!("'{name}' is not the name of a file in this folder"),
+                format!("'{}' is not the name of a file in this folder", shown(name)),
             ));
         }
         names

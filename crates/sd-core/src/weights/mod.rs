@@ -6,6 +6,7 @@ mod cast;
 mod checkpoint;
 mod file;
 mod folder;
+mod header;
 mod inspect;
 pub mod names;
 mod params;
