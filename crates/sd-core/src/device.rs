@@ -6,8 +6,8 @@ use crate::{Error, Result};
 
 /// Where a model computes: "cpu", "ndarray", "cuda:0", "vulkan:0" or "auto".
 ///
-/// "auto" is the first CUDA device if CUDA was compiled in, else the first Vulkan device likewise, else the CPU.
-/// "cuda" and "vulkan" without a number mean number 0. "vulkan:cpu" is a software Vulkan driver.
+/// "auto" is the first CUDA device that is there and compiled in, else the first Vulkan device likewise, else the CPU. "cuda" and
+/// "vulkan" without a number mean number 0. "vulkan:cpu" is a software Vulkan driver.
 #[derive(Debug, Clone)]
 pub struct Device {
     name: String,
@@ -18,41 +18,40 @@ impl Device {
     /// Finds a device by name.
     ///
     /// # Errors
-    /// [`Error::Device`] if the name is unknown or this build lacks its backend; it lists the names this build knows.
+    /// [`Error::Device`] if the name is unknown or this build lacks its backend, listing the names this build knows; or if the machine
+    /// has no such device.
     pub fn from_name(name: &str) -> Result<Self> {
         let lower = name.trim().to_ascii_lowercase();
-        let (kind, index) = lower.split_once(':').unwrap_or((&lower, "0"));
-        if kind == "auto" {
-            let best = ["cuda", "vulkan", "cpu", "ndarray"]
+        if lower == "auto" {
+            let gpus = ["cuda", "vulkan"]
                 .into_iter()
-                .find(|k| available().contains(k));
-            return match best {
-                Some(best) if lower == "auto" => Self::from_name(best),
-                _ => Err(unknown(name)),
+                .filter(|kind| available().contains(kind));
+            let found = gpus.into_iter().find_map(|kind| Self::from_name(kind).ok());
+            return match (found, available().first()) {
+                (Some(gpu), _) => Ok(gpu),
+                (None, Some(first)) => Self::from_name(first),
+                (None, None) => Err(unknown(name)),
             };
         }
-        let software = kind == "vulkan" && index == "cpu";
-        let Ok(index) = (if software { Ok(0) } else { index.parse::<u16>() }) else {
-            return Err(unknown(name));
-        };
-        let burn = match kind {
-            "cpu" | "ndarray" if index != 0 => return Err(unknown(name)),
+        let (kind, index) = lower.split_once(':').unwrap_or((&lower, "0"));
+        let number = index.parse::<u16>();
+        let (name, burn) = match (kind, number) {
             #[cfg(feature = "flex")]
-            "cpu" => BurnDevice::flex(),
+            ("cpu", Ok(0)) => ("cpu".to_owned(), BurnDevice::flex()),
             #[cfg(feature = "ndarray")]
-            "ndarray" => BurnDevice::ndarray(),
+            ("ndarray", Ok(0)) => ("ndarray".to_owned(), BurnDevice::ndarray()),
             #[cfg(feature = "cuda")]
-            "cuda" => BurnDevice::cuda(usize::from(index)),
+            ("cuda", Ok(n)) => (format!("cuda:{n}"), nth(burn::tensor::DeviceType::Cuda, n, name)?),
             #[cfg(feature = "vulkan")]
-            "vulkan" if software => BurnDevice::vulkan(burn::tensor::DeviceKind::Cpu),
+            ("vulkan", Ok(n)) => (
+                format!("vulkan:{n}"),
+                nth(burn::tensor::DeviceType::Vulkan, n, name)?,
+            ),
             #[cfg(feature = "vulkan")]
-            "vulkan" => BurnDevice::vulkan(burn::tensor::DeviceKind::DiscreteGpu(usize::from(index))),
+            ("vulkan", Err(_)) if index == "cpu" => {
+                (lower.clone(), BurnDevice::vulkan(burn::tensor::DeviceKind::Cpu))
+            }
             _ => return Err(unknown(name)),
-        };
-        let name = match kind {
-            "cpu" | "ndarray" => kind.to_owned(),
-            _ if software => lower.clone(),
-            _ => format!("{kind}:{index}"),
         };
         Ok(Self { name, burn })
     }
@@ -79,6 +78,21 @@ pub fn available() -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(compiled, name)| compiled.then_some(name))
     .collect()
+}
+
+/// The n-th device of a kind that the machine has.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn nth(kind: burn::tensor::DeviceType, n: u16, name: &str) -> Result<BurnDevice> {
+    // Drivers that are missing or broken make the backends panic.
+    let found = std::panic::catch_unwind(|| BurnDevice::enumerate(kind).into_vec()).unwrap_or_default();
+    let count = found.len();
+    found
+        .into_iter()
+        .nth(usize::from(n))
+        .ok_or_else(|| Error::Device {
+            name: name.to_owned(),
+            reason: format!("this machine has {count} of that kind, counted from 0; \"cpu\" is always there"),
+        })
 }
 
 fn unknown(name: &str) -> Error {
