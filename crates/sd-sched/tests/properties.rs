@@ -118,6 +118,12 @@ proptest! {
     }
 
     #[test]
+    fn no_name_panics(name in ".{0,60}") {
+        let _ = sd_sched::parse_sampler(&name);
+        let _ = name.parse::<Schedule>();
+    }
+
+    #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), keep in any::<bool>()) {
         let head: &[u8] = if keep { b"sdsched\x01" } else { b"" };
         let _ = StepperState::<Vec<u8>>::from_bytes(&[head, &bytes].concat(), |b| Some(b.to_vec()));
@@ -274,4 +280,49 @@ fn buffers_are_used_again() {
             "{sampler} allocates after 12 steps"
         );
     }
+}
+
+/// Every sampler goes with every schedule, and arrives among the data.
+#[test]
+fn every_sampler_with_every_schedule() {
+    for &sampler in Sampler::ALL {
+        for &schedule in Schedule::ALL {
+            let plan = plan(sampler, schedule, 20, &model(), &PlanOptions::default())
+                .unwrap_or_else(|e| panic!("{sampler} {schedule}: {e}"));
+            let x = straight(&plan);
+            let top = x.iter().fold(0f64, |m, v| m.max(v.abs()));
+            // iPNDM-v extrapolates over steps as uneven as these beyond any data, in the original as well.
+            let known = (sampler, schedule) == (Sampler::IpndmV, Schedule::LinearQuadratic);
+            assert!(top < 6.0 || known, "{sampler} {schedule}: {top}");
+        }
+    }
+}
+
+/// The timesteps that the network sees, from the WebUI's and ComfyUI's own rules.
+#[test]
+fn timesteps() {
+    let of = |sampler, dialect| -> Vec<f64> {
+        let o = PlanOptions {
+            dialect,
+            ..PlanOptions::default()
+        };
+        let plan = plan(sampler, Schedule::Uniform, 20, &model(), &o).expect("a plan");
+        plan.evaluations().map(|e| e.1).collect()
+    };
+    // range(0, 1000, 50) + 1 without the first, which is only a destination: 19 calls.
+    let ddim = of(Sampler::Ddim, Dialect::WebUi);
+    assert_eq!((ddim.len(), ddim[0], ddim[1], ddim[18]), (19, 951.0, 901.0, 51.0));
+    let unipc = of(Sampler::UniPc, Dialect::WebUi);
+    assert_eq!((unipc.len(), unipc[0]), (20, 999.0));
+    assert!((unipc[1] - 999.0 * 19.0 / 20.0).abs() < 1e-9);
+    let euler = of(Sampler::Euler, Dialect::WebUi);
+    assert!((euler[1] - 999.0 * 18.0 / 19.0).abs() < 1e-6, "not rounded");
+    assert!(
+        of(Sampler::Euler, Dialect::Comfy)
+            .iter()
+            .all(|t| t.fract() == 0.0),
+        "rounded"
+    );
+    assert_eq!(of(Sampler::Lcm, Dialect::WebUi)[0], 999.0);
+    assert!(of(Sampler::Lcm, Dialect::WebUi).iter().all(|t| t % 20.0 == 19.0));
 }
