@@ -108,7 +108,8 @@ def new_encoder(tok):
         num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=POSITIONS,
         hidden_act="quick_gelu", layer_norm_eps=1e-5, bos_token_id=tok.bos_token_id,
         eos_token_id=tok.eos_token_id, pad_token_id=tok.eos_token_id)
-    return CLIPTextModel(config)
+    # The fused attention is slow to train on a CPU.
+    return CLIPTextModel._from_config(config, attn_implementation="eager")
 
 
 # What the heads must read off: two slots in layout order, how they lie, the background.
@@ -157,6 +158,7 @@ def main():
     clock, step = common.Clock(args.minutes, 1e-3), 0
     # Training looks at a few positions after the words; the last ones are shown now and then.
     while not clock.done():
+        clock.now = clock.spent()
         for g in opt.param_groups:
             g["lr"] = clock.lr(step)
         i = torch.randint(len(pool) - 2000, (128,))
