@@ -329,6 +329,15 @@ impl Configs {
             let reason = format!("the VAE's {latents} latent channels are not the U-Net's {out}");
             return Err(Error::config(origin, "latent_channels", reason));
         }
+        for (field, channels) in [
+            ("in_channels", self.vae.in_channels),
+            ("out_channels", self.vae.out_channels),
+        ] {
+            if channels != 3 {
+                let reason = format!("must be 3, for the colours of the VAE's pictures, not {channels}");
+                return Err(Error::config(origin, field, reason));
+            }
+        }
         let input = self.unet.in_channels;
         if input < latents {
             let reason =
