@@ -124,7 +124,7 @@ fn check_manifests(files: &[String], faults: &mut Vec<String>) -> Outcome<usize>
                 None => faults.push(format!("{manifest}: {name}: no script")),
             }
             if !files.contains(&name) {
-                faults.push(format!("{manifest}: {name} is missing"));
+                faults.push(format!("{manifest}: {name} is not in the repository"));
             }
             named.insert(name);
         }
