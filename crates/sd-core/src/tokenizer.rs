@@ -14,13 +14,13 @@ use tokenizers::{
     tokenizer::SplitDelimiterBehavior,
 };
 
-use crate::{Error, Result, error::shown};
+use crate::{Error, Result, error::shown, weights::Folder};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
 /// The files that may name the padding token, the first that does so wins.
-pub(crate) const SPECIAL_FILES: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
+const SPECIAL_FILES: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
 
 /// OpenAI CLIP's 48,894 merges (MIT, see NOTICE), one a line; the vocabulary follows from them.
 static MERGES: &[u8] = include_bytes!("../data/clip_merges.txt.gz");
@@ -67,17 +67,23 @@ impl ClipTokenizer {
     /// # Errors
     /// [`Error::Io`] if a file is missing, [`Error::Tokenizer`] if the files don't make a CLIP tokenizer.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read_to_string(&path).map_err(|e| Error::io(path, e))
-        };
+        Self::read(&Folder::Disk(folder.to_owned()), "")
+    }
+
+    /// Like [`ClipTokenizer::from_folder`]; `inner` is where in the folder the files are, "" or with a slash at its end.
+    pub(crate) fn read(folder: &Folder, inner: &str) -> Result<Self> {
+        let text = |name: &str| folder.text(&format!("{inner}{name}"));
         let mut special = Vec::new();
         for name in SPECIAL_FILES {
-            let there = folder.join(name).is_file();
-            special.push(there.then(|| read(name)).transpose()?);
+            let there = folder.has(&format!("{inner}{name}"));
+            special.push(there.then(|| text(name)).transpose()?);
         }
-        let origin = folder.display().to_string();
-        Self::from_files(&origin, &read("vocab.json")?, &read("merges.txt")?, &special)
+        Self::from_files(
+            &folder.origin(inner),
+            &text("vocab.json")?,
+            &text("merges.txt")?,
+            &special,
+        )
     }
 
     /// Like [`ClipTokenizer::from_folder`], from the files' contents; `origin` names them in errors. `special` are the contents of the

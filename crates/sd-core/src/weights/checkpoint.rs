@@ -10,7 +10,6 @@ use super::{
 use crate::{
     ClipTokenizer, Error, Result,
     config::{self, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
-    tokenizer::SPECIAL_FILES,
 };
 
 /// A part of a pipeline that has weights.
@@ -198,15 +197,7 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<ClipTokenizer> {
         let tokenizer = match &self.tokenizer {
             Tokenizer::Embedded => ClipTokenizer::embedded(),
-            Tokenizer::Folder(folder) => {
-                let text = |name: &str| folder.text(&format!("tokenizer/{name}"));
-                let mut special = Vec::new();
-                for name in SPECIAL_FILES.map(|name| format!("tokenizer/{name}")) {
-                    special.push(folder.has(&name).then(|| folder.text(&name)).transpose()?);
-                }
-                let origin = folder.origin("tokenizer");
-                ClipTokenizer::from_files(&origin, &text("vocab.json")?, &text("merges.txt")?, &special)?
-            }
+            Tokenizer::Folder(folder) => ClipTokenizer::read(folder, "tokenizer/")?,
             Tokenizer::Metadata(file) => {
                 let value = |key: &str| file.metadata().get(key).map_or("", String::as_str);
                 ClipTokenizer::from_files(&self.origin, value(metadata::VOCAB), value(metadata::MERGES), &[])?

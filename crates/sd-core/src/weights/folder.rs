@@ -47,7 +47,8 @@ impl Folder {
     /// # Errors
     /// [`Error::Io`] if it is missing, [`Error::Malformed`] if it is not UTF-8 or too large for a configuration.
     pub fn text(&self, name: &str) -> Result<String> {
-        const MAX: u64 = 64 << 20;
+        // The longest real ones, vocabularies, have two million bytes.
+        const MAX: u64 = 16 << 20;
         let bytes = match self {
             Self::Disk(folder) => {
                 let path = folder.join(name);
