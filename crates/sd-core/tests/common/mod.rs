@@ -23,7 +23,7 @@ pub type Stored = (StoredDtype, Vec<usize>, Vec<u8>);
 /// The tensors of one file, by name.
 pub type Tensors = BTreeMap<String, Stored>;
 
-/// The names of a part's two files, without and with the variant's place in them.
+/// Where a diffusers folder has its parts' weights.
 pub const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 pub const VAE: &str = "vae/diffusion_pytorch_model.safetensors";
 pub const TEXT_ENCODER: &str = "text_encoder/model.safetensors";
