@@ -135,6 +135,8 @@ pub struct WeightsError {
     pub misshapen: Vec<Misshapen>,
     /// Tensors whose element type can't be used, with that type.
     pub unreadable: Vec<(String, String)>,
+    /// What adapters change and doesn't fit this model, in words.
+    pub patches: Vec<String>,
 }
 
 impl WeightsError {
@@ -143,6 +145,7 @@ impl WeightsError {
             && self.unexpected.is_empty()
             && self.misshapen.is_empty()
             && self.unreadable.is_empty()
+            && self.patches.is_empty()
     }
 }
 
@@ -182,6 +185,7 @@ impl std::fmt::Display for WeightsError {
         list(
             "of an unsupported type",
             types.map(|(name, dtype)| format!("{name} ({dtype})")).collect(),
-        )
+        )?;
+        list("that an adapter can't change", self.patches.clone())
     }
 }

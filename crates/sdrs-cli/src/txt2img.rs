@@ -15,6 +15,12 @@ pub struct Args {
     /// A diffusers folder whose config.json files describe a --model file of an unusual shape.
     #[arg(long, value_name = "FOLDER", requires = "model")]
     config: Option<PathBuf>,
+    /// Another VAE than the checkpoint's: a .safetensors file or a diffusers folder.
+    #[arg(long, value_name = "PATH")]
+    vae: Option<PathBuf>,
+    /// A LoRA, a .safetensors file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
+    #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
+    lora: Vec<(PathBuf, f64)>,
     /// What the picture should not show.
     #[arg(long, value_name = "TEXT", default_value = "")]
     negative_prompt: String,
@@ -129,6 +135,12 @@ impl Args {
         if let Some(folder) = &self.config {
             builder = builder.config(folder);
         }
+        if let Some(path) = &self.vae {
+            builder = builder.vae(path);
+        }
+        for (path, weight) in &self.lora {
+            builder = builder.lora(path, *weight);
+        }
         if let Some(name) = &self.dtype {
             let dtype = Dtype::from_name(name)
                 .ok_or_else(|| Failure::Usage(format!("--dtype: '{name}' is not one of f32, bf16, f16")))?;
@@ -136,6 +148,15 @@ impl Args {
         }
         Ok(builder.build()?)
     }
+}
+
+/// `PATH` or `PATH:WEIGHT`; a colon that is not before a number belongs to the path.
+fn lora(arg: &str) -> Result<(PathBuf, f64), std::convert::Infallible> {
+    let split = arg
+        .rsplit_once(':')
+        .and_then(|(path, weight)| Some((path, weight.parse().ok()?)));
+    let (path, weight) = split.unwrap_or((arg, 1.0));
+    Ok((path.into(), weight))
 }
 
 fn style() -> ProgressStyle {
@@ -161,6 +182,13 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loras_may_carry_a_weight() {
+        assert_eq!(lora("a/b.safetensors"), Ok(("a/b.safetensors".into(), 1.0)));
+        assert_eq!(lora("b.safetensors:-0.5"), Ok(("b.safetensors".into(), -0.5)));
+        assert_eq!(lora("c:\\b.safetensors"), Ok(("c:\\b.safetensors".into(), 1.0)));
+    }
 
     #[test]
     fn batches_are_numbered() {

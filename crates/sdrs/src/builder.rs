@@ -2,8 +2,9 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sd_core::{
     Device, Dtype,
-    weights::{Checkpoint, Configs, Folder, Target, TensorFile},
+    weights::{Checkpoint, Configs, Folder, Target, TensorFile, WeightPatch},
 };
+use sd_lora::Lora;
 use sd_sched::Prediction;
 
 use crate::{Error, Pipeline, Result};
@@ -14,6 +15,8 @@ use crate::{Error, Pipeline, Result};
 pub struct PipelineBuilder {
     source: Option<Source>,
     config: Option<PathBuf>,
+    vae: Option<PathBuf>,
+    loras: Vec<(PathBuf, f64)>,
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
@@ -59,6 +62,19 @@ impl PipelineBuilder {
         self
     }
 
+    /// Another autoencoder than the checkpoint's: a `.safetensors` file with a VAE in it, or a diffusers folder.
+    pub fn vae(mut self, path: impl Into<PathBuf>) -> Self {
+        self.vae = Some(path.into());
+        self
+    }
+
+    /// Adds a LoRA, a `.safetensors` file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
+    /// number may be added.
+    pub fn lora(mut self, path: impl Into<PathBuf>, weight: f64) -> Self {
+        self.loras.push((path.into(), weight));
+        self
+    }
+
     /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.device = Some(name.into());
@@ -80,7 +96,8 @@ impl PipelineBuilder {
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if there is no checkpoint, [`Error::Core`] if it or the device can't be used.
+    /// [`Error::InvalidParameter`] if there is no checkpoint, [`Error::Core`] if it or the device can't be used, [`Error::Lora`] if a
+    /// LoRA can't be read or doesn't fit.
     pub fn build(self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
@@ -99,12 +116,41 @@ impl PipelineBuilder {
             Some(configs) => Ok(Checkpoint::from_file_and_configs(file, configs)),
             None => Checkpoint::from_file(file),
         };
-        let checkpoint = match source {
+        let mut checkpoint = match source {
             Source::Path(path) if configs.is_some() => single(TensorFile::open(&path)?)?,
             Source::Path(path) => Checkpoint::open(&path)?,
             Source::Bytes(name, bytes) => single(TensorFile::from_bytes(name, bytes)?)?,
             Source::Folder(folder) => Checkpoint::from_folder(folder)?,
         };
+        if let Some(path) = &self.vae {
+            checkpoint.replace_vae(path)?;
+        }
+        if !self.loras.is_empty() {
+            checkpoint.set_patches(&loras(&self.loras, &checkpoint)?);
+        }
         Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction)
     }
+}
+
+fn loras(files: &[(PathBuf, f64)], checkpoint: &Checkpoint) -> Result<Vec<Arc<dyn WeightPatch>>> {
+    let parameters = checkpoint.parameters()?;
+    let read = |(path, weight): &(PathBuf, f64)| -> Result<Arc<dyn WeightPatch>> {
+        if !(weight.is_finite() && weight.abs() <= 1000.0) {
+            let reason = format!(
+                "the weight of {} must be a number from -1000 to 1000, not {weight}",
+                path.display()
+            );
+            return Err(Error::parameter("lora", reason));
+        }
+        let places = parameters
+            .iter()
+            .map(|(part, spellings)| (*part, spellings.as_slice()));
+        Ok(Arc::new(Lora::new(
+            TensorFile::open(path)?,
+            places,
+            *weight,
+            *weight,
+        )?))
+    };
+    files.iter().map(read).collect()
 }

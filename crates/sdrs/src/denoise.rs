@@ -162,8 +162,10 @@ mod tests {
             cfg_scale: 7.0,
             shape,
         };
-        let mut options = PlanOptions::default();
-        options.dialect = dialect;
+        let options = PlanOptions {
+            dialect,
+            ..PlanOptions::default()
+        };
         let plan = plan(sampler, schedule, 10, &pipeline.sampling, &options).unwrap();
         if !name.starts_with("ddim") {
             let sigmas: Vec<f32> = plan.sigmas().iter().map(|&s| s as f32).collect();
@@ -276,5 +278,59 @@ mod tests {
             Prediction::Epsilon,
             Dialect::Diffusers,
         );
+    }
+
+    /// diffusers' own pipeline with its DDIM on the demo model: prompts, latents and picture.
+    #[cfg(feature = "demo")]
+    #[test]
+    fn demo_ddim_is_diffusers() {
+        let pipeline = Pipeline::builder().demo().device("cpu").build().unwrap();
+        let refs = Refs::open("demo/pictures.safetensors");
+        let prompts = [
+            "a red circle above a blue square",
+            "a yellow star left of a purple heart on a night sky",
+        ];
+        for (seed, prompt) in (1..).zip(prompts) {
+            let context = pipeline
+                .encode(&[("prompt", prompt), ("negative_prompt", "")], 1)
+                .unwrap();
+            let contexts = Contexts {
+                cond: context.clone().narrow(0, 0, 1),
+                uncond: context.narrow(0, 1, 1),
+            };
+            let name = format!("ddim.{seed}.latents");
+            let shape: [usize; 4] = refs.shape(&name).try_into().unwrap();
+            let denoiser = Denoiser {
+                pipeline: &pipeline,
+                contexts: &contexts,
+                cfg_scale: 5.0,
+                shape,
+            };
+            let options = PlanOptions {
+                dialect: Dialect::Diffusers,
+                ..PlanOptions::default()
+            };
+            let plan = plan(
+                Sampler::Ddim,
+                Schedule::Automatic,
+                20,
+                &pipeline.sampling,
+                &options,
+            )
+            .unwrap();
+            let noise = NoiseOptions::new(
+                seed,
+                Shape {
+                    channels: shape[1],
+                    height: shape[2],
+                    width: shape[3],
+                },
+            );
+            let noise = BatchNoise::new(noise).unwrap();
+            let latents = denoiser.run(plan, noise, || false, |_| ()).unwrap();
+            refs.assert_close(&name, &latents, 1e-4);
+            let picture = pipeline.decode(latents, shape).unwrap();
+            refs.assert_close(&format!("ddim.{seed}.image"), &picture, 1e-4);
+        }
     }
 }

@@ -5,6 +5,9 @@ pub enum Error {
     /// A file, its weights, a device or a tokenizer.
     #[error(transparent)]
     Core(#[from] sd_core::Error),
+    /// An adapter can't be read or doesn't fit the model.
+    #[error(transparent)]
+    Lora(#[from] sd_lora::Error),
     /// A parameter is out of its range. Nothing has been computed.
     #[error("{name}: {reason}")]
     InvalidParameter {
@@ -78,15 +81,21 @@ impl Error {
             Self::Cancelled => ErrorCode::Cancelled,
             Self::NotFinite { .. } => ErrorCode::NotFinite,
             Self::Write { .. } => ErrorCode::Io,
-            Self::Core(error) => match error {
-                sd_core::Error::Io { .. } => ErrorCode::Io,
-                sd_core::Error::Malformed { .. } | sd_core::Error::Tokenizer { .. } => ErrorCode::InvalidFile,
-                sd_core::Error::Config { .. } | sd_core::Error::Weights(_) => ErrorCode::InvalidWeights,
-                sd_core::Error::Device { .. } => ErrorCode::UnknownName,
-                sd_core::Error::Shape { .. } => ErrorCode::InvalidParameter,
-                _ => ErrorCode::Internal,
-            },
+            Self::Core(error) | Self::Lora(sd_lora::Error::Core(error)) => core_code(error),
+            Self::Lora(sd_lora::Error::Unsupported { .. }) => ErrorCode::InvalidFile,
+            Self::Lora(_) => ErrorCode::InvalidWeights,
         }
+    }
+}
+
+fn core_code(error: &sd_core::Error) -> ErrorCode {
+    match error {
+        sd_core::Error::Io { .. } => ErrorCode::Io,
+        sd_core::Error::Malformed { .. } | sd_core::Error::Tokenizer { .. } => ErrorCode::InvalidFile,
+        sd_core::Error::Config { .. } | sd_core::Error::Weights(_) => ErrorCode::InvalidWeights,
+        sd_core::Error::Device { .. } => ErrorCode::UnknownName,
+        sd_core::Error::Shape { .. } => ErrorCode::InvalidParameter,
+        _ => ErrorCode::Internal,
     }
 }
 

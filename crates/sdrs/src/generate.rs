@@ -180,7 +180,7 @@ impl<'a> Txt2Img<'a> {
         let denoiser = Denoiser {
             pipeline,
             contexts: &contexts,
-            cfg_scale: params.cfg_scale,
+            cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
             shape,
         };
 

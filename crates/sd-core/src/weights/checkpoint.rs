@@ -3,13 +3,15 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Folder, PartWeights, TensorFile,
+    Folder, PartWeights, Target, TensorFile, WeightPatch,
     inspect::{Family, Kind, classify},
-    names::{Diffusers, Ldm, Names},
+    names::{Diffusers, Ldm, Names, UNET_PREFIX},
+    parameters,
 };
 use crate::{
-    ClipTokenizer, Error, Result,
+    ClipTokenizer, Device, Dtype, Error, Result,
     config::{self, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
+    models::{ClipTextModel, UNet},
 };
 
 /// A part of a pipeline that has weights.
@@ -115,6 +117,8 @@ impl Checkpoint {
                 origin: folder.origin(part.name()),
                 files,
                 names: Arc::new(Diffusers { part }),
+                part,
+                patches: Vec::new(),
             })
         };
         let weights = [
@@ -151,6 +155,8 @@ impl Checkpoint {
             origin: format!("{} of {origin}", part.name()),
             files: vec![file.clone()],
             names,
+            part,
+            patches: Vec::new(),
         };
         let weights = [
             weights(Part::TextEncoder, Arc::new(Ldm::text_encoder())),
@@ -188,6 +194,81 @@ impl Checkpoint {
     /// The weights of a part.
     pub fn weights(&self, part: Part) -> &PartWeights {
         &self.weights[part as usize]
+    }
+
+    /// Takes the autoencoder from elsewhere: a single file with a bare VAE, a checkpoint's VAE or a diffusers VAE in it, or a
+    /// diffusers folder, of a VAE or of a whole pipeline. A single file must have the structure of the VAE that it replaces.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`Error::Config`] if a folder's VAE doesn't fit the U-Net.
+    pub fn replace_vae(&mut self, path: &Path) -> Result<()> {
+        let part = Part::Vae;
+        let vae = &mut self.weights[part as usize];
+        if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
+            let folder = Folder::Disk(path.to_owned());
+            let inner = if folder.has("vae/config.json") {
+                part.name()
+            } else {
+                "."
+            };
+            let config = format!("{inner}/config.json");
+            let (json, origin) = (folder.text(&config)?, folder.origin(&config));
+            let configs = Configs {
+                vae: VaeConfig::from_json(&json, &origin)?,
+                ..self.configs.clone()
+            };
+            self.configs = configs.agreeing(&origin)?;
+            vae.files = folder.part_tensors(inner, part.stem())?;
+            vae.names = Arc::new(Diffusers { part });
+        } else {
+            let file = TensorFile::open(path)?;
+            let diffusers = file.names().any(|name| name.contains("mid_block."));
+            vae.names = if diffusers {
+                Arc::new(Diffusers { part })
+            } else {
+                Arc::new(Ldm::vae(&self.configs.vae))
+            };
+            vae.files = vec![Arc::new(file)];
+        }
+        vae.origin = format!("VAE {}", path.display());
+        Ok(())
+    }
+
+    /// Lets adapters change the weights of all parts while they are loaded, in this order.
+    pub fn set_patches(&mut self, patches: &[Arc<dyn WeightPatch>]) {
+        for part in &mut self.weights {
+            part.patches = patches.to_vec();
+        }
+    }
+
+    /// All parameters of the models, by part: the canonical name first, then the names in other layouts, without their prefix. Adapters
+    /// find their places by these.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if this build has no device at all.
+    pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
+        let target = Target {
+            device: Device::from_name("auto")?,
+            dtype: Dtype::F32,
+        };
+        let configs = &self.configs;
+        let text = parameters(Part::TextEncoder, &target, |p| {
+            ClipTextModel::build(&configs.text_encoder, p, &target)
+        });
+        let unet = parameters(Part::Unet, &target, |p| UNet::build(&configs.unet, p, &target));
+        let ldm = Ldm::unet(&configs.unet);
+        let both = |name: String| {
+            let other = ldm
+                .spellings(&name)
+                .into_iter()
+                .filter_map(|spelt| spelt.strip_prefix(UNET_PREFIX).map(str::to_owned));
+            let other: Vec<String> = other.collect();
+            [vec![name], other].concat()
+        };
+        let text = text.into_iter().map(|name| (Part::TextEncoder, vec![name]));
+        Ok(text
+            .chain(unet.into_iter().map(|name| (Part::Unet, both(name))))
+            .collect())
     }
 
     /// Its own tokenizer if it carries one, else CLIP's.

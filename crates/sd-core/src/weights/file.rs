@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 
-use super::header;
+use super::{cast, header};
 use crate::{Error, Result};
 
 /// The element type of a stored tensor.
@@ -17,6 +17,13 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// Where its bytes lie in the file.
     pub(super) bytes: Range<usize>,
+}
+
+impl TensorInfo {
+    /// Whether its type is one that weights can be read from: F32, F16 or BF16.
+    pub fn is_readable(&self) -> bool {
+        cast::readable(self.dtype)
+    }
 }
 
 /// The bytes behind a file: mapped from disk, or the caller's.
@@ -134,5 +141,11 @@ impl TensorFile {
     /// The stored bytes of a tensor, little-endian, row-major.
     pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
         self.index.get(name).map(|info| &self.bytes[info.bytes.clone()])
+    }
+
+    /// A tensor's values; `None` if it is not there or not [readable](TensorInfo::is_readable).
+    pub fn values_f32(&self, name: &str) -> Option<Vec<f32>> {
+        let info = self.index.get(name).filter(|info| info.is_readable())?;
+        Some(cast::cast(self.tensor_bytes(name)?, info.dtype))
     }
 }

@@ -10,12 +10,13 @@ mod header;
 mod inspect;
 pub mod names;
 mod params;
+mod patch;
 
 pub use checkpoint::{Checkpoint, Configs, Layout, Part};
 pub use file::{StoredDtype, TensorFile, TensorInfo};
 pub use folder::Folder;
 pub use inspect::{Family, Inspection, Kind, PartInspection, inspect};
 pub use params::{Params, PartWeights, Target, load};
+pub use patch::WeightPatch;
 
-#[cfg(test)]
 pub(crate) use params::parameters;

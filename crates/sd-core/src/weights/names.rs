@@ -357,7 +357,7 @@ mod tests {
             dtype: Dtype::F32,
         };
         let unet = sd1_unet(4);
-        let canonical = parameters(|p| UNet::build(&unet, p, &target));
+        let canonical = parameters(Part::Unet, &target, |p| UNet::build(&unet, p, &target));
         // The count of SD1.5's U-Net state dict.
         assert_eq!(canonical.len(), 686);
         let stored = injective(&Ldm::unet(&unet), &canonical);
@@ -378,7 +378,7 @@ mod tests {
         }
 
         let vae = sd1_vae();
-        let canonical = parameters(|p| Vae::build(&vae, p, &target));
+        let canonical = parameters(Part::Vae, &target, |p| Vae::build(&vae, p, &target));
         assert_eq!(canonical.len(), 248);
         let stored = injective(&Ldm::vae(&vae), &canonical);
         for known in [

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashSet, sync::Arc};
 use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
 
-use super::{TensorFile, TensorInfo, cast, names::Names};
+use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, names::Names};
 use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
 
 /// Where the weights of one part (U-Net, VAE, text encoder) lie and how they are named there.
@@ -17,9 +17,20 @@ pub struct PartWeights {
     pub files: Vec<Arc<TensorFile>>,
     /// How canonical names are spelt in these files.
     pub names: Arc<dyn Names>,
+    /// Which part they belong to.
+    pub part: Part,
+    /// What changes them on their way, in this order.
+    pub patches: Vec<Arc<dyn WeightPatch>>,
 }
 
 impl PartWeights {
+    fn patches(&self, canonical: &str) -> Vec<&dyn WeightPatch> {
+        let patches = self.patches.iter().map(AsRef::as_ref);
+        patches
+            .filter(|patch| patch.touches(self.part, canonical))
+            .collect()
+    }
+
     fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
         self.names.spellings(canonical).into_iter().find_map(|name| {
             let file = self.files.iter().find(|file| file.info(&name).is_some())?;
@@ -121,10 +132,19 @@ impl<'a> Params<'a> {
             let bytes = file
                 .tensor_bytes(&name)
                 .expect("present, since it has been found");
-            let data = match target.dtype {
-                Dtype::F32 => TensorData::new(cast::cast::<f32>(bytes, info.dtype), shape),
-                Dtype::F16 => TensorData::new(cast::cast::<f16>(bytes, info.dtype), shape),
-                Dtype::Bf16 => TensorData::new(cast::cast::<bf16>(bytes, info.dtype), shape),
+            let patches = weights.patches(&canonical);
+            let data = if patches.is_empty() {
+                match target.dtype {
+                    Dtype::F32 => TensorData::new(cast::cast::<f32>(bytes, info.dtype), shape),
+                    Dtype::F16 => TensorData::new(cast::cast::<f16>(bytes, info.dtype), shape),
+                    Dtype::Bf16 => TensorData::new(cast::cast::<bf16>(bytes, info.dtype), shape),
+                }
+            } else {
+                let mut values = cast::cast::<f32>(bytes, info.dtype);
+                patches
+                    .iter()
+                    .for_each(|patch| patch.apply(weights.part, &canonical, &mut values));
+                TensorData::new(values, shape).convert_dtype(target.dtype.burn())
             };
             return Tensor::from_data(data, (device, target.dtype.burn()));
         };
@@ -157,29 +177,27 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     &shape[..end]
 }
 
-/// The canonical names and shapes of all parameters that a constructor asks for.
-#[cfg(test)]
-pub(crate) fn parameters<M>(build: impl Fn(&Params) -> M) -> Vec<String> {
-    let target = Target {
-        device: Device::from_name("cpu").unwrap(),
-        dtype: Dtype::F32,
-    };
-    let names = Arc::new(super::names::Diffusers {
-        part: super::Part::Unet,
-    });
+/// The canonical names of all parameters that a constructor asks for.
+pub(crate) fn parameters<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Vec<String> {
+    let names = Arc::new(super::names::Diffusers { part });
     let weights = PartWeights {
         origin: String::new(),
         files: Vec::new(),
         names,
+        part,
+        patches: Vec::new(),
     };
     let shared = Shared {
         weights: &weights,
-        target: &target,
+        target,
         check: Some(RefCell::default()),
     };
     build(&Params {
         shared: &shared,
         path: String::new(),
     });
-    shared.check.unwrap().into_inner().faults.missing
+    // With no files at all, everything that is asked for is missing.
+    shared
+        .check
+        .map_or_else(Vec::new, |check| check.into_inner().faults.missing)
 }
