@@ -53,7 +53,16 @@ pub fn check() -> Outcome {
     );
 
     if output(cargo().args(["deny", "--version"])).is_ok() {
-        return run(cargo().args(["deny", "check", "bans", "licenses", "sources"]));
+        let checks = [
+            "deny",
+            "--log-level",
+            "error",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ];
+        return run(cargo().args(checks));
     }
     println!("cargo-deny is not installed: its other checks (bans, advisories) are left out");
     Ok(())

@@ -87,8 +87,10 @@ pub fn check_gpu() -> Outcome {
     run_command(cargo().args(check).arg("cuda").env("DOCS_RS", "1"))
 }
 
+/// The fuzz targets are a workspace of their own.
 fn fmt() -> Outcome {
-    run_command(cargo().args(["fmt", "--all", "--check"]))
+    run_command(cargo().args(["fmt", "--all", "--check"]))?;
+    run_command(cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
 }
 
 fn clippy() -> Outcome {
