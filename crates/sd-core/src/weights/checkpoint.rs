@@ -203,34 +203,35 @@ impl Checkpoint {
     /// As [`Checkpoint::open`]; [`Error::Config`] if a folder's VAE doesn't fit the U-Net.
     pub fn replace_vae(&mut self, path: &Path) -> Result<()> {
         let part = Part::Vae;
+        // Everything is read before anything is replaced: an error leaves the checkpoint as it was.
+        let (configs, files, names): (Configs, _, Arc<dyn Names>) =
+            if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
+                let folder = Folder::Disk(path.to_owned());
+                let inner = if folder.has("vae/config.json") {
+                    part.name()
+                } else {
+                    "."
+                };
+                let config = format!("{inner}/config.json");
+                let (json, origin) = (folder.text(&config)?, folder.origin(&config));
+                let configs = Configs {
+                    vae: VaeConfig::from_json(&json, &origin)?,
+                    ..self.configs.clone()
+                };
+                let files = folder.part_tensors(inner, part.stem())?;
+                (configs.agreeing(&origin)?, files, Arc::new(Diffusers { part }))
+            } else {
+                let file = TensorFile::open(path)?;
+                let names: Arc<dyn Names> = match file.names().any(|name| name.contains("mid_block.")) {
+                    true => Arc::new(Diffusers { part }),
+                    false => Arc::new(Ldm::vae(&self.configs.vae)),
+                };
+                (self.configs.clone(), vec![Arc::new(file)], names)
+            };
         let vae = &mut self.weights[part as usize];
-        if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
-            let folder = Folder::Disk(path.to_owned());
-            let inner = if folder.has("vae/config.json") {
-                part.name()
-            } else {
-                "."
-            };
-            let config = format!("{inner}/config.json");
-            let (json, origin) = (folder.text(&config)?, folder.origin(&config));
-            let configs = Configs {
-                vae: VaeConfig::from_json(&json, &origin)?,
-                ..self.configs.clone()
-            };
-            self.configs = configs.agreeing(&origin)?;
-            vae.files = folder.part_tensors(inner, part.stem())?;
-            vae.names = Arc::new(Diffusers { part });
-        } else {
-            let file = TensorFile::open(path)?;
-            let diffusers = file.names().any(|name| name.contains("mid_block."));
-            vae.names = if diffusers {
-                Arc::new(Diffusers { part })
-            } else {
-                Arc::new(Ldm::vae(&self.configs.vae))
-            };
-            vae.files = vec![Arc::new(file)];
-        }
+        (vae.files, vae.names) = (files, names);
         vae.origin = format!("VAE {}", path.display());
+        self.configs = configs;
         Ok(())
     }
 
