@@ -8,20 +8,31 @@ use std::{
 
 use crate::shell::{Outcome, cargo, program, root, run as run_command};
 
-/// Row by row: prompt, seed.
-const PICTURES: [(&str, u32); 12] = [
-    ("a red circle above a blue square", 1),
-    ("a yellow star at night", 2),
-    ("a green triangle to the left of a purple ring", 3),
-    ("a pink heart on a sky background", 4),
-    ("a small orange star inside a big blue circle", 5),
-    ("a striped red square", 6),
-    ("a white heart on a black background", 7),
-    ("a cyan diamond below a brown cross on a pink background", 8),
-    ("a big purple star at sunset", 9),
-    ("a dotted blue circle right of a yellow triangle", 10),
-    ("a red heart inside a white square on a green background", 11),
-    ("a small pink ring on a meadow", 12),
+/// A picture: prompt, seed, and what else the command is told.
+type Picture = (&'static str, u32, &'static [&'static str]);
+
+/// The prompt that is drawn with every model.
+const SAME: &str = "a yellow star above a red square";
+
+/// Row by row; the last row shows what another checkpoint, a LoRA and another VAE do.
+#[rustfmt::skip]
+const PICTURES: [Picture; 16] = [
+    ("a red circle above a blue square", 1, &[]),
+    ("a yellow star at night", 2, &[]),
+    ("a green triangle to the left of a purple ring", 3, &[]),
+    ("a pink heart on a sky background", 4, &[]),
+    ("a small orange star inside a big blue circle", 5, &[]),
+    ("a striped red square", 6, &[]),
+    ("a white heart on a black background", 7, &[]),
+    ("a cyan diamond below a brown cross on a pink background", 8, &[]),
+    ("a big purple star at sunset", 9, &[]),
+    ("a dotted blue circle right of a yellow triangle", 10, &[]),
+    ("a red heart inside a white square on a green background", 11, &[]),
+    ("a small pink ring on a meadow", 12, &[]),
+    (SAME, 13, &[]),
+    (SAME, 13, &["--model", "models/demo/chalk.safetensors"]),
+    (SAME, 13, &["--lora", "models/demo/outlines.safetensors"]),
+    (SAME, 13, &["--vae", "models/demo/vae-washed.safetensors"]),
 ];
 const COLUMNS: usize = 4;
 /// How many times a pixel is repeated, and the white space between pictures, in pixels.
@@ -42,10 +53,11 @@ pub fn run() -> Outcome {
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let out = folder.join("one.png");
     let mut pictures = Vec::new();
-    for (prompt, seed) in PICTURES {
+    for (prompt, seed, more) in PICTURES {
         let mut command = program(root().join("target/release/sdrs"));
         let seed = seed.to_string();
-        run_command(command.args(["txt2img", prompt, "--seed", &seed, "-o", "docs/gallery/one.png"]))?;
+        command.args(["txt2img", prompt, "--seed", &seed]).args(more);
+        run_command(command.args(["-o", "docs/gallery/one.png"]))?;
         pictures.push(read(&out)?);
     }
     fs::remove_file(&out).map_err(|e| format!("{}: {e}", out.display()))?;
@@ -57,11 +69,15 @@ pub fn run() -> Outcome {
 
 fn page() -> String {
     let mut text = String::from(
-        "# Pictures of the demo model\n\n![twelve pictures](demo.png)\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed \
-         SEED`; made by `cargo xtask gallery`.\n\n| prompt | seed |\n|---|---|\n",
+        "# Pictures of the demo model\n\n![sixteen pictures](demo.png)\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed \
+         SEED` with these options; made by `cargo xtask gallery`.\n\n| prompt | seed | options |\n|---|---|---|\n",
     );
-    for (prompt, seed) in PICTURES {
-        text += &format!("| {prompt} | {seed} |\n");
+    for (prompt, seed, more) in PICTURES {
+        let options = match more {
+            [] => String::new(),
+            more => format!("`{}`", more.join(" ")),
+        };
+        text += &format!("| {prompt} | {seed} | {options} |\n");
     }
     text
 }
