@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// The weights don't fit the model.
     #[error("{}", .0)]
-    Weights(WeightsError),
+    Weights(Box<WeightsError>),
     /// A device name is unknown, or its support was not compiled in.
     #[error("device '{name}': {reason}")]
     Device {

@@ -269,7 +269,7 @@ fn harmless_extras() {
 fn mixed_types() {
     with_tensors(Part::Unet, UNET, |unet| {
         let widened = |i: usize, (dtype, shape, bytes): common::Stored| match dtype {
-            StoredDtype::F16 if i % 2 == 0 => {
+            StoredDtype::F16 if i.is_multiple_of(2) => {
                 let wide = bytes
                     .chunks_exact(2)
                     .flat_map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32().to_le_bytes());

@@ -51,7 +51,9 @@ mod tests {
     #[test]
     fn group_norm_is_its_definition() {
         let (batch, c, hw, groups) = (2, 6, 20, 3);
-        let x: Vec<f32> = (0..batch * c * hw).map(|i| 1000.0 + ((i * 37) % 101) as f32 / 25.0).collect();
+        let x: Vec<f32> = (0..batch * c * hw)
+            .map(|i| 1000.0 + ((i * 37) % 101) as f32 / 25.0)
+            .collect();
         let (gamma, beta): (Vec<f32>, Vec<f32>) = (0..c).map(|i| (i as f32 - 2.5, 0.5 * i as f32)).unzip();
         let mut expected = vec![0f64; x.len()];
         let n = c / groups * hw;
@@ -68,7 +70,10 @@ mod tests {
         let got = group_norm(x, groups, tensor(gamma, [c]), tensor(beta, [c]), 1e-5);
         let got = got.into_data().try_to_vec::<f32>().unwrap();
         for (got, expected) in got.iter().zip(expected) {
-            assert!((f64::from(*got) - expected).abs() < 2e-3, "{got} should be {expected}");
+            assert!(
+                (f64::from(*got) - expected).abs() < 2e-3,
+                "{got} should be {expected}"
+            );
         }
     }
 }

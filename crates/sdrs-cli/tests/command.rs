@@ -155,7 +155,7 @@ fn inspect_tells_what_a_file_is() {
         "kind        a checkpoint",
         "layout      diffusers",
         "prediction  epsilon",
-        "unet        684 tensors",
+        "unet         684 tensors",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

@@ -17,7 +17,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let steps = args.next().map_or(Ok(20), |steps| steps.parse())?;
     let pipeline = Pipeline::builder().demo().device("cpu").build()?;
     let (samplers, schedules) = (Sampler::ALL, Schedule::ALL);
-    println!("columns: {}", schedules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    println!(
+        "columns: {}",
+        schedules
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
 
     let (mut sheet, mut side) = (Vec::new(), 0);
     let mut pictures = Vec::new();
@@ -25,7 +32,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("row: {sampler}");
         for &schedule in schedules {
             let request = pipeline.txt2img(PROMPT).sampler(sampler).schedule(schedule);
-            let image = request.steps(steps).cfg_scale(5.0).seed(1).run()?.images.swap_remove(0);
+            let image = request
+                .steps(steps)
+                .cfg_scale(5.0)
+                .seed(1)
+                .run()?
+                .images
+                .swap_remove(0);
             side = image.width as usize;
             pictures.push((format!("{sampler}, {schedule}"), image.rgb));
         }
@@ -55,7 +68,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .collect();
     for (name, rgb) in &pictures {
-        let difference: u64 = rgb.iter().zip(&median).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let difference: u64 = rgb
+            .iter()
+            .zip(&median)
+            .map(|(a, b)| u64::from(a.abs_diff(*b)))
+            .sum();
         let mean = difference as f64 / rgb.len() as f64;
         if mean > 20.0 {
             println!("far from the others: {name} ({mean:.0} of 255 on average)");

@@ -45,3 +45,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
     Ok(sd_core::weights::inspect(path.as_ref())?)
 }
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

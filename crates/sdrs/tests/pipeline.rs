@@ -268,7 +268,11 @@ fn another_vae_changes_the_picture_alone() {
         builder.build().map(|pipeline| pictures(request(&pipeline)))
     };
     // The same VAE from a folder, a part's folder, a part's file and a whole checkpoint.
-    let sources = [folder(), folder().join("vae"), folder().join("vae/diffusion_pytorch_model.safetensors")];
+    let sources = [
+        folder(),
+        folder().join("vae"),
+        folder().join("vae/diffusion_pytorch_model.safetensors"),
+    ];
     for source in sources {
         assert_eq!(with_vae(source).unwrap(), expected);
     }
@@ -282,16 +286,25 @@ fn another_vae_changes_the_picture_alone() {
 fn a_lora_acts_as_strongly_as_asked() {
     let file = folder().join("lora/lora.safetensors");
     let with_lora = |weight: f64| {
-        let builder = Pipeline::builder().checkpoint(folder()).device("cpu").lora(&file, weight);
+        let builder = Pipeline::builder()
+            .checkpoint(folder())
+            .device("cpu")
+            .lora(&file, weight);
         builder.build().map(|pipeline| pictures(request(&pipeline)))
     };
     let plain = pictures(request(&from_folder()));
     assert_eq!(with_lora(0.0).unwrap(), plain);
     let (half, full) = (with_lora(0.5).unwrap(), with_lora(1.0).unwrap());
     assert!(half != plain && full != plain && half != full);
-    assert_eq!(with_lora(f64::NAN).unwrap_err().code(), ErrorCode::InvalidParameter);
+    assert_eq!(
+        with_lora(f64::NAN).unwrap_err().code(),
+        ErrorCode::InvalidParameter
+    );
     let builder = Pipeline::builder().checkpoint(folder()).device("cpu");
     let error = builder.lora(single_file(), 1.0).build().unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidFile);
-    assert!(error.to_string().contains("is not of a LoRA in kohya's format"), "{error}");
+    assert!(
+        error.to_string().contains("is not of a LoRA in kohya's format"),
+        "{error}"
+    );
 }

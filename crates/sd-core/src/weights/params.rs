@@ -93,7 +93,7 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
         faults.unexpected.sort();
         faults.origin.clone_from(&weights.origin);
         if !faults.is_empty() {
-            return Err(Error::Weights(faults));
+            return Err(Error::Weights(Box::new(faults)));
         }
     }
     Ok(build(&Params {
