@@ -46,7 +46,7 @@ def main():
     team = common.Team(29512)
     vae = train_unet.load_vae()
     scale = train_unet.scaling_factor(vae, team)
-    data = train_unet.latents(33, 6144, "outline", vae, team)
+    data = train_unet.latents(33, 4096, "outline", vae, team)
     z = data["z"] * scale
     tok, text = train_unet.load_text()
     empty = words.Encode(tok)([""])[0].short()

@@ -158,7 +158,7 @@ def main():
         if step % 100 == 0 and team.rank == 0:
             print(f"{step} {clock.spent() / 60:.1f} min loss {total / 100:.5f}", flush=True)
             total = 0.0
-        if step % 500 == 0 and team.rank == 0:
+        if step % 250 == 0 and team.rank == 0:
             save()
     if team.rank == 0:
         save()
