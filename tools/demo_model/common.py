@@ -94,7 +94,9 @@ class Team:
     work two threads in one process can lose nine tenths of the time to that.
     """
 
-    def __init__(self, port=29511):
+    def __init__(self):
+        # Two teams at once need two ports.
+        port = int(os.environ.get("TEAM_PORT", 29511))
         self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD", 1))
         if self.size > 1:
             dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=self.rank, world_size=self.size)

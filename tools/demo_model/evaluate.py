@@ -2,6 +2,8 @@
 
 python evaluate.py --make-prompts            writes prompts.json
 python evaluate.py FOLDER                    judges FOLDER/000.png ... made by any program
+python evaluate.py --sdrs ../../target/release/sdrs FOLDER [--sampler "DPM++ 2M"] [--steps 20] [--cfg 5]
+                                             draws them with the command first
 python evaluate.py --draw FOLDER [--model ../../models/demo/base] [--sampler dpm++|euler_a] [--steps 20] [--cfg 5]
                                              draws them through diffusers first
 """
@@ -10,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import subprocess
 
 import numpy as np
 import torch
@@ -78,8 +81,9 @@ def main():
     ap.add_argument("folder", nargs="?")
     ap.add_argument("--make-prompts", action="store_true")
     ap.add_argument("--draw", action="store_true")
+    ap.add_argument("--sdrs", metavar="COMMAND")
     ap.add_argument("--model", default=f"{os.path.dirname(PROMPTS)}/../../models/demo/base")
-    ap.add_argument("--sampler", default="dpm++")
+    ap.add_argument("--sampler")
     ap.add_argument("--steps", type=int, default=20)
     ap.add_argument("--cfg", type=float, default=5)
     args = ap.parse_args()
@@ -91,11 +95,18 @@ def main():
 
     with open(PROMPTS) as f:
         prompts = json.load(f)
+    if args.sdrs:
+        os.makedirs(args.folder, exist_ok=True)
+        for i, p in enumerate(prompts):
+            options = {"--sampler": args.sampler or "DPM++ 2M", "--steps": args.steps, "--cfg-scale": args.cfg,
+                       "--seed": p["seed"], "--output": f"{args.folder}/{i:03}.png"}
+            command = [args.sdrs, "txt2img", p["prompt"], *(str(word) for pair in options.items() for word in pair)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     if args.draw:
         from diffusers import StableDiffusionPipeline
 
         pipe = StableDiffusionPipeline.from_pretrained(args.model, safety_checker=None, torch_dtype=torch.float32)
-        pipe.scheduler = sampler(args.sampler, pipe.scheduler.config)
+        pipe.scheduler = sampler(args.sampler or "dpm++", pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         os.makedirs(args.folder, exist_ok=True)
         for i, x in enumerate(draw(pipe, prompts, args.steps, args.cfg)):
