@@ -47,6 +47,13 @@ impl Pipeline {
         prediction: Option<Prediction>,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
+        if configs.unet.in_channels != configs.vae.latent_channels {
+            let (has, wants) = (configs.unet.in_channels, configs.vae.latent_channels);
+            let reason = format!(
+                "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
+            );
+            return Err(Error::parameter("checkpoint", reason));
+        }
         let sampling = sampling(&configs.scheduler, prediction)?;
         let tokenizer = checkpoint.tokenizer()?;
         let text_encoder = ClipTextModel::load(
@@ -56,13 +63,6 @@ impl Pipeline {
         )?;
         let unet = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target)?;
         let vae = Vae::load(&configs.vae, checkpoint.weights(Part::Vae), &target)?;
-        if configs.unet.in_channels != configs.vae.latent_channels {
-            let (has, wants) = (configs.unet.in_channels, configs.vae.latent_channels);
-            let reason = format!(
-                "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
-            );
-            return Err(Error::parameter("checkpoint", reason));
-        }
         let layout = checkpoint.layout();
         let name = model_name(checkpoint.origin());
         Ok(Self {
