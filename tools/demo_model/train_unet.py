@@ -2,6 +2,7 @@
 
 python train_unet.py --minutes 50            the base
 python train_unet.py --style chalk --from unet --minutes 9    another style, from the base's weights
+python train_unet.py --from published --name unet --minutes 30 --lr 6e-4   goes on from models/demo/base, where nothing else is left
 Restartable: state is saved every few minutes; --resume goes on from it.
 """
 
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from transformers import CLIPTextModel, CLIPTokenizer
 
 import common
 import scenes
@@ -24,6 +26,7 @@ UNET = dict(
     cross_attention_dim=words.WIDTH, attention_head_dim=4, norm_num_groups=16,
 )
 BATCH = 24  # a process
+BASE = f"{os.path.dirname(os.path.abspath(__file__))}/../../models/demo/base"
 
 
 def alphas_cumprod():
@@ -32,16 +35,23 @@ def alphas_cumprod():
 
 
 def load_vae():
-    vae = AutoencoderKL(**common.VAE).to(memory_format=torch.channels_last).eval()
-    vae.load_state_dict(torch.load(f"{common.WORK}/vae.pt")["model"])
-    return vae.requires_grad_(False)
+    if os.path.exists(f"{common.WORK}/vae.pt"):
+        vae = AutoencoderKL(**common.VAE)
+        vae.load_state_dict(torch.load(f"{common.WORK}/vae.pt")["model"])
+    else:
+        vae = AutoencoderKL.from_pretrained(f"{BASE}/vae", torch_dtype=torch.float32)
+    return vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def load_text():
-    tok = words.load_tokenizer()
-    text = words.new_encoder(tok).eval()
-    text.load_state_dict(torch.load(f"{common.WORK}/text.pt"))
-    return tok, text.requires_grad_(False)
+    if os.path.exists(f"{common.WORK}/text.pt"):
+        tok = words.load_tokenizer()
+        text = words.new_encoder(tok)
+        text.load_state_dict(torch.load(f"{common.WORK}/text.pt"))
+    else:
+        tok = CLIPTokenizer.from_pretrained(f"{BASE}/tokenizer")
+        text = CLIPTextModel.from_pretrained(f"{BASE}/text_encoder", torch_dtype=torch.float32)
+    return tok, text.eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -58,7 +68,7 @@ def latents(seed, n, style, vae, team):
     team.sum(z)
     covered = F.avg_pool2d((owners > 0).float()[:, None], 8)
     rng = random.Random(seed)
-    encode = words.Encode(words.load_tokenizer())
+    encode = words.Encode(load_text()[0])
     ids = torch.stack([encode([scenes.caption(s, rng) for s in all_scenes]) for _ in range(3)], 1).short()
     out = {"z": z, "weight": 1 + (covered > 0.02).float(), "ids": ids}
     if team.rank == 0:
@@ -70,6 +80,8 @@ def latents(seed, n, style, vae, team):
 def scaling_factor(vae, team):
     """1 / std of the base style's latents, as Stable Diffusion defines it."""
     path = f"{common.WORK}/scale.pt"
+    if not os.path.exists(path) and not os.path.exists(f"{common.WORK}/vae.pt"):
+        return vae.config.scaling_factor  # the published model's, which its U-Net was trained with
     if not os.path.exists(path):
         scale = 1 / latents(31, N_SCENES, "paint", vae, team)["z"].std().item()
         if team.rank == 0:
@@ -105,7 +117,9 @@ def main():
     empty = words.Encode(tok)([""])[0].short()
     unet = UNet2DConditionModel(**UNET)
     print("parameters", sum(p.numel() for p in unet.parameters()), flush=True)
-    if args.start:
+    if args.start == "published":
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(f"{BASE}/unet", torch_dtype=torch.float32).state_dict())
+    elif args.start:
         unet.load_state_dict(torch.load(f"{common.WORK}/{args.start}.pt")["average"])
     unet = unet.to(memory_format=torch.channels_last)
     # The fused attention is slow to train on a CPU.

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 
 import common
 import scenes
+import train_unet
 
 
 def psnr(a, b):
@@ -48,7 +49,7 @@ def main():
     opt = torch.optim.AdamW(vae.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-4)
     state, step, spent = f"{common.WORK}/vae.pt", 0, 0.0
     if args.polish:
-        vae.load_state_dict(torch.load(state)["model"])
+        vae.load_state_dict(train_unet.load_vae().state_dict())
         for part in (vae.encoder, vae.quant_conv):
             part.requires_grad_(False)
     elif args.more:
