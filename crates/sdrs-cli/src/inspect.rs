@@ -19,14 +19,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", found.path);
-    println!("  kind        {}", found.kind);
-    println!("  layout      {}", found.layout);
-    println!("  family      {}", found.family);
+    println!("  kind         {}", found.kind);
+    println!("  layout       {}", found.layout);
+    println!("  family       {}", found.family);
     if let Some(channels) = found.in_channels {
-        println!("  U-Net input {channels} channels");
+        println!("  U-Net input  {channels} channels");
     }
     println!(
-        "  prediction  {}",
+        "  prediction   {}",
         found.prediction_type.as_deref().unwrap_or("not marked")
     );
     if found.zero_terminal_snr {
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .map(|(dtype, n)| format!("{n} {dtype}"))
             .collect();
         println!(
-            "  {name:<12}{} tensors, {} values ({})",
+            "  {name:<12} {} tensors, {} values ({})",
             part.tensors,
             part.parameters,
             dtypes.join(", ")

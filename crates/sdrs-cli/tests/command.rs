@@ -152,9 +152,9 @@ fn inspect_tells_what_a_file_is() {
     };
     let text = inspect(&[&tiny()]);
     for line in [
-        "kind        a checkpoint",
-        "layout      diffusers",
-        "prediction  epsilon",
+        "kind         a checkpoint",
+        "layout       diffusers",
+        "prediction   epsilon",
         "unet         684 tensors",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
