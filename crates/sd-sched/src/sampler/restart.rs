@@ -1,7 +1,7 @@
 //! Restart sampling (Xu et al. 2023, arXiv:2306.14878): Heun steps, with one stretch run again from fresh noise. The stretch
 //! and its lengths are those of the WebUI.
 
-use super::Ctx;
+use super::{Ctx, heun};
 use crate::program::{Builder, Reg, START};
 use crate::schedule::karras_between;
 
@@ -19,17 +19,8 @@ pub(super) fn emit(b: &mut Builder<'_>, ctx: &Ctx<'_>) -> Reg {
             let up = (sigma * sigma - last * last).sqrt();
             x = b.lin(&[(1.0, x), (ctx.options.s_noise * up, noise)]);
         }
-        let denoised = b.eval(x, sigma);
-        let r = next / sigma;
-        let euler = b.lin(&[(r, x), (1.0 - r, denoised)]);
-        if next == 0.0 {
-            x = euler;
-        } else {
-            let second = b.eval(euler, next);
-            let half = (next - sigma) / 2.0;
-            let (a, c) = (half / sigma, half / next);
-            x = b.lin(&[(1.0 + a, x), (-a, denoised), (c, euler), (-c, second)]);
-        }
+        let (to, denoised) = heun::step(b, x, sigma, next);
+        x = to;
         b.end_step(x, denoised, sigma);
         last = Some(next);
     }

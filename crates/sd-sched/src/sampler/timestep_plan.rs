@@ -1,9 +1,9 @@
 //! What the samplers over timesteps share: which timesteps, how to begin, and how to end.
 
 use crate::plan::{Start, diffusers_strength_steps, strength_steps};
-use crate::program::{Builder, Program, Reg};
+use crate::program::{Builder, Program, Reg, START};
 use crate::schedule::timesteps;
-use crate::{Error, ModelSampling, PlanOptions, Result, Schedule};
+use crate::{Dialect, Error, ModelSampling, PlanOptions, Result, Schedule};
 
 /// A timestep-based sampler's program, and how to begin.
 pub(crate) struct TimestepPlan {
@@ -11,6 +11,45 @@ pub(crate) struct TimestepPlan {
     pub sigmas: Vec<f64>,
     pub image_scale: f64,
     pub noise_scale: f64,
+}
+
+impl TimestepPlan {
+    /// Runs `step(builder, x, (timestep, alpha) from, the same to)` down the timesteps of the WebUI or of diffusers.
+    ///
+    /// The WebUI makes one step fewer than there are timesteps: the last is only a destination. diffusers makes as many, the
+    /// last of them to the first alpha of the table, or to 1.
+    pub fn walk(
+        steps: usize,
+        schedule: Schedule,
+        model: &ModelSampling,
+        o: &PlanOptions,
+        mut step: impl FnMut(&mut Builder<'_>, Reg, (usize, f64), (usize, f64)) -> Reg,
+    ) -> Result<Self> {
+        let timestep = |_: f64| 0.0;
+        let mut b = Builder::new(&timestep);
+        let alphas = model.alphas_cumprod();
+        let mut x = START;
+        if o.dialect != Dialect::Diffusers {
+            let start = TimestepStart::webui(steps, model, o)?;
+            for w in start.timesteps.windows(2).rev() {
+                x = step(&mut b, x, (w[1], alphas[w[1]]), (w[0], alphas[w[0]]));
+            }
+            return Ok(start.finish(b, x, model));
+        }
+        let start = TimestepStart::diffusers(steps, schedule, model, o)?;
+        let stride = model.train_steps() / steps;
+        let last = if o.set_alpha_to_one { 1.0 } else { alphas[0] };
+        let mut end = last;
+        for (i, &t) in start.timesteps.iter().enumerate().rev() {
+            if i + 1 < start.timesteps.len() && end != alphas[t] {
+                // Spacings other than leading don't arrive where they go on from; the variance-preserving latent is kept.
+                x = b.lin(&[((end / alphas[t]).sqrt(), x)]);
+            }
+            end = if t >= stride { alphas[t - stride] } else { last };
+            x = step(&mut b, x, (t, alphas[t]), (t.saturating_sub(stride), end));
+        }
+        Ok(start.finish_at(b, x, model, end))
+    }
 }
 
 /// The beginning of one: begin at `image_scale * image + noise_scale * noise`, both variance exploding.
