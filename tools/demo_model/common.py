@@ -15,7 +15,7 @@ torch.set_flush_denormal(True)
 os.makedirs(WORK, exist_ok=True)
 
 VAE = dict(
-    in_channels=3, out_channels=3, latent_channels=4, sample_size=64,
+    in_channels=3, out_channels=3, latent_channels=4, sample_size=scenes.SIZE,
     block_out_channels=(32, 32, 64, 64), layers_per_block=1, norm_num_groups=2,
     down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
 )

@@ -51,7 +51,14 @@ def load():
     return net.eval()
 
 
-AXIS = torch.arange(scenes.SIZE, dtype=torch.float32) + 0.5
+def shrink(pictures):
+    """Pictures with one pixel for each unit, which is what the network and the templates know."""
+    if pictures.shape[-1] == scenes.UNITS:
+        return pictures
+    return F.interpolate(pictures, (scenes.UNITS, scenes.UNITS), mode="area")
+
+
+AXIS = torch.arange(scenes.UNITS, dtype=torch.float32) + 0.5
 
 
 def _template(shape, x, y, r):
@@ -152,12 +159,13 @@ def _beside(at, regions):
 
 @torch.no_grad()
 def look(net, pictures):
-    """Pictures (n, 3, 64, 64) in -1..1 to a list of things for each: shape, colour, centre, box, area.
+    """Pictures (n, 3, size, size) in -1..1 to a list of things for each: shape, colour, centre, box, area.
 
     The network says what is a thing and of which colour; the shape is found by drawing all of them over it.
     """
+    pictures = shrink(pictures)
     solid, colour = net(pictures)
-    size = (scenes.SIZE, scenes.SIZE)
+    size = (scenes.UNITS, scenes.UNITS)
     solid = F.interpolate(1 - solid.softmax(1)[:, :1], size, mode="bilinear")[:, 0] > 0.5
     colour = F.interpolate(colour.softmax(1), size, mode="bilinear").argmax(1)
     out = []
@@ -264,9 +272,11 @@ def train(minutes):
         for g in opt.param_groups:
             g["lr"] = clock.lr(step)
         i = torch.randint(len(pictures), (32,))
-        x = common.to_float(decoded[i] if step % 3 else pictures[i])
+        x = shrink(common.to_float(decoded[i] if step % 3 else pictures[i]))
         x = x * (1 + 0.06 * torch.randn(32, 1, 1, 1)) + 0.03 * torch.randn(32, 3, 1, 1) + 0.03 * torch.rand(()) * torch.randn_like(x)
-        own = owners[i][:, 1::2, 1::2].long()
+        # Every second unit's pixel.
+        every = 2 * scenes.SIZE // scenes.UNITS
+        own = owners[i][:, every // 2::every, every // 2::every].long()
         s_true = shape_of[i].gather(1, own.flatten(1)).view_as(own)
         c_true = colour_of[i].gather(1, own.flatten(1)).view_as(own)
         with common.autocast():

@@ -11,7 +11,10 @@ import random
 import numpy as np
 import torch
 
-SIZE = 64
+# Scenes are laid out on 64 units; a picture has SIZE pixels along each side.
+UNITS = 64
+SIZE = 96
+PIXEL = UNITS / SIZE
 
 SHAPES = ["circle", "square", "triangle", "star", "heart", "diamond", "ring", "cross"]
 COLOURS = {
@@ -329,7 +332,7 @@ def sdf(shape, x, y):
     return torch.minimum(_box(x, y, 0.9, 0.28), _box(x, y, 0.28, 0.9)) - 0.02
 
 
-def _cover(d, soft=0.5):
+def _cover(d, soft=PIXEL / 2):
     return ((soft - d) / (2 * soft)).clamp(0, 1)
 
 
@@ -347,7 +350,7 @@ def _backdrop(scenes, style, y, x):
     if style == "chalk":
         top = torch.tensor([(46.0, 66, 58)]).expand(n, 3)
         low = torch.tensor([(38.0, 56, 49)]).expand(n, 3)
-    t = (y / SIZE).expand(n, SIZE, SIZE).clone()
+    t = (y / UNITS).expand(n, SIZE, SIZE).clone()
     names = [s["background"] for s in scenes]
     if style != "chalk":
         for i, name in enumerate(names):
@@ -367,9 +370,9 @@ def _backdrop(scenes, style, y, x):
 
 
 def render(scenes, style="paint", masks=False):
-    """Scenes as a float tensor (n, 3, 64, 64) in -1..1; with `masks` also the thing owning each pixel (0 none)."""
+    """Scenes as a float tensor (n, 3, SIZE, SIZE) in -1..1; with `masks` also the thing owning each pixel (0 none)."""
     n = len(scenes)
-    axis = torch.arange(SIZE, dtype=torch.float32) + 0.5
+    axis = (torch.arange(SIZE, dtype=torch.float32) + 0.5) * PIXEL
     y, x = axis[None, :, None].expand(1, SIZE, SIZE), axis[None, None, :].expand(1, SIZE, SIZE)
     img = _backdrop(scenes, style, y, x)
     owner = torch.zeros(n, SIZE, SIZE, dtype=torch.int64)
@@ -422,7 +425,7 @@ def render(scenes, style="paint", masks=False):
                 new = wiped * (1 - alpha) + chalky * alpha
             img[idx] = new
             own = owner[idx]
-            own[d < 0.3] = layer + 1
+            own[d < 0.3 * PIXEL] = layer + 1
             owner[idx] = own
     img = (img.clamp(0, 255) / 127.5 - 1)
     return (img, owner) if masks else img

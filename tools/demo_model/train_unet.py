@@ -21,7 +21,7 @@ import scenes
 import words
 
 UNET = dict(
-    sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(96, 128),
+    sample_size=scenes.SIZE // 8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(96, 128),
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     cross_attention_dim=words.WIDTH, attention_head_dim=4, norm_num_groups=16,
 )
@@ -61,7 +61,7 @@ def latents(seed, n, style, vae, team):
     if os.path.exists(path):
         return torch.load(path)
     all_scenes, pictures, owners = common.bank(seed, n, style)
-    z = torch.zeros(n, 4, 8, 8)
+    z = torch.zeros(n, 4, scenes.SIZE // 8, scenes.SIZE // 8)
     for i in range(128 * team.rank, n, 128 * team.size):
         with common.autocast():
             z[i:i + 128] = vae.encode(common.to_float(pictures[i:i + 128])).latent_dist.mode().float()

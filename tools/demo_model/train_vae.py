@@ -39,8 +39,8 @@ def main():
     parts = [common.bank(11, 8192, "paint"), common.bank(12, 3072, "chalk"), common.bank(13, 3072, "outline")]
     pictures = torch.cat([p[1] for p in parts])
     inside = (torch.cat([p[2] for p in parts]) > 0).float()
-    grown = torch.cat([F.max_pool2d(i[:, None], 5, 1, 2)[:, 0] for i in inside.split(512)])
-    shrunk = torch.cat([-F.max_pool2d(-i[:, None], 5, 1, 2)[:, 0] for i in inside.split(512)])
+    grown = torch.cat([F.max_pool2d(i[:, None], 7, 1, 3)[:, 0] for i in inside.split(512)])
+    shrunk = torch.cat([-F.max_pool2d(-i[:, None], 7, 1, 3)[:, 0] for i in inside.split(512)])
     # Edges make the shape: they count most, then what lies inside.
     weight = (1 + 2 * inside + 4 * (grown - shrunk)).byte()
     # Paint is the face of the model: it gets 70% of the pictures.
@@ -77,7 +77,7 @@ def main():
         with common.autocast():
             post = vae.encode(x).latent_dist
             z = post.sample()
-            if args.polish:
+            if args.polish or args.more:
                 # Latents slightly off, as a sampler leaves them.
                 z = z + 0.06 * torch.rand(len(z), 1, 1, 1) * torch.randn_like(z)
             y = vae.decode(z).sample

@@ -25,7 +25,7 @@ torch.use_deterministic_algorithms(True, warn_only=True)
 torch.set_grad_enabled(False)
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["torch", "diffusers", "transformers", "tokenizers", "safetensors", "k-diffusion", "peft", "numpy"]
+PACKAGES = ["torch", "lark", "diffusers", "transformers", "tokenizers", "safetensors", "k-diffusion", "peft", "numpy"]
 
 
 def versions():

@@ -8,6 +8,7 @@ pub mod config;
 mod device;
 mod error;
 pub mod models;
+pub mod prompt;
 mod tokenizer;
 pub mod weights;
 

@@ -1,6 +1,6 @@
 //! CLIP's tokenizer: byte-pair encoding of lower-cased words (Radford et al. 2021, arXiv:2103.00020).
 
-use std::{io::Read, path::Path};
+use std::{io::Read, ops::Range, path::Path};
 
 use tokenizers::{
     AddedToken, Tokenizer,
@@ -163,12 +163,30 @@ impl ClipTokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer fails, which no text should make it do.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false);
-        let fail = |reason: String| Error::Tokenizer {
+        let encoding = self.inner.encode_fast(text, false).map_err(|e| self.fail(e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The same, each with the bytes of the text that it stands for.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer fails, which no text should make it do.
+    pub fn encode_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = self.inner.encode(text, false).map_err(|e| self.fail(e))?;
+        let spans = encoding.get_offsets().iter().map(|&(begin, end)| begin..end);
+        Ok(encoding.get_ids().iter().copied().zip(spans).collect())
+    }
+
+    fn fail(&self, e: tokenizers::Error) -> Error {
+        Error::Tokenizer {
             origin: self.origin.clone(),
-            reason,
-        };
-        Ok(encoding.map_err(|e| fail(e.to_string()))?.get_ids().to_vec())
+            reason: e.to_string(),
+        }
+    }
+
+    /// The comma's token at the end of a word, which prompts are preferably cut after; small vocabularies may lack it.
+    pub fn comma(&self) -> Option<u32> {
+        self.inner.token_to_id(",</w>")
     }
 
     /// The token that opens every sequence.

@@ -1,0 +1,170 @@
+//! Prompts: what they say, at which step, with which weight, and as which tokens.
+//!
+//! A prompt goes through these stages, in the WebUI's order: [`Tag`]s like `<lora:name:1>` are cut out, `AND` splits it into parts
+//! that are guided by separately, a [`Tree`] gives the text of each step, [`attention`] gives its weights, and [`chunks`] makes
+//! inputs for a text encoder of it. Every stage knows where in the prompt its text stands. Nothing here fails on a text: what
+//! can't be read is text. All stages take time linear in a prompt's length.
+//!
+//! ```
+//! use sd_core::prompt::{Prompt, PromptOptions, Side, Steps, attention};
+//!
+//! let prompt = Prompt::parse("a [red:(blue:1.3):0.5] circle", Side::Positive, &PromptOptions::default());
+//! let variants = prompt.parts[0].tree.variants(&Steps::new(20));
+//! assert_eq!((variants[0].end, variants[0].text.as_str()), (10, "a red circle"));
+//! let fragments = attention(&variants[1].text);
+//! assert_eq!((fragments[1].text.as_str(), fragments[1].weight), ("blue", 1.3));
+//! ```
+
+mod attention;
+mod chars;
+mod chunks;
+mod comfy;
+mod compose;
+mod excerpt;
+mod schedule;
+mod tags;
+
+pub use attention::{Fragment, attention};
+pub use chunks::{Chunk, ChunkOptions, EmbeddingNames, Placed, chunks, empty_chunk};
+pub use comfy::{comfy_chunks, comfy_weights};
+pub use excerpt::Excerpt;
+pub use schedule::{Group, GroupKind, Item, ItemKind, Steps, TimeRule, Tree, Variant, When};
+pub use tags::{LoraTag, Tag};
+
+use crate::{ClipTokenizer, Result};
+
+/// Whose prompt language is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PromptDialect {
+    /// The AUTOMATIC1111 WebUI's.
+    #[default]
+    WebUi,
+    /// ComfyUI's: weights that interpolate from the empty prompt; tags, AND, edits and alternations are text.
+    Comfy,
+}
+
+/// What the WebUI does with weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Emphasis {
+    /// Multiplies the encoder's output, then gives all of it the mean that it had.
+    #[default]
+    Original,
+    /// Multiplies only.
+    NoNorm,
+    /// Reads brackets and weights, and doesn't use them.
+    Ignore,
+    /// Brackets are text, and so is BREAK.
+    None,
+}
+
+/// How prompts are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PromptOptions {
+    /// Whose language.
+    pub dialect: PromptDialect,
+    /// What weights do, in the WebUI's.
+    pub emphasis: Emphasis,
+    /// How many tokens back the last comma may lie for a full chunk to be cut after it; 0 never does so.
+    pub comma_backtrack: usize,
+    /// Which numbers of edits are fractions.
+    pub time_rule: TimeRule,
+}
+
+impl Default for PromptOptions {
+    fn default() -> Self {
+        Self {
+            dialect: PromptDialect::WebUi,
+            emphasis: Emphasis::Original,
+            comma_backtrack: 20,
+            time_rule: TimeRule::Current,
+        }
+    }
+}
+
+/// Which of a picture's two prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// What to draw: tags and AND have their meaning.
+    Positive,
+    /// What not to draw: both are text.
+    Negative,
+}
+
+/// A prompt, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    /// Tags in their order.
+    pub tags: Vec<Tag>,
+    /// What AND joins; at least one.
+    pub parts: Vec<Part>,
+}
+
+/// One of the prompts that AND joins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Which share of the guidance it has; 1 if none is given.
+    pub weight: f64,
+    /// What it says.
+    pub tree: Tree,
+}
+
+impl Prompt {
+    /// Reads a prompt.
+    pub fn parse(prompt: &str, side: Side, options: &PromptOptions) -> Self {
+        let whole = Excerpt::new(prompt);
+        if options.dialect == PromptDialect::Comfy {
+            return Self {
+                tags: Vec::new(),
+                parts: vec![Part {
+                    weight: 1.0,
+                    tree: Tree::plain(whole),
+                }],
+            };
+        }
+        let (tags, parts) = match side {
+            Side::Positive => {
+                let (tags, rest) = tags::cut(&whole);
+                (tags, compose::split(&rest))
+            }
+            Side::Negative => (Vec::new(), vec![(whole, 1.0)]),
+        };
+        let part = |(text, weight)| Part {
+            weight,
+            tree: Tree::parse(text),
+        };
+        let parts = parts.into_iter().map(part).collect();
+        Self { tags, parts }
+    }
+}
+
+/// The text encoder's inputs for one step's text, of `length` tokens each, start and end token excepted.
+///
+/// # Errors
+/// [`Error::Tokenizer`](crate::Error::Tokenizer) if the tokenizer fails, [`Error::Malformed`](crate::Error::Malformed) if an embedding
+/// has more vectors than an input has places.
+pub fn encoder_inputs(
+    text: &Excerpt,
+    tokenizer: &ClipTokenizer,
+    embeddings: &EmbeddingNames,
+    length: usize,
+    options: &PromptOptions,
+) -> Result<Vec<Chunk>> {
+    let fragments = match (options.dialect, options.emphasis) {
+        (PromptDialect::Comfy, _) => {
+            return comfy_chunks(&comfy_weights(text), tokenizer, embeddings, length);
+        }
+        (_, Emphasis::None) => vec![Fragment {
+            text: text.clone(),
+            weight: 1.0,
+        }],
+        _ => attention(text),
+    };
+    let options = ChunkOptions {
+        length,
+        comma_backtrack: options.comma_backtrack,
+    };
+    chunks(&fragments, tokenizer, embeddings, &options)
+}
