@@ -15,7 +15,7 @@ from pathlib import Path
 import common
 
 # In order: later parts read what earlier ones wrote.
-PARTS = ["tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "prompts", "demo"]
+PARTS = ["tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "prompts", "conditioning", "demo"]
 MANIFEST = "goldens/manifest.json"
 
 

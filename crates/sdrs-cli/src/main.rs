@@ -1,6 +1,7 @@
 //! The `sdrs` command.
 
 mod inspect;
+mod prompt;
 mod txt2img;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Draw pictures from a prompt.
     Txt2img(Box<txt2img::Args>),
+    /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
+    Prompt(prompt::Args),
     /// Tell what a file or folder of weights is, without loading it.
     Inspect(inspect::Args),
 }
@@ -42,6 +45,7 @@ impl From<sdrs::Error> for Failure {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Txt2img(args) => txt2img::run(*args),
+        Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     let (message, code) = match result {

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, Dtype, GenerateParams, Pipeline, Sampler, Schedule, parse_sampler};
+use sdrs::{CancelToken, ClipSkipRule, Dtype, GenerateParams, Pipeline, Sampler, Schedule, parse_sampler};
 
 use crate::Failure;
 
@@ -51,6 +51,14 @@ pub struct Args {
     /// Which layer of the text encoder is used, from the end: 1 is the last.
     #[arg(long, value_name = "N", default_value_t = 1)]
     clip_skip: usize,
+    /// Count --clip-skip as diffusers does: 0 is the last layer.
+    #[arg(long)]
+    diffusers_clip_skip: bool,
+    #[command(flatten)]
+    reading: crate::prompt::Reading,
+    /// Pad the shorter of prompt and negative prompt with the empty one, if a long prompt makes them differ.
+    #[arg(long)]
+    pad_prompts: bool,
     /// Where to compute: auto, cpu, cuda:0, vulkan:0.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
@@ -116,6 +124,11 @@ impl Args {
         params.seed = self.seed;
         params.batch_size = self.batch_size;
         params.clip_skip = self.clip_skip;
+        if self.diffusers_clip_skip {
+            params.clip_skip_rule = ClipSkipRule::Diffusers;
+        }
+        params.pad_prompts = self.pad_prompts;
+        self.reading.apply(&mut params)?;
         Ok(params)
     }
 

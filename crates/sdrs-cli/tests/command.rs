@@ -78,7 +78,8 @@ fn a_batch_is_numbered_and_every_option_is_taken() {
     let output = sdrs(folder.path(), &[
         "txt2img", "a cat", "--model", &tiny, "--negative-prompt", "blurry", "--width", "32", "--height", "48",
         "--steps", "2", "--cfg-scale", "5.5", "--sampler", "Euler a Karras", "--seed", "3", "--batch-size", "2",
-        "--clip-skip", "2", "--device", "cpu", "--dtype", "bf16", "-o", "cat.png",
+        "--clip-skip", "2", "--diffusers-clip-skip", "--emphasis", "no-norm", "--prompt-dialect", "webui", "--comma-backtrack", "0",
+        "--old-prompt-times", "--pad-prompts", "--device", "cpu", "--dtype", "bf16", "-o", "cat.png",
     ]);
     assert!(
         output.status.success(),
@@ -90,6 +91,9 @@ fn a_batch_is_numbered_and_every_option_is_taken() {
     let png = std::fs::read(folder.path().join("cat-2.png")).unwrap();
     let text = String::from_utf8_lossy(&png);
     assert!(text.contains("Sampler: Euler a, Schedule type: Karras, CFG scale: 5.5, Seed: 4, Size: 32x48"));
+    assert!(
+        text.contains("Clip skip: 3, Emphasis: No norm, Old prompt editing timelines: True, Pad conds: True")
+    );
 }
 
 #[test]
@@ -168,4 +172,53 @@ fn inspect_tells_what_a_file_is() {
     assert_eq!(json["layout"], "single file");
     assert_eq!(json["in_channels"], 4);
     assert_eq!(json["parts"]["vae"]["dtypes"]["F16"], 248);
+}
+
+#[test]
+fn prompt_tells_how_it_is_read() {
+    let prompt = |args: &[&str]| {
+        let output = sdrs(Path::new("."), &[&["prompt"], args].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = prompt(&[
+        "a [red:(blue:1.3):0.5] cat, <lora:ink:0.7>",
+        "--negative-prompt",
+        "fog",
+        "--steps",
+        "10",
+    ]);
+    let expected = "\
+10 calls of the U-Net
+LoRA      ink (text encoder 0.7, U-Net 0.7)
+
+prompt
+  calls 1-6: \"a red cat,\"
+    chunk 1: 4 tokens
+       1.000  a red cat ,  [320 736 2368 267]
+  calls 7-10: \"a (blue:1.3) cat,\"
+    chunk 1: 4 tokens
+       1.000  a  [320]
+       1.300  blue  [1746]
+       1.000  cat ,  [2368 267]
+
+negative
+  calls 1-10: \"fog\"
+    chunk 1: 1 token
+       1.000  fog  [9417]
+";
+    assert_eq!(text, expected);
+    let json: serde_json::Value =
+        serde_json::from_str(&prompt(&["(a)", "--json", "--model", &tiny()])).unwrap();
+    assert_eq!(json["prompt"][0]["texts"][0]["chunks"][0][0]["span"]["start"], 1);
+    let (code, message) = failure(&["prompt", "a", "--emphasis", "much"]);
+    assert_eq!(code, 2);
+    assert!(
+        message.contains("unknown emphasis mode 'much'; known are original, nonorm, ignore, none"),
+        "{message}"
+    );
 }

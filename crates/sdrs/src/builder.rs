@@ -7,7 +7,7 @@ use sd_core::{
 use sd_lora::Lora;
 use sd_sched::Prediction;
 
-use crate::{Error, Pipeline, Result};
+use crate::{Error, Pipeline, Result, prompt_plan::LoadedLora};
 
 /// Describes a pipeline: which weights, where, in which type.
 #[derive(Default)]
@@ -128,7 +128,16 @@ impl PipelineBuilder {
         if !self.loras.is_empty() {
             checkpoint.set_patches(&loras(&self.loras, &checkpoint)?);
         }
-        Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction)
+        let named = |(path, weight): &(PathBuf, f64)| LoadedLora {
+            name: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            weight: *weight,
+        };
+        let loras = self.loras.iter().map(named).collect();
+        Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction, loras)
     }
 }
 

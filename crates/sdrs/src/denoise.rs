@@ -3,18 +3,16 @@
 use burn::tensor::Tensor;
 use sd_sched::{Latent, Plan, Request, Stepper, rng::BatchNoise};
 
-use crate::{Error, Pipeline, Result, pipeline::values};
-
-/// The texts' contexts for one run: `[1, n, width]` each.
-pub(crate) struct Contexts {
-    pub cond: Tensor<3>,
-    pub uncond: Tensor<3>,
-}
+use crate::{
+    Error, Pipeline, Result,
+    conditioning::{Conditioning, Contexts},
+    pipeline::values,
+};
 
 /// One picture's way through the sampler.
 pub(crate) struct Denoiser<'a> {
     pub pipeline: &'a Pipeline,
-    pub contexts: &'a Contexts,
+    pub conditioning: &'a Conditioning,
     pub cfg_scale: f64,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
@@ -42,7 +40,8 @@ impl Denoiser<'_> {
         };
         let x = Vec::lincomb(&[(plan.noise_scale(), &noise.first().swap_remove(0))]);
         let mut stepper = Stepper::new(plan, x);
-        let mut done = 0;
+        let (mut done, mut calls) = (0, 0);
+        let mut held: Option<(Vec<usize>, Contexts)> = None;
         loop {
             match stepper.request() {
                 Request::Done(_) => return Ok(stepper.finish()?),
@@ -65,7 +64,14 @@ impl Denoiser<'_> {
                     if cancelled() {
                         return Err(Error::Cancelled);
                     }
-                    let (denoised, uncond) = self.denoise(x, sigma, timestep, needs_uncond)?;
+                    let indices = self.conditioning.indices(calls);
+                    calls += 1;
+                    let contexts = match held.take() {
+                        Some((same, contexts)) if same == indices => contexts,
+                        _ => self.conditioning.contexts(&indices, self.pipeline),
+                    };
+                    let (denoised, uncond) = self.denoise(x, sigma, timestep, &contexts, needs_uncond)?;
+                    held = Some((indices, contexts));
                     match uncond {
                         Some(uncond) if needs_uncond => {
                             stepper.provide_denoised_with_uncond(denoised, uncond)?
@@ -84,45 +90,70 @@ impl Denoiser<'_> {
         }
     }
 
-    /// Both halves of guidance in one call of the network, then `uncond + cfg_scale * (cond - uncond)`.
+    /// Guidance: `uncond + cfg_scale * sum(weight * (cond - uncond))`.
     fn denoise(
         &self,
         x: &Vec<f32>,
         sigma: f64,
         timestep: f64,
+        contexts: &Contexts,
         needs_uncond: bool,
     ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let scalings = self.pipeline.sampling.scalings(sigma);
         let input = Vec::lincomb(&[(scalings.c_in, x)]);
-        let input = self.pipeline.tensor(input, self.shape);
-        let guided = self.cfg_scale != 1.0 || needs_uncond;
-        let unet = &self.pipeline.unet;
-        let output = if guided {
-            let context = Tensor::cat(vec![self.contexts.cond.clone(), self.contexts.uncond.clone()], 0);
-            unet.forward(
-                Tensor::cat(vec![input.clone(), input], 0),
-                &[timestep; 2],
-                context,
-                None,
-            )?
-        } else {
-            unet.forward(input, &[timestep], self.contexts.cond.clone(), None)?
-        };
-        let mut output = values(output)?;
-        if !output.iter().all(|v| v.is_finite()) {
+        let scales: Vec<f64> = contexts
+            .conds
+            .iter()
+            .map(|(weight, _)| weight * self.cfg_scale)
+            .collect();
+        let guided = scales != [1.0] || needs_uncond;
+        let mut texts: Vec<Tensor<3>> = contexts
+            .conds
+            .iter()
+            .map(|(_, context)| context.clone())
+            .collect();
+        // Contexts of one length go through the network together.
+        let together = contexts.uncond.dims()[1] == texts[0].dims()[1];
+        if guided && together {
+            texts.push(contexts.uncond.clone());
+        }
+        let mut outputs = self.predict(&input, timestep, texts)?;
+        if guided && !together {
+            outputs.extend(self.predict(&input, timestep, vec![contexts.uncond.clone()])?);
+        }
+        if !outputs.iter().flatten().all(|v| v.is_finite()) {
             return Err(Error::NotFinite {
                 what: "the U-Net's output",
                 advice: "compute in a wider dtype (f32), or check the checkpoint and its prediction type",
             });
         }
         let denoised = |output: &Vec<f32>| Vec::lincomb(&[(scalings.c_skip, x), (scalings.c_out, output)]);
+        let mut denoised: Vec<Vec<f32>> = outputs.iter().map(denoised).collect();
         if !guided {
-            return Ok((denoised(&output), None));
+            return Ok((denoised.swap_remove(0), None));
         }
-        let uncond = denoised(&output.split_off(x.len()));
-        let cond = denoised(&output);
-        let guided = Vec::lincomb(&[(1.0 - self.cfg_scale, &uncond), (self.cfg_scale, &cond)]);
-        Ok((guided, Some(uncond)))
+        let uncond = denoised.pop().unwrap_or_default();
+        let mut terms = vec![(1.0 - scales.iter().sum::<f64>(), &uncond)];
+        terms.extend(scales.iter().copied().zip(&denoised));
+        Ok((Vec::lincomb(&terms), Some(uncond)))
+    }
+
+    /// The network's output for each of some contexts of one length.
+    fn predict(&self, input: &[f32], timestep: f64, contexts: Vec<Tensor<3>>) -> Result<Vec<Vec<f32>>> {
+        let batch = contexts.len();
+        let [_, channels, height, width] = self.shape;
+        let input = self
+            .pipeline
+            .tensor(input.repeat(batch), [batch, channels, height, width]);
+        let output =
+            self.pipeline
+                .unet
+                .forward(input, &vec![timestep; batch], Tensor::cat(contexts, 0), None)?;
+        let output = values(output)?;
+        Ok(output
+            .chunks_exact(output.len() / batch)
+            .map(<[f32]>::to_vec)
+            .collect())
     }
 }
 
@@ -135,6 +166,9 @@ mod tests {
     };
 
     use super::*;
+    #[cfg(feature = "demo")]
+    use crate::GenerateParams;
+    use crate::conditioning::Timeline;
 
     fn pipeline(prediction: Prediction) -> Pipeline {
         let builder = Pipeline::builder()
@@ -147,18 +181,16 @@ mod tests {
     fn run(name: &str, sampler: Sampler, schedule: Schedule, prediction: Prediction, dialect: Dialect) {
         let pipeline = pipeline(prediction);
         let refs = Refs::open("tiny-sd1/refs/samplers.safetensors");
-        let context = |name: &str| {
-            let [one, n, width]: [usize; 3] = refs.shape(name).try_into().unwrap();
-            pipeline.tensor(refs.f32s(name), [one, n, width])
-        };
-        let contexts = Contexts {
-            cond: context("cond"),
-            uncond: context("uncond"),
+        let conditioning = Conditioning {
+            conds: vec![(1.0, Timeline::fixed(refs.f32s("cond")))],
+            uncond: Timeline::fixed(refs.f32s("uncond")),
+            width: refs.shape("cond")[2],
+            padding: None,
         };
         let shape = [1, 4, 16, 16];
         let denoiser = Denoiser {
             pipeline: &pipeline,
-            contexts: &contexts,
+            conditioning: &conditioning,
             cfg_scale: 7.0,
             shape,
         };
@@ -291,18 +323,15 @@ mod tests {
             "a yellow star left of a purple heart on a night sky",
         ];
         for (seed, prompt) in (1..).zip(prompts) {
-            let context = pipeline
-                .encode(&[("prompt", prompt), ("negative_prompt", "")], 1)
+            let params = GenerateParams::default();
+            let conditioning = pipeline
+                .condition(prompt, "", &params.reading(), &|| false)
                 .unwrap();
-            let contexts = Contexts {
-                cond: context.clone().narrow(0, 0, 1),
-                uncond: context.narrow(0, 1, 1),
-            };
             let name = format!("ddim.{seed}.latents");
             let shape: [usize; 4] = refs.shape(&name).try_into().unwrap();
             let denoiser = Denoiser {
                 pipeline: &pipeline,
-                contexts: &contexts,
+                conditioning: &conditioning,
                 cfg_scale: 5.0,
                 shape,
             };

@@ -3,6 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{
     PlanOptions, Sampler, Schedule, plan,
     rng::{BatchNoise, NoiseOptions, Shape},
@@ -10,9 +11,9 @@ use sd_sched::{
 
 use crate::{
     Error, GenerateParams, Image, Pipeline, Result,
-    denoise::{Contexts, Denoiser},
+    denoise::Denoiser,
     infotext::{Seeds, infotext},
-    params::{Rng, resolve_seed},
+    params::{ClipSkipRule, Rng, resolve_seed},
 };
 
 /// Stops a run from anywhere: keep a clone, and the run returns [`Error::Cancelled`](crate::Error::Cancelled) within one step.
@@ -110,6 +111,18 @@ impl<'a> Txt2Img<'a> {
         batch_size: usize => batch_size;
         /// Which of the text encoder's layers is used, from the end.
         clip_skip: usize => clip_skip;
+        /// How `clip_skip` counts.
+        clip_skip_rule: ClipSkipRule => clip_skip_rule;
+        /// Whose prompt language is meant.
+        prompt_dialect: PromptDialect => prompt_dialect;
+        /// What weights in prompts do.
+        emphasis: Emphasis => emphasis;
+        /// Which numbers of prompt edits are fractions.
+        time_rule: TimeRule => time_rule;
+        /// How many tokens back the last comma may lie for a prompt to be cut after it.
+        comma_backtrack: usize => comma_backtrack;
+        /// Whether the shorter of both prompts is padded with the empty one.
+        pad_prompts: bool => pad_prompts;
         /// How much fresh noise replaces old.
         eta: f64 => Some(eta);
         /// Eta noise seed delta.
@@ -160,15 +173,13 @@ impl<'a> Txt2Img<'a> {
             &options,
         )?;
 
-        let texts = [
-            ("prompt", params.prompt.as_str()),
-            ("negative_prompt", params.negative_prompt.as_str()),
-        ];
-        let context = pipeline.encode(&texts, params.clip_skip)?;
-        let contexts = Contexts {
-            cond: context.clone().narrow(0, 0, 1),
-            uncond: context.narrow(0, 1, 1),
-        };
+        let cancelled = || self.cancel.is_cancelled();
+        let conditioning = pipeline.condition(
+            &params.prompt,
+            &params.negative_prompt,
+            &params.reading(),
+            &cancelled,
+        )?;
         let f = pipeline.limits().downscale;
         let config = pipeline.vae.config();
         let shape = [
@@ -179,7 +190,7 @@ impl<'a> Txt2Img<'a> {
         ];
         let denoiser = Denoiser {
             pipeline,
-            contexts: &contexts,
+            conditioning: &conditioning,
             cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
             shape,
         };
@@ -210,23 +221,18 @@ impl<'a> Txt2Img<'a> {
                 )
             })?;
             let steps = plan.steps();
-            let latents = denoiser.run(
-                plan.clone(),
-                noise,
-                || self.cancel.is_cancelled(),
-                |step| {
-                    if let Some(callback) = &mut self.progress {
-                        let (images, step, sigma) = (params.batch_size, step.index + 1, step.sigma);
-                        callback(Progress {
-                            image,
-                            images,
-                            step,
-                            steps,
-                            sigma,
-                        });
-                    }
-                },
-            )?;
+            let latents = denoiser.run(plan.clone(), noise, cancelled, |step| {
+                if let Some(callback) = &mut self.progress {
+                    let (images, step, sigma) = (params.batch_size, step.index + 1, step.sigma);
+                    callback(Progress {
+                        image,
+                        images,
+                        step,
+                        steps,
+                        sigma,
+                    });
+                }
+            })?;
             if self.cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }

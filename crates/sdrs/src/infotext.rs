@@ -1,5 +1,7 @@
 //! Settings as the WebUI writes them into pictures.
 
+use sd_core::prompt::{Emphasis, TimeRule};
+
 use crate::{GenerateParams, VERSION};
 
 /// The seeds of one picture.
@@ -34,8 +36,21 @@ pub(crate) fn infotext(
         pairs.push(("Variation seed", seed.to_string()));
         pairs.push(("Variation seed strength", params.variation_strength.to_string()));
     }
-    if params.clip_skip > 1 {
-        pairs.push(("Clip skip", params.clip_skip.to_string()));
+    let reading = params.reading();
+    if reading.clip_skip > 1 {
+        pairs.push(("Clip skip", reading.clip_skip.to_string()));
+    }
+    match params.emphasis {
+        Emphasis::NoNorm => pairs.push(("Emphasis", "No norm".into())),
+        Emphasis::Ignore => pairs.push(("Emphasis", "Ignore".into())),
+        Emphasis::None => pairs.push(("Emphasis", "None".into())),
+        _ => {}
+    }
+    if params.time_rule == TimeRule::Before16 {
+        pairs.push(("Old prompt editing timelines", "True".into()));
+    }
+    if params.pad_prompts {
+        pairs.push(("Pad conds", "True".into()));
     }
     if let Some(eta) = params.eta {
         pairs.push(("Eta", eta.to_string()));

@@ -13,6 +13,7 @@
 //! at the same time. No type of the tensor library shows in this interface.
 
 mod builder;
+mod conditioning;
 #[cfg(feature = "demo")]
 mod demo;
 mod denoise;
@@ -22,15 +23,20 @@ mod image;
 mod infotext;
 mod params;
 mod pipeline;
+mod prompt_plan;
 
 pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
 pub use generate::{CancelToken, Output, Progress, Txt2Img};
 pub use image::Image;
-pub use params::{GenerateParams, Rng};
+pub use params::{ClipSkipRule, GenerateParams, Rng, parse_emphasis, parse_prompt_dialect};
 pub use pipeline::Pipeline;
+pub use prompt_plan::{
+    PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
+};
 pub use sd_core::{
     Dtype, available_devices,
+    prompt::{Emphasis, PromptDialect, TimeRule},
     weights::{Family, Inspection, Kind, Layout, PartInspection},
 };
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};

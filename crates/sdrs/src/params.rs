@@ -1,6 +1,7 @@
+use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, Steps, TimeRule};
 use sd_sched::{MAX_STEPS, Sampler, Schedule, rng::Source};
 
-use crate::{Error, Result};
+use crate::{Error, Result, conditioning::Reading};
 
 /// Everything that decides a picture, besides the weights. The defaults are the WebUI's.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +27,22 @@ pub struct GenerateParams {
     pub seed: i64,
     /// Number of pictures, 1 to 1,000.
     pub batch_size: usize,
-    /// Which of the text encoder's layers is used, from the end: 1 is the last.
+    /// Which of the text encoder's layers is used, from the end: 1 is the last. The final norm follows in any case.
     pub clip_skip: usize,
+    /// How `clip_skip` counts.
+    pub clip_skip_rule: ClipSkipRule,
+    /// Whose prompt language is meant.
+    pub prompt_dialect: PromptDialect,
+    /// What weights in prompts do.
+    pub emphasis: Emphasis,
+    /// Which numbers of prompt edits are fractions of the steps.
+    pub time_rule: TimeRule,
+    /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never cuts
+    /// there.
+    pub comma_backtrack: usize,
+    /// Whether the shorter of both prompts is padded with the empty one, where they are of different length; else each has its own
+    /// call of the U-Net. Pictures differ slightly.
+    pub pad_prompts: bool,
     /// How much fresh noise replaces old; `None` is the sampler's own (1 for ancestral ones, 0 for DDIM).
     pub eta: Option<f64>,
     /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this.
@@ -38,6 +53,58 @@ pub struct GenerateParams {
     pub variation_strength: f64,
     /// Whose random numbers the noise is made of.
     pub rng: Rng,
+}
+
+/// An emphasis mode by its name in the WebUI: "Original", "No norm", "Ignore", "None". Case, spaces and hyphens don't matter.
+///
+/// # Errors
+/// [`Error::UnknownName`].
+pub fn parse_emphasis(name: &str) -> Result<Emphasis> {
+    named(
+        "emphasis mode",
+        name,
+        &[
+            ("original", Emphasis::Original),
+            ("nonorm", Emphasis::NoNorm),
+            ("ignore", Emphasis::Ignore),
+            ("none", Emphasis::None),
+        ],
+    )
+}
+
+/// A prompt dialect by its name: "webui", "comfy". Case, spaces and hyphens don't matter.
+///
+/// # Errors
+/// [`Error::UnknownName`].
+pub fn parse_prompt_dialect(name: &str) -> Result<PromptDialect> {
+    named(
+        "prompt dialect",
+        name,
+        &[
+            ("webui", PromptDialect::WebUi),
+            ("comfy", PromptDialect::Comfy),
+            ("comfyui", PromptDialect::Comfy),
+        ],
+    )
+}
+
+fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> Result<T> {
+    let bare: String = name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).collect();
+    let found = known.iter().find(|(known, _)| bare.eq_ignore_ascii_case(known));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        Error::UnknownName(format!("unknown {what} '{name}'; known are {}", names.join(", ")))
+    })
+}
+
+/// How layers of the text encoder are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ClipSkipRule {
+    /// 1 is the last layer, 2 the one before it.
+    #[default]
+    WebUi,
+    /// 0 is the last layer, 1 the one before it.
+    Diffusers,
 }
 
 /// Whose random numbers, on every device alike.
@@ -70,6 +137,7 @@ impl Rng {
 
 impl Default for GenerateParams {
     fn default() -> Self {
+        let prompt = PromptOptions::default();
         Self {
             prompt: String::new(),
             negative_prompt: String::new(),
@@ -82,6 +150,12 @@ impl Default for GenerateParams {
             seed: -1,
             batch_size: 1,
             clip_skip: 1,
+            clip_skip_rule: ClipSkipRule::default(),
+            prompt_dialect: prompt.dialect,
+            emphasis: prompt.emphasis,
+            time_rule: prompt.time_rule,
+            comma_backtrack: prompt.comma_backtrack,
+            pad_prompts: false,
             eta: None,
             ensd: 0,
             variation_seed: -1,
@@ -105,6 +179,29 @@ pub(crate) struct Limits {
 const MAX_SIDE: u32 = 16_384;
 
 impl GenerateParams {
+    /// How its prompts are to be read; its values have been validated.
+    pub(crate) fn reading(&self) -> Reading {
+        let mut options = PromptOptions::default();
+        options.dialect = self.prompt_dialect;
+        options.emphasis = self.emphasis;
+        options.time_rule = self.time_rule;
+        options.comma_backtrack = self.comma_backtrack;
+        let calls = if self.sampler.is_second_order() { 2 } else { 1 };
+        Reading {
+            options,
+            steps: Steps {
+                base: self.steps * calls,
+                hires: None,
+                rule: self.time_rule,
+            },
+            clip_skip: match self.clip_skip_rule {
+                ClipSkipRule::WebUi => self.clip_skip,
+                ClipSkipRule::Diffusers => self.clip_skip + 1,
+            },
+            pad: self.pad_prompts,
+        }
+    }
+
     /// Checks every value and returns width and height in pixels.
     pub(crate) fn validate(&self, limits: &Limits) -> Result<[u32; 2]> {
         let within = |name, value: usize, min, max| match (min..=max).contains(&value) {
@@ -116,7 +213,8 @@ impl GenerateParams {
         };
         within("steps", self.steps, 1, MAX_STEPS)?;
         within("batch_size", self.batch_size, 1, 1000)?;
-        within("clip_skip", self.clip_skip, 1, limits.layers)?;
+        let first = usize::from(self.clip_skip_rule == ClipSkipRule::WebUi);
+        within("clip_skip", self.clip_skip, first, limits.layers - 1 + first)?;
         for (name, seed) in [("seed", self.seed), ("variation_seed", self.variation_seed)] {
             if seed < -1 {
                 let reason = format!("must be 0 or more, or -1 for a random one, not {seed}");

@@ -6,7 +6,12 @@ use sd_core::{
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
-use crate::{Error, GenerateParams, PipelineBuilder, Result, Txt2Img, params::Limits};
+use crate::{
+    Error, GenerateParams, PipelineBuilder, Result, Txt2Img,
+    conditioning::{Embeddings, RowCache},
+    params::Limits,
+    prompt_plan::LoadedLora,
+};
 
 /// A loaded checkpoint, ready to draw.
 ///
@@ -18,6 +23,9 @@ pub struct Pipeline {
     pub(crate) vae: Vae,
     pub(crate) sampling: ModelSampling,
     pub(crate) target: Target,
+    pub(crate) embeddings: Embeddings,
+    pub(crate) loras: Vec<LoadedLora>,
+    pub(crate) rows: RowCache,
     name: String,
     layout: Layout,
 }
@@ -45,6 +53,7 @@ impl Pipeline {
         checkpoint: &Checkpoint,
         target: Target,
         prediction: Option<Prediction>,
+        loras: Vec<LoadedLora>,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
         if configs.unet.in_channels != configs.vae.latent_channels {
@@ -65,7 +74,11 @@ impl Pipeline {
         let vae = Vae::load(&configs.vae, checkpoint.weights(Part::Vae), &target)?;
         let layout = checkpoint.layout();
         let name = model_name(checkpoint.origin());
+        let text = text_encoder.config();
         Ok(Self {
+            rows: RowCache::new(text.max_position_embeddings * text.hidden_size),
+            embeddings: Embeddings::default(),
+            loras,
             tokenizer,
             text_encoder,
             unet,
@@ -120,36 +133,6 @@ impl Pipeline {
             default_side: self.unet.config().sample_size as u32 * downscale,
             layers: self.text_encoder.config().num_hidden_layers,
         }
-    }
-
-    /// The context of texts, one row each: `[texts, n, width]`.
-    pub(crate) fn encode(&self, texts: &[(&'static str, &str)], clip_skip: usize) -> Result<Tensor<3>> {
-        let ids: Vec<Vec<u32>> = texts
-            .iter()
-            .map(|(name, text)| self.token_ids(name, text))
-            .collect::<Result<_>>()?;
-        let mut states = self.text_encoder.forward(&ids)?.hidden_states;
-        let state = states.swap_remove(states.len() - clip_skip);
-        Ok(self.text_encoder.final_norm(state))
-    }
-
-    /// One chunk: start, the text's tokens, end, and padding up to the encoder's length.
-    fn token_ids(&self, name: &'static str, text: &str) -> Result<Vec<u32>> {
-        let length = self.text_encoder.config().max_position_embeddings;
-        let tokens = self.tokenizer.encode(text)?;
-        if tokens.len() + 2 > length {
-            let reason = format!(
-                "{} tokens are too many: this model reads {}",
-                tokens.len(),
-                length - 2
-            );
-            return Err(Error::parameter(name, reason));
-        }
-        let mut ids = vec![self.tokenizer.start()];
-        ids.extend(tokens);
-        ids.push(self.tokenizer.end());
-        ids.resize(length, self.tokenizer.pad());
-        Ok(ids)
     }
 
     /// Decodes latents as the U-Net has them, `[1, c, h, w]` row-major, to values of a picture `[1, 3, f h, f w]`.

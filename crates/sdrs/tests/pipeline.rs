@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 
-use sdrs::{CancelToken, Dtype, ErrorCode, Layout, Pipeline, Rng, Sampler, Schedule, Txt2Img};
+use sdrs::{
+    CancelToken, ClipSkipRule, Dtype, Emphasis, ErrorCode, GenerateParams, Layout, Pipeline, PromptDialect,
+    Rng, Sampler, Schedule, Txt2Img,
+};
 
 fn folder() -> PathBuf {
     goldens::root().join("tiny-sd1")
@@ -225,15 +228,13 @@ fn wrong_parameters_are_named_before_any_work() {
     );
     assert!(message(request(&pipeline).clip_skip(6)).starts_with("clip_skip: must be 1 to 5"));
     assert!(message(request(&pipeline).eta(f64::NAN)).starts_with("eta"));
-    let long = "word ".repeat(76);
-    let tokens = "76 tokens are too many: this model reads 75";
-    assert_eq!(
-        message(pipeline.txt2img(long.clone())),
-        format!("prompt: {tokens}")
-    );
-    assert_eq!(
-        message(request(&pipeline).negative_prompt(long)),
-        format!("negative_prompt: {tokens}")
+    let lora = message(pipeline.txt2img("<lora:ink:1> a"));
+    assert!(lora.starts_with("prompt: it asks for the LoRA 'ink'"), "{lora}");
+    let weight = format!("(a:{})", "9".repeat(40));
+    let heavy = message(request(&pipeline).negative_prompt(weight));
+    assert!(
+        heavy.starts_with("negative_prompt: its weights are too large"),
+        "{heavy}"
     );
 }
 
@@ -307,4 +308,107 @@ fn a_lora_acts_as_strongly_as_asked() {
         error.to_string().contains("is not of a LoRA in kohya's format"),
         "{error}"
     );
+}
+
+#[test]
+fn prompts_that_say_the_same_give_the_same_picture() {
+    let pipeline = from_folder();
+    let picture = |prompt: &str| pictures(with_prompt(&pipeline, prompt));
+    let expected = picture("a blue square");
+    // Also from the cache of encoded texts, and whatever was encoded in between.
+    for same in [
+        "a blue square",
+        "(a blue square:1.0)",
+        "[a red circle:a blue square:0]",
+        "[a blue square::3]",
+        "[a red circle:a blue square:-1] ",
+        "a blue square<hypernet:x:1>",
+    ] {
+        assert!(picture(same) == expected, "{same}");
+    }
+    for other in [
+        "a (blue:1.4) square",
+        "[a red circle:a blue square:1]",
+        "[a blue square|a red circle]",
+        "a blue square BREAK",
+        "a blue square BREAK x",
+        "a blue square AND a red circle",
+        "a blue square :0.5",
+    ] {
+        assert_eq!(
+            picture(other) == expected,
+            other == "a blue square BREAK",
+            "{other}"
+        );
+    }
+    assert!(pictures(with_prompt(&from_folder(), "a blue square")) == expected);
+}
+
+#[test]
+fn long_prompts_and_every_way_to_read_them() {
+    let pipeline = from_folder();
+    let long = format!("{} (blue:1.3) square", "a small red circle above it, ".repeat(12));
+    let long = || with_prompt(&pipeline, &long);
+    let default = pictures(long());
+    let differs = |request: Txt2Img<'_>| pictures(request) != default;
+    assert!(differs(long().emphasis(Emphasis::NoNorm)));
+    assert!(differs(long().emphasis(Emphasis::Ignore)));
+    assert!(differs(long().prompt_dialect(PromptDialect::Comfy)));
+    assert!(differs(long().comma_backtrack(0)));
+    assert!(differs(long().pad_prompts(true)));
+    let skip = |n| long().clip_skip(n);
+    assert!(!differs(skip(1)));
+    assert!(differs(skip(2)));
+    assert!(pictures(skip(1).clip_skip_rule(ClipSkipRule::Diffusers)) == pictures(skip(2)));
+    assert!(!differs(skip(0).clip_skip_rule(ClipSkipRule::Diffusers)));
+    let message = |request: Txt2Img<'_>| request.run().unwrap_err().to_string();
+    assert_eq!(message(skip(6)), "clip_skip: must be 1 to 5, not 6");
+    assert_eq!(message(skip(0)), "clip_skip: must be 1 to 5, not 0");
+    let diffusers = skip(5).clip_skip_rule(ClipSkipRule::Diffusers);
+    assert_eq!(message(diffusers), "clip_skip: must be 0 to 4, not 5");
+}
+
+#[test]
+fn plans_say_what_is_encoded() {
+    let mut params = GenerateParams::default();
+    params.prompt = "<lora:x:0.5>a [red:(blue:1.3):2] cat AND <what:y>b :0.5".into();
+    params.negative_prompt = "bad".into();
+    params.steps = 4;
+    let plan = sdrs::plan_prompts(&params).unwrap();
+    assert_eq!(
+        (plan.calls, plan.loras.len(), plan.unknown_tags[0].text.as_str()),
+        (4, 1, "<what:y>")
+    );
+    assert_eq!(
+        (
+            plan.loras[0].name.as_str(),
+            plan.loras[0].unet,
+            plan.loras[0].loaded
+        ),
+        ("x", 0.5, false)
+    );
+    let texts = &plan.prompt[0].texts;
+    assert_eq!(
+        (texts[0].calls.clone(), texts[0].text.as_str()),
+        (0..3, "a red cat")
+    );
+    assert_eq!(
+        (texts[1].calls.clone(), texts[1].text.as_str()),
+        (3..4, "a (blue:1.3) cat")
+    );
+    let blue = &texts[1].chunks[0][1];
+    assert_eq!(
+        (blue.text.as_str(), blue.weight, &params.prompt[blue.span.clone()]),
+        ("blue", 1.3, "blue")
+    );
+    assert_eq!(
+        (plan.prompt[1].weight, plan.prompt[1].texts[0].text.as_str()),
+        (0.5, " b")
+    );
+    assert_eq!(plan.negative_prompt.texts[0].chunks[0].len(), 1);
+    // Samplers that make two calls a step count double.
+    params.sampler = Sampler::Heun;
+    assert_eq!(from_folder().plan_prompts(&params).unwrap().calls, 8);
+    params.prompt = "<lora:x:y>".into();
+    assert!(sdrs::plan_prompts(&params).is_err());
 }

@@ -73,6 +73,15 @@ impl ClipTextModel {
     /// [`Error::Shape`] if rows differ in length, are empty or longer than the position table, or an id is outside the
     /// vocabulary.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipOutput> {
+        self.forward_with(ids, &[])
+    }
+
+    /// The same with vectors in place of some tokens' embeddings (textual inversion, Gal et al. 2022, arXiv:2208.01618):
+    /// for each row the first position and `[vectors, width]` values, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], as [`forward`](Self::forward), and if vectors don't fit the width or the row.
+    pub fn forward_with(&self, ids: &[Vec<u32>], placed: &[Vec<(usize, &[f32])>]) -> Result<ClipOutput> {
         let (max, vocabulary) = (self.config.max_position_embeddings, self.config.vocab_size);
         let n = ids.first().map_or(0, Vec::len);
         let in_vocabulary = |row: &Vec<u32>| row.iter().all(|&id| (id as usize) < vocabulary);
@@ -83,10 +92,39 @@ impl ClipTextModel {
                 got: ids.iter().map(Vec::len).collect(),
             });
         }
+        let width = self.config.hidden_size;
+        for (at, values) in placed.iter().flatten() {
+            let vectors = values.len() / width;
+            if values.len() % width != 0
+                || at.checked_add(vectors).is_none_or(|end| end > n)
+                || placed.len() > ids.len()
+            {
+                return Err(Error::Shape {
+                    name: "embedding",
+                    expected: format!("vectors of {width} values within the {n} tokens"),
+                    got: vec![*at, values.len()],
+                });
+            }
+        }
         let flat: Vec<i32> = ids.iter().flatten().map(|&id| id as i32).collect();
         let options = (self.target.device.burn(), burn::tensor::DType::I32);
         let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [ids.len(), n]), options);
-        let mut x = self.tokens.forward(ids) + self.positions.first(n);
+        let mut x = self.tokens.forward(ids);
+        for (row, (at, values)) in placed
+            .iter()
+            .enumerate()
+            .flat_map(|(row, list)| list.iter().map(move |p| (row, p)))
+        {
+            let vectors = values.len() / width;
+            let options = (self.target.device.burn(), burn::tensor::DType::F32);
+            let values =
+                Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, vectors, width]), options);
+            x = x.clone().slice_assign(
+                [row..row + 1, *at..at + vectors, 0..width],
+                values.cast(x.dtype()),
+            );
+        }
+        let mut x = x + self.positions.first(n);
         let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
         for layer in &self.layers {
             hidden_states.push(x.clone());

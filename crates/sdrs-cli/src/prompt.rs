@@ -1,0 +1,151 @@
+use std::path::PathBuf;
+
+use sdrs::{GenerateParams, Pipeline, PlannedPart, PromptPlan, parse_sampler};
+
+use crate::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What the picture should show.
+    prompt: String,
+    /// What it should not show.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    negative_prompt: String,
+    /// Sampling steps.
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// The sampler: some count steps double.
+    #[arg(long, value_name = "NAME", default_value = "DPM++ 2M")]
+    sampler: String,
+    #[command(flatten)]
+    reading: Reading,
+    /// The checkpoint whose tokenizer is used [default: CLIP's own].
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How prompts are read; the same options wherever there is a prompt.
+#[derive(clap::Args)]
+pub struct Reading {
+    /// Whose prompt language is meant: webui or comfy.
+    #[arg(long, value_name = "NAME", default_value = "webui")]
+    prompt_dialect: String,
+    /// What weights in prompts do: original, no-norm, ignore or none.
+    #[arg(long, value_name = "MODE", default_value = "original")]
+    emphasis: String,
+    /// Read the numbers of prompt edits as before version 1.6 of the WebUI.
+    #[arg(long)]
+    old_prompt_times: bool,
+    /// How many tokens back the last comma may lie for a long prompt to be cut there; 0 never does so.
+    #[arg(long, value_name = "TOKENS", default_value_t = 20)]
+    comma_backtrack: usize,
+}
+
+impl Reading {
+    pub fn apply(&self, params: &mut GenerateParams) -> Result<(), Failure> {
+        let usage = |e: sdrs::Error| Failure::Usage(e.to_string());
+        params.prompt_dialect = sdrs::parse_prompt_dialect(&self.prompt_dialect).map_err(usage)?;
+        params.emphasis = sdrs::parse_emphasis(&self.emphasis).map_err(usage)?;
+        if self.old_prompt_times {
+            params.time_rule = sdrs::TimeRule::Before16;
+        }
+        params.comma_backtrack = self.comma_backtrack;
+        Ok(())
+    }
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut params = GenerateParams::default();
+    params.prompt.clone_from(&args.prompt);
+    params.negative_prompt.clone_from(&args.negative_prompt);
+    params.steps = args.steps;
+    params.sampler = parse_sampler(&args.sampler)
+        .map_err(|e| Failure::Usage(e.to_string()))?
+        .0;
+    args.reading.apply(&mut params)?;
+    let plan = match &args.model {
+        Some(path) => Pipeline::builder()
+            .checkpoint(path)
+            .build()?
+            .plan_prompts(&params)?,
+        None => sdrs::plan_prompts(&params)?,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&plan).expect("plain data"));
+    } else {
+        print!("{}", table(&plan));
+    }
+    Ok(())
+}
+
+fn table(plan: &PromptPlan) -> String {
+    let mut out = format!("{} calls of the U-Net\n", plan.calls);
+    for lora in &plan.loras {
+        out += &format!(
+            "LoRA      {} (text encoder {}, U-Net {})\n",
+            lora.name, lora.text_encoder, lora.unet
+        );
+    }
+    for tag in &plan.unknown_tags {
+        out += &format!("ignored   {}\n", tag.text);
+    }
+    for part in &plan.prompt {
+        out += &part_table("prompt", part);
+    }
+    if plan
+        .negative_prompt
+        .texts
+        .iter()
+        .any(|text| !text.text.is_empty())
+    {
+        out += &part_table("negative", &plan.negative_prompt);
+    }
+    out
+}
+
+fn part_table(name: &str, part: &PlannedPart) -> String {
+    let weight = if part.weight == 1.0 {
+        String::new()
+    } else {
+        format!(" (weight {})", part.weight)
+    };
+    let mut out = format!("\n{name}{weight}\n");
+    for text in &part.texts {
+        out += &format!(
+            "  calls {}-{}: {:?}\n",
+            text.calls.start + 1,
+            text.calls.end,
+            text.text
+        );
+        for (i, chunk) in text.chunks.iter().enumerate() {
+            let tokens = if chunk.len() == 1 { "token" } else { "tokens" };
+            out += &format!("    chunk {}: {} {tokens}\n", i + 1, chunk.len());
+            // Neighbours of one weight stand on one line.
+            let same = |a: &sdrs::PlannedToken, b: &sdrs::PlannedToken| {
+                a.weight == b.weight && a.embedding == b.embedding
+            };
+            for run in chunk.chunk_by(same) {
+                let words: Vec<&str> = match &run[0].embedding {
+                    Some(name) => vec![name],
+                    None => run.iter().map(|token| token.text.as_str()).collect(),
+                };
+                let kind = if run[0].embedding.is_some() {
+                    " embedding"
+                } else {
+                    ""
+                };
+                let ids: Vec<String> = run.iter().map(|token| token.id.to_string()).collect();
+                out += &format!(
+                    "      {:>6.3}{kind}  {}  [{}]\n",
+                    run[0].weight,
+                    words.join(" "),
+                    ids.join(" ")
+                );
+            }
+        }
+    }
+    out
+}

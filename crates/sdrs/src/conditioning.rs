@@ -1,0 +1,553 @@
+//! From prompts to what the U-Net is conditioned on at each call.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::tensor::Tensor;
+use lru::LruCache;
+use sd_core::prompt::{
+    Chunk, EmbeddingNames, Emphasis, Placed, Prompt, PromptDialect, PromptOptions, Side, Steps, Tree,
+    empty_chunk, encoder_inputs,
+};
+
+use crate::{Error, Pipeline, Result, pipeline::values};
+
+/// Texts that one prompt may take over the steps; each is encoded and kept.
+const MOST_TEXTS: usize = 1000;
+
+/// Encoded inputs that a pipeline keeps: at most 128 of SD1's 77 tokens of 768 values.
+const CACHED_VALUES: usize = 128 * 77 * 768;
+
+/// The textual inversions that a pipeline knows, their vectors by number.
+#[derive(Default)]
+pub(crate) struct Embeddings {
+    pub names: EmbeddingNames,
+    pub vectors: Vec<Vec<f32>>,
+}
+
+/// What decides how a run's prompts are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    pub options: PromptOptions,
+    /// Calls of the denoiser that prompts are scheduled over.
+    pub steps: Steps,
+    /// Which layer of the text encoder, from the end: 1 is the last.
+    pub clip_skip: usize,
+    /// Whether the shorter of cond and uncond is padded, so that one call of the U-Net does for both.
+    pub pad: bool,
+}
+
+/// What the text encoder gave for one input: its values alone decide it, so it is kept from run to run.
+#[derive(PartialEq, Eq, Hash)]
+struct RowKey {
+    tokens: Vec<u32>,
+    embeddings: Vec<Placed>,
+    clip_skip: usize,
+}
+
+/// Encoded inputs, the most recently used.
+pub(crate) struct RowCache(Mutex<LruCache<RowKey, Arc<[f32]>>>);
+
+impl RowCache {
+    /// `row` is how many values an encoded input has.
+    pub fn new(row: usize) -> Self {
+        let rows = NonZeroUsize::new(CACHED_VALUES / row.max(1)).unwrap_or(NonZeroUsize::MIN);
+        Self(Mutex::new(LruCache::new(rows)))
+    }
+}
+
+/// A prompt's encoded texts, and which of them holds for which call.
+pub(crate) struct Timeline {
+    /// `(end, index)`: rising ends.
+    entries: Vec<(usize, usize)>,
+    /// `[n, width]` each, all of one length.
+    contexts: Vec<Vec<f32>>,
+}
+
+impl Timeline {
+    /// One text for all calls.
+    #[cfg(test)]
+    pub fn fixed(context: Vec<f32>) -> Self {
+        Self {
+            entries: vec![(0, 0)],
+            contexts: vec![context],
+        }
+    }
+
+    /// The text of a call, counted from 0. One that ends at step n is used in call n as well, and calls beyond the last end get the
+    /// first text: so the WebUI has it.
+    fn at(&self, call: usize) -> usize {
+        let entry = self.entries.iter().find(|(end, _)| call <= *end);
+        entry.or(self.entries.first()).map_or(0, |(_, index)| *index)
+    }
+}
+
+/// What a run's U-Net calls are conditioned on.
+pub(crate) struct Conditioning {
+    /// What AND joins, each with its weight.
+    pub conds: Vec<(f64, Timeline)>,
+    pub uncond: Timeline,
+    /// The width of a context.
+    pub width: usize,
+    /// The empty prompt, if shorter contexts are padded with it.
+    pub padding: Option<Arc<[f32]>>,
+}
+
+/// The contexts of one call, `[1, n, width]`; those of `conds` are of one length.
+#[derive(Clone)]
+pub(crate) struct Contexts {
+    pub conds: Vec<(f64, Tensor<3>)>,
+    pub uncond: Tensor<3>,
+}
+
+impl Conditioning {
+    /// Which texts hold for a call: the same for two calls, if their contexts are.
+    pub fn indices(&self, call: usize) -> Vec<usize> {
+        let all = self
+            .conds
+            .iter()
+            .map(|(_, timeline)| timeline)
+            .chain([&self.uncond]);
+        all.map(|timeline| timeline.at(call)).collect()
+    }
+
+    /// The contexts for `indices`.
+    pub fn contexts(&self, indices: &[usize], pipeline: &Pipeline) -> Contexts {
+        let timelines = self
+            .conds
+            .iter()
+            .map(|(_, timeline)| timeline)
+            .chain([&self.uncond]);
+        let mut texts: Vec<Vec<f32>> = timelines
+            .zip(indices)
+            .map(|(t, &i)| t.contexts[i].clone())
+            .collect();
+        let uncond = texts.len() - 1;
+        // Prompts joined by AND go through the U-Net together: the shorter repeat their last vector.
+        let longest = texts[..uncond].iter().map(Vec::len).max().unwrap_or(0);
+        for text in &mut texts[..uncond] {
+            while text.len() < longest {
+                text.extend_from_within(text.len() - self.width..);
+            }
+        }
+        if let Some(empty) = &self.padding {
+            let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+            for text in &mut texts {
+                while text.len() < longest {
+                    text.extend_from_slice(empty);
+                }
+            }
+        }
+        let tensor = |text: Vec<f32>| {
+            let shape = [1, text.len() / self.width, self.width];
+            pipeline.tensor(text, shape)
+        };
+        let mut tensors = texts.into_iter().map(tensor);
+        let weights = self.conds.iter().map(|(weight, _)| *weight);
+        Contexts {
+            conds: weights.zip(tensors.by_ref()).collect(),
+            uncond: tensors
+                .next()
+                .unwrap_or_else(|| unreachable!("there is one text more than conds")),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Reads and encodes both prompts.
+    pub(crate) fn condition(
+        &self,
+        prompt: &str,
+        negative_prompt: &str,
+        reading: &Reading,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Conditioning> {
+        let positive = Prompt::parse(prompt, Side::Positive, &reading.options);
+        self.check_tags(&positive)?;
+        let negative = Prompt::parse(negative_prompt, Side::Negative, &reading.options);
+        let encoder = Encoder {
+            pipeline: self,
+            reading,
+            cancelled,
+        };
+        let conds = positive.parts.iter().map(|part| {
+            if part.weight.abs() > 1000.0 {
+                let reason = format!(
+                    "the weight of a part must be from -1000 to 1000, not {}",
+                    part.weight
+                );
+                return Err(Error::parameter("prompt", reason));
+            }
+            Ok((part.weight, encoder.timeline("prompt", &part.tree)?))
+        });
+        Ok(Conditioning {
+            conds: conds.collect::<Result<_>>()?,
+            uncond: encoder.timeline("negative_prompt", &negative.parts[0].tree)?,
+            width: self.text_encoder.config().hidden_size,
+            padding: reading.pad.then(|| encoder.row(&encoder.empty())).transpose()?,
+        })
+    }
+}
+
+/// Encodes the texts of one run.
+struct Encoder<'a> {
+    pipeline: &'a Pipeline,
+    reading: &'a Reading,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+/// A text, as inputs, and for how many of a prompt's steps' texts it stands.
+struct Text {
+    chunks: Vec<Chunk>,
+    count: usize,
+}
+
+impl Encoder<'_> {
+    /// Tokens of an input, start and end token excepted.
+    fn length(&self) -> usize {
+        self.pipeline.text_encoder.config().max_position_embeddings - 2
+    }
+
+    fn empty(&self) -> Chunk {
+        empty_chunk(&self.pipeline.tokenizer, self.length())
+    }
+
+    fn timeline(&self, name: &'static str, tree: &Tree) -> Result<Timeline> {
+        let mut index: HashMap<String, usize> = HashMap::new();
+        let mut texts: Vec<Text> = Vec::new();
+        let mut entries = Vec::new();
+        let Pipeline {
+            tokenizer,
+            embeddings,
+            ..
+        } = self.pipeline;
+        for variant in tree.variants(&self.reading.steps) {
+            let at = match index.get(variant.text.as_str()) {
+                Some(&at) => at,
+                None => {
+                    if texts.len() == MOST_TEXTS {
+                        let reason =
+                            format!("it says more than {MOST_TEXTS} different things over the steps");
+                        return Err(Error::parameter(name, reason));
+                    }
+                    let options = &self.reading.options;
+                    let chunks = encoder_inputs(
+                        &variant.text,
+                        tokenizer,
+                        &embeddings.names,
+                        self.length(),
+                        options,
+                    )?;
+                    texts.push(Text { chunks, count: 0 });
+                    index.insert(variant.text.as_str().to_owned(), texts.len() - 1);
+                    texts.len() - 1
+                }
+            };
+            texts[at].count += 1;
+            entries.push((variant.end, at));
+        }
+        let longest = texts.iter().map(|text| text.chunks.len()).max().unwrap_or(1);
+        let empty = self.empty();
+        let mut contexts = vec![Vec::new(); texts.len()];
+        for i in 0..longest {
+            // The WebUI encodes the texts of all steps together, input by input, and restores the mean of all of them.
+            let chunks: Vec<&Chunk> = texts
+                .iter()
+                .map(|text| text.chunks.get(i).unwrap_or(&empty))
+                .collect();
+            let rows: Vec<Arc<[f32]>> = chunks
+                .iter()
+                .map(|chunk| self.row(chunk))
+                .collect::<Result<_>>()?;
+            let counts: Vec<usize> = texts.iter().map(|text| text.count).collect();
+            for (context, row) in contexts
+                .iter_mut()
+                .zip(self.weighted(name, &chunks, &rows, &counts)?)
+            {
+                context.extend(row);
+            }
+        }
+        Ok(Timeline { entries, contexts })
+    }
+
+    /// What the encoder gives for one input, `[n, width]`. Encoded alone, so that no other text can touch its last bits.
+    fn row(&self, chunk: &Chunk) -> Result<Arc<[f32]>> {
+        let key = RowKey {
+            tokens: chunk.tokens.clone(),
+            embeddings: chunk.embeddings.clone(),
+            clip_skip: self.reading.clip_skip,
+        };
+        let cache = || {
+            self.pipeline
+                .rows
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(row) = cache().get(&key) {
+            return Ok(row.clone());
+        }
+        if (self.cancelled)() {
+            return Err(Error::Cancelled);
+        }
+        let encoder = &self.pipeline.text_encoder;
+        let vectors = |placed: &Placed| (placed.at, &self.pipeline.embeddings.vectors[placed.index][..]);
+        let embedded: Vec<(usize, &[f32])> = chunk.embeddings.iter().map(vectors).collect();
+        let mut states = encoder
+            .forward_with(std::slice::from_ref(&chunk.tokens), &[embedded])?
+            .hidden_states;
+        let state = states.swap_remove(states.len() - self.reading.clip_skip);
+        let row: Arc<[f32]> = values(encoder.final_norm(state))?.into();
+        cache().put(key, row.clone());
+        Ok(row)
+    }
+
+    /// Applies the weights of one input each of several texts.
+    fn weighted(
+        &self,
+        name: &'static str,
+        chunks: &[&Chunk],
+        rows: &[Arc<[f32]>],
+        counts: &[usize],
+    ) -> Result<Vec<Vec<f32>>> {
+        let width = self.pipeline.text_encoder.config().hidden_size;
+        let plain = |chunk: &&Chunk| chunk.weights.iter().all(|&w| w == 1.0);
+        let PromptOptions {
+            dialect, emphasis, ..
+        } = self.reading.options;
+        let unweighted =
+            dialect == PromptDialect::WebUi && matches!(emphasis, Emphasis::Ignore | Emphasis::None);
+        if unweighted || chunks.iter().all(plain) {
+            return Ok(rows.iter().map(|row| row.to_vec()).collect());
+        }
+        let empty = match dialect {
+            PromptDialect::Comfy => Some(self.row(&self.empty())?),
+            _ => None,
+        };
+        let weigh = |(chunk, row): (&&Chunk, &Arc<[f32]>)| {
+            let mut row = row.to_vec();
+            for (token, (values, &weight)) in row.chunks_exact_mut(width).zip(&chunk.weights).enumerate() {
+                match &empty {
+                    Some(_) if weight == 1.0 => {}
+                    Some(empty) => {
+                        let from = &empty[token * width..][..width];
+                        values
+                            .iter_mut()
+                            .zip(from)
+                            .for_each(|(v, e)| *v = (*v - e) * weight + e);
+                    }
+                    None => values.iter_mut().for_each(|v| *v *= weight),
+                }
+            }
+            row
+        };
+        let mut weighted: Vec<Vec<f32>> = chunks.iter().zip(rows).map(weigh).collect();
+        if dialect == PromptDialect::WebUi && emphasis == Emphasis::Original {
+            let sum =
+                |row: &[f32], count: usize| row.iter().map(|&v| f64::from(v)).sum::<f64>() * count as f64;
+            let before: f64 = rows.iter().zip(counts).map(|(row, &n)| sum(row, n)).sum();
+            let after: f64 = weighted.iter().zip(counts).map(|(row, &n)| sum(row, n)).sum();
+            let factor = (before / after) as f32;
+            weighted.iter_mut().flatten().for_each(|v| *v *= factor);
+        }
+        if weighted.iter().flatten().all(|v| v.is_finite()) {
+            return Ok(weighted);
+        }
+        let reason = "its weights are too large, or cancel each other out; use smaller ones";
+        Err(Error::parameter(name, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, path::Path};
+
+    use goldens::Refs;
+    use safetensors::{SafeTensors, tensor::TensorView};
+    use sd_core::prompt::TimeRule;
+
+    use super::*;
+
+    const LAYERS: usize = 12;
+
+    /// The tiny model with its text encoder's layers gone through again and again, as the reference has them.
+    fn pipeline() -> Pipeline {
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = goldens::root().join("tiny-sd1");
+        copy(&tiny, folder.path());
+        let part = folder.path().join("text_encoder");
+        let config = std::fs::read_to_string(part.join("config.json")).unwrap();
+        let config = config.replace(
+            "\"num_hidden_layers\": 5",
+            &format!("\"num_hidden_layers\": {LAYERS}"),
+        );
+        std::fs::write(part.join("config.json"), config).unwrap();
+        let bytes = std::fs::read(part.join("model.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let mut stacked: HashMap<String, TensorView<'_>> = HashMap::new();
+        for (name, tensor) in file.iter() {
+            let Some((before, after)) = name.split_once(".layers.") else {
+                stacked.insert(name.to_owned(), tensor);
+                continue;
+            };
+            let (number, rest) = after.split_once('.').unwrap();
+            for layer in (number.parse().unwrap()..LAYERS).step_by(5) {
+                stacked.insert(format!("{before}.layers.{layer}.{rest}"), tensor.clone());
+            }
+        }
+        safetensors::serialize_to_file(&stacked, None, &part.join("model.safetensors")).unwrap();
+        Pipeline::builder()
+            .checkpoint(folder.path())
+            .device("cpu")
+            .build()
+            .unwrap()
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+
+    #[derive(Default, serde::Deserialize)]
+    struct Case {
+        name: String,
+        prompt: String,
+        entries: Vec<(usize, usize)>,
+        emphasis: Option<String>,
+        dialect: Option<String>,
+        clip_skip: Option<usize>,
+        backtrack: Option<usize>,
+    }
+
+    impl Case {
+        fn reading(&self) -> Reading {
+            let mut options = PromptOptions::default();
+            if let Some(name) = &self.emphasis {
+                options.emphasis = crate::parse_emphasis(name).unwrap();
+            }
+            if let Some(name) = &self.dialect {
+                options.dialect = crate::parse_prompt_dialect(name).unwrap();
+            }
+            options.comma_backtrack = self.backtrack.unwrap_or(options.comma_backtrack);
+            Reading {
+                options,
+                steps: Steps {
+                    base: 10,
+                    hires: None,
+                    rule: TimeRule::Current,
+                },
+                clip_skip: self.clip_skip.unwrap_or(1),
+                pad: false,
+            }
+        }
+    }
+
+    fn condition(pipeline: &Pipeline, case: &Case) -> Conditioning {
+        pipeline
+            .condition(&case.prompt, "", &case.reading(), &|| false)
+            .unwrap()
+    }
+
+    #[test]
+    fn contexts_are_transformers() {
+        let mut pipeline = pipeline();
+        let refs = Refs::open("tiny-sd1/refs/conditioning.safetensors");
+        pipeline
+            .embeddings
+            .names
+            .add("sdrsstyle", 3, &pipeline.tokenizer)
+            .unwrap();
+        pipeline.embeddings.vectors.push(refs.f32s("embedding"));
+        let text = std::fs::read_to_string(goldens::root().join("tiny-sd1/refs/conditioning.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
+        assert!(cases.len() >= 20);
+        // Once more, from the cache.
+        for case in cases.iter().chain(&cases) {
+            let timeline = &condition(&pipeline, case).conds[0].1;
+            assert_eq!(timeline.entries, case.entries, "{}", case.name);
+            for (i, context) in timeline.contexts.iter().enumerate() {
+                refs.assert_close(&format!("{}.{i}", case.name), context, 1e-5);
+            }
+        }
+    }
+
+    /// Which text a call uses: one that ends at step n is still used in call n, counted from 0; after the last the first comes again.
+    #[test]
+    fn calls_are_counted_as_the_webui_does() {
+        let timeline = Timeline {
+            entries: vec![(3, 0), (5, 1), (10, 2)],
+            contexts: vec![],
+        };
+        let used: Vec<usize> = (0..13).map(|call| timeline.at(call)).collect();
+        assert_eq!(used, [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 0, 0]);
+    }
+
+    #[test]
+    fn prompts_of_different_length_fit_together() {
+        let pipeline = pipeline();
+        let mut case = Case {
+            prompt: "a AND b BREAK c :0.5 AND d :-1".into(),
+            ..Case::default()
+        };
+        let shapes = |conditioning: &Conditioning| {
+            let contexts = conditioning.contexts(&conditioning.indices(0), &pipeline);
+            let conds: Vec<(f64, usize)> = contexts.conds.iter().map(|(w, c)| (*w, c.dims()[1])).collect();
+            (conds, contexts.uncond.dims()[1])
+        };
+        let conditioning = condition(&pipeline, &case);
+        assert_eq!(
+            shapes(&conditioning),
+            (vec![(1.0, 154), (0.5, 154), (-1.0, 154)], 77)
+        );
+        // The shorter of what AND joins repeats its last vector.
+        let contexts = conditioning.contexts(&conditioning.indices(0), &pipeline);
+        let first = values(contexts.conds[0].1.clone()).unwrap();
+        assert!(
+            first[77 * 16..]
+                .chunks(16)
+                .all(|row| row == &first[76 * 16..77 * 16])
+        );
+        case.prompt = "a BREAK c".into();
+        let mut reading = case.reading();
+        reading.pad = true;
+        let padded = pipeline
+            .condition(&case.prompt, "x", &reading, &|| false)
+            .unwrap();
+        assert_eq!(shapes(&padded), (vec![(1.0, 154)], 154));
+        let contexts = padded.contexts(&padded.indices(0), &pipeline);
+        let empty = pipeline.condition("", "", &reading, &|| false).unwrap();
+        assert_eq!(
+            values(contexts.uncond).unwrap()[77 * 16..],
+            empty.conds[0].1.contexts[0]
+        );
+    }
+
+    #[test]
+    fn odd_prompts_are_answered() {
+        let pipeline = pipeline();
+        let reading = Case::default().reading();
+        let run = |prompt: &str| pipeline.condition(prompt, "", &reading, &|| false).map(|_| ());
+        let message = |prompt: &str| run(prompt).unwrap_err().to_string();
+        run("(((((a:1.5):2):3)").unwrap();
+        assert!(
+            message("(a:99999999999999999999999999999999999999999999)").contains("its weights are too large")
+        );
+        assert!(message("a :1e9 AND b :2000").contains("must be from -1000 to 1000"));
+        assert!(message("<lora:x:1> a").contains("the LoRA 'x', which was not loaded"));
+        assert!(message("<lora:x:y> a").contains("'y' in its <lora:..> tag at byte 0 is no number"));
+        run("<hypernet:x:1> a").unwrap();
+        let cancelled = pipeline.condition("never seen before", "", &reading, &|| true);
+        assert!(matches!(cancelled, Err(Error::Cancelled)));
+    }
+}

@@ -1,0 +1,273 @@
+//! What prompts will be encoded as, told without encoding them.
+
+use std::ops::Range;
+
+use sd_core::{
+    ClipTokenizer,
+    prompt::{EmbeddingNames, LoraTag, Part, Prompt, Side, encoder_inputs},
+};
+use serde::Serialize;
+
+use crate::{Error, GenerateParams, Pipeline, Result, conditioning::Reading, params::Limits};
+
+/// What both prompts of a picture say, step by step. Spans are in bytes of the prompt as it was given.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PromptPlan {
+    /// Calls of the denoiser that prompts are scheduled over: the steps, doubled for samplers with two calls a step.
+    pub calls: usize,
+    /// `<lora:..>` tags.
+    pub loras: Vec<PlannedLora>,
+    /// Other tags, which are cut out and do nothing.
+    pub unknown_tags: Vec<PlannedTag>,
+    /// What AND joins in the prompt.
+    pub prompt: Vec<PlannedPart>,
+    /// The negative prompt.
+    pub negative_prompt: PlannedPart,
+}
+
+/// A tag of the prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedTag {
+    /// The tag as written.
+    pub text: String,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// A LoRA that the prompt asks for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedLora {
+    /// Its name.
+    pub name: String,
+    /// Strength on the text encoder.
+    pub text_encoder: f64,
+    /// Strength on the U-Net.
+    pub unet: f64,
+    /// Where the tag stands.
+    pub span: Range<usize>,
+    /// Whether the pipeline has it, at these strengths.
+    pub loaded: bool,
+}
+
+/// One of the prompts that AND joins.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedPart {
+    /// Its share of the guidance.
+    pub weight: f64,
+    /// Its texts, in the order of the steps.
+    pub texts: Vec<PlannedText>,
+}
+
+/// What a part says during some steps.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedText {
+    /// Calls that it is used in, counted from 0; the text of a prompt's last steps is never used after its end.
+    pub calls: Range<usize>,
+    /// The text, with its brackets.
+    pub text: String,
+    /// Inputs of the text encoder.
+    pub chunks: Vec<Vec<PlannedToken>>,
+}
+
+/// A token, or an embedding in place of some.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedToken {
+    /// The token; for an embedding 0.
+    pub id: u32,
+    /// What it stands for, as written.
+    pub text: String,
+    /// Where in the prompt.
+    pub span: Range<usize>,
+    /// What its output is multiplied by.
+    pub weight: f32,
+    /// The embedding's name, if it is a vector of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<String>,
+}
+
+/// What a plan is made with.
+struct Planner<'a> {
+    tokenizer: &'a ClipTokenizer,
+    names: &'a EmbeddingNames,
+    loras: &'a [LoadedLora],
+    length: usize,
+    reading: Reading,
+}
+
+/// A LoRA that a pipeline was built with.
+pub(crate) struct LoadedLora {
+    /// Its file's name without extension.
+    pub name: String,
+    pub weight: f64,
+}
+
+/// Plans prompts for CLIP's own tokenizer, as all checkpoints of Stable Diffusion 1 have it, without a checkpoint.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] if a value is out of its range, or a `<lora:..>` tag's argument is no number.
+pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
+    params.validate(&Limits {
+        downscale: 8,
+        default_side: 512,
+        layers: 12,
+    })?;
+    let planner = Planner {
+        tokenizer: &ClipTokenizer::embedded(),
+        names: &EmbeddingNames::default(),
+        loras: &[],
+        length: 75,
+        reading: params.reading(),
+    };
+    planner.plan(&params.prompt, &params.negative_prompt)
+}
+
+impl Pipeline {
+    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if a value is out of its range, or a `<lora:..>` tag's argument is no number.
+    pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
+        params.validate(&self.limits())?;
+        let planner = Planner {
+            tokenizer: &self.tokenizer,
+            names: &self.embeddings.names,
+            loras: &self.loras,
+            length: self.text_encoder.config().max_position_embeddings - 2,
+            reading: params.reading(),
+        };
+        planner.plan(&params.prompt, &params.negative_prompt)
+    }
+
+    /// A tag for a LoRA that the pipeline doesn't have would give another picture than was meant.
+    pub(crate) fn check_tags(&self, prompt: &Prompt) -> Result<()> {
+        for (lora, _) in lora_tags(prompt)? {
+            if loaded(&lora, &self.loras) {
+                continue;
+            }
+            let reason = match self.loras.iter().find(|l| l.name == lora.name) {
+                Some(l) => format!(
+                    "it asks for the LoRA '{}' at {} and {}, which was loaded at {}; load it as asked, or take the tag out",
+                    lora.name, lora.text_encoder, lora.unet, l.weight
+                ),
+                None => format!(
+                    "it asks for the LoRA '{}', which was not loaded; add its file to the pipeline, or take the tag out",
+                    lora.name
+                ),
+            };
+            return Err(Error::parameter("prompt", reason));
+        }
+        Ok(())
+    }
+}
+
+fn loaded(lora: &LoraTag, loras: &[LoadedLora]) -> bool {
+    let mut same = loras.iter().filter(|l| l.name == lora.name);
+    same.any(|l| lora.text_encoder == l.weight && lora.unet == l.weight)
+}
+
+fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>> {
+    let read = prompt
+        .tags
+        .iter()
+        .filter_map(|tag| Some((tag.lora()?, tag.span.clone())));
+    read.map(|(lora, span)| match lora {
+        Ok(lora) => Ok((lora, span)),
+        Err(text) => {
+            let reason = format!(
+                "'{text}' in its <lora:..> tag at byte {} is no number",
+                span.start
+            );
+            Err(Error::parameter("prompt", reason))
+        }
+    })
+    .collect()
+}
+
+impl Planner<'_> {
+    fn plan(&self, prompt: &str, negative_prompt: &str) -> Result<PromptPlan> {
+        let positive = Prompt::parse(prompt, Side::Positive, &self.reading.options);
+        let negative = Prompt::parse(negative_prompt, Side::Negative, &self.reading.options);
+        let loras = lora_tags(&positive)?.into_iter().map(|(lora, span)| PlannedLora {
+            loaded: loaded(&lora, self.loras),
+            name: lora.name,
+            text_encoder: lora.text_encoder,
+            unet: lora.unet,
+            span,
+        });
+        let unknown = positive.tags.iter().filter(|tag| tag.lora().is_none());
+        Ok(PromptPlan {
+            calls: self.reading.steps.count(),
+            loras: loras.collect(),
+            unknown_tags: unknown
+                .map(|tag| PlannedTag {
+                    text: prompt[tag.span.clone()].to_owned(),
+                    span: tag.span.clone(),
+                })
+                .collect(),
+            prompt: positive
+                .parts
+                .iter()
+                .map(|part| self.part(prompt, part))
+                .collect::<Result<_>>()?,
+            negative_prompt: self.part(negative_prompt, &negative.parts[0])?,
+        })
+    }
+
+    fn part(&self, source: &str, part: &Part) -> Result<PlannedPart> {
+        let mut texts: Vec<PlannedText> = Vec::new();
+        let mut begin = 0;
+        let steps = &self.reading.steps;
+        for variant in part.tree.variants(steps) {
+            // A text that ends at step n is still used in call n, counted from 0.
+            let end = (variant.end + 1).min(steps.count());
+            let inputs = encoder_inputs(
+                &variant.text,
+                self.tokenizer,
+                self.names,
+                self.length,
+                &self.reading.options,
+            )?;
+            let chunk = |chunk: &sd_core::prompt::Chunk| {
+                let tokens = chunk
+                    .tokens
+                    .iter()
+                    .zip(&chunk.weights)
+                    .zip(&chunk.spans)
+                    .enumerate();
+                let token = tokens.filter_map(|(at, ((&id, &weight), span))| {
+                    let span = span.clone()?;
+                    let within = |e: &&sd_core::prompt::Placed| (e.at..e.at + e.vectors).contains(&at);
+                    let embedding = chunk.embeddings.iter().find(within);
+                    Some(PlannedToken {
+                        id,
+                        text: source[span.clone()].to_owned(),
+                        span,
+                        weight,
+                        embedding: embedding
+                            .and_then(|e| self.names.name(e.index))
+                            .map(str::to_owned),
+                    })
+                });
+                token.collect()
+            };
+            if begin < end {
+                texts.push(PlannedText {
+                    calls: begin..end,
+                    text: variant.text.as_str().to_owned(),
+                    chunks: inputs.iter().map(chunk).collect(),
+                });
+            }
+            begin = end;
+        }
+        Ok(PlannedPart {
+            weight: part.weight,
+            texts,
+        })
+    }
+}
