@@ -15,7 +15,7 @@ from pathlib import Path
 import common
 
 # In order: later parts read what earlier ones wrote.
-PARTS = ["tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "demo"]
+PARTS = ["tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "torch_files", "gguf_files", "embeddings", "demo"]
 MANIFEST = "goldens/manifest.json"
 
 
