@@ -4,7 +4,7 @@ use crate::Failure;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A .safetensors file or a diffusers folder.
+    /// A file of weights (.safetensors, .ckpt, .gguf and the like) or a diffusers folder.
     path: PathBuf,
     /// Print JSON, with the file's metadata.
     #[arg(long)]

@@ -29,7 +29,7 @@ enum Source {
 }
 
 impl PipelineBuilder {
-    /// The checkpoint: a diffusers folder or a single `.safetensors` file.
+    /// The checkpoint: a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.source = Some(Source::Path(path.into()));
         self

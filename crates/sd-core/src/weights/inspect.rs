@@ -293,7 +293,7 @@ fn describe(
             let entry = parts.entry(part.to_owned()).or_default();
             entry.tensors += 1;
             entry.parameters += info.shape.iter().map(|&n| n as u64).product::<u64>();
-            *entry.dtypes.entry(format!("{:?}", info.dtype)).or_default() += 1;
+            *entry.dtypes.entry(info.type_name()).or_default() += 1;
         }
     }
     let metadata = files

@@ -6,11 +6,15 @@ mod cast;
 mod checkpoint;
 mod file;
 mod folder;
+mod gguf;
 mod header;
 mod inspect;
 pub mod names;
 mod params;
 mod patch;
+mod pickle;
+mod quant;
+mod scaled;
 
 pub use checkpoint::{Checkpoint, Configs, Layout, Part};
 pub use file::{StoredDtype, TensorFile, TensorInfo};
@@ -18,5 +22,6 @@ pub use folder::Folder;
 pub use inspect::{Family, Inspection, Kind, PartInspection, inspect};
 pub use params::{Params, PartWeights, Target, load};
 pub use patch::WeightPatch;
+pub use quant::BlockType;
 
 pub(crate) use params::parameters;
