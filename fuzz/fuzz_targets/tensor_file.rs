@@ -1,4 +1,4 @@
-//! The safetensors reader: any bytes give a file whose every tensor can be read, or an error.
+//! The readers of files of tensors, chosen by the first bytes: any bytes give a file whose every tensor can be read, or an error.
 
 #![no_main]
 
@@ -12,7 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
     for name in file.names() {
         let (info, bytes) = (file.info(name).unwrap(), file.tensor_bytes(name).unwrap());
         let bits = info.shape.iter().product::<usize>() * info.dtype.bitsize();
-        assert_eq!(bits, 8 * bytes.len());
+        assert!(info.blocks.is_some() || bits == 8 * bytes.len());
+        let _ = file.values_f32(name);
     }
     let _ = Checkpoint::from_file(file).map(drop);
 });

@@ -43,13 +43,12 @@ def main():
     ap.add_argument("--batch", type=int, default=32)
     args = ap.parse_args()
     common.seed_all(5)
-    team = common.Team(29512)
+    team = common.Team()
     vae = train_unet.load_vae()
     scale = train_unet.scaling_factor(vae, team)
     data = train_unet.latents(33, 4096, "outline", vae, team)
-    z = data["z"] * scale
     tok, text = train_unet.load_text()
-    empty = words.Encode(tok)([""])[0].short()
+    noising = train_unet.Noising(data, scale, words.Encode(tok)([""])[0].short())
     unet = UNet2DConditionModel(**train_unet.UNET)
     unet.load_state_dict(torch.load(f"{common.WORK}/unet.pt")["average"])
     unet.requires_grad_(False)
@@ -60,25 +59,16 @@ def main():
     print(len(found), "layers", sum(p.numel() for p in params), "parameters")
     opt = torch.optim.AdamW(params, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0)
     clock, step, total = common.Clock(args.minutes, 2e-3), 0, 0.0
-    alphas = train_unet.alphas_cumprod()
-    min_snr = (alphas / (1 - alphas)).clamp(max=5) / (alphas / (1 - alphas))
     common.seed_all(50 + team.rank)
     while not clock.done():
         for g in opt.param_groups:
             g["lr"] = clock.lr(step)
-        i = torch.randint(len(z), (args.batch,))
-        x0 = z[i]
-        ids = data["ids"][i, torch.randint(3, (args.batch,))]
-        ids = torch.where(torch.rand(args.batch, 1) < 0.1, empty, ids).long()
-        t = ((torch.randperm(args.batch) + torch.rand(args.batch)) * (1000 / args.batch)).long().clamp(max=999)
-        noise = torch.randn_like(x0)
-        a = alphas[t].view(-1, 1, 1, 1)
-        x = a.sqrt() * x0 + (1 - a).sqrt() * noise
+        i, x, noise, t, ids = noising.batch(args.batch)
         with common.autocast():
             with torch.no_grad():
                 context = text(ids).last_hidden_state
-            out = unet(x.contiguous(memory_format=torch.channels_last), t, context).sample
-        loss = (((out.float() - noise) ** 2).mean((1, 2, 3)) * min_snr[t]).mean()
+            out = unet(x, t, context).sample
+        loss = noising.loss(out, noise, i, t)
         opt.zero_grad()
         loss.backward()
         clock.now = team.average(params, clock.spent())

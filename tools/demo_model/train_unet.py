@@ -70,7 +70,10 @@ def latents(seed, n, style, vae, team):
     rng = random.Random(seed)
     encode = words.Encode(load_text()[0])
     ids = torch.stack([encode([scenes.caption(s, rng) for s in all_scenes]) for _ in range(3)], 1).short()
-    out = {"z": z, "weight": 1 + (covered > 0.02).float(), "ids": ids}
+    # Patterns, small things and things inside others are the hardest: they come twice as often.
+    hard = [s["relation"] == "inside" or any(t["size"] == "small" or t["pattern"] != "solid" for t in s["things"])
+            for s in all_scenes]
+    out = {"z": z, "weight": 1 + 2 * (covered > 0.02).float(), "ids": ids, "odds": 1 + torch.tensor(hard).float()}
     if team.rank == 0:
         torch.save(out, path)
     team.sum(torch.zeros(1))  # nobody reads a half-written file
@@ -94,6 +97,34 @@ def scaling_factor(vae, team):
 N_SCENES = 30720
 
 
+class Noising:
+    """Batches of noised latents and their captions, one in ten of them empty."""
+
+    def __init__(self, data, scale, empty):
+        self.data, self.z, self.empty = data, (data["z"] * scale).contiguous(), empty
+        self.alphas = alphas_cumprod()
+        snr = self.alphas / (1 - self.alphas)
+        self.min_snr = snr.clamp(max=5) / snr
+
+    def batch(self, size):
+        """Which latents, noised latents, the noise in them, timesteps, token ids."""
+        i = torch.multinomial(self.data["odds"], size)
+        x0 = self.z[i]
+        ids = self.data["ids"][i, torch.randint(3, (size,))]
+        ids = torch.where(torch.rand(size, 1) < 0.1, self.empty, ids).long()
+        # Times spread evenly over the batch: less variance for nothing.
+        t = ((torch.randperm(size) + torch.rand(size)) * (1000 / size)).long().clamp(max=999)
+        noise = torch.randn_like(x0)
+        a = self.alphas[t].view(-1, 1, 1, 1)
+        x = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        return i, x, noise, t, ids
+
+    def loss(self, out, noise, i, t):
+        weight = self.data["weight"][i]
+        error = ((out.float() - noise) ** 2 * weight).mean((1, 2, 3)) / weight.mean()
+        return (error * self.min_snr[t]).mean()
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--minutes", type=float, default=50)
@@ -111,10 +142,10 @@ def main():
     scale = scaling_factor(vae, team)
     seed = {"paint": 31, "chalk": 32, "outline": 33}[args.style]
     data = latents(seed, args.scenes, args.style, vae, team)
-    z = (data["z"] * scale).contiguous()
-    print("scaling factor", scale, "channels mean", z.mean((0, 2, 3)).tolist(), "std", z.std((0, 2, 3)).tolist())
     tok, text = load_text()
-    empty = words.Encode(tok)([""])[0].short()
+    noising = Noising(data, scale, words.Encode(tok)([""])[0].short())
+    z = noising.z
+    print("scaling factor", scale, "channels mean", z.mean((0, 2, 3)).tolist(), "std", z.std((0, 2, 3)).tolist())
     unet = UNet2DConditionModel(**UNET)
     print("parameters", sum(p.numel() for p in unet.parameters()), flush=True)
     if args.start == "published":
@@ -133,9 +164,6 @@ def main():
         opt.load_state_dict(s["opt"])
         average.shadow, step, spent = s["average"], s["step"], s["spent"]
     clock = common.Clock(args.minutes, args.lr, warmup=100, spent=spent)
-    alphas = alphas_cumprod()
-    snr = alphas / (1 - alphas)
-    min_snr = snr.clamp(max=5) / snr
 
     def save():
         torch.save({"model": unet.state_dict(), "opt": opt.state_dict(), "average": average.shadow,
@@ -146,21 +174,12 @@ def main():
     while not clock.done():
         for g in opt.param_groups:
             g["lr"] = clock.lr(step)
-        i = torch.randint(len(z), (BATCH,))
-        x0, weight = z[i], data["weight"][i]
-        ids = data["ids"][i, torch.randint(3, (BATCH,))]
-        ids = torch.where(torch.rand(BATCH, 1) < 0.1, empty, ids).long()
-        # Times spread evenly over the batch: less variance for nothing.
-        t = ((torch.randperm(BATCH) + torch.rand(BATCH)) * (1000 / BATCH)).long().clamp(max=999)
-        noise = torch.randn_like(x0)
-        a = alphas[t].view(-1, 1, 1, 1)
-        x = a.sqrt() * x0 + (1 - a).sqrt() * noise
+        i, x, noise, t, ids = noising.batch(BATCH)
         with common.autocast():
             with torch.no_grad():
                 context = text(ids).last_hidden_state
-            out = unet(x.contiguous(memory_format=torch.channels_last), t, context).sample
-        error = ((out.float() - noise) ** 2 * weight).mean((1, 2, 3)) / weight.mean()
-        loss = (error * min_snr[t]).mean()
+            out = unet(x, t, context).sample
+        loss = noising.loss(out, noise, i, t)
         opt.zero_grad()
         loss.backward()
         clock.now = team.average(unet.parameters(), clock.spent())

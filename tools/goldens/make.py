@@ -15,7 +15,10 @@ from pathlib import Path
 import common
 
 # In order: later parts read what earlier ones wrote.
-PARTS = ["tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "prompts", "conditioning", "demo"]
+PARTS = [
+    "tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "prompts", "conditioning", "torch_files", "gguf_files",
+    "embeddings", "demo",
+]
 MANIFEST = "goldens/manifest.json"
 
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufReader, BufWriter},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::shell::{Outcome, cargo, program, root, run as run_command};
@@ -11,10 +11,45 @@ use crate::shell::{Outcome, cargo, program, root, run as run_command};
 /// A picture: prompt, seed, and what else the command is told.
 type Picture = (&'static str, u32, &'static [&'static str]);
 
+/// A sheet of pictures and the page's words about it.
+struct Sheet {
+    name: &'static str,
+    about: &'static str,
+    pictures: &'static [Picture],
+}
+
 /// The prompt that is drawn with every model.
 const SAME: &str = "a yellow star above a red square";
 
-/// Row by row; the last row shows what another checkpoint, a LoRA and another VAE do.
+const SHEETS: [Sheet; 2] = [
+    Sheet {
+        name: "demo",
+        about: "What the demo model draws; the last row shows what another checkpoint, a LoRA and another VAE do.",
+        pictures: &PICTURES,
+    },
+    Sheet {
+        name: "prompts",
+        about: "What the prompt language does ([docs/prompts.md](../prompts.md)).",
+        pictures: &PROMPTS,
+    },
+];
+
+#[rustfmt::skip]
+const PROMPTS: [Picture; 12] = [
+    ("a red circle above a blue square", 21, &[]),
+    ("a (red:1.4) circle above a blue square", 21, &[]),
+    ("a red circle above a (blue:0.4) square", 21, &[]),
+    ("a red circle above a [blue] square", 21, &[]),
+    ("a big orange circle", 22, &[]),
+    ("[a big orange circle:a big orange square:0.1]", 22, &[]),
+    ("[a big orange circle:a big orange square:0.5]", 22, &[]),
+    ("a big [orange|purple] circle", 22, &[]),
+    ("a green triangle AND a night background", 23, &[]),
+    ("a green triangle AND a night background :0.5", 23, &[]),
+    ("a green triangle", 23, &["--clip-skip", "2"]),
+    ("a green triangle", 23, &["--negative-prompt", "a plain background"]),
+];
+
 #[rustfmt::skip]
 const PICTURES: [Picture; 16] = [
     ("a red circle above a blue square", 1, &[]),
@@ -48,36 +83,52 @@ struct Rgb {
 
 /// Draws the pictures with the command as people use it.
 pub fn run() -> Outcome {
-    run_command(cargo().args(["build", "--release", "--package", "sdrs-cli"]))?;
+    // With the features of the whole workspace, so that what the tests have built is used.
+    run_command(cargo().args(["build", "--release", "--workspace", "--bin", "sdrs"]))?;
     let folder = root().join("docs/gallery");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let out = folder.join("one.png");
-    let mut pictures = Vec::new();
-    for (prompt, seed, more) in PICTURES {
-        let mut command = program(root().join("target/release/sdrs"));
-        let seed = seed.to_string();
-        command.args(["txt2img", prompt, "--seed", &seed]).args(more);
-        run_command(command.args(["-o", "docs/gallery/one.png"]))?;
-        pictures.push(read(&out)?);
+    for Sheet { name, pictures, .. } in &SHEETS {
+        let mut drawn = Vec::new();
+        for (prompt, seed, more) in *pictures {
+            let mut command = program(built().join("release/sdrs"));
+            let seed = seed.to_string();
+            command.args(["txt2img", prompt, "--seed", &seed]).args(*more);
+            run_command(command.args(["-o", "docs/gallery/one.png"]))?;
+            drawn.push(read(&out)?);
+        }
+        fs::remove_file(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+        write(&folder.join(format!("{name}.png")), &sheet(&drawn))?;
+        println!("docs/gallery/{name}.png: {} pictures", drawn.len());
     }
-    fs::remove_file(&out).map_err(|e| format!("{}: {e}", out.display()))?;
-    write(&folder.join("demo.png"), &sheet(&pictures))?;
-    fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))?;
-    println!("docs/gallery: {} pictures", pictures.len());
-    Ok(())
+    fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))
+}
+
+/// Where cargo builds.
+fn built() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 fn page() -> String {
     let mut text = String::from(
-        "# Pictures of the demo model\n\n![sixteen pictures](demo.png)\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed \
-         SEED` with these options; made by `cargo xtask gallery`.\n\n| prompt | seed | options |\n|---|---|---|\n",
+        "# Pictures of the demo model\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed SEED` with these options; \
+         made by `cargo xtask gallery`.\n",
     );
-    for (prompt, seed, more) in PICTURES {
-        let options = match more {
-            [] => String::new(),
-            more => format!("`{}`", more.join(" ")),
-        };
-        text += &format!("| {prompt} | {seed} | {options} |\n");
+    for Sheet {
+        name,
+        about,
+        pictures,
+    } in &SHEETS
+    {
+        text +=
+            &format!("\n![{name}]({name}.png)\n\n{about}\n\n| prompt | seed | options |\n|---|---|---|\n");
+        for (prompt, seed, more) in *pictures {
+            let options = match more {
+                [] => String::new(),
+                more => format!("`{}`", more.join(" ")),
+            };
+            text += &format!("| `{}` | {seed} | {options} |\n", prompt.replace('|', "\\|"));
+        }
     }
     text
 }

@@ -6,6 +6,7 @@
 
 pub mod config;
 mod device;
+pub mod embedding;
 mod error;
 pub mod models;
 pub mod prompt;

@@ -78,11 +78,10 @@ fn table() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         ("a long name", raw(&format!(r#"{{"{}":1}}"#, "a".repeat(1 << 20)), 0), &["aaa..."]),
         ("a long type", one(&"F".repeat(1 << 20), "[1]", 0, 1, 1), &["unknown dtype 'FFF"]),
         ("a name that clears the screen", raw("{\"\\u001b[2J\":1}", 0), &["\\u{1b}[2J"]),
-        ("zip", foreign(b"PK\x03\x04\x00\x00\x08\x08"), &["PyTorch pickle", "convert it to .safetensors"]),
-        ("zip with a small length", foreign(b"PK\x03\x04\x00\x00\x00\x00"), &["PyTorch pickle", "convert"]),
-        ("pickle", foreign(b"\x80\x02\x8a\x0al\xfc\x9cF"), &["PyTorch pickle", "convert"]),
-        ("pickle of protocol 4", foreign(b"\x80\x04\x95\x10\x00\x00\x00\x00"), &["PyTorch pickle", "convert"]),
-        ("GGUF", foreign(b"GGUF\x03\x00\x00\x00"), &["GGUF", "convert"]),
+        ("zip", foreign(b"PK\x03\x04\x00\x00\x08\x08"), &["PyTorch file", "directory is missing", "again"]),
+        ("pickle", foreign(b"\x80\x02\x8a\x0al\xfc\x9cF"), &["PyTorch file", "opcode 0x78"]),
+        ("pickle of protocol 4", foreign(b"\x80\x04\x95\x10\x00\x00\x00\x00"), &["PyTorch file", "opcode 0x78"]),
+        ("GGUF", foreign(b"GGUF\x03\x00\x00\x00"), &["GGUF file", "cut off"]),
         ("Git LFS", foreign(b"version https://git-lfs.github.com/spec/v1\n"), &["Git LFS pointer", "git lfs pull"]),
         ("web page", foreign(b"<!DOCTYPE html>"), &["web page", "download"]),
         ("text", foreign(b"Entry not found"), &["not a safetensors file", "again"]),
@@ -122,7 +121,7 @@ fn a_file_that_is_none() {
         assert_says(&message, words);
         assert_says(&message, &[path.to_str().unwrap()]);
     };
-    says(folder.path(), &["is a folder", "a safetensors file is wanted"]);
+    says(folder.path(), &["is a folder", "a file of tensors is wanted"]);
     says(&folder.path().join("absent.safetensors"), &["cannot read"]);
     #[cfg(unix)]
     says(Path::new("/dev/null"), &["not a regular file"]);

@@ -68,28 +68,6 @@ fn missing_parts() {
 }
 
 #[test]
-fn pickles_only() {
-    for (part, name) in [
-        ("unet", "diffusion_pytorch_model.bin"),
-        ("vae", "diffusion_pytorch_model.fp16.bin"),
-        ("text_encoder", "pytorch_model.bin"),
-    ] {
-        let folder = tiny_copy();
-        let stem = if part == "text_encoder" {
-            "model"
-        } else {
-            "diffusion_pytorch_model"
-        };
-        std::fs::remove_file(folder.path().join(part).join(stem).with_extension("safetensors")).unwrap();
-        put(folder.path(), &format!("{part}/{name}"), b"PK\x03\x04");
-        assert_says(
-            &opening(folder.path()),
-            &[part, "pickles", "convert them to .safetensors"],
-        );
-    }
-}
-
-#[test]
 fn files_of_another_kind() {
     with_file("unet/config.json", Some(b""), &["unet/config.json", "EOF"]);
     with_file("unet/config.json", Some(b"{"), &["unet/config.json", "EOF"]);
@@ -180,9 +158,9 @@ fn weights_that_do_not_fit_are_all_listed() {
     }
     unet.get_mut("conv_out.weight").unwrap().1 = vec![32, 4, 3, 3];
     for (name, dtype, width) in [
-        ("conv_out.bias", StoredDtype::F64, 8),
+        ("conv_out.bias", StoredDtype::U64, 8),
         ("conv_norm_out.bias", StoredDtype::I64, 8),
-        ("conv_norm_out.weight", StoredDtype::F8_E4M3, 1),
+        ("conv_norm_out.weight", StoredDtype::BOOL, 1),
     ] {
         let (stored, shape, bytes) = unet.get_mut(name).unwrap();
         (*stored, *bytes) = (dtype, vec![0; width * shape.iter().product::<usize>()]);
@@ -196,7 +174,7 @@ fn weights_that_do_not_fit_are_all_listed() {
             "2 missing: mid_block.resnets.0.conv1.weight, conv_in.bias",
             "2 unexpected: conv_in.lora, extra",
             "1 misshapen: conv_out.weight (is [32, 4, 3, 3], should be [4, 32, 3, 3])",
-            "3 of an unsupported type: conv_norm_out.weight (F8_E4M3), conv_norm_out.bias (I64), conv_out.bias (F64)",
+            "3 of an unsupported type: conv_norm_out.weight (BOOL), conv_norm_out.bias (I64), conv_out.bias (U64)",
         ],
     );
     let Error::Weights(faults) = error else {

@@ -92,6 +92,37 @@ fn memory_is_bounded() {
             drop(TensorFile::from_static("x", file))
         });
     }
+    // A byte of a pickle may make an object of 32, in a list that grows by doubling; their number is bounded.
+    use common::torch::{dict, pickle, zip};
+    let list = [b"]".to_vec(), b"N".repeat(1 << 20)].concat();
+    for (what, root) in [
+        ("objects", list),
+        ("a memo", [b"N".to_vec(), vec![0x94; 1 << 20]].concat()),
+        ("a stack", [b"N".to_vec(), vec![b'2'; 1 << 20]].concat()),
+        ("marks", vec![b'('; 1 << 20]),
+        ("a huge text", b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f".to_vec()),
+        (
+            "a deep dictionary",
+            (0..1000).fold(b"}".to_vec(), |inner, _| dict(&[("a", inner)])),
+        ),
+    ] {
+        let file: &'static [u8] = zip(&[("data.pkl", &pickle(root))]).leak();
+        bounded(what, file.len(), 64, || drop(TensorFile::from_static("x", file)));
+    }
+    let gguf = |tensors: u64, pairs: u64| {
+        let head = [
+            b"GGUF".to_vec(),
+            3u32.to_le_bytes().to_vec(),
+            tensors.to_le_bytes().to_vec(),
+        ];
+        [head.concat(), pairs.to_le_bytes().to_vec(), vec![0; 64]].concat()
+    };
+    for (tensors, pairs) in [(u64::MAX, 0), (0, u64::MAX), (1 << 40, 1 << 40)] {
+        let file: &'static [u8] = gguf(tensors, pairs).leak();
+        bounded("counts", file.len(), 4, || {
+            drop(TensorFile::from_static("x", file))
+        });
+    }
     for (what, json) in [
         (
             "a long list",

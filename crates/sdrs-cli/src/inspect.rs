@@ -4,7 +4,7 @@ use crate::Failure;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A .safetensors file or a diffusers folder.
+    /// A file of weights (.safetensors, .ckpt, .gguf and the like) or a diffusers folder.
     path: PathBuf,
     /// Print JSON, with the file's metadata.
     #[arg(long)]
@@ -22,6 +22,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     println!("  kind         {}", found.kind);
     println!("  layout       {}", found.layout);
     println!("  family       {}", found.family);
+    if let Some(variant) = found.variant {
+        println!("  made for     {variant}");
+    }
+    if let Some(adapter) = found.adapter {
+        println!("  adapter      {adapter}");
+    }
     if let Some(channels) = found.in_channels {
         println!("  U-Net input  {channels} channels");
     }
@@ -29,6 +35,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         "  prediction   {}",
         found.prediction_type.as_deref().unwrap_or("not marked")
     );
+    if let Some(reason) = &found.prediction_reason {
+        println!("               {reason}");
+    }
     if found.zero_terminal_snr {
         println!("  zero terminal SNR");
     }

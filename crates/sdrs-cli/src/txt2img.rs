@@ -21,6 +21,10 @@ pub struct Args {
     /// A LoRA, a .safetensors file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
+    /// A textual inversion, found in prompts by its file's name: .pt, .bin, .safetensors or PNG, or a folder of them. May be given
+    /// several times.
+    #[arg(long, value_name = "PATH")]
+    embedding: Vec<PathBuf>,
     /// What the picture should not show.
     #[arg(long, value_name = "TEXT", default_value = "")]
     negative_prompt: String,
@@ -77,6 +81,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let _ = ctrlc::set_handler(move || token.cancel());
 
     let pipeline = args.pipeline()?;
+    for skipped in pipeline.skipped_embeddings() {
+        eprintln!("passed over: {skipped}");
+    }
     let bar = ProgressBar::new((params.steps * params.batch_size) as u64).with_style(style());
     let request = pipeline.txt2img("").params(params).cancel_token(&cancel);
     let output = request
@@ -153,6 +160,9 @@ impl Args {
         }
         for (path, weight) in &self.lora {
             builder = builder.lora(path, *weight);
+        }
+        for path in &self.embedding {
+            builder = builder.embedding(path);
         }
         if let Some(name) = &self.dtype {
             let dtype = Dtype::from_name(name)

@@ -2,6 +2,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sd_core::{
     Device, Dtype,
+    embedding::{self, Embedding},
     weights::{Checkpoint, Configs, Folder, Target, TensorFile, WeightPatch},
 };
 use sd_lora::Lora;
@@ -17,6 +18,7 @@ pub struct PipelineBuilder {
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
     loras: Vec<(PathBuf, f64)>,
+    embeddings: Vec<EmbeddingSource>,
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
@@ -28,8 +30,13 @@ enum Source {
     Folder(Folder),
 }
 
+enum EmbeddingSource {
+    Path(PathBuf),
+    Bytes(String, Arc<[u8]>),
+}
+
 impl PipelineBuilder {
-    /// The checkpoint: a diffusers folder or a single `.safetensors` file.
+    /// The checkpoint: a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.source = Some(Source::Path(path.into()));
         self
@@ -75,6 +82,21 @@ impl PipelineBuilder {
         self
     }
 
+    /// A textual inversion, found in both prompts by its file's name: a `.pt`, `.bin` or `.safetensors` file or a PNG picture, or a
+    /// folder of them. Files of a folder that can't be used are passed over ([`Pipeline::skipped_embeddings`]); of two with one name
+    /// the first counts.
+    pub fn embedding(mut self, path: impl Into<PathBuf>) -> Self {
+        self.embeddings.push(EmbeddingSource::Path(path.into()));
+        self
+    }
+
+    /// The same from a file's bytes; `name` is what prompts call it.
+    pub fn embedding_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.embeddings
+            .push(EmbeddingSource::Bytes(name.into(), bytes.into()));
+        self
+    }
+
     /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.device = Some(name.into());
@@ -96,8 +118,8 @@ impl PipelineBuilder {
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if there is no checkpoint, [`Error::Core`] if it or the device can't be used, [`Error::Lora`] if a
-    /// LoRA can't be read or doesn't fit.
+    /// [`Error::InvalidParameter`] if there is no checkpoint, or an embedding is for another kind of model, [`Error::Core`] if the
+    /// checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
     pub fn build(self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
@@ -137,7 +159,26 @@ impl PipelineBuilder {
             weight: *weight,
         };
         let loras = self.loras.iter().map(named).collect();
-        Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction, loras)
+        let mut pipeline = Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction, loras)?;
+        for source in &self.embeddings {
+            match source {
+                EmbeddingSource::Path(path) if path.is_dir() => {
+                    let found = embedding::from_folder(path)?;
+                    let unreadable = found.unreadable.iter().map(ToString::to_string);
+                    pipeline.embeddings.skipped.extend(unreadable);
+                    for embedding in &found.embeddings {
+                        if let Err(error) = pipeline.add_embedding(embedding) {
+                            pipeline.embeddings.skipped.push(error.to_string());
+                        }
+                    }
+                }
+                EmbeddingSource::Path(path) => pipeline.add_embedding(&Embedding::open(path)?)?,
+                EmbeddingSource::Bytes(name, bytes) => {
+                    pipeline.add_embedding(&Embedding::from_bytes(name, name, bytes.clone())?)?;
+                }
+            }
+        }
+        Ok(pipeline)
     }
 }
 

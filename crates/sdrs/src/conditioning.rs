@@ -8,9 +8,12 @@ use std::{
 
 use burn::tensor::Tensor;
 use lru::LruCache;
-use sd_core::prompt::{
-    Chunk, EmbeddingNames, Emphasis, Placed, Prompt, PromptDialect, PromptOptions, Side, Steps, Tree,
-    empty_chunk, encoder_inputs,
+use sd_core::{
+    embedding::Embedding,
+    prompt::{
+        Chunk, EmbeddingNames, Emphasis, Placed, Prompt, PromptDialect, PromptOptions, Side, Steps, Tree,
+        empty_chunk, encoder_inputs,
+    },
 };
 
 use crate::{Error, Pipeline, Result, pipeline::values};
@@ -26,6 +29,8 @@ const CACHED_VALUES: usize = 128 * 77 * 768;
 pub(crate) struct Embeddings {
     pub names: EmbeddingNames,
     pub vectors: Vec<Vec<f32>>,
+    /// Why some files of a folder are not among them.
+    pub skipped: Vec<String>,
 }
 
 /// What decides how a run's prompts are read.
@@ -157,6 +162,56 @@ impl Conditioning {
 }
 
 impl Pipeline {
+    /// Adds a textual inversion.
+    pub(crate) fn add_embedding(&mut self, embedding: &Embedding) -> Result<()> {
+        let refuse = |reason: String| {
+            Err(Error::parameter(
+                "embedding",
+                format!("{}: {reason}", embedding.origin),
+            ))
+        };
+        let text = self.text_encoder.config();
+        let (width, places) = (text.hidden_size, text.max_position_embeddings - 2);
+        let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
+            let widths: Vec<String> = embedding
+                .parts
+                .iter()
+                .map(|part| part.width.to_string())
+                .collect();
+            let widths = widths.join(" and ");
+            return refuse(format!(
+                "its vectors have {widths} values, and this model's text encoder has {width}: it is for another kind of model"
+            ));
+        };
+        if embedding.vectors() > places {
+            return refuse(format!(
+                "its {} vectors don't fit into the {places} places of the text encoder's input",
+                embedding.vectors()
+            ));
+        }
+        if self.embeddings.names.contains(&embedding.name) {
+            return refuse(format!(
+                "there is another embedding named '{}' already",
+                embedding.name
+            ));
+        }
+        self.embeddings
+            .names
+            .add(&embedding.name, embedding.vectors(), &self.tokenizer)?;
+        self.embeddings.vectors.push(vectors.values.clone());
+        Ok(())
+    }
+
+    /// Names of the textual inversions that prompts may use.
+    pub fn embeddings(&self) -> impl Iterator<Item = &str> {
+        (0..self.embeddings.vectors.len()).filter_map(|i| self.embeddings.names.name(i))
+    }
+
+    /// Which files of embedding folders were passed over, and why.
+    pub fn skipped_embeddings(&self) -> &[String] {
+        &self.embeddings.skipped
+    }
+
     /// Reads and encodes both prompts.
     pub(crate) fn condition(
         &self,

@@ -75,6 +75,11 @@ impl EmbeddingNames {
         self.names.get(index).map(|(name, _)| name.as_str())
     }
 
+    /// Whether a name was added.
+    pub fn contains(&self, name: &str) -> bool {
+        self.named(name).is_some()
+    }
+
     /// The number and the vectors of a name, spelt exactly so.
     pub(super) fn named(&self, name: &str) -> Option<(usize, usize)> {
         let index = self.names.iter().rposition(|(other, _)| other == name)?;

@@ -2,11 +2,15 @@
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
-use super::StoredDtype;
+use super::{BlockType, StoredDtype, TensorInfo};
 
-/// Whether [`cast`] can read a stored type.
+/// Whether weights can be read from a stored type: all floating-point types with a byte or more.
 pub(crate) fn readable(stored: StoredDtype) -> bool {
-    matches!(stored, StoredDtype::F32 | StoredDtype::F16 | StoredDtype::BF16)
+    use StoredDtype as T;
+    matches!(
+        stored,
+        T::F64 | T::F32 | T::F16 | T::BF16 | T::F8_E4M3 | T::F8_E5M2
+    )
 }
 
 /// A compute type: how to get there from `f32` and from bytes that are already of this type.
@@ -36,45 +40,145 @@ impl Element for bf16 {
     }
 }
 
-/// Little-endian elements of a [`readable`] type, rounded to nearest even where `E` is narrower. They may start at any address.
-///
-/// Other types go through `f32`, in blocks that stay in the cache.
-pub(crate) fn cast<E: Element>(bytes: &[u8], stored: StoredDtype) -> Vec<E> {
-    const BLOCK: usize = 4096;
-    if stored == E::STORED {
-        return bytemuck::pod_collect_to_vec(bytes);
+/// Values that are converted at once: they stay in the cache, and are whole blocks of every [`BlockType`].
+const BLOCK: usize = 4096;
+
+/// Little-endian elements, rounded to nearest even where `E` is narrower; `None` if their type is no number's. They may start at any
+/// address. Other types than `E` go through `f32`.
+pub(crate) fn cast<E: Element>(bytes: &[u8], info: &TensorInfo) -> Option<Vec<E>> {
+    if info.blocks.is_none() && info.dtype == E::STORED && info.scale == 1.0 {
+        return Some(bytemuck::pod_collect_to_vec(bytes));
     }
-    let from_size = if stored == StoredDtype::F32 { 4 } else { 2 };
-    let mut out = vec![E::zeroed(); bytes.len() / from_size];
+    let (unit_bytes, unit_values) = match info.blocks {
+        Some(blocks) => (blocks.bytes(), blocks.values()),
+        None => (info.dtype.bitsize() / 8, 1),
+    };
+    if unit_bytes == 0 {
+        return None;
+    }
+    let mut out = vec![E::zeroed(); bytes.len() / unit_bytes * unit_values];
     let mut wide = [0f32; BLOCK];
     let mut narrow = [0u16; BLOCK];
-    for (block, out) in bytes.chunks(BLOCK * from_size).zip(out.chunks_mut(BLOCK)) {
+    let block_bytes = BLOCK / unit_values * unit_bytes;
+    for (block, out) in bytes.chunks(block_bytes).zip(out.chunks_mut(BLOCK)) {
         let wide = &mut wide[..out.len()];
-        if from_size == 4 {
-            bytemuck::cast_slice_mut::<_, u8>(wide).copy_from_slice(block);
-        } else {
-            let narrow = &mut narrow[..out.len()];
-            bytemuck::cast_slice_mut::<_, u8>(narrow).copy_from_slice(block);
-            match stored {
-                StoredDtype::F16 => bytemuck::cast_slice::<_, f16>(narrow).convert_to_f32_slice(wide),
-                _ => bytemuck::cast_slice::<_, bf16>(narrow).convert_to_f32_slice(wide),
-            }
+        match info.blocks {
+            Some(blocks) => blocks.decode(block, wide),
+            None => widen(block, info.dtype, &mut narrow[..out.len()], wide)?,
+        }
+        if info.scale != 1.0 {
+            wide.iter_mut().for_each(|x| *x *= info.scale);
         }
         E::from_f32(wide, out);
     }
-    out
+    Some(out)
+}
+
+/// Elements to `f32`; `narrow` is room for as many halves.
+fn widen(bytes: &[u8], stored: StoredDtype, narrow: &mut [u16], wide: &mut [f32]) -> Option<()> {
+    macro_rules! each {
+        ($t:ty) => {{
+            let (values, _) = bytes.as_chunks::<{ size_of::<$t>() }>();
+            for (x, bytes) in wide.iter_mut().zip(values) {
+                *x = <$t>::from_le_bytes(*bytes) as f32;
+            }
+        }};
+    }
+    use StoredDtype as T;
+    match stored {
+        T::F32 => bytemuck::cast_slice_mut::<_, u8>(wide).copy_from_slice(bytes),
+        T::F16 | T::BF16 => {
+            bytemuck::cast_slice_mut::<_, u8>(narrow).copy_from_slice(bytes);
+            match stored {
+                T::F16 => bytemuck::cast_slice::<_, f16>(narrow).convert_to_f32_slice(wide),
+                _ => bytemuck::cast_slice::<_, bf16>(narrow).convert_to_f32_slice(wide),
+            }
+        }
+        T::F8_E4M3 => look_up(&E4M3, bytes, wide),
+        T::F8_E5M2 => look_up(&E5M2, bytes, wide),
+        T::BOOL => {
+            for (x, &byte) in wide.iter_mut().zip(bytes) {
+                *x = f32::from(u8::from(byte != 0));
+            }
+        }
+        T::F64 => each!(f64),
+        T::U8 => each!(u8),
+        T::I8 => each!(i8),
+        T::U16 => each!(u16),
+        T::I16 => each!(i16),
+        T::U32 => each!(u32),
+        T::I32 => each!(i32),
+        T::U64 => each!(u64),
+        T::I64 => each!(i64),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn look_up(table: &[f32; 256], bytes: &[u8], wide: &mut [f32]) {
+    for (x, &byte) in wide.iter_mut().zip(bytes) {
+        *x = table[usize::from(byte)];
+    }
+}
+
+/// The values of 8-bit floats (Micikevicius et al. 2022, arXiv:2209.05433). E4M3 has no infinity, and one NaN of each sign.
+static E4M3: [f32; 256] = table(4, 3, false);
+static E5M2: [f32; 256] = table(5, 2, true);
+
+const fn table(exponent_bits: u32, mantissa_bits: u32, infinities: bool) -> [f32; 256] {
+    let mut table = [0.0; 256];
+    let mut bits = 0u32;
+    while bits < 256 {
+        let mantissa = bits & ((1 << mantissa_bits) - 1);
+        let exponent = (bits >> mantissa_bits) & ((1 << exponent_bits) - 1);
+        let top = exponent == (1 << exponent_bits) - 1;
+        let all_ones = mantissa == (1 << mantissa_bits) - 1;
+        // 2 to the exponent of the last place, by the bits of an f32.
+        let power =
+            if exponent == 0 { 1 } else { exponent } + 127 + 1 - (1 << (exponent_bits - 1)) - mantissa_bits;
+        let unit = f32::from_bits(power << 23);
+        let hidden = if exponent == 0 { 0 } else { 1 << mantissa_bits };
+        let size = if top && infinities {
+            if mantissa == 0 { f32::INFINITY } else { f32::NAN }
+        } else if top && all_ones {
+            f32::NAN
+        } else {
+            (hidden + mantissa) as f32 * unit
+        };
+        table[bits as usize] = if bits >= 128 { -size } else { size };
+        bits += 1;
+    }
+    table
+}
+
+/// The type by the name that people know.
+pub(crate) fn type_name(dtype: StoredDtype, blocks: Option<BlockType>) -> String {
+    blocks.map_or_else(|| format!("{dtype:?}"), |blocks| format!("{blocks:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn info(dtype: StoredDtype) -> TensorInfo {
+        TensorInfo {
+            dtype,
+            shape: vec![],
+            blocks: None,
+            bytes: 0..0,
+            strides: None,
+            scale: 1.0,
+        }
+    }
+
     #[test]
     fn every_pair_agrees_with_half() {
         let values: Vec<f32> = (0..10_001).map(|i| (i as f32 - 5000.0) * 0.37).collect();
         let f16s: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
         let bf16s: Vec<bf16> = values.iter().map(|&v| bf16::from_f32(v)).collect();
-        let stored: [(StoredDtype, &[u8], Vec<f32>); 3] = [
+        let f64s: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+        let ints: Vec<i64> = (0..10_001).map(|i| i - 5000).collect();
+        let stored: [(StoredDtype, &[u8], Vec<f32>); 5] = [
             (StoredDtype::F32, bytemuck::cast_slice(&values), values.clone()),
             (
                 StoredDtype::F16,
@@ -86,15 +190,23 @@ mod tests {
                 bytemuck::cast_slice(&bf16s),
                 bf16s.iter().map(|v| v.to_f32()).collect(),
             ),
+            (StoredDtype::F64, bytemuck::cast_slice(&f64s), values.clone()),
+            (
+                StoredDtype::I64,
+                bytemuck::cast_slice(&ints),
+                ints.iter().map(|&v| v as f32).collect(),
+            ),
         ];
         for (dtype, bytes, exact) in &stored {
             // Shifted by one byte: a file may put a tensor anywhere.
             let shifted = [&[0u8], *bytes].concat();
-            assert_eq!(&cast::<f32>(&shifted[1..], *dtype), exact);
-            let want: Vec<f16> = exact.iter().map(|&v| f16::from_f32(v)).collect();
-            assert_eq!(cast::<f16>(&shifted[1..], *dtype), want);
-            let want: Vec<bf16> = exact.iter().map(|&v| bf16::from_f32(v)).collect();
-            assert_eq!(cast::<bf16>(&shifted[1..], *dtype), want);
+            let info = info(*dtype);
+            assert_eq!(cast::<f32>(&shifted[1..], &info).as_ref(), Some(exact));
+            let want = exact.iter().map(|&v| f16::from_f32(v)).collect();
+            assert_eq!(cast::<f16>(&shifted[1..], &info), Some(want));
+            let want = exact.iter().map(|&v| bf16::from_f32(v)).collect();
+            assert_eq!(cast::<bf16>(&shifted[1..], &info), Some(want));
         }
+        assert_eq!(cast::<f32>(&[0; 8], &info(StoredDtype::C64)), None);
     }
 }

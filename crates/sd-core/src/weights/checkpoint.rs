@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     Folder, PartWeights, Target, TensorFile, WeightPatch,
-    inspect::{Family, Kind, classify},
+    classify::classify,
+    inspect::{Family, Kind},
     names::{Diffusers, Ldm, Names, UNET_PREFIX},
     parameters,
 };

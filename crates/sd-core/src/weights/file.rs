@@ -1,28 +1,39 @@
 //! One file of tensors, mapped or in memory.
 
-use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, ops::Range, path::Path, sync::Arc};
 
-use super::{cast, header};
+use super::{BlockType, cast, header, pickle};
 use crate::{Error, Result};
 
 /// The element type of a stored tensor.
 pub use safetensors::tensor::Dtype as StoredDtype;
 
 /// What a file says of one of its tensors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
-    /// Element type as stored.
+    /// Element type as stored; `F32` for values packed in blocks.
     pub dtype: StoredDtype,
     /// Shape as stored, row-major.
     pub shape: Vec<usize>,
-    /// Where its bytes lie in the file.
+    /// How values are packed in blocks (GGUF), if they are.
+    pub blocks: Option<BlockType>,
+    /// Where its bytes lie in the file, from its first element to its last.
     pub(super) bytes: Range<usize>,
+    /// Steps between elements along each axis, where these don't lie row by row.
+    pub(super) strides: Option<Vec<usize>>,
+    /// What values are to be multiplied by: 1, but for scaled 8-bit weights.
+    pub(super) scale: f32,
 }
 
 impl TensorInfo {
-    /// Whether its type is one that weights can be read from: F32, F16 or BF16.
+    /// Whether its type is one that weights can be read from: a floating-point type of 8 to 64 bits, or packed blocks.
     pub fn is_readable(&self) -> bool {
         cast::readable(self.dtype)
+    }
+
+    /// The stored type's usual name: "F16", "F8_E4M3", "Q4_K".
+    pub fn type_name(&self) -> String {
+        cast::type_name(self.dtype, self.blocks)
     }
 }
 
@@ -45,10 +56,12 @@ impl std::ops::Deref for Bytes {
     }
 }
 
-/// A safetensors file whose header has been checked and whose tensors are read one at a time.
+/// A file of tensors whose header has been checked and whose tensors are read one at a time: safetensors, what PyTorch saves (`.ckpt`,
+/// `.pt`, `.pth`, `.bin`) or GGUF. Which of these it is, its first bytes say, not its name.
 ///
-/// The header is validated in full when the file is opened: every tensor lies inside the file, none overlap, and shapes agree
-/// with byte counts, so reading a tensor later cannot fail. Nothing proportional to a shape is allocated before that.
+/// The header is validated in full when the file is opened: every tensor lies inside the file, none overlap (those that PyTorch
+/// saves may share memory), and shapes agree with byte counts, so reading a tensor later cannot fail. Nothing proportional to a shape is
+/// allocated before that, and nothing that a pickle asks for is run.
 pub struct TensorFile {
     origin: String,
     bytes: Bytes,
@@ -67,7 +80,7 @@ impl TensorFile {
     /// replace files by renaming instead.
     ///
     /// # Errors
-    /// [`Error::Io`] if it can't be opened, [`Error::Malformed`] if it is not a whole and valid safetensors file.
+    /// [`Error::Io`] if it can't be opened, [`Error::Malformed`] if it is not a whole and valid file of tensors.
     pub fn open(path: &Path) -> Result<Self> {
         // Asked before opening: opening a pipe would wait for its other end.
         let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
@@ -75,7 +88,7 @@ impl TensorFile {
         if meta.is_dir() {
             return Err(Error::malformed(
                 origin,
-                "is a folder; a safetensors file is wanted here",
+                "is a folder; a file of tensors is wanted here",
             ));
         }
         if !meta.is_file() {
@@ -95,7 +108,7 @@ impl TensorFile {
     /// Reads from bytes in memory; `origin` names them in errors.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if they are not a whole and valid safetensors file.
+    /// [`Error::Malformed`] if they are not a whole and valid file of tensors.
     pub fn from_bytes(origin: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
         Self::parse(origin.into(), Bytes::Owned(bytes.into()))
     }
@@ -103,7 +116,7 @@ impl TensorFile {
     /// Like [`TensorFile::from_bytes`] for data compiled into the program, which is not copied.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if they are not a whole and valid safetensors file.
+    /// [`Error::Malformed`] if they are not a whole and valid file of tensors.
     pub fn from_static(origin: impl Into<String>, bytes: &'static [u8]) -> Result<Self> {
         Self::parse(origin.into(), Bytes::Static(bytes))
     }
@@ -138,14 +151,28 @@ impl TensorFile {
         &self.metadata
     }
 
-    /// The stored bytes of a tensor, little-endian, row-major.
-    pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
-        self.index.get(name).map(|info| &self.bytes[info.bytes.clone()])
+    /// The stored bytes of a tensor, little-endian, row-major; packed in blocks where [`TensorInfo::blocks`] says so. Copied only where
+    /// the file has its elements in another order.
+    pub fn tensor_bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.index.get(name).map(|info| self.bytes_of(info))
     }
 
-    /// A tensor's values; `None` if it is not there or not [readable](TensorInfo::is_readable).
+    fn bytes_of(&self, info: &TensorInfo) -> Cow<'_, [u8]> {
+        let bytes = &self.bytes[info.bytes.clone()];
+        match &info.strides {
+            None => Cow::Borrowed(bytes),
+            Some(strides) => Cow::Owned(pickle::gather(bytes, info.dtype, &info.shape, strides)),
+        }
+    }
+
+    /// A tensor's values, also of whole numbers; `None` if it is not there or its type is no number's.
     pub fn values_f32(&self, name: &str) -> Option<Vec<f32>> {
-        let info = self.index.get(name).filter(|info| info.is_readable())?;
-        Some(cast::cast(self.tensor_bytes(name)?, info.dtype))
+        self.values(name)
+    }
+
+    /// A tensor's values in a compute type.
+    pub(crate) fn values<E: cast::Element>(&self, name: &str) -> Option<Vec<E>> {
+        let info = self.index.get(name)?;
+        cast::cast(&self.bytes_of(info), info)
     }
 }

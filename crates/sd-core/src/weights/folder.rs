@@ -86,39 +86,37 @@ impl Folder {
         }
     }
 
-    /// Opens the weights of a part: one file, or the shards that an index lists, in full precision if there is a choice.
+    /// Opens the weights of a part: one file, or the shards that an index lists; safetensors before PyTorch's own files, and full
+    /// precision if there is a choice.
     ///
     /// # Errors
     /// [`Error::Malformed`] if there are none, naming what was looked for; those of [`TensorFile::open`].
     pub fn part_tensors(&self, part: &str, stem: &str) -> Result<Vec<Arc<TensorFile>>> {
-        for variant in VARIANTS {
-            let dotted = if variant.is_empty() {
-                String::new()
-            } else {
-                format!(".{variant}")
-            };
-            let single = format!("{part}/{stem}{dotted}.safetensors");
-            if self.has(&single) {
-                return Ok(vec![Arc::new(self.tensors(&single)?)]);
-            }
-            // diffusers puts the variant before ".json", transformers before ".safetensors".
-            let indices = [
-                format!("{part}/{stem}.safetensors.index{dotted}.json"),
-                format!("{part}/{stem}{dotted}.safetensors.index.json"),
-            ];
-            if let Some(index) = indices.iter().find(|name| self.has(name)) {
-                return self.shards(part, index);
+        // transformers calls its pickles otherwise.
+        for (stem, ending) in [(stem, "safetensors"), (stem, "bin"), ("pytorch_model", "bin")] {
+            for variant in VARIANTS {
+                let dotted = if variant.is_empty() {
+                    String::new()
+                } else {
+                    format!(".{variant}")
+                };
+                let single = format!("{part}/{stem}{dotted}.{ending}");
+                if self.has(&single) {
+                    return Ok(vec![Arc::new(self.tensors(&single)?)]);
+                }
+                // diffusers puts the variant before ".json", transformers before the ending.
+                let indices = [
+                    format!("{part}/{stem}.{ending}.index{dotted}.json"),
+                    format!("{part}/{stem}{dotted}.{ending}.index.json"),
+                ];
+                if let Some(index) = indices.iter().find(|name| self.has(name)) {
+                    return self.shards(part, index);
+                }
             }
         }
-        // transformers' pickles are called otherwise.
-        let pickled = [stem, "pytorch_model"]
-            .map(|stem| [format!("{part}/{stem}.bin"), format!("{part}/{stem}.fp16.bin")]);
-        let reason = match pickled.iter().flatten().find(|name| self.has(name)) {
-            Some(_) => "only .bin files, which are pickles; convert them to .safetensors".to_owned(),
-            None => format!(
-                "no weights: looked for {stem}.safetensors, its .fp16 and .bf16 variants and their indices"
-            ),
-        };
+        let reason = format!(
+            "no weights: looked for {stem}.safetensors and {stem}.bin, their .fp16 and .bf16 variants and their indices"
+        );
         Err(Error::malformed(self.origin(part), reason))
     }
 

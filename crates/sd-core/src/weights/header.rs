@@ -1,6 +1,6 @@
-//! The header of a safetensors file, read without trusting a word of it.
+//! The header of a file of tensors, read without trusting a word of it.
 //!
-//! Eight bytes of length, then JSON: a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into
+//! Which container it is, the first bytes say. That of a safetensors file is read here: eight bytes of length, then JSON: a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into
 //! what is kept, so that memory stays within a few times the header's own length.
 
 use std::{collections::HashMap, fmt};
@@ -10,7 +10,7 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
 
-use super::TensorInfo;
+use super::{TensorInfo, gguf, pickle, scaled};
 use crate::error::shown;
 
 /// No real header comes near this many bytes: SDXL's has 300 thousand.
@@ -25,12 +25,25 @@ pub(super) struct Header {
     pub metadata: HashMap<String, String>,
 }
 
-/// Reads and checks a whole file's header: every tensor lies inside the file, they cover it without gap or overlap, and shapes agree
-/// with byte counts.
+/// Reads and checks a whole file's header, whatever its container: every tensor lies inside the file, and shapes agree with byte counts.
 ///
 /// # Errors
 /// A sentence that says what is wrong, with which tensor, and what to do.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
+    let mut header = if bytes.starts_with(b"GGUF") {
+        gguf::read(bytes)
+    } else if bytes.get(8) != Some(&b'{') && pickle::is_torch(bytes) {
+        // A safetensors header's length may begin with the same bytes, but JSON follows it.
+        pickle::read(bytes)
+    } else {
+        safetensors(bytes)
+    }?;
+    scaled::fold(&mut header, bytes)?;
+    Ok(header)
+}
+
+/// A safetensors file's header: beside the rest, its tensors cover the file without gap or overlap.
+fn safetensors(bytes: &[u8]) -> Result<Header, String> {
     let Some((first, rest)) = bytes.split_first_chunk::<8>() else {
         return Err(match bytes.len() {
             0 => "the file is empty; download or save it again".into(),
@@ -69,10 +82,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
 /// An error for other kinds of files that people take for safetensors, told by their first bytes.
 fn foreign(bytes: &[u8]) -> Result<(), String> {
     let what = match bytes {
-        [b'P', b'K', 3, 4, ..] | [0x80, 0..=5, ..] => {
-            "a PyTorch pickle, not safetensors; convert it to .safetensors first"
-        }
-        [b'G', b'G', b'U', b'F', ..] => "a GGUF file, not safetensors; convert it to .safetensors first",
         [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', ..] => {
             "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
         }
@@ -185,7 +194,10 @@ impl<'de> DeserializeSeed<'de> for Info {
         Ok(TensorInfo {
             dtype: raw.dtype.0,
             shape: raw.shape.0,
+            blocks: None,
             bytes: raw.data_offsets.0..raw.data_offsets.1,
+            strides: None,
+            scale: 1.0,
         })
     }
 }

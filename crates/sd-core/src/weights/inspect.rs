@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     Folder, Part, TensorFile,
+    classify::{Classified, classify},
     names::{TEXT_ENCODER_PREFIX, UNET_PREFIX, VAE_PREFIX},
 };
 use crate::{Error, Result, config::SchedulerConfig};
@@ -25,6 +26,10 @@ pub enum Kind {
     TextEncoder,
     /// A LoRA or a relative of it.
     Lora,
+    /// Vectors for a word of the prompt.
+    TextualInversion,
+    /// A ControlNet.
+    ControlNet,
     /// None of these.
     Unknown,
 }
@@ -37,13 +42,15 @@ impl fmt::Display for Kind {
             Self::Vae => "a VAE alone",
             Self::TextEncoder => "a text encoder alone",
             Self::Lora => "a LoRA",
+            Self::TextualInversion => "a textual inversion embedding",
+            Self::ControlNet => "a ControlNet",
             Self::Unknown => "a file of unknown kind",
         })
     }
 }
 
 /// The family of models that a checkpoint belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Family {
@@ -51,9 +58,20 @@ pub enum Family {
     Sd1,
     /// Stable Diffusion 2.x.
     Sd2,
+    /// SD1 distilled to fewer layers (BK-SDM, small-sd).
+    Sd1Small,
+    /// The same without the deepest level (tiny-sd).
+    Sd1Tiny,
     /// Stable Diffusion XL.
     Sdxl,
+    /// The second model of SDXL, for the last steps.
+    SdxlRefiner,
+    /// SDXL distilled to half its size.
+    Ssd1b,
+    /// SDXL distilled further.
+    Vega,
     /// The structure of these with other widths, or not told by the names and shapes.
+    #[default]
     Other,
 }
 
@@ -62,7 +80,12 @@ impl fmt::Display for Family {
         f.write_str(match self {
             Self::Sd1 => "SD1",
             Self::Sd2 => "SD2",
+            Self::Sd1Small => "SD1, distilled (small)",
+            Self::Sd1Tiny => "SD1, distilled (tiny)",
             Self::Sdxl => "SDXL",
+            Self::SdxlRefiner => "SDXL refiner",
+            Self::Ssd1b => "SSD-1B",
+            Self::Vega => "Segmind Vega",
             Self::Other => "other",
         })
     }
@@ -86,14 +109,21 @@ pub struct Inspection {
     pub path: String,
     /// What it holds.
     pub kind: Kind,
-    /// Its family, where it is a checkpoint or a U-Net.
+    /// Its family: its own, or the one that an adapter, embedding or ControlNet is for.
     pub family: Family,
+    /// What the U-Net is for, where that is more than drawing from noise: "inpainting", "InstructPix2Pix", "depth", "upscaler", or "LCM"
+    /// where it takes the guidance as an input.
+    pub variant: Option<&'static str>,
+    /// An adapter's kind: "LoRA", "LoRA (diffusers)", "LoCon", "LoHa", "LoKr", "DoRA" and others.
+    pub adapter: Option<&'static str>,
     /// "diffusers" for a folder, "single file" else.
     pub layout: &'static str,
     /// Channels of the U-Net's input, if there is a U-Net.
     pub in_channels: Option<usize>,
-    /// "epsilon", "v_prediction" or "sample", if the file says so.
+    /// "epsilon", "v_prediction" or "sample", if the file says so or shows it.
     pub prediction_type: Option<String>,
+    /// Why the prediction type is thought so, in words.
+    pub prediction_reason: Option<String>,
     /// Whether it is marked as trained with zero terminal SNR.
     pub zero_terminal_snr: bool,
     /// The parts by name; "other" holds what belongs to none.
@@ -146,6 +176,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         let name = "scheduler/scheduler_config.json";
         let scheduler = SchedulerConfig::from_json(&folder.text(name)?, &folder.origin(name))?;
         found.prediction_type = Some(scheduler.prediction_type);
+        found.prediction_reason = Some(format!("{name} says so"));
         found.zero_terminal_snr = scheduler.rescale_betas_zero_snr;
     }
     let files: Vec<_> = files
@@ -153,74 +184,6 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         .map(|(part, file)| (Some(*part), file.as_ref()))
         .collect();
     Ok(describe(origin, "diffusers", &files, &found))
-}
-
-/// What [`classify`] finds.
-pub(super) struct Classified {
-    pub kind: Kind,
-    pub family: Family,
-    pub in_channels: Option<usize>,
-    pub prediction_type: Option<String>,
-    pub zero_terminal_snr: bool,
-}
-
-/// Tells what single files hold.
-pub(super) fn classify(files: &[&TensorFile]) -> Classified {
-    let names = || files.iter().flat_map(|file| file.names());
-    let any = |test: &dyn Fn(&str) -> bool| names().any(test);
-    let shape = |name: &str| {
-        files
-            .iter()
-            .find_map(|file| file.info(name))
-            .map(|info| info.shape.clone())
-    };
-    let has_prefix = |prefix: &str| any(&|name| name.starts_with(prefix));
-
-    let unet = has_prefix(UNET_PREFIX);
-    let text = ["cond_stage_model.", "conditioner.embedders."]
-        .iter()
-        .any(|prefix| has_prefix(prefix));
-    let vae = has_prefix(VAE_PREFIX);
-    let kind = if unet && (text || vae) {
-        Kind::Checkpoint
-    } else if any(&|name| is_lora_name(name)) {
-        Kind::Lora
-    } else if unet || has_prefix("input_blocks.") || has_prefix("down_blocks.") {
-        Kind::Unet
-    } else if vae || (has_prefix("decoder.") && has_prefix("encoder.")) {
-        Kind::Vae
-    } else if text || has_prefix("text_model.") {
-        Kind::TextEncoder
-    } else {
-        Kind::Unknown
-    };
-
-    let first = shape(&format!("{UNET_PREFIX}input_blocks.0.0.weight"));
-    let context = names().find(|name| name.starts_with(UNET_PREFIX) && name.ends_with("attn2.to_k.weight"));
-    let context = context.and_then(&shape).and_then(|shape| shape.get(1).copied());
-    let wide = first.as_ref().is_some_and(|shape| shape.first() == Some(&320));
-    let family = match context {
-        Some(768) if wide => Family::Sd1,
-        Some(1024) if wide => Family::Sd2,
-        Some(2048) if wide => Family::Sdxl,
-        _ => Family::Other,
-    };
-    let said = files
-        .iter()
-        .find_map(|file| file.metadata().get("modelspec.prediction_type"));
-    let prediction_type = match said.map(String::as_str) {
-        Some("v" | "v_prediction") => Some("v_prediction".to_owned()),
-        Some("epsilon") => Some("epsilon".to_owned()),
-        _ => any(&|name| name == "v_pred").then(|| "v_prediction".to_owned()),
-    };
-    let in_channels = first.as_ref().and_then(|shape| shape.get(1).copied());
-    Classified {
-        kind,
-        family,
-        in_channels,
-        prediction_type,
-        zero_terminal_snr: any(&|name| name == "ztsnr"),
-    }
 }
 
 fn classify_folder(folder: &Folder, parts: &[Part]) -> Classified {
@@ -243,32 +206,24 @@ fn classify_folder(folder: &Folder, parts: &[Part]) -> Classified {
         Some((320, 768)) => Family::Sd1,
         Some((320, 1024)) => Family::Sd2,
         Some((320, 2048)) => Family::Sdxl,
+        Some((384, 1280)) => Family::SdxlRefiner,
         _ => Family::Other,
     };
     let in_channels = unet.map(|unet| unet.in_channels);
     Classified {
         kind,
         family,
+        variant: match in_channels {
+            Some(9) => Some("inpainting"),
+            Some(8) => Some("InstructPix2Pix"),
+            _ => None,
+        },
+        adapter: None,
         in_channels,
         prediction_type: None,
+        prediction_reason: None,
         zero_terminal_snr: false,
     }
-}
-
-fn is_lora_name(name: &str) -> bool {
-    ["lora_unet_", "lora_te_", "lora_te1_", "lycoris_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-        || [
-            ".lora_A.",
-            ".lora_B.",
-            ".lora_down.",
-            ".lora_up.",
-            ".lora.down.",
-            ".lora.up.",
-        ]
-        .iter()
-        .any(|infix| name.contains(infix))
 }
 
 fn describe(
@@ -288,12 +243,14 @@ fn describe(
                 (None, Kind::Vae) => Part::Vae.name(),
                 (None, Kind::TextEncoder) => Part::TextEncoder.name(),
                 (None, Kind::Lora) => "lora",
+                (None, Kind::ControlNet) => "controlnet",
+                (None, Kind::TextualInversion) => "embedding",
                 (None, _) => "other",
             };
             let entry = parts.entry(part.to_owned()).or_default();
             entry.tensors += 1;
             entry.parameters += info.shape.iter().map(|&n| n as u64).product::<u64>();
-            *entry.dtypes.entry(format!("{:?}", info.dtype)).or_default() += 1;
+            *entry.dtypes.entry(info.type_name()).or_default() += 1;
         }
     }
     let metadata = files
@@ -305,8 +262,11 @@ fn describe(
         kind: found.kind,
         family: found.family,
         layout,
+        variant: found.variant,
+        adapter: found.adapter,
         in_channels: found.in_channels,
         prediction_type: found.prediction_type.clone(),
+        prediction_reason: found.prediction_reason.clone(),
         zero_terminal_snr: found.zero_terminal_snr,
         parts,
         metadata,

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Element, Tensor, TensorData};
 use half::{bf16, f16};
 
 use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, names::Names};
@@ -128,19 +128,16 @@ impl<'a> Params<'a> {
         let device = target.device.burn();
         let found = weights.find(&canonical);
         let Some(check) = check else {
-            let (file, name, info) = found.expect("checked before loading");
-            let bytes = file
-                .tensor_bytes(&name)
-                .expect("present, since it has been found");
+            let (file, name, _) = found.expect("checked before loading");
             let patches = weights.patches(&canonical);
             let data = if patches.is_empty() {
                 match target.dtype {
-                    Dtype::F32 => TensorData::new(cast::cast::<f32>(bytes, info.dtype), shape),
-                    Dtype::F16 => TensorData::new(cast::cast::<f16>(bytes, info.dtype), shape),
-                    Dtype::Bf16 => TensorData::new(cast::cast::<bf16>(bytes, info.dtype), shape),
+                    Dtype::F32 => values::<f32, D>(file, &name, shape),
+                    Dtype::F16 => values::<f16, D>(file, &name, shape),
+                    Dtype::Bf16 => values::<bf16, D>(file, &name, shape),
                 }
             } else {
-                let mut values = cast::cast::<f32>(bytes, info.dtype);
+                let mut values = file.values::<f32>(&name).expect("checked before loading");
                 patches
                     .iter()
                     .for_each(|patch| patch.apply(weights.part, &canonical, &mut values));
@@ -159,17 +156,22 @@ impl<'a> Params<'a> {
                         expected,
                         got,
                     });
-                } else if !cast::readable(info.dtype) {
-                    check
-                        .faults
-                        .unreadable
-                        .push((canonical, format!("{:?}", info.dtype)));
+                } else if !info.is_readable() {
+                    check.faults.unreadable.push((canonical, info.type_name()));
                 }
                 check.used.insert(name);
             }
         }
         Tensor::zeros([1; D], (device, target.dtype.burn()))
     }
+}
+
+fn values<E: cast::Element + Element, const D: usize>(
+    file: &TensorFile,
+    name: &str,
+    shape: [usize; D],
+) -> TensorData {
+    TensorData::new(file.values::<E>(name).expect("checked before loading"), shape)
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {

@@ -3,6 +3,8 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+pub mod torch;
+
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},

@@ -1,0 +1,356 @@
+//! Textual inversion (Gal et al. 2022, arXiv:2208.01618): files with vectors that stand for a word of the prompt.
+//!
+//! ```no_run
+//! # fn main() -> sd_core::Result<()> {
+//! let found = sd_core::embedding::from_folder("embeddings".as_ref())?;
+//! for embedding in &found.embeddings {
+//!     println!("{}: {} vectors", embedding.name, embedding.vectors());
+//! }
+//! for error in &found.unreadable {
+//!     eprintln!("{error}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod picture;
+
+use std::path::Path;
+
+use crate::{Error, Result, error::shown, weights::TensorFile};
+
+/// More vectors than any prompt has room for.
+const MAX_VECTORS: usize = 1024;
+/// Wider than any text encoder.
+const MAX_WIDTH: usize = 1 << 14;
+/// Longer than any embedding's file: a thousand vectors of 2048 values, as text in a picture.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A text encoder that vectors are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Encoder {
+    /// CLIP ViT-L/14: SD1's, and SDXL's first; 768 wide.
+    ClipL,
+    /// OpenCLIP ViT-H/14: SD2's; 1024 wide.
+    OpenClipH,
+    /// OpenCLIP ViT-bigG/14: SDXL's second; 1280 wide.
+    OpenClipG,
+    /// One of another width, as small models have it.
+    Other,
+}
+
+impl Encoder {
+    fn of_width(width: usize) -> Self {
+        match width {
+            768 => Self::ClipL,
+            1024 => Self::OpenClipH,
+            1280 => Self::OpenClipG,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The vectors for one text encoder, in place of token embeddings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vectors {
+    /// Which encoder.
+    pub encoder: Encoder,
+    /// How many values a vector has: the width of the encoder.
+    pub width: usize,
+    /// `[vectors, width]`, row-major; finite.
+    pub values: Vec<f32>,
+}
+
+/// An embedding. It takes as many places in the prompt as it has vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    /// What the prompt calls it: the file's name without its ending, or for a picture the name stored in it.
+    pub name: String,
+    /// What errors call it: the path.
+    pub origin: String,
+    /// The vectors for each encoder, equally many: one entry, or two for SDXL.
+    pub parts: Vec<Vectors>,
+    /// After how many steps of training it was saved, if that was noted.
+    pub step: Option<u64>,
+    /// The short hash of the checkpoint that it was trained with, if that was noted.
+    pub sd_checkpoint: Option<String>,
+    /// That checkpoint's name, if it was noted.
+    pub sd_checkpoint_name: Option<String>,
+}
+
+/// What a folder holds.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Its embeddings, sorted by path.
+    pub embeddings: Vec<Embedding>,
+    /// Files that could not be read, sorted by path.
+    pub unreadable: Vec<Error>,
+}
+
+impl Embedding {
+    /// Reads `.pt`, `.bin`, `.safetensors` or a PNG picture; which of these it is, the file's contents say. Nothing in a pickle is run.
+    ///
+    /// Known are the WebUI's `string_to_param`, diffusers' single tensor under any name, `emb_params`, SDXL's `clip_l` and `clip_g`, and
+    /// pictures with an embedding in their text or in their low bits.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be opened, [`Error::Malformed`] if it holds no embedding or one that can't be used: of no vectors or too
+    /// many, of another shape than `[vectors, width]`, or with values that are not finite.
+    pub fn open(path: &Path) -> Result<Self> {
+        let origin = path.display().to_string();
+        if let Some(bytes) = read_picture(path)? {
+            return Self::from_bytes(stem(path), &origin, bytes);
+        }
+        Self::of_file(stem(path), &TensorFile::open(path)?)
+    }
+
+    /// Reads a file's bytes; `name` is what the prompt calls it, `origin` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Embedding::open`].
+    pub fn from_bytes(
+        name: impl Into<String>,
+        origin: &str,
+        bytes: impl Into<std::sync::Arc<[u8]>>,
+    ) -> Result<Self> {
+        let (name, bytes) = (name.into(), bytes.into());
+        if !bytes.starts_with(&picture::MAGIC) {
+            return Self::of_file(name, &TensorFile::from_bytes(origin, bytes)?);
+        }
+        let stored = picture::read(&bytes)
+            .map_err(|reason| Error::malformed(origin, reason))?
+            .ok_or_else(|| Error::malformed(origin, "a picture without an embedding in it"))?;
+        Self::of_picture(name, origin, stored)
+    }
+
+    /// How many vectors it has, and so how many places it takes in a prompt.
+    pub fn vectors(&self) -> usize {
+        self.parts
+            .first()
+            .map_or(0, |part| part.values.len() / part.width)
+    }
+
+    /// The vectors for an encoder of this width, where the embedding has one of its kind.
+    pub fn of_width(&self, width: usize) -> Option<&Vectors> {
+        self.parts.iter().find(|part| part.width == width)
+    }
+
+    fn of_picture(name: String, origin: &str, stored: picture::Stored) -> Result<Self> {
+        let picture::Stored {
+            name: own,
+            step,
+            sd_checkpoint,
+            sd_checkpoint_name,
+            shape,
+            values,
+        } = stored;
+        let part = vectors(origin, "string_to_param", None, &shape, values)?;
+        Ok(Self {
+            name: own.filter(|own| !own.is_empty()).unwrap_or(name),
+            origin: origin.to_owned(),
+            parts: vec![part],
+            step,
+            sd_checkpoint,
+            sd_checkpoint_name,
+        })
+    }
+
+    fn of_file(name: String, file: &TensorFile) -> Result<Self> {
+        let origin = file.origin();
+        let mut names: Vec<&str> = file.names().collect();
+        names.sort_unstable();
+        let (in_webui, others): (Vec<&str>, Vec<&str>) = names
+            .iter()
+            .partition(|name| name.starts_with("string_to_param."));
+        let wanted = match (in_webui.as_slice(), others.as_slice()) {
+            ([_, ..], _) => in_webui.clone(),
+            ([], ["clip_g", "clip_l"] | ["clip_g"] | ["clip_l"] | [_]) => others.clone(),
+            ([], _) if others.contains(&"emb_params") => vec!["emb_params"],
+            _ => Vec::new(),
+        };
+        let parts: Vec<(&str, Option<Encoder>)> = match wanted.as_slice() {
+            // Width before width, as SDXL joins its encoders.
+            ["clip_g", "clip_l"] => vec![
+                ("clip_l", Some(Encoder::ClipL)),
+                ("clip_g", Some(Encoder::OpenClipG)),
+            ],
+            ["clip_g"] => vec![("clip_g", Some(Encoder::OpenClipG))],
+            ["clip_l"] => vec![("clip_l", Some(Encoder::ClipL))],
+            [one] => vec![(one, None)],
+            _ => return Err(Error::malformed(origin, no_embedding(&names))),
+        };
+        let read = |(name, encoder): &(&str, Option<Encoder>)| {
+            let info = file.info(name).filter(|info| info.is_readable());
+            let info = info.ok_or_else(|| fault(origin, name, "its values are no floating-point numbers"))?;
+            check_shape(origin, name, &info.shape)?;
+            let values = file.values_f32(name).unwrap_or_default();
+            vectors(origin, name, *encoder, &info.shape, values)
+        };
+        let parts = parts.iter().map(read).collect::<Result<Vec<_>>>()?;
+        if let [a, b] = parts.as_slice()
+            && a.values.len() / a.width != b.values.len() / b.width
+        {
+            let reason = "clip_l and clip_g have not equally many vectors";
+            return Err(Error::malformed(origin, reason));
+        }
+        let text = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
+        Ok(Self {
+            name,
+            origin: origin.to_owned(),
+            parts,
+            step: text("step").and_then(|step| step.parse().ok()),
+            sd_checkpoint: text("sd_checkpoint"),
+            sd_checkpoint_name: text("sd_checkpoint_name"),
+        })
+    }
+}
+
+/// Reads every embedding below a folder. Files of other kinds, empty ones and pictures without an embedding are passed over; what can't be
+/// read is told, and stops nothing. Where two have one name, both are there, the one in the earlier path first.
+///
+/// # Errors
+/// [`Error::Io`] if the folder itself can't be read.
+pub fn from_folder(folder: &Path) -> Result<Found> {
+    // Links may lead in circles.
+    const MAX_DEPTH: usize = 32;
+    std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let mut found = Found::default();
+    let mut folders = vec![(folder.to_owned(), 0)];
+    let mut files = Vec::new();
+    while let Some((folder, depth)) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) => {
+                found.unreadable.push(Error::io(folder, e));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            match std::fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => folders.push((path, depth + 1)),
+                Ok(meta) if meta.is_file() && meta.len() > 0 => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    for path in files {
+        match one_of_folder(&path) {
+            Ok(embedding) => found.embeddings.extend(embedding),
+            Err(error) => found.unreadable.push(error),
+        }
+    }
+    Ok(found)
+}
+
+/// A file of a folder, if its ending is one of an embedding's.
+fn one_of_folder(path: &Path) -> Result<Option<Embedding>> {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    match ending.to_str() {
+        Some("pt" | "bin" | "safetensors") => Embedding::open(path).map(Some),
+        Some("png") => {
+            let name = stem(path);
+            // Beside an embedding lies a picture of what it draws.
+            if name.to_ascii_lowercase().ends_with(".preview") {
+                return Ok(None);
+            }
+            let origin = path.display().to_string();
+            let Some(bytes) = read_picture(path)? else {
+                return Ok(None);
+            };
+            let stored = picture::read(&bytes).map_err(|reason| Error::malformed(&origin, reason))?;
+            stored
+                .map(|stored| Embedding::of_picture(name, &origin, stored))
+                .transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The bytes of a picture; `None` if it is something else.
+fn read_picture(path: &Path) -> Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let io = |e| Error::io(path, e);
+    let meta = std::fs::metadata(path).map_err(io)?;
+    if !meta.is_file() {
+        // Said better where it is opened as a file of tensors.
+        return Ok(None);
+    }
+    let mut file = std::fs::File::open(path).map_err(io)?.take(MAX_BYTES);
+    let mut bytes = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut bytes).map_err(io)?;
+    if bytes != picture::MAGIC {
+        return Ok(None);
+    }
+    if meta.len() >= MAX_BYTES {
+        let reason = format!("{} bytes are too many for an embedding", meta.len());
+        return Err(Error::malformed(path.display().to_string(), reason));
+    }
+    file.read_to_end(&mut bytes).map_err(io)?;
+    Ok(Some(bytes))
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn no_embedding(names: &[&str]) -> String {
+    if names.is_empty() {
+        return "no embedding: it holds no tensors".into();
+    }
+    let first: Vec<String> = names.iter().take(3).map(|name| shown(name)).collect();
+    format!(
+        "no embedding: one tensor is wanted, or clip_l and clip_g; it holds {} ({}{})",
+        names.len(),
+        first.join(", "),
+        if names.len() > 3 { ", ..." } else { "" }
+    )
+}
+
+fn fault(origin: &str, name: &str, reason: &str) -> Error {
+    Error::malformed(origin, format!("tensor '{}': {reason}", shown(name)))
+}
+
+/// The number of vectors and their width.
+fn check_shape(origin: &str, name: &str, shape: &[usize]) -> Result<(usize, usize)> {
+    match *shape {
+        // diffusers saves a single vector without the outer axis.
+        [width @ 1..=MAX_WIDTH] => Ok((1, width)),
+        [n @ 1..=MAX_VECTORS, width @ 1..=MAX_WIDTH] => Ok((n, width)),
+        _ => {
+            let reason = format!(
+                "shape {shape:?} is no embedding's, which is [vectors, width] with 1 to {MAX_VECTORS} vectors"
+            );
+            Err(fault(origin, name, &reason))
+        }
+    }
+}
+
+fn vectors(
+    origin: &str,
+    name: &str,
+    encoder: Option<Encoder>,
+    shape: &[usize],
+    values: Vec<f32>,
+) -> Result<Vectors> {
+    let (n, width) = check_shape(origin, name, shape)?;
+    debug_assert_eq!(n * width, values.len());
+    if !values.iter().all(|x| x.is_finite()) {
+        return Err(fault(
+            origin,
+            name,
+            "a value is not finite; the training failed, use another file",
+        ));
+    }
+    let encoder = encoder.unwrap_or_else(|| Encoder::of_width(width));
+    Ok(Vectors {
+        encoder,
+        width,
+        values,
+    })
+}

@@ -1,0 +1,346 @@
+//! What single files hold, told by the names and shapes of their tensors and by their metadata.
+
+use super::{
+    TensorFile,
+    inspect::{Family, Kind},
+    names::{UNET_PREFIX, VAE_PREFIX},
+};
+
+/// What [`classify`] finds.
+pub(super) struct Classified {
+    pub kind: Kind,
+    pub family: Family,
+    pub variant: Option<&'static str>,
+    pub adapter: Option<&'static str>,
+    pub in_channels: Option<usize>,
+    pub prediction_type: Option<String>,
+    pub prediction_reason: Option<String>,
+    pub zero_terminal_snr: bool,
+}
+
+/// The names of the files' tensors, with their shapes.
+struct Tensors<'a>(&'a [&'a TensorFile]);
+
+impl<'a> Tensors<'a> {
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().flat_map(|file| file.names())
+    }
+
+    fn any(&self, test: impl Fn(&str) -> bool) -> bool {
+        self.names().any(test)
+    }
+
+    fn has_prefix(&self, prefix: &str) -> bool {
+        self.any(|name| name.starts_with(prefix))
+    }
+
+    fn shape(&self, name: &str) -> Option<&'a [usize]> {
+        let info = self.0.iter().find_map(|file| file.info(name))?;
+        Some(&info.shape)
+    }
+
+    /// A size of the first tensor by name whose name is so.
+    fn size(&self, axis: usize, test: impl Fn(&str) -> bool) -> Option<usize> {
+        let name = self.names().filter(|name| test(name)).min()?;
+        self.shape(name)?.get(axis).copied()
+    }
+
+    fn metadata(&self, key: &str) -> Option<&'a str> {
+        self.0
+            .iter()
+            .find_map(|file| file.metadata().get(key))
+            .map(String::as_str)
+    }
+}
+
+/// Tells what single files hold.
+pub(super) fn classify(files: &[&TensorFile]) -> Classified {
+    let all = Tensors(files);
+    let kind = kind(&all);
+    let unet = match kind {
+        Kind::Checkpoint | Kind::Unet | Kind::ControlNet => unet(&all),
+        _ => Unet::default(),
+    };
+    let family = match kind {
+        Kind::Lora => lora_family(&all),
+        Kind::TextualInversion => embedding_family(&all),
+        _ => unet.family,
+    };
+    let (prediction_type, prediction_reason) = match kind {
+        Kind::Checkpoint | Kind::Unet => prediction(&all, &unet),
+        _ => (None, None),
+    };
+    Classified {
+        kind,
+        family,
+        variant: unet.variant,
+        adapter: (kind == Kind::Lora).then(|| adapter(&all)),
+        in_channels: unet.in_channels,
+        prediction_type,
+        prediction_reason,
+        zero_terminal_snr: all.any(|name| name == "ztsnr"),
+    }
+}
+
+fn kind(all: &Tensors) -> Kind {
+    let unet = all.has_prefix(UNET_PREFIX);
+    let text = ["cond_stage_model.", "conditioner.embedders."]
+        .iter()
+        .any(|prefix| all.has_prefix(prefix));
+    let vae = all.has_prefix(VAE_PREFIX);
+    let control = ["control_model.", "input_hint_block.", "controlnet_", "lllite_"];
+    if unet && (text || vae) {
+        Kind::Checkpoint
+    } else if all.any(is_lora_name) {
+        Kind::Lora
+    } else if control.iter().any(|prefix| all.has_prefix(prefix)) {
+        Kind::ControlNet
+    } else if unet || all.has_prefix("input_blocks.") || all.has_prefix("down_blocks.") {
+        Kind::Unet
+    } else if vae || (all.has_prefix("decoder.") && all.has_prefix("encoder.")) {
+        Kind::Vae
+    } else if text || all.has_prefix("text_model.") || all.has_prefix("transformer.resblocks.") {
+        Kind::TextEncoder
+    } else if is_embedding(all) {
+        Kind::TextualInversion
+    } else {
+        Kind::Unknown
+    }
+}
+
+fn is_lora_name(name: &str) -> bool {
+    ["lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lycoris_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || [
+            ".lora_A.",
+            ".lora_B.",
+            ".lora_down.",
+            ".lora_up.",
+            ".lora.down.",
+            ".lora.up.",
+            "_lora.down.",
+            "_lora.up.",
+        ]
+        .iter()
+        .any(|infix| name.contains(infix))
+}
+
+/// One tensor of an encoder's width, or the names that embeddings have.
+fn is_embedding(all: &Tensors) -> bool {
+    let mut names: Vec<&str> = all.names().collect();
+    names.sort_unstable();
+    let wide = |name: &str| {
+        let shape = all.shape(name).unwrap_or_default();
+        shape.len() <= 2 && matches!(shape.last(), Some(768 | 1024 | 1280))
+    };
+    match names.as_slice() {
+        ["clip_g", "clip_l"] | ["clip_g"] | ["clip_l"] | ["emb_params"] => true,
+        [one] if wide(one) => true,
+        names => names.iter().any(|name| name.starts_with("string_to_param.")),
+    }
+}
+
+#[derive(Default)]
+struct Unet {
+    family: Family,
+    variant: Option<&'static str>,
+    in_channels: Option<usize>,
+    prefix: &'static str,
+}
+
+/// The family of a U-Net or ControlNet, under LDM's names or diffusers'.
+fn unet(all: &Tensors) -> Unet {
+    let prefixes = [UNET_PREFIX, "control_model.", ""];
+    let prefix = prefixes.into_iter().find(|p| all.has_prefix(p)).unwrap_or("");
+    let named = |name: &str| format!("{prefix}{name}");
+    let first = all
+        .shape(&named("input_blocks.0.0.weight"))
+        .or_else(|| all.shape(&named("conv_in.weight")))
+        .unwrap_or_default();
+    let (width, in_channels) = (first.first().copied(), first.get(1).copied());
+    let context = all.size(1, |name| {
+        name.starts_with(prefix) && name.ends_with("attn2.to_k.weight")
+    });
+    let family = match (width, context) {
+        (Some(320), Some(768)) => small_sd1(all, prefix),
+        (Some(320), Some(1024)) => Family::Sd2,
+        (Some(320), Some(2048)) => match depth(all, prefix) {
+            // Gupta et al. 2024, arXiv:2401.02677: fewer transformers on the deepest level.
+            4 => Family::Ssd1b,
+            2 => Family::Vega,
+            _ => Family::Sdxl,
+        },
+        (Some(384), Some(1280)) => Family::SdxlRefiner,
+        _ => Family::Other,
+    };
+    let has = |leaf: &str| all.any(|name| name.strip_prefix(prefix) == Some(leaf));
+    let variant = match in_channels {
+        // Guidance is an input of a latent consistency model (Luo et al. 2023, arXiv:2310.04378).
+        _ if has("time_embed.cond_proj.weight") || has("time_embedding.cond_proj.weight") => Some("LCM"),
+        Some(9) => Some("inpainting"),
+        Some(8) => Some("InstructPix2Pix"),
+        Some(5) => Some("depth"),
+        Some(7) => Some("upscaler"),
+        _ => None,
+    };
+    Unet {
+        family,
+        variant,
+        in_channels,
+        prefix,
+    }
+}
+
+/// SD1, or one of its distilled children (Kim et al. 2023, arXiv:2305.15798), which lack layers.
+fn small_sd1(all: &Tensors, prefix: &str) -> Family {
+    let below = |parts: [&str; 2]| {
+        all.any(|name| {
+            name.strip_prefix(prefix)
+                .is_some_and(|name| parts.iter().any(|part| name.starts_with(part)))
+        })
+    };
+    // Whether it is whole enough to miss anything.
+    let whole = below(["output_blocks.", "up_blocks."]);
+    match whole && !below(["input_blocks.11.", "down_blocks.3.resnets.1."]) {
+        true if below(["middle_block.", "mid_block."]) => Family::Sd1Small,
+        true => Family::Sd1Tiny,
+        false => Family::Sd1,
+    }
+}
+
+/// How many transformers follow each other on the deepest level of SDXL's way down.
+fn depth(all: &Tensors, prefix: &str) -> usize {
+    let places = ["input_blocks.7.1.", "down_blocks.2.attentions.0."];
+    let block = |name: &str| -> Option<usize> {
+        let name = name.strip_prefix(prefix)?;
+        let inner = places.iter().find_map(|place| name.strip_prefix(place))?;
+        let number = inner.strip_prefix("transformer_blocks.")?.split('.').next()?;
+        number.parse().ok()
+    };
+    all.names()
+        .filter_map(block)
+        .max()
+        .map_or(0, |last| last.saturating_add(1))
+}
+
+/// What the U-Net predicts, and why we think so; no type where nothing says it.
+fn prediction(all: &Tensors, unet: &Unet) -> (Option<String>, Option<String>) {
+    let verdict = |kind: &str, reason: String| (Some(kind.to_owned()), Some(reason));
+    if let Some(said) = all.metadata("modelspec.prediction_type") {
+        let reason = || "its metadata says so (modelspec.prediction_type)".to_owned();
+        match said {
+            "v" | "v_prediction" => return verdict("v_prediction", reason()),
+            "epsilon" => return verdict("epsilon", reason()),
+            _ => {}
+        }
+    }
+    for marker in ["v_pred", "edm_vpred.sigma_max"] {
+        if all.any(|name| name == marker) {
+            return verdict("v_prediction", format!("it has a tensor named {marker}"));
+        }
+    }
+    if unet.family == Family::Sd2 && unet.in_channels == Some(4) {
+        // Nothing else tells SD2's two kinds apart without running them; the rule and its bound are ComfyUI's.
+        const BOUND: f64 = 0.09;
+        let leaves = [
+            "output_blocks.11.1.transformer_blocks.0.norm1.bias",
+            "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias",
+        ];
+        let values = leaves.iter().find_map(|leaf| {
+            let name = format!("{}{leaf}", unet.prefix);
+            let small = all.shape(&name)?.iter().product::<usize>() <= 1 << 16;
+            let values = all
+                .0
+                .iter()
+                .find_map(|file| file.values_f32(&name).filter(|_| small))?;
+            (!values.is_empty()).then_some((*leaf, values))
+        });
+        if let Some((leaf, values)) = values {
+            let n = values.len() as f64;
+            let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+            let spread = (values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n).sqrt();
+            let (kind, side) = if spread > BOUND {
+                ("v_prediction", "over")
+            } else {
+                ("epsilon", "not over")
+            };
+            return verdict(
+                kind,
+                format!("the spread of {leaf} is {spread:.3}, {side} {BOUND}: a guess, as ComfyUI makes it"),
+            );
+        }
+    }
+    let reason = "nothing in it says otherwise, and its family's usual is epsilon";
+    (None, (unet.family != Family::Other).then(|| reason.to_owned()))
+}
+
+/// The kind of an adapter, by the names of its tensors' leaves.
+fn adapter(all: &Tensors) -> &'static str {
+    let has = |infix: &str| all.any(|name| name.contains(infix));
+    let wide_down = || {
+        all.names().any(|name| {
+            let kernel = all.shape(name).unwrap_or_default().get(2..).unwrap_or_default();
+            name.contains("lora_down") && kernel.iter().any(|&n| n > 1)
+        })
+    };
+    if has(".hada_w1") {
+        "LoHa"
+    } else if has(".lokr_w") {
+        "LoKr"
+    } else if has(".oft_blocks") || has(".oft_diag") || has(".oft_R") {
+        "OFT"
+    } else if has(".on_input") {
+        "IA3"
+    } else if has(".a1.weight") && has(".b1.weight") {
+        "GLoRA"
+    } else if has(".dora_scale") || has(".lora_magnitude_vector") {
+        "DoRA"
+    } else if has(".lora_mid.") || wide_down() {
+        "LoCon"
+    } else if has(".lora_A.") || has(".lora.down.") || has("_lora.down.") {
+        "LoRA (diffusers)"
+    } else if has(".lora_down.") {
+        "LoRA"
+    } else if has(".diff") {
+        "full difference"
+    } else {
+        "unknown"
+    }
+}
+
+/// By the width of the context that the attention's keys take, by what its trainer noted, by its second text encoder.
+fn lora_family(all: &Tensors) -> Family {
+    let keys = |name: &str| {
+        let (module, leaf) = name.rsplit_once("attn2").unwrap_or_default();
+        !module.is_empty() && leaf.contains("to_k") && (leaf.contains("down") || leaf.contains("lora_A"))
+    };
+    match all.size(1, keys) {
+        Some(768) => return Family::Sd1,
+        Some(1024) => return Family::Sd2,
+        Some(2048) => return Family::Sdxl,
+        Some(1280) => return Family::SdxlRefiner,
+        _ => {}
+    }
+    match all.metadata("ss_base_model_version") {
+        Some(version) if version.starts_with("sd_v1") => Family::Sd1,
+        Some(version) if version.starts_with("sd_v2") => Family::Sd2,
+        Some(version) if version.starts_with("sdxl") => Family::Sdxl,
+        _ if all.has_prefix("lora_te2_") => Family::Sdxl,
+        _ => Family::Other,
+    }
+}
+
+fn embedding_family(all: &Tensors) -> Family {
+    if all.any(|name| name == "clip_g") {
+        return Family::Sdxl;
+    }
+    let name = all.names().find(|name| name.starts_with("string_to_param."));
+    let name = name.or_else(|| all.names().min()).unwrap_or_default();
+    match all.shape(name).and_then(<[usize]>::last) {
+        Some(768) => Family::Sd1,
+        Some(1024) => Family::Sd2,
+        Some(1280) => Family::Sdxl,
+        _ => Family::Other,
+    }
+}
