@@ -20,6 +20,7 @@ mod error;
 mod generate;
 mod image;
 mod infotext;
+mod low_level;
 mod params;
 mod pipeline;
 
@@ -27,6 +28,7 @@ pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
 pub use generate::{CancelToken, Output, Progress, Txt2Img};
 pub use image::Image;
+pub use low_level::{Array, EncodedImages, ModelSizes};
 pub use params::{GenerateParams, Rng};
 pub use pipeline::Pipeline;
 pub use sd_core::{

@@ -42,10 +42,7 @@ pub(super) fn plan(
             terms.push((1.0 - direction, denoised));
         }
         if noise > 0.0 {
-            terms.push((
-                noise / alpha_to.sqrt() * o.s_noise,
-                b.noise(s, sigma(alpha_to)),
-            ));
+            terms.push((noise / alpha_to.sqrt() * o.s_noise, b.noise(s, sigma(alpha_to))));
         }
         let x = b.lin(&terms);
         b.end_step(x, denoised, s);
