@@ -1,8 +1,8 @@
 //! The C interface of `sdrs`. `include/sdrs.h` is made from this crate by cbindgen: what stands here in doc comments is the
 //! documentation that C programmers read.
 //!
-//! Every exported function has the same form: [`error::guard`] around it, so that neither an error nor a panic leaves it in another
-//! way than as a status; the functions of [`pointer`] to check what the caller gave; then a call of `sdrs`. Names are those of the
+//! Every exported function has the same form: `error::guard` around it, so that neither an error nor a panic leaves it in another
+//! way than as a status; the functions of `pointer` to check what the caller gave; then a call of `sdrs`. Names are those of the
 //! header, letter by letter.
 
 // This crate is the border to C. Each block says why it holds.

@@ -107,10 +107,14 @@ static void nulls(void) {
 }
 
 static void low_level_nulls(void) {
-    float floats[64] = {0};
+    sdrs_pipeline_info info;
+    OK(sdrs_pipeline_info_init(&info, sizeof info));
+    OK(sdrs_pipeline_get_info(pipeline, &info));
+    float floats[1024] = {0};
     double doubles[1] = {0};
     uint32_t ids[2] = {0, 0};
-    size_t count = 0, four[4] = {1, 4, 4, 4}, three[3] = {1, 1, 64};
+    size_t count = 0, four[4] = {1, info.latent_channels, 4, 4}, three[3] = {1, 1, info.context_width};
+    CHECK(16 * info.latent_channels <= 1024 && info.context_width <= 1024);
     sdrs_tensor *tensor = NULL;
     const float *data = NULL;
     BAD("pipeline: is NULL", sdrs_tokenize(NULL, "a", 1, ids, 2, &count));
@@ -142,13 +146,13 @@ static void low_level_nulls(void) {
     BAD("images: is NULL", sdrs_vae_decode(pipeline, floats, four, NULL));
     BAD("tensor: is NULL", sdrs_tensor_get(NULL, &data, NULL, NULL));
     /* Shapes that are wrong, or too large for any memory. */
-    size_t huge[4] = {SIZE_MAX, SIZE_MAX, 2, 2}, large[4] = {1, 4, SIZE_MAX / 16, 1}, none[4] = {0, 4, 4, 4};
+    size_t huge[4] = {SIZE_MAX, SIZE_MAX, 2, 2}, large[4] = {1, 4, SIZE_MAX / 4, 4}, none[4] = {0, 4, 4, 4};
     BAD("latents: the shape", sdrs_vae_decode(pipeline, floats, huge, &tensor));
     BAD("latents: ", sdrs_vae_decode(pipeline, floats, large, &tensor));
     BAD("latents: the shape", sdrs_vae_decode(pipeline, floats, none, &tensor));
-    size_t odd[4] = {1, 3, 5, 4};
+    size_t odd[4] = {1, 3, info.downscale + 1, info.downscale};
     BAD("images: must have the shape", sdrs_vae_encode(pipeline, floats, odd, &tensor, NULL));
-    size_t wide[3] = {1, 1, 3};
+    size_t wide[3] = {1, 1, info.context_width + 1};
     BAD("context: must have the shape", sdrs_unet(pipeline, floats, four, doubles, floats, wide, &tensor));
     doubles[0] = NAN;
     BAD("timesteps: NaN", sdrs_unet(pipeline, floats, four, doubles, floats, three, &tensor));
