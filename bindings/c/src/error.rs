@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     error::Error as StdError,
     ffi::{CString, c_char},
-    panic::{AssertUnwindSafe, catch_unwind, set_hook},
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
     sync::Once,
 };
 
@@ -122,10 +122,14 @@ pub(crate) fn guard(body: impl FnOnce() -> Result) -> sdrs_status {
     // Panics are told through the status, not on the terminal. The hook is that of this library's own copy of Rust's runtime.
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
-        set_hook(Box::new(|info| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
             let at = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
             // A thread that is ending has no place for it any more.
             let _ = PANICKED_AT.try_with(|cell| cell.set(at));
+            if cfg!(test) {
+                before(info);
+            }
         }));
     });
     // A pipeline holds nothing that a run changes, and the other objects are left as they were before the step that panicked.

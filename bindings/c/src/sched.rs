@@ -164,6 +164,9 @@ pub enum sdrs_request_kind {
     SDRS_REQUEST_NOISE = 2,
 }
 
+/// `sdrs_request_kind` in a structure.
+pub type sdrs_request_kind_value = i32;
+
 /// What a stepper needs next, with what is needed to answer.
 ///
 /// The denoised latent is `c_skip * x + c_out * unet(c_in * x, timestep)`, once for the prompt (cond) and once for the negative prompt
@@ -196,11 +199,10 @@ pub struct sdrs_request {
     /// NOISE: where it ends.
     pub sigma_to: f64,
     /// What is needed.
-    pub kind: sdrs_request_kind,
+    pub kind: sdrs_request_kind_value,
     /// DENOISE: 1 if the sampler also needs what the negative prompt alone gives, else 0.
     pub needs_uncond: i32,
 }
-// Only the library writes one, so the enumeration is as good as a number here.
 grows!(sdrs_request, until: needs_uncond, init: "sdrs_request_init");
 
 const DONE: sdrs_request = sdrs_request {
@@ -216,7 +218,7 @@ const DONE: sdrs_request = sdrs_request {
     c_out: 0.0,
     sigma_from: 0.0,
     sigma_to: 0.0,
-    kind: sdrs_request_kind::SDRS_REQUEST_DONE,
+    kind: sdrs_request_kind::SDRS_REQUEST_DONE as i32,
     needs_uncond: 0,
 };
 
@@ -247,7 +249,7 @@ pub unsafe extern "C" fn sdrs_stepper_request(
             } => {
                 let scalings = stepper.sampling.scalings(sigma);
                 sdrs_request {
-                    kind: sdrs_request_kind::SDRS_REQUEST_DENOISE,
+                    kind: sdrs_request_kind::SDRS_REQUEST_DENOISE as i32,
                     x: x.as_ptr(),
                     length: x.len(),
                     step,
@@ -266,7 +268,7 @@ pub unsafe extern "C" fn sdrs_stepper_request(
                 sigma_to,
                 step,
             } => sdrs_request {
-                kind: sdrs_request_kind::SDRS_REQUEST_NOISE,
+                kind: sdrs_request_kind::SDRS_REQUEST_NOISE as i32,
                 sigma_from,
                 sigma_to,
                 step,

@@ -53,6 +53,63 @@ static void from_memory_and_files(const char *folder) {
     sdrs_images_free(expected);
 }
 
+static sdrs_images *build_and_draw(const sdrs_builder *builder) {
+    sdrs_pipeline *built = NULL;
+    OK(sdrs_builder_build(builder, &built));
+    sdrs_generate_params params = quick_params();
+    sdrs_images *images = draw(built, &params);
+    sdrs_pipeline_free(built);
+    return images;
+}
+
+/* 1 if both draw the same; frees the second pictures. */
+static int as_before(const sdrs_images *images, sdrs_images *others) {
+    sdrs_image a = image_of(images, 0), b = image_of(others, 0);
+    int same = same_picture(&a, &b);
+    sdrs_images_free(others);
+    return same;
+}
+
+/* What else a builder takes, on the tiny random model of the reference values. */
+static void everything_of_a_builder(const char *folder) {
+    char tiny[1000], lora[1100], file[1100];
+    snprintf(tiny, sizeof tiny, "%s/../../../goldens/tiny-sd1", folder);
+    snprintf(lora, sizeof lora, "%s/lora/lora.safetensors", tiny);
+    snprintf(file, sizeof file, "%s-ldm.safetensors", tiny);
+    sdrs_builder *builder = NULL;
+    OK(sdrs_builder_new(&builder));
+    OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_checkpoint(builder, tiny));
+    sdrs_images *plain = build_and_draw(builder);
+    /* A single file, with the configurations of the folder, and as bytes that carry them. */
+    OK(sdrs_builder_checkpoint(builder, file));
+    OK(sdrs_builder_config(builder, tiny));
+    CHECK(as_before(plain, build_and_draw(builder)));
+    size_t size = 0;
+    unsigned char *bytes = read_file(tiny, "../tiny-sd1-ldm.safetensors", &size);
+    OK(sdrs_builder_checkpoint_bytes(builder, "bytes", bytes, size));
+    free(bytes);
+    CHECK(as_before(plain, build_and_draw(builder)));
+    /* Type and prediction change the picture, and can be taken back. */
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_BF16));
+    CHECK(!as_before(plain, build_and_draw(builder)));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_AUTO));
+    OK(sdrs_builder_prediction(builder, SDRS_PREDICTION_V));
+    CHECK(!as_before(plain, build_and_draw(builder)));
+    OK(sdrs_builder_prediction(builder, SDRS_PREDICTION_AUTO));
+    /* A LoRA of weight 0 is none. */
+    OK(sdrs_builder_lora(builder, lora, 0.0));
+    CHECK(as_before(plain, build_and_draw(builder)));
+    OK(sdrs_builder_lora(builder, lora, 1.0));
+    CHECK(!as_before(plain, build_and_draw(builder)));
+    sdrs_pipeline *none = NULL;
+    OK(sdrs_builder_lora(builder, file, 1.0));
+    FAILS(SDRS_ERROR_INVALID_FILE, "LoRA", sdrs_builder_build(builder, &none));
+    CHECK(none == NULL);
+    sdrs_images_free(plain);
+    sdrs_builder_free(builder);
+}
+
 static void invalid_parameter(void) {
     sdrs_images *images = UNTOUCHED;
     sdrs_generate_params params = quick_params();
@@ -165,6 +222,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 3);
     pipeline = demo_pipeline();
     from_memory_and_files(argv[1]);
+    everything_of_a_builder(argv[1]);
     invalid_parameter();
     unknown_name();
     io(argv[2]);

@@ -120,35 +120,6 @@ typedef int32_t sdrs_status;
 #endif // __cplusplus
 
 /**
- * What a stepper needs next.
- */
-enum sdrs_request_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    /**
-     * Nothing: `x` is the result.
-     */
-    SDRS_REQUEST_DONE = 0,
-    /**
-     * The denoised latent of `x`: answer with `sdrs_stepper_provide_denoised`.
-     */
-    SDRS_REQUEST_DENOISE = 1,
-    /**
-     * Noise of unit variance, of the latent's size: answer with `sdrs_stepper_provide_noise`.
-     */
-    SDRS_REQUEST_NOISE = 2,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum sdrs_request_kind sdrs_request_kind;
-#else
-typedef int32_t sdrs_request_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
-/**
  * A sampler: the algorithm that takes a latent from noise to a picture.
  */
 enum sdrs_sampler
@@ -470,6 +441,35 @@ enum sdrs_rng
 typedef enum sdrs_rng sdrs_rng;
 #else
 typedef int32_t sdrs_rng;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a stepper needs next.
+ */
+enum sdrs_request_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Nothing: `x` is the result.
+     */
+    SDRS_REQUEST_DONE = 0,
+    /**
+     * The denoised latent of `x`: answer with `sdrs_stepper_provide_denoised`.
+     */
+    SDRS_REQUEST_DENOISE = 1,
+    /**
+     * Noise of unit variance, of the latent's size: answer with `sdrs_stepper_provide_noise`.
+     */
+    SDRS_REQUEST_NOISE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_request_kind sdrs_request_kind;
+#else
+typedef int32_t sdrs_request_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
