@@ -97,6 +97,8 @@ fn stage(tool: Tool) -> Outcome {
     }
     if there(&cxx) && tool != Tool::Valgrind {
         stage.cmake()?;
+    } else {
+        stage.left_out.push("CMake (its project is of C and C++)".into());
     }
     if tool == Tool::None {
         stage.size(&install(false).build()?)?;
