@@ -1,7 +1,9 @@
 //! Developer tasks, run as `cargo xtask TASK`.
 
+mod c;
 mod gallery;
 mod goldens;
+mod install_c;
 mod licences;
 mod repository;
 mod shell;
@@ -18,6 +20,10 @@ Developer tasks.
     cargo xtask repository            check file sizes, manifests of reference values, paths in texts
     cargo xtask goldens [--check] [--python PATH] [PART...]
                                       make the reference values, or compare them with what is committed
+    cargo xtask header                write include/sdrs.h, which bindings/c is the source of
+    cargo xtask install-c --prefix DIR [--no-demo] [--features LIST]
+                                      install the C library with header, pkg-config and CMake files
+    cargo xtask c [--valgrind|--asan] compile and run C and C++ callers of an installed library
     cargo xtask gallery               draw docs/gallery with the demo model
 ";
 
@@ -31,6 +37,9 @@ fn main() -> ExitCode {
         ["licences"] => licences::check(),
         ["repository"] => repository::check(),
         ["goldens", rest @ ..] => goldens::run(rest),
+        ["header"] => c::header(),
+        ["install-c", rest @ ..] => install_c::task(rest),
+        ["c", rest @ ..] => c::task(rest),
         ["gallery"] => gallery::run(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    licences, repository,
+    c, licences, repository,
     shell::{Outcome, cargo, output, program, run as run_command},
 };
 
@@ -14,13 +14,14 @@ const GPU_BEFORE: Duration = Duration::from_secs(50 * 60);
 type Stage = (&'static str, fn() -> Outcome);
 
 /// The quick ones first; every stage runs, whatever the others said.
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     ("repository", repository::check),
     ("licences", licences::check),
     ("python", python),
     ("fmt", fmt),
     ("clippy", clippy),
     ("tests", tests),
+    ("c", c::check),
     ("docs", docs),
     ("features", features),
 ];

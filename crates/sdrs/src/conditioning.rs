@@ -82,6 +82,12 @@ impl Timeline {
         }
     }
 
+    /// The context of the first call.
+    pub fn first(mut self) -> Vec<f32> {
+        let at = self.at(0);
+        self.contexts.swap_remove(at)
+    }
+
     /// The text of a call, counted from 0. One that ends at step n is used in call n as well, and calls beyond the last end get the
     /// first text: so the WebUI has it.
     fn at(&self, call: usize) -> usize {

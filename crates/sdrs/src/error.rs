@@ -108,6 +108,16 @@ impl From<sd_sched::Error> for Error {
                 what: "the adaptive sampler's error estimate",
                 advice: "try another sampler, or a wider dtype",
             },
+            sd_sched::Error::OutOfTurn { .. } | sd_sched::Error::ShapeMismatch { .. } => {
+                Self::InvalidParameter {
+                    name: "stepper",
+                    reason: error.to_string(),
+                }
+            }
+            sd_sched::Error::BadState { .. } => Self::InvalidParameter {
+                name: "state",
+                reason: error.to_string(),
+            },
             other => Self::UnknownName(other.to_string()),
         }
     }

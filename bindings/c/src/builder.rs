@@ -1,0 +1,274 @@
+//! The pipeline's description: `sdrs::PipelineBuilder`, kept as data so that it can be built more than once.
+
+use std::{collections::HashMap, ffi::c_char, path::PathBuf, sync::Arc};
+
+use sdrs::{Dtype, Prediction};
+
+use crate::{
+    enums::{sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, value},
+    error::{Result, guard, sdrs_status},
+    pipeline::sdrs_pipeline,
+    pointer::{Out, free, object, object_mut, path, slice, string},
+};
+
+/// Describes a pipeline: which weights, where, in which type.
+pub struct sdrs_builder {
+    source: Option<Source>,
+    config: Option<PathBuf>,
+    vae: Option<PathBuf>,
+    loras: Vec<(PathBuf, f64)>,
+    device: Option<String>,
+    dtype: Option<Dtype>,
+    prediction: Option<Prediction>,
+}
+crate::pointer::handle!(sdrs_builder, 1);
+
+enum Source {
+    Path(PathBuf),
+    Bytes(String, Arc<[u8]>),
+    Files(String, HashMap<String, Arc<[u8]>>),
+    Demo,
+}
+
+impl sdrs_builder {
+    fn pipeline(&self) -> Result<sdrs::Pipeline> {
+        let mut builder = sdrs::Pipeline::builder();
+        builder = match &self.source {
+            // The library says what is missing.
+            None => builder,
+            Some(Source::Path(path)) => builder.checkpoint(path),
+            Some(Source::Bytes(name, bytes)) => builder.checkpoint_bytes(name, Arc::clone(bytes)),
+            Some(Source::Files(name, files)) => builder.checkpoint_files(name, files.clone()),
+            Some(Source::Demo) => demo(builder)?,
+        };
+        if let Some(folder) = &self.config {
+            builder = builder.config(folder);
+        }
+        if let Some(path) = &self.vae {
+            builder = builder.vae(path);
+        }
+        for (path, weight) in &self.loras {
+            builder = builder.lora(path, *weight);
+        }
+        if let Some(device) = &self.device {
+            builder = builder.device(device);
+        }
+        if let Some(dtype) = self.dtype {
+            builder = builder.dtype(dtype);
+        }
+        if let Some(prediction) = self.prediction {
+            builder = builder.prediction(prediction);
+        }
+        Ok(builder.build()?)
+    }
+}
+
+#[cfg(feature = "demo")]
+fn demo(builder: sdrs::PipelineBuilder) -> Result<sdrs::PipelineBuilder> {
+    Ok(builder.demo())
+}
+
+#[cfg(not(feature = "demo"))]
+fn demo(_: sdrs::PipelineBuilder) -> Result<sdrs::PipelineBuilder> {
+    Err(crate::error::Failure::argument(
+        "checkpoint",
+        "the demo model was not compiled into this library",
+    ))
+}
+
+/// Starts to describe a pipeline.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let out = unsafe { Out::new(builder, "builder") }?;
+        out.give(sdrs_builder {
+            source: None,
+            config: None,
+            vae: None,
+            loras: Vec::new(),
+            device: None,
+            dtype: None,
+            prediction: None,
+        });
+        Ok(())
+    })
+}
+
+/// Frees a builder; NULL is fine. Pipelines that it built stay.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_free(builder: *mut sdrs_builder) {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    unsafe { free(builder) }
+}
+
+/// The checkpoint: a `.safetensors` file, or a folder as diffusers writes it. Files are opened when the pipeline is built.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_checkpoint(
+    builder: *mut sdrs_builder,
+    checkpoint: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(checkpoint, "checkpoint")?) };
+        builder.source = Some(Source::Path(path));
+        Ok(())
+    })
+}
+
+/// The checkpoint as the bytes of a `.safetensors` file. They are copied: the caller may free them afterwards. `name` stands for the file
+/// in errors and infotexts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_checkpoint_bytes(
+    builder: *mut sdrs_builder,
+    name: *const c_char,
+    data: *const u8,
+    size: usize,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, name) = unsafe { (object_mut(builder, "builder")?, string(name, "name")?) };
+        // SAFETY: as above.
+        let data = unsafe { slice(data, size, "data") }?;
+        builder.source = Some(Source::Bytes(name.to_owned(), data.into()));
+        Ok(())
+    })
+}
+
+/// Adds a file to a checkpoint that is a diffusers folder in memory: `file` is its path in the folder, such as "unet/config.json". The
+/// bytes are copied. `name` stands for the folder in errors and infotexts; another name begins another folder.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_checkpoint_file(
+    builder: *mut sdrs_builder,
+    name: *const c_char,
+    file: *const c_char,
+    data: *const u8,
+    size: usize,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, name) = unsafe { (object_mut(builder, "builder")?, string(name, "name")?) };
+        // SAFETY: as above.
+        let (file, data) = unsafe { (string(file, "file")?, slice(data, size, "data")?) };
+        let entry = (file.to_owned(), Arc::from(data));
+        match &mut builder.source {
+            Some(Source::Files(folder, files)) if folder == name => {
+                files.insert(entry.0, entry.1);
+            }
+            source => *source = Some(Source::Files(name.to_owned(), HashMap::from([entry]))),
+        }
+        Ok(())
+    })
+}
+
+/// The small model that is compiled in, trained for this project on pictures of coloured shapes.
+///
+/// `sdrs_builder_build` then fails with `SDRS_ERROR_INVALID_PARAMETER` if this library was built without it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_demo(builder: *mut sdrs_builder) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        unsafe { object_mut(builder, "builder") }?.source = Some(Source::Demo);
+        Ok(())
+    })
+}
+
+/// A diffusers folder whose `config.json` files describe a single-file checkpoint of an unusual shape. No weights are read from there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_config(
+    builder: *mut sdrs_builder,
+    config: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(config, "config")?) };
+        builder.config = Some(path);
+        Ok(())
+    })
+}
+
+/// Another autoencoder than the checkpoint's: a `.safetensors` file with a VAE in it, or a diffusers folder.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_vae(builder: *mut sdrs_builder, vae: *const c_char) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(vae, "vae")?) };
+        builder.vae = Some(path);
+        Ok(())
+    })
+}
+
+/// Adds a LoRA: a `.safetensors` file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_lora(
+    builder: *mut sdrs_builder,
+    lora: *const c_char,
+    weight: f64,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(lora, "lora")?) };
+        builder.loras.push((path, weight));
+        Ok(())
+    })
+}
+
+/// The device: "auto" (the default: a GPU if there is one), "cpu", "cuda:0", "vulkan:0". `sdrs_available_device` lists the kinds that this
+/// library was built with. An unknown one is noticed when the pipeline is built.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_device(
+    builder: *mut sdrs_builder,
+    device: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, device) = unsafe { (object_mut(builder, "builder")?, string(device, "device")?) };
+        builder.device = Some(device.to_owned());
+        Ok(())
+    })
+}
+
+/// The type to compute in.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_dtype(
+    builder: *mut sdrs_builder,
+    dtype: sdrs_dtype_value,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.dtype = value::<sdrs_dtype>(dtype)?;
+        Ok(())
+    })
+}
+
+/// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_prediction(
+    builder: *mut sdrs_builder,
+    prediction: sdrs_prediction_value,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.prediction = value::<sdrs_prediction>(prediction)?;
+        Ok(())
+    })
+}
+
+/// Reads and checks everything, then loads it. The builder stays as it is, and may build again.
+///
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint, `SDRS_ERROR_UNKNOWN_NAME` for an unknown device,
+/// `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_build(
+    builder: *const sdrs_builder,
+    pipeline: *mut *mut sdrs_pipeline,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, out) = unsafe { (object(builder, "builder")?, Out::new(pipeline, "pipeline")?) };
+        out.give(sdrs_pipeline::new(builder.pipeline()?));
+        Ok(())
+    })
+}

@@ -1,0 +1,175 @@
+//! A run's parameters: `sdrs::GenerateParams` as a structure that may grow.
+
+use std::ffi::c_char;
+
+use sdrs::GenerateParams;
+
+use crate::{
+    SDRS_NUL_TERMINATED,
+    enums::{
+        number, sdrs_rng, sdrs_rng_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
+        sdrs_schedule_value, value,
+    },
+    error::{Failure, Result, guard, sdrs_status},
+    pointer::text,
+    sized::{get, grows, init},
+};
+
+/// Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sdrs_generate_params {
+    /// Size of this structure, set by `sdrs_generate_params_init`.
+    pub struct_size: usize,
+    /// What the picture should show, in UTF-8; NULL is empty.
+    pub prompt: *const c_char,
+    /// Bytes of `prompt`; `SDRS_NUL_TERMINATED` (the default) if it ends in a zero byte.
+    pub prompt_length: usize,
+    /// What it should not show; NULL is empty.
+    pub negative_prompt: *const c_char,
+    /// Bytes of `negative_prompt`, likewise.
+    pub negative_prompt_length: usize,
+    /// Width in pixels, a multiple of the model's `downscale` (8 for Stable Diffusion); 0 is what the model was trained on.
+    pub width: u32,
+    /// Height in pixels, likewise.
+    pub height: u32,
+    /// Sampling steps, 1 to 10,000 (20).
+    pub steps: u32,
+    /// Number of pictures, 1 to 1,000 (1). A batch gives exactly what single runs with its seeds give.
+    pub batch_size: u32,
+    /// The sampler (`SDRS_SAMPLER_DPMPP_2M`).
+    pub sampler: sdrs_sampler_value,
+    /// The noise schedule (`SDRS_SCHEDULE_AUTOMATIC`: what suits the sampler).
+    pub schedule: sdrs_schedule_value,
+    /// Strength of classifier-free guidance (7); 1 is none.
+    pub cfg_scale: f64,
+    /// Seed of the first picture; the others of a batch follow it by one each. -1 (the default) draws one at random.
+    pub seed: i64,
+    /// Seed of the noise that the first noise is mixed with; -1 (the default) draws one at random.
+    pub variation_seed: i64,
+    /// How far to go towards that noise, 0 (the default) to 1. Above 0 all pictures of a batch share `seed`.
+    pub variation_strength: f64,
+    /// How much fresh noise replaces old; NAN (the default) is the sampler's own.
+    pub eta: f64,
+    /// Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this.
+    pub ensd: i64,
+    /// Which of the text encoder's layers is used, from the end: 1 (the default) is the last.
+    pub clip_skip: u32,
+    /// Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
+    pub rng: sdrs_rng_value,
+}
+grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
+
+/// Sets every parameter to its default; `struct_size` is `sizeof(sdrs_generate_params)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_generate_params_init(
+    params: *mut sdrs_generate_params,
+    struct_size: usize,
+) -> sdrs_status {
+    guard(|| {
+        let default = defaults()?;
+        // SAFETY: the caller keeps the header's rules for pointers.
+        unsafe { init(params, struct_size, default, "params") }
+    })
+}
+
+fn small(name: &'static str, n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|e| Failure::argument(name, e.to_string()))
+}
+
+/// The defaults are `sdrs`'s own.
+fn defaults() -> Result<sdrs_generate_params> {
+    let d = GenerateParams::default();
+    Ok(sdrs_generate_params {
+        struct_size: size_of::<sdrs_generate_params>(),
+        prompt: std::ptr::null(),
+        prompt_length: SDRS_NUL_TERMINATED,
+        negative_prompt: std::ptr::null(),
+        negative_prompt_length: SDRS_NUL_TERMINATED,
+        width: d.width.unwrap_or(0),
+        height: d.height.unwrap_or(0),
+        steps: small("steps", d.steps)?,
+        batch_size: small("batch_size", d.batch_size)?,
+        sampler: number::<sdrs_sampler>(d.sampler)?,
+        schedule: number::<sdrs_schedule>(d.schedule)?,
+        cfg_scale: d.cfg_scale,
+        seed: d.seed,
+        variation_seed: d.variation_seed,
+        variation_strength: d.variation_strength,
+        eta: d.eta.unwrap_or(f64::NAN),
+        ensd: d.ensd,
+        clip_skip: small("clip_skip", d.clip_skip)?,
+        rng: number::<sdrs_rng>(d.rng)?,
+    })
+}
+
+/// A caller's parameters. Ranges are checked by the run itself.
+///
+/// # Safety
+/// As the header says of pointers.
+pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<GenerateParams> {
+    // SAFETY: as promised by the caller.
+    let c = unsafe { get(pointer, defaults()?, "params") }?;
+    let prompt = |pointer: *const c_char, length: usize, name| {
+        if pointer.is_null() && length == SDRS_NUL_TERMINATED {
+            return Ok(String::new());
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { text(pointer, length, name) }.map(str::to_owned)
+    };
+    let mut params = GenerateParams::default();
+    params.prompt = prompt(c.prompt, c.prompt_length, "prompt")?;
+    params.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
+    params.width = (c.width != 0).then_some(c.width);
+    params.height = (c.height != 0).then_some(c.height);
+    params.steps = c.steps as usize;
+    params.batch_size = c.batch_size as usize;
+    params.sampler = value::<sdrs_sampler>(c.sampler)?;
+    params.schedule = value::<sdrs_schedule>(c.schedule)?;
+    params.cfg_scale = c.cfg_scale;
+    params.seed = c.seed;
+    params.variation_seed = c.variation_seed;
+    params.variation_strength = c.variation_strength;
+    params.eta = (!c.eta.is_nan()).then_some(c.eta);
+    params.ensd = c.ensd;
+    params.clip_skip = c.clip_skip as usize;
+    params.rng = value::<sdrs_rng>(c.rng)?;
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_librarys() {
+        let default = defaults().unwrap();
+        // SAFETY: a whole structure.
+        let got = unsafe { params(&raw const default) }.unwrap();
+        assert_eq!(got, GenerateParams::default());
+    }
+
+    /// Every field arrives: a value for each that differs from the default.
+    #[test]
+    fn every_field_arrives() {
+        let mut c = defaults().unwrap();
+        (c.prompt, c.negative_prompt) = (c"a".as_ptr(), c"bcd".as_ptr());
+        c.negative_prompt_length = 2;
+        (c.width, c.height, c.steps, c.batch_size) = (64, 72, 3, 2);
+        (c.sampler, c.schedule, c.cfg_scale) = (7, 2, 3.5);
+        (c.seed, c.variation_seed, c.variation_strength) = (5, 6, 0.5);
+        (c.eta, c.ensd, c.clip_skip, c.rng) = (0.25, 9, 2, 1);
+        // SAFETY: a whole structure with valid texts.
+        let got = unsafe { params(&raw const c) }.unwrap();
+        let mut expected = GenerateParams::default();
+        (expected.prompt, expected.negative_prompt) = ("a".into(), "bc".into());
+        (expected.width, expected.height) = (Some(64), Some(72));
+        (expected.steps, expected.batch_size) = (3, 2);
+        (expected.sampler, expected.schedule) = (sdrs::Sampler::Euler, sdrs::Schedule::Karras);
+        (expected.cfg_scale, expected.seed) = (3.5, 5);
+        (expected.variation_seed, expected.variation_strength) = (6, 0.5);
+        (expected.eta, expected.ensd, expected.clip_skip) = (Some(0.25), 9, 2);
+        expected.rng = sdrs::Rng::Nv;
+        assert_eq!(got, expected);
+    }
+}

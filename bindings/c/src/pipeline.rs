@@ -1,0 +1,142 @@
+//! A loaded checkpoint, and what there is to know of it.
+
+use std::ffi::{CString, c_char};
+
+use crate::{
+    enums::{number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value},
+    error::{guard, sdrs_status},
+    names::c_string,
+    pointer::{free, object},
+    sized::{SizedOut, grows, init},
+};
+
+/// A loaded checkpoint, ready to draw. It holds nothing of a run: any number of threads may use one at the same time.
+pub struct sdrs_pipeline {
+    pub(crate) inner: sdrs::Pipeline,
+    name: CString,
+    device: CString,
+}
+crate::pointer::handle!(sdrs_pipeline, 2);
+
+impl sdrs_pipeline {
+    pub(crate) fn new(inner: sdrs::Pipeline) -> Self {
+        Self {
+            name: c_string(inner.name()),
+            device: c_string(inner.device()),
+            inner,
+        }
+    }
+}
+
+/// What a pipeline is, and the sizes that its arrays have.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sdrs_pipeline_info {
+    /// Size of this structure, set by `sdrs_pipeline_info_init`.
+    pub struct_size: usize,
+    /// The checkpoint's name: its file's or folder's, without extension. Valid as long as the pipeline.
+    pub name: *const c_char,
+    /// The device that it computes on, "auto" resolved. Valid as long as the pipeline.
+    pub device: *const c_char,
+    /// The type that it computes in.
+    pub dtype: sdrs_dtype_value,
+    /// What the U-Net predicts.
+    pub prediction: sdrs_prediction_value,
+    /// Width in pixels of the pictures that it was trained on.
+    pub default_width: u32,
+    /// Height in pixels of the pictures that it was trained on.
+    pub default_height: u32,
+    /// Channels of a latent.
+    pub latent_channels: u32,
+    /// Pixels of a side for each value of a latent's side.
+    pub downscale: u32,
+    /// Tokens that one chunk of the context has, start and end token included.
+    pub context_length: u32,
+    /// Values of the context for each token.
+    pub context_width: u32,
+    /// Layers of the text encoder: the largest `clip_skip`.
+    pub text_layers: u32,
+    /// Number of tokens that the text encoder knows.
+    pub vocabulary: u32,
+    /// Timesteps that it was trained on.
+    pub train_steps: u32,
+    /// 0, for now.
+    pub reserved: u32,
+    /// The smallest noise level of the table.
+    pub sigma_min: f64,
+    /// The largest noise level of the table.
+    pub sigma_max: f64,
+}
+grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
+
+/// Prepares `info` for `sdrs_pipeline_get_info`; `struct_size` is `sizeof(sdrs_pipeline_info)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_info_init(
+    info: *mut sdrs_pipeline_info,
+    struct_size: usize,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe { init(info, struct_size, EMPTY, "info") })
+}
+
+const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
+    struct_size: size_of::<sdrs_pipeline_info>(),
+    name: std::ptr::null(),
+    device: std::ptr::null(),
+    dtype: 0,
+    prediction: 0,
+    default_width: 0,
+    default_height: 0,
+    latent_channels: 0,
+    downscale: 0,
+    context_length: 0,
+    context_width: 0,
+    text_layers: 0,
+    vocabulary: 0,
+    train_steps: 0,
+    reserved: 0,
+    sigma_min: 0.0,
+    sigma_max: 0.0,
+};
+
+/// Tells what a pipeline is.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_get_info(
+    pipeline: *const sdrs_pipeline,
+    info: *mut sdrs_pipeline_info,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, SizedOut::new(info, "info")?) };
+        let (sizes, sampling) = (pipeline.inner.sizes(), pipeline.inner.sampling());
+        // Configurations are bounded far below this.
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        out.put(sdrs_pipeline_info {
+            struct_size: size_of::<sdrs_pipeline_info>(),
+            name: pipeline.name.as_ptr(),
+            device: pipeline.device.as_ptr(),
+            dtype: number::<sdrs_dtype>(Some(pipeline.inner.dtype()))?,
+            prediction: number::<sdrs_prediction>(Some(sampling.prediction()))?,
+            default_width: small(sizes.default_side),
+            default_height: small(sizes.default_side),
+            latent_channels: small(sizes.latent_channels),
+            downscale: small(sizes.downscale),
+            context_length: small(sizes.context_length),
+            context_width: small(sizes.context_width),
+            text_layers: small(sizes.text_layers),
+            vocabulary: small(sizes.vocabulary),
+            train_steps: small(sampling.train_steps()),
+            reserved: 0,
+            sigma_min: sampling.sigma_min(),
+            sigma_max: sampling.sigma_max(),
+        });
+        Ok(())
+    })
+}
+
+/// Frees a pipeline that no thread uses any more; NULL is fine. Images, tensors and steppers that came of it stay.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_free(pipeline: *mut sdrs_pipeline) {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    unsafe { free(pipeline) }
+}

@@ -1,0 +1,165 @@
+//! Runs: what a caller can watch and stop, and txt2img.
+
+use std::ffi::c_void;
+
+use sdrs::{CancelToken, Progress};
+
+use crate::{
+    error::{guard, sdrs_status},
+    image::sdrs_images,
+    params::sdrs_generate_params,
+    pipeline::sdrs_pipeline,
+    pointer::{Out, free, object},
+    sized::{get, grows, init},
+};
+
+/// Stops runs from anywhere: any thread may use one at any time.
+pub struct sdrs_cancel_token {
+    inner: CancelToken,
+}
+crate::pointer::handle!(sdrs_cancel_token, 3);
+
+/// A token that has not been used.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_cancel_token_new(token: *mut *mut sdrs_cancel_token) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        unsafe { Out::new(token, "token") }?.give(sdrs_cancel_token {
+            inner: CancelToken::new(),
+        });
+        Ok(())
+    })
+}
+
+/// Asks the runs that hold this token to stop: each fails with `SDRS_ERROR_CANCELLED` within a step. A token stays used.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_cancel_token_cancel(token: *const sdrs_cancel_token) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        unsafe { object(token, "token") }?.inner.cancel();
+        Ok(())
+    })
+}
+
+/// Whether the token was used: 1, or 0, also for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_cancel_token_is_cancelled(token: *const sdrs_cancel_token) -> i32 {
+    let mut cancelled = 0;
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        cancelled = i32::from(unsafe { object(token, "token") }?.inner.is_cancelled());
+        Ok(())
+    });
+    cancelled
+}
+
+/// Frees a token; NULL is fine. Runs that hold it go on, and can't be stopped through it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_cancel_token_free(token: *mut sdrs_cancel_token) {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    unsafe { free(token) }
+}
+
+/// What a progress callback is told. Later versions may add fields behind these.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sdrs_progress {
+    /// Size of this structure in the library.
+    pub struct_size: usize,
+    /// Which picture of the batch, from 0.
+    pub image: usize,
+    /// Pictures in the batch.
+    pub images: usize,
+    /// Steps of this picture that are done.
+    pub step: usize,
+    /// Steps of each picture; 0 if known only at the end (DPM adaptive).
+    pub steps: usize,
+    /// The noise level that the step began at.
+    pub sigma: f64,
+}
+
+/// Called after each step, in the thread of the run. 0 goes on; anything else cancels the run, and the token that the run was given.
+/// `progress` is valid during the call. The callback may call the library, also to start another run. It must return: no exception and
+/// no `longjmp` may leave it.
+pub type sdrs_progress_fn =
+    Option<unsafe extern "C" fn(progress: *const sdrs_progress, user_data: *mut c_void) -> i32>;
+
+/// How a run is watched and stopped.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sdrs_run_options {
+    /// Size of this structure, set by `sdrs_run_options_init`.
+    pub struct_size: usize,
+    /// Called after each step; NULL for none.
+    pub on_progress: sdrs_progress_fn,
+    /// Given to the callbacks as it is.
+    pub user_data: *mut c_void,
+    /// Stops the run; NULL for none.
+    pub cancel: *const sdrs_cancel_token,
+}
+grows!(sdrs_run_options, until: cancel, init: "sdrs_run_options_init");
+
+const NONE: sdrs_run_options = sdrs_run_options {
+    struct_size: size_of::<sdrs_run_options>(),
+    on_progress: None,
+    user_data: std::ptr::null_mut(),
+    cancel: std::ptr::null(),
+};
+
+/// Sets the options to none; `struct_size` is `sizeof(sdrs_run_options)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_run_options_init(
+    options: *mut sdrs_run_options,
+    struct_size: usize,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe { init(options, struct_size, NONE, "options") })
+}
+
+/// Draws pictures from a prompt, one after the other, in the calling thread (and the library's own helpers). `options` may be NULL.
+///
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` before any work, `SDRS_ERROR_CANCELLED`, `SDRS_ERROR_NOT_FINITE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_txt2img(
+    pipeline: *const sdrs_pipeline,
+    params: *const sdrs_generate_params,
+    options: *const sdrs_run_options,
+    images: *mut *mut sdrs_images,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(images, "images")?) };
+        // SAFETY: as above.
+        let params = unsafe { crate::params::params(params) }?;
+        let options = match options.is_null() {
+            true => NONE,
+            // SAFETY: as above.
+            false => unsafe { get(options, NONE, "options") }?,
+        };
+        let token = match options.cancel.is_null() {
+            true => CancelToken::new(),
+            // SAFETY: as above.
+            false => unsafe { object(options.cancel, "cancel") }?.inner.clone(),
+        };
+        let mut run = pipeline.inner.txt2img("").params(params).cancel_token(&token);
+        if let Some(callback) = options.on_progress {
+            let token = &token;
+            run = run.on_progress(move |progress: Progress| {
+                let told = sdrs_progress {
+                    struct_size: size_of::<sdrs_progress>(),
+                    image: progress.image,
+                    images: progress.images,
+                    step: progress.step,
+                    steps: progress.steps,
+                    sigma: progress.sigma,
+                };
+                // SAFETY: the caller gave this function for this purpose, with this user data.
+                if unsafe { callback(&raw const told, options.user_data) } != 0 {
+                    token.cancel();
+                }
+            });
+        }
+        out.give(sdrs_images::new(run.run()?.images));
+        Ok(())
+    })
+}

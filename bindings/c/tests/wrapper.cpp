@@ -1,0 +1,162 @@
+// The C++ wrapper: pictures, exceptions through a run, threads, and a picture by hand.
+#undef NDEBUG
+#include <sdrs.hpp>
+
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+static sdrs::GenerateParams quick() {
+    sdrs::GenerateParams params("a red circle above a blue square");
+    params->steps = 2;
+    params->width = 48;
+    params->height = 32;
+    params->seed = 7;
+    return params;
+}
+
+static bool same(const sdrs_image &a, const sdrs_image &b) {
+    return a.width == b.width && a.height == b.height && a.stride == b.stride &&
+           std::memcmp(a.rgb, b.rgb, a.stride * a.height) == 0;
+}
+
+template <class Call> static sdrs_status status_of(Call call) {
+    try {
+        call();
+    } catch (const sdrs::Error &error) {
+        assert(std::strlen(error.what()) > 0);
+        return error.code();
+    }
+    return SDRS_OK;
+}
+
+static std::vector<std::uint8_t> read(const std::string &path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+int main(int argc, char **argv) {
+    assert(argc == 3);
+    const std::string folder = argv[1], scratch = argv[2];
+    assert(std::string(sdrs::version()) == SDRS_VERSION);
+    sdrs::Builder builder;
+    sdrs::Pipeline first = builder.demo().device("cpu").dtype(SDRS_DTYPE_F32).build();
+    sdrs::Pipeline pipeline = std::move(first);
+    assert(status_of([&] { first.info(); }) == SDRS_ERROR_INVALID_PARAMETER);
+    const sdrs_pipeline_info info = pipeline.info();
+    assert(std::string(info.name) == "demo");
+
+    sdrs::GenerateParams params = quick();
+    sdrs::Images images = pipeline.txt2img(params);
+    assert(images.size() == 1 && images[0].width == 48 && images[0].height == 32);
+    images.save_png(0, scratch + "/wrapper.png");
+    const std::vector<std::uint8_t> saved = read(scratch + "/wrapper.png");
+    const sdrs::View<std::uint8_t> png = images.png(0);
+    assert(saved.size() == png.size() && std::memcmp(saved.data(), png.data(), png.size()) == 0);
+    assert(status_of([&] { images[1]; }) == SDRS_ERROR_INVALID_PARAMETER);
+
+    // Progress, cancelling, and exceptions that pass through a run.
+    sdrs::CancelToken token;
+    sdrs::RunOptions options;
+    int steps = 0;
+    options.on_progress = [&](const sdrs_progress &progress) {
+        steps++;
+        return progress.step < 1;
+    };
+    assert(status_of([&] { pipeline.txt2img(params, options); }) == SDRS_ERROR_CANCELLED && steps == 1);
+    options.cancel = &token;
+    options.on_progress = [&](const sdrs_progress &) -> bool { throw std::out_of_range("mine"); };
+    bool thrown = false;
+    try {
+        pipeline.txt2img(params, options);
+    } catch (const std::out_of_range &error) {
+        thrown = std::string(error.what()) == "mine";
+    }
+    assert(thrown && token.is_cancelled());
+    sdrs::Images again = pipeline.txt2img(params);
+    assert(same(again[0], images[0]));
+
+    // A file of the folder in memory, and the folder itself.
+    sdrs::Pipeline from_folder = sdrs::Builder().checkpoint(folder).device("cpu").build();
+    sdrs::Images from_files = from_folder.txt2img(params);
+    assert(same(from_files[0], images[0]));
+    const std::vector<std::uint8_t> three = {1, 2, 3};
+    builder.checkpoint_bytes("three", three);
+    assert(status_of([&] { builder.build(); }) == SDRS_ERROR_INVALID_FILE);
+    assert(sdrs::inspect(folder).find("\"family\"") != std::string::npos);
+    assert(status_of([&] { sdrs::inspect(scratch + "/none"); }) == SDRS_ERROR_IO);
+
+    // Four threads.
+    std::vector<std::thread> threads;
+    std::vector<sdrs::Images> drawn;
+    for (int i = 0; i < 4; i++) {
+        drawn.emplace_back(nullptr);
+    }
+    for (std::size_t i = 0; i < 4; i++) {
+        threads.emplace_back([&, i] {
+            sdrs::GenerateParams own = quick();
+            own->seed = static_cast<std::int64_t>(i);
+            drawn[i] = pipeline.txt2img(own);
+        });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    for (std::size_t i = 0; i < 4; i++) {
+        params->seed = static_cast<std::int64_t>(i);
+        sdrs::Images alone = pipeline.txt2img(params);
+        assert(same(alone[0], drawn[i][0]));
+    }
+
+    // By hand, without guidance.
+    params->seed = 7;
+    params->cfg_scale = 1.0;
+    params->sampler = SDRS_SAMPLER_EULER;
+    sdrs::Images expected = pipeline.txt2img(params);
+    assert(pipeline.tokenize("red red").size() == 2);
+    assert(pipeline.text_hidden_states(pipeline.tokenize("red red")).shape().size() == 3);
+    const sdrs::Tensor context = pipeline.encode_prompt(params.prompt);
+    const std::vector<std::size_t> context_shape = {1, context.shape()[0], context.shape()[1]};
+    const std::vector<std::size_t> shape = {1, info.latent_channels, 32 / info.downscale, 48 / info.downscale};
+    sdrs_noise_options noise_options = sdrs::noise_options();
+    noise_options.seed = 7;
+    noise_options.channels = static_cast<std::uint32_t>(shape[1]);
+    noise_options.height = static_cast<std::uint32_t>(shape[2]);
+    noise_options.width = static_cast<std::uint32_t>(shape[3]);
+    sdrs::Noise noise(noise_options);
+    sdrs_stepper_options stepper_options = sdrs::stepper_options();
+    stepper_options.sampler = SDRS_SAMPLER_EULER;
+    stepper_options.steps = 2;
+    const std::vector<float> begin = noise.first();
+    sdrs::Stepper stepper(&pipeline, stepper_options, begin);
+    assert(stepper.sigmas() == sdrs::schedule_sigmas(SDRS_SCHEDULE_UNIFORM, 2, &pipeline));
+    sdrs_request request = stepper.request();
+    for (; request.kind == SDRS_REQUEST_DENOISE; request = stepper.request()) {
+        std::vector<float> values(request.x, request.x + request.length);
+        for (float &value : values) {
+            value = static_cast<float>(request.c_in * value);
+        }
+        const std::vector<double> timesteps = {request.timestep};
+        const sdrs::Tensor out = pipeline.unet({values, shape}, timesteps, {context.values(), context_shape});
+        for (std::size_t i = 0; i < values.size(); i++) {
+            values[i] = static_cast<float>(request.c_skip * request.x[i] + request.c_out * out.values()[i]);
+        }
+        stepper.provide_denoised(values);
+    }
+    const sdrs::View<float> latents(request.x, request.length);
+    const sdrs::Tensor decoded = pipeline.vae_decode({latents, shape});
+    assert(decoded.values().size() == 3 * 48 * 32);
+    const sdrs_image picture = expected[0];
+    for (std::size_t i = 0; i < 48 * 32; i++) {
+        const double value = (std::fmin(std::fmax(decoded.values()[i], -1.0), 1.0) + 1.0) / 2.0 * 255.0;
+        assert(std::fabs(value - picture.rgb[3 * i]) < 2.0);
+    }
+    const auto encoded = pipeline.vae_encode({decoded.values(), decoded.shape()});
+    assert(encoded.mean.values().size() == latents.size() && encoded.std.values()[0] > 0.0F);
+    const std::vector<std::size_t> wrong = {1, 1, 1, 1};
+    assert(status_of([&] { pipeline.vae_decode({latents, wrong}); }) == SDRS_ERROR_INVALID_PARAMETER);
+    return 0;
+}

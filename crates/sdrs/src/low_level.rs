@@ -1,0 +1,254 @@
+//! The networks one call at a time, on buffers of the host: for callers who write their own loop.
+//!
+//! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor. Every array is row-major `f32`, and its shape
+//! is checked before anything is computed.
+
+use sd_sched::{ModelSampling, Sampler};
+
+use crate::{Error, GenerateParams, Pipeline, Result, pipeline::values};
+
+/// Values with their shape, row-major.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Array {
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// The values, as many as the shape holds.
+    pub values: Vec<f32>,
+}
+
+/// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent is `mean + std * noise`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EncodedImages {
+    /// The mean, which is also the most likely latent.
+    pub mean: Array,
+    /// The standard deviation.
+    pub std: Array,
+}
+
+/// The sizes that the arrays of a model have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelSizes {
+    /// Channels of a latent.
+    pub latent_channels: usize,
+    /// Pixels of a side for each value of a latent's side.
+    pub downscale: usize,
+    /// Side in pixels of the pictures that the model was trained on.
+    pub default_side: usize,
+    /// Tokens of one chunk of the context, start and end token included.
+    pub context_length: usize,
+    /// Values of the context for each token.
+    pub context_width: usize,
+    /// Layers of the text encoder: the largest `clip_skip`.
+    pub text_layers: usize,
+    /// One more than the largest token id.
+    pub vocabulary: usize,
+}
+
+impl Pipeline {
+    /// The sizes that this model's arrays have.
+    pub fn sizes(&self) -> ModelSizes {
+        let (text, limits) = (self.text_encoder.config(), self.limits());
+        ModelSizes {
+            latent_channels: self.vae.config().latent_channels,
+            downscale: limits.downscale as usize,
+            default_side: limits.default_side as usize,
+            context_length: text.max_position_embeddings,
+            context_width: text.hidden_size,
+            text_layers: limits.layers,
+            vocabulary: text.vocab_size,
+        }
+    }
+
+    /// The model's noise levels, timesteps and prediction type.
+    pub fn sampling(&self) -> &ModelSampling {
+        &self.sampling
+    }
+
+    /// The token ids of a text, as they are: no start or end token, no padding, no limit.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if the tokenizer fails, which no text should make it do.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer.encode(text)?)
+    }
+
+    /// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all, `context_length` tokens for
+    /// every 75 of the prompt: what a run of one step computes of it. `clip_skip` is 1 for the text encoder's last layer.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for `clip_skip`, and for a `text` with an AND in it, which has several contexts, or with a LoRA's tag
+    /// that the pipeline doesn't have.
+    pub fn encode_prompt(&self, text: &str, clip_skip: usize) -> Result<Array> {
+        let layers = self.limits().layers;
+        if !(1..=layers).contains(&clip_skip) {
+            let reason = format!("must be 1 to {layers}, not {clip_skip}");
+            return Err(Error::parameter("clip_skip", reason));
+        }
+        let params = GenerateParams {
+            steps: 1,
+            clip_skip,
+            sampler: Sampler::Euler,
+            ..GenerateParams::default()
+        };
+        let mut encoded = self.condition(text, "", &params.reading(), &|| false)?;
+        let width = encoded.width;
+        match (encoded.conds.pop(), encoded.conds.pop()) {
+            (Some((_, timeline)), None) => {
+                let values = timeline.first();
+                Ok(Array {
+                    shape: vec![values.len() / width, width],
+                    values,
+                })
+            }
+            _ => Err(Error::parameter(
+                "text",
+                "AND joins several prompts, each with a context of its own; encode them one by one",
+            )),
+        }
+    }
+
+    /// Every hidden state of the text encoder for one row of token ids, without the final norm: `[text_layers + 1, ids, context_width]`,
+    /// the embeddings first.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] unless there are 1 to `context_length` ids, each in the vocabulary.
+    pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
+        let sizes = self.sizes();
+        if !(1..=sizes.context_length).contains(&ids.len()) {
+            let reason = format!("must be 1 to {}, not {}", sizes.context_length, ids.len());
+            return Err(Error::parameter("ids", reason));
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= sizes.vocabulary) {
+            let reason = format!("{id} is no token: this model has {} of them", sizes.vocabulary);
+            return Err(Error::parameter("ids", reason));
+        }
+        let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+        let shape = vec![states.len(), ids.len(), sizes.context_width];
+        let mut all = Vec::with_capacity(shape.iter().product());
+        for state in states {
+            all.extend(values(state)?);
+        }
+        Ok(Array { shape, values: all })
+    }
+
+    /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
+    ///
+    /// `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of
+    /// [`ModelSampling::scalings`]); `timesteps` has one number for each row; `context` is `[batch, tokens, context_width]`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if a shape is not as above, or a buffer does not hold what its shape says.
+    pub fn unet(
+        &self,
+        (latents, shape): (&[f32], [usize; 4]),
+        timesteps: &[f64],
+        (context, context_shape): (&[f32], [usize; 3]),
+    ) -> Result<Array> {
+        let sizes = self.sizes();
+        let [batch, channels, ..] = shape;
+        filled("latents", latents, &shape)?;
+        expect("latents", &shape, channels == sizes.latent_channels, || {
+            format!("[batch, {}, height, width]", sizes.latent_channels)
+        })?;
+        expect("timesteps", &[timesteps.len()], timesteps.len() == batch, || {
+            format!("[{batch}], one for each row of latents")
+        })?;
+        if let Some(t) = timesteps.iter().find(|t| !t.is_finite()) {
+            return Err(Error::parameter("timesteps", format!("{t} is not finite")));
+        }
+        filled("context", context, &context_shape)?;
+        let [rows, _, width] = context_shape;
+        let fits = rows == batch && width == sizes.context_width;
+        expect("context", &context_shape, fits, || {
+            format!("[{batch}, tokens, {}]", sizes.context_width)
+        })?;
+        let latents = self.tensor(latents.to_vec(), shape);
+        let context = self.tensor(context.to_vec(), context_shape);
+        let output = self.unet.forward(latents, timesteps, context, None)?;
+        Ok(Array {
+            shape: output.dims().to_vec(),
+            values: values(output)?,
+        })
+    }
+
+    /// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, sides multiples of `downscale`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
+    pub fn vae_encode(&self, images: &[f32], shape: [usize; 4]) -> Result<EncodedImages> {
+        let (config, f) = (self.vae.config(), self.sizes().downscale);
+        let [_, channels, height, width] = shape;
+        filled("images", images, &shape)?;
+        let fits = channels == config.in_channels && height.is_multiple_of(f) && width.is_multiple_of(f);
+        expect("images", &shape, fits, || {
+            format!(
+                "[batch, {}, height, width], sides multiples of {f}",
+                config.in_channels
+            )
+        })?;
+        let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
+        let shape = moments.mean.dims().to_vec();
+        let mean = values(moments.mean * config.scaling_factor)?;
+        let std = values((moments.logvar * 0.5).exp() * config.scaling_factor)?;
+        Ok(EncodedImages {
+            mean: Array {
+                shape: shape.clone(),
+                values: mean,
+            },
+            std: Array { shape, values: std },
+        })
+    }
+
+    /// Decodes latents, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to 1, or a
+    /// little beyond.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
+    pub fn vae_decode(&self, latents: &[f32], shape: [usize; 4]) -> Result<Array> {
+        let sizes = self.sizes();
+        let [batch, channels, height, width] = shape;
+        filled("latents", latents, &shape)?;
+        expect("latents", &shape, channels == sizes.latent_channels, || {
+            format!("[batch, {}, height, width]", sizes.latent_channels)
+        })?;
+        let shape_out = vec![
+            batch,
+            self.vae.config().out_channels,
+            height * sizes.downscale,
+            width * sizes.downscale,
+        ];
+        Ok(Array {
+            shape: shape_out,
+            values: self.decode(latents.to_vec(), shape)?,
+        })
+    }
+}
+
+/// The buffer holds what its shape says, and that is something.
+fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
+    let wanted = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+    match wanted {
+        Some(0) => Err(Error::parameter(
+            name,
+            format!("the shape {shape:?} holds nothing"),
+        )),
+        Some(n) if n == values.len() => Ok(()),
+        _ => {
+            let reason = format!("{} values don't fill the shape {shape:?}", values.len());
+            Err(Error::parameter(name, reason))
+        }
+    }
+}
+
+fn expect(name: &'static str, shape: &[usize], fits: bool, wanted: impl Fn() -> String) -> Result<()> {
+    match fits {
+        true => Ok(()),
+        false => Err(Error::parameter(
+            name,
+            format!("must have the shape {}, not {shape:?}", wanted()),
+        )),
+    }
+}

@@ -1,0 +1,466 @@
+/*
+ * sdrs for C++17: sdrs.h with handles that free themselves, and exceptions.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ *     sdrs::Builder builder;
+ *     sdrs::Pipeline pipeline = builder.checkpoint("model.safetensors").build();
+ *     sdrs::GenerateParams params("a red circle above a blue square");
+ *     params->seed = 1;
+ *     sdrs::Images images = pipeline.txt2img(params);
+ *     images.save_png(0, "out.png");
+ *
+ * Names, units, errors and the rules for threads are those of sdrs.h. Handles can be moved, not copied. Whatever fails throws
+ * sdrs::Error, whose message is sdrs_last_error_message. A moved-from handle holds NULL, which every function answers with an Error.
+ */
+#ifndef SDRS_HPP
+#define SDRS_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "sdrs.h"
+
+namespace sdrs {
+
+/** What every failure throws. */
+class Error : public std::runtime_error {
+public:
+    Error(sdrs_status code, const char *message) : std::runtime_error(message), code_(code) {}
+
+    /** The status. */
+    sdrs_status code() const noexcept { return code_; }
+
+private:
+    sdrs_status code_;
+};
+
+/** Throws unless the status is SDRS_OK. */
+inline void check(sdrs_status status) {
+    if (status != SDRS_OK) {
+        throw Error(status, sdrs_last_error_message());
+    }
+}
+
+/** The library's version. */
+inline const char *version() noexcept { return sdrs_version(); }
+
+/** Values that belong to something else, as std::span of C++20. */
+template <class T> class View {
+public:
+    View() = default;
+    View(const T *data, std::size_t size) : data_(data), size_(size) {}
+    View(const std::vector<T> &values) : data_(values.data()), size_(values.size()) {}
+
+    const T *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+    const T *begin() const noexcept { return data_; }
+    const T *end() const noexcept { return data_ + size_; }
+    const T &operator[](std::size_t i) const noexcept { return data_[i]; }
+
+private:
+    const T *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+namespace detail {
+
+template <class T, void (*Free)(T *)> struct Deleter {
+    void operator()(T *handle) const noexcept { Free(handle); }
+};
+
+template <class T, void (*Free)(T *)> using Handle = std::unique_ptr<T, Deleter<T, Free>>;
+
+/** For functions that fill a caller's buffer and tell how many values there are. */
+template <class T, class Call> std::vector<T> filled(Call call) {
+    std::size_t count = 0;
+    check(call(nullptr, 0, &count));
+    std::vector<T> values(count);
+    check(call(values.data(), values.size(), &count));
+    return values;
+}
+
+} // namespace detail
+
+/** Stops runs from anywhere. */
+class CancelToken {
+public:
+    CancelToken() {
+        sdrs_cancel_token *token = nullptr;
+        check(sdrs_cancel_token_new(&token));
+        handle_.reset(token);
+    }
+
+    void cancel() const { check(sdrs_cancel_token_cancel(handle_.get())); }
+    bool is_cancelled() const noexcept { return sdrs_cancel_token_is_cancelled(handle_.get()) != 0; }
+    const sdrs_cancel_token *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<sdrs_cancel_token, sdrs_cancel_token_free> handle_;
+};
+
+/** sdrs_generate_params with texts of its own. The defaults are the library's. */
+struct GenerateParams {
+    std::string prompt;
+    std::string negative_prompt;
+    /** All else; the texts in here are not used. */
+    sdrs_generate_params values;
+
+    explicit GenerateParams(std::string prompt_ = {}, std::string negative_prompt_ = {})
+        : prompt(std::move(prompt_)), negative_prompt(std::move(negative_prompt_)) {
+        check(sdrs_generate_params_init(&values, sizeof values));
+    }
+
+    sdrs_generate_params *operator->() noexcept { return &values; }
+    const sdrs_generate_params *operator->() const noexcept { return &values; }
+
+    /** As C has it; valid as long as this is unchanged. */
+    sdrs_generate_params get() const noexcept {
+        sdrs_generate_params params = values;
+        params.prompt = prompt.data();
+        params.prompt_length = prompt.size();
+        params.negative_prompt = negative_prompt.data();
+        params.negative_prompt_length = negative_prompt.size();
+        return params;
+    }
+};
+
+/** How a run is watched and stopped. */
+struct RunOptions {
+    /** Called after each step; false cancels the run. What it throws cancels the run too, and is thrown on by it. */
+    std::function<bool(const sdrs_progress &)> on_progress;
+    /** Stops the run; may be NULL. */
+    const CancelToken *cancel = nullptr;
+};
+
+/** The pictures of a run. */
+class Images {
+public:
+    explicit Images(sdrs_images *handle) noexcept : handle_(handle) {}
+
+    std::size_t size() const noexcept { return sdrs_images_count(handle_.get()); }
+
+    /** A picture; what it points to is valid as long as this. */
+    sdrs_image operator[](std::size_t index) const {
+        sdrs_image image;
+        check(sdrs_image_init(&image, sizeof image));
+        check(sdrs_images_get(handle_.get(), index, &image));
+        return image;
+    }
+
+    /** A PNG file's bytes, valid as long as this. */
+    View<std::uint8_t> png(std::size_t index) const {
+        const std::uint8_t *data = nullptr;
+        std::size_t size = 0;
+        check(sdrs_images_png(handle_.get(), index, &data, &size));
+        return {data, size};
+    }
+
+    void save_png(std::size_t index, const std::string &path) const {
+        check(sdrs_images_save_png(handle_.get(), index, path.c_str()));
+    }
+
+    const sdrs_images *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<sdrs_images, sdrs_images_free> handle_;
+};
+
+/** An array of floats with its shape, row-major. */
+class Tensor {
+public:
+    explicit Tensor(sdrs_tensor *handle) noexcept : handle_(handle) {}
+
+    View<float> values() const {
+        const float *data = nullptr;
+        check(sdrs_tensor_get(handle_.get(), &data, nullptr, nullptr));
+        return {data, sdrs_tensor_size(handle_.get())};
+    }
+
+    View<std::size_t> shape() const {
+        const float *data = nullptr;
+        const std::size_t *shape = nullptr;
+        std::size_t rank = 0;
+        check(sdrs_tensor_get(handle_.get(), &data, &shape, &rank));
+        return {shape, rank};
+    }
+
+    const sdrs_tensor *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<sdrs_tensor, sdrs_tensor_free> handle_;
+};
+
+/** A caller's array: values with the lengths of the axes. */
+struct Array {
+    View<float> values;
+    View<std::size_t> shape;
+};
+
+/** A loaded checkpoint. */
+class Pipeline {
+public:
+    explicit Pipeline(sdrs_pipeline *handle) noexcept : handle_(handle) {}
+
+    sdrs_pipeline_info info() const {
+        sdrs_pipeline_info info;
+        check(sdrs_pipeline_info_init(&info, sizeof info));
+        check(sdrs_pipeline_get_info(handle_.get(), &info));
+        return info;
+    }
+
+    Images txt2img(const GenerateParams &params, const RunOptions &options = {}) const {
+        struct Watch {
+            const RunOptions &options;
+            std::exception_ptr thrown;
+        } watch{options, nullptr};
+        sdrs_run_options c;
+        check(sdrs_run_options_init(&c, sizeof c));
+        c.cancel = options.cancel ? options.cancel->get() : nullptr;
+        if (options.on_progress) {
+            c.user_data = &watch;
+            // No exception may cross the library.
+            c.on_progress = [](const sdrs_progress *progress, void *user_data) -> std::int32_t {
+                auto &seen = *static_cast<Watch *>(user_data);
+                try {
+                    return seen.options.on_progress(*progress) ? 0 : 1;
+                } catch (...) {
+                    seen.thrown = std::current_exception();
+                    return 1;
+                }
+            };
+        }
+        sdrs_images *images = nullptr;
+        const sdrs_generate_params given = params.get();
+        const sdrs_status status = sdrs_txt2img(handle_.get(), &given, &c, &images);
+        if (watch.thrown) {
+            std::rethrow_exception(watch.thrown);
+        }
+        check(status);
+        return Images(images);
+    }
+
+    std::vector<std::uint32_t> tokenize(std::string_view text) const {
+        return detail::filled<std::uint32_t>([&](std::uint32_t *ids, std::size_t capacity, std::size_t *count) {
+            return sdrs_tokenize(handle_.get(), text.data(), text.size(), ids, capacity, count);
+        });
+    }
+
+    Tensor encode_prompt(std::string_view text, std::uint32_t clip_skip = 1) const {
+        sdrs_tensor *context = nullptr;
+        check(sdrs_encode_prompt(handle_.get(), text.data(), text.size(), clip_skip, &context));
+        return Tensor(context);
+    }
+
+    Tensor text_hidden_states(View<std::uint32_t> ids) const {
+        sdrs_tensor *states = nullptr;
+        check(sdrs_text_hidden_states(handle_.get(), ids.data(), ids.size(), &states));
+        return Tensor(states);
+    }
+
+    /** `latents` has 4 axes, `context` 3. */
+    Tensor unet(Array latents, View<double> timesteps, Array context) const {
+        expect("latents", latents, 4);
+        expect("context", context, 3);
+        if (timesteps.size() != latents.shape[0]) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "timesteps: must have one number for each row of latents");
+        }
+        sdrs_tensor *prediction = nullptr;
+        check(sdrs_unet(handle_.get(), latents.values.data(), latents.shape.data(), timesteps.data(),
+                        context.values.data(), context.shape.data(), &prediction));
+        return Tensor(prediction);
+    }
+
+    /** A latent is mean + std * noise. */
+    struct Encoded {
+        Tensor mean;
+        Tensor std;
+    };
+
+    Encoded vae_encode(Array images) const {
+        expect("images", images, 4);
+        sdrs_tensor *mean = nullptr, *std = nullptr;
+        check(sdrs_vae_encode(handle_.get(), images.values.data(), images.shape.data(), &mean, &std));
+        return {Tensor(mean), Tensor(std)};
+    }
+
+    Tensor vae_decode(Array latents) const {
+        expect("latents", latents, 4);
+        sdrs_tensor *images = nullptr;
+        check(sdrs_vae_decode(handle_.get(), latents.values.data(), latents.shape.data(), &images));
+        return Tensor(images);
+    }
+
+    const sdrs_pipeline *get() const noexcept { return handle_.get(); }
+
+private:
+    /** C takes the size from the shape: here both are known. */
+    static void expect(const char *name, const Array &array, std::size_t rank) {
+        bool fits = array.shape.size() == rank;
+        std::size_t rest = array.values.size();
+        for (std::size_t axis : array.shape) {
+            fits = fits && axis != 0 && rest % axis == 0;
+            rest = fits ? rest / axis : rest;
+        }
+        if (!fits || rest != 1) {
+            const std::string message = std::string(name) + ": the values don't fill the shape";
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, message.c_str());
+        }
+    }
+
+    detail::Handle<sdrs_pipeline, sdrs_pipeline_free> handle_;
+};
+
+/** Describes a pipeline. Every function has the name and meaning of `sdrs_builder_*`. */
+class Builder {
+public:
+    Builder() {
+        sdrs_builder *builder = nullptr;
+        check(sdrs_builder_new(&builder));
+        handle_.reset(builder);
+    }
+
+    Builder &checkpoint(const std::string &path) { return done(sdrs_builder_checkpoint(get(), path.c_str())); }
+    Builder &checkpoint_bytes(const std::string &name, View<std::uint8_t> data) {
+        return done(sdrs_builder_checkpoint_bytes(get(), name.c_str(), data.data(), data.size()));
+    }
+    Builder &checkpoint_file(const std::string &name, const std::string &file, View<std::uint8_t> data) {
+        return done(
+            sdrs_builder_checkpoint_file(get(), name.c_str(), file.c_str(), data.data(), data.size()));
+    }
+    Builder &demo() { return done(sdrs_builder_demo(get())); }
+    Builder &config(const std::string &folder) { return done(sdrs_builder_config(get(), folder.c_str())); }
+    Builder &vae(const std::string &path) { return done(sdrs_builder_vae(get(), path.c_str())); }
+    Builder &lora(const std::string &path, double weight = 1.0) {
+        return done(sdrs_builder_lora(get(), path.c_str(), weight));
+    }
+    Builder &device(const std::string &name) { return done(sdrs_builder_device(get(), name.c_str())); }
+    Builder &dtype(sdrs_dtype dtype) { return done(sdrs_builder_dtype(get(), dtype)); }
+    Builder &prediction(sdrs_prediction prediction) {
+        return done(sdrs_builder_prediction(get(), prediction));
+    }
+
+    Pipeline build() const {
+        sdrs_pipeline *pipeline = nullptr;
+        check(sdrs_builder_build(handle_.get(), &pipeline));
+        return Pipeline(pipeline);
+    }
+
+private:
+    sdrs_builder *get() const noexcept { return handle_.get(); }
+    Builder &done(sdrs_status status) {
+        check(status);
+        return *this;
+    }
+
+    detail::Handle<sdrs_builder, sdrs_builder_free> handle_;
+};
+
+/** The noise levels of a schedule; without a pipeline those of every Stable Diffusion. */
+inline std::vector<double> schedule_sigmas(sdrs_schedule schedule, std::uint32_t steps,
+                                           const Pipeline *pipeline = nullptr) {
+    return detail::filled<double>([&](double *sigmas, std::size_t capacity, std::size_t *count) {
+        return sdrs_schedule_sigmas(pipeline ? pipeline->get() : nullptr, schedule, steps, sigmas, capacity, count);
+    });
+}
+
+/** sdrs_stepper_options with their defaults. */
+inline sdrs_stepper_options stepper_options() {
+    sdrs_stepper_options options;
+    check(sdrs_stepper_options_init(&options, sizeof options));
+    return options;
+}
+
+/** A sampler under way. */
+class Stepper {
+public:
+    Stepper(const Pipeline *pipeline, const sdrs_stepper_options &options, View<float> noise) {
+        sdrs_stepper *stepper = nullptr;
+        check(sdrs_stepper_new(pipeline ? pipeline->get() : nullptr, &options, noise.data(), noise.size(), &stepper));
+        handle_.reset(stepper);
+    }
+
+    sdrs_request request() const {
+        sdrs_request request;
+        check(sdrs_request_init(&request, sizeof request));
+        check(sdrs_stepper_request(handle_.get(), &request));
+        return request;
+    }
+
+    void provide_denoised(View<float> denoised) {
+        check(sdrs_stepper_provide_denoised(handle_.get(), denoised.data(), nullptr, denoised.size()));
+    }
+    void provide_denoised(View<float> denoised, View<float> uncond) {
+        if (uncond.size() != denoised.size()) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "uncond: must be as long as denoised");
+        }
+        check(sdrs_stepper_provide_denoised(handle_.get(), denoised.data(), uncond.data(), denoised.size()));
+    }
+    void provide_noise(View<float> noise) {
+        check(sdrs_stepper_provide_noise(handle_.get(), noise.data(), noise.size()));
+    }
+
+    std::vector<double> sigmas() const {
+        return detail::filled<double>([&](double *sigmas, std::size_t capacity, std::size_t *count) {
+            return sdrs_stepper_sigmas(handle_.get(), sigmas, capacity, count);
+        });
+    }
+
+    const sdrs_stepper *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<sdrs_stepper, sdrs_stepper_free> handle_;
+};
+
+/** sdrs_noise_options with their defaults. */
+inline sdrs_noise_options noise_options() {
+    sdrs_noise_options options;
+    check(sdrs_noise_options_init(&options, sizeof options));
+    return options;
+}
+
+/** The noise of one picture. */
+class Noise {
+public:
+    explicit Noise(const sdrs_noise_options &options)
+        : values_(std::size_t(options.channels) * options.height * options.width) {
+        sdrs_noise *noise = nullptr;
+        check(sdrs_noise_new(&options, &noise));
+        handle_.reset(noise);
+    }
+
+    std::vector<float> first() {
+        std::vector<float> values(values_);
+        check(sdrs_noise_first(handle_.get(), values.data(), values.size()));
+        return values;
+    }
+    std::vector<float> next(const Stepper *stepper = nullptr) {
+        std::vector<float> values(values_);
+        check(sdrs_noise_next(handle_.get(), stepper ? stepper->get() : nullptr, values.data(), values.size()));
+        return values;
+    }
+
+private:
+    std::size_t values_;
+    detail::Handle<sdrs_noise, sdrs_noise_free> handle_;
+};
+
+/** What a file or folder is, as JSON. */
+inline std::string inspect(const std::string &path) {
+    char *json = nullptr;
+    check(sdrs_inspect(path.c_str(), &json));
+    const detail::Handle<char, sdrs_string_free> owner(json);
+    return json;
+}
+
+} // namespace sdrs
+
+#endif
