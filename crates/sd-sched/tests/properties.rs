@@ -326,3 +326,18 @@ fn timesteps() {
     assert_eq!(of(Sampler::Lcm, Dialect::WebUi)[0], 999.0);
     assert!(of(Sampler::Lcm, Dialect::WebUi).iter().all(|t| t % 20.0 == 19.0));
 }
+
+/// The DDIM schedule has 999 sigmas for 1000 steps.
+#[test]
+fn schedules_with_fewer_sigmas_than_steps() {
+    let model = model();
+    for dialect in [Dialect::WebUi, Dialect::Comfy, Dialect::Diffusers] {
+        for sampler in Sampler::ALL {
+            let options = PlanOptions {
+                dialect,
+                ..PlanOptions::default()
+            };
+            let _ = plan(*sampler, Schedule::Ddim, 1000, &model, &options);
+        }
+    }
+}
