@@ -84,7 +84,7 @@ fn the_language_is_the_webuis() {
             format!("{:?}", weights(&case.parts)),
         );
         let variants = |part: &sd_core::prompt::Part| {
-            let variants = part.tree.variants(&steps).into_iter();
+            let variants = part.tree.variants(&steps);
             variants
                 .map(|v| (v.end, v.text.as_str().to_owned()))
                 .collect::<Vec<_>>()
@@ -399,6 +399,6 @@ static TOKENIZER: std::sync::OnceLock<ClipTokenizer> = std::sync::OnceLock::new(
 #[test]
 fn plain_trees_have_no_groups() {
     let tree = Tree::plain(Excerpt::new("[a:b:3]"));
-    assert_eq!(tree.variants(&Steps::new(5)).len(), 1);
+    assert_eq!(tree.variants(&Steps::new(5)).count(), 1);
     assert_eq!(tree.at(5, &Steps::new(5)).as_str(), "[a:b:3]");
 }

@@ -54,12 +54,12 @@ fn the_first_command_draws() {
     );
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "out.png (64x64, seed 5)\n"
+        "out.png (96x96, seed 5)\n"
     );
     let file = std::io::BufReader::new(std::fs::File::open(folder.path().join("out.png")).unwrap());
     let reader = png::Decoder::new(file).read_info().unwrap();
     let info = reader.info();
-    assert_eq!((info.width, info.height), (64, 64));
+    assert_eq!((info.width, info.height), (96, 96));
     let text = &info.uncompressed_latin1_text[0];
     assert_eq!(text.keyword, "parameters");
     assert!(

@@ -17,6 +17,7 @@ mod conditioning;
 #[cfg(feature = "demo")]
 mod demo;
 mod denoise;
+mod encoder;
 mod error;
 mod generate;
 mod image;

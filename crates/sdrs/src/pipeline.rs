@@ -7,10 +7,8 @@ use sd_core::{
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
 use crate::{
-    Error, GenerateParams, PipelineBuilder, Result, Txt2Img,
-    conditioning::{Embeddings, RowCache},
-    params::Limits,
-    prompt_plan::LoadedLora,
+    Error, GenerateParams, PipelineBuilder, Result, Txt2Img, conditioning::Embeddings, encoder::RowCache,
+    params::Limits, prompt_plan::LoadedLora,
 };
 
 /// A loaded checkpoint, ready to draw.

@@ -9,7 +9,7 @@
 //! use sd_core::prompt::{Prompt, PromptOptions, Side, Steps, attention};
 //!
 //! let prompt = Prompt::parse("a [red:(blue:1.3):0.5] circle", Side::Positive, &PromptOptions::default());
-//! let variants = prompt.parts[0].tree.variants(&Steps::new(20));
+//! let variants: Vec<_> = prompt.parts[0].tree.variants(&Steps::new(20)).collect();
 //! assert_eq!((variants[0].end, variants[0].text.as_str()), (10, "a red circle"));
 //! let fragments = attention(&variants[1].text);
 //! assert_eq!((fragments[1].text.as_str(), fragments[1].weight), ("blue", 1.3));
@@ -21,6 +21,7 @@ mod chunks;
 mod comfy;
 mod compose;
 mod excerpt;
+mod groups;
 mod schedule;
 mod tags;
 
