@@ -35,19 +35,23 @@ const SHEETS: [Sheet; 2] = [
 ];
 
 #[rustfmt::skip]
-const PROMPTS: [Picture; 12] = [
+const PROMPTS: [Picture; 16] = [
     ("a red circle above a blue square", 21, &[]),
     ("a (red:1.4) circle above a blue square", 21, &[]),
-    ("a red circle above a (blue:0.4) square", 21, &[]),
-    ("a red circle above a [blue] square", 21, &[]),
+    ("a (red:2) circle above a blue square", 21, &[]),
+    ("a red circle (above:-1) a blue square", 21, &[]),
     ("a big orange circle", 22, &[]),
-    ("[a big orange circle:a big orange square:0.1]", 22, &[]),
-    ("[a big orange circle:a big orange square:0.5]", 22, &[]),
+    ("[a big orange circle:a big orange square:0.3]", 22, &[]),
+    ("[a big orange circle:a big orange square:0.8]", 22, &[]),
     ("a big [orange|purple] circle", 22, &[]),
     ("a green triangle AND a night background", 23, &[]),
     ("a green triangle AND a night background :0.5", 23, &[]),
-    ("a green triangle", 23, &["--clip-skip", "2"]),
-    ("a green triangle", 23, &["--negative-prompt", "a plain background"]),
+    ("a purple star above a yellow ring", 23, &[]),
+    ("a purple star above a yellow ring", 23, &["--clip-skip", "2"]),
+    ("a star", 24, &[]),
+    ("a star", 24, &["--negative-prompt", "a brown star"]),
+    ("a circle", 25, &[]),
+    ("a circle", 25, &["--negative-prompt", "a red circle"]),
 ];
 
 #[rustfmt::skip]

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let request = pipeline.txt2img(PROMPT).sampler(sampler).schedule(schedule);
             let image = request
                 .steps(steps)
-                .cfg_scale(5.0)
+                .cfg_scale(4.0)
                 .seed(1)
                 .run()?
                 .images
