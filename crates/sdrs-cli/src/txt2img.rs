@@ -9,16 +9,17 @@ use crate::Failure;
 pub struct Args {
     /// What the picture should show.
     prompt: String,
-    /// The checkpoint: a diffusers folder or a .safetensors file [default: the demo model that is compiled in].
+    /// The checkpoint: a diffusers folder or a single file, such as .safetensors, .ckpt or .gguf [default: the demo model that
+    /// is compiled in].
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// A diffusers folder whose config.json files describe a --model file of an unusual shape.
     #[arg(long, value_name = "FOLDER", requires = "model")]
     config: Option<PathBuf>,
-    /// Another VAE than the checkpoint's: a .safetensors file or a diffusers folder.
+    /// Another VAE than the checkpoint's: a file with a VAE in it or a diffusers folder.
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
-    /// A LoRA, a .safetensors file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
+    /// A LoRA, a file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
     /// A textual inversion, found in prompts by its file's name: .pt, .bin, .safetensors or PNG, or a folder of them. May be given

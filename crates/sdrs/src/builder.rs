@@ -69,13 +69,13 @@ impl PipelineBuilder {
         self
     }
 
-    /// Another autoencoder than the checkpoint's: a `.safetensors` file with a VAE in it, or a diffusers folder.
+    /// Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
     pub fn vae(mut self, path: impl Into<PathBuf>) -> Self {
         self.vae = Some(path.into());
         self
     }
 
-    /// Adds a LoRA, a `.safetensors` file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
+    /// Adds a LoRA, a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
     /// number may be added.
     pub fn lora(mut self, path: impl Into<PathBuf>, weight: f64) -> Self {
         self.loras.push((path.into(), weight));
@@ -127,7 +127,7 @@ impl PipelineBuilder {
         let Some(source) = self.source else {
             return Err(Error::parameter(
                 "checkpoint",
-                "none was given; name a diffusers folder or a .safetensors file",
+                "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
             ));
         };
         let configs = match self.config {

@@ -10,6 +10,9 @@ use sd_core::{
 
 use crate::{Error, Pipeline, Result, encoder::Encoder};
 
+/// Prompts that AND may join; each is another call of the U-Net at every step.
+const MOST_PARTS: usize = 100;
+
 /// The textual inversions that a pipeline knows, their vectors by number.
 #[derive(Default)]
 pub(crate) struct Embeddings {
@@ -196,6 +199,13 @@ impl Pipeline {
         let positive = Prompt::parse(prompt, Side::Positive, &reading.options);
         self.check_tags(&positive)?;
         let negative = Prompt::parse(negative_prompt, Side::Negative, &reading.options);
+        if positive.parts.len() > MOST_PARTS {
+            let reason = format!(
+                "AND joins {} prompts; {MOST_PARTS} are the most",
+                positive.parts.len()
+            );
+            return Err(Error::parameter("prompt", reason));
+        }
         let encoder = Encoder {
             pipeline: self,
             reading,
@@ -403,6 +413,7 @@ mod tests {
         assert!(
             message("(a:99999999999999999999999999999999999999999999)").contains("its weights are too large")
         );
+        assert!(message(&"a AND ".repeat(100)).contains("AND joins 101 prompts; 100 are the most"));
         assert!(message("a :1e9 AND b :2000").contains("must be from -1000 to 1000"));
         assert!(message("<lora:x:1> a").contains("the LoRA 'x', which was not loaded"));
         assert!(message("<lora:x:y> a").contains("'y' in its <lora:..> tag at byte 0 is no number"));

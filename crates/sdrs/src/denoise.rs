@@ -112,14 +112,14 @@ impl Denoiser<'_> {
             .iter()
             .map(|(_, context)| context.clone())
             .collect();
-        // Contexts of one length go through the network together.
-        let together = contexts.uncond.dims()[1] == texts[0].dims()[1];
-        if guided && together {
+        if guided {
             texts.push(contexts.uncond.clone());
         }
-        let mut outputs = self.predict(&input, timestep, texts)?;
-        if guided && !together {
-            outputs.extend(self.predict(&input, timestep, vec![contexts.uncond.clone()])?);
+        // Contexts of one length go through the network together: two at a time, so that AND takes no more memory.
+        let same_length = |a: &Tensor<3>, b: &Tensor<3>| a.dims()[1] == b.dims()[1];
+        let mut outputs = Vec::with_capacity(texts.len());
+        for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
+            outputs.extend(self.predict(&input, timestep, pair.to_vec())?);
         }
         if !outputs.iter().flatten().all(|v| v.is_finite()) {
             return Err(Error::NotFinite {
