@@ -326,3 +326,16 @@ fn timesteps() {
     assert_eq!(of(Sampler::Lcm, Dialect::WebUi)[0], 999.0);
     assert!(of(Sampler::Lcm, Dialect::WebUi).iter().all(|t| t % 20.0 == 19.0));
 }
+
+/// DDIM's schedule has more sigmas than steps, or fewer.
+#[test]
+fn schedules_of_other_lengths() {
+    let o = PlanOptions {
+        dialect: Dialect::Diffusers,
+        ..PlanOptions::default()
+    };
+    for steps in [300, 1000] {
+        let plan = plan(Sampler::SaSolver, Schedule::Ddim, steps, &model(), &o).expect("a plan");
+        assert_eq!(plan.sigmas().last(), Some(&model().sigma_min()), "{steps}");
+    }
+}

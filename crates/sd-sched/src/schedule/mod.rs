@@ -195,8 +195,12 @@ impl Schedule {
             Self::LinearQuadratic => spaced::linear_quadratic(&r),
             Self::Leading | Self::Trailing => table::at_timesteps(&r, &spacing(self)?),
         };
-        if style == Style::MultistepToMin && dialect == Dialect::Diffusers {
-            sigmas[steps] = model.sigma_min();
+        if style == Style::MultistepToMin
+            && dialect == Dialect::Diffusers
+            // Not all schedules have as many sigmas as one would think.
+            && let Some(last) = sigmas.last_mut()
+        {
+            *last = model.sigma_min();
         }
         check_falling(&sigmas).map_err(|_| {
             Error::param(
