@@ -474,6 +474,114 @@ typedef int32_t sdrs_request_kind;
 #endif // __cplusplus
 
 /**
+ * What weights in prompts do. ComfyUI's dialect has its own way and takes no notice.
+ */
+enum sdrs_emphasis
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "Original": multiplies the text encoder's output, then gives all of it the mean that it had.
+     */
+    SDRS_EMPHASIS_ORIGINAL = 0,
+    /**
+     * "No norm": multiplies only.
+     */
+    SDRS_EMPHASIS_NO_NORM = 1,
+    /**
+     * "Ignore": reads brackets and weights, and doesn't use them.
+     */
+    SDRS_EMPHASIS_IGNORE = 2,
+    /**
+     * "None": brackets are text, and so is BREAK.
+     */
+    SDRS_EMPHASIS_NONE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_emphasis sdrs_emphasis;
+#else
+typedef int32_t sdrs_emphasis;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whose prompt language is meant.
+ */
+enum sdrs_prompt_dialect
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": the AUTOMATIC1111 WebUI's.
+     */
+    SDRS_PROMPT_DIALECT_WEBUI = 0,
+    /**
+     * "comfy": ComfyUI's: weights that interpolate from the empty prompt; tags, AND, edits and alternations are text.
+     */
+    SDRS_PROMPT_DIALECT_COMFY = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_prompt_dialect sdrs_prompt_dialect;
+#else
+typedef int32_t sdrs_prompt_dialect;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which numbers of prompt edits are fractions of the steps.
+ */
+enum sdrs_time_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "current": those with a point.
+     */
+    SDRS_TIME_RULE_CURRENT = 0,
+    /**
+     * "before 1.6": those under 1, as before version 1.6 of the WebUI.
+     */
+    SDRS_TIME_RULE_BEFORE_16 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_time_rule sdrs_time_rule;
+#else
+typedef int32_t sdrs_time_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How layers of the text encoder are counted, from the end.
+ */
+enum sdrs_clip_skip_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": 1 is the last layer, 2 the one before it.
+     */
+    SDRS_CLIP_SKIP_RULE_WEBUI = 0,
+    /**
+     * "diffusers": 0 is the last layer, 1 the one before it.
+     */
+    SDRS_CLIP_SKIP_RULE_DIFFUSERS = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_clip_skip_rule sdrs_clip_skip_rule;
+#else
+typedef int32_t sdrs_clip_skip_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Describes a pipeline: which weights, where, in which type.
  */
 typedef struct sdrs_builder sdrs_builder;
@@ -597,7 +705,7 @@ typedef struct {
      */
     size_t struct_size;
     /**
-     * What the picture should show, in UTF-8; NULL is empty.
+     * What the picture should show, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
      */
     const char *prompt;
     /**
@@ -661,9 +769,36 @@ typedef struct {
      */
     int64_t ensd;
     /**
-     * Which of the text encoder's layers is used, from the end: 1 (the default) is the last.
+     * Which of the text encoder's layers is used, from the end: 1 (the default) is the last, or by diffusers' `clip_skip_rule` the one
+     * before it. The final norm follows in any case.
      */
     uint32_t clip_skip;
+    /**
+     * How `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
+     */
+    sdrs_clip_skip_rule clip_skip_rule;
+    /**
+     * Whose prompt language is meant (`SDRS_PROMPT_DIALECT_WEBUI`).
+     */
+    sdrs_prompt_dialect prompt_dialect;
+    /**
+     * What weights in prompts do (`SDRS_EMPHASIS_ORIGINAL`).
+     */
+    sdrs_emphasis emphasis;
+    /**
+     * Which numbers of prompt edits are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
+     */
+    sdrs_time_rule time_rule;
+    /**
+     * How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never cuts
+     * there.
+     */
+    uint32_t comma_backtrack;
+    /**
+     * Whether the shorter of both prompts is padded with the empty one, where they are of different length: 1, or 0 (the default): each
+     * has its own call of the U-Net. Pictures differ slightly.
+     */
+    int32_t pad_prompts;
     /**
      * Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
      */
@@ -923,14 +1058,15 @@ sdrs_status sdrs_builder_new(sdrs_builder **builder);
 void sdrs_builder_free(sdrs_builder *builder);
 
 /**
- * The checkpoint: a `.safetensors` file, or a folder as diffusers writes it. Files are opened when the pipeline is built.
+ * The checkpoint: a single file (safetensors, what PyTorch saves, GGUF), or a folder as diffusers writes it. Nothing in a pickle is run.
+ * Files are opened when the pipeline is built.
  */
 sdrs_status sdrs_builder_checkpoint(sdrs_builder *builder,
                                     const char *checkpoint);
 
 /**
- * The checkpoint as the bytes of a `.safetensors` file. They are copied: the caller may free them afterwards. `name` stands for the file
- * in errors and infotexts.
+ * The checkpoint as the bytes of a single file. They are copied: the caller may free them afterwards. `name` stands for the file in errors
+ * and infotexts.
  */
 sdrs_status sdrs_builder_checkpoint_bytes(sdrs_builder *builder,
                                           const char *name,
@@ -961,16 +1097,35 @@ sdrs_status sdrs_builder_config(sdrs_builder *builder,
                                 const char *config);
 
 /**
- * Another autoencoder than the checkpoint's: a `.safetensors` file with a VAE in it, or a diffusers folder.
+ * Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
  */
 sdrs_status sdrs_builder_vae(sdrs_builder *builder, const char *vae);
 
 /**
- * Adds a LoRA: a `.safetensors` file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all.
+ * Adds a LoRA: a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a prompt
+ * must name one that was added, by its file's name without extension, at its weight.
  */
 sdrs_status sdrs_builder_lora(sdrs_builder *builder,
                               const char *lora,
                               double weight);
+
+/**
+ * Adds textual inversions: a file (`.pt`, `.bin`, `.safetensors`, or a PNG picture that carries one), or a folder of them. In both prompts a
+ * file's name without extension stands for its vectors. Files of a folder that can't be used are passed over
+ * (`sdrs_pipeline_skipped_embedding`); of two with one name the first counts. Files are read when the pipeline is built, which fails with
+ * `SDRS_ERROR_INVALID_PARAMETER` for a file that is for another kind of model, or whose name is taken.
+ */
+sdrs_status sdrs_builder_embedding(sdrs_builder *builder,
+                                   const char *embedding);
+
+/**
+ * Adds a textual inversion as the bytes of such a file. They are copied. `name` is what prompts call it; only a picture that carries a name
+ * of its own keeps that.
+ */
+sdrs_status sdrs_builder_embedding_bytes(sdrs_builder *builder,
+                                         const char *name,
+                                         const uint8_t *data,
+                                         size_t size);
 
 /**
  * The device: "auto" (the default: a GPU if there is one), "cpu", "cuda:0", "vulkan:0". `sdrs_available_device` lists the kinds that this
@@ -992,8 +1147,8 @@ sdrs_status sdrs_builder_prediction(sdrs_builder *builder, sdrs_prediction predi
 /**
  * Reads and checks everything, then loads it. The builder stays as it is, and may build again.
  *
- * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint, `SDRS_ERROR_UNKNOWN_NAME` for an unknown device,
- * `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint or an embedding doesn't fit, `SDRS_ERROR_UNKNOWN_NAME` for an unknown
+ * device, `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
  */
 sdrs_status sdrs_builder_build(const sdrs_builder *builder,
                                sdrs_pipeline **pipeline);
@@ -1047,13 +1202,22 @@ sdrs_status sdrs_images_save_png(const sdrs_images *images,
 void sdrs_images_free(sdrs_images *images);
 
 /**
- * Tells what a `.safetensors` file or a diffusers folder is (family, parts, types, prediction type), reading nothing but headers, as
- * JSON. Free the text with `sdrs_string_free`.
+ * Tells what a file of weights or a diffusers folder is (kind, family, what it is made for, parts, types, prediction type and why), reading
+ * nothing but headers, as JSON. Free the text with `sdrs_string_free`.
  *
  * Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`.
  */
 sdrs_status sdrs_inspect(const char *path,
                          char **json);
+
+/**
+ * Reads a whole file and gives its SHA-256 as 64 hexadecimal digits; the first ten of them are the WebUI's "model hash". It takes seconds
+ * for a checkpoint. Free the text with `sdrs_string_free`.
+ *
+ * Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE` if it is no regular file.
+ */
+sdrs_status sdrs_model_hash(const char *path,
+                            char **sha256);
 
 /**
  * Frees a text that the library gave to be freed; NULL is fine.
@@ -1091,8 +1255,12 @@ sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
                           size_t *count);
 
 /**
- * The context of a text for the U-Net, `[tokens, context_width]`: what a run computes of its prompt. `length` is the text's in bytes, or
+ * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
+ * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the text's in bytes, or
  * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a text with an AND in it, which has several contexts, or with the tag of a LoRA that the
+ * pipeline doesn't have.
  */
 sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
                                const char *text,
@@ -1113,7 +1281,8 @@ sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
  * One evaluation of the U-Net: its raw prediction, of the latents' shape.
  *
  * `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
- * numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`, `context_shape` those 3.
+ * numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
+ * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each.
  */
 sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
                       const float *latents,
@@ -1239,9 +1408,90 @@ sdrs_status sdrs_pipeline_info_init(sdrs_pipeline_info *info, size_t struct_size
 sdrs_status sdrs_pipeline_get_info(const sdrs_pipeline *pipeline, sdrs_pipeline_info *info);
 
 /**
+ * The name of a textual inversion that prompts may use, counted from 0 in the order that they were added; NULL past the last. Valid as
+ * long as the pipeline.
+ */
+const char *sdrs_pipeline_embedding(const sdrs_pipeline *pipeline,
+                                    size_t index);
+
+/**
+ * Which file of a folder of textual inversions was passed over and why, for people, counted from 0; NULL past the last. Valid as long as
+ * the pipeline.
+ */
+const char *sdrs_pipeline_skipped_embedding(const sdrs_pipeline *pipeline,
+                                            size_t index);
+
+/**
  * Frees a pipeline that no thread uses any more; NULL is fine. Images, tensors and steppers that came of it stay.
  */
 void sdrs_pipeline_free(sdrs_pipeline *pipeline);
+
+/**
+ * The emphasis mode of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_emphasis_from_name(const char *name, sdrs_emphasis *emphasis);
+
+/**
+ * The WebUI's name of an emphasis mode, such as "No norm"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_emphasis_name(sdrs_emphasis emphasis);
+
+/**
+ * The prompt dialect of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_prompt_dialect_from_name(const char *name, sdrs_prompt_dialect *prompt_dialect);
+
+/**
+ * The name of a prompt dialect: "webui", "comfy"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_prompt_dialect_name(sdrs_prompt_dialect prompt_dialect);
+
+/**
+ * The time rule of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_time_rule_from_name(const char *name, sdrs_time_rule *time_rule);
+
+/**
+ * The name of a time rule: "current", "before 1.6"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_time_rule_name(sdrs_time_rule time_rule);
+
+/**
+ * The clip skip rule of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_clip_skip_rule_from_name(const char *name, sdrs_clip_skip_rule *clip_skip_rule);
+
+/**
+ * The name of a clip skip rule: "webui", "diffusers"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_clip_skip_rule_name(sdrs_clip_skip_rule clip_skip_rule);
+
+/**
+ * Tells what both prompts of `params` will be encoded as, as JSON: texts by step, chunks, tokens with their weights and places, LoRAs,
+ * embeddings. Nothing is computed. `pipeline` may be NULL: then the tokenizer is that of all Stable Diffusion 1, and there are neither
+ * LoRAs nor embeddings. Free the text with `sdrs_string_free`.
+ *
+ *     {"calls": 20, "loras": [], "unknown_tags": [{"text": "<x:y>", "span": {"start": 0, "end": 5}}],
+ *      "prompt": [{"weight": 1.0, "texts": [{"calls": {"start": 0, "end": 20}, "text": "a (red:1.2) circle", "chunks": [[
+ *          {"id": 320, "text": "a", "span": {"start": 0, "end": 1}, "weight": 1.0}, ...]]}]}],
+ *      "negative_prompt": {"weight": 1.0, "texts": [...]}}
+ *
+ * Spans are in bytes of the prompt as it was given; ends are exclusive. A LoRA has "name", "text_encoder" and "unet" (its strengths),
+ * "span", and whether the pipeline has it so, "loaded". A token that is a vector of an embedding has that one's name as "embedding".
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER`.
+ */
+sdrs_status sdrs_plan_prompts(const sdrs_pipeline *pipeline,
+                              const sdrs_generate_params *params,
+                              char **json);
 
 /**
  * A token that has not been used.

@@ -133,6 +133,36 @@ struct GenerateParams {
     }
 };
 
+namespace detail {
+
+/** For functions that give an entry of a pipeline's list, NULL past the last. */
+inline std::vector<std::string> listed(const sdrs_pipeline *pipeline,
+                                       const char *(*entry)(const sdrs_pipeline *, std::size_t)) {
+    std::vector<std::string> texts;
+    while (const char *text = entry(pipeline, texts.size())) {
+        texts.emplace_back(text);
+    }
+    return texts;
+}
+
+/** A text that the library gave to be freed. */
+inline std::string taken(char *text) {
+    const Handle<char, sdrs_string_free> owner(text);
+    return text;
+}
+
+inline std::string planned(const sdrs_pipeline *pipeline, const GenerateParams &params) {
+    char *json = nullptr;
+    const sdrs_generate_params given = params.get();
+    check(sdrs_plan_prompts(pipeline, &given, &json));
+    return taken(json);
+}
+
+} // namespace detail
+
+/** What both prompts would be encoded as by any Stable Diffusion 1, as JSON. */
+inline std::string plan_prompts(const GenerateParams &params) { return detail::planned(nullptr, params); }
+
 /** How a run is watched and stopped. */
 struct RunOptions {
     /** Called after each step; false cancels the run. What it throws cancels the run too, and is thrown on by it. */
@@ -248,6 +278,22 @@ public:
         return Images(images);
     }
 
+    /** Names of the textual inversions that prompts may use. */
+    std::vector<std::string> embeddings() const { return detail::listed(handle_.get(), sdrs_pipeline_embedding); }
+
+    /** Which files of folders of them were passed over, and why. */
+    std::vector<std::string> skipped_embeddings() const {
+        return detail::listed(handle_.get(), sdrs_pipeline_skipped_embedding);
+    }
+
+    /** What both prompts will be encoded as, as JSON. */
+    std::string plan_prompts(const GenerateParams &params) const {
+        if (!handle_) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "pipeline: is NULL");
+        }
+        return detail::planned(handle_.get(), params);
+    }
+
     std::vector<std::uint32_t> tokenize(std::string_view text) const {
         return detail::filled<std::uint32_t>([&](std::uint32_t *ids, std::size_t capacity, std::size_t *count) {
             return sdrs_tokenize(handle_.get(), text.data(), text.size(), ids, capacity, count);
@@ -341,6 +387,10 @@ public:
     Builder &vae(const std::string &path) { return done(sdrs_builder_vae(get(), path.c_str())); }
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));
+    }
+    Builder &embedding(const std::string &path) { return done(sdrs_builder_embedding(get(), path.c_str())); }
+    Builder &embedding_bytes(const std::string &name, View<std::uint8_t> data) {
+        return done(sdrs_builder_embedding_bytes(get(), name.c_str(), data.data(), data.size()));
     }
     Builder &device(const std::string &name) { return done(sdrs_builder_device(get(), name.c_str())); }
     Builder &dtype(sdrs_dtype dtype) { return done(sdrs_builder_dtype(get(), dtype)); }
@@ -457,8 +507,14 @@ private:
 inline std::string inspect(const std::string &path) {
     char *json = nullptr;
     check(sdrs_inspect(path.c_str(), &json));
-    const detail::Handle<char, sdrs_string_free> owner(json);
-    return json;
+    return detail::taken(json);
+}
+
+/** A file's SHA-256 as hexadecimal digits; the first ten are the WebUI's "model hash". */
+inline std::string model_hash(const std::string &path) {
+    char *sha256 = nullptr;
+    check(sdrs_model_hash(path.c_str(), &sha256));
+    return detail::taken(sha256);
 }
 
 } // namespace sdrs

@@ -14,7 +14,15 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 6] = ["draw", "errors", "low_level", "misuse", "rounds", "abi/0/caller"];
+const C: [&str; 7] = [
+    "draw",
+    "errors",
+    "low_level",
+    "misuse",
+    "prompts",
+    "rounds",
+    "abi/0/caller",
+];
 const CPP: [&str; 1] = ["wrapper"];
 
 /// The shared library's size without the demo model, stripped.

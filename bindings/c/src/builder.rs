@@ -17,6 +17,7 @@ pub struct sdrs_builder {
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
     loras: Vec<(PathBuf, f64)>,
+    embeddings: Vec<Embedding>,
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
@@ -28,6 +29,11 @@ enum Source {
     Bytes(String, Arc<[u8]>),
     Files(String, HashMap<String, Arc<[u8]>>),
     Demo,
+}
+
+enum Embedding {
+    Path(PathBuf),
+    Bytes(String, Arc<[u8]>),
 }
 
 impl sdrs_builder {
@@ -49,6 +55,12 @@ impl sdrs_builder {
         }
         for (path, weight) in &self.loras {
             builder = builder.lora(path, *weight);
+        }
+        for embedding in &self.embeddings {
+            builder = match embedding {
+                Embedding::Path(path) => builder.embedding(path),
+                Embedding::Bytes(name, bytes) => builder.embedding_bytes(name, Arc::clone(bytes)),
+            };
         }
         if let Some(device) = &self.device {
             builder = builder.device(device);
@@ -87,6 +99,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             config: None,
             vae: None,
             loras: Vec::new(),
+            embeddings: Vec::new(),
             device: None,
             dtype: None,
             prediction: None,
@@ -102,7 +115,8 @@ pub unsafe extern "C" fn sdrs_builder_free(builder: *mut sdrs_builder) {
     unsafe { free(builder) }
 }
 
-/// The checkpoint: a `.safetensors` file, or a folder as diffusers writes it. Files are opened when the pipeline is built.
+/// The checkpoint: a single file (safetensors, what PyTorch saves, GGUF), or a folder as diffusers writes it. Nothing in a pickle is run.
+/// Files are opened when the pipeline is built.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_checkpoint(
     builder: *mut sdrs_builder,
@@ -116,8 +130,8 @@ pub unsafe extern "C" fn sdrs_builder_checkpoint(
     })
 }
 
-/// The checkpoint as the bytes of a `.safetensors` file. They are copied: the caller may free them afterwards. `name` stands for the file
-/// in errors and infotexts.
+/// The checkpoint as the bytes of a single file. They are copied: the caller may free them afterwards. `name` stands for the file in errors
+/// and infotexts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_checkpoint_bytes(
     builder: *mut sdrs_builder,
@@ -187,7 +201,7 @@ pub unsafe extern "C" fn sdrs_builder_config(
     })
 }
 
-/// Another autoencoder than the checkpoint's: a `.safetensors` file with a VAE in it, or a diffusers folder.
+/// Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_vae(builder: *mut sdrs_builder, vae: *const c_char) -> sdrs_status {
     guard(|| {
@@ -198,7 +212,8 @@ pub unsafe extern "C" fn sdrs_builder_vae(builder: *mut sdrs_builder, vae: *cons
     })
 }
 
-/// Adds a LoRA: a `.safetensors` file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all.
+/// Adds a LoRA: a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a prompt
+/// must name one that was added, by its file's name without extension, at its weight.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_lora(
     builder: *mut sdrs_builder,
@@ -209,6 +224,43 @@ pub unsafe extern "C" fn sdrs_builder_lora(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(lora, "lora")?) };
         builder.loras.push((path, weight));
+        Ok(())
+    })
+}
+
+/// Adds textual inversions: a file (`.pt`, `.bin`, `.safetensors`, or a PNG picture that carries one), or a folder of them. In both prompts a
+/// file's name without extension stands for its vectors. Files of a folder that can't be used are passed over
+/// (`sdrs_pipeline_skipped_embedding`); of two with one name the first counts. Files are read when the pipeline is built, which fails with
+/// `SDRS_ERROR_INVALID_PARAMETER` for a file that is for another kind of model, or whose name is taken.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_embedding(
+    builder: *mut sdrs_builder,
+    embedding: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(embedding, "embedding")?) };
+        builder.embeddings.push(Embedding::Path(path));
+        Ok(())
+    })
+}
+
+/// Adds a textual inversion as the bytes of such a file. They are copied. `name` is what prompts call it; only a picture that carries a name
+/// of its own keeps that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_embedding_bytes(
+    builder: *mut sdrs_builder,
+    name: *const c_char,
+    data: *const u8,
+    size: usize,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, name) = unsafe { (object_mut(builder, "builder")?, string(name, "name")?) };
+        // SAFETY: as above.
+        let data = unsafe { slice(data, size, "data") }?;
+        let embedding = Embedding::Bytes(name.to_owned(), data.into());
+        builder.embeddings.push(embedding);
         Ok(())
     })
 }
@@ -258,8 +310,8 @@ pub unsafe extern "C" fn sdrs_builder_prediction(
 
 /// Reads and checks everything, then loads it. The builder stays as it is, and may build again.
 ///
-/// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint, `SDRS_ERROR_UNKNOWN_NAME` for an unknown device,
-/// `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint or an embedding doesn't fit, `SDRS_ERROR_UNKNOWN_NAME` for an unknown
+/// device, `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_build(
     builder: *const sdrs_builder,

@@ -262,7 +262,7 @@ pub(crate) trait Enumeration: Copy + PartialEq + 'static {
 
 macro_rules! enumeration {
     ($($c:ty, $value:ty, $name:literal, $table:ident;)*) => {$(
-        impl Enumeration for $c {
+        impl $crate::enums::Enumeration for $c {
             type Value = $value;
             const NAME: &'static str = $name;
             const TABLE: &'static [(Self, Self::Value)] = $table;
@@ -273,6 +273,8 @@ macro_rules! enumeration {
         }
     )*};
 }
+pub(crate) use enumeration;
+
 enumeration! {
     sdrs_sampler, Sampler, "sampler", SAMPLERS;
     sdrs_schedule, Schedule, "schedule", SCHEDULES;
@@ -300,10 +302,10 @@ pub(crate) fn number<E: Enumeration>(value: E::Value) -> Result<i32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn numbered<E: Enumeration>() {
+    pub(crate) fn numbered<E: Enumeration>() {
         let numbers: Vec<i32> = E::TABLE.iter().map(|(c, _)| c.number()).collect();
         assert_eq!(
             numbers,

@@ -3,13 +3,13 @@
 use std::ffi::{CString, c_char};
 
 use crate::{
-    error::{Failure, guard, sdrs_status},
+    error::{Failure, Result, guard, sdrs_status},
     names::c_string,
     pointer::{Out, path},
 };
 
-/// Tells what a `.safetensors` file or a diffusers folder is (family, parts, types, prediction type), reading nothing but headers, as
-/// JSON. Free the text with `sdrs_string_free`.
+/// Tells what a file of weights or a diffusers folder is (kind, family, what it is made for, parts, types, prediction type and why), reading
+/// nothing but headers, as JSON. Free the text with `sdrs_string_free`.
 ///
 /// Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`.
 #[unsafe(no_mangle)]
@@ -17,8 +17,27 @@ pub unsafe extern "C" fn sdrs_inspect(path: *const c_char, json: *mut *mut c_cha
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
         let (path, out) = unsafe { (self::path(path, "path")?, Out::new(json, "json")?) };
-        let text = serde_json::to_string(&sdrs::inspect(path)?).map_err(|e| Failure::Panic(e.to_string()))?;
-        out.put(c_string(text).into_raw());
+        out.put(json_text(serde_json::to_string(&sdrs::inspect(path)?))?);
+        Ok(())
+    })
+}
+
+/// JSON as a text that the caller frees.
+pub(crate) fn json_text(json: serde_json::Result<String>) -> Result<*mut c_char> {
+    let text = json.map_err(|e| Failure::Panic(e.to_string()))?;
+    Ok(c_string(text).into_raw())
+}
+
+/// Reads a whole file and gives its SHA-256 as 64 hexadecimal digits; the first ten of them are the WebUI's "model hash". It takes seconds
+/// for a checkpoint. Free the text with `sdrs_string_free`.
+///
+/// Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE` if it is no regular file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_model_hash(path: *const c_char, sha256: *mut *mut c_char) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (path, out) = unsafe { (self::path(path, "path")?, Out::new(sha256, "sha256")?) };
+        out.put(c_string(sdrs::model_hash(path)?.sha256).into_raw());
         Ok(())
     })
 }

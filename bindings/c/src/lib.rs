@@ -24,6 +24,7 @@ mod noise;
 mod params;
 mod pipeline;
 mod pointer;
+mod prompts;
 mod run;
 mod sched;
 mod sized;

@@ -111,8 +111,12 @@ pub unsafe extern "C" fn sdrs_tokenize(
     })
 }
 
-/// The context of a text for the U-Net, `[tokens, context_width]`: what a run computes of its prompt. `length` is the text's in bytes, or
+/// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
+/// There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the text's in bytes, or
 /// `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+///
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` for a text with an AND in it, which has several contexts, or with the tag of a LoRA that the
+/// pipeline doesn't have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_encode_prompt(
     pipeline: *const sdrs_pipeline,
@@ -155,7 +159,8 @@ pub unsafe extern "C" fn sdrs_text_hidden_states(
 /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
 ///
 /// `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
-/// numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`, `context_shape` those 3.
+/// numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
+/// with any number of tokens, `context_shape` those 3. Prompts of different length need a call each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_unet(
     pipeline: *const sdrs_pipeline,

@@ -12,6 +12,10 @@ use crate::{
     },
     error::{Failure, Result, guard, sdrs_status},
     pointer::text,
+    prompts::{
+        sdrs_clip_skip_rule, sdrs_clip_skip_rule_value, sdrs_emphasis, sdrs_emphasis_value,
+        sdrs_prompt_dialect, sdrs_prompt_dialect_value, sdrs_time_rule, sdrs_time_rule_value,
+    },
     sized::{get, grows, init},
 };
 
@@ -21,7 +25,7 @@ use crate::{
 pub struct sdrs_generate_params {
     /// Size of this structure, set by `sdrs_generate_params_init`.
     pub struct_size: usize,
-    /// What the picture should show, in UTF-8; NULL is empty.
+    /// What the picture should show, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
     pub prompt: *const c_char,
     /// Bytes of `prompt`; `SDRS_NUL_TERMINATED` (the default) if it ends in a zero byte.
     pub prompt_length: usize,
@@ -53,8 +57,23 @@ pub struct sdrs_generate_params {
     pub eta: f64,
     /// Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this.
     pub ensd: i64,
-    /// Which of the text encoder's layers is used, from the end: 1 (the default) is the last.
+    /// Which of the text encoder's layers is used, from the end: 1 (the default) is the last, or by diffusers' `clip_skip_rule` the one
+    /// before it. The final norm follows in any case.
     pub clip_skip: u32,
+    /// How `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
+    pub clip_skip_rule: sdrs_clip_skip_rule_value,
+    /// Whose prompt language is meant (`SDRS_PROMPT_DIALECT_WEBUI`).
+    pub prompt_dialect: sdrs_prompt_dialect_value,
+    /// What weights in prompts do (`SDRS_EMPHASIS_ORIGINAL`).
+    pub emphasis: sdrs_emphasis_value,
+    /// Which numbers of prompt edits are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
+    pub time_rule: sdrs_time_rule_value,
+    /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never cuts
+    /// there.
+    pub comma_backtrack: u32,
+    /// Whether the shorter of both prompts is padded with the empty one, where they are of different length: 1, or 0 (the default): each
+    /// has its own call of the U-Net. Pictures differ slightly.
+    pub pad_prompts: i32,
     /// Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
     pub rng: sdrs_rng_value,
 }
@@ -99,6 +118,12 @@ fn defaults() -> Result<sdrs_generate_params> {
         eta: d.eta.unwrap_or(f64::NAN),
         ensd: d.ensd,
         clip_skip: small("clip_skip", d.clip_skip)?,
+        clip_skip_rule: number::<sdrs_clip_skip_rule>(d.clip_skip_rule)?,
+        prompt_dialect: number::<sdrs_prompt_dialect>(d.prompt_dialect)?,
+        emphasis: number::<sdrs_emphasis>(d.emphasis)?,
+        time_rule: number::<sdrs_time_rule>(d.time_rule)?,
+        comma_backtrack: small("comma_backtrack", d.comma_backtrack)?,
+        pad_prompts: i32::from(d.pad_prompts),
         rng: number::<sdrs_rng>(d.rng)?,
     })
 }
@@ -133,6 +158,12 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<Gene
     params.eta = (!c.eta.is_nan()).then_some(c.eta);
     params.ensd = c.ensd;
     params.clip_skip = c.clip_skip as usize;
+    params.clip_skip_rule = value::<sdrs_clip_skip_rule>(c.clip_skip_rule)?;
+    params.prompt_dialect = value::<sdrs_prompt_dialect>(c.prompt_dialect)?;
+    params.emphasis = value::<sdrs_emphasis>(c.emphasis)?;
+    params.time_rule = value::<sdrs_time_rule>(c.time_rule)?;
+    params.comma_backtrack = c.comma_backtrack as usize;
+    params.pad_prompts = c.pad_prompts != 0;
     params.rng = value::<sdrs_rng>(c.rng)?;
     Ok(params)
 }
@@ -159,6 +190,8 @@ mod tests {
         (c.sampler, c.schedule, c.cfg_scale) = (7, 2, 3.5);
         (c.seed, c.variation_seed, c.variation_strength) = (5, 6, 0.5);
         (c.eta, c.ensd, c.clip_skip, c.rng) = (0.25, 9, 2, 1);
+        (c.clip_skip_rule, c.prompt_dialect, c.emphasis) = (1, 1, 2);
+        (c.time_rule, c.comma_backtrack, c.pad_prompts) = (1, 7, 1);
         // SAFETY: a whole structure with valid texts.
         let got = unsafe { params(&raw const c) }.unwrap();
         let mut expected = GenerateParams::default();
@@ -170,6 +203,10 @@ mod tests {
         (expected.variation_seed, expected.variation_strength) = (6, 0.5);
         (expected.eta, expected.ensd, expected.clip_skip) = (Some(0.25), 9, 2);
         expected.rng = sdrs::Rng::Nv;
+        expected.clip_skip_rule = sdrs::ClipSkipRule::Diffusers;
+        expected.prompt_dialect = sdrs::PromptDialect::Comfy;
+        (expected.emphasis, expected.time_rule) = (sdrs::Emphasis::Ignore, sdrs::TimeRule::Before16);
+        (expected.comma_backtrack, expected.pad_prompts) = (7, true);
         assert_eq!(got, expected);
     }
 }

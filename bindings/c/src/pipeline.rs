@@ -15,6 +15,8 @@ pub struct sdrs_pipeline {
     pub(crate) inner: sdrs::Pipeline,
     name: CString,
     device: CString,
+    embeddings: Vec<CString>,
+    skipped_embeddings: Vec<CString>,
 }
 crate::pointer::handle!(sdrs_pipeline, 2);
 
@@ -23,6 +25,8 @@ impl sdrs_pipeline {
         Self {
             name: c_string(inner.name()),
             device: c_string(inner.device()),
+            embeddings: inner.embeddings().map(c_string).collect(),
+            skipped_embeddings: inner.skipped_embeddings().iter().map(c_string).collect(),
             inner,
         }
     }
@@ -132,6 +136,47 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
         });
         Ok(())
     })
+}
+
+/// The name of a textual inversion that prompts may use, counted from 0 in the order that they were added; NULL past the last. Valid as
+/// long as the pipeline.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_embedding(
+    pipeline: *const sdrs_pipeline,
+    index: usize,
+) -> *const c_char {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    unsafe { listed(pipeline, index, |pipeline| &pipeline.embeddings) }
+}
+
+/// Which file of a folder of textual inversions was passed over and why, for people, counted from 0; NULL past the last. Valid as long as
+/// the pipeline.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_skipped_embedding(
+    pipeline: *const sdrs_pipeline,
+    index: usize,
+) -> *const c_char {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    unsafe { listed(pipeline, index, |pipeline| &pipeline.skipped_embeddings) }
+}
+
+/// An entry of one of a pipeline's lists.
+///
+/// # Safety
+/// As the header says of pointers.
+unsafe fn listed(
+    pipeline: *const sdrs_pipeline,
+    index: usize,
+    list: fn(&sdrs_pipeline) -> &[CString],
+) -> *const c_char {
+    let mut found = std::ptr::null();
+    guard(|| {
+        // SAFETY: as promised by the caller.
+        let list = list(unsafe { object(pipeline, "pipeline") }?);
+        found = list.get(index).map_or(std::ptr::null(), |text| text.as_ptr());
+        Ok(())
+    });
+    found
 }
 
 /// Frees a pipeline that no thread uses any more; NULL is fine. Images, tensors and steppers that came of it stay.

@@ -32,20 +32,25 @@ static void a_picture(const sdrs_pipeline *pipeline, const char *out) {
     CHECK(strncmp(image.infotext, params.prompt, strlen(params.prompt)) == 0);
     CHECK(strstr(image.infotext, "Steps: 20, Sampler: DPM++ 2M") != NULL);
 
-    /* Something red is in the upper half, something blue in the lower. */
-    size_t red = 0, blue = 0;
+    /* Something red is in the upper half, something blue in the lower, and on the whole the red is above the blue. */
+    size_t red = 0, blue = 0, all_red = 0, all_blue = 0;
+    double red_rows = 0.0, blue_rows = 0.0;
     for (size_t y = 0; y < image.height; y++) {
         for (size_t x = 0; x < image.width; x++) {
             const uint8_t *p = image.rgb + y * image.stride + 3 * x;
-            if (y < image.height / 2) {
-                red += p[0] > 150 && p[1] < 100 && p[2] < 100;
-            } else {
-                blue += p[2] > 110 && p[0] < 100;
-            }
+            int is_red = p[0] > 150 && p[1] < 100 && p[2] < 100;
+            int is_blue = p[2] > 110 && p[0] < 100 && p[1] < 150; /* Cyan has more green. */
+            all_red += is_red;
+            all_blue += is_blue;
+            red_rows += is_red ? (double)y : 0.0;
+            blue_rows += is_blue ? (double)y : 0.0;
+            red += is_red && y < image.height / 2;
+            blue += is_blue && y >= image.height / 2;
         }
     }
     size_t pixels = (size_t)image.width * image.height;
     CHECK(red > pixels / 50 && blue > pixels / 50);
+    CHECK(red_rows / all_red + image.height / 8.0 < blue_rows / all_blue);
 
     const uint8_t *png = NULL;
     size_t size = 0;

@@ -211,11 +211,24 @@ static void internal(void) {
     sdrs_images_free(draw(pipeline, &params));
 }
 
-static void inspect(const char *folder) {
+static void inspect(const char *folder, const char *scratch) {
     char *json = NULL;
     OK(sdrs_inspect(folder, &json));
     CHECK(json[0] == '{' && strstr(json, "\"kind\":\"checkpoint\"") != NULL);
     sdrs_string_free(json);
+    /* FIPS 180-2, appendix B.1. */
+    char path[1000], *sha256 = NULL;
+    snprintf(path, sizeof path, "%s/abc", scratch);
+    FILE *file = fopen(path, "wb");
+    CHECK(file != NULL && fputs("abc", file) >= 0 && fclose(file) == 0);
+    OK(sdrs_model_hash(path, &sha256));
+    CHECK(strcmp(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad") == 0);
+    sdrs_string_free(sha256);
+    sha256 = NULL;
+    FAILS(SDRS_ERROR_INVALID_FILE, "regular file", sdrs_model_hash(folder, &sha256));
+    snprintf(path, sizeof path, "%s/none/x", scratch);
+    FAILS(SDRS_ERROR_IO, "none/x", sdrs_model_hash(path, &sha256));
+    CHECK(sha256 == NULL);
 }
 
 int main(int argc, char **argv) {
@@ -231,7 +244,7 @@ int main(int argc, char **argv) {
     cancelled();
     not_finite(argv[1]);
     internal();
-    inspect(argv[1]);
+    inspect(argv[1], argv[2]);
     static const char *const names[] = {"SDRS_OK", "SDRS_ERROR_INVALID_PARAMETER", "SDRS_ERROR_UNKNOWN_NAME",
                                         "SDRS_ERROR_IO", "SDRS_ERROR_INVALID_FILE", "SDRS_ERROR_INVALID_WEIGHTS",
                                         "SDRS_ERROR_CANCELLED", "SDRS_ERROR_NOT_FINITE", "SDRS_ERROR_INTERNAL"};

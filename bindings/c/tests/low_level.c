@@ -36,8 +36,9 @@ static void schedules(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *i
     CHECK(count == 101);
 }
 
-static void by_hand(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *info, sdrs_sampler sampler) {
-    const char *texts[2] = {"a red circle above a blue square", ""};
+static void by_hand(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *info, sdrs_sampler sampler,
+                    const char *prompt) {
+    const char *texts[2] = {prompt, ""};
     sdrs_generate_params params;
     OK(sdrs_generate_params_init(&params, sizeof params));
     params.prompt = texts[0];
@@ -52,13 +53,14 @@ static void by_hand(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *inf
 
     sdrs_tensor *contexts[2] = {NULL, NULL};
     const float *context[2] = {NULL, NULL};
-    size_t context_shape[3] = {1, 0, 0};
+    /* Of different length, if the prompt is long. */
+    size_t context_shapes[2][3] = {{1, 0, 0}, {1, 0, 0}};
     for (int i = 0; i < 2; i++) {
         const size_t *shape = NULL;
         OK(sdrs_encode_prompt(pipeline, texts[i], SDRS_NUL_TERMINATED, 1, &contexts[i]));
         OK(sdrs_tensor_get(contexts[i], &context[i], &shape, NULL));
-        context_shape[1] = shape[0];
-        context_shape[2] = shape[1];
+        context_shapes[i][1] = shape[0];
+        context_shapes[i][2] = shape[1];
     }
     size_t shape[4] = {1, info->latent_channels, H / info->downscale, W / info->downscale};
     size_t n = shape[1] * shape[2] * shape[3];
@@ -106,7 +108,7 @@ static void by_hand(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *inf
             double weight = k == 0 ? CFG_SCALE : 1.0 - CFG_SCALE;
             sdrs_tensor *prediction = NULL;
             const float *out = NULL;
-            OK(sdrs_unet(pipeline, input, shape, &request.timestep, context[k], context_shape, &prediction));
+            OK(sdrs_unet(pipeline, input, shape, &request.timestep, context[k], context_shapes[k], &prediction));
             OK(sdrs_tensor_get(prediction, &out, NULL, NULL));
             for (size_t i = 0; i < n; i++) {
                 double denoised = request.c_skip * request.x[i] + request.c_out * out[i];
@@ -164,9 +166,15 @@ int main(void) {
     OK(sdrs_pipeline_get_info(pipeline, &info));
     tokens(pipeline, &info);
     schedules(pipeline, &info);
-    by_hand(pipeline, &info, SDRS_SAMPLER_DPMPP_2M);
-    by_hand(pipeline, &info, SDRS_SAMPLER_EULER_ANCESTRAL);
-    by_hand(pipeline, &info, SDRS_SAMPLER_DPMPP_2M_SDE);
+    const char *prompt = "a red circle above a blue square";
+    by_hand(pipeline, &info, SDRS_SAMPLER_DPMPP_2M, prompt);
+    by_hand(pipeline, &info, SDRS_SAMPLER_EULER_ANCESTRAL, prompt);
+    by_hand(pipeline, &info, SDRS_SAMPLER_DPMPP_2M_SDE, prompt);
+    char long_prompt[1000] = "a (red:1.3) circle above a [blue] square";
+    for (int i = 0; i < 90; i++) {
+        strcat(long_prompt, i == 80 ? ", (big:0.7)" : ", big");
+    }
+    by_hand(pipeline, &info, SDRS_SAMPLER_DPMPP_2M, long_prompt);
     sdrs_pipeline_free(pipeline);
     return 0;
 }

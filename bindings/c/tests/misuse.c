@@ -18,6 +18,7 @@ static void nulls(void) {
     /* So does everything that answers without a status. */
     CHECK(sdrs_images_count(NULL) == 0 && sdrs_tensor_size(NULL) == 0);
     CHECK(sdrs_cancel_token_is_cancelled(NULL) == 0);
+    CHECK(sdrs_pipeline_embedding(NULL, 0) == NULL && sdrs_pipeline_skipped_embedding(NULL, 0) == NULL);
 
     sdrs_builder *builder = NULL;
     OK(sdrs_builder_new(&builder));
@@ -38,6 +39,11 @@ static void nulls(void) {
     BAD("vae: is NULL", sdrs_builder_vae(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_lora(NULL, "x", 1.0));
     BAD("lora: is NULL", sdrs_builder_lora(builder, NULL, 1.0));
+    BAD("builder: is NULL", sdrs_builder_embedding(NULL, "x"));
+    BAD("embedding: is NULL", sdrs_builder_embedding(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_embedding_bytes(NULL, "x", (const uint8_t *)"x", 1));
+    BAD("name: is NULL", sdrs_builder_embedding_bytes(builder, NULL, (const uint8_t *)"x", 1));
+    BAD("data: is NULL", sdrs_builder_embedding_bytes(builder, "x", NULL, 1));
     BAD("builder: is NULL", sdrs_builder_device(NULL, "cpu"));
     BAD("device: is NULL", sdrs_builder_device(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_dtype(NULL, SDRS_DTYPE_F32));
@@ -104,6 +110,57 @@ static void nulls(void) {
     char *json = NULL;
     BAD("path: is NULL", sdrs_inspect(NULL, &json));
     BAD("json: is NULL", sdrs_inspect("x", NULL));
+    BAD("path: is NULL", sdrs_model_hash(NULL, &json));
+    BAD("sha256: is NULL", sdrs_model_hash("x", NULL));
+    CHECK(json == NULL);
+}
+
+static void prompts(void) {
+    sdrs_generate_params params = quick_params();
+    char *json = NULL;
+    BAD("params: is NULL", sdrs_plan_prompts(NULL, NULL, &json));
+    BAD("json: is NULL", sdrs_plan_prompts(NULL, &params, NULL));
+    BAD("json: is NULL", sdrs_plan_prompts(pipeline, &params, NULL));
+    int32_t number = 5;
+    BAD("name: is NULL", sdrs_emphasis_from_name(NULL, &number));
+    BAD("emphasis: is NULL", sdrs_emphasis_from_name("None", NULL));
+    BAD("name: is NULL", sdrs_prompt_dialect_from_name(NULL, &number));
+    BAD("prompt_dialect: is NULL", sdrs_prompt_dialect_from_name("comfy", NULL));
+    BAD("name: is NULL", sdrs_time_rule_from_name(NULL, &number));
+    BAD("time_rule: is NULL", sdrs_time_rule_from_name("current", NULL));
+    BAD("name: is NULL", sdrs_clip_skip_rule_from_name(NULL, &number));
+    BAD("clip_skip_rule: is NULL", sdrs_clip_skip_rule_from_name("webui", NULL));
+    CHECK(number == 5);
+    CHECK(sdrs_emphasis_name(4) == NULL && sdrs_prompt_dialect_name(-1) == NULL);
+    CHECK(sdrs_time_rule_name(INT32_MAX) == NULL && sdrs_clip_skip_rule_name(INT32_MIN) == NULL);
+
+    /* Numbers that are none, for a run and for a plan. */
+    sdrs_images *images = NULL;
+    params.emphasis = 4;
+    BAD("emphasis: 4 is none: they are 0 to 3", sdrs_txt2img(pipeline, &params, NULL, &images));
+    BAD("emphasis: 4 is none", sdrs_plan_prompts(NULL, &params, &json));
+    params = quick_params();
+    params.prompt_dialect = -1;
+    BAD("prompt_dialect: -1 is none", sdrs_txt2img(pipeline, &params, NULL, &images));
+    params = quick_params();
+    params.time_rule = INT32_MAX;
+    BAD("time_rule: 2147483647 is none", sdrs_txt2img(pipeline, &params, NULL, &images));
+    params = quick_params();
+    params.clip_skip_rule = 2;
+    BAD("clip_skip_rule: 2 is none", sdrs_plan_prompts(pipeline, &params, &json));
+    params.clip_skip_rule = SDRS_CLIP_SKIP_RULE_DIFFUSERS;
+    params.clip_skip = UINT32_MAX;
+    BAD("clip_skip: must be", sdrs_txt2img(pipeline, &params, NULL, &images));
+    CHECK(images == NULL && json == NULL);
+    /* Any distance is one, any number but 0 is true, and broken prompts are text. */
+    params = quick_params();
+    params.steps = 1;
+    params.comma_backtrack = UINT32_MAX;
+    params.pad_prompts = INT32_MIN;
+    params.prompt = "((((a:1.5 [red:[blue:-1e999], \\ BREAK BREAK (x:nan) ]] <lora <:> AND :3 AND";
+    sdrs_images_free(draw(pipeline, &params));
+    OK(sdrs_plan_prompts(NULL, &params, &json));
+    sdrs_string_free(json);
 }
 
 static void low_level_nulls(void) {
@@ -336,6 +393,7 @@ int main(void) {
     low_level_nulls();
     struct_sizes();
     texts();
+    prompts();
     wrong_handles();
     huge_parameters();
     sdrs_pipeline_free(pipeline);

@@ -33,6 +33,10 @@ int main(int argc, char **argv) {
         sdrs_tensor *context = NULL;
         OK(sdrs_encode_prompt(pipeline, "red", SDRS_NUL_TERMINATED, 1, &context));
         sdrs_tensor_free(context);
+        char *json = NULL;
+        params = quick_params();
+        OK(sdrs_plan_prompts(pipeline, &params, &json));
+        sdrs_string_free(json);
         CHECK(sdrs_debug_panic() == SDRS_ERROR_INTERNAL);
         sdrs_images_free(images);
         sdrs_pipeline_free(pipeline);

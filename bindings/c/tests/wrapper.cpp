@@ -38,6 +38,49 @@ static std::vector<std::uint8_t> read(const std::string &path) {
     return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
+static bool has(const std::string &text, const char *words) { return text.find(words) != std::string::npos; }
+
+// A long weighted prompt with an embedding, which the test makes.
+static void prompts(const sdrs::Pipeline &plain, const std::string &scratch) {
+    const sdrs_pipeline_info info = plain.info();
+    const std::size_t bytes = info.context_width * sizeof(float);
+    const std::string header = "{\"emb_params\":{\"dtype\":\"F32\",\"shape\":[1," + std::to_string(info.context_width) +
+                               "],\"data_offsets\":[0," + std::to_string(bytes) + "]}}";
+    std::vector<std::uint8_t> file(8);
+    file[0] = static_cast<std::uint8_t>(header.size());
+    file.insert(file.end(), header.begin(), header.end());
+    file.resize(file.size() + bytes); // A vector of zeros.
+    const std::string path = scratch + "/nothing.safetensors";
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char *>(file.data()), std::streamsize(file.size()));
+    sdrs::Builder builder;
+    const sdrs::Pipeline pipeline =
+        builder.demo().device("cpu").embedding(path).embedding_bytes("void-1", file).build();
+    assert((pipeline.embeddings() == std::vector<std::string>{"nothing", "void-1"}));
+    assert(pipeline.skipped_embeddings().empty() && plain.embeddings().empty());
+
+    sdrs::GenerateParams params = quick();
+    params.prompt = "a (red:1.25) circle void-1";
+    for (int i = 0; i < 80; i++) {
+        params.prompt += " big";
+    }
+    const std::string plan = pipeline.plan_prompts(params);
+    assert(has(plan, "\"weight\":1.25") && has(plan, "\"embedding\":\"void-1\"") && has(plan, "]]"));
+    assert(!has(sdrs::plan_prompts(params), "void-1\"}") && has(sdrs::plan_prompts(params), "\"weight\":1.25"));
+    assert(pipeline.encode_prompt(params.prompt).shape()[0] == 2 * info.context_length);
+    sdrs::Images with = pipeline.txt2img(params), without = plain.txt2img(params);
+    assert(!same(with[0], without[0]));
+    params->emphasis = SDRS_EMPHASIS_IGNORE;
+    params->clip_skip_rule = SDRS_CLIP_SKIP_RULE_DIFFUSERS;
+    params->pad_prompts = 1;
+    sdrs::Images other = pipeline.txt2img(params);
+    assert(!same(with[0], other[0]) && has(other[0].infotext, "Clip skip: 2, Emphasis: Ignore, Pad conds: True"));
+    params->emphasis = static_cast<sdrs_emphasis>(9);
+    assert(status_of([&] { pipeline.txt2img(params); }) == SDRS_ERROR_INVALID_PARAMETER);
+    assert(status_of([&] { sdrs::plan_prompts(params); }) == SDRS_ERROR_INVALID_PARAMETER);
+    builder.embedding(scratch + "/none.pt");
+    assert(status_of([&] { builder.build(); }) == SDRS_ERROR_IO);
+}
+
 int main(int argc, char **argv) {
     assert(argc == 3);
     const std::string folder = argv[1], scratch = argv[2];
@@ -88,6 +131,10 @@ int main(int argc, char **argv) {
     assert(status_of([&] { builder.build(); }) == SDRS_ERROR_INVALID_FILE);
     assert(sdrs::inspect(folder).find("\"family\"") != std::string::npos);
     assert(status_of([&] { sdrs::inspect(scratch + "/none"); }) == SDRS_ERROR_IO);
+    assert(sdrs::model_hash(scratch + "/wrapper.png").size() == 64);
+    assert(status_of([&] { sdrs::model_hash(folder); }) == SDRS_ERROR_INVALID_FILE);
+    prompts(pipeline, scratch);
+    assert(status_of([&] { first.plan_prompts(params); }) == SDRS_ERROR_INVALID_PARAMETER && first.embeddings().empty());
 
     // Four threads.
     std::vector<std::thread> threads;

@@ -40,7 +40,7 @@ pub use prompt_plan::{
 pub use sd_core::{
     Dtype, available_devices,
     prompt::{Emphasis, PromptDialect, TimeRule},
-    weights::{Family, Inspection, Kind, Layout, PartInspection},
+    weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
 };
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};
 
@@ -53,6 +53,14 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// [`Error::Core`] if it can't be read.
 pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
     Ok(sd_core::weights::inspect(path.as_ref())?)
+}
+
+/// Reads a whole file and hashes it, as people name models: seconds for a checkpoint.
+///
+/// # Errors
+/// [`Error::Core`] if it can't be read.
+pub fn model_hash(path: impl AsRef<std::path::Path>) -> Result<ModelHash> {
+    Ok(sd_core::weights::model_hash(path.as_ref())?)
 }
 
 /// The README's examples compile.

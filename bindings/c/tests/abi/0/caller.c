@@ -21,6 +21,8 @@ int main(void) {
     /* Numbers that callers have compiled in. */
     CHECK(sdrs_abi_version() == 0);
     CHECK(strcmp(sdrs_sampler_name(7), "Euler") == 0 && strcmp(sdrs_sampler_name(30), "SA-Solver") == 0);
+    CHECK(strcmp(sdrs_emphasis_name(2), "Ignore") == 0 && strcmp(sdrs_prompt_dialect_name(1), "comfy") == 0);
+    CHECK(strcmp(sdrs_time_rule_name(1), "before 1.6") == 0 && strcmp(sdrs_clip_skip_rule_name(1), "diffusers") == 0);
     CHECK(strcmp(sdrs_schedule_name(2), "Karras") == 0 && strcmp(sdrs_schedule_name(17), "Trailing") == 0);
 
     /* Guards around each structure: the library may not write beyond what this header has. */
@@ -49,6 +51,8 @@ int main(void) {
     CHECK(sdrs_request_init(&all.request, sizeof all.request) == SDRS_OK);
     CHECK(sdrs_noise_options_init(&all.noise, sizeof all.noise) == SDRS_OK);
 
+    CHECK(all.params.clip_skip == 1 && all.params.comma_backtrack == 20 && all.params.pad_prompts == 0);
+    CHECK(all.params.rng == SDRS_RNG_CPU);
     sdrs_builder *builder = NULL;
     sdrs_pipeline *pipeline = NULL;
     sdrs_images *images = NULL;
@@ -70,6 +74,18 @@ int main(void) {
     CHECK(sdrs_images_get(images, 0, &all.image) == SDRS_OK);
     CHECK(all.image.width == 32 && all.image.height == 48 && all.image.seed == 5);
     sdrs_images_free(images);
+    all.params.clip_skip = 1;
+    all.params.clip_skip_rule = SDRS_CLIP_SKIP_RULE_DIFFUSERS;
+    all.params.prompt_dialect = SDRS_PROMPT_DIALECT_COMFY;
+    all.params.emphasis = SDRS_EMPHASIS_NONE;
+    all.params.time_rule = SDRS_TIME_RULE_BEFORE_16;
+    all.params.comma_backtrack = 0;
+    all.params.pad_prompts = 1;
+    CHECK(sdrs_txt2img(pipeline, &all.params, NULL, &images) == SDRS_OK);
+    CHECK(sdrs_images_get(images, 0, &all.image) == SDRS_OK);
+    CHECK(strstr(all.image.infotext, "Clip skip: 2, Emphasis: None, Old prompt editing timelines: True, Pad conds: True"));
+    sdrs_images_free(images);
+    all.params.clip_skip_rule = SDRS_CLIP_SKIP_RULE_WEBUI;
     all.params.clip_skip = 0;
     CHECK(sdrs_txt2img(pipeline, &all.params, NULL, &images) == SDRS_ERROR_INVALID_PARAMETER);
 
