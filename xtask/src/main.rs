@@ -5,6 +5,7 @@ mod gallery;
 mod goldens;
 mod install_c;
 mod licences;
+mod python;
 mod repository;
 mod shell;
 mod test;
@@ -24,6 +25,7 @@ Developer tasks.
     cargo xtask install-c --prefix DIR [--no-demo] [--features LIST]
                                       install the C library with header, pkg-config and CMake files
     cargo xtask c [--valgrind|--asan] compile and run C and C++ callers of an installed library
+    cargo xtask python                type-check and test the Python package (NumPy, Pillow and mypy come from pip)
     cargo xtask gallery               draw docs/gallery with the demo model
 ";
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["header"] => c::header(),
         ["install-c", rest @ ..] => install_c::task(rest),
         ["c", rest @ ..] => c::task(rest),
+        ["python"] => python::check(),
         ["gallery"] => gallery::run(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    c, licences, repository,
+    c, licences, python, repository,
     shell::{Outcome, cargo, output, program, run as run_command},
 };
 
@@ -14,14 +14,15 @@ const GPU_BEFORE: Duration = Duration::from_secs(50 * 60);
 type Stage = (&'static str, fn() -> Outcome);
 
 /// The quick ones first; every stage runs, whatever the others said.
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     ("repository", repository::check),
     ("licences", licences::check),
-    ("python", python),
+    ("scripts", scripts),
     ("fmt", fmt),
     ("clippy", clippy),
     ("tests", tests),
     ("c", c::check),
+    ("python", python::check),
     ("docs", docs),
     ("features", features),
 ];
@@ -140,7 +141,7 @@ fn features() -> Outcome {
 }
 
 /// Every script parses. Running them needs PyTorch, which tests must not.
-fn python() -> Outcome {
+fn scripts() -> Outcome {
     const PARSE: &str = "\
 import ast, sys
 for name in sys.argv[1:]:
@@ -152,11 +153,7 @@ print(f'{len(sys.argv) - 1} scripts parse')
         .into_iter()
         .filter(|name| name.ends_with(".py"))
         .collect();
-    let names = ["python3", "python"];
-    let python = names
-        .iter()
-        .find(|name| output(program(name).arg("--version")).is_ok());
-    let python = python.ok_or("no Python 3 found")?;
+    let python = python::find()?;
     print!("{}", output(program(python).args(["-c", PARSE]).args(scripts))?);
     Ok(())
 }

@@ -1,0 +1,95 @@
+"""Stable Diffusion pictures from prompts, without PyTorch.
+
+    import sdrs
+
+    pipe = sdrs.demo()  # or sdrs.Pipeline("v1-5.safetensors")
+    result = pipe.txt2img("a red circle above a blue square", seed=1)
+    result.images[0].save("out.png")
+"""
+
+from __future__ import annotations
+
+import json as _json
+import os as _os
+from typing import Any as _Any
+
+from . import _sdrs, errors, noise, sched
+from ._pipeline import EncodedImages, Pipeline, Scalings, Sizes
+from ._progress import Event
+from ._result import Result
+from ._sdrs import CancelToken, __version__, available_devices, samplers, schedules
+from ._stream import Stream
+from .errors import (
+    CancelledError,
+    FileError,
+    ForkedError,
+    InternalError,
+    InvalidFileError,
+    InvalidParameterError,
+    InvalidWeightsError,
+    MissingFileError,
+    NotFiniteError,
+    PicklingError,
+    SdrsError,
+    UnknownNameError,
+)
+
+__all__ = [
+    "CancelToken",
+    "CancelledError",
+    "EncodedImages",
+    "Event",
+    "FileError",
+    "ForkedError",
+    "InternalError",
+    "InvalidFileError",
+    "InvalidParameterError",
+    "InvalidWeightsError",
+    "MissingFileError",
+    "NotFiniteError",
+    "PicklingError",
+    "Pipeline",
+    "Result",
+    "Scalings",
+    "SdrsError",
+    "Sizes",
+    "Stream",
+    "UnknownNameError",
+    "__version__",
+    "available_devices",
+    "demo",
+    "errors",
+    "inspect",
+    "noise",
+    "plan",
+    "samplers",
+    "sched",
+    "schedules",
+]
+
+demo = Pipeline.demo
+
+
+def inspect(path: str | _os.PathLike[str]) -> dict[str, _Any]:
+    """What a file or diffusers folder is (kind, family, parts, types, prediction type), reading nothing but headers.
+
+    Raises `MissingFileError`, `FileError`, `InvalidFileError`.
+    """
+    told: dict[str, _Any] = _json.loads(_sdrs.inspect(_os.fspath(path)))
+    return told
+
+
+def plan(
+    prompt: str,
+    *,
+    negative_prompt: str = "",
+    steps: int = 20,
+    sampler: str = "DPM++ 2M",
+    prompt_dialect: str = "webui",
+    emphasis: str = "original",
+    time_rule: str = "current",
+    comma_backtrack: int = 20,
+) -> dict[str, _Any]:
+    """How prompts are read, as `Pipeline.plan` tells it, with CLIP's own tokenizer and no checkpoint."""
+    told: dict[str, _Any] = _json.loads(_sdrs.plan_prompts(dict(locals())))
+    return told

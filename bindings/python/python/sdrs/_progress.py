@@ -1,0 +1,115 @@
+"""A bar for who looks at it: on a terminal or in a notebook, nowhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+
+if TYPE_CHECKING:
+    from ._result import Result
+
+
+class Event(NamedTuple):
+    """What has been done when a step is."""
+
+    step: int
+    """Steps of this picture that are done."""
+    total: int
+    """Steps of each picture; 0 if known only at the end (DPM adaptive)."""
+    sigma: float
+    """The noise level that the step began at."""
+    image: int
+    """Which picture of the batch, from 0."""
+    batch_size: int
+    """Pictures in the batch."""
+    result: Result | None = None
+    """The pictures: None but in the last event of `Pipeline.stream`."""
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the last event, which has the result."""
+        return self.result is not None
+
+
+Callback = Callable[[Event], object]
+Step = Callable[[int, int, int, int, float], object]
+Progress = Union[bool, Callback, None]
+
+
+def event(image: int, images: int, step: int, steps: int, sigma: float) -> Event:
+    """An event of what the native module tells."""
+    return Event(step=step, total=steps, sigma=sigma, image=image, batch_size=images)
+
+
+def watched() -> bool:
+    """Whether a person looks at standard error, on a terminal or in a notebook."""
+    shell = sys.modules.get("IPython")
+    if shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell":
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no standard error, or a closed one
+        return False
+
+
+class Bar:
+    """A line that is written over after each step, and goes when all is done."""
+
+    WIDTH = 30
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._shown = 0
+
+    def __call__(self, event: Event) -> None:
+        total = max(event.total * event.batch_size, 1)
+        done = event.image * event.total + event.step
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        if event.total:
+            filled = self.WIDTH * min(done, total) // total
+            left = seconds / max(done, 1) * (total - done)
+            line = f"{'█' * filled}{'·' * (self.WIDTH - filled)} {done}/{total} steps"
+            line += f", {done / seconds:.2f} it/s, {left:.0f} s left"
+        else:
+            line = f"{event.step} steps, {event.step / seconds:.2f} it/s"
+        self._write("\r" + line.ljust(self._shown))
+        self._shown = len(line)
+
+    def close(self) -> None:
+        """Takes the line away."""
+        if self._shown:
+            self._write("\r" + " " * self._shown + "\r")
+            self._shown = 0
+
+    @staticmethod
+    def _write(text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except UnicodeEncodeError:
+            sys.stderr.write(text.encode("ascii", "replace").decode())
+
+
+class Watch:
+    """The bar and the caller's callback together, for one run."""
+
+    def __init__(self, progress: Progress, callback: Callback | None) -> None:
+        self._bar = Bar() if (watched() if progress is None else progress is True) else None
+        told: list[Any] = [self._bar, progress if callable(progress) else None, callback]
+        self._told: list[Callback] = [who for who in told if who is not None]
+
+    @property
+    def step(self) -> Step | None:
+        """What the native module calls, if anyone wants to know."""
+        return self._step if self._told else None
+
+    def _step(self, image: int, images: int, step: int, steps: int, sigma: float) -> None:
+        now = event(image, images, step, steps, sigma)
+        for who in self._told:
+            who(now)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,44 @@
+"""Seeded noise as the field's programs draw it, the same on every machine."""
+
+from __future__ import annotations
+
+import math
+from typing import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _sdrs
+from .errors import InvalidParameterError
+
+__all__ = ["brownian", "randn"]
+
+
+def _shape(shape: Sequence[int]) -> tuple[int, ...]:
+    axes = tuple(int(axis) for axis in shape)
+    if any(axis < 0 for axis in axes):
+        raise InvalidParameterError(f"shape: must not be negative, as in {list(axes)}")
+    return axes
+
+
+def randn(shape: Sequence[int], seed: int, *, rng: str = "cpu") -> npt.NDArray[np.float32]:
+    """Standard normal noise as `torch.randn(shape)` gives it after seeding: `rng` "cpu" or "nv" (CUDA)."""
+    axes = _shape(shape)
+    return np.frombuffer(_sdrs.randn(math.prod(axes), seed, rng), dtype=np.float32).reshape(axes)
+
+
+def brownian(
+    shape: Sequence[int],
+    seed: int,
+    sigma_min: float,
+    sigma_max: float,
+    ways: Sequence[tuple[float, float]],
+    *,
+    rng: str = "cpu",
+) -> npt.NDArray[np.float32]:
+    """Noise of unit variance from a Brownian tree over a range of sigmas, as SDE samplers want it: `[len(ways), *shape]`, one for each
+    `(sigma, sigma_next)`."""
+    axes = _shape(shape)
+    pairs = [(float(a), float(b)) for a, b in ways]
+    data = _sdrs.brownian(math.prod(axes), seed, (sigma_min, sigma_max), pairs, rng)
+    return np.frombuffer(data, dtype=np.float32).reshape(len(pairs), *axes)

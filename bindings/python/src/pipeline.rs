@@ -1,0 +1,199 @@
+use std::{path::PathBuf, sync::Arc};
+
+use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
+use sdrs::{Dtype, Prediction};
+
+use crate::{
+    array::{Given, axes, doubles, give, take},
+    error::{argument, detached, exception, sched},
+    image::Image,
+    json,
+    run::{self, CancelToken, Run},
+    settings::settings,
+};
+
+/// A loaded checkpoint.
+#[pyclass(frozen, module = "sdrs._sdrs")]
+pub(crate) struct Pipeline {
+    pub(crate) inner: Arc<sdrs::Pipeline>,
+}
+
+/// An array as it comes in: bytes of float32 and a shape.
+type Taken = (PyBackedBytes, Vec<usize>);
+
+#[pymethods]
+impl Pipeline {
+    /// `checkpoint` None is the demo model.
+    #[new]
+    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction))]
+    #[expect(clippy::too_many_arguments, reason = "keywords")]
+    fn new(
+        py: Python<'_>,
+        checkpoint: Option<PathBuf>,
+        config: Option<PathBuf>,
+        vae: Option<PathBuf>,
+        loras: Vec<(PathBuf, f64)>,
+        embeddings: Vec<PathBuf>,
+        device: &Bound<'_, PyAny>,
+        dtype: &Bound<'_, PyAny>,
+        prediction: Option<&str>,
+    ) -> PyResult<Self> {
+        let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
+        builder = match checkpoint {
+            Some(path) => builder.checkpoint(path),
+            None => demo(builder)?,
+        };
+        if let Some(folder) = config {
+            builder = builder.config(folder);
+        }
+        if let Some(path) = vae {
+            builder = builder.vae(path);
+        }
+        for (path, weight) in loras {
+            builder = builder.lora(path, weight);
+        }
+        for path in embeddings {
+            builder = builder.embedding(path);
+        }
+        let dtype: String = argument("dtype", dtype)?;
+        if !dtype.eq_ignore_ascii_case("auto") {
+            let known = || format!("unknown dtype '{dtype}'; known are auto, f32, bf16, f16");
+            let found = Dtype::from_name(&dtype).ok_or_else(|| exception("UnknownNameError", &known()))?;
+            builder = builder.dtype(found);
+        }
+        if let Some(name) = prediction {
+            builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);
+        }
+        let inner = Arc::new(detached(py, || builder.build())?);
+        Ok(Self { inner })
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    #[getter]
+    fn device(&self) -> &str {
+        self.inner.device()
+    }
+
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.inner.dtype().name()
+    }
+
+    #[getter]
+    fn prediction(&self) -> String {
+        self.inner.prediction().to_string()
+    }
+
+    #[getter]
+    fn embeddings(&self) -> Vec<&str> {
+        self.inner.embeddings().collect()
+    }
+
+    #[getter]
+    fn skipped_embeddings(&self) -> Vec<String> {
+        self.inner.skipped_embeddings().to_vec()
+    }
+
+    /// The sizes of the model's arrays, in the order of the package's `Sizes`.
+    fn sizes(&self) -> [usize; 7] {
+        let s = self.inner.sizes();
+        [
+            s.latent_channels,
+            s.downscale,
+            s.default_side,
+            s.context_length,
+            s.context_width,
+            s.text_layers,
+            s.vocabulary,
+        ]
+    }
+
+    /// How prompts are read, as JSON.
+    fn plan(&self, py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
+        let params = settings(given)?;
+        detached(py, || self.inner.plan_prompts(&params)).and_then(|plan| json(&plan))
+    }
+
+    fn txt2img(
+        &self,
+        py: Python<'_>,
+        given: &Bound<'_, PyDict>,
+        callback: Option<Py<PyAny>>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<Vec<Image>> {
+        run::txt2img(py, &self.inner, settings(given)?, callback.as_ref(), cancel)
+    }
+
+    fn start(&self, given: &Bound<'_, PyDict>, cancel: Option<&Bound<'_, CancelToken>>) -> PyResult<Run> {
+        run::start(Arc::clone(&self.inner), settings(given)?, cancel)
+    }
+
+    fn tokenize(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let text: String = argument("text", text)?;
+        detached(py, || self.inner.tokenize(&text))
+    }
+
+    fn encode_prompt(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        clip_skip: &Bound<'_, PyAny>,
+    ) -> PyResult<Given> {
+        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
+        let context = detached(py, || self.inner.encode_prompt(&text, clip_skip))?;
+        Ok(give(py, &context))
+    }
+
+    fn text_hidden_states(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<Given> {
+        let ids: Vec<u32> = argument("ids", ids)?;
+        let states = detached(py, || self.inner.text_hidden_states(&ids))?;
+        Ok(give(py, &states))
+    }
+
+    fn unet(&self, py: Python<'_>, latents: Taken, timesteps: Vec<f64>, context: Taken) -> PyResult<Given> {
+        let shape = axes("latents", &latents.1)?;
+        let context_shape = axes("context", &context.1)?;
+        let (latents, context) = (take(&latents.0), take(&context.0));
+        let output = detached(py, || {
+            self.inner
+                .unet((&latents, shape), &timesteps, (&context, context_shape))
+        })?;
+        Ok(give(py, &output))
+    }
+
+    /// Mean and standard deviation.
+    fn vae_encode(&self, py: Python<'_>, images: Taken) -> PyResult<(Given, Given)> {
+        let (shape, images) = (axes("images", &images.1)?, take(&images.0));
+        let encoded = detached(py, || self.inner.vae_encode(&images, shape))?;
+        Ok((give(py, &encoded.mean), give(py, &encoded.std)))
+    }
+
+    fn vae_decode(&self, py: Python<'_>, latents: Taken) -> PyResult<Given> {
+        let (shape, latents) = (axes("latents", &latents.1)?, take(&latents.0));
+        let images = detached(py, || self.inner.vae_decode(&latents, shape))?;
+        Ok(give(py, &images))
+    }
+
+    /// The model's own noise levels, as bytes of float64, by timestep.
+    fn train_sigmas(&self, py: Python<'_>) -> Py<pyo3::types::PyByteArray> {
+        doubles(py, self.inner.sampling().sigmas())
+    }
+}
+
+#[cfg(feature = "demo")]
+#[expect(clippy::unnecessary_wraps, reason = "without the model it fails")]
+fn demo(builder: sdrs::PipelineBuilder) -> PyResult<sdrs::PipelineBuilder> {
+    Ok(builder.demo())
+}
+
+#[cfg(not(feature = "demo"))]
+fn demo(_: sdrs::PipelineBuilder) -> PyResult<sdrs::PipelineBuilder> {
+    Err(crate::error::parameter(
+        "checkpoint",
+        "the demo model was not compiled into this package",
+    ))
+}

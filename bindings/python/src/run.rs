@@ -1,0 +1,206 @@
+//! Runs: watched, stopped, and step by step.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use pyo3::prelude::*;
+use sdrs::{GenerateParams, Progress};
+
+use crate::{
+    error::{detached, internal, not_forked, raised, told},
+    image::Image,
+};
+
+/// Stops a run from any thread.
+#[pyclass(frozen, module = "sdrs._sdrs")]
+pub(crate) struct CancelToken {
+    inner: sdrs::CancelToken,
+}
+
+#[pymethods]
+impl CancelToken {
+    #[new]
+    fn new() -> Self {
+        Self {
+            inner: sdrs::CancelToken::new(),
+        }
+    }
+
+    fn cancel(&self) {
+        self.inner.cancel();
+    }
+
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.inner.is_cancelled()
+    }
+}
+
+/// A step as the package takes it: picture, pictures, step, steps, sigma.
+type Step = (usize, usize, usize, usize, f64);
+
+fn step(p: &Progress) -> Step {
+    (p.image, p.images, p.step, p.steps, p.sigma)
+}
+
+fn token(given: Option<&Bound<'_, CancelToken>>) -> sdrs::CancelToken {
+    given.map(|token| token.get().inner.clone()).unwrap_or_default()
+}
+
+/// Draws pictures; `callback` is called with every step.
+pub(crate) fn txt2img(
+    py: Python<'_>,
+    pipeline: &sdrs::Pipeline,
+    params: GenerateParams,
+    callback: Option<&Py<PyAny>>,
+    cancel: Option<&Bound<'_, CancelToken>>,
+) -> PyResult<Vec<Image>> {
+    let token = token(cancel);
+    let mut stopped: Option<PyErr> = None;
+    let watch = |progress: Progress| {
+        // Python's signal handlers run here, so that Ctrl-C ends a run within a step; what they or the callback raise ends it too.
+        let outcome = Python::attach(|py| {
+            py.check_signals()?;
+            if let Some(callback) = callback {
+                callback.call1(py, step(&progress))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            stopped.get_or_insert(error);
+            token.cancel();
+        }
+    };
+    let outcome = detached(py, || {
+        let run = pipeline.txt2img("").params(params).cancel_token(&token);
+        run.on_progress(watch).run()
+    });
+    match stopped {
+        Some(error) => Err(error),
+        None => Ok(Image::list(outcome?.images)),
+    }
+}
+
+/// Starts to draw in a thread of its own.
+pub(crate) fn start(
+    pipeline: Arc<sdrs::Pipeline>,
+    params: GenerateParams,
+    cancel: Option<&Bound<'_, CancelToken>>,
+) -> PyResult<Run> {
+    not_forked()?;
+    let token = token(cancel);
+    // One step ahead of who looks at them: a loop that ends has not let much be computed in vain.
+    let (sender, receiver) = sync_channel(1);
+    let cancel = token.clone();
+    let work = move || draw(&pipeline, params, &cancel, &sender);
+    let thread = std::thread::Builder::new().name("sdrs".into()).spawn(work);
+    let thread = thread.map_err(|e| internal(&e.to_string()))?;
+    Ok(Run {
+        token,
+        messages: Mutex::new(Some(receiver)),
+        thread: Mutex::new(Some(thread)),
+    })
+}
+
+enum Message {
+    Step(Step),
+    Done(Vec<sdrs::Image>),
+    Failed(sdrs::Error),
+    Panicked(String),
+}
+
+/// The thread of a run. It touches nothing of the interpreter, which may be gone before it.
+fn draw(
+    pipeline: &sdrs::Pipeline,
+    params: GenerateParams,
+    token: &sdrs::CancelToken,
+    sender: &SyncSender<Message>,
+) {
+    let watch = |progress: Progress| {
+        // Nobody looks any more.
+        if sender.send(Message::Step(step(&progress))).is_err() {
+            token.cancel();
+        }
+    };
+    let run = pipeline.txt2img("").params(params).cancel_token(token);
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.on_progress(watch).run()));
+    let last = match outcome {
+        Ok(Ok(output)) => Message::Done(output.images),
+        Ok(Err(error)) => Message::Failed(error),
+        Err(payload) => Message::Panicked(told(&*payload)),
+    };
+    // As above.
+    let _ = sender.send(last);
+}
+
+/// A run under way in its own thread. Dropping it cancels.
+#[pyclass(frozen, module = "sdrs._sdrs")]
+pub(crate) struct Run {
+    token: sdrs::CancelToken,
+    messages: Mutex<Option<Receiver<Message>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+#[derive(IntoPyObject)]
+enum Next {
+    Step(Step),
+    Images(Vec<Image>),
+}
+
+#[pymethods]
+impl Run {
+    /// The next step, at the end the pictures, then None.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Next>> {
+        loop {
+            let message = py.detach(|| {
+                let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+                let messages = messages.as_ref().ok_or(RecvTimeoutError::Disconnected)?;
+                messages.recv_timeout(Duration::from_millis(100))
+            });
+            match message {
+                Ok(Message::Step(step)) => return Ok(Some(Next::Step(step))),
+                Ok(Message::Done(images)) => return Ok(Some(Next::Images(Image::list(images)))),
+                Ok(Message::Failed(error)) => return Err(raised(&error)),
+                Ok(Message::Panicked(message)) => return Err(internal(&message)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                // Ctrl-C while waiting.
+                Err(RecvTimeoutError::Timeout) => py.check_signals().inspect_err(|_| self.token.cancel())?,
+            }
+        }
+    }
+
+    /// Asks the run to stop.
+    fn cancel(&self) {
+        self.token.cancel();
+    }
+
+    /// Asks the run to stop, and waits until it has.
+    fn close(&self, py: Python<'_>) {
+        self.token.cancel();
+        py.detach(|| {
+            // The thread may wait to send.
+            drop(
+                self.messages
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            );
+            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // It catches its own panics.
+            thread.map(JoinHandle::join)
+        });
+    }
+}

@@ -1,0 +1,326 @@
+//! Schedules, samplers and noise alone: the caller brings the network.
+
+use pyo3::{
+    prelude::*,
+    types::{PyByteArray, PyDict},
+};
+use sd_sched::{
+    Denoised, Dialect, Error, Latent, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule,
+    ScheduleOptions,
+    rng::{BrownianTree, Dtype, Generator, Source},
+};
+use sdrs::Rng;
+
+use crate::{
+    array::{doubles, floats, take, take_doubles},
+    error::{argument, exception, parameter, sched},
+    pipeline::Pipeline,
+    settings::rng,
+};
+
+/// The names of the samplers, the WebUI's.
+#[pyfunction]
+pub(crate) fn samplers() -> Vec<String> {
+    Sampler::ALL.iter().map(ToString::to_string).collect()
+}
+
+/// The names of the schedules, the WebUI's.
+#[pyfunction]
+pub(crate) fn schedules() -> Vec<String> {
+    Schedule::ALL.iter().map(ToString::to_string).collect()
+}
+
+fn model(pipeline: Option<&Bound<'_, Pipeline>>) -> ModelSampling {
+    match pipeline {
+        Some(pipeline) => pipeline.get().inner.sampling().clone(),
+        None => ModelSampling::stable_diffusion(Prediction::Epsilon),
+    }
+}
+
+fn finite_and_positive(sigma: f64) -> PyResult<()> {
+    match sigma.is_finite() && sigma > 0.0 {
+        true => Ok(()),
+        false => Err(parameter(
+            "sigma",
+            format!("must be a number over 0, not {sigma}"),
+        )),
+    }
+}
+
+/// How to call a network at a noise level: timestep, `c_in`, `c_skip`, `c_out`.
+#[pyfunction]
+pub(crate) fn scalings(pipeline: Option<&Bound<'_, Pipeline>>, sigma: f64) -> PyResult<[f64; 4]> {
+    finite_and_positive(sigma)?;
+    let model = model(pipeline);
+    let s = model.scalings(sigma);
+    Ok([model.timestep(sigma), s.c_in, s.c_skip, s.c_out])
+}
+
+/// The noise levels of a schedule, or those that a sampler visits with it.
+#[pyfunction]
+pub(crate) fn sigmas(
+    py: Python<'_>,
+    pipeline: Option<&Bound<'_, Pipeline>>,
+    schedule: &str,
+    steps: &Bound<'_, PyAny>,
+    sampler: Option<&str>,
+    dialect: &str,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<Py<PyByteArray>> {
+    let schedule: Schedule = schedule.parse().map_err(sched)?;
+    let dialect: Dialect = dialect.parse().map_err(sched)?;
+    let steps: usize = argument("steps", steps)?;
+    let model = model(pipeline);
+    let mut bent = ScheduleOptions::default();
+    for (key, value) in options {
+        let key: String = key.extract()?;
+        match key.as_str() {
+            "rho" => bent.rho = argument(&key, &value)?,
+            "sigma_min" => bent.sigma_min = argument(&key, &value)?,
+            "sigma_max" => bent.sigma_max = argument(&key, &value)?,
+            "beta_alpha" => bent.beta_alpha = argument(&key, &value)?,
+            "beta_beta" => bent.beta_beta = argument(&key, &value)?,
+            "sdxl" => bent.sdxl = argument(&key, &value)?,
+            _ => return Err(unknown(&key)),
+        }
+    }
+    let sigmas = match sampler {
+        None => schedule.sigmas(steps, &model, dialect, &bent),
+        Some(name) => {
+            let options = PlanOptions {
+                dialect,
+                schedule: bent,
+                ..PlanOptions::default()
+            };
+            let sampler: Sampler = name.parse().map_err(sched)?;
+            sd_sched::plan(sampler, schedule, steps, &model, &options).map(|plan| plan.sigmas().to_vec())
+        }
+    };
+    Ok(doubles(py, &sigmas.map_err(sched)?))
+}
+
+fn unknown(option: &str) -> PyErr {
+    exception("UnknownNameError", &format!("unknown option '{option}'"))
+}
+
+fn source(name: &str) -> PyResult<Source> {
+    match rng(name)? {
+        Rng::Cpu => Ok(Source::TorchCpu),
+        Rng::Nv => Ok(Source::Philox),
+        other => Err(parameter(
+            "rng",
+            format!("{} is not for noise alone", other.name()),
+        )),
+    }
+}
+
+/// What would be refused is more than any machine holds.
+fn count(n: usize) -> PyResult<usize> {
+    match n <= 1 << 31 {
+        true => Ok(n),
+        false => Err(parameter("shape", format!("{n} values are too many"))),
+    }
+}
+
+/// Standard normal noise of a seed, as bytes of float32.
+#[pyfunction]
+pub(crate) fn randn(
+    py: Python<'_>,
+    n: usize,
+    seed: &Bound<'_, PyAny>,
+    rng: &str,
+) -> PyResult<Py<PyByteArray>> {
+    let (n, seed, source) = (count(n)?, argument("seed", seed)?, source(rng)?);
+    let values = py.detach(|| Generator::new(source, seed).normal(n, Dtype::F32));
+    Ok(floats(py, &values))
+}
+
+/// Brownian noise for ways between sigmas, one after the other, as bytes of float32.
+#[pyfunction]
+pub(crate) fn brownian(
+    py: Python<'_>,
+    n: usize,
+    seed: &Bound<'_, PyAny>,
+    range: (f64, f64),
+    ways: Vec<(f64, f64)>,
+    rng: &str,
+) -> PyResult<Py<PyByteArray>> {
+    let (n, seed, source) = (count(n)?, argument("seed", seed)?, source(rng)?);
+    count(n.saturating_mul(ways.len()))?;
+    let values = py.detach(|| {
+        let mut tree = BrownianTree::new(seed, source, n, range.0, range.1)?;
+        let noise = ways.iter().flat_map(|&(from, to)| tree.noise(from, to));
+        Ok(noise.collect::<Vec<f32>>())
+    });
+    Ok(floats(py, &values.map_err(sched)?))
+}
+
+/// Samples with Python's denoiser from `x` on, the bytes of float32 (`single`) or float64 values.
+///
+/// `denoiser(bytes, sigma, step, call, needs_uncond)` gives bytes, or two if the uncond is needed; `noise(sigma, sigma_next)` gives
+/// bytes; `callback(step, steps, sigma, x, denoised)` may raise.
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "keywords")]
+pub(crate) fn sample(
+    py: Python<'_>,
+    denoiser: &Bound<'_, PyAny>,
+    x: &[u8],
+    single: bool,
+    sigmas: Vec<f64>,
+    sampler: &str,
+    noise: Option<&Bound<'_, PyAny>>,
+    seed: &Bound<'_, PyAny>,
+    rng: &str,
+    callback: Option<&Bound<'_, PyAny>>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<Py<PyByteArray>> {
+    let sampler: Sampler = sampler.parse().map_err(sched)?;
+    let mut plan_options = PlanOptions {
+        sigmas: Some(sigmas),
+        ..PlanOptions::default()
+    };
+    for (key, value) in options {
+        let key: String = key.extract()?;
+        let number = || argument::<f64>(&key, &value);
+        match key.as_str() {
+            "eta" => plan_options.eta = argument(&key, &value)?,
+            "s_churn" => plan_options.s_churn = number()?,
+            "s_tmin" => plan_options.s_tmin = number()?,
+            "s_tmax" => plan_options.s_tmax = number()?,
+            "s_noise" => plan_options.s_noise = number()?,
+            "order" => plan_options.order = argument(&key, &value)?,
+            _ => return Err(unknown(&key)),
+        }
+    }
+    let model = ModelSampling::stable_diffusion(Prediction::Epsilon);
+    let plan = sd_sched::plan(sampler, Schedule::Automatic, 1, &model, &plan_options).map_err(sched)?;
+    let calls = Calls {
+        denoiser,
+        noise,
+        callback,
+        seed: argument("seed", seed)?,
+        source: source(rng)?,
+    };
+    match single {
+        true => Ok(floats(py, &calls.run(plan, take(x))?)),
+        false => Ok(doubles(py, &calls.run(plan, take_doubles(x))?)),
+    }
+}
+
+/// Values that latents have here.
+trait Value: Copy + Into<f64> + 'static {
+    fn list(bytes: &[u8]) -> Vec<Self>;
+    fn bytes(py: Python<'_>, values: &[Self]) -> Py<PyByteArray>;
+    fn of(value: f32) -> Self;
+}
+
+impl Value for f32 {
+    fn list(bytes: &[u8]) -> Vec<Self> {
+        take(bytes)
+    }
+
+    fn bytes(py: Python<'_>, values: &[Self]) -> Py<PyByteArray> {
+        floats(py, values)
+    }
+
+    fn of(value: f32) -> Self {
+        value
+    }
+}
+
+impl Value for f64 {
+    fn list(bytes: &[u8]) -> Vec<Self> {
+        take_doubles(bytes)
+    }
+
+    fn bytes(py: Python<'_>, values: &[Self]) -> Py<PyByteArray> {
+        doubles(py, values)
+    }
+
+    fn of(value: f32) -> Self {
+        value.into()
+    }
+}
+
+struct Calls<'a, 'py> {
+    denoiser: &'a Bound<'py, PyAny>,
+    noise: Option<&'a Bound<'py, PyAny>>,
+    callback: Option<&'a Bound<'py, PyAny>>,
+    seed: u64,
+    source: Source,
+}
+
+impl Calls<'_, '_> {
+    fn run<V: Value>(&self, plan: Plan, x: Vec<V>) -> PyResult<Vec<V>>
+    where
+        Vec<V>: Latent,
+    {
+        let (py, n) = (self.denoiser.py(), x.len());
+        // What Python raised; sd-sched is told only that there was something.
+        let failed = std::cell::Cell::new(None);
+        let fail = |error: PyErr| {
+            failed.set(Some(error));
+            Error::Callback("the caller's function failed".into())
+        };
+        let mut tree = None;
+        let mut generator = Generator::new(self.source, self.seed);
+        let (sampler, range) = (plan.sampler(), plan.brownian_range());
+        let outcome = sd_sched::sample(
+            plan,
+            x,
+            |x, call| {
+                let given = (
+                    V::bytes(py, x),
+                    call.sigma,
+                    call.step,
+                    call.call,
+                    call.needs_uncond,
+                );
+                let answer = self.denoiser.call1(given).and_then(|answer| {
+                    let (denoised, uncond): (Vec<u8>, Option<Vec<u8>>) = answer.extract()?;
+                    Ok(Denoised {
+                        denoised: V::list(&denoised),
+                        uncond: uncond.map(|bytes| V::list(&bytes)),
+                    })
+                });
+                answer.map_err(fail)
+            },
+            |way| {
+                if let Some(noise) = self.noise {
+                    let drawn = noise.call1((way.sigma_from, way.sigma_to));
+                    let bytes = drawn.and_then(|bytes| bytes.extract::<Vec<u8>>());
+                    return bytes.map(|bytes| V::list(&bytes)).map_err(fail);
+                }
+                let values = if sampler.uses_brownian_noise() {
+                    if tree.is_none() {
+                        tree = Some(BrownianTree::new(self.seed, self.source, n, range.0, range.1)?);
+                    }
+                    let tree = tree.as_mut();
+                    tree.map(|tree| tree.noise(way.sigma_from, way.sigma_to))
+                        .unwrap_or_default()
+                } else {
+                    generator.normal(n, Dtype::F32)
+                };
+                Ok(values.into_iter().map(V::of).collect())
+            },
+            |progress| {
+                let told = self.callback.map_or(Ok(()), |callback| {
+                    let (x, denoised) = (V::bytes(py, progress.x), V::bytes(py, progress.denoised));
+                    let told = (progress.step, progress.steps, progress.sigma, x, denoised);
+                    callback.call1(told).map(|_| ())
+                });
+                match told {
+                    Ok(()) => sd_sched::Control::Continue,
+                    Err(error) => {
+                        fail(error);
+                        sd_sched::Control::Cancel
+                    }
+                }
+            },
+        );
+        match (failed.take(), outcome) {
+            (Some(error), _) => Err(error),
+            (None, outcome) => outcome.map_err(sched),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `GenerateParams` from the package's keyword arguments, and back for its tests.
+
+use pyo3::{prelude::*, types::PyDict};
+use sdrs::{ClipSkipRule, GenerateParams, Rng, TimeRule};
+
+use crate::{
+    error::{argument, detached, exception, raised, sched},
+    json,
+};
+
+const RNGS: &[(&str, Rng)] = &[("cpu", Rng::Cpu), ("nv", Rng::Nv)];
+const CLIP_SKIP_RULES: &[(&str, ClipSkipRule)] = &[
+    ("webui", ClipSkipRule::WebUi),
+    ("diffusers", ClipSkipRule::Diffusers),
+];
+const TIME_RULES: &[(&str, TimeRule)] = &[("current", TimeRule::Current), ("before-1.6", TimeRule::Before16)];
+
+/// The value of a name; case doesn't matter.
+pub(crate) fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> PyResult<T> {
+    let found = known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        let short: String = name.chars().take(80).collect();
+        let text = format!("unknown {what} '{short}'; known are {}", names.join(", "));
+        exception("UnknownNameError", &text)
+    })
+}
+
+pub(crate) fn rng(name: &str) -> PyResult<Rng> {
+    named("rng", name, RNGS)
+}
+
+/// Every word that a run understands. Values that are not there keep their defaults.
+pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<GenerateParams> {
+    let mut p = GenerateParams::default();
+    let (mut suffix, mut schedule) = (None, None);
+    for (key, value) in given {
+        let key: String = key.extract()?;
+        let name = key.as_str();
+        let text = || argument::<String>(name, &value);
+        match name {
+            "prompt" => p.prompt = text()?,
+            "negative_prompt" => p.negative_prompt = text()?,
+            "width" => p.width = argument(name, &value)?,
+            "height" => p.height = argument(name, &value)?,
+            "steps" => p.steps = argument(name, &value)?,
+            "cfg_scale" => p.cfg_scale = argument(name, &value)?,
+            "sampler" => (p.sampler, suffix) = sdrs::parse_sampler(&text()?).map_err(sched)?,
+            "schedule" => {
+                let named: Option<String> = argument(name, &value)?;
+                schedule = named.map(|name| name.parse()).transpose().map_err(sched)?;
+            }
+            "seed" => p.seed = argument(name, &value)?,
+            "batch_size" => p.batch_size = argument(name, &value)?,
+            "clip_skip" => p.clip_skip = argument(name, &value)?,
+            "clip_skip_rule" => p.clip_skip_rule = named("clip_skip_rule", &text()?, CLIP_SKIP_RULES)?,
+            "prompt_dialect" => {
+                p.prompt_dialect = sdrs::parse_prompt_dialect(&text()?).map_err(|e| raised(&e))?
+            }
+            "emphasis" => p.emphasis = sdrs::parse_emphasis(&text()?).map_err(|e| raised(&e))?,
+            "time_rule" => p.time_rule = named("time_rule", &text()?, TIME_RULES)?,
+            "comma_backtrack" => p.comma_backtrack = argument(name, &value)?,
+            "pad_prompts" => p.pad_prompts = argument(name, &value)?,
+            "eta" => p.eta = argument(name, &value)?,
+            "ensd" => p.ensd = argument(name, &value)?,
+            "variation_seed" => p.variation_seed = argument(name, &value)?,
+            "variation_strength" => p.variation_strength = argument(name, &value)?,
+            "rng" => p.rng = rng(&text()?)?,
+            other => {
+                return Err(exception(
+                    "UnknownNameError",
+                    &format!("unknown setting '{other}'"),
+                ));
+            }
+        }
+    }
+    p.schedule = schedule.or(suffix).unwrap_or_default();
+    Ok(p)
+}
+
+/// The library's defaults, as JSON, in the package's words: a test compares them with its signatures.
+#[pyfunction]
+pub(crate) fn default_settings() -> PyResult<String> {
+    let p = GenerateParams::default();
+    let name = |value, table: &[(&'static str, _)]| {
+        let found = table.iter().find(|(_, known)| *known == value);
+        found.map(|(name, _)| *name)
+    };
+    let rule = CLIP_SKIP_RULES.iter().find(|(_, rule)| *rule == p.clip_skip_rule);
+    let time = TIME_RULES.iter().find(|(_, rule)| *rule == p.time_rule);
+    json(&serde_json::json!({
+        "negative_prompt": p.negative_prompt,
+        "width": p.width,
+        "height": p.height,
+        "steps": p.steps,
+        "cfg_scale": p.cfg_scale,
+        "sampler": p.sampler.to_string(),
+        "seed": p.seed,
+        "batch_size": p.batch_size,
+        "clip_skip": p.clip_skip,
+        "clip_skip_rule": rule.map(|(name, _)| *name),
+        "prompt_dialect": format!("{:?}", p.prompt_dialect).to_lowercase(),
+        "emphasis": format!("{:?}", p.emphasis).to_lowercase(),
+        "time_rule": time.map(|(name, _)| *name),
+        "comma_backtrack": p.comma_backtrack,
+        "pad_prompts": p.pad_prompts,
+        "eta": p.eta,
+        "ensd": p.ensd,
+        "variation_seed": p.variation_seed,
+        "variation_strength": p.variation_strength,
+        "rng": name(p.rng, RNGS),
+    }))
+}
+
+/// How prompts are read, without a checkpoint, as JSON.
+#[pyfunction]
+pub(crate) fn plan_prompts(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
+    let params = settings(given)?;
+    detached(py, || sdrs::plan_prompts(&params)).and_then(|plan| json(&plan))
+}

@@ -1,0 +1,44 @@
+"""What the tests share. They run by `cargo xtask python`, which says where the command and the demo model's folder are."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import sdrs
+
+DEMO = Path(os.environ["SDRS_DEMO"])
+COMMAND = os.environ["SDRS_COMMAND"]
+PROMPT = "a red circle above a blue square"
+# Few steps: what is tested here does not depend on how good a picture is.
+QUICK = {"steps": 2, "seed": 1, "sampler": "Euler"}
+
+
+@functools.lru_cache(maxsize=None)
+def demo() -> sdrs.Pipeline:
+    return sdrs.demo()
+
+
+@functools.lru_cache(maxsize=None)
+def quick() -> np.ndarray:
+    """The picture of PROMPT and QUICK."""
+    return demo().txt2img(PROMPT, **QUICK).arrays[0]
+
+
+def command(*args: str) -> "tuple[np.ndarray, str]":
+    """Pixels and infotext of what `sdrs txt2img` draws."""
+    out = Path(args[-1])
+    told = subprocess.run([COMMAND, "txt2img", *args[:-1], "-o", str(out)], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    with Image.open(out) as image:
+        return np.asarray(image), image.info["parameters"]
+
+
+def python(code: str, **kwargs: object) -> "subprocess.Popen[str]":
+    """Another Python that runs `code`, with pipes."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], **{**pipes, **kwargs})

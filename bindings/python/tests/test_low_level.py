@@ -1,0 +1,132 @@
+import unittest
+
+import numpy as np
+
+import sdrs
+from support import PROMPT, demo
+
+
+class Text(unittest.TestCase):
+    def test_tokens(self):
+        ids = demo().tokenize(PROMPT)
+        self.assertEqual((ids.dtype, ids.ndim), (np.int64, 1))
+        self.assertLess(ids.max(), demo().sizes.vocabulary)
+        self.assertEqual(demo().tokenize("").shape, (0,))
+
+    def test_contexts(self):
+        sizes = demo().sizes
+        context = demo().encode_prompt(PROMPT)
+        self.assertEqual((context.shape, context.dtype), ((sizes.context_length, sizes.context_width), np.float32))
+        self.assertTrue(context.flags.writeable)
+        self.assertTrue(np.isfinite(context).all())
+        long = demo().encode_prompt("a red circle, " * 30)
+        self.assertEqual(len(long) % sizes.context_length, 0)
+        self.assertGreater(len(long), sizes.context_length)
+        skipped = demo().encode_prompt(PROMPT, clip_skip=sizes.text_layers)
+        self.assertEqual(skipped.shape, context.shape)
+        for bad in [0, sizes.text_layers + 1, -1]:
+            with self.assertRaises(sdrs.InvalidParameterError):
+                demo().encode_prompt(PROMPT, clip_skip=bad)
+        with self.assertRaises(sdrs.InvalidParameterError):
+            demo().encode_prompt("a ring AND a star")
+
+    def test_hidden_states(self):
+        sizes = demo().sizes
+        states = demo().text_hidden_states([1, 2, 3])
+        self.assertEqual(states.shape, (sizes.text_layers + 1, 3, sizes.context_width))
+        np.testing.assert_array_equal(demo().text_hidden_states(np.array([1, 2, 3], dtype=np.uint16)), states)
+        for bad in [[], [-1], [sizes.vocabulary], [[1]], [1.5], ["a"], [0] * (sizes.context_length + 1), [2**40]]:
+            with self.assertRaises(sdrs.InvalidParameterError, msg=str(bad)[:40]):
+                demo().text_hidden_states(bad)
+
+
+class Networks(unittest.TestCase):
+    def setUp(self):
+        self.sizes = demo().sizes
+        self.latents = np.random.default_rng(0).standard_normal((2, self.sizes.latent_channels, 8, 16), np.float32)
+        context = demo().encode_prompt(PROMPT)
+        self.context = np.stack([context, context])
+
+    def test_unet(self):
+        output = demo().unet(self.latents, [10, 500.5], self.context)
+        self.assertEqual((output.shape, output.dtype), (self.latents.shape, np.float32))
+        np.testing.assert_allclose(
+            demo().unet(self.latents[1:], 500.5, self.context[1:])[0], output[1], rtol=1e-3, atol=1e-4
+        )
+        # Any layout and type of real numbers is taken.
+        turned = np.asfortranarray(self.latents.astype(np.float64))
+        np.testing.assert_array_equal(demo().unet(turned, (10, 500.5), self.context.tolist()), output)
+        self.assertTrue(np.isnan(demo().unet(self.latents * np.nan, 1, self.context)).all())
+
+    def test_wrong_shapes(self):
+        latents, context = self.latents, self.context
+        for bad in [
+            (latents[0], 1, context),
+            (latents[:, :1], 1, context),
+            (latents[:0], 1, context[:0]),
+            (latents, [1, 2, 3], context),
+            (latents, [[1, 2]], context),
+            (latents, float("nan"), context),
+            (latents, 1, context[0]),
+            (latents, 1, context[:1]),
+            (latents, 1, context[:, :, :-1]),
+            (latents.astype(complex), 1, context),
+            ("text", 1, context),
+            (None, 1, context),
+            ([[1], [2, 3]], 1, context),
+            (latents, "now", context),
+        ]:
+            with self.assertRaises(sdrs.InvalidParameterError):
+                demo().unet(*bad)
+
+    def test_vae(self):
+        f, side = self.sizes.downscale, self.sizes.default_side
+        x = np.linspace(-1, 1, side, dtype=np.float32)
+        images = np.broadcast_to(x, (1, 3, side, side))
+        encoded = demo().vae_encode(images)
+        shape = (1, self.sizes.latent_channels, side // f, side // f)
+        self.assertEqual((encoded.mean.shape, encoded.std.shape), (shape, shape))
+        self.assertTrue((encoded.std > 0).all())
+        back = demo().vae_decode(encoded.mean)
+        self.assertEqual((back.shape, back.dtype), (images.shape, np.float32))
+        self.assertLess(np.abs(back - images).mean(), 0.3)
+        for bad in [images[0], images[:, :2], images[:, :, :-1], images[:, :, :, 1:], images[:0]]:
+            with self.assertRaises(sdrs.InvalidParameterError):
+                demo().vae_encode(bad)
+        for bad in [encoded.mean[0], encoded.mean[:, 1:], encoded.mean[:0]]:
+            with self.assertRaises(sdrs.InvalidParameterError):
+                demo().vae_decode(bad)
+
+
+class ByHand(unittest.TestCase):
+    """The pictures of txt2img, from the parts."""
+
+    def draw(self, sampler, steps=3, seed=5, cfg_scale=7.0):
+        pipe = demo()
+        sizes, side = pipe.sizes, pipe.sizes.default_side // pipe.sizes.downscale
+        contexts = np.stack([pipe.encode_prompt(PROMPT), pipe.encode_prompt("")])
+
+        def denoiser(x, sigma):
+            s = pipe.scalings(sigma)
+            # The library's rounding: sums in float64, rounded to float32 once.
+            scaled = (x.astype(np.float64) * s.c_in).astype(np.float32)
+            output = pipe.unet(np.concatenate([scaled, scaled]), s.timestep, contexts)
+            cond, uncond = (s.c_skip * x.astype(np.float64) + s.c_out * output[i : i + 1] for i in range(2))
+            return uncond + cfg_scale * (cond - uncond)
+
+        sigmas = pipe.sigmas("automatic", steps, sampler=sampler)
+        x = sdrs.noise.randn((1, sizes.latent_channels, side, side), seed)
+        start = (x * sigmas[0]).astype(np.float32)
+        latents = sdrs.sched.sample(denoiser, start, sigmas, sampler, seed=seed)
+        picture = np.clip((pipe.vae_decode(latents)[0] + 1) / 2, 0, 1) * 255
+        return picture.astype(np.uint8).transpose(1, 2, 0)
+
+    def test_a_loop_over_the_parts_draws_the_same(self):
+        for sampler in ["Euler", "Heun"]:
+            drawn = self.draw(sampler).astype(int)
+            meant = demo().txt2img(PROMPT, steps=3, seed=5, sampler=sampler).arrays[0]
+            self.assertLessEqual(np.abs(drawn - meant).max(), 2, sampler)
+
+
+if __name__ == "__main__":
+    unittest.main()

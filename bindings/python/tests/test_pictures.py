@@ -1,0 +1,164 @@
+import base64
+import inspect
+import io
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import sdrs
+from sdrs import _sdrs
+from support import DEMO, PROMPT, QUICK, command, demo, quick
+
+
+class SameAsTheCommand(unittest.TestCase):
+    def compare(self, args, **settings):
+        with tempfile.TemporaryDirectory() as folder:
+            pixels, infotext = command(*args, f"{folder}/out.png")
+        result = demo().txt2img(settings.pop("prompt", PROMPT), **settings)
+        np.testing.assert_array_equal(result.arrays[0], pixels)
+        self.assertEqual(result.infotexts[0], infotext)
+
+    def test_plain(self):
+        self.compare([PROMPT, "--steps", "4", "--seed", "7"], steps=4, seed=7)
+
+    def test_every_word_of_both(self):
+        size = demo().sizes.default_side + demo().sizes.downscale
+        self.compare(
+            ["a (red:1.3) [circle:square:0.5] ünï 円", "--negative-prompt", "blue", "--steps", "4", "--seed", "3"]
+            + ["--width", str(size), "--sampler", "Euler a Karras", "--cfg-scale", "5.5", "--clip-skip", "1"]
+            + ["--diffusers-clip-skip", "--emphasis", "no-norm", "--old-prompt-times", "--comma-backtrack", "3"]
+            + ["--pad-prompts"],
+            prompt="a (red:1.3) [circle:square:0.5] ünï 円",
+            negative_prompt="blue",
+            steps=4,
+            seed=3,
+            width=size,
+            sampler="euler_a karras",
+            cfg_scale=5.5,
+            clip_skip=1,
+            clip_skip_rule="diffusers",
+            emphasis="No norm",
+            time_rule="before-1.6",
+            comma_backtrack=3,
+            pad_prompts=True,
+        )
+
+    def test_schedule_wins_over_the_suffix(self):
+        args = [PROMPT, "--steps", "3", "--seed", "3", "--sampler", "DPM++ 2M Karras", "--schedule", "exponential"]
+        self.compare(args, steps=3, seed=3, sampler="DPM++ 2M Karras", schedule="exponential")
+
+
+class Pictures(unittest.TestCase):
+    def test_a_batch_is_its_pictures(self):
+        batch = demo().txt2img(PROMPT, **QUICK, batch_size=2)
+        self.assertEqual((len(batch), batch.seeds), (2, [1, 2]))
+        np.testing.assert_array_equal(batch.arrays[0], quick())
+        second = demo().txt2img(PROMPT, **{**QUICK, "seed": 2})
+        np.testing.assert_array_equal(batch.arrays[1], second.arrays[0])
+        self.assertEqual(batch.infotexts[1], second.infotexts[0])
+        self.assertIsNone(batch._repr_png_())
+        html = batch._repr_html_()
+        self.assertEqual(html.count("<img "), 2)
+        png = base64.b64decode(html.split("base64,")[1].split('"')[0])
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), quick())
+        with tempfile.TemporaryDirectory() as folder:
+            paths = batch.save(Path(folder) / "a.b.png")
+            self.assertEqual([path.name for path in paths], ["a.b-1.png", "a.b-2.png"])
+            np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), batch.arrays[1])
+
+    def test_forms(self):
+        result = demo().txt2img(PROMPT, **QUICK)
+        array, image = result.arrays[0], result.images[0]
+        side = demo().sizes.default_side
+        self.assertEqual((array.shape, array.dtype), ((side, side, 3), np.uint8))
+        self.assertTrue(array.flags.writeable)
+        self.assertEqual((image.mode, image.size), ("RGB", (side, side)))
+        np.testing.assert_array_equal(np.asarray(image), quick())
+        self.assertIs(result[0], image)
+        self.assertEqual(list(result), result.images)
+        self.assertEqual(image.info["parameters"], result.infotexts[0])
+        self.assertTrue(result.infotexts[0].startswith(PROMPT + "\nSteps: 2, Sampler: Euler,"))
+        opened = Image.open(io.BytesIO(result._repr_png_()))
+        np.testing.assert_array_equal(np.asarray(opened), quick())
+        self.assertEqual(opened.info["parameters"], result.infotexts[0])
+        self.assertIsNone(result._repr_html_())
+        self.assertIn(f"1 picture, {side}x{side}, seeds 1", repr(result))
+
+    def test_a_random_seed_can_be_repeated(self):
+        first = demo().txt2img(PROMPT, **{**QUICK, "seed": -1})
+        again = demo().txt2img(PROMPT, **{**QUICK, "seed": first.seeds[0]})
+        np.testing.assert_array_equal(first.arrays[0], again.arrays[0])
+
+    def test_odd_prompts(self):
+        for prompt in ["", " ", "\n", "円 🔴 ü", "\0", "((((", "[a|b:", "a" * 5000, "\u202e\ufffd\U0010ffff"]:
+            with self.subTest(prompt=prompt[:20]):
+                result = demo().txt2img(prompt, **{**QUICK, "steps": 1})
+                self.assertEqual(len(result), 1)
+                result.png()
+
+    def test_checkpoints_of_a_folder(self):
+        for pipeline in [sdrs.Pipeline(DEMO), sdrs.Pipeline.from_pretrained(str(DEMO), device="cpu", dtype="f32")]:
+            np.testing.assert_array_equal(pipeline.txt2img(PROMPT, **QUICK).arrays[0], quick())
+        self.assertEqual((pipeline.name, pipeline.device, pipeline.dtype), (DEMO.name, "cpu", "f32"))
+        self.assertEqual((pipeline.prediction, pipeline.loras, pipeline.embeddings), ("epsilon", [], []))
+        self.assertEqual(repr(pipeline), f"<sdrs.Pipeline: {DEMO.name}, cpu, f32>")
+
+    def test_narrow_types(self):
+        pipeline = sdrs.demo(dtype="bf16")
+        self.assertEqual(pipeline.dtype, "bf16")
+        far = np.abs(pipeline.txt2img(PROMPT, **QUICK).arrays[0].astype(int) - quick()).mean()
+        self.assertTrue(0 < far < 8, far)
+
+    def test_settings_of_numpy(self):
+        settings = {**QUICK, "seed": np.int64(1), "steps": np.uint8(2), "cfg_scale": np.float32(7)}
+        np.testing.assert_array_equal(demo().txt2img(PROMPT, **settings).arrays[0], quick())
+
+
+class Words(unittest.TestCase):
+    def test_defaults_are_the_library_s(self):
+        known = json.loads(_sdrs.default_settings())
+        for function in [sdrs.Pipeline.txt2img, sdrs.Pipeline.stream]:
+            given = {
+                name: parameter.default
+                for name, parameter in inspect.signature(function).parameters.items()
+                if name not in ["self", "prompt", "callback", "progress", "cancel"]
+            }
+            self.assertIsNone(given.pop("schedule"))
+            self.assertEqual(given, known)
+        for function in [sdrs.Pipeline.plan, sdrs.plan]:
+            for name, parameter in inspect.signature(function).parameters.items():
+                if name not in ["self", "prompt"]:
+                    self.assertEqual(parameter.default, known[name], name)
+
+    def test_plan(self):
+        text = "a [red:(blue:1.3):0.5] circle AND a ring :2"
+        plan = demo().plan(text, steps=4, sampler="Heun")
+        self.assertEqual(plan["calls"], 8)
+        self.assertEqual([part["weight"] for part in plan["prompt"]], [1.0, 2.0])
+        first, second = plan["prompt"][0]["texts"]
+        self.assertEqual((first["calls"]["start"], second["calls"]["end"]), (0, 8))
+        self.assertEqual(first["calls"]["end"], second["calls"]["start"])
+        self.assertEqual((first["text"], second["text"]), ("a red circle", "a (blue:1.3) circle"))
+        token = next(token for token in second["chunks"][0] if token["weight"] != 1)
+        self.assertEqual((token["text"], text.encode()[token["span"]["start"] : token["span"]["end"]]), ("blue", b"blue"))
+        self.assertEqual(sdrs.plan(text, steps=4, sampler="Heun")["calls"], 8)
+
+    def test_inspect(self):
+        told = sdrs.inspect(DEMO)
+        self.assertIsInstance(told, dict)
+        self.assertIn("family", told)
+        self.assertEqual(told, sdrs.inspect(str(DEMO)))
+
+    def test_names(self):
+        self.assertIn("DPM++ 2M", sdrs.samplers())
+        self.assertIn("Karras", sdrs.schedules())
+        self.assertIn("cpu", sdrs.available_devices())
+        self.assertRegex(sdrs.__version__, r"^\d+\.\d+\.\d+")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,201 @@
+import concurrent.futures
+import io
+import os
+import signal
+import threading
+import time
+import unittest
+from contextlib import redirect_stderr
+
+import numpy as np
+
+import sdrs
+from support import PROMPT, QUICK, demo, python, quick
+
+# Long enough that nobody waits for its end.
+LONG = {"steps": 10_000, "seed": 1, "sampler": "Euler"}
+
+
+class Watching(unittest.TestCase):
+    def test_callbacks_see_every_step(self):
+        events, more = [], []
+        result = demo().txt2img(PROMPT, **QUICK, batch_size=2, callback=events.append, progress=more.append)
+        self.assertEqual([(e.image, e.step) for e in events], [(0, 1), (0, 2), (1, 1), (1, 2)])
+        self.assertEqual(events, more)
+        self.assertTrue(all(e.total == 2 and e.batch_size == 2 and not e.final for e in events))
+        self.assertGreater(events[0].sigma, events[1].sigma)
+        np.testing.assert_array_equal(result.arrays[0], quick())
+
+    def test_what_a_callback_raises_is_raised(self):
+        class Mine(Exception):
+            pass
+
+        def callback(event):
+            raise Mine(event.step)
+
+        with self.assertRaises(Mine) as caught:
+            demo().txt2img(PROMPT, **LONG, callback=callback)
+        self.assertEqual(caught.exception.args, (1,))
+
+    def test_a_callback_may_draw(self):
+        inner = []
+        demo().txt2img(
+            PROMPT, **QUICK, callback=lambda e: inner.append(demo().txt2img(PROMPT, **QUICK)) if e.step == 1 else None
+        )
+        np.testing.assert_array_equal(inner[0].arrays[0], quick())
+
+    def test_the_bar(self):
+        for progress, shown in [(True, True), (False, False), (None, False)]:
+            with redirect_stderr(io.StringIO()) as told:
+                demo().txt2img(PROMPT, **QUICK, progress=progress)
+            self.assertEqual("2/2 steps" in told.getvalue(), shown)
+            if shown:
+                self.assertTrue(told.getvalue().endswith(" \r"))
+
+    def test_the_bar_of_an_adaptive_sampler(self):
+        with redirect_stderr(io.StringIO()) as told:
+            demo().txt2img(PROMPT, seed=1, steps=2, sampler="DPM adaptive", progress=True)
+        self.assertRegex(told.getvalue(), r"\d+ steps, ")
+
+
+class Stopping(unittest.TestCase):
+    def test_a_token_stops_from_another_thread(self):
+        token, began = sdrs.CancelToken(), threading.Event()
+        threading.Thread(target=lambda: (began.wait(), token.cancel())).start()
+        with self.assertRaises(sdrs.CancelledError):
+            demo().txt2img(PROMPT, **LONG, cancel=token, callback=lambda event: began.set())
+        self.assertTrue(token.cancelled)
+        with self.assertRaises(sdrs.CancelledError):
+            demo().txt2img(PROMPT, **QUICK, cancel=token)
+
+    def test_a_signal_stops_within_a_step(self):
+        steps = []
+
+        def callback(event):
+            steps.append(event.step)
+            if event.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with self.assertRaises(KeyboardInterrupt):
+            demo().txt2img(PROMPT, **LONG, callback=callback)
+        self.assertLessEqual(len(steps), 3)
+
+    def interrupted(self, code):
+        # Its own group, as a terminal would have it; only this process is meant.
+        process = python(code, start_new_session=True)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.assertEqual(process.stdout.readline(), "begun\n", "did not begin")
+        began = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        self.assertEqual(process.wait(60), 0, process.stderr.read())
+        return time.monotonic() - began
+
+    @unittest.skipIf(os.name == "nt", "signals are different there")
+    def test_ctrl_c(self):
+        took = self.interrupted(
+            "import sdrs, sys\n"
+            "def tell(event):\n"
+            "    if event.step == 1: print('begun', flush=True)\n"
+            "try:\n"
+            f"    sdrs.demo().txt2img('a ring', steps=10_000, sampler='Euler', callback=tell)\n"
+            "except KeyboardInterrupt:\n"
+            "    sys.exit(0)\n"
+            "sys.exit(3)\n"
+        )
+        self.assertLess(took, 30)
+
+    @unittest.skipIf(os.name == "nt", "signals are different there")
+    def test_ctrl_c_in_a_stream(self):
+        self.interrupted(
+            "import sdrs, sys\n"
+            "try:\n"
+            "    for event in sdrs.demo().stream('a ring', steps=10_000, sampler='Euler'):\n"
+            "        if event.step == 1: print('begun', flush=True)\n"
+            "except KeyboardInterrupt:\n"
+            "    sys.exit(0)\n"
+            "sys.exit(3)\n"
+        )
+
+
+class Streams(unittest.TestCase):
+    def test_events_then_the_result(self):
+        events = list(demo().stream(PROMPT, **QUICK))
+        self.assertEqual([(e.step, e.total, e.final) for e in events], [(1, 2, False), (2, 2, False), (2, 2, True)])
+        np.testing.assert_array_equal(events[-1].result.arrays[0], quick())
+
+    def threads(self):
+        # The run's thread is not Python's: the system's list has it.
+        names = []
+        for task in os.listdir("/proc/self/task"):
+            try:
+                with open(f"/proc/self/task/{task}/comm") as file:
+                    names.append(file.read().strip())
+            except OSError:  # it has just ended
+                pass
+        return names.count("sdrs")
+
+    @unittest.skipUnless(os.path.isdir("/proc/self/task"), "needs /proc")
+    def test_leaving_the_loop_cancels(self):
+        for event in demo().stream(PROMPT, **LONG):
+            self.assertEqual(self.threads(), 1)
+            if event.step == 2:
+                break
+        until = time.monotonic() + 60
+        while self.threads() and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertEqual(self.threads(), 0)
+
+    def test_close_and_with(self):
+        with demo().stream(PROMPT, **LONG) as stream:
+            self.assertEqual(next(stream).step, 1)
+        self.assertEqual(list(stream), [])
+        stream.close()
+
+    def test_cancel(self):
+        stream = demo().stream(PROMPT, **LONG)
+        with self.assertRaises(sdrs.CancelledError):
+            for _ in stream:
+                stream.cancel()
+        self.assertEqual(list(stream), [])
+
+    def test_errors_come_with_the_first_event(self):
+        with self.assertRaises(sdrs.InvalidParameterError):
+            next(demo().stream(PROMPT, width=13))
+        with self.assertRaises(sdrs.UnknownNameError):
+            demo().stream(PROMPT, sampler="nothing")
+
+
+class Threads(unittest.TestCase):
+    def test_many_threads_share_a_pipeline(self):
+        def draw(seed):
+            return demo().txt2img(PROMPT, **{**QUICK, "seed": seed}).arrays[0]
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            drawn = list(pool.map(draw, [1, 2, 1, 2, 1, 2]))
+        for array in drawn[::2]:
+            np.testing.assert_array_equal(array, quick())
+        for array in drawn[3::2]:
+            np.testing.assert_array_equal(array, drawn[1])
+
+    def test_other_threads_run_meanwhile(self):
+        ticks, done = [], threading.Event()
+
+        def tick():
+            while not done.is_set():
+                ticks.append(time.monotonic())
+                time.sleep(0.001)
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        began = time.monotonic()
+        demo().vae_decode(np.zeros((4, demo().sizes.latent_channels, 16, 16)))
+        took = time.monotonic() - began
+        done.set()
+        thread.join()
+        within = [t for t in ticks if began <= t <= began + took]
+        self.assertGreater(len(within), min(took / 0.1, 5), took)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,46 @@
+"""Not run: what mypy says of a program that uses the package, in its strict mode."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL.Image import Image
+
+import sdrs
+
+
+def watch(event: sdrs.Event) -> None:
+    total: int = event.total
+    print(event.step, total, event.sigma)
+
+
+def draw(path: Path) -> list[Image]:
+    pipe = sdrs.Pipeline(path, loras=["a.safetensors", ("b.safetensors", 0.5)], dtype="bf16")
+    token = sdrs.CancelToken()
+    try:
+        result = pipe.txt2img("a ring", seed=1, width=None, callback=watch, progress=True, cancel=token)
+    except (sdrs.CancelledError, ValueError):
+        return []
+    arrays: list[npt.NDArray[np.uint8]] = result.arrays
+    print(arrays[0].shape, result.seeds[0] + 1, result.infotexts[0].splitlines())
+    for event in sdrs.demo().stream("a star", steps=3):
+        if event.result is not None:
+            return event.result.images
+    return result.images
+
+
+def by_hand(pipe: sdrs.Pipeline) -> npt.NDArray[np.float32]:
+    context = pipe.encode_prompt("a ring")
+    scalings = pipe.scalings(1.0)
+    latents = sdrs.noise.randn((1, pipe.sizes.latent_channels, 8, 8), 1)
+    output = pipe.unet(latents * scalings.c_in, scalings.timestep, context[None])
+    told: dict[str, Any] = pipe.plan("a ring")
+    print(told, pipe.vae_encode(pipe.vae_decode(output)).mean.shape)
+    return pipe.text_hidden_states(pipe.tokenize("a ring"))
+
+
+pipe = sdrs.demo()
+pipe.txt2img("a ring", stepps=3)  # type: ignore[call-arg]
+pipe.txt2img("a ring", steps="3")  # type: ignore[arg-type]
+pipe.seed  # type: ignore[attr-defined]
