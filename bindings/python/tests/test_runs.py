@@ -58,6 +58,45 @@ class Watching(unittest.TestCase):
         self.assertRegex(told.getvalue(), r"\d+ steps, ")
 
 
+    @unittest.skipIf(os.name == "nt", "no pseudo-terminals there")
+    def test_the_bar_is_for_who_looks(self):
+        import pty
+
+        code = f"import sdrs; sdrs.demo().txt2img('a ring', **{QUICK})"
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        process = python(code, stderr=theirs)
+        os.close(theirs)
+        told = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                told += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        process.communicate(timeout=60)
+        self.assertIn("2/2 steps", told.decode())
+        process = python(code)
+        self.assertEqual(process.communicate(timeout=60), ("", ""))
+
+
+class Memory(unittest.TestCase):
+    @unittest.skipUnless(os.path.exists("/proc/self/statm"), "needs /proc")
+    def test_it_stays_flat(self):
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        def draw(times):
+            for seed in range(times):
+                result = demo().txt2img(PROMPT, **{**QUICK, "steps": 1, "seed": seed}, callback=lambda event: None)
+                result.images, result.png()
+
+        draw(10)
+        before = resident()
+        draw(50)
+        self.assertLess(resident() - before, 16 << 20)
+
+
 class Stopping(unittest.TestCase):
     def test_a_token_stops_from_another_thread(self):
         token, began = sdrs.CancelToken(), threading.Event()
