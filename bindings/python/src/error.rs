@@ -9,7 +9,7 @@ use std::{
 };
 
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::{PyOverflowError, PyTypeError, PyValueError},
     prelude::*,
 };
 use sdrs::ErrorCode;
@@ -92,10 +92,11 @@ where
         if error.is_instance_of::<PyTypeError>(py) {
             return PyTypeError::new_err(format!("{name}: {}", error.value(py)));
         }
-        // Numbers beyond the range of the type, and text with lone surrogates.
-        let fits = error.is_instance_of::<PyValueError>(py)
-            || error.is_instance_of::<pyo3::exceptions::PyOverflowError>(py);
-        match fits {
+        if error.is_instance_of::<PyOverflowError>(py) {
+            return parameter(name, "the number is far out of range");
+        }
+        // Text with lone surrogates.
+        match error.is_instance_of::<PyValueError>(py) {
             true => parameter(name, error.value(py)),
             false => error,
         }
