@@ -11,6 +11,18 @@ use crate::shell::{Outcome, cargo, program, root, run as run_command};
 /// A picture: prompt, seed, and what else the command is told.
 type Picture = (&'static str, u32, &'static [&'static str]);
 
+/// About the sheet that an example of the crate `sdrs` makes.
+const SAMPLERS: &str = "
+![every sampler with every schedule](samplers.png)
+
+Every sampler (rows) with every schedule (columns): one prompt, one seed, 30 steps, cfg 4, half size; made by `cargo run --release -p
+sdrs --features demo --example samplers -- docs/gallery/samplers.png 30`, which prints the names of rows and columns. What differs is
+the methods' own: each is compared with its reference implementation to 1e-5 or better. Linear Quadratic spends half of its steps
+on the largest noise levels and was made for other models. Samplers of order 3 and 4 (DPM++ 3M SDE, IPNDM_V, SA-Solver) overshoot
+where neighbouring steps differ much in size (Beta, Align Your Steps); IPNDM_V loses itself on two such schedules. With few steps
+that happens sooner, and PLMS and IPNDM join them.
+";
+
 /// A sheet of pictures and the page's words about it.
 struct Sheet {
     name: &'static str,
@@ -134,6 +146,7 @@ fn page() -> String {
             text += &format!("| `{}` | {seed} | {options} |\n", prompt.replace('|', "\\|"));
         }
     }
+    text += SAMPLERS;
     text
 }
 

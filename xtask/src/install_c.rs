@@ -21,6 +21,9 @@ pub struct Install<'a> {
     pub demo: bool,
     /// More of the crate's features, separated by commas ("cuda").
     pub features: &'a str,
+    /// Whether the whole workspace's build is taken, which the tests have made already; alone, the library has other features of its
+    /// dependencies, and builds all of them anew.
+    pub workspace: bool,
 }
 
 /// The task: `--prefix DIR [--no-demo] [--features LIST]`.
@@ -43,6 +46,7 @@ pub fn task(args: &[&str]) -> Outcome {
         prefix: &prefix,
         demo,
         features,
+        workspace: false,
     }
     .run()?;
     println!("installed to {}", prefix.display());
@@ -111,7 +115,11 @@ impl Install<'_> {
             );
         }
         let mut build = cargo();
-        build.args(["build", "--release", "--locked", "--package", "sdrs-c"]);
+        build.args(["build", "--release", "--locked"]);
+        build.args(match self.workspace {
+            true => ["--workspace", "--lib"].as_slice(),
+            false => &["--package", "sdrs-c"],
+        });
         if !self.demo {
             build.args(["--no-default-features", "--features", "flex"]);
         }
