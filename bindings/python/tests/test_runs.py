@@ -97,7 +97,15 @@ class Memory(unittest.TestCase):
         self.assertLess(resident() - before, 16 << 20)
 
 
+# Whoever runs the tests in the background may have told all below to ignore Ctrl-C.
+HEED = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 class Stopping(unittest.TestCase):
+    def setUp(self):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+
     def test_a_token_stops_from_another_thread(self):
         token, began = sdrs.CancelToken(), threading.Event()
         threading.Thread(target=lambda: (began.wait(), token.cancel())).start()
@@ -121,7 +129,7 @@ class Stopping(unittest.TestCase):
 
     def interrupted(self, code):
         # Its own group, as a terminal would have it; only this process is meant.
-        process = python(code, start_new_session=True)
+        process = python(HEED + code, start_new_session=True)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.assertEqual(process.stdout.readline(), "begun\n", "did not begin")
