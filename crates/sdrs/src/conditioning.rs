@@ -146,8 +146,7 @@ impl Pipeline {
                 format!("{}: {reason}", embedding.origin),
             ))
         };
-        let text = self.text_encoder.config();
-        let (width, places) = (text.hidden_size, text.max_position_embeddings - 2);
+        let (width, places) = (self.text_encoder.config().hidden_size, self.chunk_length());
         let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
             let widths: Vec<String> = embedding
                 .parts

@@ -56,13 +56,8 @@ struct Text {
 }
 
 impl Encoder<'_> {
-    /// Tokens of an input, start and end token excepted.
-    fn length(&self) -> usize {
-        self.pipeline.text_encoder.config().max_position_embeddings - 2
-    }
-
     pub fn empty(&self) -> Chunk {
-        empty_chunk(&self.pipeline.tokenizer, self.length())
+        empty_chunk(&self.pipeline.tokenizer, self.pipeline.chunk_length())
     }
 
     /// A prompt's texts, and when each holds.
@@ -89,7 +84,7 @@ impl Encoder<'_> {
                         &variant.text,
                         tokenizer,
                         &embeddings.names,
-                        self.length(),
+                        self.pipeline.chunk_length(),
                         options,
                     )?;
                     texts.push(Text { chunks, count: 0 });

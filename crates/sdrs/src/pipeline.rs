@@ -133,6 +133,11 @@ impl Pipeline {
         }
     }
 
+    /// Tokens of one input of the text encoder, start and end token excepted; configurations have room for one at least.
+    pub(crate) fn chunk_length(&self) -> usize {
+        self.text_encoder.config().max_position_embeddings - 2
+    }
+
     /// Decodes latents as the U-Net has them, `[1, c, h, w]` row-major, to values of a picture `[1, 3, f h, f w]`.
     pub(crate) fn decode(&self, latents: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
         let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;

@@ -138,7 +138,7 @@ impl Pipeline {
             tokenizer: &self.tokenizer,
             names: &self.embeddings.names,
             loras: &self.loras,
-            length: self.text_encoder.config().max_position_embeddings - 2,
+            length: self.chunk_length(),
             reading: params.reading(),
         };
         planner.plan(&params.prompt, &params.negative_prompt)
