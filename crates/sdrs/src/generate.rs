@@ -196,6 +196,7 @@ impl<'a> Txt2Img<'a> {
         };
 
         let (seed, variation_seed) = (resolve_seed(params.seed), resolve_seed(params.variation_seed));
+        let hashes = pipeline.lora_hashes();
         let varied = params.variation_strength > 0.0;
         let mut images = Vec::with_capacity(params.batch_size);
         for image in 0..params.batch_size {
@@ -237,7 +238,7 @@ impl<'a> Txt2Img<'a> {
                 return Err(Error::Cancelled);
             }
             let pixels = pipeline.decode(latents, shape)?;
-            let infotext = infotext(params, seeds, [width, height], pipeline.name());
+            let infotext = infotext(params, seeds, [width, height], pipeline.name(), &hashes);
             images.push(Image::from_planes(&pixels, width, height, seed, infotext)?);
         }
         Ok(Output { images })

@@ -22,15 +22,18 @@ mod error;
 mod generate;
 mod image;
 mod infotext;
+mod lora;
 mod low_level;
 mod params;
 mod pipeline;
 mod prompt_plan;
+mod source;
 
 pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
 pub use generate::{CancelToken, Output, Progress, Txt2Img};
 pub use image::Image;
+pub use lora::Lora;
 pub use low_level::{Array, EncodedImages, ModelSizes};
 pub use params::{ClipSkipRule, GenerateParams, Rng, parse_emphasis, parse_prompt_dialect};
 pub use pipeline::Pipeline;
