@@ -19,9 +19,18 @@ pub struct Args {
     /// Another VAE than the checkpoint's: a file with a VAE in it or a diffusers folder.
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
+    /// Another text encoder than the checkpoint's, from the same kinds of files.
+    #[arg(long, value_name = "PATH")]
+    text_encoder: Option<PathBuf>,
+    /// Another U-Net than the checkpoint's, from the same kinds of files.
+    #[arg(long, value_name = "PATH")]
+    unet: Option<PathBuf>,
     /// A LoRA, a file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
+    /// A folder whose LoRAs the prompt may name: <lora:NAME:WEIGHT>. May be given several times.
+    #[arg(long, value_name = "FOLDER")]
+    lora_dir: Vec<PathBuf>,
     /// A textual inversion, found in prompts by its file's name: .pt, .bin, .safetensors or PNG, or a folder of them. May be given
     /// several times.
     #[arg(long, value_name = "PATH")]
@@ -158,6 +167,15 @@ impl Args {
         }
         if let Some(path) = &self.vae {
             builder = builder.vae(path);
+        }
+        if let Some(path) = &self.text_encoder {
+            builder = builder.text_encoder(path);
+        }
+        if let Some(path) = &self.unet {
+            builder = builder.unet(path);
+        }
+        for folder in &self.lora_dir {
+            builder = builder.lora_dir(folder);
         }
         for (path, weight) in &self.lora {
             builder = builder.lora(path, *weight);

@@ -7,7 +7,7 @@ use sd_core::{
 };
 use sd_sched::Prediction;
 
-use crate::{Error, Lora, Pipeline, Result, lora, source::Source};
+use crate::{Error, Lora, Pipeline, Result, lora, lora_tags::LoraFolders, source::Source};
 
 /// Describes a pipeline: which weights, where, in which type.
 #[derive(Default)]
@@ -17,6 +17,7 @@ pub struct PipelineBuilder {
     config: Option<PathBuf>,
     parts: Vec<(Part, Source)>,
     loras: Vec<Lora>,
+    lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
     device: Option<String>,
     dtype: Option<Dtype>,
@@ -106,6 +107,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// A folder whose LoRAs prompts may name, `<lora:name:weight>`, subfolders included: by file name without the ending, or by the name
+    /// in a file's metadata (`ss_output_name`). They act in the runs whose prompt names them. May be given several times.
+    pub fn lora_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.lora_folders.push(folder.into());
+        self
+    }
+
     /// A textual inversion, found in both prompts by its file's name: a `.pt`, `.bin` or `.safetensors` file or a PNG picture, or a
     /// folder of them. Files of a folder that can't be used are passed over ([`Pipeline::skipped_embeddings`]); of two with one name
     /// the first counts.
@@ -175,6 +183,7 @@ impl PipelineBuilder {
         }
         let loras = lora::apply(self.loras, &checkpoint, &[])?;
         let mut pipeline = Pipeline::load(checkpoint, Target { device, dtype }, self.prediction, loras)?;
+        pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
         pipeline.add_embeddings(&self.embeddings)?;
         Ok(pipeline)
     }

@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
+use sd_core::prompt::{Emphasis, Prompt, PromptDialect, Side, TimeRule};
 use sd_sched::{
     PlanOptions, Sampler, Schedule, plan,
     rng::{BatchNoise, NoiseOptions, Shape},
@@ -159,8 +159,11 @@ impl<'a> Txt2Img<'a> {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work,
     /// [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn run(mut self) -> Result<Output> {
-        let (pipeline, params) = (self.pipeline, &self.params);
-        let [width, height] = params.validate(&pipeline.limits())?;
+        let params = &self.params;
+        let [width, height] = params.validate(&self.pipeline.limits())?;
+        let prompt = Prompt::parse(&params.prompt, Side::Positive, &params.reading().options);
+        let tagged = self.pipeline.for_tags(&prompt)?;
+        let pipeline = tagged.as_deref().unwrap_or(self.pipeline);
         let options = PlanOptions {
             eta: params.eta,
             ..PlanOptions::default()

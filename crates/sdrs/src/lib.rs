@@ -23,6 +23,7 @@ mod generate;
 mod image;
 mod infotext;
 mod lora;
+mod lora_tags;
 mod low_level;
 mod params;
 mod pipeline;
@@ -66,7 +67,11 @@ pub fn model_hash(path: impl AsRef<std::path::Path>) -> Result<ModelHash> {
     Ok(sd_core::weights::model_hash(path.as_ref())?)
 }
 
-/// The README's examples compile.
+/// The documents' examples compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/weights.md")]
+struct Weights;

@@ -25,6 +25,7 @@ use crate::{Error, Pipeline, Result, source::Source};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
     source: Source,
+    name: Option<String>,
     unet: f64,
     text_encoder: f64,
 }
@@ -43,6 +44,7 @@ impl Lora {
     fn of(source: Source) -> Self {
         Self {
             source,
+            name: None,
             unet: 1.0,
             text_encoder: 1.0,
         }
@@ -66,9 +68,15 @@ impl Lora {
         self
     }
 
-    /// What prompts call it: its file's name without folders and ending.
+    /// Another name in prompts and infotexts than its file's.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What prompts call it: its file's name without folders and ending, unless it was given another.
     pub fn name(&self) -> String {
-        self.source.stem()
+        self.name.clone().unwrap_or_else(|| self.source.stem())
     }
 
     /// The file's path, or the name given with the bytes.
@@ -138,7 +146,7 @@ impl Applied {
     }
 
     /// Whether it is this LoRA, and its file has not been replaced since.
-    fn is(&self, lora: &Lora) -> Result<bool> {
+    pub fn is(&self, lora: &Lora) -> Result<bool> {
         Ok(self.lora == *lora && self.id == id(&lora.source)?)
     }
 }

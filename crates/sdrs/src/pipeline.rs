@@ -1,4 +1,7 @@
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
@@ -13,6 +16,7 @@ use crate::{
     conditioning::Embeddings,
     encoder::RowCache,
     lora::{Applied, patches},
+    lora_tags::LoraFolders,
     params::Limits,
 };
 
@@ -34,6 +38,9 @@ pub struct Pipeline {
     pub(crate) embeddings: Arc<Embeddings>,
     /// In the order in which they are added.
     pub(crate) loras: Vec<Arc<Applied>>,
+    pub(crate) lora_folders: Arc<LoraFolders>,
+    /// What the last prompt with LoRA tags was drawn with.
+    pub(crate) tagged: Mutex<Option<Arc<Pipeline>>>,
     pub(crate) rows: Arc<RowCache>,
     name: Arc<str>,
 }
@@ -82,6 +89,8 @@ impl Pipeline {
         Ok(Self {
             rows: rows(&text_encoder),
             embeddings: Arc::default(),
+            lora_folders: Arc::default(),
+            tagged: Mutex::default(),
             loras,
             tokenizer,
             text_encoder: text_encoder.into(),
@@ -106,6 +115,8 @@ impl Pipeline {
             target: self.target.clone(),
             embeddings: self.embeddings.clone(),
             loras: self.loras.clone(),
+            lora_folders: self.lora_folders.clone(),
+            tagged: Mutex::default(),
             rows: self.rows.clone(),
             name: self.name.clone(),
         }
@@ -161,6 +172,7 @@ impl Pipeline {
         Loaded::set_patches(&mut self.text_encoder, &patches)?;
         Loaded::set_patches(&mut self.unet, &patches)?;
         self.loras = loras;
+        self.tagged = Mutex::default();
         self.rows = rows(&self.text_encoder);
         Ok(())
     }

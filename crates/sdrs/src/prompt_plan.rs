@@ -1,6 +1,6 @@
 //! What prompts will be encoded as, told without encoding them.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use sd_core::{
     ClipTokenizer,
@@ -8,7 +8,7 @@ use sd_core::{
 };
 use serde::Serialize;
 
-use crate::{Error, GenerateParams, Pipeline, Result, conditioning::Reading, lora::Applied, params::Limits};
+use crate::{GenerateParams, Pipeline, Result, conditioning::Reading, lora_tags::lora_tags, params::Limits};
 
 /// What both prompts of a picture say, step by step. Spans are in bytes of the prompt as it was given.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,7 +48,7 @@ pub struct PlannedLora {
     pub unet: f64,
     /// Where the tag stands.
     pub span: Range<usize>,
-    /// Whether the pipeline has it, at these strengths.
+    /// Whether a run would have it: the pipeline has it, or one of its LoRA folders.
     pub loaded: bool,
 }
 
@@ -95,7 +95,8 @@ pub struct PlannedToken {
 struct Planner<'a> {
     tokenizer: &'a ClipTokenizer,
     names: &'a EmbeddingNames,
-    loras: &'a [Arc<Applied>],
+    /// Whether a run would have what a tag asks for.
+    resolves: &'a dyn Fn(&LoraTag) -> bool,
     length: usize,
     reading: Reading,
 }
@@ -113,7 +114,7 @@ pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
     let planner = Planner {
         tokenizer: &ClipTokenizer::embedded(),
         names: &EmbeddingNames::default(),
-        loras: &[],
+        resolves: &|_| false,
         length: 75,
         reading: params.reading(),
     };
@@ -130,63 +131,12 @@ impl Pipeline {
         let planner = Planner {
             tokenizer: &self.tokenizer,
             names: &self.embeddings.names,
-            loras: &self.loras,
+            resolves: &|tag| self.resolves(tag),
             length: self.chunk_length(),
             reading: params.reading(),
         };
         planner.plan(&params.prompt, &params.negative_prompt)
     }
-
-    /// A tag for a LoRA that the pipeline doesn't have would give another picture than was meant.
-    pub(crate) fn check_tags(&self, prompt: &Prompt) -> Result<()> {
-        for (lora, _) in lora_tags(prompt)? {
-            if loaded(&lora, &self.loras) {
-                continue;
-            }
-            let reason = match self.loras().find(|l| l.name() == lora.name) {
-                Some(l) => format!(
-                    "it asks for the LoRA '{}' at {} and {}, which was loaded at {} and {}; load it as asked, or take the tag out",
-                    lora.name,
-                    lora.text_encoder,
-                    lora.unet,
-                    l.text_encoder_weight(),
-                    l.unet_weight()
-                ),
-                None => format!(
-                    "it asks for the LoRA '{}', which was not loaded; add its file to the pipeline, or take the tag out",
-                    lora.name
-                ),
-            };
-            return Err(Error::parameter("prompt", reason));
-        }
-        Ok(())
-    }
-}
-
-fn loaded(tag: &LoraTag, loras: &[Arc<Applied>]) -> bool {
-    let mut same = loras.iter().filter(|applied| applied.lora.name() == tag.name);
-    same.any(|applied| {
-        let lora = &applied.lora;
-        tag.text_encoder == lora.text_encoder_weight() && tag.unet == lora.unet_weight()
-    })
-}
-
-fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>> {
-    let read = prompt
-        .tags
-        .iter()
-        .filter_map(|tag| Some((tag.lora()?, tag.span.clone())));
-    read.map(|(lora, span)| match lora {
-        Ok(lora) => Ok((lora, span)),
-        Err(text) => {
-            let reason = format!(
-                "'{text}' in its <lora:..> tag at byte {} is no number",
-                span.start
-            );
-            Err(Error::parameter("prompt", reason))
-        }
-    })
-    .collect()
 }
 
 impl Planner<'_> {
@@ -194,7 +144,7 @@ impl Planner<'_> {
         let positive = Prompt::parse(prompt, Side::Positive, &self.reading.options);
         let negative = Prompt::parse(negative_prompt, Side::Negative, &self.reading.options);
         let loras = lora_tags(&positive)?.into_iter().map(|(lora, span)| PlannedLora {
-            loaded: loaded(&lora, self.loras),
+            loaded: (self.resolves)(&lora),
             name: lora.name,
             text_encoder: lora.text_encoder,
             unet: lora.unet,

@@ -1,40 +1,11 @@
 //! Pipelines that share weights: LoRAs and VAEs changed while others keep what they had.
 
-use std::{fs, path::PathBuf};
+mod common;
 
-use sdrs::{ErrorCode, Lora, Pipeline, Sampler};
+use std::fs;
 
-fn folder() -> PathBuf {
-    goldens::root().join("tiny-sd1")
-}
-
-fn lora_file() -> PathBuf {
-    folder().join("lora/lora.safetensors")
-}
-
-fn builder() -> sdrs::PipelineBuilder {
-    Pipeline::builder().checkpoint(folder()).device("cpu")
-}
-
-fn picture(pipeline: &Pipeline) -> Vec<u8> {
-    let request = pipeline.txt2img("a red circle").width(48).height(64).steps(2);
-    let mut images = request.seed(7).sampler(Sampler::Euler).run().unwrap().images;
-    images.remove(0).rgb
-}
-
-/// Everything that LoRAs change, as values: what the text encoder gives, and one call of the U-Net.
-fn outputs(pipeline: &Pipeline) -> (Vec<f32>, Vec<f32>) {
-    let sizes = pipeline.sizes();
-    let context = pipeline.encode_prompt("a blue square", 1).unwrap();
-    let n = sizes.latent_channels * 8 * 8;
-    let latents: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
-    let shape = [1, context.shape[0], context.shape[1]];
-    let latents = (&latents[..], [1, sizes.latent_channels, 8, 8]);
-    let unet = pipeline
-        .unet(latents, &[500.0], (&context.values, shape))
-        .unwrap();
-    (context.values, unet.values)
-}
+use common::{builder, folder, lora_file, outputs, picture};
+use sdrs::{ErrorCode, Lora};
 
 /// Two LoRAs, of which each changes what the other one does.
 fn two() -> [Lora; 2] {

@@ -17,7 +17,11 @@ mod picture;
 
 use std::path::Path;
 
-use crate::{Error, Result, error::shown, weights::TensorFile};
+use crate::{
+    Error, Result,
+    error::shown,
+    weights::{TensorFile, files_below},
+};
 
 /// More vectors than any prompt has room for.
 const MAX_VECTORS: usize = 1024;
@@ -212,30 +216,11 @@ impl Embedding {
 /// # Errors
 /// [`Error::Io`] if the folder itself can't be read.
 pub fn from_folder(folder: &Path) -> Result<Found> {
-    // Links may lead in circles.
-    const MAX_DEPTH: usize = 32;
-    std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let mut found = Found::default();
-    let mut folders = vec![(folder.to_owned(), 0)];
-    let mut files = Vec::new();
-    while let Some((folder, depth)) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) => {
-                found.unreadable.push(Error::io(folder, e));
-                continue;
-            }
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            match std::fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => folders.push((path, depth + 1)),
-                Ok(meta) if meta.is_file() && meta.len() > 0 => files.push(path),
-                _ => {}
-            }
-        }
-    }
-    files.sort();
+    let (files, unreadable) = files_below(folder)?;
+    let mut found = Found {
+        unreadable,
+        ..Found::default()
+    };
     for path in files {
         match one_of_folder(&path) {
             Ok(embedding) => found.embeddings.extend(embedding),

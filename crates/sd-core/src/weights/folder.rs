@@ -153,3 +153,34 @@ impl Folder {
         Error::io(self.origin(name), std::io::ErrorKind::NotFound.into())
     }
 }
+
+/// All files in a folder and below it that aren't empty, sorted by path, and what of it can't be read.
+///
+/// # Errors
+/// [`Error::Io`] if the folder itself can't be read.
+pub fn files_below(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Error>)> {
+    // Links may lead in circles.
+    const MAX_DEPTH: usize = 32;
+    std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let mut folders = vec![(folder.to_owned(), 0)];
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    while let Some((folder, depth)) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) => {
+                unreadable.push(Error::io(folder, e));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            match std::fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => folders.push((path, depth + 1)),
+                Ok(meta) if meta.is_file() && meta.len() > 0 => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    Ok((files, unreadable))
+}

@@ -24,7 +24,7 @@ mod scaled;
 pub use checkpoint::{Checkpoint, Layout, Part};
 pub use configs::Configs;
 pub use file::{StoredDtype, TensorFile, TensorInfo};
-pub use folder::Folder;
+pub use folder::{Folder, files_below};
 pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
 pub use inspect::{Family, Inspection, Kind, PartInspection, inspect};
 pub use layers::{Loaded, Model};
