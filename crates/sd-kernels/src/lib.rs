@@ -1,19 +1,19 @@
-//! The few tensor operations that decide the speed of Stable Diffusion.
+//! The layers that decide the speed of Stable Diffusion.
 //!
-//! Models in `sd-core` call these functions and never Burn's own operations for anything heavy, so that a faster
-//! kernel replaces the composed one in one place. Each function accepts and returns tensors of the compute dtype;
-//! statistics of the normalisations are taken in `f32` whatever that dtype is.
+//! Models in `sd-core` are made of these and use no operation of Burn's for anything heavy. On the CPU, in `f32` and `bf16`, they are
+//! kernels of our own (`host`), with weights packed once when a layer is made; elsewhere they are composed of Burn's operations
+//! (`composed`), which are also what the kernels are tested against. Sums and the statistics of normalisations are `f32` whatever the
+//! compute type is.
+//!
+//! Pictures are `[batch, h, w, c]` throughout, so that pixels are rows of a matrix and nothing is transposed between layers.
 //!
 //! Shape errors panic, as Burn's do: callers validate first (`sd-core` checks every weight's shape while loading).
 
-mod activation;
-mod attention;
-mod conv;
-mod linear;
-mod norm;
+mod composed;
+#[cfg(feature = "flex")]
+mod host;
+mod layer;
+mod ops;
 
-pub use activation::{geglu, gelu, quick_gelu, silu};
-pub use attention::attention;
-pub use conv::{Padding, conv2d, upsample_nearest_2x};
-pub use linear::linear;
-pub use norm::{group_norm, group_norm_silu, layer_norm};
+pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
+pub use ops::{attention, concatenate, silu};

@@ -1,4 +1,3 @@
-use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::{MAX_LAYERS, MAX_WIDTH, divides, parse, within};
@@ -16,10 +15,10 @@ pub enum Activation {
 }
 
 impl Activation {
-    pub(crate) fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn kernel(self) -> sd_kernels::Activation {
         match self {
-            Self::QuickGelu => sd_kernels::quick_gelu(x),
-            Self::Gelu => sd_kernels::gelu(x),
+            Self::QuickGelu => sd_kernels::Activation::QuickGelu,
+            Self::Gelu => sd_kernels::Activation::Gelu,
         }
     }
 }

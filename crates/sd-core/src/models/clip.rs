@@ -2,7 +2,9 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::nn::{Attention, Embedding, LayerNorm, Linear};
+use sd_kernels::{LayerNorm, Linear};
+
+use super::nn::{Attention, Embedding, layer_norm, linear};
 use crate::{
     Error, Result,
     config::{Activation, ClipTextConfig},
@@ -68,7 +70,7 @@ impl ClipTextModel {
             layers: (0..config.num_hidden_layers)
                 .map(|i| Layer::new(&p.at(format_args!("encoder.layers.{i}")), config))
                 .collect(),
-            final_norm: LayerNorm::new(&p.at("final_layer_norm"), width, config.layer_norm_eps),
+            final_norm: layer_norm(&p.at("final_layer_norm"), width, config.layer_norm_eps),
             config: config.clone(),
             target: target.clone(),
         }
@@ -159,9 +161,9 @@ impl Layer {
             config.intermediate_size,
             config.layer_norm_eps,
         );
-        let projection = |name: &str| Linear::new(&p.at("self_attn").at(name), width, width);
+        let projection = |name: &str| linear(&p.at("self_attn").at(name), width, width);
         Self {
-            norm1: LayerNorm::new(&p.at("layer_norm1"), width, eps),
+            norm1: layer_norm(&p.at("layer_norm1"), width, eps),
             attention: Attention {
                 q: projection("q_proj"),
                 k: projection("k_proj"),
@@ -169,18 +171,18 @@ impl Layer {
                 out: projection("out_proj"),
                 heads: config.num_attention_heads,
             },
-            norm2: LayerNorm::new(&p.at("layer_norm2"), width, eps),
-            fc1: Linear::new(&p.at("mlp.fc1"), width, inner),
-            fc2: Linear::new(&p.at("mlp.fc2"), inner, width),
+            norm2: layer_norm(&p.at("layer_norm2"), width, eps),
+            fc1: linear(&p.at("mlp.fc1"), width, inner),
+            fc2: linear(&p.at("mlp.fc2"), inner, width),
             activation: config.hidden_act,
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attention.forward(self.norm1.forward(x), None, true);
-        let inner = self
-            .activation
-            .forward(self.fc1.forward(self.norm2.forward(x.clone())));
-        x + self.fc2.forward(inner)
+        let normed = self.norm1.forward(x.clone());
+        let x = self.attention.forward_onto(x, normed, None, true);
+        let normed = self.norm2.forward(x.clone());
+        let inner = self.fc1.forward_then(normed, self.activation.kernel());
+        self.fc2.forward_onto(inner, x)
     }
 }

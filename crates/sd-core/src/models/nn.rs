@@ -1,127 +1,71 @@
-//! Layers: a few tensors and the operation on them. Each takes its tensors from [`Params`] by their canonical names.
+//! Layers from their weights: each takes its tensors from [`Params`] by their canonical names.
 
 use burn::tensor::{Int, Tensor, module};
-use sd_kernels::Padding;
+use sd_kernels::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
 
 use crate::weights::Params;
 
-/// `y = x W^T + b`.
-#[derive(Clone)]
-pub(crate) struct Linear {
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-}
-
-impl Linear {
-    pub fn new(p: &Params, input: usize, output: usize) -> Self {
-        p.layer(|p| Self {
-            weight: p.tensor("weight", [output, input]),
-            bias: Some(p.tensor("bias", [output])),
-        })
-    }
-
-    pub fn without_bias(p: &Params, input: usize, output: usize) -> Self {
-        p.layer(|p| Self {
-            weight: p.tensor("weight", [output, input]),
-            bias: None,
-        })
-    }
-
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        sd_kernels::linear(x, self.weight.clone(), self.bias.clone())
-    }
-}
-
-/// A convolution over `[batch, c, h, w]`.
-#[derive(Clone)]
-pub(crate) struct Conv2d {
-    weight: Tensor<4>,
-    bias: Tensor<1>,
-    stride: usize,
-    padding: Padding,
-}
-
-impl Conv2d {
-    /// Stride 1, the size of the picture kept (`kernel` is odd).
-    pub fn same(p: &Params, input: usize, output: usize, kernel: usize) -> Self {
-        Self::new(p, input, output, kernel, 1, Padding::Even(kernel / 2))
-    }
-
-    pub fn new(
-        p: &Params,
-        input: usize,
-        output: usize,
-        kernel: usize,
-        stride: usize,
-        padding: Padding,
-    ) -> Self {
-        p.layer(|p| Self {
-            weight: p.tensor("weight", [output, input, kernel, kernel]),
-            bias: p.tensor("bias", [output]),
-            stride,
-            padding,
-        })
-    }
-
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        sd_kernels::conv2d(
-            x,
-            self.weight.clone(),
-            Some(self.bias.clone()),
-            self.stride,
-            self.padding,
+/// A linear layer with a bias.
+pub(crate) fn linear(p: &Params, input: usize, output: usize) -> Linear {
+    p.layer(|p| {
+        Linear::new(
+            p.tensor("weight", [output, input]),
+            Some(p.tensor("bias", [output])),
         )
-    }
+    })
 }
 
-/// Group normalisation, alone or with the SiLU that usually follows.
-#[derive(Clone)]
-pub(crate) struct GroupNorm {
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    groups: usize,
-    eps: f64,
+/// A linear layer without a bias.
+pub(crate) fn linear_without_bias(p: &Params, input: usize, output: usize) -> Linear {
+    p.layer(|p| Linear::new(p.tensor("weight", [output, input]), None))
 }
 
-impl GroupNorm {
-    pub fn new(p: &Params, channels: usize, groups: usize, eps: f64) -> Self {
-        p.layer(|p| Self {
-            gamma: p.tensor("weight", [channels]),
-            beta: p.tensor("bias", [channels]),
-            groups,
-            eps,
-        })
-    }
-
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        sd_kernels::group_norm(x, self.groups, self.gamma.clone(), self.beta.clone(), self.eps)
-    }
-
-    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        sd_kernels::group_norm_silu(x, self.groups, self.gamma.clone(), self.beta.clone(), self.eps)
-    }
+/// A convolution of one pixel, which is a linear layer over channels.
+pub(crate) fn pixelwise_linear(p: &Params, input: usize, output: usize) -> Linear {
+    p.layer(|p| {
+        let weight = p.tensor("weight", [output, input, 1, 1]);
+        let [rows, columns, ..] = weight.dims();
+        Linear::new(weight.reshape([rows, columns]), Some(p.tensor("bias", [output])))
+    })
 }
 
-/// Layer normalisation over the last axis.
-#[derive(Clone)]
-pub(crate) struct LayerNorm {
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    eps: f64,
+/// A gated linear layer; its weights are twice `output` wide.
+pub(crate) fn gated_linear(p: &Params, input: usize, output: usize) -> Linear {
+    let all = 2 * output;
+    p.layer(|p| Linear::gated(p.tensor("weight", [all, input]), Some(p.tensor("bias", [all]))))
 }
 
-impl LayerNorm {
-    pub fn new(p: &Params, channels: usize, eps: f64) -> Self {
-        p.layer(|p| Self {
-            gamma: p.tensor("weight", [channels]),
-            beta: p.tensor("bias", [channels]),
-            eps,
-        })
-    }
+/// A convolution of stride 1 that keeps the picture's size (`kernel` is odd).
+pub(crate) fn conv(p: &Params, input: usize, output: usize, kernel: usize) -> Conv2d {
+    let shape = ConvShape {
+        stride: 1,
+        padding: Padding::Even(kernel / 2),
+    };
+    conv_of_shape(p, input, output, kernel, shape)
+}
 
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        sd_kernels::layer_norm(x, self.gamma.clone(), self.beta.clone(), self.eps)
-    }
+pub(crate) fn conv_of_shape(
+    p: &Params,
+    input: usize,
+    output: usize,
+    kernel: usize,
+    shape: ConvShape,
+) -> Conv2d {
+    p.layer(|p| {
+        let weight = p.tensor("weight", [output, input, kernel, kernel]);
+        Conv2d::new(weight, Some(p.tensor("bias", [output])), shape)
+    })
+}
+
+pub(crate) fn group_norm(p: &Params, channels: usize, groups: usize, eps: f64) -> GroupNorm {
+    p.layer(|p| {
+        let (gamma, beta) = (p.tensor("weight", [channels]), p.tensor("bias", [channels]));
+        GroupNorm::new(gamma, beta, groups, eps)
+    })
+}
+
+pub(crate) fn layer_norm(p: &Params, channels: usize, eps: f64) -> LayerNorm {
+    p.layer(|p| LayerNorm::new(p.tensor("weight", [channels]), p.tensor("bias", [channels]), eps))
 }
 
 /// A table of vectors.
@@ -158,22 +102,34 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// `x` is `[batch, n, c]`, `context` is `[batch, m, d]`.
-    pub fn forward(&self, x: Tensor<3>, context: Option<Tensor<3>>, causal: bool) -> Tensor<3> {
-        let context = context.unwrap_or_else(|| x.clone());
+    /// `x + attention`, where `normed` is the normalised `x` `[batch, n, c]` that asks, and `context`, `[batch, m, d]`, what it looks
+    /// at if that is not itself.
+    pub fn forward_onto(
+        &self,
+        x: Tensor<3>,
+        normed: Tensor<3>,
+        context: Option<Tensor<3>>,
+        causal: bool,
+    ) -> Tensor<3> {
+        let context = context.unwrap_or_else(|| normed.clone());
         let (k, v) = (self.k.forward(context.clone()), self.v.forward(context));
-        self.out
-            .forward(sd_kernels::attention(self.q.forward(x), k, v, self.heads, causal))
+        let q = self.q.forward(normed);
+        let seen = sd_kernels::attention(q, k, v, self.heads, causal);
+        self.out.forward_onto(seen, x)
     }
 }
 
-/// Pictures as token rows: `[batch, c, h, w]` to `[batch, h w, c]`.
-pub(crate) fn to_tokens(x: Tensor<4>) -> Tensor<3> {
-    x.flatten::<3>(2, 3).swap_dims(1, 2)
+/// Channels last, as the layers want pictures: `[batch, c, h, w]` to `[batch, h, w, c]`.
+pub(crate) fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 2, 3, 1])
 }
 
-/// The inverse of [`to_tokens`].
-pub(crate) fn to_picture(x: Tensor<3>, h: usize, w: usize) -> Tensor<4> {
-    let [batch, _, c] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, c, h, w])
+/// The inverse of [`channels_last`].
+pub(crate) fn channels_first(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 3, 1, 2])
+}
+
+/// The pixels of pictures as rows: `[batch, h, w, c]` to `[batch, h w, c]`.
+pub(crate) fn to_tokens(x: Tensor<4>) -> Tensor<3> {
+    x.flatten::<3>(1, 2)
 }

@@ -1,9 +1,9 @@
 //! The residual block that U-Net and VAE share, and their changes of resolution.
 
 use burn::tensor::Tensor;
-use sd_kernels::Padding;
+use sd_kernels::{Conv2d, ConvExtras, ConvShape, GroupNorm, Linear, Padding};
 
-use super::nn::{Conv2d, GroupNorm, Linear};
+use super::nn::{conv, conv_of_shape, group_norm, linear};
 use crate::weights::Params;
 
 /// What all residual blocks of one model have in common.
@@ -28,28 +28,37 @@ pub(crate) struct ResnetBlock {
 impl ResnetBlock {
     pub fn new(p: &Params, input: usize, output: usize, spec: ResnetSpec) -> Self {
         Self {
-            norm1: GroupNorm::new(&p.at("norm1"), input, spec.groups, spec.eps),
-            conv1: Conv2d::same(&p.at("conv1"), input, output, 3),
+            norm1: group_norm(&p.at("norm1"), input, spec.groups, spec.eps),
+            conv1: conv(&p.at("conv1"), input, output, 3),
             time: spec
                 .time_width
-                .map(|width| Linear::new(&p.at("time_emb_proj"), width, output)),
-            norm2: GroupNorm::new(&p.at("norm2"), output, spec.groups, spec.eps),
-            conv2: Conv2d::same(&p.at("conv2"), output, output, 3),
-            shortcut: (input != output).then(|| Conv2d::same(&p.at("conv_shortcut"), input, output, 1)),
+                .map(|width| linear(&p.at("time_emb_proj"), width, output)),
+            norm2: group_norm(&p.at("norm2"), output, spec.groups, spec.eps),
+            conv2: conv(&p.at("conv2"), output, output, 3),
+            shortcut: (input != output).then(|| conv(&p.at("conv_shortcut"), input, output, 1)),
         }
     }
 
-    /// `x` is `[batch, c, h, w]`; `time` is `[batch, time_width]`, SiLU already applied.
+    /// `x` is `[batch, h, w, c]`; `time` is `[batch, time_width]`, SiLU already applied.
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        if let (Some(project), Some(time)) = (&self.time, time) {
-            h = h + project.forward(time.clone()).unsqueeze_dims::<4>(&[2, 3]);
-        }
-        let h = self.conv2.forward(self.norm2.forward_silu(h));
-        h + match &self.shortcut {
-            Some(conv) => conv.forward(x),
+        let image_bias = match (&self.time, time) {
+            (Some(project), Some(time)) => Some(project.forward(time.clone())),
+            _ => None,
+        };
+        let extras = ConvExtras {
+            image_bias,
+            ..ConvExtras::default()
+        };
+        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()), extras);
+        let residual = match &self.shortcut {
+            Some(conv) => conv.forward(x, ConvExtras::default()),
             None => x,
-        }
+        };
+        let extras = ConvExtras {
+            residual: Some(residual),
+            ..ConvExtras::default()
+        };
+        self.conv2.forward(self.norm2.forward_silu(h), extras)
     }
 }
 
@@ -58,18 +67,18 @@ pub(crate) struct Downsample(Conv2d);
 
 impl Downsample {
     pub fn new(p: &Params, channels: usize, padding: Padding) -> Self {
-        Self(Conv2d::new(
+        let shape = ConvShape { stride: 2, padding };
+        Self(conv_of_shape(
             &p.at("downsamplers.0.conv"),
             channels,
             channels,
             3,
-            2,
-            padding,
+            shape,
         ))
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.0.forward(x)
+        self.0.forward(x, ConvExtras::default())
     }
 }
 
@@ -78,18 +87,17 @@ pub(crate) struct Upsample(Conv2d);
 
 impl Upsample {
     pub fn new(p: &Params, channels: usize) -> Self {
-        Self(Conv2d::same(&p.at("upsamplers.0.conv"), channels, channels, 3))
+        Self(conv(&p.at("upsamplers.0.conv"), channels, channels, 3))
     }
 
     /// `size` is the height and width wanted: less than twice the input's where the way down had an odd size.
     pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>) -> Tensor<4> {
-        let x = sd_kernels::upsample_nearest_2x(x);
-        let [h, w] = size.unwrap_or([x.dims()[2], x.dims()[3]]);
-        let x = if [h, w] == [x.dims()[2], x.dims()[3]] {
-            x
-        } else {
-            x.narrow(2, 0, h).narrow(3, 0, w)
+        let [_, h, w, _] = x.dims();
+        let size = size.unwrap_or([2 * h, 2 * w]);
+        let extras = ConvExtras {
+            upsample: Some(size),
+            ..ConvExtras::default()
         };
-        self.0.forward(x)
+        self.0.forward(x, extras)
     }
 }

@@ -2,7 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::nn::{Attention, Conv2d, GroupNorm, LayerNorm, Linear, to_picture, to_tokens};
+use sd_kernels::{GroupNorm, LayerNorm, Linear};
+
+use super::nn::{
+    Attention, gated_linear, group_norm, layer_norm, linear, linear_without_bias, pixelwise_linear, to_tokens,
+};
 use crate::weights::Params;
 
 /// One spatial transformer of a U-Net, as data.
@@ -17,17 +21,13 @@ pub(crate) struct TransformerSpec {
     pub groups: usize,
 }
 
-/// Group norm, projection in, transformer blocks over the pixels as tokens, projection out, around a shortcut.
+/// Group norm, projection in, transformer blocks over the pixels as tokens, projection out, around a shortcut. The projections of
+/// SD1 are convolutions of one pixel, which are linear layers by another name.
 pub(crate) struct SpatialTransformer {
     norm: GroupNorm,
-    project_in: Projection,
+    project_in: Linear,
     blocks: Vec<TransformerBlock>,
-    project_out: Projection,
-}
-
-enum Projection {
-    Linear(Linear),
-    Conv(Conv2d),
+    project_out: Linear,
 }
 
 struct TransformerBlock {
@@ -44,11 +44,11 @@ impl SpatialTransformer {
     pub fn new(p: &Params, spec: TransformerSpec) -> Self {
         let c = spec.channels;
         let projection = |name: &str| match spec.linear_projection {
-            true => Projection::Linear(Linear::new(&p.at(name), c, c)),
-            false => Projection::Conv(Conv2d::same(&p.at(name), c, c, 1)),
+            true => linear(&p.at(name), c, c),
+            false => pixelwise_linear(&p.at(name), c, c),
         };
         Self {
-            norm: GroupNorm::new(&p.at("norm"), c, spec.groups, 1e-6),
+            norm: group_norm(&p.at("norm"), c, spec.groups, 1e-6),
             project_in: projection("proj_in"),
             blocks: (0..spec.depth)
                 .map(|i| TransformerBlock::new(&p.at(format_args!("transformer_blocks.{i}")), spec))
@@ -57,21 +57,14 @@ impl SpatialTransformer {
         }
     }
 
-    /// `x` is `[batch, c, h, w]`, `context` is `[batch, m, context_width]`.
+    /// `x` is `[batch, h, w, c]`, `context` is `[batch, m, context_width]`.
     pub fn forward(&self, x: Tensor<4>, context: &Tensor<3>) -> Tensor<4> {
-        let [_, _, h, w] = x.dims();
-        let normed = self.norm.forward(x.clone());
-        let mut tokens = match &self.project_in {
-            Projection::Linear(linear) => linear.forward(to_tokens(normed)),
-            Projection::Conv(conv) => to_tokens(conv.forward(normed)),
-        };
+        let shape = x.dims();
+        let mut tokens = self.project_in.forward(to_tokens(self.norm.forward(x.clone())));
         for block in &self.blocks {
             tokens = block.forward(tokens, context);
         }
-        x + match &self.project_out {
-            Projection::Linear(linear) => to_picture(linear.forward(tokens), h, w),
-            Projection::Conv(conv) => conv.forward(to_picture(tokens, h, w)),
-        }
+        self.project_out.forward_onto(tokens, to_tokens(x)).reshape(shape)
     }
 }
 
@@ -81,31 +74,32 @@ impl TransformerBlock {
         let attention = |name: &str, context: usize| {
             let p = p.at(name);
             Attention {
-                q: Linear::without_bias(&p.at("to_q"), c, c),
-                k: Linear::without_bias(&p.at("to_k"), context, c),
-                v: Linear::without_bias(&p.at("to_v"), context, c),
-                out: Linear::new(&p.at("to_out.0"), c, c),
+                q: linear_without_bias(&p.at("to_q"), c, c),
+                k: linear_without_bias(&p.at("to_k"), context, c),
+                v: linear_without_bias(&p.at("to_v"), context, c),
+                out: linear(&p.at("to_out.0"), c, c),
                 heads: spec.heads,
             }
         };
         Self {
-            norm1: LayerNorm::new(&p.at("norm1"), c, 1e-5),
+            norm1: layer_norm(&p.at("norm1"), c, 1e-5),
             self_attention: attention("attn1", c),
-            norm2: LayerNorm::new(&p.at("norm2"), c, 1e-5),
+            norm2: layer_norm(&p.at("norm2"), c, 1e-5),
             cross_attention: attention("attn2", spec.context_width),
-            norm3: LayerNorm::new(&p.at("norm3"), c, 1e-5),
-            feed_forward_in: Linear::new(&p.at("ff.net.0.proj"), c, 8 * c),
-            feed_forward_out: Linear::new(&p.at("ff.net.2"), 4 * c, c),
+            norm3: layer_norm(&p.at("norm3"), c, 1e-5),
+            feed_forward_in: gated_linear(&p.at("ff.net.0.proj"), c, 4 * c),
+            feed_forward_out: linear(&p.at("ff.net.2"), 4 * c, c),
         }
     }
 
     fn forward(&self, x: Tensor<3>, context: &Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.self_attention.forward(self.norm1.forward(x), None, false);
-        let x = x.clone()
-            + self
-                .cross_attention
-                .forward(self.norm2.forward(x), Some(context.clone()), false);
-        let inner = sd_kernels::geglu(self.feed_forward_in.forward(self.norm3.forward(x.clone())));
-        x + self.feed_forward_out.forward(inner)
+        let normed = self.norm1.forward(x.clone());
+        let x = self.self_attention.forward_onto(x, normed, None, false);
+        let normed = self.norm2.forward(x.clone());
+        let x = self
+            .cross_attention
+            .forward_onto(x, normed, Some(context.clone()), false);
+        let inner = self.feed_forward_in.forward(self.norm3.forward(x.clone()));
+        self.feed_forward_out.forward_onto(inner, x)
     }
 }

@@ -1,10 +1,10 @@
 //! The U-Net of latent diffusion (Rombach et al. 2022, arXiv:2112.10752), as a table of blocks read from its configuration.
 
-use burn::tensor::{Tensor, TensorData, activation};
-use sd_kernels::Padding;
+use burn::tensor::{Tensor, TensorData};
+use sd_kernels::{Activation, Conv2d, ConvExtras, GroupNorm, Linear, Padding};
 
 use super::{
-    nn::{Conv2d, GroupNorm, Linear},
+    nn::{channels_first, channels_last, conv, group_norm, linear},
     resnet::{Downsample, ResnetBlock, ResnetSpec, Upsample},
     transformer::{SpatialTransformer, TransformerSpec},
 };
@@ -74,8 +74,8 @@ impl UNet {
         let mlp = |name: &str, input: usize| {
             let p = p.at(name);
             [
-                Linear::new(&p.at("linear_1"), input, time_width),
-                Linear::new(&p.at("linear_2"), time_width, time_width),
+                linear(&p.at("linear_1"), input, time_width),
+                linear(&p.at("linear_2"), time_width, time_width),
             ]
         };
         let transformer = |p: &Params, channels: usize, heads: usize, depth: usize| {
@@ -151,14 +151,14 @@ impl UNet {
             up.push(UpLevel { layers, upsample });
         }
         Self {
-            conv_in: Conv2d::same(&p.at("conv_in"), config.in_channels, first, 3),
+            conv_in: conv(&p.at("conv_in"), config.in_channels, first, 3),
             time: mlp("time_embedding", first),
             added: config.added_width.map(|width| mlp("add_embedding", width)),
             down,
             middle,
             up,
-            norm_out: GroupNorm::new(&p.at("conv_norm_out"), first, spec.groups, spec.eps),
-            conv_out: Conv2d::same(&p.at("conv_out"), first, config.out_channels, 3),
+            norm_out: group_norm(&p.at("conv_norm_out"), first, spec.groups, spec.eps),
+            conv_out: conv(&p.at("conv_out"), first, config.out_channels, 3),
             config: config.clone(),
             target: target.clone(),
         }
@@ -193,7 +193,7 @@ impl UNet {
         self.check(&latents, timesteps, &context, added.as_ref())?;
         debug_assert!(c == self.config.in_channels && h > 0 && w > 0);
         let dtype = self.target.dtype.burn();
-        let mlp = |[one, two]: &[Linear; 2], x: Tensor<2>| two.forward(sd_kernels::silu(one.forward(x)));
+        let mlp = |[one, two]: &[Linear; 2], x: Tensor<2>| two.forward(one.forward_then(x, Activation::Silu));
 
         let sinusoids = timestep_embedding(timesteps, self.config.levels[0].channels, &self.config);
         let sinusoids = TensorData::new(sinusoids, [batch, self.config.levels[0].channels]);
@@ -204,10 +204,12 @@ impl UNet {
             time = time + mlp(layers, added.cast(dtype));
         }
         // Every residual block would apply SiLU first.
-        let time = activation::silu(time);
+        let time = sd_kernels::silu(time);
         let context = context.cast(dtype);
 
-        let mut x = self.conv_in.forward(latents.cast(dtype));
+        let mut x = self
+            .conv_in
+            .forward(channels_last(latents.cast(dtype)), ConvExtras::default());
         let mut skips = vec![x.clone()];
         for level in &self.down {
             for layer in &level.layers {
@@ -228,17 +230,17 @@ impl UNet {
         for level in &self.up {
             for layer in &level.layers {
                 let skip = skips.pop().expect("one skip for each layer on the way up");
-                x = layer.forward(Tensor::cat(vec![x, skip], 1), &time, &context);
+                x = layer.forward(sd_kernels::concatenate(x, skip), &time, &context);
             }
             if let Some(upsample) = &level.upsample {
-                let size = skips.last().map(|skip| [skip.dims()[2], skip.dims()[3]]);
+                let size = skips.last().map(|skip| [skip.dims()[1], skip.dims()[2]]);
                 x = upsample.forward(x, size);
             }
         }
-        Ok(self
+        let x = self
             .conv_out
-            .forward(self.norm_out.forward_silu(x))
-            .cast(burn::tensor::DType::F32))
+            .forward(self.norm_out.forward_silu(x), ConvExtras::default());
+        Ok(channels_first(x).cast(burn::tensor::DType::F32))
     }
 
     fn check(

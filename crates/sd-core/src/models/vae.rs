@@ -1,10 +1,10 @@
 //! The KL autoencoder of latent diffusion (Rombach et al. 2022, arXiv:2112.10752): pictures to latents and back.
 
 use burn::tensor::{DType, Tensor};
-use sd_kernels::Padding;
+use sd_kernels::{Conv2d, ConvExtras, GroupNorm, Padding};
 
 use super::{
-    nn::{Attention, Conv2d, GroupNorm, Linear, to_picture, to_tokens},
+    nn::{Attention, channels_first, channels_last, conv, group_norm, linear, to_tokens},
     resnet::{Downsample, ResnetBlock, ResnetSpec, Upsample},
 };
 use crate::{
@@ -80,10 +80,10 @@ impl Vae {
             encoder: Encoder::new(config, &p.at("encoder")),
             quant: config
                 .use_quant_conv
-                .then(|| Conv2d::same(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
+                .then(|| conv(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
             post_quant: config
                 .use_post_quant_conv
-                .then(|| Conv2d::same(&p.at("post_quant_conv"), z, z, 1)),
+                .then(|| conv(&p.at("post_quant_conv"), z, z, 1)),
             decoder: Decoder::new(config, &p.at("decoder")),
             config: config.clone(),
             target: target.clone(),
@@ -113,11 +113,13 @@ impl Vae {
                 got: pictures.dims().to_vec(),
             });
         }
-        let mut x = self.encoder.forward(pictures.cast(self.target.dtype.burn()));
+        let mut x = self
+            .encoder
+            .forward(channels_last(pictures.cast(self.target.dtype.burn())));
         if let Some(quant) = &self.quant {
-            x = quant.forward(x);
+            x = quant.forward(x, ConvExtras::default());
         }
-        let x = x.cast(DType::F32);
+        let x = channels_first(x).cast(DType::F32);
         let z = self.config.latent_channels;
         let (mean, logvar) = (x.clone().narrow(1, 0, z), x.narrow(1, z, z));
         Ok(Moments {
@@ -140,11 +142,11 @@ impl Vae {
                 got: latents.dims().to_vec(),
             });
         }
-        let mut x = latents.cast(self.target.dtype.burn());
+        let mut x = channels_last(latents.cast(self.target.dtype.burn()));
         if let Some(post_quant) = &self.post_quant {
-            x = post_quant.forward(x);
+            x = post_quant.forward(x, ConvExtras::default());
         }
-        Ok(self.decoder.forward(x).cast(DType::F32))
+        Ok(channels_first(self.decoder.forward(x)).cast(DType::F32))
     }
 }
 
@@ -178,24 +180,24 @@ impl Encoder {
             c = width;
         }
         Self {
-            conv_in: Conv2d::same(&p.at("conv_in"), config.in_channels, widths[0], 3),
+            conv_in: conv(&p.at("conv_in"), config.in_channels, widths[0], 3),
             levels,
             middle: Middle::new(config, last, &p.at("mid_block")),
-            norm_out: GroupNorm::new(&p.at("conv_norm_out"), last, config.norm_num_groups, EPS),
-            conv_out: Conv2d::same(&p.at("conv_out"), last, 2 * z, 3),
+            norm_out: group_norm(&p.at("conv_norm_out"), last, config.norm_num_groups, EPS),
+            conv_out: conv(&p.at("conv_out"), last, 2 * z, 3),
         }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.conv_in.forward(x);
+        let mut x = self.conv_in.forward(x, ConvExtras::default());
         for (resnets, downsample) in &self.levels {
             x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
             if let Some(downsample) = downsample {
                 x = downsample.forward(x);
             }
         }
-        self.conv_out
-            .forward(self.norm_out.forward_silu(self.middle.forward(x)))
+        let x = self.norm_out.forward_silu(self.middle.forward(x));
+        self.conv_out.forward(x, ConvExtras::default())
     }
 }
 
@@ -216,23 +218,26 @@ impl Decoder {
             c = width;
         }
         Self {
-            conv_in: Conv2d::same(&p.at("conv_in"), config.latent_channels, last, 3),
+            conv_in: conv(&p.at("conv_in"), config.latent_channels, last, 3),
             middle: Middle::new(config, last, &p.at("mid_block")),
             levels,
-            norm_out: GroupNorm::new(&p.at("conv_norm_out"), first, config.norm_num_groups, EPS),
-            conv_out: Conv2d::same(&p.at("conv_out"), first, config.out_channels, 3),
+            norm_out: group_norm(&p.at("conv_norm_out"), first, config.norm_num_groups, EPS),
+            conv_out: conv(&p.at("conv_out"), first, config.out_channels, 3),
         }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.middle.forward(self.conv_in.forward(x));
+        let mut x = self
+            .middle
+            .forward(self.conv_in.forward(x, ConvExtras::default()));
         for (resnets, upsample) in &self.levels {
             x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
             if let Some(upsample) = upsample {
                 x = upsample.forward(x, None);
             }
         }
-        self.conv_out.forward(self.norm_out.forward_silu(x))
+        self.conv_out
+            .forward(self.norm_out.forward_silu(x), ConvExtras::default())
     }
 }
 
@@ -240,16 +245,16 @@ impl Middle {
     fn new(config: &VaeConfig, channels: usize, p: &Params) -> Self {
         let attention = config.mid_block_add_attention.then(|| {
             let p = p.at("attentions.0");
-            let linear = |name: &str| Linear::new(&p.at(name), channels, channels);
-            let norm = GroupNorm::new(&p.at("group_norm"), channels, config.norm_num_groups, EPS);
-            let (q, k, v) = (linear("to_q"), linear("to_k"), linear("to_v"));
+            let projection = |name: &str| linear(&p.at(name), channels, channels);
+            let norm = group_norm(&p.at("group_norm"), channels, config.norm_num_groups, EPS);
+            let (q, k, v) = (projection("to_q"), projection("to_k"), projection("to_v"));
             (
                 norm,
                 Attention {
                     q,
                     k,
                     v,
-                    out: linear("to_out.0"),
+                    out: projection("to_out.0"),
                     heads: 1,
                 },
             )
@@ -264,9 +269,11 @@ impl Middle {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = self.first.forward(x, None);
         if let Some((norm, attention)) = &self.attention {
-            let [_, _, h, w] = x.dims();
-            let tokens = to_tokens(norm.forward(x.clone()));
-            x = x + to_picture(attention.forward(tokens, None, false), h, w);
+            let shape = x.dims();
+            let normed = to_tokens(norm.forward(x.clone()));
+            x = attention
+                .forward_onto(to_tokens(x), normed, None, false)
+                .reshape(shape);
         }
         self.second.forward(x, None)
     }

@@ -1,0 +1,165 @@
+//! Convolutions as matrix products without a copy of every window: the picture gets a border of zeros, and is then one long row of
+//! pixels in which each tap of the kernel is the same distance away for all of them.
+
+use rayon::prelude::*;
+
+use super::{
+    gemm::{Finish, Left, Right, Store, multiply},
+    isa::Isa,
+    memory::{Buffer, Shared},
+    tile::Element,
+};
+
+/// What a convolution does to a picture's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    pub stride: usize,
+    /// Zeros above and to the left.
+    pub before: usize,
+    /// Zeros below and to the right.
+    pub after: usize,
+    /// Height and width of what is convolved: the input, or the input with each pixel repeated.
+    pub source: [usize; 2],
+    /// Repeats each pixel of the input twice in both directions, as far as `source` goes.
+    pub upsample: bool,
+}
+
+impl Geometry {
+    /// The output's height and width.
+    pub fn output(&self) -> [usize; 2] {
+        [0, 1].map(|i| (self.source[i] + self.before + self.after - self.kernel[i]) / self.stride + 1)
+    }
+}
+
+/// Pictures `[batch, h, w, c]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Pictures<'a, T> {
+    pub data: &'a [T],
+    pub shape: [usize; 4],
+}
+
+/// What is added to a convolution's result.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extras<'a, T> {
+    /// One for each column, as packed.
+    pub bias: Option<&'a [f32]>,
+    /// `[batch, out]`.
+    pub image_bias: Option<&'a [T]>,
+    /// As the output.
+    pub residual: Option<&'a [T]>,
+}
+
+/// `weights` are packed with one tap for each place of the kernel, row by row. `out` is `[batch, oh, ow, columns]`.
+pub(crate) fn conv<T: Element>(
+    isa: Isa,
+    x: Pictures<T>,
+    geometry: Geometry,
+    weights: Right<T>,
+    extras: Extras<T>,
+    out: &mut [T],
+    columns: usize,
+) {
+    let [batch, h, w, c] = x.shape;
+    let [oh, ow] = geometry.output();
+    assert!(x.data.len() == batch * h * w * c && out.len() == batch * oh * ow * columns);
+    let out = &Shared::new(out);
+    let store = |map| Store {
+        out,
+        columns,
+        map,
+        bias: extras.bias,
+        image_bias: extras.image_bias.map(|bias| (bias, oh * ow)),
+        residual: extras.residual,
+        finish: Finish::Plain,
+    };
+    let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample;
+    if pointwise && geometry.before + geometry.after == 0 && c.is_multiple_of(T::K) {
+        let left = Left {
+            data: x.data,
+            rows: batch * h * w,
+            stride: c,
+            taps: &[0],
+            k: c,
+        };
+        return multiply(isa, left, weights, &store(None));
+    }
+    let bordered = Bordered::new(x, geometry);
+    let k = c.next_multiple_of(T::K);
+    let taps: Vec<usize> = (0..geometry.kernel[0] * geometry.kernel[1])
+        .map(|i| (i / geometry.kernel[1] * bordered.width + i % geometry.kernel[1]) * k)
+        .collect();
+    // Output pixel (y, x) reads from bordered pixel (stride y, stride x), so in steps of `stride` pixels the outputs of one picture
+    // are a row of their own, in which every line is `width` long, with pixels at its end that nobody wants.
+    let per_picture = (oh - 1) * bordered.width + ow;
+    // With stride 1, since pictures are stacked at a whole number of lines, the batch is one such row too.
+    let single = geometry.stride == 1;
+    let (pictures, step) = match single {
+        true => (1, bordered.height * bordered.width),
+        false => (batch, per_picture),
+    };
+    let mut map = vec![u32::MAX; (batch - 1) * step + per_picture];
+    for image in 0..batch {
+        for y in 0..oh {
+            let row = ((image * oh + y) * ow) as u32;
+            let line = &mut map[image * step + y * bordered.width..][..ow];
+            line.iter_mut()
+                .zip(row..)
+                .for_each(|(place, index)| *place = index);
+        }
+    }
+    for (image, map) in map.chunks(map.len() / pictures).enumerate() {
+        let left = Left {
+            data: &bordered.data[image * bordered.height * bordered.width * k..],
+            rows: map.len(),
+            stride: geometry.stride * k,
+            taps: &taps,
+            k,
+        };
+        multiply(isa, left, weights, &store(Some(map)));
+    }
+}
+
+/// Pictures with zeros around them, and channels made a multiple of [`Element::K`]. Between two lines one border serves both.
+struct Bordered<T> {
+    data: Buffer<T>,
+    height: usize,
+    width: usize,
+}
+
+impl<T: Element> Bordered<T> {
+    fn new(x: Pictures<T>, geometry: Geometry) -> Self {
+        let [batch, h, w, c] = x.shape;
+        let [sh, sw] = geometry.source;
+        let shift = usize::from(geometry.upsample);
+        assert!(sh.div_ceil(1 << shift) == h && sw.div_ceil(1 << shift) == w);
+        let k = c.next_multiple_of(T::K);
+        let side = geometry.before.max(geometry.after);
+        let (height, width) = (sh + side, sw + side);
+        // The last lines' borders follow the last picture.
+        let len = (batch * height + geometry.before + geometry.after + geometry.kernel[0]) * width * k;
+        let mut data = Buffer::<T>::zeroed(len);
+        let line = width * k;
+        let first = geometry.before * line;
+        data[first..][..batch * height * line]
+            .par_chunks_mut(line)
+            .enumerate()
+            .for_each(|(index, to)| {
+                let (image, y) = (index / height, index % height);
+                if y >= sh {
+                    return;
+                }
+                let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
+                let to = &mut to[geometry.before * k..];
+                if k == c && shift == 0 {
+                    to[..w * c].copy_from_slice(from);
+                } else {
+                    for (x, to) in to.chunks_mut(k).take(sw).enumerate() {
+                        to[..c].copy_from_slice(&from[(x >> shift) * c..][..c]);
+                    }
+                }
+            });
+        Self { data, height, width }
+    }
+}

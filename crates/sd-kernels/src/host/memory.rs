@@ -1,0 +1,107 @@
+//! Memory for the kernels: aligned to cache lines, since a tile's row that straddles two costs twice.
+
+use std::{marker::PhantomData, mem::MaybeUninit};
+
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+
+/// A cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Line([u8; 64]);
+
+/// A block of memory that begins on a cache line.
+pub(crate) struct Buffer<T> {
+    lines: Vec<Line>,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: bytemuck::Pod> Buffer<T> {
+    pub fn zeroed(len: usize) -> Self {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        Self {
+            lines: bytemuck::zeroed_vec(lines),
+            len,
+            of: PhantomData,
+        }
+    }
+
+    /// For Burn. A few bytes may follow the last value.
+    pub fn into_bytes(self) -> Bytes {
+        let len = size_of_val(self.lines.as_slice());
+        // SAFETY: all `len` bytes are initialised, and a `Vec` may go to any thread, as `Bytes` expects.
+        unsafe { Bytes::from_controller(Box::new(Owner(self.lines)), len) }
+    }
+}
+
+impl<T: bytemuck::Pod> std::ops::Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl<T: bytemuck::Pod> std::ops::DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+/// Memory that Burn holds for us: its own is aligned to no more than sixteen bytes.
+struct Owner(Vec<Line>);
+
+impl AllocationController for Owner {
+    /// What Burn's own allocations have at most, since copies are made by it.
+    fn alloc_align(&self) -> usize {
+        align_of::<u128>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(&mut self, _policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        // SAFETY: the same memory; the caller promises to write nothing uninitialised.
+        Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
+    }
+
+    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.0);
+        // SAFETY: the same memory, and what is initialised may be taken for what may not be.
+        Ok(unsafe { &*(std::ptr::from_ref(bytes) as *const [MaybeUninit<u8>]) })
+    }
+}
+
+/// An output that several threads write, each its own rows.
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    of: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Shared` only hands out memory through `row`, whose callers promise to be the only ones there.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+// SAFETY: it stands for a `&mut [T]`.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            of: PhantomData,
+        }
+    }
+
+    /// # Safety
+    /// Nobody else uses these elements while the result lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(start <= self.len && len <= self.len - start);
+        // SAFETY: inside the slice that `new` was given, and the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}

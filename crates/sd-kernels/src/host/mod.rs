@@ -1,0 +1,31 @@
+//! The kernels of the CPU: on slices, for `f32` and `bf16`, with whatever the processor has.
+
+// Registers, packed panels and shared outputs can't be had otherwise; every block says why it holds.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod attention;
+mod avx512;
+mod conv;
+mod copy;
+mod gemm;
+mod isa;
+mod math;
+mod memory;
+mod norm;
+mod portable;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub(crate) use attention::{Heads, attention};
+pub(crate) use conv::{Extras, Geometry, Pictures, conv};
+pub(crate) use copy::concatenate;
+pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack};
+pub(crate) use isa::Isa;
+pub(crate) use memory::{Buffer, Shared};
+pub(crate) use norm::{group_norm, layer_norm};
+pub(crate) use tensor::{Host, Stored, Values, floats, tensor, values};
+pub(crate) use tile::PANEL;

@@ -1,0 +1,239 @@
+//! Normalisations. Statistics are taken in `f32` over a few values at a time and put together in `f64`, which is as good as two
+//! passes over all of them (Chan et al. 1979).
+
+use rayon::prelude::*;
+
+use super::{
+    isa::Isa,
+    math::{self, Work, vectorised},
+    memory::Shared,
+    tile::Element,
+};
+
+/// Pixels that statistics are taken over at a time: a few tens of kilobytes, which stay near for the second look.
+const BLOCK: usize = 32;
+
+/// Mean and sum of squared differences of some values.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn and(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return self;
+        }
+        let delta = other.mean - self.mean;
+        Self {
+            count,
+            mean: self.mean + delta * other.count / count,
+            squares: self.squares + other.squares + delta * delta * self.count * other.count / count,
+        }
+    }
+}
+
+/// Group normalisation of `[batch, pixels, c]`, with SiLU if wanted.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn group_norm<T: Element>(
+    isa: Isa,
+    x: &[T],
+    [batch, pixels, c]: [usize; 3],
+    groups: usize,
+    (gamma, beta): (&[f32], &[f32]),
+    eps: f64,
+    silu: bool,
+    out: &mut [T],
+) {
+    assert!(x.len() == batch * pixels * c && out.len() == x.len() && c.is_multiple_of(groups));
+    assert!(gamma.len() == c && beta.len() == c);
+    let size = c / groups;
+    let blocks = pixels.div_ceil(BLOCK);
+    // Blocks are fixed, so that sums don't depend on the number of threads.
+    let moments: Vec<Vec<Moments>> = x
+        .par_chunks((pixels * c).max(1))
+        .flat_map(|image| image.par_chunks((BLOCK * c).max(1)))
+        .map(|block| vectorised(isa, BlockMoments { block, c, size }))
+        .collect();
+    let mut scales = vec![0f32; batch * 2 * c];
+    for (image, scales) in scales.chunks_mut(2 * c).enumerate() {
+        let (factors, terms) = scales.split_at_mut(c);
+        for group in 0..groups {
+            let all = moments[image * blocks..(image + 1) * blocks]
+                .iter()
+                .fold(Moments::default(), |sum, block| sum.and(block[group]));
+            let deviation = (all.squares / all.count + eps).sqrt();
+            for channel in group * size..(group + 1) * size {
+                let factor = f64::from(gamma[channel]) / deviation;
+                factors[channel] = factor as f32;
+                terms[channel] = (f64::from(beta[channel]) - all.mean * factor) as f32;
+            }
+        }
+    }
+    let rows = BLOCK * c;
+    let out = Shared::new(out);
+    (0..batch * blocks).into_par_iter().for_each(|index| {
+        let (image, block) = (index / blocks, index % blocks);
+        let start = image * pixels * c + block * rows;
+        let len = rows.min(pixels * c - block * rows);
+        // SAFETY: blocks don't overlap, and each is written by one task.
+        let out = unsafe { out.slice(start, len) };
+        let (factors, terms) = scales[image * 2 * c..(image + 1) * 2 * c].split_at(c);
+        let x = &x[start..start + len];
+        vectorised(
+            isa,
+            Affine {
+                out,
+                x,
+                factors,
+                terms,
+                silu,
+            },
+        );
+    });
+}
+
+/// `x factor + term` by channel, with SiLU if wanted.
+struct Affine<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    factors: &'a [f32],
+    terms: &'a [f32],
+    silu: bool,
+}
+
+impl<T: Element> Work for Affine<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let c = self.factors.len();
+        for (out, x) in self.out.chunks_exact_mut(c).zip(self.x.chunks_exact(c)) {
+            let pixel = out.iter_mut().zip(x).zip(self.factors).zip(self.terms);
+            if self.silu {
+                for (((out, x), factor), term) in pixel {
+                    *out = T::from_f32(math::silu(x.to_f32() * factor + term));
+                }
+            } else {
+                for (((out, x), factor), term) in pixel {
+                    *out = T::from_f32(x.to_f32() * factor + term);
+                }
+            }
+        }
+    }
+}
+
+/// The moments of each group in a block of pixels.
+struct BlockMoments<'a, T> {
+    block: &'a [T],
+    c: usize,
+    size: usize,
+}
+
+impl<T: Element> Work for BlockMoments<'_, T> {
+    type Output = Vec<Moments>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<Moments> {
+        let Self { block, c, size } = self;
+        let pixels = block.len() / c;
+        let mut sums = vec![0f32; 2 * c];
+        let (sums, squares) = sums.split_at_mut(c);
+        for pixel in block.chunks_exact(c) {
+            sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x.to_f32());
+        }
+        sums.iter_mut().for_each(|sum| *sum /= pixels as f32);
+        for pixel in block.chunks_exact(c) {
+            for ((square, x), mean) in squares.iter_mut().zip(pixel).zip(&*sums) {
+                let delta = x.to_f32() - mean;
+                *square += delta * delta;
+            }
+        }
+        let channels = sums.chunks_exact(size).zip(squares.chunks_exact(size));
+        channels
+            .map(|(means, squares)| {
+                let one = |(mean, squares): (&f32, &f32)| Moments {
+                    count: pixels as f64,
+                    mean: f64::from(*mean),
+                    squares: f64::from(*squares),
+                };
+                means
+                    .iter()
+                    .zip(squares)
+                    .map(one)
+                    .fold(Moments::default(), Moments::and)
+            })
+            .collect()
+    }
+}
+
+/// Layer normalisation of rows of `c`.
+pub(crate) fn layer_norm<T: Element>(
+    isa: Isa,
+    x: &[T],
+    c: usize,
+    (gamma, beta): (&[f32], &[f32]),
+    eps: f64,
+    out: &mut [T],
+) {
+    assert!(
+        c > 0 && x.len().is_multiple_of(c) && out.len() == x.len() && gamma.len() == c && beta.len() == c
+    );
+    let blocks = out.par_chunks_mut(BLOCK * c).zip(x.par_chunks(BLOCK * c));
+    blocks.for_each(|(out, x)| {
+        vectorised(
+            isa,
+            Rows {
+                out,
+                x,
+                gamma,
+                beta,
+                eps,
+            },
+        )
+    });
+}
+
+/// Some rows of a layer normalisation.
+struct Rows<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    eps: f64,
+}
+
+impl<T: Element> Work for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let c = self.gamma.len();
+        for (out, x) in self.out.chunks_exact_mut(c).zip(self.x.chunks_exact(c)) {
+            let mean = sum(x, |v| v) / c as f32;
+            let variance = sum(x, |v| (v - mean) * (v - mean)) / c as f32;
+            let factor = (1.0 / (f64::from(variance) + self.eps).sqrt()) as f32;
+            for (((out, x), gamma), beta) in out.iter_mut().zip(x).zip(self.gamma).zip(self.beta) {
+                *out = T::from_f32((x.to_f32() - mean) * factor * gamma + beta);
+            }
+        }
+    }
+}
+
+/// A sum in sixteen parts, which a vector register holds.
+#[inline(always)]
+fn sum<T: Element>(x: &[T], of: impl Fn(f32) -> f32) -> f32 {
+    let mut parts = [0f32; 16];
+    let mut chunks = x.chunks_exact(16);
+    for chunk in &mut chunks {
+        parts
+            .iter_mut()
+            .zip(chunk)
+            .for_each(|(part, x)| *part += of(x.to_f32()));
+    }
+    let rest: f32 = chunks.remainder().iter().map(|x| of(x.to_f32())).sum();
+    parts.iter().sum::<f32>() + rest
+}

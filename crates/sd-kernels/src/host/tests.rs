@@ -1,0 +1,362 @@
+//! Every kernel on every instruction set against its definition, in `f64`.
+
+use half::bf16;
+
+use super::{
+    attention::{Heads, attention},
+    conv::{Extras, Geometry, Pictures, conv},
+    gemm::{Finish, Left, Right, Store, multiply, pack},
+    isa::Isa,
+    math,
+    memory::{Buffer, Shared},
+    norm::{group_norm, layer_norm},
+    tile::Element,
+};
+
+/// Numbers between -1/2 and 1/2 that follow from `seed`, as `T` has them.
+fn values<T: Element>(len: usize, seed: u32) -> Buffer<T> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut values = Buffer::zeroed(len);
+    for value in values.iter_mut() {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = T::from_f32((state >> 8) as f32 / (1 << 24) as f32 - 0.5);
+    }
+    values
+}
+
+fn wide<T: Element>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(v.to_f32())).collect()
+}
+
+/// The difference must be within `f32`'s rounding of sums, plus the type's rounding of the result.
+fn check<T: Element>(what: &str, got: &[T], expected: &[f64], sums: f64) {
+    let unit = if T::GROUP == 2 { 1.0 / 256.0 } else { 1e-6 };
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (i, (got, &expected)) in got.iter().zip(expected).enumerate() {
+        let got = f64::from(got.to_f32());
+        let allowed = sums + unit * expected.abs();
+        assert!(
+            (got - expected).abs() <= allowed,
+            "{what}: {i}: {got} should be {expected}"
+        );
+    }
+}
+
+fn on_every_isa(test: impl Fn(Isa)) {
+    Isa::available().into_iter().for_each(test);
+}
+
+fn product<T: Element>(isa: Isa, m: usize, k: usize, n: usize) {
+    let (a, w, residual) = (
+        values::<T>(m * k, 1),
+        values::<T>(n * k, 2),
+        values::<T>(m * n, 3),
+    );
+    let bias: Vec<f32> = (0..n.next_multiple_of(32))
+        .map(|i| i as f32 / 50.0 - 0.3)
+        .collect();
+    let (packed, panels) = pack::<T>(n, 1, k, |n, _, i| w[n * k + i]);
+    let padded = k.next_multiple_of(T::K);
+    let mut rows = Buffer::<T>::zeroed(m * padded);
+    for (row, from) in rows.chunks_mut(padded).zip(a.chunks(k)) {
+        row[..k].copy_from_slice(from);
+    }
+    let (a, w, wide_residual) = (wide(&a), wide(&w), wide(&residual));
+    let mut expected = Vec::new();
+    for i in 0..m {
+        for j in 0..n {
+            let sum: f64 = (0..k).map(|x| a[i * k + x] * w[j * k + x]).sum();
+            expected.push(sum + f64::from(bias[j]) + wide_residual[i * n + j]);
+        }
+    }
+    let mut out = Buffer::<T>::zeroed(m * n);
+    let left = Left {
+        data: &rows,
+        rows: m,
+        stride: padded,
+        taps: &[0],
+        k: padded,
+    };
+    let store = Store {
+        out: &Shared::new(&mut out),
+        columns: n,
+        map: None,
+        bias: Some(&bias),
+        image_bias: None,
+        residual: Some(&residual),
+        finish: Finish::Plain,
+    };
+    multiply(
+        isa,
+        left,
+        Right {
+            data: &packed,
+            panels,
+        },
+        &store,
+    );
+    check(&format!("{isa:?} {m}x{k}x{n}"), &out, &expected, 2e-6);
+}
+
+#[test]
+fn products_of_any_shape() {
+    on_every_isa(|isa| {
+        for (m, k, n) in [
+            (1, 1, 1),
+            (5, 3, 7),
+            (33, 40, 31),
+            (64, 64, 64),
+            (100, 77, 50),
+            (3, 200, 96),
+        ] {
+            product::<f32>(isa, m, k, n);
+            product::<bf16>(isa, m, k, n);
+        }
+    });
+}
+
+fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geometry: Geometry, odd: usize) {
+    let shift = usize::from(geometry.upsample);
+    let source = [h, w].map(|n| (n << shift) - odd);
+    let geometry = Geometry { source, ..geometry };
+    let x = values::<T>(batch * h * w * c, 4);
+    let [kh, kw] = geometry.kernel;
+    let weight = values::<T>(n * c * kh * kw, 5);
+    let [oh, ow] = geometry.output();
+    let (image_bias, residual) = (values::<T>(batch * n, 6), values::<T>(batch * oh * ow * n, 7));
+    let (packed, panels) = pack::<T>(n, kh * kw, c, |o, tap, i| weight[(o * c + i) * kh * kw + tap]);
+    let mut out = Buffer::<T>::zeroed(batch * oh * ow * n);
+    let extras = Extras {
+        bias: None,
+        image_bias: Some(&image_bias),
+        residual: Some(&residual),
+    };
+    let pictures = Pictures {
+        data: &x,
+        shape: [batch, h, w, c],
+    };
+    conv(
+        isa,
+        pictures,
+        geometry,
+        Right {
+            data: &packed,
+            panels,
+        },
+        extras,
+        &mut out,
+        n,
+    );
+    let (x, weight, image_bias, residual) = (wide(&x), wide(&weight), wide(&image_bias), wide(&residual));
+    let mut expected = Vec::new();
+    for (i, residual) in residual.iter().enumerate() {
+        let (b, y, at, o) = (i / n / ow / oh, i / n / ow % oh, i / n % ow, i % n);
+        let mut sum = image_bias[b * n + o] + residual;
+        for tap in 0..kh * kw {
+            let place = |at: usize, tap: usize, size: usize| {
+                (at * geometry.stride + tap)
+                    .checked_sub(geometry.before)
+                    .filter(|&p| p < size)
+                    .map(|p| p >> shift)
+            };
+            if let (Some(sy), Some(sx)) = (place(y, tap / kw, source[0]), place(at, tap % kw, source[1])) {
+                for channel in 0..c {
+                    let pixel = x[((b * h + sy) * w + sx) * c + channel];
+                    sum += pixel * weight[(o * c + channel) * kh * kw + tap];
+                }
+            }
+        }
+        expected.push(sum);
+    }
+    check(&format!("{isa:?} {geometry:?}"), &out, &expected, 3e-6);
+}
+
+#[test]
+fn convolutions_of_every_geometry() {
+    let plain = Geometry {
+        kernel: [3, 3],
+        stride: 1,
+        before: 1,
+        after: 1,
+        source: [0, 0],
+        upsample: false,
+    };
+    let halving = Geometry { stride: 2, ..plain };
+    let vae = Geometry { before: 0, ..halving };
+    let upsample = Geometry {
+        upsample: true,
+        ..plain
+    };
+    let pointwise = Geometry {
+        kernel: [1, 1],
+        before: 0,
+        after: 0,
+        ..plain
+    };
+    on_every_isa(|isa| {
+        for geometry in [plain, halving, vae, upsample, pointwise] {
+            for (shape, n) in [([2, 5, 7, 3], 5), ([1, 8, 8, 32], 32), ([3, 4, 6, 33], 40)] {
+                convolution::<f32>(isa, shape, n, geometry, 0);
+                convolution::<bf16>(isa, shape, n, geometry, 0);
+            }
+        }
+        convolution::<f32>(isa, [2, 5, 7, 3], 5, upsample, 1);
+        convolution::<bf16>(isa, [2, 5, 7, 3], 5, upsample, 1);
+    });
+}
+
+fn attend<T: Element>(isa: Isa, batch: usize, heads: usize, d: usize, n: usize, m: usize, causal: bool) {
+    let width = heads * d;
+    let q = values::<T>(batch * n * width, 8);
+    let (k, v) = (
+        values::<T>(batch * m * width, 9),
+        values::<T>(batch * m * width, 10),
+    );
+    let mut out = Buffer::<T>::zeroed(batch * n * width);
+    let rows = |data, rows| Heads { data, rows };
+    attention(
+        isa,
+        rows(&q, n),
+        rows(&k, m),
+        rows(&v, m),
+        [batch, heads, d],
+        causal,
+        &mut out,
+    );
+    let (q, k, v) = (wide(&q), wide(&k), wide(&v));
+    let mut expected = vec![0.0; q.len()];
+    for (b, h, i) in (0..batch * heads * n).map(|x| (x / n / heads, x / n % heads, x % n)) {
+        let seen = if causal { i + 1 } else { m };
+        let at = |rows: usize, row: usize| (b * rows + row) * width + h * d;
+        let score = |j: usize| -> f64 { (0..d).map(|x| q[at(n, i) + x] * k[at(m, j) + x]).sum() };
+        let weights: Vec<f64> = (0..seen).map(|j| (score(j) / (d as f64).sqrt()).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for x in 0..d {
+            let sum: f64 = weights.iter().enumerate().map(|(j, w)| w * v[at(m, j) + x]).sum();
+            expected[at(n, i) + x] = sum / total;
+        }
+    }
+    // The weights of values are rounded too.
+    let sums = if T::GROUP == 2 { 2e-3 } else { 1e-6 };
+    check(&format!("{isa:?} attention {n} {m} {d}"), &out, &expected, sums);
+}
+
+#[test]
+fn attention_of_any_length() {
+    on_every_isa(|isa| {
+        for (n, m, causal) in [
+            (1, 1, false),
+            (40, 77, false),
+            (77, 77, true),
+            (33, 600, false),
+            (300, 300, true),
+        ] {
+            attend::<f32>(isa, 2, 3, 40, n, m, causal);
+            attend::<bf16>(isa, 2, 3, 40, n, m, causal);
+        }
+        attend::<f32>(isa, 1, 1, 7, 9, 10, false);
+        attend::<bf16>(isa, 1, 1, 7, 9, 10, false);
+    });
+}
+
+/// A large mean is what a one-pass variance would stumble over.
+#[test]
+fn normalisations() {
+    let (batch, pixels, c, groups) = (2, 75, 24, 4);
+    let x: Vec<f32> = values::<f32>(batch * pixels * c, 11)
+        .iter()
+        .map(|v| 1000.0 + 5.0 * v)
+        .collect();
+    let gamma: Vec<f32> = (0..c).map(|i| i as f32 / 10.0 - 1.0).collect();
+    let beta: Vec<f32> = (0..c).map(|i| 0.5 - i as f32 / 20.0).collect();
+    let moments = |values: &[f64]| {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        (mean, (variance + 1e-5).sqrt())
+    };
+    let (mut groupwise, mut rowwise) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+    let size = c / groups;
+    for (b, g) in (0..batch * groups).map(|i| (i / groups, i % groups)) {
+        let places: Vec<usize> = (0..pixels * size)
+            .map(|i| (b * pixels + i / size) * c + g * size + i % size)
+            .collect();
+        let all: Vec<f64> = places.iter().map(|&i| f64::from(x[i])).collect();
+        let (mean, deviation) = moments(&all);
+        for (&i, v) in places.iter().zip(all) {
+            groupwise[i] = (v - mean) / deviation * f64::from(gamma[i % c]) + f64::from(beta[i % c]);
+        }
+    }
+    for (row, out) in x.chunks(c).zip(rowwise.chunks_mut(c)) {
+        let all: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
+        let (mean, deviation) = moments(&all);
+        for (i, (out, v)) in out.iter_mut().zip(all).enumerate() {
+            *out = (v - mean) / deviation * f64::from(gamma[i]) + f64::from(beta[i]);
+        }
+    }
+    let with_silu: Vec<f64> = groupwise.iter().map(|v| v / (1.0 + (-v).exp())).collect();
+    on_every_isa(|isa| {
+        let mut out = vec![0f32; x.len()];
+        let scale = (&*gamma, &*beta);
+        group_norm(isa, &x, [batch, pixels, c], groups, scale, 1e-5, false, &mut out);
+        check("group norm", &out, &groupwise, 3e-4);
+        group_norm(isa, &x, [batch, pixels, c], groups, scale, 1e-5, true, &mut out);
+        check("group norm, silu", &out, &with_silu, 3e-4);
+        layer_norm(isa, &x, c, scale, 1e-5, &mut out);
+        check("layer norm", &out, &rowwise, 3e-4);
+    });
+}
+
+#[test]
+fn functions_of_one_number() {
+    // erf by its series, in f64.
+    let erf = |x: f64| {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    };
+    for i in -5000..=5000 {
+        let x = i as f32 / 1000.0;
+        let wide = f64::from(x);
+        let close = |got: f32, expected: f64, what: &str| {
+            let allowed = 4e-7 * expected.abs().max(1.0);
+            assert!(
+                (f64::from(got) - expected).abs() < allowed,
+                "{what}({x}): {got}, {expected}"
+            );
+        };
+        close(math::exp(x) / wide.exp() as f32, 1.0, "exp");
+        close(math::silu(x), wide / (1.0 + (-wide).exp()), "silu");
+        close(
+            math::quick_gelu(x),
+            wide / (1.0 + (-1.702 * wide).exp()),
+            "quick_gelu",
+        );
+        close(
+            math::gelu(x),
+            0.5 * wide * (1.0 + erf(wide / 2f64.sqrt())),
+            "gelu",
+        );
+    }
+    assert!(math::exp(f32::NAN).is_nan() && math::silu(f32::NAN).is_nan());
+    assert!(math::exp(-1e9) < 2e-38 && math::exp(1e9) > 1e38);
+    for value in [
+        1.0f32,
+        -3.25,
+        1e-40,
+        65_280.5,
+        f32::INFINITY,
+        f32::NAN,
+        0.0,
+        -0.0,
+        3.39e38,
+    ] {
+        let (ours, theirs) = (<bf16 as Element>::from_f32(value), bf16::from_f32(value));
+        assert!(
+            ours.to_bits() == theirs.to_bits() || (value.is_nan() && ours.is_nan()),
+            "{value}"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! The innermost operation: a block of a matrix product whose sums stay in registers.
+
+use half::bf16;
+
+use super::isa::Isa;
+
+/// Columns of a panel, the unit in which right-hand sides are packed.
+pub(crate) const PANEL: usize = 16;
+
+/// Columns of a tile: two panels.
+pub(crate) const COLUMNS: usize = 2 * PANEL;
+
+/// The most rows that any kernel's tile has.
+pub(crate) const MAX_ROWS: usize = 32;
+
+/// One tile of `C = A B`, or of `C += A B`.
+///
+/// `A`'s row `r` is the concatenation over `taps` of the `k` elements from `a + r * stride + tap` on: one tap for a matrix, nine for a
+/// 3x3 convolution. `B` is two packed panels; `C`'s rows are `COLUMNS` wide and `c_stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<'a, T> {
+    pub a: *const T,
+    pub stride: usize,
+    pub taps: &'a [usize],
+    /// Elements of a row of `A` for each tap; a multiple of [`Element::K`].
+    pub k: usize,
+    pub b: *const T,
+    /// Elements from one panel to the next.
+    pub panel: usize,
+    pub c: *mut f32,
+    pub c_stride: usize,
+    pub accumulate: bool,
+}
+
+/// A type that products are computed in; sums are always `f32`.
+///
+/// A panel of `f32` is `[k][PANEL]`, a panel of `bf16` is `[k / 2][PANEL][2]`: pairs, as dot-product instructions take them.
+pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::Pod + 'static {
+    /// `k` is padded to multiples of this.
+    const K: usize;
+    /// Values of `k` that lie together in a panel.
+    const GROUP: usize;
+
+    fn to_f32(self) -> f32;
+    fn from_f32(value: f32) -> Self;
+
+    /// Rows of a tile.
+    fn rows(isa: Isa) -> usize;
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// `isa` works here and [`begin`] was called on this thread with it; `rows(isa)` rows of `A` and of `C` as described and both
+    /// panels lie in memory that may be read, and for `C` written by nobody else.
+    unsafe fn tile(isa: Isa, tile: &Tile<Self>);
+}
+
+impl Element for f32 {
+    const K: usize = 1;
+    const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+
+    fn rows(isa: Isa) -> usize {
+        match isa {
+            Isa::Portable | Isa::Avx2 => super::portable::ROWS,
+            _ => super::avx512::ROWS,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match isa {
+                Isa::Portable => super::portable::tile(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => super::portable::tile_avx2(tile),
+                #[cfg(target_arch = "x86_64")]
+                _ => super::avx512::tile_f32(tile),
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => super::portable::tile(tile),
+            }
+        }
+    }
+}
+
+impl Element for bf16 {
+    const K: usize = 32;
+    const GROUP: usize = 2;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    /// To the nearest, ties to even; NaN stays NaN. Without branches, so that loops over it become vector code.
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+        let kept = if value.is_nan() {
+            bits | 0x0040_0000
+        } else {
+            rounded
+        };
+        bf16::from_bits((kept >> 16) as u16)
+    }
+
+    fn rows(isa: Isa) -> usize {
+        match isa {
+            Isa::Amx => 32,
+            Isa::Avx512Bf16 => super::avx512::ROWS,
+            _ => super::portable::ROWS,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match isa {
+                Isa::Portable => super::portable::tile(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 | Isa::Avx512 => super::portable::tile_avx2(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 => super::avx512::tile_bf16(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Amx => super::amx::tile(tile),
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => super::portable::tile(tile),
+            }
+        }
+    }
+}
+
+/// Prepares this thread for tiles until dropped.
+pub(crate) struct Session(Isa);
+
+pub(crate) fn begin<T: Element>(isa: Isa) -> Session {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Amx && T::GROUP == 2 {
+        // SAFETY: `Isa::Amx` exists only where `amx::available` said so.
+        unsafe { super::amx::configure() };
+        return Session(isa);
+    }
+    let _ = isa;
+    Session(Isa::Portable)
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Isa::Amx {
+            // SAFETY: as in `begin`.
+            unsafe { super::amx::release() };
+        }
+    }
+}
