@@ -62,13 +62,29 @@ fn main() -> Result<()> {
 fn timed<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     // Resets the peak, where Linux lets us.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
-    let (before, start) = (memory("VmRSS:"), Instant::now());
+    let (before, cpu, start) = (memory("VmRSS:"), processor_seconds(), Instant::now());
     let result = run()?;
     let seconds = start.elapsed().as_secs_f64();
+    let [user, system] = std::array::from_fn(|i| processor_seconds()[i] - cpu[i]);
     let (after, peak) = (memory("VmRSS:"), memory("VmHWM:"));
     let more = peak - before.max(after);
-    println!("{what:16} {seconds:8.2} s   {before:7.0} -> {after:7.0} MB, {more:5.0} MB more at its peak");
+    print!("{what:16} {seconds:8.2} s (user {user:5.2}, system {system:5.2})   ");
+    println!("{before:5.0} -> {after:5.0} MB, {more:4.0} MB more at its peak");
     Ok((result, seconds))
+}
+
+/// Time that all threads together have spent in this process and in the system for it.
+fn processor_seconds() -> [f64; 2] {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in brackets may hold anything; times are in hundredths.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = after_name.split_whitespace().skip(11);
+    std::array::from_fn(|_| {
+        fields
+            .next()
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+            .map_or(f64::NAN, |n| n / 100.0)
+    })
 }
 
 /// A line of Linux's account of this process, in MB.

@@ -199,4 +199,12 @@ impl TensorFile {
         self.bytes.forget(info.bytes.clone());
         values
     }
+
+    /// The same into memory for as many values as there are.
+    pub(crate) fn values_into<E: cast::Element>(&self, name: &str, out: &mut [E]) -> Option<()> {
+        let info = self.index.get(name)?;
+        let done = cast::cast_into(&self.bytes_of(info), info, out);
+        self.bytes.forget(info.bytes.clone());
+        done
+    }
 }

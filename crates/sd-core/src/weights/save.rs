@@ -58,12 +58,9 @@ impl View for Tensor<'_> {
 
 impl Tensor<'_> {
     fn bytes<E: cast::Element>(&self, finite: impl Fn(&E) -> bool) -> Cow<'_, [u8]> {
-        let values = self.weights.values::<E>(&self.canonical).expect("checked before");
+        let values = self.values::<E>();
         if !values.iter().all(&finite) {
-            let wide = self
-                .weights
-                .values::<f32>(&self.canonical)
-                .expect("checked before");
+            let wide = self.values::<f32>();
             if values
                 .iter()
                 .zip(&wide)
@@ -73,6 +70,13 @@ impl Tensor<'_> {
             }
         }
         Cow::Owned(bytemuck::cast_slice(&values).to_vec())
+    }
+
+    fn values<E: cast::Element>(&self) -> Vec<E> {
+        let mut values = vec![E::zeroed(); self.shape.iter().product()];
+        let done = self.weights.values_into(&self.canonical, &mut values);
+        done.expect("checked before");
+        values
     }
 }
 
