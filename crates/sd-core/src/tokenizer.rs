@@ -44,21 +44,25 @@ impl std::fmt::Debug for ClipTokenizer {
 impl ClipTokenizer {
     /// The tokenizer of OpenAI's CLIP, with 49,408 tokens, compiled into this crate: for checkpoints that carry none.
     pub fn embedded() -> Self {
-        let mut text = String::new();
-        let read = flate2::read::GzDecoder::new(MERGES).read_to_string(&mut text);
-        read.expect("the merges are part of this crate");
-        let merges = parse_merges(&text).expect("the merges are part of this crate");
-        let mut vocab = Vocab::default();
-        let mut add = |token: String| {
-            let id = vocab.len() as u32;
-            vocab.insert(token, id);
-        };
-        byte_symbols().for_each(|symbol| add(symbol.to_string()));
-        byte_symbols().for_each(|symbol| add(format!("{symbol}</w>")));
-        merges.iter().for_each(|(a, b)| add(format!("{a}{b}")));
-        add(START.into());
-        add(END.into());
+        let (vocab, merges) = embedded_vocab(&embedded_merges());
         Self::new("embedded".into(), vocab, merges, END).expect("the merges are part of this crate")
+    }
+
+    /// The same as the contents of `vocab.json` and `merges.txt`.
+    pub(crate) fn embedded_files() -> (String, String) {
+        let text = embedded_merges();
+        let (vocab, _) = embedded_vocab(&text);
+        let mut tokens: Vec<(String, u32)> = vocab.into_iter().collect();
+        tokens.sort_unstable_by_key(|(_, id)| *id);
+        let pair = |(token, id): &(String, u32)| format!("{}: {id}", serde_json::Value::from(token.as_str()));
+        let pairs: Vec<String> = tokens.iter().map(pair).collect();
+        // transformers passes over the first line, whatever it is.
+        let header = if text.starts_with("#version") {
+            ""
+        } else {
+            "#version: 0.2\n"
+        };
+        (format!("{{{}}}", pairs.join(", ")), format!("{header}{text}"))
     }
 
     /// A diffusers folder's own tokenizer: `vocab.json`, `merges.txt`, and for the padding token `special_tokens_map.json` or
@@ -204,6 +208,11 @@ impl ClipTokenizer {
         self.pad
     }
 
+    /// The same as text.
+    pub(crate) fn pad_token(&self) -> String {
+        self.inner.id_to_token(self.pad).unwrap_or_else(|| END.into())
+    }
+
     /// One more than the highest id, special tokens included: the rows that an embedding needs.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
@@ -213,6 +222,69 @@ impl ClipTokenizer {
     pub fn origin(&self) -> &str {
         &self.origin
     }
+}
+
+/// A tokenizer as the files that a folder has.
+pub(crate) struct TokenizerFiles {
+    /// Whether it is CLIP's own, which is compiled in.
+    pub embedded: bool,
+    /// `vocab.json`.
+    pub vocab: String,
+    /// `merges.txt`.
+    pub merges: String,
+    /// The token that fills a sequence up to its length.
+    pub pad: String,
+    /// Tokens of the longest text, start and end included.
+    pub length: usize,
+}
+
+impl TokenizerFiles {
+    /// `special_tokens_map.json`.
+    pub fn special_tokens(&self) -> String {
+        format!("{:#}\n", self.special())
+    }
+
+    fn special(&self) -> serde_json::Value {
+        serde_json::json!({ "bos_token": START, "eos_token": END, "pad_token": self.pad, "unk_token": END })
+    }
+
+    /// All files, by name.
+    pub fn files(&self) -> [(&'static str, String); 4] {
+        let mut config = self.special();
+        config["tokenizer_class"] = "CLIPTokenizer".into();
+        config["do_lower_case"] = true.into();
+        config["add_prefix_space"] = false.into();
+        config["errors"] = "replace".into();
+        config["model_max_length"] = self.length.into();
+        [
+            ("vocab.json", self.vocab.clone()),
+            ("merges.txt", self.merges.clone()),
+            ("special_tokens_map.json", self.special_tokens()),
+            ("tokenizer_config.json", format!("{config:#}\n")),
+        ]
+    }
+}
+
+fn embedded_merges() -> String {
+    let mut text = String::new();
+    let read = flate2::read::GzDecoder::new(MERGES).read_to_string(&mut text);
+    read.expect("the merges are part of this crate");
+    text
+}
+
+fn embedded_vocab(merges: &str) -> (Vocab, Vec<(String, String)>) {
+    let merges = parse_merges(merges).expect("the merges are part of this crate");
+    let mut vocab = Vocab::default();
+    let mut add = |token: String| {
+        let id = vocab.len() as u32;
+        vocab.insert(token, id);
+    };
+    byte_symbols().for_each(|symbol| add(symbol.to_string()));
+    byte_symbols().for_each(|symbol| add(format!("{symbol}</w>")));
+    merges.iter().for_each(|(a, b)| add(format!("{a}{b}")));
+    add(START.into());
+    add(END.into());
+    (vocab, merges)
 }
 
 /// Merges, one a line, two symbols each; a first line that begins with "#version" is skipped.

@@ -1,6 +1,8 @@
 //! The `sdrs` command.
 
+mod convert;
 mod inspect;
+mod parts;
 mod prompt;
 mod txt2img;
 
@@ -28,6 +30,8 @@ enum Command {
     Prompt(prompt::Args),
     /// Tell what a file or folder of weights is, without loading it.
     Inspect(inspect::Args),
+    /// Write a checkpoint as a diffusers folder or a single file, with other parts and LoRAs merged into it.
+    Convert(Box<convert::Args>),
 }
 
 /// Why a command failed: from the library, or from the command itself.
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Command::Txt2img(args) => txt2img::run(*args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

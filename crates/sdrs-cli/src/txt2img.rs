@@ -1,9 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, ClipSkipRule, Dtype, GenerateParams, Pipeline, Sampler, Schedule, parse_sampler};
+use sdrs::{CancelToken, ClipSkipRule, GenerateParams, Pipeline, Sampler, Schedule, parse_sampler};
 
-use crate::Failure;
+use crate::{
+    Failure,
+    parts::{Parts, dtype},
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,21 +16,8 @@ pub struct Args {
     /// is compiled in].
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// A diffusers folder whose config.json files describe a --model file of an unusual shape.
-    #[arg(long, value_name = "FOLDER", requires = "model")]
-    config: Option<PathBuf>,
-    /// Another VAE than the checkpoint's: a file with a VAE in it or a diffusers folder.
-    #[arg(long, value_name = "PATH")]
-    vae: Option<PathBuf>,
-    /// Another text encoder than the checkpoint's, from the same kinds of files.
-    #[arg(long, value_name = "PATH")]
-    text_encoder: Option<PathBuf>,
-    /// Another U-Net than the checkpoint's, from the same kinds of files.
-    #[arg(long, value_name = "PATH")]
-    unet: Option<PathBuf>,
-    /// A LoRA, a file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
-    #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
-    lora: Vec<(PathBuf, f64)>,
+    #[command(flatten)]
+    parts: Parts,
     /// A folder whose LoRAs the prompt may name: <lora:NAME:WEIGHT>. May be given several times.
     #[arg(long, value_name = "FOLDER")]
     lora_dir: Vec<PathBuf>,
@@ -162,43 +152,18 @@ impl Args {
                 ));
             }
         };
-        if let Some(folder) = &self.config {
-            builder = builder.config(folder);
-        }
-        if let Some(path) = &self.vae {
-            builder = builder.vae(path);
-        }
-        if let Some(path) = &self.text_encoder {
-            builder = builder.text_encoder(path);
-        }
-        if let Some(path) = &self.unet {
-            builder = builder.unet(path);
-        }
+        builder = self.parts.apply(builder);
         for folder in &self.lora_dir {
             builder = builder.lora_dir(folder);
-        }
-        for (path, weight) in &self.lora {
-            builder = builder.lora(path, *weight);
         }
         for path in &self.embedding {
             builder = builder.embedding(path);
         }
         if let Some(name) = &self.dtype {
-            let dtype = Dtype::from_name(name)
-                .ok_or_else(|| Failure::Usage(format!("--dtype: '{name}' is not one of f32, bf16, f16")))?;
-            builder = builder.dtype(dtype);
+            builder = builder.dtype(dtype(name)?);
         }
         Ok(builder.build()?)
     }
-}
-
-/// `PATH` or `PATH:WEIGHT`; a colon that is not before a number belongs to the path.
-fn lora(arg: &str) -> Result<(PathBuf, f64), std::convert::Infallible> {
-    let split = arg
-        .rsplit_once(':')
-        .and_then(|(path, weight)| Some((path, weight.parse().ok()?)));
-    let (path, weight) = split.unwrap_or((arg, 1.0));
-    Ok((path.into(), weight))
 }
 
 fn style() -> ProgressStyle {
@@ -224,13 +189,6 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loras_may_carry_a_weight() {
-        assert_eq!(lora("a/b.safetensors"), Ok(("a/b.safetensors".into(), 1.0)));
-        assert_eq!(lora("b.safetensors:-0.5"), Ok(("b.safetensors".into(), -0.5)));
-        assert_eq!(lora("c:\\b.safetensors"), Ok(("c:\\b.safetensors".into(), 1.0)));
-    }
 
     #[test]
     fn batches_are_numbered() {

@@ -222,3 +222,60 @@ negative
         "{message}"
     );
 }
+
+#[test]
+fn checkpoints_are_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let lora = format!("{}/lora/lora.safetensors:0.5", tiny());
+    let run = |args: &[&str]| {
+        let output = sdrs(folder.path(), args);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let args = [
+        "convert",
+        &tiny(),
+        "single.safetensors",
+        "--dtype",
+        "bf16",
+        "--lora",
+        &lora,
+    ];
+    assert_eq!(run(&args), "single.safetensors\n");
+    assert_eq!(run(&["convert", "single.safetensors", "again"]), "again\n");
+    let told = run(&["inspect", "single.safetensors"]);
+    assert!(told.contains("a checkpoint") && told.contains("BF16"), "{told}");
+    assert!(run(&["inspect", "again"]).contains("F16"));
+    let draw = |model: &str, more: &[&str]| {
+        let args = [
+            "txt2img", "a cat", "--model", model, "--steps", "1", "--seed", "1",
+        ];
+        let size = ["--width", "32", "--height", "32"];
+        run(&[&args, &size[..], more].concat());
+        std::fs::read(folder.path().join("out.png")).unwrap()
+    };
+    // The LoRA is in it.
+    assert_ne!(draw("single.safetensors", &[]), draw(&tiny(), &[]));
+
+    let (code, message) = failure(&["convert", &tiny(), "x", "--dtype", "f8"]);
+    assert_eq!(
+        (code, message.contains("'f8' is not one of f32, bf16, f16")),
+        (2, true)
+    );
+    let (code, message) = failure(&["convert", "no/such/model", "x"]);
+    assert_eq!(
+        (code, message.starts_with("error: cannot read no/such/model")),
+        (3, true),
+        "{message}"
+    );
+    let (code, message) = failure(&["convert", &tiny(), "no/such/folder/x.safetensors"]);
+    assert_eq!(
+        (code, message.starts_with("error: cannot write no/such/folder/x")),
+        (3, true),
+        "{message}"
+    );
+}

@@ -1,4 +1,8 @@
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sd_core::{
     Device, Dtype,
@@ -7,7 +11,12 @@ use sd_core::{
 };
 use sd_sched::Prediction;
 
-use crate::{Error, Lora, Pipeline, Result, lora, lora_tags::LoraFolders, source::Source};
+use crate::{
+    Error, Lora, Pipeline, Result,
+    lora::{self, Applied},
+    lora_tags::LoraFolders,
+    source::Source,
+};
 
 /// Describes a pipeline: which weights, where, in which type.
 #[derive(Default)]
@@ -151,17 +160,50 @@ impl PipelineBuilder {
     /// # Errors
     /// [`Error::InvalidParameter`] if there is no checkpoint, or an embedding is for another kind of model, [`Error::Core`] if the
     /// checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
-    pub fn build(self) -> Result<Pipeline> {
+    pub fn build(mut self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
-        let Some(source) = self.checkpoint else {
+        let (checkpoint, loras) = self.open()?;
+        let mut pipeline = Pipeline::load(checkpoint, Target { device, dtype }, self.prediction, loras)?;
+        pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
+        pipeline.add_embeddings(&self.embeddings)?;
+        Ok(pipeline)
+    }
+
+    /// Writes the pipeline that [`build`](Self::build) would load as a diffusers folder, without loading it. See
+    /// [`Pipeline::save_folder`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Pipeline::save_folder`].
+    pub fn save_folder(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        Ok(self.merged()?.save_folder(path.as_ref(), dtype)?)
+    }
+
+    /// Writes the pipeline that [`build`](Self::build) would load as a single file, without loading it. See
+    /// [`Pipeline::save_file`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Pipeline::save_file`].
+    pub fn save_file(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
+    }
+
+    fn merged(&mut self) -> Result<Checkpoint> {
+        let (mut checkpoint, loras) = self.open()?;
+        checkpoint.set_patches(&lora::patches(&loras));
+        Ok(checkpoint)
+    }
+
+    /// Opens the checkpoint with the parts and LoRAs that it is to have.
+    fn open(&mut self) -> Result<(Checkpoint, Vec<Arc<Applied>>)> {
+        let Some(source) = self.checkpoint.take() else {
             return Err(Error::parameter(
                 "checkpoint",
                 "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
             ));
         };
-        let configs = match self.config {
+        let configs = match self.config.take() {
             Some(folder) => Some(Configs::from_folder(&Folder::Disk(folder))?),
             None => None,
         };
@@ -173,7 +215,7 @@ impl PipelineBuilder {
             (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open(&path)?,
             (CheckpointSource::File(file), None) => Checkpoint::from_file(file.open()?)?,
         };
-        for (part, source) in self.parts {
+        for (part, source) in self.parts.drain(..) {
             match source {
                 Source::Path(path) => checkpoint.replace_part(part, &path)?,
                 Source::Bytes(name, bytes) => {
@@ -181,11 +223,15 @@ impl PipelineBuilder {
                 }
             }
         }
-        let loras = lora::apply(self.loras, &checkpoint, &[])?;
-        let mut pipeline = Pipeline::load(checkpoint, Target { device, dtype }, self.prediction, loras)?;
-        pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
-        pipeline.add_embeddings(&self.embeddings)?;
-        Ok(pipeline)
+        match self.prediction {
+            Some(Prediction::Epsilon) => checkpoint.set_prediction_type("epsilon"),
+            Some(Prediction::V) => checkpoint.set_prediction_type("v_prediction"),
+            Some(Prediction::Sample) => checkpoint.set_prediction_type("sample"),
+            // EDM's has no name in a scheduler's configuration.
+            _ => {}
+        }
+        let loras = lora::apply(std::mem::take(&mut self.loras), &checkpoint, &[])?;
+        Ok((checkpoint, loras))
     }
 }
 

@@ -90,7 +90,7 @@ impl Error {
 
 fn core_code(error: &sd_core::Error) -> ErrorCode {
     match error {
-        sd_core::Error::Io { .. } => ErrorCode::Io,
+        sd_core::Error::Io { .. } | sd_core::Error::Write { .. } => ErrorCode::Io,
         sd_core::Error::Malformed { .. } | sd_core::Error::Tokenizer { .. } => ErrorCode::InvalidFile,
         sd_core::Error::Config { .. } | sd_core::Error::Weights(_) => ErrorCode::InvalidWeights,
         sd_core::Error::Device { .. } => ErrorCode::UnknownName,

@@ -28,6 +28,7 @@ mod low_level;
 mod params;
 mod pipeline;
 mod prompt_plan;
+mod save;
 mod source;
 
 pub use builder::PipelineBuilder;

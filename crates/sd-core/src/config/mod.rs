@@ -5,11 +5,13 @@ mod clip;
 mod families;
 mod unet;
 mod vae;
+mod write;
 
 pub use clip::{Activation, ClipTextConfig};
 pub use families::{sd1_text_encoder, sd1_unet, sd1_vae};
 pub use unet::{UnetConfig, UnetLevel, UnetMiddle};
 pub use vae::VaeConfig;
+pub(crate) use write::Fields;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 

@@ -1,6 +1,7 @@
 //! Stored bytes to the compute dtype.
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
 
 use super::{BlockType, StoredDtype, TensorInfo};
 
@@ -14,25 +15,15 @@ pub(crate) fn readable(stored: StoredDtype) -> bool {
 }
 
 /// A compute type: how to get there from `f32` and from bytes that are already of this type.
-pub(crate) trait Element: bytemuck::Pod {
+pub(crate) trait Element: bytemuck::Pod + Send {
     const STORED: StoredDtype;
     fn from_f32(wide: &[f32], out: &mut [Self]);
-
-    /// The same for a whole tensor.
-    fn from_vec(wide: Vec<f32>) -> Vec<Self> {
-        let mut out = vec![Self::zeroed(); wide.len()];
-        Self::from_f32(&wide, &mut out);
-        out
-    }
 }
 
 impl Element for f32 {
     const STORED: StoredDtype = StoredDtype::F32;
     fn from_f32(wide: &[f32], out: &mut [Self]) {
         out.copy_from_slice(wide);
-    }
-    fn from_vec(wide: Vec<f32>) -> Vec<Self> {
-        wide
     }
 }
 
@@ -53,20 +44,44 @@ impl Element for bf16 {
 /// Values that are converted at once: they stay in the cache, and are whole blocks of every [`BlockType`].
 const BLOCK: usize = 4096;
 
+/// Values that one thread converts before it looks for more: a megabyte or so.
+const SHARE: usize = 64 * BLOCK;
+
 /// Little-endian elements, rounded to nearest even where `E` is narrower; `None` if their type is no number's. They may start at any
 /// address. Other types than `E` go through `f32`.
 pub(crate) fn cast<E: Element>(bytes: &[u8], info: &TensorInfo) -> Option<Vec<E>> {
-    if info.blocks.is_none() && info.dtype == E::STORED && info.scale == 1.0 {
-        return Some(bytemuck::pod_collect_to_vec(bytes));
+    let (unit_bytes, unit_values) = unit(info)?;
+    let mut out = vec![E::zeroed(); bytes.len() / unit_bytes * unit_values];
+    cast_into(bytes, info, &mut out)?;
+    Some(out)
+}
+
+/// The same into memory for as many values as there are.
+pub(crate) fn cast_into<E: Element>(bytes: &[u8], info: &TensorInfo, out: &mut [E]) -> Option<()> {
+    let (unit_bytes, unit_values) = unit(info)?;
+    let share_bytes = SHARE / unit_values * unit_bytes;
+    if out.len() <= SHARE {
+        return cast_share(bytes, info, out);
     }
-    let (unit_bytes, unit_values) = match info.blocks {
+    let shares = bytes.par_chunks(share_bytes).zip(out.par_chunks_mut(SHARE));
+    shares.try_for_each(|(bytes, out)| cast_share(bytes, info, out))
+}
+
+/// Bytes and values of what can't be divided; `None` where an element is no whole byte.
+fn unit(info: &TensorInfo) -> Option<(usize, usize)> {
+    let unit = match info.blocks {
         Some(blocks) => (blocks.bytes(), blocks.values()),
         None => (info.dtype.bitsize() / 8, 1),
     };
-    if unit_bytes == 0 {
-        return None;
+    (unit.0 > 0).then_some(unit)
+}
+
+fn cast_share<E: Element>(bytes: &[u8], info: &TensorInfo, out: &mut [E]) -> Option<()> {
+    if info.blocks.is_none() && info.dtype == E::STORED && info.scale == 1.0 {
+        bytemuck::cast_slice_mut::<E, u8>(out).copy_from_slice(bytes);
+        return Some(());
     }
-    let mut out = vec![E::zeroed(); bytes.len() / unit_bytes * unit_values];
+    let (unit_bytes, unit_values) = unit(info)?;
     let mut wide = [0f32; BLOCK];
     let mut narrow = [0u16; BLOCK];
     let block_bytes = BLOCK / unit_values * unit_bytes;
@@ -81,7 +96,7 @@ pub(crate) fn cast<E: Element>(bytes: &[u8], info: &TensorInfo) -> Option<Vec<E>
         }
         E::from_f32(wide, out);
     }
-    Some(out)
+    Some(())
 }
 
 /// Elements to `f32`; `narrow` is room for as many halves.
@@ -218,5 +233,14 @@ mod tests {
             assert_eq!(cast::<bf16>(&shifted[1..], &info), Some(want));
         }
         assert_eq!(cast::<f32>(&[0; 8], &info(StoredDtype::C64)), None);
+    }
+
+    /// Several threads' shares fit together.
+    #[test]
+    fn long_tensors_are_cast_in_whole() {
+        let values: Vec<f32> = (0..2 * SHARE + 777).map(|i| (i as f32).sin()).collect();
+        let want: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
+        let cast = cast::<f16>(bytemuck::cast_slice(&values), &info(StoredDtype::F32));
+        assert!(cast.unwrap() == want);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use serde_json::{Map, Value};
+
 use super::{
     Configs, Folder, PartWeights, Target, TensorFile, WeightPatch,
     configs::metadata,
@@ -10,7 +12,9 @@ use super::{
 };
 use crate::{
     ClipTokenizer, Device, Dtype, Error, Result,
+    config::Fields,
     models::{ClipTextModel, UNet},
+    tokenizer::TokenizerFiles,
 };
 
 /// A part of a pipeline that has weights.
@@ -60,6 +64,39 @@ pub struct Checkpoint {
     pub(super) configs: Configs,
     pub(super) weights: [PartWeights; 3],
     pub(super) tokenizer: Tokenizer,
+    pub(super) texts: Texts,
+}
+
+/// The configurations as they were found, for those who save them: other programs read more in them.
+#[derive(Clone, Default)]
+pub(super) struct Texts {
+    parts: [Option<String>; 3],
+    scheduler: Option<String>,
+}
+
+impl Texts {
+    fn of_folder(folder: &Folder) -> Result<Self> {
+        let text = |name: String| folder.has(&name).then(|| folder.text(&name)).transpose();
+        let part = |part: Part| text(format!("{}/config.json", part.name()));
+        Ok(Self {
+            parts: [part(Part::TextEncoder)?, part(Part::Unet)?, part(Part::Vae)?],
+            scheduler: text("scheduler/scheduler_config.json".into())?,
+        })
+    }
+
+    fn of_file(file: &TensorFile) -> Self {
+        let text = |key: &str| file.metadata().get(key).cloned();
+        Self {
+            parts: [Part::TextEncoder, Part::Unet, Part::Vae].map(|part| text(metadata::of(part))),
+            scheduler: text(metadata::SCHEDULER),
+        }
+    }
+
+    /// Of a part from elsewhere.
+    pub fn put(&mut self, part: Part, json: Option<String>, scheduler: Option<String>) {
+        self.parts[part as usize] = json;
+        self.scheduler = scheduler.or(self.scheduler.take());
+    }
 }
 
 /// Where the tokenizer is to be found.
@@ -109,6 +146,7 @@ impl Checkpoint {
             false => Tokenizer::Embedded,
         };
         Ok(Self {
+            texts: Texts::of_folder(&folder)?,
             origin: folder.origin(""),
             layout: Layout::Diffusers,
             configs,
@@ -146,6 +184,7 @@ impl Checkpoint {
             false => Tokenizer::Embedded,
         };
         Self {
+            texts: Texts::of_file(&file),
             origin,
             layout: Layout::Ldm,
             configs,
@@ -211,6 +250,21 @@ impl Checkpoint {
             .collect())
     }
 
+    /// What the U-Net predicts, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
+    pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
+        self.configs.scheduler.prediction_type = prediction_type.into();
+    }
+
+    /// A part's configuration as it was found.
+    pub(super) fn json(&self, part: Part) -> Option<&str> {
+        self.texts.parts[part as usize].as_deref()
+    }
+
+    /// The noise schedule, as diffusers' `scheduler_config.json`.
+    pub(super) fn scheduler_json(&self) -> Map<String, Value> {
+        self.configs.scheduler.to_json(self.texts.scheduler.as_deref())
+    }
+
     /// Its own tokenizer if it carries one, else CLIP's.
     ///
     /// # Errors
@@ -221,7 +275,9 @@ impl Checkpoint {
             Tokenizer::Folder(folder) => ClipTokenizer::read(folder, "tokenizer/")?,
             Tokenizer::Metadata(file) => {
                 let value = |key: &str| file.metadata().get(key).map_or("", String::as_str);
-                ClipTokenizer::from_files(&self.origin, value(metadata::VOCAB), value(metadata::MERGES), &[])?
+                let special = file.metadata().get(metadata::SPECIAL).cloned();
+                let (vocab, merges) = (value(metadata::VOCAB), value(metadata::MERGES));
+                ClipTokenizer::from_files(&self.origin, vocab, merges, &[special])?
             }
         };
         // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
@@ -237,5 +293,28 @@ impl Checkpoint {
             });
         }
         Ok(tokenizer)
+    }
+
+    /// Its tokenizer as the files that a folder has.
+    pub(super) fn tokenizer_files(&self) -> Result<TokenizerFiles> {
+        let pad = self.tokenizer()?.pad_token();
+        let (vocab, merges) = match &self.tokenizer {
+            Tokenizer::Embedded => ClipTokenizer::embedded_files(),
+            Tokenizer::Folder(folder) => {
+                let text = |name: &str| folder.text(&format!("tokenizer/{name}"));
+                (text("vocab.json")?, text("merges.txt")?)
+            }
+            Tokenizer::Metadata(file) => {
+                let value = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
+                (value(metadata::VOCAB), value(metadata::MERGES))
+            }
+        };
+        Ok(TokenizerFiles {
+            embedded: matches!(self.tokenizer, Tokenizer::Embedded),
+            vocab,
+            merges,
+            pad,
+            length: self.configs.text_encoder.max_position_embeddings,
+        })
     }
 }

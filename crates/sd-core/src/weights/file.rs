@@ -44,6 +44,23 @@ enum Bytes {
     Static(&'static [u8]),
 }
 
+impl Bytes {
+    /// Lets the system take back the memory of a part of the map that was read, which it would otherwise count as this process's until
+    /// it runs short. Reading it again costs a look into the system's cache.
+    fn forget(&self, range: Range<usize>) {
+        /// Smaller ones aren't worth the call.
+        const LEAST: usize = 1 << 20;
+        #[cfg(unix)]
+        if let (Self::Mapped(map), true) = (self, range.len() >= LEAST) {
+            // SAFETY: the map is private and never written to, so what is read again is what the file holds, as before.
+            #[allow(unsafe_code)]
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
+    }
+}
+
 impl std::ops::Deref for Bytes {
     type Target = [u8];
 
@@ -178,6 +195,16 @@ impl TensorFile {
     /// A tensor's values in a compute type.
     pub(crate) fn values<E: cast::Element>(&self, name: &str) -> Option<Vec<E>> {
         let info = self.index.get(name)?;
-        cast::cast(&self.bytes_of(info), info)
+        let values = cast::cast(&self.bytes_of(info), info);
+        self.bytes.forget(info.bytes.clone());
+        values
+    }
+
+    /// The same into memory for as many values as there are.
+    pub(crate) fn values_into<E: cast::Element>(&self, name: &str, out: &mut [E]) -> Option<()> {
+        let info = self.index.get(name)?;
+        let done = cast::cast_into(&self.bytes_of(info), info, out);
+        self.bytes.forget(info.bytes.clone());
+        done
     }
 }

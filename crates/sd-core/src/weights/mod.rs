@@ -19,6 +19,8 @@ mod parts;
 mod patch;
 mod pickle;
 mod quant;
+mod replace;
+mod save;
 mod scaled;
 
 pub use checkpoint::{Checkpoint, Layout, Part};

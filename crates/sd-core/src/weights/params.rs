@@ -2,8 +2,9 @@
 
 use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
-use burn::tensor::{Element, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, Element, Tensor, TensorData};
 use half::{bf16, f16};
+use memmap2::MmapMut;
 
 use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, layers::Layers, names::Names};
 use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
@@ -40,18 +41,20 @@ impl PartWeights {
             .collect()
     }
 
-    /// A parameter's values, changed as the patches say; `None` if it is not there, or of a type that can't be read.
-    pub(super) fn values<E: cast::Element>(&self, canonical: &str) -> Option<Vec<E>> {
+    /// A parameter's values, changed as the patches say, into memory for as many; `None` if it is not there, or of a type that can't
+    /// be read.
+    pub(super) fn values_into<E: cast::Element>(&self, canonical: &str, out: &mut [E]) -> Option<()> {
         let (file, name, _) = self.find(canonical)?;
         let patches = self.patches(canonical);
         if patches.is_empty() {
-            return file.values(&name);
+            return file.values_into(&name, out);
         }
         let mut values = file.values::<f32>(&name)?;
         for patch in patches {
             patch.apply(self.part, canonical, &mut values);
         }
-        Some(E::from_vec(values))
+        E::from_f32(&values, out);
+        Some(())
     }
 
     pub(super) fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
@@ -250,8 +253,24 @@ fn data<E: cast::Element + Element, const D: usize>(
     canonical: &str,
     shape: [usize; D],
 ) -> TensorData {
-    let values = weights.values::<E>(canonical);
-    TensorData::new(values.expect("checked before loading"), shape)
+    /// An allocator keeps what it gets back, and between live weights it can't even reuse all of it: a pipeline that is dropped would
+    /// leave most of its memory behind. So tensors of this many bytes have maps of their own.
+    const LEAST: usize = 256 << 10;
+    let n: usize = shape.iter().product();
+    let length = n * size_of::<E>();
+    if let Some(mut map) = (length >= LEAST)
+        .then(|| MmapMut::map_anon(length).ok())
+        .flatten()
+    {
+        let done = weights.values_into::<E>(canonical, bytemuck::cast_slice_mut(&mut map));
+        done.expect("checked before loading");
+        let bytes = Bytes::from_shared(bytes::Bytes::from_owner(map), AllocationProperty::Other);
+        return TensorData::from_bytes(bytes, shape, E::dtype());
+    }
+    let mut values = vec![E::zeroed(); n];
+    let done = weights.values_into(canonical, &mut values);
+    done.expect("checked before loading");
+    TensorData::new(values, shape)
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {

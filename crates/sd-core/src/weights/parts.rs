@@ -35,15 +35,18 @@ impl Checkpoint {
             false => (".", "config.json".into()),
         };
         let origin = folder.origin(&config);
-        let mut configs = self.configs.clone();
-        configs.set(part, &folder.text(&config)?, &origin)?;
-        let scheduler = "scheduler/scheduler_config.json";
-        if part == Part::Unet && folder.has(scheduler) {
-            configs.scheduler =
-                SchedulerConfig::from_json(&folder.text(scheduler)?, &folder.origin(scheduler))?;
+        let (mut configs, json) = (self.configs.clone(), folder.text(&config)?);
+        configs.set(part, &json, &origin)?;
+        let name = "scheduler/scheduler_config.json";
+        let mut scheduler = None;
+        if part == Part::Unet && folder.has(name) {
+            let json = folder.text(name)?;
+            configs.scheduler = SchedulerConfig::from_json(&json, &folder.origin(name))?;
+            scheduler = Some(json);
         }
         let configs = configs.agreeing(&origin)?;
         let files = folder.part_tensors(inner, part.stem())?;
+        self.texts.put(part, Some(json), scheduler);
         let tokenizer = folder
             .has("tokenizer/vocab.json")
             .then(|| Tokenizer::Folder(folder.clone()));
@@ -64,13 +67,9 @@ impl Checkpoint {
     /// As [`Checkpoint::replace_part`].
     pub fn replace_part_by_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
         let origin = file.origin().to_owned();
-        let mut configs = self.configs.clone();
-        let carried = match part {
-            Part::TextEncoder => metadata::TEXT_ENCODER,
-            Part::Unet => metadata::UNET,
-            Part::Vae => metadata::VAE,
-        };
-        if let Some(json) = file.metadata().get(carried) {
+        let (mut configs, mut scheduler) = (self.configs.clone(), None);
+        let json = file.metadata().get(metadata::of(part)).cloned();
+        if let Some(json) = &json {
             configs.set(part, json, &origin)?;
         }
         if part == Part::Unet {
@@ -84,7 +83,8 @@ impl Checkpoint {
                 );
                 return Err(Error::malformed(origin, reason));
             }
-            if let Some(json) = file.metadata().get(metadata::SCHEDULER) {
+            scheduler = file.metadata().get(metadata::SCHEDULER).cloned();
+            if let Some(json) = &scheduler {
                 configs.scheduler = SchedulerConfig::from_json(json, &origin)?;
             } else if let Some(said) = found.prediction_type {
                 configs.scheduler.prediction_type = said;
@@ -92,6 +92,7 @@ impl Checkpoint {
             }
         }
         let configs = configs.agreeing(&origin)?;
+        self.texts.put(part, json, scheduler);
         let names = Ldm::alone(part, (&configs.unet, &configs.vae), file.names());
         let file = Arc::new(file);
         let tokenizer = file

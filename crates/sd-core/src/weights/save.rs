@@ -1,0 +1,301 @@
+//! Writing checkpoints, tensor by tensor from the mapped base.
+
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, path::Path};
+
+use half::{bf16, f16};
+use safetensors::{SafeTensorError, View, tensor::serialize_to_file};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Checkpoint, Model, Part, PartWeights, StoredDtype, Target, cast,
+    configs::metadata,
+    names::{Diffusers, Ldm, Names},
+    parameters,
+    params::check,
+    replace::Partial,
+};
+use crate::{
+    Device, Dtype, Error, Result,
+    config::Fields,
+    models::{ClipTextModel, UNet, Vae},
+};
+
+/// A tensor to be written: its values are made when it is their turn.
+struct Tensor<'a> {
+    weights: &'a PartWeights,
+    canonical: String,
+    shape: Vec<usize>,
+    dtype: Dtype,
+    /// Parameters with values beyond the type's range.
+    overflown: &'a RefCell<Vec<String>>,
+}
+
+impl View for Tensor<'_> {
+    fn dtype(&self) -> StoredDtype {
+        match self.dtype {
+            Dtype::F32 => StoredDtype::F32,
+            Dtype::F16 => StoredDtype::F16,
+            Dtype::Bf16 => StoredDtype::BF16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.dtype {
+            Dtype::F32 => self.bytes::<f32>(|_| true),
+            Dtype::F16 => self.bytes::<f16>(|x| x.is_finite()),
+            Dtype::Bf16 => self.bytes::<bf16>(|x| x.is_finite()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
+    }
+}
+
+impl Tensor<'_> {
+    fn bytes<E: cast::Element>(&self, finite: impl Fn(&E) -> bool) -> Cow<'_, [u8]> {
+        let values = self.values::<E>();
+        if !values.iter().all(&finite) {
+            let wide = self.values::<f32>();
+            if values
+                .iter()
+                .zip(&wide)
+                .any(|(x, wide)| !finite(x) && wide.is_finite())
+            {
+                self.overflown.borrow_mut().push(self.canonical.clone());
+            }
+        }
+        Cow::Owned(bytemuck::cast_slice(&values).to_vec())
+    }
+
+    fn values<E: cast::Element>(&self) -> Vec<E> {
+        let mut values = vec![E::zeroed(); self.shape.iter().product()];
+        let done = self.weights.values_into(&self.canonical, &mut values);
+        done.expect("checked before");
+        values
+    }
+}
+
+/// A part's parameters with the shapes that they have in files of a layout, behind their names there.
+struct Plan<'a> {
+    weights: &'a PartWeights,
+    parameters: Vec<(String, String, Vec<usize>)>,
+}
+
+impl Plan<'_> {
+    fn tensors<'a>(
+        &'a self,
+        dtype: Dtype,
+        overflown: &'a RefCell<Vec<String>>,
+    ) -> Vec<(&'a str, Tensor<'a>)> {
+        let tensor = |(stored, canonical, shape): &'a (String, String, Vec<usize>)| {
+            let tensor = Tensor {
+                weights: self.weights,
+                canonical: canonical.clone(),
+                shape: shape.clone(),
+                dtype,
+                overflown,
+            };
+            (stored.as_str(), tensor)
+        };
+        self.parameters.iter().map(tensor).collect()
+    }
+}
+
+const PARTS: [Part; 3] = [Part::TextEncoder, Part::Unet, Part::Vae];
+
+impl Checkpoint {
+    /// Writes a diffusers folder: every part's weights, changed as their patches say and cast to `dtype`, configurations, tokenizer and
+    /// scheduler. One tensor at a time is in memory. The folder appears in whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if it can't be written, is there already, or values go beyond the type's range; [`Error::Weights`] if the
+    /// checkpoint's own weights don't fit its configurations.
+    pub fn save_folder(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        let plans = self.plans(|part| Box::new(Diffusers { part }))?;
+        let tokenizer = self.tokenizer_files()?;
+        let partial = Partial::folder(path)?;
+        let write = |name: &str, text: String| {
+            let place = partial.path.join(name);
+            let folder = place.parent().unwrap_or(&partial.path);
+            std::fs::create_dir_all(folder).map_err(|e| Error::write(path, e))?;
+            std::fs::write(&place, text).map_err(|e| Error::write(path, e))
+        };
+        for (part, plan) in PARTS.into_iter().zip(&plans) {
+            write(
+                &format!("{}/config.json", part.name()),
+                pretty(self.config_json(part, dtype)),
+            )?;
+            let file = format!("{}/{}.safetensors", part.name(), part.stem());
+            write_tensors(
+                &partial.path.join(file),
+                path,
+                dtype,
+                std::slice::from_ref(plan),
+                HashMap::new(),
+            )?;
+        }
+        let scheduler = self.scheduler_json();
+        let class = scheduler.get("_class_name").cloned().unwrap_or_default();
+        write("scheduler/scheduler_config.json", pretty(scheduler))?;
+        for (name, text) in tokenizer.files() {
+            write(&format!("tokenizer/{name}"), text)?;
+        }
+        let index = json!({
+            "_class_name": "StableDiffusionPipeline",
+            "feature_extractor": [null, null],
+            "image_encoder": [null, null],
+            "requires_safety_checker": false,
+            "safety_checker": [null, null],
+            "scheduler": ["diffusers", class],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        });
+        write("model_index.json", format!("{index:#}\n"))?;
+        partial.put()
+    }
+
+    /// Writes a single `.safetensors` file with LDM's names, as [`Checkpoint::save_folder`] writes a folder. Its metadata carries the
+    /// configurations, and the tokenizer unless it is CLIP's own. A file that is there is replaced.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save_folder`].
+    pub fn save_file(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        let configs = self.configs();
+        let plans = self.plans(|part| match part {
+            Part::TextEncoder => Box::new(Ldm::text_encoder()),
+            Part::Unet => Box::new(Ldm::unet(&configs.unet)),
+            Part::Vae => Box::new(Ldm::vae(&configs.vae)),
+        })?;
+        let text = |map| Value::Object(map).to_string();
+        let mut carried = HashMap::from([
+            ("format".to_owned(), "pt".to_owned()),
+            (metadata::SCHEDULER.to_owned(), text(self.scheduler_json())),
+        ]);
+        for part in PARTS {
+            carried.insert(metadata::of(part).to_owned(), text(self.config_json(part, dtype)));
+        }
+        // The words that other programs look for.
+        if configs.scheduler.prediction_type == "v_prediction" {
+            carried.insert("modelspec.prediction_type".to_owned(), "v".to_owned());
+        }
+        let tokenizer = self.tokenizer_files()?;
+        if !tokenizer.embedded {
+            carried.insert(metadata::SPECIAL.to_owned(), tokenizer.special_tokens());
+            carried.insert(metadata::VOCAB.to_owned(), tokenizer.vocab);
+            carried.insert(metadata::MERGES.to_owned(), tokenizer.merges);
+        }
+        let partial = Partial::file(path)?;
+        write_tensors(&partial.path, path, dtype, &plans, carried)?;
+        partial.put()
+    }
+
+    fn plans(&self, names: impl Fn(Part) -> Box<dyn Names>) -> Result<[Plan<'_>; 3]> {
+        let configs = self.configs();
+        Ok([
+            self.plan::<ClipTextModel>(Part::TextEncoder, &configs.text_encoder, &names)?,
+            self.plan::<UNet>(Part::Unet, &configs.unet, &names)?,
+            self.plan::<Vae>(Part::Vae, &configs.vae, &names)?,
+        ])
+    }
+
+    fn plan<M: Model>(
+        &self,
+        part: Part,
+        config: &M::Config,
+        names: impl Fn(Part) -> Box<dyn Names>,
+    ) -> Result<Plan<'_>> {
+        let target = Target {
+            device: Device::from_name("auto")?,
+            dtype: Dtype::F32,
+        };
+        let (weights, names) = (self.weights(part), names(part));
+        check(weights, &target, |p| M::build(config, p, &target))?;
+        let parameters = parameters(part, &target, |p| M::build(config, p, &target));
+        let stored = parameters.into_iter().map(|(canonical, mut shape)| {
+            let stored = names.spellings(&canonical).swap_remove(0);
+            // The VAE's attention is made of 1x1 convolutions there.
+            if part == Part::Vae && stored.contains(".attn_1.") && shape.len() == 2 {
+                shape.extend([1, 1]);
+            }
+            (stored, canonical, shape)
+        });
+        Ok(Plan {
+            weights,
+            parameters: stored.collect(),
+        })
+    }
+
+    /// A part's `config.json`.
+    fn config_json(&self, part: Part, dtype: Dtype) -> Map<String, Value> {
+        let (configs, original) = (self.configs(), self.json(part));
+        match part {
+            Part::TextEncoder => {
+                let mut json = configs.text_encoder.to_json(original);
+                // transformers casts to what stands here; it is called so by older releases too.
+                json.remove("dtype");
+                json.insert("torch_dtype".into(), torch_name(dtype).into());
+                json
+            }
+            Part::Unet => configs.unet.to_json(original),
+            Part::Vae => configs.vae.to_json(original),
+        }
+    }
+}
+
+fn torch_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "float32",
+        Dtype::F16 => "float16",
+        Dtype::Bf16 => "bfloat16",
+    }
+}
+
+fn pretty(json: Map<String, Value>) -> String {
+    format!("{:#}\n", Value::Object(json))
+}
+
+/// Writes the tensors of these parts to `place`, which is to become `path`.
+fn write_tensors(
+    place: &Path,
+    path: &Path,
+    dtype: Dtype,
+    plans: &[Plan<'_>],
+    mut metadata: HashMap<String, String>,
+) -> Result<()> {
+    metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    let overflown = RefCell::default();
+    let tensors = plans.iter().flat_map(|plan| plan.tensors(dtype, &overflown));
+    let written = serialize_to_file(tensors, Some(metadata), place);
+    written.map_err(|e| {
+        let e = match e {
+            SafeTensorError::IoError(e) => e,
+            other => std::io::Error::other(other),
+        };
+        Error::write(path, e)
+    })?;
+    readable_as_others(place).map_err(|e| Error::write(path, e))?;
+    let overflown: Vec<String> = overflown.into_inner();
+    if let [first, ..] = overflown.as_slice() {
+        let reason = format!(
+            "{} tensors hold values beyond the range of {dtype}, such as {first}; save in bf16 or f32",
+            overflown.len()
+        );
+        return Err(Error::write(path, std::io::Error::other(reason)));
+    }
+    Ok(())
+}
+
+/// The writer leaves its file readable for nobody but its owner: gives it the permissions that files usually get here.
+fn readable_as_others(place: &Path) -> std::io::Result<()> {
+    let usual = place.with_extension("permissions");
+    let permissions = std::fs::File::create_new(&usual)?.metadata()?.permissions();
+    std::fs::remove_file(usual)?;
+    std::fs::set_permissions(place, permissions)
+}
