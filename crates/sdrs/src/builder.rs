@@ -3,12 +3,16 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use sd_core::{
     Device, Dtype,
     embedding::{self, Embedding},
-    weights::{Checkpoint, Configs, Folder, Target, TensorFile, WeightPatch},
+    weights::{Checkpoint, Configs, Folder, Layout, Target, TensorFile, WeightPatch},
 };
 use sd_lora::Lora;
 use sd_sched::Prediction;
 
-use crate::{Error, Pipeline, Result, prompt_plan::LoadedLora};
+use crate::{
+    Error, LogLevel, Pipeline, Result,
+    prompt_plan::LoadedLora,
+    runtime::{Log, Runtime},
+};
 
 /// Describes a pipeline: which weights, where, in which type.
 #[derive(Default)]
@@ -22,6 +26,8 @@ pub struct PipelineBuilder {
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
+    threads: Option<usize>,
+    log: Option<Log>,
 }
 
 enum Source {
@@ -115,6 +121,20 @@ impl PipelineBuilder {
         self
     }
 
+    /// How many threads the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process shares, one
+    /// for each core. Pictures don't depend on it. GPUs pay no heed to it.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Called with each line of the pipeline's log: what was opened and loaded, what was passed over, how long parts of a run took. It is
+    /// called in the thread that builds or runs, several at once if these are. Without it nothing is logged; nothing is ever printed.
+    pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
+        self.log = Some(Arc::new(log));
+        self
+    }
+
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
@@ -124,6 +144,7 @@ impl PipelineBuilder {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
+        let runtime = Runtime::new(self.threads, self.log.clone())?;
         let Some(source) = self.source else {
             return Err(Error::parameter(
                 "checkpoint",
@@ -144,11 +165,16 @@ impl PipelineBuilder {
             Source::Bytes(name, bytes) => single(TensorFile::from_bytes(name, bytes)?)?,
             Source::Folder(folder) => Checkpoint::from_folder(folder)?,
         };
+        runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
         if let Some(path) = &self.vae {
             checkpoint.replace_vae(path)?;
+            runtime.info(|| format!("opened {}: VAE", path.display()));
         }
         if !self.loras.is_empty() {
             checkpoint.set_patches(&loras(&self.loras, &checkpoint)?);
+            for (path, weight) in &self.loras {
+                runtime.info(|| format!("opened {}: LoRA, weight {weight}", path.display()));
+            }
         }
         let named = |(path, weight): &(PathBuf, f64)| LoadedLora {
             name: path
@@ -159,7 +185,13 @@ impl PipelineBuilder {
             weight: *weight,
         };
         let loras = self.loras.iter().map(named).collect();
-        let mut pipeline = Pipeline::load(&checkpoint, Target { device, dtype }, self.prediction, loras)?;
+        let mut pipeline = Pipeline::load(
+            &checkpoint,
+            Target { device, dtype },
+            self.prediction,
+            loras,
+            runtime.clone(),
+        )?;
         for source in &self.embeddings {
             match source {
                 EmbeddingSource::Path(path) if path.is_dir() => {
@@ -178,8 +210,25 @@ impl PipelineBuilder {
                 }
             }
         }
+        for skipped in pipeline.skipped_embeddings() {
+            runtime.warn(format_args!("passed over: {skipped}"));
+        }
         Ok(pipeline)
     }
+}
+
+/// What a checkpoint is, for the log.
+fn described(checkpoint: &Checkpoint) -> String {
+    let layout = match checkpoint.layout() {
+        Layout::Diffusers => "diffusers' layout",
+        Layout::Ldm => "one file",
+    };
+    let (text, unet) = (&checkpoint.configs().text_encoder, &checkpoint.configs().unet);
+    let (channels, side) = (unet.in_channels, unet.sample_size);
+    format!(
+        "{layout}, context width {}, latents {channels}x{side}x{side}",
+        text.hidden_size
+    )
 }
 
 fn loras(files: &[(PathBuf, f64)], checkpoint: &Checkpoint) -> Result<Vec<Arc<dyn WeightPatch>>> {

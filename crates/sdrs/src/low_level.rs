@@ -125,13 +125,15 @@ impl Pipeline {
             let reason = format!("{id} is no token: this model has {} of them", sizes.vocabulary);
             return Err(Error::parameter("ids", reason));
         }
-        let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
-        let shape = vec![states.len(), ids.len(), sizes.context_width];
-        let mut all = Vec::with_capacity(shape.iter().product());
-        for state in states {
-            all.extend(values(state)?);
-        }
-        Ok(Array { shape, values: all })
+        self.runtime.compute(|| {
+            let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+            let shape = vec![states.len(), ids.len(), sizes.context_width];
+            let mut all = Vec::with_capacity(shape.iter().product());
+            for state in states {
+                all.extend(values(state)?);
+            }
+            Ok(Array { shape, values: all })
+        })
     }
 
     /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
@@ -165,12 +167,14 @@ impl Pipeline {
         expect("context", &context_shape, fits, || {
             format!("[{batch}, tokens, {}]", sizes.context_width)
         })?;
-        let latents = self.tensor(latents.to_vec(), shape);
-        let context = self.tensor(context.to_vec(), context_shape);
-        let output = self.unet.forward(latents, timesteps, context, None)?;
-        Ok(Array {
-            shape: output.dims().to_vec(),
-            values: values(output)?,
+        self.runtime.compute(|| {
+            let latents = self.tensor(latents.to_vec(), shape);
+            let context = self.tensor(context.to_vec(), context_shape);
+            let output = self.unet.forward(latents, timesteps, context, None)?;
+            Ok(Array {
+                shape: output.dims().to_vec(),
+                values: values(output)?,
+            })
         })
     }
 
@@ -189,16 +193,18 @@ impl Pipeline {
                 config.in_channels
             )
         })?;
-        let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
-        let shape = moments.mean.dims().to_vec();
-        let mean = values(moments.mean * config.scaling_factor)?;
-        let std = values((moments.logvar * 0.5).exp() * config.scaling_factor)?;
-        Ok(EncodedImages {
-            mean: Array {
-                shape: shape.clone(),
-                values: mean,
-            },
-            std: Array { shape, values: std },
+        self.runtime.compute(|| {
+            let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
+            let shape = moments.mean.dims().to_vec();
+            let mean = values(moments.mean * config.scaling_factor)?;
+            let std = values((moments.logvar * 0.5).exp() * config.scaling_factor)?;
+            Ok(EncodedImages {
+                mean: Array {
+                    shape: shape.clone(),
+                    values: mean,
+                },
+                std: Array { shape, values: std },
+            })
         })
     }
 

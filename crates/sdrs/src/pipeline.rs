@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
     ClipTokenizer,
@@ -8,7 +10,7 @@ use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
 use crate::{
     Error, GenerateParams, PipelineBuilder, Result, Txt2Img, conditioning::Embeddings, encoder::RowCache,
-    params::Limits, prompt_plan::LoadedLora,
+    params::Limits, preview::LinearPreview, prompt_plan::LoadedLora, runtime::Runtime,
 };
 
 /// A loaded checkpoint, ready to draw.
@@ -24,6 +26,9 @@ pub struct Pipeline {
     pub(crate) embeddings: Embeddings,
     pub(crate) loras: Vec<LoadedLora>,
     pub(crate) rows: RowCache,
+    pub(crate) runtime: Runtime,
+    /// Made when a run first asks for it.
+    pub(crate) linear_preview: OnceLock<LinearPreview>,
     name: String,
     layout: Layout,
 }
@@ -52,6 +57,7 @@ impl Pipeline {
         target: Target,
         prediction: Option<Prediction>,
         loras: Vec<LoadedLora>,
+        runtime: Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
         if configs.unet.in_channels != configs.vae.latent_channels {
@@ -63,19 +69,35 @@ impl Pipeline {
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let text_encoder = ClipTextModel::load(
-            &configs.text_encoder,
-            checkpoint.weights(Part::TextEncoder),
-            &target,
-        )?;
-        let unet = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target)?;
-        let vae = Vae::load(&configs.vae, checkpoint.weights(Part::Vae), &target)?;
+        let (on, weights) = (&target, |part| checkpoint.weights(part));
+        let text_encoder = runtime.timed("loaded the text encoder", || {
+            Ok(ClipTextModel::load(
+                &configs.text_encoder,
+                weights(Part::TextEncoder),
+                on,
+            )?)
+        })?;
+        let unet = runtime.timed("loaded the U-Net", || {
+            Ok(UNet::load(&configs.unet, weights(Part::Unet), on)?)
+        })?;
+        let vae = runtime.timed("loaded the VAE", || {
+            Ok(Vae::load(&configs.vae, weights(Part::Vae), on)?)
+        })?;
+        runtime.info(|| {
+            let (device, prediction) = (target.device.name(), sampling.prediction());
+            format!(
+                "computing on {device} in {}, the U-Net predicts {prediction}",
+                target.dtype
+            )
+        });
         let layout = checkpoint.layout();
         let name = model_name(checkpoint.origin());
         let text = text_encoder.config();
         Ok(Self {
             rows: RowCache::new(text.max_position_embeddings * text.hidden_size),
             embeddings: Embeddings::default(),
+            linear_preview: OnceLock::new(),
+            runtime,
             loras,
             tokenizer,
             text_encoder,
@@ -140,8 +162,10 @@ impl Pipeline {
 
     /// Decodes latents as the U-Net has them, `[1, c, h, w]` row-major, to values of a picture `[1, 3, f h, f w]`.
     pub(crate) fn decode(&self, latents: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
-        let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
-        values(self.vae.decode(latents)?)
+        self.runtime.compute(|| {
+            let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
+            values(self.vae.decode(latents)?)
+        })
     }
 
     pub(crate) fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
