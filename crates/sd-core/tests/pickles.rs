@@ -98,7 +98,7 @@ fn models_in_pickles() {
         ("a checkpoint".into(), "7")
     );
     let mut swapped = Checkpoint::open(&tiny()).unwrap();
-    swapped.replace_vae(&path).unwrap();
+    swapped.replace_part(Part::Vae, &path).unwrap();
     assert!(output(&swapped, Part::Vae).unwrap() == output(&plain, Part::Vae).unwrap());
 }
 

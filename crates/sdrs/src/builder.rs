@@ -3,26 +3,25 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use sd_core::{
     Device, Dtype,
     embedding::{self, Embedding},
-    weights::{Checkpoint, Configs, Folder, Layout, Target, TensorFile, WeightPatch},
+    weights::{Checkpoint, Configs, Folder, Layout, Part, Target, TensorFile},
 };
-use sd_lora::Lora;
 use sd_sched::Prediction;
 
 use crate::{
-    Error, LogLevel, Pipeline, Result,
-    prompt_plan::LoadedLora,
+    Error, LogLevel, Lora, Pipeline, Result, lora,
     runtime::{Log, Runtime},
+    source::Source,
 };
 
 /// Describes a pipeline: which weights, where, in which type.
 #[derive(Default)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PipelineBuilder {
-    source: Option<Source>,
+    checkpoint: Option<CheckpointSource>,
     config: Option<PathBuf>,
-    vae: Option<PathBuf>,
-    loras: Vec<(PathBuf, f64)>,
-    embeddings: Vec<EmbeddingSource>,
+    parts: Vec<(Part, Source)>,
+    loras: Vec<Lora>,
+    embeddings: Vec<Source>,
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
@@ -30,41 +29,35 @@ pub struct PipelineBuilder {
     log: Option<Log>,
 }
 
-enum Source {
-    Path(PathBuf),
-    Bytes(String, Arc<[u8]>),
+enum CheckpointSource {
+    File(Source),
     Folder(Folder),
-}
-
-enum EmbeddingSource {
-    Path(PathBuf),
-    Bytes(String, Arc<[u8]>),
 }
 
 impl PipelineBuilder {
     /// The checkpoint: a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
-        self.source = Some(Source::Path(path.into()));
+        self.checkpoint = Some(CheckpointSource::File(Source::Path(path.into())));
         self
     }
 
     /// The checkpoint as a single file's bytes; `name` stands for it in errors and infotexts.
     pub fn checkpoint_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
-        self.source = Some(Source::Bytes(name.into(), bytes.into()));
+        self.checkpoint = Some(CheckpointSource::File(Source::Bytes(name.into(), bytes.into())));
         self
     }
 
     /// The checkpoint as a diffusers folder's files under their relative names ("unet/config.json"); `name` stands for it in errors
     /// and infotexts.
     pub fn checkpoint_files(mut self, name: impl Into<String>, files: HashMap<String, Arc<[u8]>>) -> Self {
-        self.source = Some(Source::Folder(Folder::Memory(name.into(), files)));
+        self.checkpoint = Some(CheckpointSource::Folder(Folder::Memory(name.into(), files)));
         self
     }
 
     /// The small model that is compiled in, trained for this project on pictures of coloured shapes.
     #[cfg(feature = "demo")]
     pub fn demo(mut self) -> Self {
-        self.source = Some(Source::Folder(crate::demo::folder()));
+        self.checkpoint = Some(CheckpointSource::Folder(crate::demo::folder()));
         self
     }
 
@@ -75,16 +68,47 @@ impl PipelineBuilder {
         self
     }
 
-    /// Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
-    pub fn vae(mut self, path: impl Into<PathBuf>) -> Self {
-        self.vae = Some(path.into());
+    /// Another autoencoder than the checkpoint's: a single file with a VAE in it, alone or among other parts, under LDM's names or
+    /// diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
+    pub fn vae(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::Vae, Source::Path(path.into()))
+    }
+
+    /// The same as a single file's bytes; `name` stands for it in errors.
+    pub fn vae_bytes(self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.part(Part::Vae, Source::Bytes(name.into(), bytes.into()))
+    }
+
+    /// Another text encoder than the checkpoint's, from the same kinds of files as a VAE. If a tokenizer comes with it, that is taken
+    /// too.
+    pub fn text_encoder(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::TextEncoder, Source::Path(path.into()))
+    }
+
+    /// Another U-Net than the checkpoint's, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
+    pub fn unet(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::Unet, Source::Path(path.into()))
+    }
+
+    fn part(mut self, part: Part, source: Source) -> Self {
+        self.parts.push((part, source));
         self
     }
 
     /// Adds a LoRA, a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
-    /// number may be added.
-    pub fn lora(mut self, path: impl Into<PathBuf>, weight: f64) -> Self {
-        self.loras.push((path.into(), weight));
+    /// number may be added; [`loras`](Self::loras) takes those with more to say.
+    pub fn lora(self, path: impl Into<PathBuf>, weight: f64) -> Self {
+        self.loras([Lora::file(path).weight(weight)])
+    }
+
+    /// The same from a file's bytes; `name` is what prompts and infotexts call it.
+    pub fn lora_bytes(self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>, weight: f64) -> Self {
+        self.loras([Lora::bytes(name, bytes).weight(weight)])
+    }
+
+    /// Adds LoRAs, in this order.
+    pub fn loras<L: Into<Lora>>(mut self, loras: impl IntoIterator<Item = L>) -> Self {
+        self.loras.extend(loras.into_iter().map(Into::into));
         self
     }
 
@@ -92,14 +116,13 @@ impl PipelineBuilder {
     /// folder of them. Files of a folder that can't be used are passed over ([`Pipeline::skipped_embeddings`]); of two with one name
     /// the first counts.
     pub fn embedding(mut self, path: impl Into<PathBuf>) -> Self {
-        self.embeddings.push(EmbeddingSource::Path(path.into()));
+        self.embeddings.push(Source::Path(path.into()));
         self
     }
 
     /// The same from a file's bytes; `name` is what prompts call it.
     pub fn embedding_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
-        self.embeddings
-            .push(EmbeddingSource::Bytes(name.into(), bytes.into()));
+        self.embeddings.push(Source::Bytes(name.into(), bytes.into()));
         self
     }
 
@@ -144,8 +167,8 @@ impl PipelineBuilder {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
-        let runtime = Runtime::new(self.threads, self.log.clone())?;
-        let Some(source) = self.source else {
+        let runtime = Runtime::new(self.threads, on_cpu, self.log)?;
+        let Some(source) = self.checkpoint else {
             return Err(Error::parameter(
                 "checkpoint",
                 "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
@@ -155,63 +178,43 @@ impl PipelineBuilder {
             Some(folder) => Some(Configs::from_folder(&Folder::Disk(folder))?),
             None => None,
         };
-        let single = |file: TensorFile| match configs.clone() {
-            Some(configs) => Ok(Checkpoint::from_file_and_configs(file, configs)),
-            None => Checkpoint::from_file(file),
-        };
-        let mut checkpoint = match source {
-            Source::Path(path) if configs.is_some() => single(TensorFile::open(&path)?)?,
-            Source::Path(path) => Checkpoint::open(&path)?,
-            Source::Bytes(name, bytes) => single(TensorFile::from_bytes(name, bytes)?)?,
-            Source::Folder(folder) => Checkpoint::from_folder(folder)?,
+        let mut checkpoint = match (source, configs) {
+            (CheckpointSource::Folder(folder), _) => Checkpoint::from_folder(folder)?,
+            (CheckpointSource::File(file), Some(configs)) => {
+                Checkpoint::from_file_and_configs(file.open()?, configs)
+            }
+            (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open(&path)?,
+            (CheckpointSource::File(file), None) => Checkpoint::from_file(file.open()?)?,
         };
         runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
-        if let Some(path) = &self.vae {
-            checkpoint.replace_vae(path)?;
-            runtime.info(|| format!("opened {}: VAE", path.display()));
-        }
-        if !self.loras.is_empty() {
-            checkpoint.set_patches(&loras(&self.loras, &checkpoint)?);
-            for (path, weight) in &self.loras {
-                runtime.info(|| format!("opened {}: LoRA, weight {weight}", path.display()));
-            }
-        }
-        let named = |(path, weight): &(PathBuf, f64)| LoadedLora {
-            name: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            weight: *weight,
-        };
-        let loras = self.loras.iter().map(named).collect();
-        let mut pipeline = Pipeline::load(
-            &checkpoint,
-            Target { device, dtype },
-            self.prediction,
-            loras,
-            runtime.clone(),
-        )?;
-        for source in &self.embeddings {
+        for (part, source) in self.parts {
+            runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
             match source {
-                EmbeddingSource::Path(path) if path.is_dir() => {
-                    let found = embedding::from_folder(path)?;
-                    let unreadable = found.unreadable.iter().map(ToString::to_string);
-                    pipeline.embeddings.skipped.extend(unreadable);
-                    for embedding in &found.embeddings {
-                        if let Err(error) = pipeline.add_embedding(embedding) {
-                            pipeline.embeddings.skipped.push(error.to_string());
-                        }
-                    }
-                }
-                EmbeddingSource::Path(path) => pipeline.add_embedding(&Embedding::open(path)?)?,
-                EmbeddingSource::Bytes(name, bytes) => {
-                    pipeline.add_embedding(&Embedding::from_bytes(name, name, bytes.clone())?)?;
+                Source::Path(path) => checkpoint.replace_part(part, &path)?,
+                Source::Bytes(name, bytes) => {
+                    checkpoint.replace_part_by_file(part, TensorFile::from_bytes(name, bytes)?)?;
                 }
             }
         }
+        let loras = lora::apply(self.loras, &checkpoint, &[])?;
+        for lora in &loras {
+            let (lora, unet, text) = (
+                &lora.lora,
+                lora.lora.unet_weight(),
+                lora.lora.text_encoder_weight(),
+            );
+            runtime.info(|| {
+                format!(
+                    "opened {}: LoRA, {unet} on the U-Net, {text} on the text encoder",
+                    lora.origin()
+                )
+            });
+        }
+        let target = Target { device, dtype };
+        let mut pipeline = Pipeline::load(checkpoint, target, self.prediction, loras, runtime)?;
+        pipeline.add_embeddings(&self.embeddings)?;
         for skipped in pipeline.skipped_embeddings() {
-            runtime.warn(format_args!("passed over: {skipped}"));
+            pipeline.runtime.warn(format_args!("passed over: {skipped}"));
         }
         Ok(pipeline)
     }
@@ -231,25 +234,25 @@ fn described(checkpoint: &Checkpoint) -> String {
     )
 }
 
-fn loras(files: &[(PathBuf, f64)], checkpoint: &Checkpoint) -> Result<Vec<Arc<dyn WeightPatch>>> {
-    let parameters = checkpoint.parameters()?;
-    let read = |(path, weight): &(PathBuf, f64)| -> Result<Arc<dyn WeightPatch>> {
-        if !(weight.is_finite() && weight.abs() <= 1000.0) {
-            let reason = format!(
-                "the weight of {} must be a number from -1000 to 1000, not {weight}",
-                path.display()
-            );
-            return Err(Error::parameter("lora", reason));
+impl Pipeline {
+    fn add_embeddings(&mut self, sources: &[Source]) -> Result<()> {
+        for source in sources {
+            match source {
+                Source::Path(path) if path.is_dir() => {
+                    let found = embedding::from_folder(path)?;
+                    let unreadable = found.unreadable.iter().map(ToString::to_string);
+                    let mut skipped: Vec<String> = unreadable.collect();
+                    for embedding in &found.embeddings {
+                        skipped.extend(self.add_embedding(embedding).err().map(|error| error.to_string()));
+                    }
+                    Arc::make_mut(&mut self.embeddings).skipped.extend(skipped);
+                }
+                Source::Path(path) => self.add_embedding(&Embedding::open(path)?)?,
+                Source::Bytes(name, bytes) => {
+                    self.add_embedding(&Embedding::from_bytes(name, name, bytes.clone())?)?;
+                }
+            }
         }
-        let places = parameters
-            .iter()
-            .map(|(part, spellings)| (*part, spellings.as_slice()));
-        Ok(Arc::new(Lora::new(
-            TensorFile::open(path)?,
-            places,
-            *weight,
-            *weight,
-        )?))
-    };
-    files.iter().map(read).collect()
+        Ok(())
+    }
 }

@@ -14,7 +14,7 @@ use crate::{Error, Pipeline, Result, encoder::Encoder};
 const MOST_PARTS: usize = 100;
 
 /// The textual inversions that a pipeline knows, their vectors by number.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Embeddings {
     pub names: EmbeddingNames,
     pub vectors: Vec<Vec<f32>>,
@@ -170,10 +170,11 @@ impl Pipeline {
                 embedding.name
             ));
         }
-        self.embeddings
+        let embeddings = Arc::make_mut(&mut self.embeddings);
+        embeddings
             .names
             .add(&embedding.name, embedding.vectors(), &self.tokenizer)?;
-        self.embeddings.vectors.push(vectors.values.clone());
+        embeddings.vectors.push(vectors.values.clone());
         Ok(())
     }
 
@@ -332,12 +333,9 @@ mod tests {
     fn contexts_are_transformers() {
         let mut pipeline = pipeline();
         let refs = Refs::open("tiny-sd1/refs/conditioning.safetensors");
-        pipeline
-            .embeddings
-            .names
-            .add("sdrsstyle", 3, &pipeline.tokenizer)
-            .unwrap();
-        pipeline.embeddings.vectors.push(refs.f32s("embedding"));
+        let embeddings = Arc::make_mut(&mut pipeline.embeddings);
+        embeddings.names.add("sdrsstyle", 3, &pipeline.tokenizer).unwrap();
+        embeddings.vectors.push(refs.f32s("embedding"));
         let text = std::fs::read_to_string(goldens::root().join("tiny-sd1/refs/conditioning.json")).unwrap();
         let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
         assert!(cases.len() >= 20);

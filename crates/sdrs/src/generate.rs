@@ -246,13 +246,14 @@ impl<'a> Txt2Img<'a> {
             conditioning,
             size,
             shape: [1, pipeline.vae.config().latent_channels, height, width],
+            hashes: pipeline.lora_hashes(),
             seed: resolve_seed(params.seed),
             variation_seed: resolve_seed(params.variation_seed),
         })
     }
 
     fn infotext(&self, run: &Run, seeds: Seeds) -> String {
-        infotext(&self.params, seeds, run.size, self.pipeline.name())
+        infotext(&self.params, seeds, run.size, self.pipeline.name(), &run.hashes)
     }
 
     /// Samples one picture's latents.
@@ -330,6 +331,8 @@ struct Run {
     size: [u32; 2],
     /// Of one picture's latents.
     shape: [usize; 4],
+    /// Names and hashes of the LoRAs.
+    hashes: Vec<(String, String)>,
     seed: u64,
     variation_seed: u64,
 }

@@ -1,36 +1,49 @@
-use std::sync::OnceLock;
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
     ClipTokenizer,
     models::{ClipTextModel, UNet, Vae},
-    weights::{Checkpoint, Layout, Part, Target},
+    weights::{Checkpoint, Layout, Loaded, Part, Target, TensorFile},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
 use crate::{
-    Error, GenerateParams, PipelineBuilder, Result, Txt2Img, conditioning::Embeddings, encoder::RowCache,
-    params::Limits, preview::LinearPreview, prompt_plan::LoadedLora, runtime::Runtime,
+    Error, GenerateParams, PipelineBuilder, Result, Txt2Img,
+    conditioning::Embeddings,
+    encoder::RowCache,
+    lora::{Applied, patches},
+    params::Limits,
+    preview::LinearPreview,
+    runtime::Runtime,
 };
 
 /// A loaded checkpoint, ready to draw.
 ///
 /// `Send + Sync`: share it by reference or in an `Arc` and generate from several threads at once; each gets what it would get alone.
+///
+/// Pipelines that differ in some parts or weights share the others: [`with_loras`](Self::with_loras), [`with_vae`](Self::with_vae).
+/// To change the checkpoint, build another pipeline and drop this one, whose memory is then free. The checkpoint's files stay mapped
+/// (or its bytes kept) as long as a pipeline needs them.
 pub struct Pipeline {
-    pub(crate) tokenizer: ClipTokenizer,
-    pub(crate) text_encoder: ClipTextModel,
-    pub(crate) unet: UNet,
-    pub(crate) vae: Vae,
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    pub(crate) tokenizer: Arc<ClipTokenizer>,
+    pub(crate) text_encoder: Arc<Loaded<ClipTextModel>>,
+    pub(crate) unet: Arc<Loaded<UNet>>,
+    pub(crate) vae: Arc<Loaded<Vae>>,
     pub(crate) sampling: ModelSampling,
     pub(crate) target: Target,
-    pub(crate) embeddings: Embeddings,
-    pub(crate) loras: Vec<LoadedLora>,
-    pub(crate) rows: RowCache,
+    pub(crate) embeddings: Arc<Embeddings>,
+    /// In the order in which they are added.
+    pub(crate) loras: Vec<Arc<Applied>>,
+    pub(crate) rows: Arc<RowCache>,
     pub(crate) runtime: Runtime,
     /// Made when a run first asks for it.
-    pub(crate) linear_preview: OnceLock<LinearPreview>,
-    name: String,
-    layout: Layout,
+    pub(crate) linear_preview: Arc<OnceLock<LinearPreview>>,
+    name: Arc<str>,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -53,10 +66,10 @@ impl Pipeline {
 
     /// Loads every part of an opened checkpoint.
     pub(crate) fn load(
-        checkpoint: &Checkpoint,
+        checkpoint: Checkpoint,
         target: Target,
         prediction: Option<Prediction>,
-        loras: Vec<LoadedLora>,
+        loras: Vec<Arc<Applied>>,
         runtime: Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
@@ -68,20 +81,18 @@ impl Pipeline {
             return Err(Error::parameter("checkpoint", reason));
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
-        let tokenizer = checkpoint.tokenizer()?;
-        let (on, weights) = (&target, |part| checkpoint.weights(part));
+        let tokenizer = checkpoint.tokenizer()?.into();
+        let (on, patches) = (&target, patches(&loras));
+        let weights = |part| checkpoint.weights(part).with_patches(&patches);
         let text_encoder = runtime.timed("loaded the text encoder", || {
-            Ok(ClipTextModel::load(
-                &configs.text_encoder,
-                weights(Part::TextEncoder),
-                on,
-            )?)
+            let weights = weights(Part::TextEncoder);
+            Ok(Loaded::<ClipTextModel>::load(&configs.text_encoder, weights, on)?)
         })?;
         let unet = runtime.timed("loaded the U-Net", || {
-            Ok(UNet::load(&configs.unet, weights(Part::Unet), on)?)
+            Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), on)?)
         })?;
         let vae = runtime.timed("loaded the VAE", || {
-            Ok(Vae::load(&configs.vae, weights(Part::Vae), on)?)
+            Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), on)?)
         })?;
         runtime.info(|| {
             let (device, prediction) = (target.device.name(), sampling.prediction());
@@ -90,24 +101,101 @@ impl Pipeline {
                 target.dtype
             )
         });
-        let layout = checkpoint.layout();
-        let name = model_name(checkpoint.origin());
-        let text = text_encoder.config();
         Ok(Self {
-            rows: RowCache::new(text.max_position_embeddings * text.hidden_size),
-            embeddings: Embeddings::default(),
-            linear_preview: OnceLock::new(),
+            rows: rows(&text_encoder),
+            embeddings: Arc::default(),
+            linear_preview: Arc::default(),
             runtime,
             loras,
             tokenizer,
-            text_encoder,
-            unet,
-            vae,
+            text_encoder: text_encoder.into(),
+            unet: unet.into(),
+            vae: vae.into(),
             sampling,
             target,
-            name,
-            layout,
+            name: model_name(checkpoint.origin()).into(),
+            checkpoint: checkpoint.into(),
         })
+    }
+
+    /// The same pipeline, sharing everything.
+    fn sibling(&self) -> Self {
+        Self {
+            checkpoint: self.checkpoint.clone(),
+            tokenizer: self.tokenizer.clone(),
+            text_encoder: self.text_encoder.clone(),
+            unet: self.unet.clone(),
+            vae: self.vae.clone(),
+            sampling: self.sampling.clone(),
+            target: self.target.clone(),
+            embeddings: self.embeddings.clone(),
+            loras: self.loras.clone(),
+            rows: self.rows.clone(),
+            runtime: self.runtime.clone(),
+            linear_preview: self.linear_preview.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The same pipeline with another autoencoder: a single file with a VAE in it, or a diffusers folder, of a VAE or of a whole
+    /// pipeline. Everything else is shared.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if it can't be read or doesn't fit.
+    pub fn with_vae(&self, path: impl AsRef<Path>) -> Result<Self> {
+        let mut checkpoint = Checkpoint::clone(&self.checkpoint);
+        checkpoint.replace_part(Part::Vae, path.as_ref())?;
+        self.with_vae_of(checkpoint)
+    }
+
+    /// The same with a file's bytes; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// As [`with_vae`](Self::with_vae).
+    pub fn with_vae_bytes(&self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
+        let mut checkpoint = Checkpoint::clone(&self.checkpoint);
+        checkpoint.replace_part_by_file(Part::Vae, TensorFile::from_bytes(name, bytes)?)?;
+        self.with_vae_of(checkpoint)
+    }
+
+    fn with_vae_of(&self, checkpoint: Checkpoint) -> Result<Self> {
+        let weights = checkpoint.weights(Part::Vae).clone();
+        let vae = self.runtime.timed("loaded another VAE", || {
+            Ok(Loaded::<Vae>::load(
+                &checkpoint.configs().vae,
+                weights,
+                &self.target,
+            )?)
+        })?;
+        Ok(Self {
+            vae: vae.into(),
+            checkpoint: checkpoint.into(),
+            linear_preview: Arc::default(),
+            ..self.sibling()
+        })
+    }
+
+    pub(crate) fn with_applied(&self, loras: Vec<Arc<Applied>>) -> Result<Self> {
+        let patches = patches(&loras);
+        let mut sibling = self.sibling();
+        sibling.text_encoder = Loaded::with_patches(&self.text_encoder, &patches)?;
+        sibling.unet = Loaded::with_patches(&self.unet, &patches)?;
+        sibling.loras = loras;
+        if !Arc::ptr_eq(&sibling.text_encoder, &self.text_encoder) {
+            sibling.rows = rows(&sibling.text_encoder);
+        }
+        Ok(sibling)
+    }
+
+    pub(crate) fn set_applied(&mut self, loras: Vec<Arc<Applied>>) -> Result<()> {
+        let patches = patches(&loras);
+        // Both are asked before either is changed.
+        self.unet.check_patches(&patches)?;
+        Loaded::set_patches(&mut self.text_encoder, &patches)?;
+        Loaded::set_patches(&mut self.unet, &patches)?;
+        self.loras = loras;
+        self.rows = rows(&self.text_encoder);
+        Ok(())
     }
 
     /// Starts to describe a picture.
@@ -128,7 +216,7 @@ impl Pipeline {
 
     /// How the checkpoint is laid out.
     pub fn layout(&self) -> Layout {
-        self.layout
+        self.checkpoint.layout()
     }
 
     /// The device it computes on, "auto" resolved.
@@ -174,6 +262,12 @@ impl Pipeline {
             (self.target.device.burn(), DType::F32),
         )
     }
+}
+
+/// What a text encoder gives for each input is kept.
+fn rows(text_encoder: &ClipTextModel) -> Arc<RowCache> {
+    let text = text_encoder.config();
+    Arc::new(RowCache::new(text.max_position_embeddings * text.hidden_size))
 }
 
 /// A tensor's values on the host.

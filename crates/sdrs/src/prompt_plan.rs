@@ -1,6 +1,6 @@
 //! What prompts will be encoded as, told without encoding them.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use sd_core::{
     ClipTokenizer,
@@ -8,7 +8,7 @@ use sd_core::{
 };
 use serde::Serialize;
 
-use crate::{Error, GenerateParams, Pipeline, Result, conditioning::Reading, params::Limits};
+use crate::{Error, GenerateParams, Pipeline, Result, conditioning::Reading, lora::Applied, params::Limits};
 
 /// What both prompts of a picture say, step by step. Spans are in bytes of the prompt as it was given.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,16 +95,9 @@ pub struct PlannedToken {
 struct Planner<'a> {
     tokenizer: &'a ClipTokenizer,
     names: &'a EmbeddingNames,
-    loras: &'a [LoadedLora],
+    loras: &'a [Arc<Applied>],
     length: usize,
     reading: Reading,
-}
-
-/// A LoRA that a pipeline was built with.
-pub(crate) struct LoadedLora {
-    /// Its file's name without extension.
-    pub name: String,
-    pub weight: f64,
 }
 
 /// Plans prompts for CLIP's own tokenizer, as all checkpoints of Stable Diffusion 1 have it, without a checkpoint.
@@ -150,10 +143,14 @@ impl Pipeline {
             if loaded(&lora, &self.loras) {
                 continue;
             }
-            let reason = match self.loras.iter().find(|l| l.name == lora.name) {
+            let reason = match self.loras().find(|l| l.name() == lora.name) {
                 Some(l) => format!(
-                    "it asks for the LoRA '{}' at {} and {}, which was loaded at {}; load it as asked, or take the tag out",
-                    lora.name, lora.text_encoder, lora.unet, l.weight
+                    "it asks for the LoRA '{}' at {} and {}, which was loaded at {} and {}; load it as asked, or take the tag out",
+                    lora.name,
+                    lora.text_encoder,
+                    lora.unet,
+                    l.text_encoder_weight(),
+                    l.unet_weight()
                 ),
                 None => format!(
                     "it asks for the LoRA '{}', which was not loaded; add its file to the pipeline, or take the tag out",
@@ -166,9 +163,12 @@ impl Pipeline {
     }
 }
 
-fn loaded(lora: &LoraTag, loras: &[LoadedLora]) -> bool {
-    let mut same = loras.iter().filter(|l| l.name == lora.name);
-    same.any(|l| lora.text_encoder == l.weight && lora.unet == l.weight)
+fn loaded(tag: &LoraTag, loras: &[Arc<Applied>]) -> bool {
+    let mut same = loras.iter().filter(|applied| applied.lora.name() == tag.name);
+    same.any(|applied| {
+        let lora = &applied.lora;
+        tag.text_encoder == lora.text_encoder_weight() && tag.unet == lora.unet_weight()
+    })
 }
 
 fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>> {

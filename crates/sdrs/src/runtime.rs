@@ -29,23 +29,23 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// `threads` of `None` are the process's own.
-    pub fn new(threads: Option<usize>, log: Option<Log>) -> Result<Self> {
+    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with.
+    pub fn new(threads: Option<usize>, on_cpu: bool, log: Option<Log>) -> Result<Self> {
+        let fail = |reason| Err(Error::parameter("threads", reason));
         let pool = match threads {
-            None => None,
-            Some(n) if (1..=MOST_THREADS).contains(&n) => {
+            Some(n) if !(1..=MOST_THREADS).contains(&n) => {
+                return fail(format!("must be 1 to {MOST_THREADS}, not {n}"));
+            }
+            Some(n) if on_cpu => {
                 let named = ThreadPoolBuilder::new()
                     .num_threads(n)
                     .thread_name(|i| format!("sdrs-{i}"));
-                let pool = named.build();
-                Some(Arc::new(
-                    pool.map_err(|e| Error::parameter("threads", e.to_string()))?,
-                ))
+                match named.build() {
+                    Ok(pool) => Some(Arc::new(pool)),
+                    Err(error) => return fail(error.to_string()),
+                }
             }
-            Some(n) => {
-                let reason = format!("must be 1 to {MOST_THREADS}, not {n}");
-                return Err(Error::parameter("threads", reason));
-            }
+            _ => None,
         };
         Ok(Self { pool, log })
     }

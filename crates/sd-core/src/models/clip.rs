@@ -6,7 +6,7 @@ use super::nn::{Attention, Embedding, LayerNorm, Linear};
 use crate::{
     Error, Result,
     config::{Activation, ClipTextConfig},
-    weights::{Params, PartWeights, Target, load},
+    weights::{Model, Params, PartWeights, Target, load},
 };
 
 /// The text encoder: token and position embeddings, causal transformer layers, a final layer norm.
@@ -32,6 +32,18 @@ struct Layer {
     fc1: Linear,
     fc2: Linear,
     activation: Activation,
+}
+
+impl Model for ClipTextModel {
+    type Config = ClipTextConfig;
+
+    fn config(&self) -> &ClipTextConfig {
+        &self.config
+    }
+
+    fn build(config: &ClipTextConfig, p: &Params, target: &Target) -> Self {
+        Self::build(config, p, target)
+    }
 }
 
 impl ClipTextModel {

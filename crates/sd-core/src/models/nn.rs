@@ -6,6 +6,7 @@ use sd_kernels::Padding;
 use crate::weights::Params;
 
 /// `y = x W^T + b`.
+#[derive(Clone)]
 pub(crate) struct Linear {
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
@@ -13,17 +14,17 @@ pub(crate) struct Linear {
 
 impl Linear {
     pub fn new(p: &Params, input: usize, output: usize) -> Self {
-        Self {
+        p.layer(|p| Self {
             weight: p.tensor("weight", [output, input]),
             bias: Some(p.tensor("bias", [output])),
-        }
+        })
     }
 
     pub fn without_bias(p: &Params, input: usize, output: usize) -> Self {
-        Self {
+        p.layer(|p| Self {
             weight: p.tensor("weight", [output, input]),
             bias: None,
-        }
+        })
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -32,6 +33,7 @@ impl Linear {
 }
 
 /// A convolution over `[batch, c, h, w]`.
+#[derive(Clone)]
 pub(crate) struct Conv2d {
     weight: Tensor<4>,
     bias: Tensor<1>,
@@ -53,13 +55,12 @@ impl Conv2d {
         stride: usize,
         padding: Padding,
     ) -> Self {
-        let weight = p.tensor("weight", [output, input, kernel, kernel]);
-        Self {
-            weight,
+        p.layer(|p| Self {
+            weight: p.tensor("weight", [output, input, kernel, kernel]),
             bias: p.tensor("bias", [output]),
             stride,
             padding,
-        }
+        })
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -74,6 +75,7 @@ impl Conv2d {
 }
 
 /// Group normalisation, alone or with the SiLU that usually follows.
+#[derive(Clone)]
 pub(crate) struct GroupNorm {
     gamma: Tensor<1>,
     beta: Tensor<1>,
@@ -83,13 +85,12 @@ pub(crate) struct GroupNorm {
 
 impl GroupNorm {
     pub fn new(p: &Params, channels: usize, groups: usize, eps: f64) -> Self {
-        let (gamma, beta) = (p.tensor("weight", [channels]), p.tensor("bias", [channels]));
-        Self {
-            gamma,
-            beta,
+        p.layer(|p| Self {
+            gamma: p.tensor("weight", [channels]),
+            beta: p.tensor("bias", [channels]),
             groups,
             eps,
-        }
+        })
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -102,6 +103,7 @@ impl GroupNorm {
 }
 
 /// Layer normalisation over the last axis.
+#[derive(Clone)]
 pub(crate) struct LayerNorm {
     gamma: Tensor<1>,
     beta: Tensor<1>,
@@ -110,11 +112,11 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     pub fn new(p: &Params, channels: usize, eps: f64) -> Self {
-        Self {
+        p.layer(|p| Self {
             gamma: p.tensor("weight", [channels]),
             beta: p.tensor("bias", [channels]),
             eps,
-        }
+        })
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -123,15 +125,16 @@ impl LayerNorm {
 }
 
 /// A table of vectors.
+#[derive(Clone)]
 pub(crate) struct Embedding {
     weight: Tensor<2>,
 }
 
 impl Embedding {
     pub fn new(p: &Params, rows: usize, width: usize) -> Self {
-        Self {
+        p.layer(|p| Self {
             weight: p.tensor("weight", [rows, width]),
-        }
+        })
     }
 
     /// `[batch, n]` indices to `[batch, n, width]`.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     config::UnetConfig,
-    weights::{Params, PartWeights, Target, load},
+    weights::{Model, Params, PartWeights, Target, load},
 };
 
 /// The denoising network: latents, timesteps and a context in, a prediction of the latents' shape out.
@@ -39,6 +39,18 @@ struct DownLevel {
 struct UpLevel {
     layers: Vec<Layer>,
     upsample: Option<Upsample>,
+}
+
+impl Model for UNet {
+    type Config = UnetConfig;
+
+    fn config(&self) -> &UnetConfig {
+        &self.config
+    }
+
+    fn build(config: &UnetConfig, p: &Params, target: &Target) -> Self {
+        Self::build(config, p, target)
+    }
 }
 
 impl UNet {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Error, Result,
     config::VaeConfig,
-    weights::{Params, PartWeights, Target, load},
+    weights::{Model, Params, PartWeights, Target, load},
 };
 
 /// The KL autoencoder. Latents here are the autoencoder's own; the U-Net's are these times `scaling_factor`.
@@ -51,6 +51,18 @@ struct Middle {
     first: ResnetBlock,
     attention: Option<(GroupNorm, Attention)>,
     second: ResnetBlock,
+}
+
+impl Model for Vae {
+    type Config = VaeConfig;
+
+    fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
+        Self::build(config, p, target)
+    }
 }
 
 impl Vae {

@@ -17,12 +17,22 @@ pub(crate) fn readable(stored: StoredDtype) -> bool {
 pub(crate) trait Element: bytemuck::Pod {
     const STORED: StoredDtype;
     fn from_f32(wide: &[f32], out: &mut [Self]);
+
+    /// The same for a whole tensor.
+    fn from_vec(wide: Vec<f32>) -> Vec<Self> {
+        let mut out = vec![Self::zeroed(); wide.len()];
+        Self::from_f32(&wide, &mut out);
+        out
+    }
 }
 
 impl Element for f32 {
     const STORED: StoredDtype = StoredDtype::F32;
     fn from_f32(wide: &[f32], out: &mut [Self]) {
         out.copy_from_slice(wide);
+    }
+    fn from_vec(wide: Vec<f32>) -> Vec<Self> {
+        wide
     }
 }
 

@@ -3,15 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Folder, PartWeights, Target, TensorFile, WeightPatch,
-    classify::classify,
-    inspect::{Family, Kind},
+    Configs, Folder, PartWeights, Target, TensorFile, WeightPatch,
+    configs::metadata,
     names::{Diffusers, Ldm, Names, UNET_PREFIX},
     parameters,
 };
 use crate::{
     ClipTokenizer, Device, Dtype, Error, Result,
-    config::{self, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
     models::{ClipTextModel, UNet},
 };
 
@@ -37,7 +35,7 @@ impl Part {
     }
 
     /// The stem of its weight files in diffusers' layout.
-    fn stem(self) -> &'static str {
+    pub(super) fn stem(self) -> &'static str {
         match self {
             Self::TextEncoder => "model",
             Self::Unet | Self::Vae => "diffusion_pytorch_model",
@@ -54,43 +52,22 @@ pub enum Layout {
     Ldm,
 }
 
-/// The configurations of all parts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Configs {
-    /// The text encoder's.
-    pub text_encoder: ClipTextConfig,
-    /// The U-Net's.
-    pub unet: UnetConfig,
-    /// The autoencoder's.
-    pub vae: VaeConfig,
-    /// The noise schedule's and prediction type's.
-    pub scheduler: SchedulerConfig,
-}
-
 /// An opened checkpoint: configurations read and checked, weights mapped but not loaded.
+#[derive(Clone)]
 pub struct Checkpoint {
     origin: String,
     layout: Layout,
-    configs: Configs,
-    weights: [PartWeights; 3],
-    tokenizer: Tokenizer,
+    pub(super) configs: Configs,
+    pub(super) weights: [PartWeights; 3],
+    pub(super) tokenizer: Tokenizer,
 }
 
 /// Where the tokenizer is to be found.
-enum Tokenizer {
+#[derive(Clone)]
+pub(super) enum Tokenizer {
     Embedded,
     Folder(Folder),
     Metadata(Arc<TensorFile>),
-}
-
-/// Keys under which a single file may carry in its metadata what a folder holds in files of its own.
-mod metadata {
-    pub const TEXT_ENCODER: &str = "sdrs.text_encoder.config";
-    pub const UNET: &str = "sdrs.unet.config";
-    pub const VAE: &str = "sdrs.vae.config";
-    pub const SCHEDULER: &str = "sdrs.scheduler.config";
-    pub const VOCAB: &str = "sdrs.tokenizer.vocab";
-    pub const MERGES: &str = "sdrs.tokenizer.merges";
 }
 
 impl Checkpoint {
@@ -197,45 +174,6 @@ impl Checkpoint {
         &self.weights[part as usize]
     }
 
-    /// Takes the autoencoder from elsewhere: a single file with a bare VAE, a checkpoint's VAE or a diffusers VAE in it, or a
-    /// diffusers folder, of a VAE or of a whole pipeline. A single file must have the structure of the VAE that it replaces.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`]; [`Error::Config`] if a folder's VAE doesn't fit the U-Net.
-    pub fn replace_vae(&mut self, path: &Path) -> Result<()> {
-        let part = Part::Vae;
-        // Everything is read before anything is replaced: an error leaves the checkpoint as it was.
-        let (configs, files, names): (Configs, _, Arc<dyn Names>) =
-            if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
-                let folder = Folder::Disk(path.to_owned());
-                let inner = if folder.has("vae/config.json") {
-                    part.name()
-                } else {
-                    "."
-                };
-                let config = format!("{inner}/config.json");
-                let (json, origin) = (folder.text(&config)?, folder.origin(&config));
-                let configs = Configs {
-                    vae: VaeConfig::from_json(&json, &origin)?,
-                    ..self.configs.clone()
-                };
-                let files = folder.part_tensors(inner, part.stem())?;
-                (configs.agreeing(&origin)?, files, Arc::new(Diffusers { part }))
-            } else {
-                let file = TensorFile::open(path)?;
-                let names: Arc<dyn Names> = match file.names().any(|name| name.contains("mid_block.")) {
-                    true => Arc::new(Diffusers { part }),
-                    false => Arc::new(Ldm::vae(&self.configs.vae)),
-                };
-                (self.configs.clone(), vec![Arc::new(file)], names)
-            };
-        let vae = &mut self.weights[part as usize];
-        (vae.files, vae.names) = (files, names);
-        vae.origin = format!("VAE {}", path.display());
-        self.configs = configs;
-        Ok(())
-    }
-
     /// Lets adapters change the weights of all parts while they are loaded, in this order.
     pub fn set_patches(&mut self, patches: &[Arc<dyn WeightPatch>]) {
         for part in &mut self.weights {
@@ -267,9 +205,9 @@ impl Checkpoint {
             let other: Vec<String> = other.collect();
             [vec![name], other].concat()
         };
-        let text = text.into_iter().map(|name| (Part::TextEncoder, vec![name]));
+        let text = text.into_iter().map(|(name, _)| (Part::TextEncoder, vec![name]));
         Ok(text
-            .chain(unet.into_iter().map(|name| (Part::Unet, both(name))))
+            .chain(unet.into_iter().map(|(name, _)| (Part::Unet, both(name))))
             .collect())
     }
 
@@ -299,125 +237,5 @@ impl Checkpoint {
             });
         }
         Ok(tokenizer)
-    }
-}
-
-impl Configs {
-    /// Reads the configurations of a diffusers folder.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if one is missing, [`Error::Malformed`] or [`Error::Config`] if one can't be used.
-    pub fn from_folder(folder: &Folder) -> Result<Self> {
-        let read = |name: &str| Ok::<_, Error>((folder.text(name)?, folder.origin(name)));
-        if !folder.has("unet/config.json") {
-            let reason = "not a diffusers folder: it has no unet/config.json; give the folder that holds model_index.json, or a \
-                          .safetensors file";
-            return Err(Error::malformed(folder.origin(""), reason));
-        }
-        let (text_encoder, text_encoder_origin) = read("text_encoder/config.json")?;
-        let (unet, unet_origin) = read("unet/config.json")?;
-        let (vae, vae_origin) = read("vae/config.json")?;
-        let scheduler = match folder.has("scheduler/scheduler_config.json") {
-            true => Some(read("scheduler/scheduler_config.json")?),
-            false => None,
-        };
-        Self {
-            text_encoder: ClipTextConfig::from_json(&text_encoder, &text_encoder_origin)?,
-            unet: UnetConfig::from_json(&unet, &unet_origin)?,
-            vae: VaeConfig::from_json(&vae, &vae_origin)?,
-            scheduler: match scheduler {
-                Some((json, origin)) => SchedulerConfig::from_json(&json, &origin)?,
-                None => SchedulerConfig::default(),
-            },
-        }
-        .agreeing(&folder.origin(""))
-    }
-
-    /// The configurations that a single file carries in its metadata, or else those of its family.
-    fn from_file(file: &TensorFile) -> Result<Self> {
-        let origin = file.origin();
-        let get = |key: &str| file.metadata().get(key).map(String::as_str);
-        let parts = (
-            get(metadata::TEXT_ENCODER),
-            get(metadata::UNET),
-            get(metadata::VAE),
-        );
-        if let (Some(text_encoder), Some(unet), Some(vae)) = parts {
-            return Self {
-                text_encoder: ClipTextConfig::from_json(text_encoder, origin)?,
-                unet: UnetConfig::from_json(unet, origin)?,
-                vae: VaeConfig::from_json(vae, origin)?,
-                scheduler: match get(metadata::SCHEDULER) {
-                    Some(json) => SchedulerConfig::from_json(json, origin)?,
-                    None => SchedulerConfig::default(),
-                },
-            }
-            .agreeing(origin);
-        }
-        let found = classify(&[file]);
-        match (found.kind, found.family) {
-            (Kind::Checkpoint, Family::Sd1) => {}
-            (Kind::Checkpoint, family) => {
-                return Err(Error::malformed(
-                    origin,
-                    format!("a checkpoint of family {family}, which is not supported yet"),
-                ));
-            }
-            (kind, _) => {
-                let reason =
-                    format!("no checkpoint but {kind}; give a file with U-Net, VAE and text encoder");
-                return Err(Error::malformed(origin, reason));
-            }
-        }
-        let in_channels = match found.in_channels {
-            Some(n @ (4 | 8 | 9)) => n,
-            other => {
-                let n = other.map_or("no number of".into(), |n| n.to_string());
-                let reason = format!("a U-Net with {n} input channels; SD1 has 4, 8 or 9");
-                return Err(Error::malformed(origin, reason));
-            }
-        };
-        let scheduler = SchedulerConfig {
-            prediction_type: found.prediction_type.unwrap_or_else(|| "epsilon".into()),
-            rescale_betas_zero_snr: found.zero_terminal_snr,
-            ..SchedulerConfig::default()
-        };
-        Ok(Self {
-            text_encoder: config::sd1_text_encoder(),
-            unet: config::sd1_unet(in_channels),
-            vae: config::sd1_vae(),
-            scheduler,
-        })
-    }
-
-    /// Checks that the parts fit together.
-    fn agreeing(self, origin: &str) -> Result<Self> {
-        let (text, context) = (self.text_encoder.hidden_size, self.unet.cross_attention_dim);
-        if text != context {
-            let reason =
-                format!("the text encoder's width {text} is not the U-Net's context width {context}");
-            return Err(Error::config(origin, "cross_attention_dim", reason));
-        }
-        let (latents, out) = (self.vae.latent_channels, self.unet.out_channels);
-        if latents != out {
-            let reason = format!("the VAE's {latents} latent channels are not the U-Net's {out}");
-            return Err(Error::config(origin, "latent_channels", reason));
-        }
-        for (field, channels) in [
-            ("in_channels", self.vae.in_channels),
-            ("out_channels", self.vae.out_channels),
-        ] {
-            if channels != 3 {
-                let reason = format!("must be 3, for the colours of the VAE's pictures, not {channels}");
-                return Err(Error::config(origin, field, reason));
-            }
-        }
-        let input = self.unet.in_channels;
-        if input < latents {
-            let reason =
-                format!("the U-Net's {input} channels don't hold the VAE's {latents} latent channels");
-            return Err(Error::config(origin, "in_channels", reason));
-        }
-        Ok(self)
     }
 }

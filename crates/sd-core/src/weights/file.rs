@@ -157,6 +157,11 @@ impl TensorFile {
         self.index.get(name).map(|info| self.bytes_of(info))
     }
 
+    /// All bytes, less the header where it is safetensors.
+    pub(super) fn hashed_bytes(&self) -> &[u8] {
+        header::without_header(&self.bytes)
+    }
+
     fn bytes_of(&self, info: &TensorInfo) -> Cow<'_, [u8]> {
         let bytes = &self.bytes[info.bytes.clone()];
         match &info.strides {

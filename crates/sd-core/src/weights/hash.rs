@@ -1,10 +1,57 @@
 //! A file's hash, as people name models by it.
 
-use std::{fmt::Write, io::Read, path::Path};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{LazyLock, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use sha2::{Digest, Sha256};
 
+use super::TensorFile;
 use crate::{Error, Result};
+
+/// Which file it is: the same as long as nobody writes to it or puts another in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileId {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+    /// Device and number of the file, where the system has them.
+    inode: Option<(u64, u64)>,
+}
+
+impl FileId {
+    /// The identity of the file that is at a path now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is none, [`Error::Malformed`] if it is no regular file.
+    pub fn of(path: &Path) -> Result<Self> {
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if !meta.is_file() {
+            return Err(Error::malformed(
+                path.display().to_string(),
+                "is not a regular file",
+            ));
+        }
+        #[cfg(unix)]
+        let inode = {
+            use std::os::unix::fs::MetadataExt;
+            Some((meta.dev(), meta.ino()))
+        };
+        #[cfg(not(unix))]
+        let inode = None;
+        Ok(Self {
+            path: path.to_owned(),
+            length: meta.len(),
+            modified: meta.modified().ok(),
+            inode,
+        })
+    }
+}
 
 /// The SHA-256 of a whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,18 +67,22 @@ impl ModelHash {
     }
 }
 
-/// Reads a whole file and hashes it: seconds for a checkpoint, so keep the result where it is asked for often.
+/// Hashes that were computed in this process, which is all that they depend on; the most that are kept.
+static KNOWN: LazyLock<Mutex<HashMap<FileId, ModelHash>>> = LazyLock::new(Mutex::default);
+const MOST_KNOWN: usize = 1000;
+
+/// Reads a whole file and hashes it: seconds for a checkpoint. The result is kept for as long as the process runs and the file stays
+/// what it is (path, length, time of change, inode), so asking again costs nothing.
 ///
 /// # Errors
 /// [`Error::Io`] if it can't be read, [`Error::Malformed`] if it is no regular file.
 pub fn model_hash(path: &Path) -> Result<ModelHash> {
-    let io = |e| Error::io(path, e);
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(Error::malformed(
-            path.display().to_string(),
-            "is not a regular file",
-        ));
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = FileId::of(path)?;
+    if let Some(hash) = known().get(&id) {
+        return Ok(hash.clone());
     }
+    let io = |e| Error::io(path, e);
     let mut file = std::fs::File::open(path).map_err(io)?;
     let (mut hasher, mut block) = (Sha256::new(), vec![0; 1 << 18]);
     loop {
@@ -40,9 +91,37 @@ pub fn model_hash(path: &Path) -> Result<ModelHash> {
             n => hasher.update(&block[..n]),
         }
     }
-    let mut sha256 = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        let _ = write!(sha256, "{byte:02x}");
+    let hash = ModelHash {
+        sha256: hexadecimal(hasher),
+    };
+    // Of a file that was written to meanwhile, nothing is known.
+    if FileId::of(path)? == id {
+        let mut known = known();
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(id, hash.clone());
     }
-    Ok(ModelHash { sha256 })
+    Ok(hash)
+}
+
+/// The digits that infotexts name an adapter by: the first twelve of its own `sshs_model_hash`, else of a SHA-256, which for
+/// safetensors leaves the header out, since that may be edited (WebUI 1.6 and later).
+pub fn adapter_hash(file: &TensorFile) -> String {
+    let own = file.metadata().get("sshs_model_hash");
+    let own = own.filter(|own| own.len() >= 12 && own.bytes().all(|b| b.is_ascii_hexdigit()));
+    let mut hash = match own {
+        Some(own) => own.clone(),
+        None => hexadecimal(Sha256::new_with_prefix(file.hashed_bytes())),
+    };
+    hash.truncate(12);
+    hash
+}
+
+fn hexadecimal(hasher: Sha256) -> String {
+    let mut digits = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }

@@ -1,7 +1,8 @@
 //! The header of a file of tensors, read without trusting a word of it.
 //!
-//! Which container it is, the first bytes say. That of a safetensors file is read here: eight bytes of length, then JSON: a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into
-//! what is kept, so that memory stays within a few times the header's own length.
+//! Which container it is, the first bytes say. That of a safetensors file is read here: eight bytes of length, then JSON:
+//! a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into what is kept, so that memory stays
+//! within a few times the header's own length.
 
 use std::{collections::HashMap, fmt};
 
@@ -30,16 +31,38 @@ pub(super) struct Header {
 /// # Errors
 /// A sentence that says what is wrong, with which tensor, and what to do.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
-    let mut header = if bytes.starts_with(b"GGUF") {
-        gguf::read(bytes)
-    } else if bytes.get(8) != Some(&b'{') && pickle::is_torch(bytes) {
-        // A safetensors header's length may begin with the same bytes, but JSON follows it.
-        pickle::read(bytes)
-    } else {
-        safetensors(bytes)
+    let mut header = match container(bytes) {
+        Container::Gguf => gguf::read(bytes),
+        Container::Torch => pickle::read(bytes),
+        Container::Safetensors => safetensors(bytes),
     }?;
     scaled::fold(&mut header, bytes)?;
     Ok(header)
+}
+
+enum Container {
+    Gguf,
+    Torch,
+    Safetensors,
+}
+
+fn container(bytes: &[u8]) -> Container {
+    if bytes.starts_with(b"GGUF") {
+        Container::Gguf
+    } else if bytes.get(8) != Some(&b'{') && pickle::is_torch(bytes) {
+        // A safetensors header's length may begin with the same bytes, but JSON follows it.
+        Container::Torch
+    } else {
+        Container::Safetensors
+    }
+}
+
+/// The bytes of a file whose header has been read, less that header where it is safetensors.
+pub(super) fn without_header(bytes: &[u8]) -> &[u8] {
+    match (container(bytes), bytes.split_first_chunk::<8>()) {
+        (Container::Safetensors, Some((length, rest))) => &rest[u64::from_le_bytes(*length) as usize..],
+        _ => bytes,
+    }
 }
 
 /// A safetensors file's header: beside the rest, its tensors cover the file without gap or overlap.

@@ -185,6 +185,39 @@ impl Ldm {
     }
 }
 
+impl Ldm {
+    /// A part in a file that may hold it alone: with or without its prefix, under LDM's names or diffusers', as the file's names show.
+    pub fn alone<'a>(
+        part: Part,
+        (unet, vae): (&UnetConfig, &VaeConfig),
+        names: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let usual = match part {
+            Part::TextEncoder => Self::text_encoder(),
+            Part::Unet => Self::unet(unet),
+            Part::Vae => Self::vae(vae),
+        };
+        let (mut prefixed, mut diffusers) = (false, false);
+        for name in names {
+            let inner = name.strip_prefix(usual.prefixes[0]);
+            prefixed |= inner.is_some();
+            let inner = inner.unwrap_or(name);
+            let inner = inner
+                .trim_start_matches("encoder.")
+                .trim_start_matches("decoder.");
+            diffusers |= inner.starts_with("mid_block.") || inner.starts_with("down_blocks.");
+        }
+        Self {
+            prefixes: match prefixed {
+                true => &usual.prefixes[..1],
+                false => &[""],
+            },
+            table: usual.table.filter(|_| !diffusers),
+            part,
+        }
+    }
+}
+
 pub(super) const UNET_PREFIX: &str = "model.diffusion_model.";
 pub(super) const VAE_PREFIX: &str = "first_stage_model.";
 pub(super) const TEXT_ENCODER_PREFIX: &str = "cond_stage_model.transformer.";
@@ -340,10 +373,10 @@ mod tests {
     };
 
     /// Every parameter has a name of its own.
-    fn injective(names: &dyn Names, canonical: &[String]) -> HashSet<String> {
+    fn injective(names: &dyn Names, canonical: &[(String, Vec<usize>)]) -> HashSet<String> {
         let stored: HashSet<String> = canonical
             .iter()
-            .map(|name| names.spellings(name)[0].clone())
+            .map(|(name, _)| names.spellings(name)[0].clone())
             .collect();
         assert_eq!(stored.len(), canonical.len());
         assert!(stored.iter().all(|name| names.claims(name)));

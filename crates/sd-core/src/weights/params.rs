@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashSet, sync::Arc};
 use burn::tensor::{Element, Tensor, TensorData};
 use half::{bf16, f16};
 
-use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, names::Names};
+use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, layers::Layers, names::Names};
 use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
 
 /// Where the weights of one part (U-Net, VAE, text encoder) lie and how they are named there.
@@ -24,14 +24,37 @@ pub struct PartWeights {
 }
 
 impl PartWeights {
-    fn patches(&self, canonical: &str) -> Vec<&dyn WeightPatch> {
-        let patches = self.patches.iter().map(AsRef::as_ref);
+    /// The same weights, changed by these patches alone.
+    pub fn with_patches(&self, patches: &[Arc<dyn WeightPatch>]) -> Self {
+        Self {
+            patches: patches.to_vec(),
+            ..self.clone()
+        }
+    }
+
+    /// What changes this parameter, in order.
+    pub(super) fn patches(&self, canonical: &str) -> Vec<&Arc<dyn WeightPatch>> {
+        let patches = self.patches.iter();
         patches
             .filter(|patch| patch.touches(self.part, canonical))
             .collect()
     }
 
-    fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
+    /// A parameter's values, changed as the patches say; `None` if it is not there, or of a type that can't be read.
+    pub(super) fn values<E: cast::Element>(&self, canonical: &str) -> Option<Vec<E>> {
+        let (file, name, _) = self.find(canonical)?;
+        let patches = self.patches(canonical);
+        if patches.is_empty() {
+            return file.values(&name);
+        }
+        let mut values = file.values::<f32>(&name)?;
+        for patch in patches {
+            patch.apply(self.part, canonical, &mut values);
+        }
+        Some(E::from_vec(values))
+    }
+
+    pub(super) fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
         self.names.spellings(canonical).into_iter().find_map(|name| {
             let file = self.files.iter().find(|file| file.info(&name).is_some())?;
             Some((file.as_ref(), name.clone(), file.info(&name)?))
@@ -61,45 +84,86 @@ pub struct Params<'a> {
 struct Shared<'a> {
     weights: &'a PartWeights,
     target: &'a Target,
-    /// `None` while loading.
-    check: Option<RefCell<Check>>,
+    mode: Mode,
+}
+
+enum Mode {
+    Check(RefCell<Check>),
+    Load(RefCell<Layers>),
 }
 
 #[derive(Default)]
 struct Check {
     used: HashSet<String>,
+    /// Canonical names and shapes of all that was asked for.
+    asked: Vec<(String, Vec<usize>)>,
     faults: WeightsError,
+}
+
+impl<'a> Shared<'a> {
+    fn root(&'a self) -> Params<'a> {
+        Params {
+            shared: self,
+            path: String::new(),
+        }
+    }
 }
 
 /// Builds a part of a model from its weights.
 ///
 /// # Errors
-/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor.
+/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, and with what an adapter changes and can't.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
-    let mut shared = Shared {
+    check(weights, target, &build)?;
+    Ok(make(weights, target, Layers::default(), build).0)
+}
+
+/// Whether the weights are what a constructor asks for; gives the model that it makes of placeholders.
+pub(super) fn check<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
+    let shared = Shared {
         weights,
         target,
-        check: Some(RefCell::default()),
+        mode: Mode::Check(RefCell::default()),
     };
-    build(&Params {
-        shared: &shared,
-        path: String::new(),
-    });
-    if let Some(check) = shared.check.take() {
-        let Check { used, mut faults } = check.into_inner();
-        let names = weights.files.iter().flat_map(|file| file.names());
-        let unexpected = names.filter(|name| !used.contains(*name) && weights.names.claims(name));
-        faults.unexpected = unexpected.map(str::to_owned).collect();
-        faults.unexpected.sort();
-        faults.origin.clone_from(&weights.origin);
-        if !faults.is_empty() {
-            return Err(Error::Weights(Box::new(faults)));
+    let hollow = build(&shared.root());
+    let Check { used, mut faults, .. } = shared.mode.into_check();
+    let names = weights.files.iter().flat_map(|file| file.names());
+    let unexpected = names.filter(|name| !used.contains(*name) && weights.names.claims(name));
+    faults.unexpected = unexpected.map(str::to_owned).collect();
+    faults.unexpected.sort();
+    faults.origin.clone_from(&weights.origin);
+    match faults.is_empty() {
+        true => Ok(hollow),
+        false => Err(Error::Weights(Box::new(faults))),
+    }
+}
+
+/// Runs a constructor on checked weights; `layers` are those of an earlier run, which are taken over where nothing changes them.
+pub(super) fn make<M>(
+    weights: &PartWeights,
+    target: &Target,
+    layers: Layers,
+    build: impl Fn(&Params) -> M,
+) -> (M, Layers) {
+    let shared = Shared {
+        weights,
+        target,
+        mode: Mode::Load(RefCell::new(layers)),
+    };
+    let model = build(&shared.root());
+    match shared.mode {
+        Mode::Load(layers) => (model, layers.into_inner()),
+        Mode::Check(_) => unreachable!("it was set to load"),
+    }
+}
+
+impl Mode {
+    fn into_check(self) -> Check {
+        match self {
+            Self::Check(check) => check.into_inner(),
+            Self::Load(_) => Check::default(),
         }
     }
-    Ok(build(&Params {
-        shared: &shared,
-        path: String::new(),
-    }))
 }
 
 impl<'a> Params<'a> {
@@ -116,6 +180,22 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// A layer made of the tensors here: what a model's siblings share where nothing changes these. What `build` gives is kept beside
+    /// the model, so a clone of it must share its memory, as tensors do.
+    pub fn layer<T: Clone + Send + Sync + 'static>(&self, build: impl FnOnce(&Self) -> T) -> T {
+        let Mode::Load(layers) = &self.shared.mode else {
+            return build(self);
+        };
+        let kept = layers.borrow_mut().take_over(&self.path, self.shared.weights);
+        if let Some(layer) = kept {
+            return layer;
+        }
+        let mark = layers.borrow().mark();
+        let layer = build(self);
+        layers.borrow_mut().keep(&self.path, mark, layer.clone());
+        layer
+    }
+
     /// The tensor `name` here, which must have this shape; axes of length 1 at the end may be there or not, so that a 1x1
     /// convolution and a linear layer are the same thing.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
@@ -123,30 +203,29 @@ impl<'a> Params<'a> {
         let Shared {
             weights,
             target,
-            check,
+            mode,
         } = self.shared;
         let device = target.device.burn();
-        let found = weights.find(&canonical);
-        let Some(check) = check else {
-            let (file, name, _) = found.expect("checked before loading");
-            let patches = weights.patches(&canonical);
-            let data = if patches.is_empty() {
-                match target.dtype {
-                    Dtype::F32 => values::<f32, D>(file, &name, shape),
-                    Dtype::F16 => values::<f16, D>(file, &name, shape),
-                    Dtype::Bf16 => values::<bf16, D>(file, &name, shape),
-                }
-            } else {
-                let mut values = file.values::<f32>(&name).expect("checked before loading");
-                patches
-                    .iter()
-                    .for_each(|patch| patch.apply(weights.part, &canonical, &mut values));
-                TensorData::new(values, shape).convert_dtype(target.dtype.burn())
-            };
-            return Tensor::from_data(data, (device, target.dtype.burn()));
+        let check = match mode {
+            Mode::Check(check) => check,
+            Mode::Load(layers) => {
+                let data = match target.dtype {
+                    Dtype::F32 => data::<f32, D>(weights, &canonical, shape),
+                    Dtype::F16 => data::<f16, D>(weights, &canonical, shape),
+                    Dtype::Bf16 => data::<bf16, D>(weights, &canonical, shape),
+                };
+                layers.borrow_mut().asked(canonical);
+                return Tensor::from_data(data, (device, target.dtype.burn()));
+            }
         };
         let mut check = check.borrow_mut();
-        match found {
+        check.asked.push((canonical.clone(), shape.to_vec()));
+        for patch in weights.patches(&canonical) {
+            if let Err(reason) = patch.check(weights.part, &canonical, &shape) {
+                check.faults.patches.push(reason);
+            }
+        }
+        match weights.find(&canonical) {
             None => check.faults.missing.push(canonical),
             Some((_, name, info)) => {
                 if without_trailing_ones(&info.shape) != without_trailing_ones(&shape) {
@@ -166,12 +245,13 @@ impl<'a> Params<'a> {
     }
 }
 
-fn values<E: cast::Element + Element, const D: usize>(
-    file: &TensorFile,
-    name: &str,
+fn data<E: cast::Element + Element, const D: usize>(
+    weights: &PartWeights,
+    canonical: &str,
     shape: [usize; D],
 ) -> TensorData {
-    TensorData::new(file.values::<E>(name).expect("checked before loading"), shape)
+    let values = weights.values::<E>(canonical);
+    TensorData::new(values.expect("checked before loading"), shape)
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {
@@ -179,8 +259,12 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     &shape[..end]
 }
 
-/// The canonical names of all parameters that a constructor asks for.
-pub(crate) fn parameters<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Vec<String> {
+/// The canonical names and shapes of all parameters that a constructor asks for.
+pub(crate) fn parameters<M>(
+    part: Part,
+    target: &Target,
+    build: impl Fn(&Params) -> M,
+) -> Vec<(String, Vec<usize>)> {
     let names = Arc::new(super::names::Diffusers { part });
     let weights = PartWeights {
         origin: String::new(),
@@ -192,14 +276,8 @@ pub(crate) fn parameters<M>(part: Part, target: &Target, build: impl Fn(&Params)
     let shared = Shared {
         weights: &weights,
         target,
-        check: Some(RefCell::default()),
+        mode: Mode::Check(RefCell::default()),
     };
-    build(&Params {
-        shared: &shared,
-        path: String::new(),
-    });
-    // With no files at all, everything that is asked for is missing.
-    shared
-        .check
-        .map_or_else(Vec::new, |check| check.into_inner().faults.missing)
+    build(&shared.root());
+    shared.mode.into_check().asked
 }

@@ -387,7 +387,7 @@ mod tests {
                 ..GenerateParams::default()
             };
             let seeds = Seeds { seed, variation_seed: variation.map(|(seed, _)| seed) };
-            let text = infotext(&params, seeds, [8 * side, 16 * side], &model);
+            let text = infotext(&params, seeds, [8 * side, 16 * side], &model, &[]);
             let read = parse(&text).unwrap();
             prop_assert_eq!(&read.params, &params, "{}", text);
             let model_read = read.model.unwrap_or_default();

@@ -18,6 +18,7 @@ pub(crate) fn infotext(
     seeds: Seeds,
     [width, height]: [u32; 2],
     model: &str,
+    lora_hashes: &[(String, String)],
 ) -> String {
     let mut text = params.prompt.trim().to_owned();
     if !params.negative_prompt.trim().is_empty() {
@@ -59,6 +60,13 @@ pub(crate) fn infotext(
         pairs.push(("ENSD", params.ensd.to_string()));
     }
     pairs.push(("RNG", params.rng.name().into()));
+    if !lora_hashes.is_empty() {
+        let hashes: Vec<String> = lora_hashes
+            .iter()
+            .map(|(name, hash)| format!("{}: {hash}", name.replace([':', ','], "")))
+            .collect();
+        pairs.push(("Lora hashes", hashes.join(", ")));
+    }
     pairs.push(("Version", format!("sdrs {VERSION}")));
     let pairs: Vec<String> = pairs
         .iter()
@@ -90,19 +98,14 @@ mod tests {
         };
         let expected = format!(
             "a red circle\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Automatic, CFG scale: 7, Seed: 3, \
-             Size: 64x32, Model: \"demo, v1\", Clip skip: 2, RNG: CPU, Version: sdrs {VERSION}"
+             Size: 64x32, Model: \"demo, v1\", Clip skip: 2, RNG: CPU, Lora hashes: \"a: 0123456789ab, bc: f00\", \
+             Version: sdrs {VERSION}"
         );
-        assert_eq!(
-            infotext(
-                &params,
-                Seeds {
-                    seed: 3,
-                    variation_seed: None
-                },
-                [64, 32],
-                "demo, v1"
-            ),
-            expected
-        );
+        let seeds = Seeds {
+            seed: 3,
+            variation_seed: None,
+        };
+        let hashes = [("a", "0123456789ab"), ("b:c", "f00")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(infotext(&params, seeds, [64, 32], "demo, v1", &hashes), expected);
     }
 }
