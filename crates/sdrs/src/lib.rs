@@ -46,7 +46,7 @@ pub use prompt_plan::{
 pub use runtime::LogLevel;
 pub use sd_core::{
     Dtype, available_devices,
-    prompt::{Emphasis, PromptDialect, TimeRule},
+    prompt::{self, Emphasis, PromptDialect, TimeRule},
     weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
 };
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};

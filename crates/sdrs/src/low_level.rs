@@ -5,7 +5,7 @@
 
 use sd_sched::{ModelSampling, Sampler};
 
-use crate::{Error, GenerateParams, Pipeline, Result, pipeline::values};
+use crate::{Error, GenerateParams, Pipeline, Result, encoder::Encoder, pipeline::values};
 
 /// Values with their shape, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -82,17 +82,7 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] for `clip_skip`, and for a `text` with an AND in it, which has several contexts, or with a LoRA's tag
     /// that the pipeline doesn't have.
     pub fn encode_prompt(&self, text: &str, clip_skip: usize) -> Result<Array> {
-        let layers = self.limits().layers;
-        if !(1..=layers).contains(&clip_skip) {
-            let reason = format!("must be 1 to {layers}, not {clip_skip}");
-            return Err(Error::parameter("clip_skip", reason));
-        }
-        let params = GenerateParams {
-            steps: 1,
-            clip_skip,
-            sampler: Sampler::Euler,
-            ..GenerateParams::default()
-        };
+        let params = self.low_level_params(clip_skip)?;
         let mut encoded = self.condition(text, "", &params.reading(), &|| false)?;
         let width = encoded.width;
         match (encoded.conds.pop(), encoded.conds.pop()) {
@@ -108,6 +98,51 @@ impl Pipeline {
                 "AND joins several prompts, each with a context of its own; encode them one by one",
             )),
         }
+    }
+
+    /// The context of a text in which no character has a meaning of its own, `[context_length, context_width]`: what diffusers encodes.
+    /// Tokens for which the encoder has no room are dropped. `clip_skip` is 1 for the text encoder's last layer.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for `clip_skip`.
+    pub fn encode_text(&self, text: &str, clip_skip: usize) -> Result<Array> {
+        let params = self.low_level_params(clip_skip)?;
+        let encoder = Encoder {
+            pipeline: self,
+            reading: &params.reading(),
+            cancelled: &|| false,
+        };
+        let mut ids = self.tokenize(text)?;
+        ids.truncate(self.chunk_length());
+        let mut chunk = encoder.empty();
+        let placed = ids.into_iter().chain([self.tokenizer.end()]);
+        chunk
+            .tokens
+            .iter_mut()
+            .skip(1)
+            .zip(placed)
+            .for_each(|(to, id)| *to = id);
+        let width = self.sizes().context_width;
+        let values = encoder.row(&chunk)?.to_vec();
+        Ok(Array {
+            shape: vec![values.len() / width, width],
+            values,
+        })
+    }
+
+    /// Parameters whose prompts are read as those of a run of one step.
+    fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
+        let layers = self.limits().layers;
+        if !(1..=layers).contains(&clip_skip) {
+            let reason = format!("must be 1 to {layers}, not {clip_skip}");
+            return Err(Error::parameter("clip_skip", reason));
+        }
+        Ok(GenerateParams {
+            steps: 1,
+            clip_skip,
+            sampler: Sampler::Euler,
+            ..GenerateParams::default()
+        })
     }
 
     /// Every hidden state of the text encoder for one row of token ids, without the final norm: `[text_layers + 1, ids, context_width]`,
