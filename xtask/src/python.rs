@@ -1,7 +1,7 @@
 //! `cargo xtask python`: the Python package as users have it, from a folder of its own in the target folder.
 //!
-//! The native module is that of the whole workspace's build, so Burn is not built again for it; `pip install` would. NumPy, Pillow and
-//! mypy come from pip, into a virtual environment in the target folder. Where that can't be had, the stage is left out, and says so.
+//! The native module is that of the whole workspace's build, so Burn is not built again for it; `pip install` would. NumPy, Pillow,
+//! mypy and pyright come from pip, into a virtual environment in the target folder. Where that can't be had, the stage is left out, and says so.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     shell::{Outcome, cargo, output, program, root, run},
 };
 
-const PACKAGES: [&str; 3] = ["numpy", "pillow", "mypy"];
+const PACKAGES: [&str; 4] = ["numpy", "pillow", "mypy", "basedpyright"];
 
 /// The task and the stage.
 pub fn check() -> Outcome {
@@ -30,6 +30,7 @@ pub fn check() -> Outcome {
     let site = work.join("site");
     assemble(&site)?;
 
+    let interpreter = python.clone();
     let python = |args: &[&str]| -> Command {
         let mut command = program(&python);
         command
@@ -58,6 +59,12 @@ pub fn check() -> Outcome {
     ];
     run(python(&mypy).arg(&package))?;
     run(python(&mypy).arg(&sample))?;
+    let project = root()
+        .join("bindings/python/pyproject.toml")
+        .display()
+        .to_string();
+    let mut pyright = python(&["-m", "basedpyright", "--project", &project, "--pythonpath"]);
+    run(pyright.arg(&interpreter))?;
     // The stubs have the names and signatures of what was built.
     run(&mut python(&["-m", "mypy.stubtest", "sdrs._sdrs"]))?;
     run(&mut python(&[
@@ -78,7 +85,7 @@ fn environment(folder: &Path) -> Outcome<PathBuf> {
     };
     let python = folder.join(inside);
     let mut import = program(&python);
-    import.args(["-c", "import numpy, PIL, mypy"]);
+    import.args(["-c", "import numpy, PIL, mypy, basedpyright"]);
     if output(&mut import).is_ok() {
         return Ok(python);
     }

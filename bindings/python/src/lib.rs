@@ -8,6 +8,7 @@ mod array;
 mod error;
 mod image;
 mod pipeline;
+mod prompt;
 mod run;
 mod sched;
 mod settings;
@@ -22,9 +23,10 @@ mod _sdrs {
     use crate::{
         image::Image,
         pipeline::Pipeline,
+        prompt::{parse_attention, schedule, subprompts},
         run::{CancelToken, Run},
-        sched::{brownian, randn, sample, samplers, scalings, schedules, sigmas},
-        settings::{default_settings, plan_prompts},
+        sched::{Generator, Plan, brownian, sample, samplers, scalings, schedules, sigmas},
+        settings::{default_settings, parse_infotext, plan_prompts, read_infotext},
     };
 
     #[pymodule_init]

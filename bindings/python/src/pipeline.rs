@@ -1,15 +1,15 @@
 use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
-use sdrs::{Dtype, Prediction};
+use sdrs::{Dtype, Lora, Prediction};
 
 use crate::{
     array::{Given, axes, doubles, give, take},
     error::{argument, detached, exception, sched},
     image::Image,
     json,
-    run::{self, CancelToken, Run},
-    settings::settings,
+    run::{self, CancelToken, Request, Run},
+    settings::{previews, settings},
 };
 
 /// A loaded checkpoint.
@@ -18,6 +18,9 @@ pub(crate) struct Pipeline {
     pub(crate) inner: Arc<sdrs::Pipeline>,
 }
 
+/// A LoRA's file, and how strongly it acts on U-Net and text encoder.
+type LoraFile = (PathBuf, f64, f64);
+
 /// An array as it comes in: bytes of float32 and a shape.
 type Taken = (PyBackedBytes, Vec<usize>);
 
@@ -25,18 +28,19 @@ type Taken = (PyBackedBytes, Vec<usize>);
 impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
-    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction))]
+    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction, threads))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
         py: Python<'_>,
         checkpoint: Option<PathBuf>,
         config: Option<PathBuf>,
         vae: Option<PathBuf>,
-        loras: Vec<(PathBuf, f64)>,
+        loras: Vec<LoraFile>,
         embeddings: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: Option<&str>,
+        threads: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
         builder = match checkpoint {
@@ -49,8 +53,9 @@ impl Pipeline {
         if let Some(path) = vae {
             builder = builder.vae(path);
         }
-        for (path, weight) in loras {
-            builder = builder.lora(path, weight);
+        builder = builder.loras(loras.into_iter().map(lora));
+        if let Some(threads) = argument("threads", threads)? {
+            builder = builder.threads(threads);
         }
         for path in embeddings {
             builder = builder.embedding(path);
@@ -122,14 +127,62 @@ impl Pipeline {
         &self,
         py: Python<'_>,
         given: &Bound<'_, PyDict>,
+        preview: Option<&str>,
+        preview_every: &Bound<'_, PyAny>,
         callback: Option<Py<PyAny>>,
         cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<Vec<Image>> {
-        run::txt2img(py, &self.inner, settings(given)?, callback.as_ref(), cancel)
+        let request = request(given, preview, preview_every)?;
+        let output = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
+            run.run()
+        })?;
+        Ok(Image::list(output.images))
     }
 
-    fn start(&self, given: &Bound<'_, PyDict>, cancel: Option<&Bound<'_, CancelToken>>) -> PyResult<Run> {
-        run::start(Arc::clone(&self.inner), settings(given)?, cancel)
+    /// Latents, seeds and infotexts.
+    fn latents(
+        &self,
+        py: Python<'_>,
+        given: &Bound<'_, PyDict>,
+        preview: Option<&str>,
+        preview_every: &Bound<'_, PyAny>,
+        callback: Option<Py<PyAny>>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<(Given, Vec<u64>, Vec<String>)> {
+        let request = request(given, preview, preview_every)?;
+        let made = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
+            run.latents()
+        })?;
+        Ok((give(py, &made.latents), made.seeds, made.infotexts))
+    }
+
+    fn start(
+        &self,
+        given: &Bound<'_, PyDict>,
+        preview: Option<&str>,
+        preview_every: &Bound<'_, PyAny>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<Run> {
+        let request = request(given, preview, preview_every)?;
+        run::start(Arc::clone(&self.inner), request, cancel)
+    }
+
+    fn with_loras(&self, py: Python<'_>, loras: Vec<LoraFile>) -> PyResult<Self> {
+        let loras: Vec<Lora> = loras.into_iter().map(lora).collect();
+        let inner = detached(py, || self.inner.with_loras(loras))?.into();
+        Ok(Self { inner })
+    }
+
+    fn with_vae(&self, py: Python<'_>, vae: PathBuf) -> PyResult<Self> {
+        let inner = detached(py, || self.inner.with_vae(vae))?.into();
+        Ok(Self { inner })
+    }
+
+    #[getter]
+    fn loras(&self) -> Vec<(String, f64, f64)> {
+        let all = self.inner.loras();
+        all.map(|l| (l.origin(), l.unet_weight(), l.text_encoder_weight()))
+            .collect()
     }
 
     fn tokenize(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
@@ -145,6 +198,17 @@ impl Pipeline {
     ) -> PyResult<Given> {
         let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
         let context = detached(py, || self.inner.encode_prompt(&text, clip_skip))?;
+        Ok(give(py, &context))
+    }
+
+    fn encode_text(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        clip_skip: &Bound<'_, PyAny>,
+    ) -> PyResult<Given> {
+        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
+        let context = detached(py, || self.inner.encode_text(&text, clip_skip))?;
         Ok(give(py, &context))
     }
 
@@ -182,6 +246,17 @@ impl Pipeline {
     fn train_sigmas(&self, py: Python<'_>) -> Py<pyo3::types::PyByteArray> {
         doubles(py, self.inner.sampling().sigmas())
     }
+}
+
+fn lora((path, unet, text_encoder): LoraFile) -> Lora {
+    Lora::file(path).unet(unet).text_encoder(text_encoder)
+}
+
+fn request(given: &Bound<'_, PyDict>, preview: Option<&str>, every: &Bound<'_, PyAny>) -> PyResult<Request> {
+    Ok(Request {
+        params: settings(given)?,
+        previews: previews(preview, every)?,
+    })
 }
 
 #[cfg(feature = "demo")]

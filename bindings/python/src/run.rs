@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use pyo3::prelude::*;
-use sdrs::{GenerateParams, Progress};
+use pyo3::{prelude::*, types::PyByteArray};
+use sdrs::{GenerateParams, PreviewMethod, Progress, Txt2Img};
 
 use crate::{
     error::{detached, internal, not_forked, raised, told},
@@ -43,25 +43,47 @@ impl CancelToken {
     }
 }
 
-/// A step as the package takes it: picture, pictures, step, steps, sigma.
-type Step = (usize, usize, usize, usize, f64);
+/// Pixels with width and height.
+type Pixels = (Py<PyByteArray>, u32, u32);
 
-fn step(p: &Progress) -> Step {
-    (p.image, p.images, p.step, p.steps, p.sigma)
+/// A step as the package takes it: picture, pictures, step, steps, sigma, preview.
+type Step = (usize, usize, usize, usize, f64, Option<Pixels>);
+
+fn step(py: Python<'_>, p: &Progress) -> Step {
+    let preview = p.preview.as_ref();
+    let preview = preview.map(|p| (PyByteArray::new(py, &p.rgb).unbind(), p.width, p.height));
+    (p.image, p.images, p.step, p.steps, p.sigma, preview)
+}
+
+/// What a run is to make.
+pub(crate) struct Request {
+    pub params: GenerateParams,
+    pub previews: Option<(PreviewMethod, usize)>,
+}
+
+impl Request {
+    fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> Txt2Img<'a> {
+        let run = pipeline.txt2img("").params(self.params).cancel_token(token);
+        match self.previews {
+            Some((method, every)) => run.previews(method, every),
+            None => run,
+        }
+    }
 }
 
 fn token(given: Option<&Bound<'_, CancelToken>>) -> sdrs::CancelToken {
     given.map(|token| token.get().inner.clone()).unwrap_or_default()
 }
 
-/// Draws pictures; `callback` is called with every step.
-pub(crate) fn txt2img(
+/// Runs, and gives what `end` makes of the run: pictures or latents. `callback` is called with every step.
+pub(crate) fn watched<T: Send>(
     py: Python<'_>,
     pipeline: &sdrs::Pipeline,
-    params: GenerateParams,
+    request: Request,
     callback: Option<&Py<PyAny>>,
     cancel: Option<&Bound<'_, CancelToken>>,
-) -> PyResult<Vec<Image>> {
+    end: impl FnOnce(Txt2Img<'_>) -> sdrs::Result<T> + Send,
+) -> PyResult<T> {
     let token = token(cancel);
     let mut stopped: Option<PyErr> = None;
     let watch = |progress: Progress| {
@@ -69,7 +91,7 @@ pub(crate) fn txt2img(
         let outcome = Python::attach(|py| {
             py.check_signals()?;
             if let Some(callback) = callback {
-                callback.call1(py, step(&progress))?;
+                callback.call1(py, step(py, &progress))?;
             }
             Ok(())
         });
@@ -78,20 +100,17 @@ pub(crate) fn txt2img(
             token.cancel();
         }
     };
-    let outcome = detached(py, || {
-        let run = pipeline.txt2img("").params(params).cancel_token(&token);
-        run.on_progress(watch).run()
-    });
+    let outcome = detached(py, || end(request.run(pipeline, &token).on_progress(watch)));
     match stopped {
         Some(error) => Err(error),
-        None => Ok(Image::list(outcome?.images)),
+        None => outcome,
     }
 }
 
 /// Starts to draw in a thread of its own.
 pub(crate) fn start(
     pipeline: Arc<sdrs::Pipeline>,
-    params: GenerateParams,
+    request: Request,
     cancel: Option<&Bound<'_, CancelToken>>,
 ) -> PyResult<Run> {
     not_forked()?;
@@ -99,7 +118,7 @@ pub(crate) fn start(
     // One step ahead of who looks at them: a loop that ends has not let much be computed in vain.
     let (sender, receiver) = sync_channel(1);
     let cancel = token.clone();
-    let work = move || draw(&pipeline, params, &cancel, &sender);
+    let work = move || draw(&pipeline, request, &cancel, &sender);
     let thread = std::thread::Builder::new().name("sdrs".into()).spawn(work);
     let thread = thread.map_err(|e| internal(&e.to_string()))?;
     Ok(Run {
@@ -110,7 +129,7 @@ pub(crate) fn start(
 }
 
 enum Message {
-    Step(Step),
+    Step(Progress),
     Done(Vec<sdrs::Image>),
     Failed(sdrs::Error),
     Panicked(String),
@@ -119,17 +138,17 @@ enum Message {
 /// The thread of a run. It touches nothing of the interpreter, which may be gone before it.
 fn draw(
     pipeline: &sdrs::Pipeline,
-    params: GenerateParams,
+    request: Request,
     token: &sdrs::CancelToken,
     sender: &SyncSender<Message>,
 ) {
     let watch = |progress: Progress| {
         // Nobody looks any more.
-        if sender.send(Message::Step(step(&progress))).is_err() {
+        if sender.send(Message::Step(progress)).is_err() {
             token.cancel();
         }
     };
-    let run = pipeline.txt2img("").params(params).cancel_token(token);
+    let run = request.run(pipeline, token);
     let outcome = catch_unwind(AssertUnwindSafe(|| run.on_progress(watch).run()));
     let last = match outcome {
         Ok(Ok(output)) => Message::Done(output.images),
@@ -171,7 +190,7 @@ impl Run {
                 messages.recv_timeout(Duration::from_millis(100))
             });
             match message {
-                Ok(Message::Step(step)) => return Ok(Some(Next::Step(step))),
+                Ok(Message::Step(progress)) => return Ok(Some(Next::Step(step(py, &progress)))),
                 Ok(Message::Done(images)) => return Ok(Some(Next::Images(Image::list(images)))),
                 Ok(Message::Failed(error)) => return Err(raised(&error)),
                 Ok(Message::Panicked(message)) => return Err(internal(&message)),

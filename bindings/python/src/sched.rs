@@ -1,13 +1,15 @@
 //! Schedules, samplers and noise alone: the caller brings the network.
 
+use std::sync::{Mutex, PoisonError};
+
 use pyo3::{
     prelude::*,
     types::{PyByteArray, PyDict},
 };
 use sd_sched::{
-    Denoised, Dialect, Error, Latent, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule,
+    Denoised, Dialect, Error, Latent, ModelSampling, PlanOptions, Prediction, Sampler, Schedule,
     ScheduleOptions,
-    rng::{BrownianTree, Dtype, Generator, Source},
+    rng::{self, BrownianTree, Dtype, Source},
 };
 use sdrs::Rng;
 
@@ -15,7 +17,7 @@ use crate::{
     array::{doubles, floats, take, take_doubles},
     error::{argument, exception, parameter, sched},
     pipeline::Pipeline,
-    settings::rng,
+    settings::{named, rng as rng_of},
 };
 
 /// The names of the samplers, the WebUI's.
@@ -74,14 +76,8 @@ pub(crate) fn sigmas(
     let mut bent = ScheduleOptions::default();
     for (key, value) in options {
         let key: String = key.extract()?;
-        match key.as_str() {
-            "rho" => bent.rho = argument(&key, &value)?,
-            "sigma_min" => bent.sigma_min = argument(&key, &value)?,
-            "sigma_max" => bent.sigma_max = argument(&key, &value)?,
-            "beta_alpha" => bent.beta_alpha = argument(&key, &value)?,
-            "beta_beta" => bent.beta_beta = argument(&key, &value)?,
-            "sdxl" => bent.sdxl = argument(&key, &value)?,
-            _ => return Err(unknown(&key)),
+        if !schedule_option(&mut bent, &key, &value)? {
+            return Err(unknown(&key));
         }
     }
     let sigmas = match sampler {
@@ -99,12 +95,26 @@ pub(crate) fn sigmas(
     Ok(doubles(py, &sigmas.map_err(sched)?))
 }
 
+/// Takes a number of a schedule; false if it is none.
+fn schedule_option(bent: &mut ScheduleOptions, key: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match key {
+        "rho" => bent.rho = argument(key, value)?,
+        "sigma_min" => bent.sigma_min = argument(key, value)?,
+        "sigma_max" => bent.sigma_max = argument(key, value)?,
+        "beta_alpha" => bent.beta_alpha = argument(key, value)?,
+        "beta_beta" => bent.beta_beta = argument(key, value)?,
+        "sdxl" => bent.sdxl = argument(key, value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 fn unknown(option: &str) -> PyErr {
     exception("UnknownNameError", &format!("unknown option '{option}'"))
 }
 
 fn source(name: &str) -> PyResult<Source> {
-    match rng(name)? {
+    match rng_of(name)? {
         Rng::Cpu => Ok(Source::TorchCpu),
         Rng::Nv => Ok(Source::Philox),
         other => Err(parameter(
@@ -122,18 +132,32 @@ fn count(n: usize) -> PyResult<usize> {
     }
 }
 
-/// Standard normal noise of a seed, as bytes of float32.
-#[pyfunction]
-pub(crate) fn randn(
-    py: Python<'_>,
-    n: usize,
-    seed: &Bound<'_, PyAny>,
-    rng: &str,
-) -> PyResult<Py<PyByteArray>> {
-    let (n, seed, source) = (count(n)?, argument("seed", seed)?, source(rng)?);
-    let values = py.detach(|| Generator::new(source, seed).normal(n, Dtype::F32));
-    Ok(floats(py, &values))
+/// Seeded noise, drawn one array after the other.
+#[pyclass(frozen, module = "sdrs._sdrs")]
+pub(crate) struct Generator {
+    inner: Mutex<rng::Generator>,
 }
+
+#[pymethods]
+impl Generator {
+    #[new]
+    fn new(seed: &Bound<'_, PyAny>, rng: &str) -> PyResult<Self> {
+        let inner = rng::Generator::new(source(rng)?, argument("seed", seed)?);
+        Ok(Self { inner: inner.into() })
+    }
+
+    /// Standard normal noise, as bytes of float32; `dtype` is the type that it is drawn in.
+    fn normal(&self, py: Python<'_>, n: usize, dtype: &str) -> PyResult<Py<PyByteArray>> {
+        let (n, dtype) = (count(n)?, named("dtype", dtype, DTYPES)?);
+        let values = py.detach(|| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.normal(n, dtype)
+        });
+        Ok(floats(py, &values))
+    }
+}
+
+const DTYPES: &[(&str, Dtype)] = &[("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16)];
 
 /// Brownian noise for ways between sigmas, one after the other, as bytes of float32.
 #[pyfunction]
@@ -155,9 +179,67 @@ pub(crate) fn brownian(
     Ok(floats(py, &values.map_err(sched)?))
 }
 
+/// A sampler laid out over its steps.
+#[pyclass(frozen, module = "sdrs._sdrs")]
+pub(crate) struct Plan {
+    inner: sd_sched::Plan,
+}
+
+#[pymethods]
+impl Plan {
+    /// Over `steps` steps of `schedule`, or over sigmas of the caller's; for a pipeline's model, or for Stable Diffusion's.
+    #[new]
+    fn new(
+        pipeline: Option<&Bound<'_, Pipeline>>,
+        sampler: &str,
+        schedule: &str,
+        steps: &Bound<'_, PyAny>,
+        sigmas: Option<Vec<f64>>,
+        dialect: &str,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let sampler: Sampler = sampler.parse().map_err(sched)?;
+        let schedule: Schedule = schedule.parse().map_err(sched)?;
+        let mut plan = PlanOptions {
+            sigmas,
+            dialect: dialect.parse().map_err(sched)?,
+            ..PlanOptions::default()
+        };
+        for (key, value) in options {
+            let key: String = key.extract()?;
+            let number = || argument::<f64>(&key, &value);
+            match key.as_str() {
+                "eta" => plan.eta = argument(&key, &value)?,
+                "s_churn" => plan.s_churn = number()?,
+                "s_tmin" => plan.s_tmin = number()?,
+                "s_tmax" => plan.s_tmax = number()?,
+                "s_noise" => plan.s_noise = number()?,
+                "order" => plan.order = argument(&key, &value)?,
+                "set_alpha_to_one" => plan.set_alpha_to_one = argument(&key, &value)?,
+                _ if schedule_option(&mut plan.schedule, &key, &value)? => {}
+                _ => return Err(unknown(&key)),
+            }
+        }
+        let steps = argument("steps", steps)?;
+        let inner = sd_sched::plan(sampler, schedule, steps, &model(pipeline), &plan).map_err(sched)?;
+        Ok(Self { inner })
+    }
+
+    /// The noise levels at the borders of the steps, as bytes of float64.
+    fn sigmas(&self, py: Python<'_>) -> Py<PyByteArray> {
+        doubles(py, self.inner.sigmas())
+    }
+
+    /// What the first noise is multiplied by.
+    #[getter]
+    fn noise_scale(&self) -> f64 {
+        self.inner.noise_scale()
+    }
+}
+
 /// Samples with Python's denoiser from `x` on, the bytes of float32 (`single`) or float64 values.
 ///
-/// `denoiser(bytes, sigma, step, call, needs_uncond)` gives bytes, or two if the uncond is needed; `noise(sigma, sigma_next)` gives
+/// `denoiser(bytes, sigma, timestep, needs_uncond)` gives bytes, or two if the uncond is needed; `noise(sigma, sigma_next)` gives
 /// bytes; `callback(step, steps, sigma, x, denoised)` may raise.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "keywords")]
@@ -166,34 +248,13 @@ pub(crate) fn sample(
     denoiser: &Bound<'_, PyAny>,
     x: &[u8],
     single: bool,
-    sigmas: Vec<f64>,
-    sampler: &str,
+    plan: &Bound<'_, Plan>,
     noise: Option<&Bound<'_, PyAny>>,
     seed: &Bound<'_, PyAny>,
     rng: &str,
     callback: Option<&Bound<'_, PyAny>>,
-    options: &Bound<'_, PyDict>,
 ) -> PyResult<Py<PyByteArray>> {
-    let sampler: Sampler = sampler.parse().map_err(sched)?;
-    let mut plan_options = PlanOptions {
-        sigmas: Some(sigmas),
-        ..PlanOptions::default()
-    };
-    for (key, value) in options {
-        let key: String = key.extract()?;
-        let number = || argument::<f64>(&key, &value);
-        match key.as_str() {
-            "eta" => plan_options.eta = argument(&key, &value)?,
-            "s_churn" => plan_options.s_churn = number()?,
-            "s_tmin" => plan_options.s_tmin = number()?,
-            "s_tmax" => plan_options.s_tmax = number()?,
-            "s_noise" => plan_options.s_noise = number()?,
-            "order" => plan_options.order = argument(&key, &value)?,
-            _ => return Err(unknown(&key)),
-        }
-    }
-    let model = ModelSampling::stable_diffusion(Prediction::Epsilon);
-    let plan = sd_sched::plan(sampler, Schedule::Automatic, 1, &model, &plan_options).map_err(sched)?;
+    let plan = plan.get().inner.clone();
     let calls = Calls {
         denoiser,
         noise,
@@ -251,7 +312,7 @@ struct Calls<'a, 'py> {
 }
 
 impl Calls<'_, '_> {
-    fn run<V: Value>(&self, plan: Plan, x: Vec<V>) -> PyResult<Vec<V>>
+    fn run<V: Value>(&self, plan: sd_sched::Plan, x: Vec<V>) -> PyResult<Vec<V>>
     where
         Vec<V>: Latent,
     {
@@ -263,19 +324,13 @@ impl Calls<'_, '_> {
             Error::Callback("the caller's function failed".into())
         };
         let mut tree = None;
-        let mut generator = Generator::new(self.source, self.seed);
+        let mut generator = rng::Generator::new(self.source, self.seed);
         let (sampler, range) = (plan.sampler(), plan.brownian_range());
         let outcome = sd_sched::sample(
             plan,
             x,
             |x, call| {
-                let given = (
-                    V::bytes(py, x),
-                    call.sigma,
-                    call.step,
-                    call.call,
-                    call.needs_uncond,
-                );
+                let given = (V::bytes(py, x), call.sigma, call.timestep, call.needs_uncond);
                 let answer = self.denoiser.call1(given).and_then(|answer| {
                     let (denoised, uncond): (Vec<u8>, Option<Vec<u8>>) = answer.extract()?;
                     Ok(Denoised {

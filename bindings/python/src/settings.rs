@@ -1,7 +1,7 @@
 //! `GenerateParams` from the package's keyword arguments, and back for its tests.
 
 use pyo3::{prelude::*, types::PyDict};
-use sdrs::{ClipSkipRule, GenerateParams, Rng, TimeRule};
+use sdrs::{ClipSkipRule, GenerateParams, PreviewMethod, Rng, TimeRule};
 
 use crate::{
     error::{argument, detached, exception, raised, sched},
@@ -12,6 +12,10 @@ const RNGS: &[(&str, Rng)] = &[("cpu", Rng::Cpu), ("nv", Rng::Nv)];
 const CLIP_SKIP_RULES: &[(&str, ClipSkipRule)] = &[
     ("webui", ClipSkipRule::WebUi),
     ("diffusers", ClipSkipRule::Diffusers),
+];
+const PREVIEWS: &[(&str, PreviewMethod)] = &[
+    ("approximate", PreviewMethod::Approximate),
+    ("full", PreviewMethod::Full),
 ];
 const TIME_RULES: &[(&str, TimeRule)] = &[("current", TimeRule::Current), ("before-1.6", TimeRule::Before16)];
 
@@ -78,38 +82,71 @@ pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<GenerateParams> {
     Ok(p)
 }
 
-/// The library's defaults, as JSON, in the package's words: a test compares them with its signatures.
-#[pyfunction]
-pub(crate) fn default_settings() -> PyResult<String> {
-    let p = GenerateParams::default();
-    let name = |value, table: &[(&'static str, _)]| {
-        let found = table.iter().find(|(_, known)| *known == value);
+/// Settings in the package's words: what `settings` reads.
+fn words(p: &GenerateParams) -> serde_json::Value {
+    fn name<T: PartialEq>(value: &T, known: &[(&'static str, T)]) -> Option<&'static str> {
+        let found = known.iter().find(|(_, known)| known == value);
         found.map(|(name, _)| *name)
-    };
-    let rule = CLIP_SKIP_RULES.iter().find(|(_, rule)| *rule == p.clip_skip_rule);
-    let time = TIME_RULES.iter().find(|(_, rule)| *rule == p.time_rule);
-    json(&serde_json::json!({
+    }
+    serde_json::json!({
+        "prompt": p.prompt,
         "negative_prompt": p.negative_prompt,
         "width": p.width,
         "height": p.height,
         "steps": p.steps,
         "cfg_scale": p.cfg_scale,
         "sampler": p.sampler.to_string(),
+        "schedule": p.schedule.to_string(),
         "seed": p.seed,
         "batch_size": p.batch_size,
         "clip_skip": p.clip_skip,
-        "clip_skip_rule": rule.map(|(name, _)| *name),
+        "clip_skip_rule": name(&p.clip_skip_rule, CLIP_SKIP_RULES),
         "prompt_dialect": format!("{:?}", p.prompt_dialect).to_lowercase(),
         "emphasis": format!("{:?}", p.emphasis).to_lowercase(),
-        "time_rule": time.map(|(name, _)| *name),
+        "time_rule": name(&p.time_rule, TIME_RULES),
         "comma_backtrack": p.comma_backtrack,
         "pad_prompts": p.pad_prompts,
         "eta": p.eta,
         "ensd": p.ensd,
         "variation_seed": p.variation_seed,
         "variation_strength": p.variation_strength,
-        "rng": name(p.rng, RNGS),
+        "rng": name(&p.rng, RNGS),
+    })
+}
+
+/// The library's defaults, as JSON: a test compares them with the package's signatures.
+#[pyfunction]
+pub(crate) fn default_settings() -> PyResult<String> {
+    json(&words(&GenerateParams::default()))
+}
+
+/// What an infotext says, as JSON.
+#[pyfunction]
+pub(crate) fn parse_infotext(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text: String = argument("text", text)?;
+    let read = detached(py, || sdrs::infotext::parse(&text))?;
+    json(&serde_json::json!({
+        "settings": words(&read.params),
+        "model": read.model,
+        "model_hash": read.model_hash,
+        "rest": read.rest,
     }))
+}
+
+/// The infotext of a PNG picture or of a text file.
+#[pyfunction]
+pub(crate) fn read_infotext(py: Python<'_>, path: std::path::PathBuf) -> PyResult<String> {
+    detached(py, || sdrs::infotext::of_file(path))
+}
+
+/// How previews are asked for: a method's name, and after how many steps.
+pub(crate) fn previews(
+    method: Option<&str>,
+    every: &Bound<'_, PyAny>,
+) -> PyResult<Option<(PreviewMethod, usize)>> {
+    let every: usize = argument("preview_every", every)?;
+    let method = method.map(|name| named("preview", name, PREVIEWS)).transpose()?;
+    Ok(method.map(|method| (method, every)))
 }
 
 /// How prompts are read, without a checkpoint, as JSON.

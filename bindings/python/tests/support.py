@@ -42,3 +42,9 @@ def python(code: str, **kwargs: object) -> "subprocess.Popen[str]":
     """Another Python that runs `code`, with pipes."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", code], **{**pipes, **kwargs})
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of two pictures of bytes, in dB."""
+    error = float(((a.astype(float) - b.astype(float)) ** 2).mean())
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))

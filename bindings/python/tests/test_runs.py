@@ -26,6 +26,35 @@ class Watching(unittest.TestCase):
         self.assertGreater(events[0].sigma, events[1].sigma)
         np.testing.assert_array_equal(result.arrays[0], quick())
 
+    def test_previews(self):
+        side, small = demo().sizes.default_side, demo().sizes.default_side // demo().sizes.downscale
+        for method, size in [("approximate", small), ("full", side)]:
+            events = []
+            result = demo().txt2img(PROMPT, **QUICK, preview=method, preview_every=2, callback=events.append)
+            self.assertIsNone(events[0].preview)
+            self.assertEqual((events[1].preview.shape, events[1].preview.dtype), ((size, size, 3), np.uint8))
+            np.testing.assert_array_equal(result.arrays[0], quick())
+        # The last step's denoised latent is what is decoded.
+        np.testing.assert_array_equal(events[1].preview, quick())
+        shown = [event.preview is not None for event in demo().stream(PROMPT, **QUICK, preview="approximate")]
+        self.assertEqual(shown, [True, True, False])
+        with self.assertRaises(sdrs.UnknownNameError):
+            demo().txt2img(PROMPT, **QUICK, preview="sketch")
+        with self.assertRaises(sdrs.InvalidParameterError):
+            demo().txt2img(PROMPT, **QUICK, preview="full", preview_every=0)
+
+    def test_latents(self):
+        events = []
+        made = demo().latents(PROMPT, **QUICK, batch_size=2, callback=events.append)
+        side = demo().sizes.default_side // demo().sizes.downscale
+        self.assertEqual(made.latents.shape, (2, demo().sizes.latent_channels, side, side))
+        self.assertEqual((made.seeds, len(events)), ([1, 2], 4))
+        self.assertTrue(made.infotexts[1].startswith(PROMPT + "\nSteps: 2, Sampler: Euler,"))
+        pixels = (np.clip((demo().vae_decode(made.latents)[0] + 1) / 2, 0, 1) * 255).astype(np.uint8)
+        np.testing.assert_array_equal(pixels.transpose(1, 2, 0), quick())
+        with self.assertRaises(sdrs.InvalidParameterError):
+            demo().latents(PROMPT, steps=0)
+
     def test_what_a_callback_raises_is_raised(self):
         class Mine(Exception):
             pass
@@ -214,6 +243,13 @@ class Streams(unittest.TestCase):
 
 
 class Threads(unittest.TestCase):
+    def test_their_number_changes_nothing(self):
+        for threads in [1, 3]:
+            np.testing.assert_array_equal(sdrs.demo(threads=threads).txt2img(PROMPT, **QUICK).arrays[0], quick())
+        for bad in [0, -1, 5000]:
+            with self.assertRaises(sdrs.InvalidParameterError):
+                sdrs.demo(threads=bad)
+
     def test_many_threads_share_a_pipeline(self):
         def draw(seed):
             return demo().txt2img(PROMPT, **{**QUICK, "seed": seed}).arrays[0]

@@ -9,10 +9,12 @@ mod device;
 pub mod embedding;
 mod error;
 pub mod models;
+mod png_text;
 pub mod prompt;
 mod tokenizer;
 pub mod weights;
 
 pub use device::{Device, Dtype, available as available_devices};
 pub use error::{Error, Misshapen, Result, WeightsError};
+pub use png_text::png_text;
 pub use tokenizer::ClipTokenizer;

@@ -30,12 +30,12 @@ pub struct Args {
 /// How prompts are read; the same options wherever there is a prompt.
 #[derive(clap::Args)]
 pub struct Reading {
-    /// Whose prompt language is meant: webui or comfy.
-    #[arg(long, value_name = "NAME", default_value = "webui")]
-    prompt_dialect: String,
-    /// What weights in prompts do: original, no-norm, ignore or none.
-    #[arg(long, value_name = "MODE", default_value = "original")]
-    emphasis: String,
+    /// Whose prompt language is meant: webui or comfy [default: webui].
+    #[arg(long, value_name = "NAME")]
+    prompt_dialect: Option<String>,
+    /// What weights in prompts do: original, no-norm, ignore or none [default: original].
+    #[arg(long, value_name = "MODE")]
+    emphasis: Option<String>,
     /// Read the numbers of prompt edits as before version 1.6 of the WebUI.
     #[arg(long)]
     old_prompt_times: bool,
@@ -47,8 +47,12 @@ pub struct Reading {
 impl Reading {
     pub fn apply(&self, params: &mut GenerateParams) -> Result<(), Failure> {
         let usage = |e: sdrs::Error| Failure::Usage(e.to_string());
-        params.prompt_dialect = sdrs::parse_prompt_dialect(&self.prompt_dialect).map_err(usage)?;
-        params.emphasis = sdrs::parse_emphasis(&self.emphasis).map_err(usage)?;
+        if let Some(name) = &self.prompt_dialect {
+            params.prompt_dialect = sdrs::parse_prompt_dialect(name).map_err(usage)?;
+        }
+        if let Some(mode) = &self.emphasis {
+            params.emphasis = sdrs::parse_emphasis(mode).map_err(usage)?;
+        }
         if self.old_prompt_times {
             params.time_rule = sdrs::TimeRule::Before16;
         }

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, ClipSkipRule, GenerateParams, Pipeline, Sampler, Schedule, parse_sampler};
+use sdrs::{CancelToken, ClipSkipRule, GenerateParams, Pipeline, PreviewMethod, Schedule, parse_sampler};
 
 use crate::{
     Failure,
@@ -11,7 +11,11 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Args {
     /// What the picture should show.
-    prompt: String,
+    #[arg(required_unless_present = "from_infotext")]
+    prompt: Option<String>,
+    /// Settings of a picture, from a PNG with its infotext or from a text file with one; what else is given here wins.
+    #[arg(long, value_name = "FILE")]
+    from_infotext: Option<PathBuf>,
     /// The checkpoint: a diffusers folder or a single file, such as .safetensors, .ckpt or .gguf [default: the demo model that
     /// is compiled in].
     #[arg(long, value_name = "PATH")]
@@ -25,38 +29,38 @@ pub struct Args {
     /// several times.
     #[arg(long, value_name = "PATH")]
     embedding: Vec<PathBuf>,
-    /// What the picture should not show.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    negative_prompt: String,
+    /// What the picture should not show [default: nothing].
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
     /// Width in pixels, a multiple of 8 [default: what the model was trained on].
     #[arg(long, value_name = "PIXELS")]
     width: Option<u32>,
     /// Height in pixels, a multiple of 8 [default: what the model was trained on].
     #[arg(long, value_name = "PIXELS")]
     height: Option<u32>,
-    /// Sampling steps.
-    #[arg(long, default_value_t = 20)]
-    steps: usize,
-    /// Strength of guidance by the prompt; 1 is none.
-    #[arg(long, default_value_t = 7.0, allow_negative_numbers = true)]
-    cfg_scale: f64,
-    /// The sampler, such as "Euler", "Euler a", "DDIM", "DPM++ 2M"; may carry its schedule: "DPM++ 2M Karras".
-    #[arg(long, value_name = "NAME", default_value = "DPM++ 2M")]
-    sampler: String,
+    /// Sampling steps [default: 20].
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Strength of guidance by the prompt; 1 is none [default: 7].
+    #[arg(long, allow_negative_numbers = true)]
+    cfg_scale: Option<f64>,
+    /// The sampler, such as "Euler", "Euler a", "DDIM"; may carry its schedule: "DPM++ 2M Karras" [default: DPM++ 2M].
+    #[arg(long, value_name = "NAME")]
+    sampler: Option<String>,
     /// The noise schedule, such as "uniform" or "karras" [default: automatic, what suits the sampler].
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
-    /// Seed of the first picture; -1 draws one at random.
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
-    seed: i64,
-    /// Number of pictures, with consecutive seeds.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    batch_size: usize,
-    /// Which layer of the text encoder is used, from the end: 1 is the last.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    clip_skip: usize,
+    /// Seed of the first picture; -1, the default, draws one at random.
+    #[arg(long, allow_negative_numbers = true)]
+    seed: Option<i64>,
+    /// Number of pictures, with consecutive seeds [default: 1].
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Which layer of the text encoder is used, from the end [default: 1, the last].
+    #[arg(long, value_name = "N")]
+    clip_skip: Option<usize>,
     /// Count --clip-skip as diffusers does: 0 is the last layer.
-    #[arg(long)]
+    #[arg(long, requires = "clip_skip")]
     diffusers_clip_skip: bool,
     #[command(flatten)]
     reading: crate::prompt::Reading,
@@ -69,6 +73,12 @@ pub struct Args {
     /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
+    /// Threads that the CPU computes with [default: one for each core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent.
+    #[arg(long, value_name = "N")]
+    preview_every: Option<usize>,
     /// The PNG to write; of a batch, OUT-1.png, OUT-2.png and so on.
     #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
     output: PathBuf,
@@ -85,22 +95,34 @@ pub fn run(args: Args) -> Result<(), Failure> {
         eprintln!("passed over: {skipped}");
     }
     let bar = ProgressBar::new((params.steps * params.batch_size) as u64).with_style(style());
-    let request = pipeline.txt2img("").params(params).cancel_token(&cancel);
+    let mut request = pipeline.txt2img("").params(params).cancel_token(&cancel);
+    if let Some(every) = args.preview_every {
+        request = request.previews(PreviewMethod::Approximate, every);
+    }
+    let mut unwritten = None;
     let output = request
         .on_progress(|progress| {
             // How many steps a sampler takes may differ from what was asked for.
             bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
             bar.set_position((progress.image * progress.steps + progress.step) as u64);
+            if let Some(preview) = &progress.preview {
+                let number = (progress.images > 1).then_some(progress.image + 1);
+                let path = numbered(&args.output, number, Some(progress.step));
+                if let Err(error) = preview.save_png(path) {
+                    unwritten.get_or_insert(error);
+                    cancel.cancel();
+                }
+            }
         })
-        .run()?;
+        .run();
+    let output = match unwritten {
+        Some(error) => return Err(error.into()),
+        None => output?,
+    };
     bar.finish_and_clear();
     let count = output.images.len();
     for (i, image) in output.images.iter().enumerate() {
-        let path = if count == 1 {
-            args.output.clone()
-        } else {
-            numbered(&args.output, i + 1)
-        };
+        let path = numbered(&args.output, (count > 1).then_some(i + 1), None);
         image.save_png(&path)?;
         println!(
             "{} ({}x{}, seed {})",
@@ -115,26 +137,31 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 impl Args {
     fn params(&self) -> Result<GenerateParams, Failure> {
-        let (sampler, suffix): (Sampler, Option<Schedule>) =
-            parse_sampler(&self.sampler).map_err(|e| Failure::Usage(e.to_string()))?;
-        let named = self.schedule.as_deref().map(str::parse::<Schedule>).transpose();
-        let named = named.map_err(|e| Failure::Usage(e.to_string()))?;
-        let mut params = GenerateParams::default();
-        params.prompt.clone_from(&self.prompt);
-        params.negative_prompt.clone_from(&self.negative_prompt);
-        params.width = self.width;
-        params.height = self.height;
-        params.steps = self.steps;
-        params.cfg_scale = self.cfg_scale;
-        params.sampler = sampler;
-        params.schedule = named.or(suffix).unwrap_or_default();
-        params.seed = self.seed;
-        params.batch_size = self.batch_size;
-        params.clip_skip = self.clip_skip;
+        let mut params = match &self.from_infotext {
+            Some(path) => from_infotext(path)?,
+            None => GenerateParams::default(),
+        };
+        if let Some(name) = &self.sampler {
+            let (sampler, suffix) = parse_sampler(name).map_err(|e| Failure::Usage(e.to_string()))?;
+            (params.sampler, params.schedule) = (sampler, suffix.unwrap_or_default());
+        }
+        if let Some(name) = &self.schedule {
+            let schedule = name.parse::<Schedule>();
+            params.schedule = schedule.map_err(|e| Failure::Usage(e.to_string()))?;
+        }
+        set(&mut params.prompt, &self.prompt);
+        set(&mut params.negative_prompt, &self.negative_prompt);
+        params.width = self.width.or(params.width);
+        params.height = self.height.or(params.height);
+        set(&mut params.steps, &self.steps);
+        set(&mut params.cfg_scale, &self.cfg_scale);
+        set(&mut params.seed, &self.seed);
+        set(&mut params.batch_size, &self.batch_size);
+        set(&mut params.clip_skip, &self.clip_skip);
         if self.diffusers_clip_skip {
             params.clip_skip_rule = ClipSkipRule::Diffusers;
         }
-        params.pad_prompts = self.pad_prompts;
+        params.pad_prompts |= self.pad_prompts;
         self.reading.apply(&mut params)?;
         Ok(params)
     }
@@ -156,6 +183,9 @@ impl Args {
         for folder in &self.lora_dir {
             builder = builder.lora_dir(folder);
         }
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
         for path in &self.embedding {
             builder = builder.embedding(path);
         }
@@ -164,6 +194,22 @@ impl Args {
         }
         Ok(builder.build()?)
     }
+}
+
+fn set<T: Clone>(to: &mut T, given: &Option<T>) {
+    if let Some(value) = given {
+        to.clone_from(value);
+    }
+}
+
+/// The settings of a PNG or of a text file. What is lost in them is told.
+fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
+    let text = sdrs::infotext::of_file(path)?;
+    let read = sdrs::infotext::parse(&text)?;
+    for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
+        eprintln!("not used: {key}: {value}");
+    }
+    Ok(read.params)
 }
 
 fn style() -> ProgressStyle {
@@ -177,13 +223,20 @@ fn style() -> ProgressStyle {
     )
 }
 
-/// `out.png` to `out-1.png`.
-fn numbered(path: &Path, number: usize) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path
-        .extension()
-        .map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
-    path.with_file_name(format!("{stem}-{number}{extension}"))
+/// `out.png` to `out-1.png`, `out-step-5.png` or `out-1-step-5.png`.
+fn numbered(path: &Path, number: Option<usize>, step: Option<usize>) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    if let Some(number) = number {
+        name.push(format!("-{number}"));
+    }
+    if let Some(step) = step {
+        name.push(format!("-step-{step}"));
+    }
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -192,7 +245,10 @@ mod tests {
 
     #[test]
     fn batches_are_numbered() {
-        assert_eq!(numbered(Path::new("a/b.c.png"), 2), Path::new("a/b.c-2.png"));
-        assert_eq!(numbered(Path::new("b"), 1), Path::new("b-1"));
+        let path = |path, number, step| numbered(Path::new(path), number, step);
+        assert_eq!(path("a/b.c.png", Some(2), None), Path::new("a/b.c-2.png"));
+        assert_eq!(path("b", Some(1), Some(5)), Path::new("b-1-step-5"));
+        assert_eq!(path("b.png", None, Some(5)), Path::new("b-step-5.png"));
+        assert_eq!(path("b.png", None, None), Path::new("b.png"));
     }
 }

@@ -279,3 +279,42 @@ fn checkpoints_are_converted() {
         "{message}"
     );
 }
+
+#[test]
+fn shared_settings_draw_the_same_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |args: &[&str]| {
+        let output = sdrs(folder.path(), &[&["txt2img", "--threads", "1"], args].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        told
+    };
+    #[rustfmt::skip]
+    draw(&["a (red:1.2) circle, large", "--negative-prompt", "blue", "--steps", "3", "--sampler", "Euler a", "--seed", "5",
+        "--width", "64", "--cfg-scale", "4.5", "--clip-skip", "2", "--preview-every", "2", "-o", "first.png"]);
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("first-step-2.png").starts_with(b"\x89PNG"));
+    assert!(!folder.path().join("first-step-3.png").exists());
+    assert_eq!(draw(&["--from-infotext", "first.png", "-o", "second.png"]), "");
+    assert_eq!(read("first.png"), read("second.png"));
+    draw(&["--from-infotext", "first.png", "--seed", "6", "-o", "third.png"]);
+    assert!(String::from_utf8_lossy(&read("third.png")).contains("CFG scale: 4.5, Seed: 6, Size: 64x96"));
+    let text = "a ring\nSteps: 2, Sampler: Euler, Seed: 3, Hires upscale: 2, Version: v1.10.1";
+    std::fs::write(folder.path().join("shared.txt"), text).unwrap();
+    assert_eq!(
+        draw(&["--from-infotext", "shared.txt", "-o", "fourth.png"]),
+        "not used: Hires upscale: 2\n"
+    );
+    std::fs::write(folder.path().join("bad"), b"\xff\x00").unwrap();
+    let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "bad"]);
+    assert_eq!(output.status.code(), Some(4));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(told, "error: bad: neither a PNG picture nor UTF-8 text\n");
+    assert_eq!(
+        sdrs(folder.path(), &["txt2img", "--from-infotext", "none"])
+            .status
+            .code(),
+        Some(3)
+    );
+    assert_eq!(sdrs(folder.path(), &["txt2img"]).status.code(), Some(2));
+}

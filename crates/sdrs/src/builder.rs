@@ -7,14 +7,15 @@ use std::{
 use sd_core::{
     Device, Dtype,
     embedding::{self, Embedding},
-    weights::{Checkpoint, Configs, Folder, Part, Target, TensorFile},
+    weights::{Checkpoint, Configs, Folder, Layout, Part, Target, TensorFile},
 };
 use sd_sched::Prediction;
 
 use crate::{
-    Error, Lora, Pipeline, Result,
+    Error, LogLevel, Lora, Pipeline, Result,
     lora::{self, Applied},
     lora_tags::LoraFolders,
+    runtime::{Log, Runtime},
     source::Source,
 };
 
@@ -31,6 +32,8 @@ pub struct PipelineBuilder {
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
+    threads: Option<usize>,
+    log: Option<Log>,
 }
 
 enum CheckpointSource {
@@ -155,6 +158,20 @@ impl PipelineBuilder {
         self
     }
 
+    /// How many threads the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process shares, one
+    /// for each core. Pictures don't depend on it. GPUs pay no heed to it.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Called with each line of the pipeline's log: what was opened and loaded, what was passed over, how long parts of a run took. It is
+    /// called in the thread that builds or runs, several at once if these are. Without it nothing is logged; nothing is ever printed.
+    pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
+        self.log = Some(Arc::new(log));
+        self
+    }
+
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
@@ -164,10 +181,15 @@ impl PipelineBuilder {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
-        let (checkpoint, loras) = self.open()?;
-        let mut pipeline = Pipeline::load(checkpoint, Target { device, dtype }, self.prediction, loras)?;
+        let runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
+        let (checkpoint, loras) = self.open(&runtime)?;
+        let target = Target { device, dtype };
+        let mut pipeline = Pipeline::load(checkpoint, target, self.prediction, loras, runtime)?;
         pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
         pipeline.add_embeddings(&self.embeddings)?;
+        for skipped in pipeline.skipped_embeddings() {
+            pipeline.runtime.warn(format_args!("passed over: {skipped}"));
+        }
         Ok(pipeline)
     }
 
@@ -190,13 +212,14 @@ impl PipelineBuilder {
     }
 
     fn merged(&mut self) -> Result<Checkpoint> {
-        let (mut checkpoint, loras) = self.open()?;
+        let runtime = Runtime::new(None, false, self.log.take())?;
+        let (mut checkpoint, loras) = self.open(&runtime)?;
         checkpoint.set_patches(&lora::patches(&loras));
         Ok(checkpoint)
     }
 
     /// Opens the checkpoint with the parts and LoRAs that it is to have.
-    fn open(&mut self) -> Result<(Checkpoint, Vec<Arc<Applied>>)> {
+    fn open(&mut self, runtime: &Runtime) -> Result<(Checkpoint, Vec<Arc<Applied>>)> {
         let Some(source) = self.checkpoint.take() else {
             return Err(Error::parameter(
                 "checkpoint",
@@ -215,7 +238,9 @@ impl PipelineBuilder {
             (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open(&path)?,
             (CheckpointSource::File(file), None) => Checkpoint::from_file(file.open()?)?,
         };
+        runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
         for (part, source) in self.parts.drain(..) {
+            runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
             match source {
                 Source::Path(path) => checkpoint.replace_part(part, &path)?,
                 Source::Bytes(name, bytes) => {
@@ -231,8 +256,28 @@ impl PipelineBuilder {
             _ => {}
         }
         let loras = lora::apply(std::mem::take(&mut self.loras), &checkpoint, &[])?;
+        for Applied { lora, .. } in loras.iter().map(AsRef::as_ref) {
+            let (unet, text) = (lora.unet_weight(), lora.text_encoder_weight());
+            let origin = lora.origin();
+            runtime
+                .info(|| format!("opened {origin}: LoRA, {unet} on the U-Net, {text} on the text encoder"));
+        }
         Ok((checkpoint, loras))
     }
+}
+
+/// What a checkpoint is, for the log.
+fn described(checkpoint: &Checkpoint) -> String {
+    let layout = match checkpoint.layout() {
+        Layout::Diffusers => "diffusers' layout",
+        Layout::Ldm => "one file",
+    };
+    let (text, unet) = (&checkpoint.configs().text_encoder, &checkpoint.configs().unet);
+    let (channels, side) = (unet.in_channels, unet.sample_size);
+    format!(
+        "{layout}, context width {}, latents {channels}x{side}x{side}",
+        text.hidden_size
+    )
 }
 
 impl Pipeline {

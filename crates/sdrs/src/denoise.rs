@@ -18,10 +18,11 @@ pub(crate) struct Denoiser<'a> {
     pub shape: [usize; 4],
 }
 
-/// A finished step: which, from 0, and the noise level that it began at.
-pub(crate) struct Step {
+/// A finished step: which, from 0, the noise level that it began at, and the latent as far as it is known.
+pub(crate) struct Step<'a> {
     pub index: usize,
     pub sigma: f64,
+    pub denoised: &'a [f32],
 }
 
 impl Denoiser<'_> {
@@ -32,7 +33,7 @@ impl Denoiser<'_> {
         plan: Plan,
         mut noise: BatchNoise,
         mut cancelled: impl FnMut() -> bool,
-        mut told: impl FnMut(Step),
+        mut told: impl FnMut(Step<'_>) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let mut brownian = match plan.sampler().uses_brownian_noise() {
             true => Some(noise.brownian(plan.brownian_range())?),
@@ -82,8 +83,12 @@ impl Denoiser<'_> {
                 other => unreachable!("the stepper asks for nothing else: {other:?}"),
             }
             while done < stepper.steps_done() {
-                if let Some((_, _, sigma)) = stepper.last_step() {
-                    told(Step { index: done, sigma });
+                if let Some((_, denoised, sigma)) = stepper.last_step() {
+                    told(Step {
+                        index: done,
+                        sigma,
+                        denoised,
+                    })?;
                 }
                 done += 1;
             }
@@ -142,14 +147,16 @@ impl Denoiser<'_> {
     fn predict(&self, input: &[f32], timestep: f64, contexts: Vec<Tensor<3>>) -> Result<Vec<Vec<f32>>> {
         let batch = contexts.len();
         let [_, channels, height, width] = self.shape;
-        let input = self
-            .pipeline
-            .tensor(input.repeat(batch), [batch, channels, height, width]);
-        let output =
-            self.pipeline
-                .unet
-                .forward(input, &vec![timestep; batch], Tensor::cat(contexts, 0), None)?;
-        let output = values(output)?;
+        let pipeline = self.pipeline;
+        let output = pipeline.runtime.compute(|| {
+            let input = pipeline.tensor(input.repeat(batch), [batch, channels, height, width]);
+            let contexts = Tensor::cat(contexts, 0);
+            values(
+                pipeline
+                    .unet
+                    .forward(input, &vec![timestep; batch], contexts, None)?,
+            )
+        })?;
         Ok(output
             .chunks_exact(output.len() / batch)
             .map(<[f32]>::to_vec)
@@ -214,7 +221,15 @@ mod tests {
         );
         let noise = BatchNoise::new(noise).unwrap();
         let latents = denoiser
-            .run(plan, noise, || false, |step| steps = step.index + 1)
+            .run(
+                plan,
+                noise,
+                || false,
+                |step| {
+                    steps = step.index + 1;
+                    Ok(())
+                },
+            )
             .unwrap();
         let all = refs.f32s(&format!("{name}.latents"));
         assert_eq!(steps, all.len() / latents.len() - 1);
@@ -356,7 +371,7 @@ mod tests {
                 },
             );
             let noise = BatchNoise::new(noise).unwrap();
-            let latents = denoiser.run(plan, noise, || false, |_| ()).unwrap();
+            let latents = denoiser.run(plan, noise, || false, |_| Ok(())).unwrap();
             refs.assert_close(&name, &latents, 1e-4);
             let picture = pipeline.decode(latents, shape).unwrap();
             refs.assert_close(&format!("ddim.{seed}.image"), &picture, 1e-4);

@@ -142,11 +142,16 @@ impl Encoder<'_> {
         let encoder = &self.pipeline.text_encoder;
         let vectors = |placed: &Placed| (placed.at, &self.pipeline.embeddings.vectors[placed.index][..]);
         let embedded: Vec<(usize, &[f32])> = chunk.embeddings.iter().map(vectors).collect();
-        let mut states = encoder
-            .forward_with(std::slice::from_ref(&chunk.tokens), &[embedded])?
-            .hidden_states;
-        let state = states.swap_remove(states.len() - self.reading.clip_skip);
-        let row: Arc<[f32]> = values(encoder.final_norm(state))?.into();
+        let row: Arc<[f32]> = self
+            .pipeline
+            .runtime
+            .compute(|| {
+                let tokens = std::slice::from_ref(&chunk.tokens);
+                let mut states = encoder.forward_with(tokens, &[embedded])?.hidden_states;
+                let state = states.swap_remove(states.len() - self.reading.clip_skip);
+                values(encoder.final_norm(state))
+            })?
+            .into();
         cache().put(key, row.clone());
         Ok(row)
     }

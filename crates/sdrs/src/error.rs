@@ -30,6 +30,14 @@ pub enum Error {
         /// What to try.
         advice: &'static str,
     },
+    /// A file is not what it should be.
+    #[error("{path}: {reason}")]
+    InvalidFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A picture could not be written.
     #[error("cannot write {path}: {reason}")]
     Write {
@@ -80,6 +88,7 @@ impl Error {
             Self::UnknownName(_) => ErrorCode::UnknownName,
             Self::Cancelled => ErrorCode::Cancelled,
             Self::NotFinite { .. } => ErrorCode::NotFinite,
+            Self::InvalidFile { .. } => ErrorCode::InvalidFile,
             Self::Write { .. } => ErrorCode::Io,
             Self::Core(error) | Self::Lora(sd_lora::Error::Core(error)) => core_code(error),
             Self::Lora(sd_lora::Error::Unsupported { .. }) => ErrorCode::InvalidFile,

@@ -5,13 +5,14 @@ use std::sync::{
 
 use sd_core::prompt::{Emphasis, Prompt, PromptDialect, Side, TimeRule};
 use sd_sched::{
-    PlanOptions, Sampler, Schedule, plan,
+    Plan, PlanOptions, Sampler, Schedule, plan,
     rng::{BatchNoise, NoiseOptions, Shape},
 };
 
 use crate::{
-    Error, GenerateParams, Image, Pipeline, Result,
-    denoise::Denoiser,
+    Array, Error, GenerateParams, Image, Pipeline, Preview, PreviewMethod, Result,
+    conditioning::Conditioning,
+    denoise::{Denoiser, Step},
     infotext::{Seeds, infotext},
     params::{ClipSkipRule, Rng, resolve_seed},
 };
@@ -38,7 +39,7 @@ impl CancelToken {
 }
 
 /// What a progress callback is told after each step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Which picture of the batch, from 0.
@@ -51,6 +52,8 @@ pub struct Progress {
     pub steps: usize,
     /// The noise level that the step began at.
     pub sigma: f64,
+    /// The picture as far as it is known, if [`Txt2Img::previews`] asked for it at this step.
+    pub preview: Option<Preview>,
 }
 
 /// The pictures of a run.
@@ -61,6 +64,19 @@ pub struct Output {
     pub images: Vec<Image>,
 }
 
+/// The latents of a run.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Latents {
+    /// As the U-Net has them, `[batch_size, latent_channels, h, w]`, in the order of their seeds: what
+    /// [`Pipeline::vae_decode`] takes.
+    pub latents: Array,
+    /// For each picture the seed that gives it alone.
+    pub seeds: Vec<u64>,
+    /// For each picture its settings in the WebUI's text form.
+    pub infotexts: Vec<String>,
+}
+
 /// A picture being described. Every setter has the name of a field of [`GenerateParams`].
 #[must_use = "a request does nothing until `run`"]
 pub struct Txt2Img<'a> {
@@ -68,6 +84,7 @@ pub struct Txt2Img<'a> {
     params: GenerateParams,
     cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
+    previews: Option<(PreviewMethod, usize)>,
 }
 
 macro_rules! setters {
@@ -87,6 +104,7 @@ impl<'a> Txt2Img<'a> {
             params,
             cancel: CancelToken::new(),
             progress: None,
+            previews: None,
         }
     }
 
@@ -147,6 +165,12 @@ impl<'a> Txt2Img<'a> {
         self
     }
 
+    /// Gives the progress callback a picture after every `every` steps, 1 or more. It doesn't change the result.
+    pub fn previews(mut self, method: PreviewMethod, every: usize) -> Self {
+        self.previews = Some((method, every));
+        self
+    }
+
     /// A token that stops the run.
     pub fn cancel_token(mut self, token: &CancelToken) -> Self {
         self.cancel = token.clone();
@@ -159,91 +183,171 @@ impl<'a> Txt2Img<'a> {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work,
     /// [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn run(mut self) -> Result<Output> {
-        let params = &self.params;
-        let [width, height] = params.validate(&self.pipeline.limits())?;
-        let prompt = Prompt::parse(&params.prompt, Side::Positive, &params.reading().options);
-        let tagged = self.pipeline.for_tags(&prompt)?;
-        let pipeline = tagged.as_deref().unwrap_or(self.pipeline);
+        let run = self.prepare()?;
+        let mut images = Vec::with_capacity(self.params.batch_size);
+        for image in 0..self.params.batch_size {
+            let (latents, seeds) = self.sample(&run, image)?;
+            let pipeline = run.pipeline();
+            let decode = || pipeline.decode(latents, run.shape);
+            let pixels = pipeline.runtime.timed("decoded the picture", decode)?;
+            let infotext = self.infotext(&run, seeds);
+            let [width, height] = run.size;
+            images.push(Image::from_planes(&pixels, width, height, seeds.seed, infotext)?);
+        }
+        Ok(Output { images })
+    }
+
+    /// The same without decoding: the latents that [`Txt2Img::run`] would decode.
+    ///
+    /// # Errors
+    /// As [`Txt2Img::run`].
+    pub fn latents(mut self) -> Result<Latents> {
+        let run = self.prepare()?;
+        let n = self.params.batch_size;
+        let mut made = Latents {
+            latents: Array {
+                shape: [&[n], &run.shape[1..]].concat(),
+                values: Vec::new(),
+            },
+            seeds: Vec::with_capacity(n),
+            infotexts: Vec::with_capacity(n),
+        };
+        for image in 0..n {
+            let (latents, seeds) = self.sample(&run, image)?;
+            made.latents.values.extend(latents);
+            made.seeds.push(seeds.seed);
+            made.infotexts.push(self.infotext(&run, seeds));
+        }
+        Ok(made)
+    }
+
+    /// Everything that is the same for all pictures.
+    fn prepare(&self) -> Result<Run<'a>> {
+        let (own, params) = (self.pipeline, &self.params);
+        let size = params.validate(&own.limits())?;
+        if self.previews.is_some_and(|(_, every)| every == 0) {
+            return Err(Error::parameter("preview_every", "must be 1 or more, not 0"));
+        }
+        let read = Prompt::parse(&params.prompt, Side::Positive, &params.reading().options);
+        let tagged = own.for_tags(&read)?;
+        let pipeline = tagged.as_deref().unwrap_or(own);
         let options = PlanOptions {
             eta: params.eta,
             ..PlanOptions::default()
         };
-        let plan = plan(
-            params.sampler,
-            params.schedule,
-            params.steps,
-            &pipeline.sampling,
-            &options,
-        )?;
-
+        let (sampler, schedule) = (params.sampler, params.schedule);
+        let plan = plan(sampler, schedule, params.steps, &pipeline.sampling, &options)?;
         let cancelled = || self.cancel.is_cancelled();
-        let conditioning = pipeline.condition(
-            &params.prompt,
-            &params.negative_prompt,
-            &params.reading(),
-            &cancelled,
-        )?;
+        let (prompt, negative) = (&params.prompt, &params.negative_prompt);
+        let conditioning = pipeline.runtime.timed("encoded the prompts", || {
+            pipeline.condition(prompt, negative, &params.reading(), &cancelled)
+        })?;
         let f = pipeline.limits().downscale;
-        let config = pipeline.vae.config();
-        let shape = [
-            1,
-            config.latent_channels,
-            (height / f) as usize,
-            (width / f) as usize,
-        ];
+        let [width, height] = size.map(|side| (side / f) as usize);
+        Ok(Run {
+            plan,
+            conditioning,
+            size,
+            shape: [1, pipeline.vae.config().latent_channels, height, width],
+            hashes: pipeline.lora_hashes(),
+            own,
+            tagged,
+            seed: resolve_seed(params.seed),
+            variation_seed: resolve_seed(params.variation_seed),
+        })
+    }
+
+    fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
+        infotext(&self.params, seeds, run.size, self.pipeline.name(), &run.hashes)
+    }
+
+    /// Samples one picture's latents.
+    fn sample(&mut self, run: &Run<'a>, image: usize) -> Result<(Vec<f32>, Seeds)> {
+        let (pipeline, params, shape) = (run.pipeline(), &self.params, run.shape);
+        let nth = |first: u64| first.wrapping_add(image as u64);
+        let varied = params.variation_strength > 0.0;
+        // Variations keep the seed and differ in the other one (WebUI).
+        let seed = if varied { run.seed } else { nth(run.seed) };
+        let [_, channels, height, width] = shape;
+        let noise = BatchNoise::new(NoiseOptions {
+            source: params.rng.source(),
+            variation_seed: nth(run.variation_seed),
+            variation_strength: params.variation_strength,
+            ensd: params.ensd,
+            ..NoiseOptions::new(
+                seed,
+                Shape {
+                    channels,
+                    height,
+                    width,
+                },
+            )
+        })?;
         let denoiser = Denoiser {
             pipeline,
-            conditioning: &conditioning,
+            conditioning: &run.conditioning,
             cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
             shape,
         };
-
-        let (seed, variation_seed) = (resolve_seed(params.seed), resolve_seed(params.variation_seed));
-        let hashes = pipeline.lora_hashes();
-        let varied = params.variation_strength > 0.0;
-        let mut images = Vec::with_capacity(params.batch_size);
-        for image in 0..params.batch_size {
-            let nth = |first: u64| first.wrapping_add(image as u64);
-            // Variations keep the seed and differ in the other one (WebUI).
-            let seed = if varied { seed } else { nth(seed) };
-            let seeds = Seeds {
-                seed,
-                variation_seed: varied.then(|| nth(variation_seed)),
+        let (images, steps) = (params.batch_size, run.plan.steps());
+        let (previews, progress) = (self.previews, &mut self.progress);
+        let told = |step: Step<'_>| {
+            let Some(callback) = progress else {
+                return Ok(());
             };
-            let noise = BatchNoise::new(NoiseOptions {
-                source: params.rng.source(),
-                variation_seed: nth(variation_seed),
-                variation_strength: params.variation_strength,
-                ensd: params.ensd,
-                ..NoiseOptions::new(
-                    seed,
-                    Shape {
-                        channels: shape[1],
-                        height: shape[2],
-                        width: shape[3],
-                    },
-                )
-            })?;
-            let steps = plan.steps();
-            let latents = denoiser.run(plan.clone(), noise, cancelled, |step| {
-                if let Some(callback) = &mut self.progress {
-                    let (images, step, sigma) = (params.batch_size, step.index + 1, step.sigma);
-                    callback(Progress {
-                        image,
-                        images,
-                        step,
-                        steps,
-                        sigma,
-                    });
+            let done = step.index + 1;
+            let preview = match previews {
+                Some((method, every)) if done.is_multiple_of(every) => {
+                    Some(pipeline.preview(step.denoised, shape, method)?)
                 }
-            })?;
-            if self.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let pixels = pipeline.decode(latents, shape)?;
-            let infotext = infotext(params, seeds, [width, height], pipeline.name(), &hashes);
-            images.push(Image::from_planes(&pixels, width, height, seed, infotext)?);
+                _ => None,
+            };
+            callback(Progress {
+                image,
+                images,
+                step: done,
+                steps,
+                sigma: step.sigma,
+                preview,
+            });
+            Ok(())
+        };
+        let what = format_args!("sampled picture {} of {images}", image + 1);
+        let cancelled = || self.cancel.is_cancelled();
+        let latents = pipeline
+            .runtime
+            .timed(what, || denoiser.run(run.plan.clone(), noise, cancelled, told))?;
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
         }
-        Ok(Output { images })
+        let seeds = Seeds {
+            seed,
+            variation_seed: varied.then(|| nth(run.variation_seed)),
+        };
+        Ok((latents, seeds))
+    }
+}
+
+/// What the pictures of a run share.
+struct Run<'a> {
+    /// What was asked to draw.
+    own: &'a Pipeline,
+    /// What draws in its place, with the LoRAs that the prompt's tags name.
+    tagged: Option<Arc<Pipeline>>,
+    plan: Plan,
+    conditioning: Conditioning,
+    /// Width and height in pixels.
+    size: [u32; 2],
+    /// Of one picture's latents.
+    shape: [usize; 4],
+    /// Names and hashes of the LoRAs.
+    hashes: Vec<(String, String)>,
+    seed: u64,
+    variation_seed: u64,
+}
+
+impl Run<'_> {
+    fn pipeline(&self) -> &Pipeline {
+        self.tagged.as_deref().unwrap_or(self.own)
     }
 }

@@ -19,7 +19,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// From the autoencoder's planes, -1 to 1: clamped, scaled to 255 and truncated, as the WebUI does.
+    /// From the autoencoder's planes, -1 to 1.
     pub(crate) fn from_planes(
         planes: &[f32],
         width: u32,
@@ -35,14 +35,10 @@ impl Image {
                 advice: "compute in a wider dtype (f32), or use another VAE",
             });
         }
-        let byte = |v: f32| (((v + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0) as u8;
-        let rgb = (0..n)
-            .flat_map(|i| [0, 1, 2].map(|c| byte(planes[c * n + i])))
-            .collect();
         Ok(Self {
             width,
             height,
-            rgb,
+            rgb: rgb_of_planes(planes),
             seed,
             infotext,
         })
@@ -53,19 +49,7 @@ impl Image {
     /// # Errors
     /// [`Error::Write`], naming the file. An existing file is replaced only by a whole new one.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let fail = |e: std::io::Error| Error::Write {
-            path: path.display().to_string(),
-            reason: e.to_string(),
-        };
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".part");
-        std::fs::write(&partial, self.png()?).map_err(fail)?;
-        std::fs::rename(&partial, path).map_err(|e| {
-            // The write's error is the one to tell; a leftover is only clutter.
-            let _ = std::fs::remove_file(&partial);
-            fail(e)
-        })
+        write_whole(path.as_ref(), &self.png()?)
     }
 
     /// The PNG's bytes, with the infotext in the `parameters` chunk.
@@ -73,29 +57,65 @@ impl Image {
     /// # Errors
     /// [`Error::Write`] if the picture can't be encoded.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.encode_png(&mut bytes).map_err(|e| Error::Write {
-            path: "PNG data".into(),
-            reason: e.to_string(),
-        })?;
-        Ok(bytes)
+        png(self.width, self.height, &self.rgb, Some(&self.infotext))
     }
+}
 
-    fn encode_png(&self, out: impl Write) -> std::result::Result<(), png::EncodingError> {
-        let mut encoder = png::Encoder::new(out, self.width, self.height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let (key, text) = ("parameters".to_owned(), self.infotext.clone());
+/// Replaces a file by a whole new one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |e: std::io::Error| Error::Write {
+        path: path.display().to_string(),
+        reason: e.to_string(),
+    };
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".part");
+    std::fs::write(&partial, bytes).map_err(fail)?;
+    std::fs::rename(&partial, path).map_err(|e| {
+        // The write's error is the one to tell; a leftover is only clutter.
+        let _ = std::fs::remove_file(&partial);
+        fail(e)
+    })
+}
+
+/// A PNG's bytes, with a `parameters` chunk if there is an infotext.
+pub(crate) fn png(width: u32, height: u32, rgb: &[u8], infotext: Option<&str>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    encode_png(&mut bytes, [width, height], rgb, infotext).map_err(|e| Error::Write {
+        path: "PNG data".into(),
+        reason: e.to_string(),
+    })?;
+    Ok(bytes)
+}
+
+fn encode_png(
+    out: impl Write,
+    [width, height]: [u32; 2],
+    rgb: &[u8],
+    infotext: Option<&str>,
+) -> std::result::Result<(), png::EncodingError> {
+    let mut encoder = png::Encoder::new(out, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    if let Some(text) = infotext {
+        let (key, text) = ("parameters".to_owned(), text.to_owned());
         // tEXt holds Latin-1 only.
         if text.chars().all(|c| u32::from(c) < 256) {
             encoder.add_text_chunk(key, text)?;
         } else {
             encoder.add_itxt_chunk(key, text)?;
         }
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.rgb)?;
-        writer.finish()
     }
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(rgb)?;
+    writer.finish()
+}
+
+/// Planes of red, green and blue, -1 to 1: clamped, scaled to 255 and truncated, as the WebUI does, pixel by pixel.
+pub(crate) fn rgb_of_planes(planes: &[f32]) -> Vec<u8> {
+    let n = planes.len() / 3;
+    let byte = |v: f32| (((v + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0) as u8;
+    let pixel = |i: usize| [0, 1, 2].map(|c| byte(planes[c * n + i]));
+    (0..n).flat_map(pixel).collect()
 }
 
 #[cfg(test)]

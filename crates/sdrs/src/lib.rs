@@ -21,30 +21,34 @@ mod encoder;
 mod error;
 mod generate;
 mod image;
-mod infotext;
+pub mod infotext;
 mod lora;
 mod lora_tags;
 mod low_level;
 mod params;
 mod pipeline;
+mod preview;
 mod prompt_plan;
+mod runtime;
 mod save;
 mod source;
 
 pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
-pub use generate::{CancelToken, Output, Progress, Txt2Img};
+pub use generate::{CancelToken, Latents, Output, Progress, Txt2Img};
 pub use image::Image;
 pub use lora::Lora;
 pub use low_level::{Array, EncodedImages, ModelSizes};
 pub use params::{ClipSkipRule, GenerateParams, Rng, parse_emphasis, parse_prompt_dialect};
 pub use pipeline::Pipeline;
+pub use preview::{Preview, PreviewMethod};
 pub use prompt_plan::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
 };
+pub use runtime::LogLevel;
 pub use sd_core::{
     Dtype, available_devices,
-    prompt::{Emphasis, PromptDialect, TimeRule},
+    prompt::{self, Emphasis, PromptDialect, TimeRule},
     weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
 };
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};

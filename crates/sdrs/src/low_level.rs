@@ -5,7 +5,7 @@
 
 use sd_sched::{ModelSampling, Sampler};
 
-use crate::{Error, GenerateParams, Pipeline, Result, pipeline::values};
+use crate::{Error, GenerateParams, Pipeline, Result, encoder::Encoder, pipeline::values};
 
 /// Values with their shape, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -82,17 +82,7 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] for `clip_skip`, and for a `text` with an AND in it, which has several contexts, or with a LoRA's tag
     /// that the pipeline doesn't have.
     pub fn encode_prompt(&self, text: &str, clip_skip: usize) -> Result<Array> {
-        let layers = self.limits().layers;
-        if !(1..=layers).contains(&clip_skip) {
-            let reason = format!("must be 1 to {layers}, not {clip_skip}");
-            return Err(Error::parameter("clip_skip", reason));
-        }
-        let params = GenerateParams {
-            steps: 1,
-            clip_skip,
-            sampler: Sampler::Euler,
-            ..GenerateParams::default()
-        };
+        let params = self.low_level_params(clip_skip)?;
         let mut encoded = self.condition(text, "", &params.reading(), &|| false)?;
         let width = encoded.width;
         match (encoded.conds.pop(), encoded.conds.pop()) {
@@ -110,6 +100,51 @@ impl Pipeline {
         }
     }
 
+    /// The context of a text in which no character has a meaning of its own, `[context_length, context_width]`: what diffusers encodes.
+    /// Tokens for which the encoder has no room are dropped. `clip_skip` is 1 for the text encoder's last layer.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for `clip_skip`.
+    pub fn encode_text(&self, text: &str, clip_skip: usize) -> Result<Array> {
+        let params = self.low_level_params(clip_skip)?;
+        let encoder = Encoder {
+            pipeline: self,
+            reading: &params.reading(),
+            cancelled: &|| false,
+        };
+        let mut ids = self.tokenize(text)?;
+        ids.truncate(self.chunk_length());
+        let mut chunk = encoder.empty();
+        let placed = ids.into_iter().chain([self.tokenizer.end()]);
+        chunk
+            .tokens
+            .iter_mut()
+            .skip(1)
+            .zip(placed)
+            .for_each(|(to, id)| *to = id);
+        let width = self.sizes().context_width;
+        let values = encoder.row(&chunk)?.to_vec();
+        Ok(Array {
+            shape: vec![values.len() / width, width],
+            values,
+        })
+    }
+
+    /// Parameters whose prompts are read as those of a run of one step.
+    fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
+        let layers = self.limits().layers;
+        if !(1..=layers).contains(&clip_skip) {
+            let reason = format!("must be 1 to {layers}, not {clip_skip}");
+            return Err(Error::parameter("clip_skip", reason));
+        }
+        Ok(GenerateParams {
+            steps: 1,
+            clip_skip,
+            sampler: Sampler::Euler,
+            ..GenerateParams::default()
+        })
+    }
+
     /// Every hidden state of the text encoder for one row of token ids, without the final norm: `[text_layers + 1, ids, context_width]`,
     /// the embeddings first.
     ///
@@ -125,13 +160,15 @@ impl Pipeline {
             let reason = format!("{id} is no token: this model has {} of them", sizes.vocabulary);
             return Err(Error::parameter("ids", reason));
         }
-        let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
-        let shape = vec![states.len(), ids.len(), sizes.context_width];
-        let mut all = Vec::with_capacity(shape.iter().product());
-        for state in states {
-            all.extend(values(state)?);
-        }
-        Ok(Array { shape, values: all })
+        self.runtime.compute(|| {
+            let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+            let shape = vec![states.len(), ids.len(), sizes.context_width];
+            let mut all = Vec::with_capacity(shape.iter().product());
+            for state in states {
+                all.extend(values(state)?);
+            }
+            Ok(Array { shape, values: all })
+        })
     }
 
     /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
@@ -165,12 +202,14 @@ impl Pipeline {
         expect("context", &context_shape, fits, || {
             format!("[{batch}, tokens, {}]", sizes.context_width)
         })?;
-        let latents = self.tensor(latents.to_vec(), shape);
-        let context = self.tensor(context.to_vec(), context_shape);
-        let output = self.unet.forward(latents, timesteps, context, None)?;
-        Ok(Array {
-            shape: output.dims().to_vec(),
-            values: values(output)?,
+        self.runtime.compute(|| {
+            let latents = self.tensor(latents.to_vec(), shape);
+            let context = self.tensor(context.to_vec(), context_shape);
+            let output = self.unet.forward(latents, timesteps, context, None)?;
+            Ok(Array {
+                shape: output.dims().to_vec(),
+                values: values(output)?,
+            })
         })
     }
 
@@ -189,16 +228,18 @@ impl Pipeline {
                 config.in_channels
             )
         })?;
-        let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
-        let shape = moments.mean.dims().to_vec();
-        let mean = values(moments.mean * config.scaling_factor)?;
-        let std = values((moments.logvar * 0.5).exp() * config.scaling_factor)?;
-        Ok(EncodedImages {
-            mean: Array {
-                shape: shape.clone(),
-                values: mean,
-            },
-            std: Array { shape, values: std },
+        self.runtime.compute(|| {
+            let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
+            let shape = moments.mean.dims().to_vec();
+            let mean = values(moments.mean * config.scaling_factor)?;
+            let std = values((moments.logvar * 0.5).exp() * config.scaling_factor)?;
+            Ok(EncodedImages {
+                mean: Array {
+                    shape: shape.clone(),
+                    values: mean,
+                },
+                std: Array { shape, values: std },
+            })
         })
     }
 

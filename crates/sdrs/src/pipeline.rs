@@ -1,6 +1,6 @@
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use burn::tensor::{DType, Tensor, TensorData};
@@ -18,6 +18,8 @@ use crate::{
     lora::{Applied, patches},
     lora_tags::LoraFolders,
     params::Limits,
+    preview::LinearPreview,
+    runtime::Runtime,
 };
 
 /// A loaded checkpoint, ready to draw.
@@ -42,6 +44,9 @@ pub struct Pipeline {
     /// What the last prompt with LoRA tags was drawn with.
     pub(crate) tagged: Mutex<Option<Arc<Pipeline>>>,
     pub(crate) rows: Arc<RowCache>,
+    pub(crate) runtime: Runtime,
+    /// Made when a run first asks for it.
+    pub(crate) linear_preview: Arc<OnceLock<LinearPreview>>,
     name: Arc<str>,
 }
 
@@ -69,6 +74,7 @@ impl Pipeline {
         target: Target,
         prediction: Option<Prediction>,
         loras: Vec<Arc<Applied>>,
+        runtime: Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
         if configs.unet.in_channels != configs.vae.latent_channels {
@@ -80,17 +86,32 @@ impl Pipeline {
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
         let tokenizer = checkpoint.tokenizer()?.into();
-        let patches = patches(&loras);
+        let (on, patches) = (&target, patches(&loras));
         let weights = |part| checkpoint.weights(part).with_patches(&patches);
-        let text_encoder =
-            Loaded::<ClipTextModel>::load(&configs.text_encoder, weights(Part::TextEncoder), &target)?;
-        let unet = Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?;
-        let vae = Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?;
+        let text_encoder = runtime.timed("loaded the text encoder", || {
+            let weights = weights(Part::TextEncoder);
+            Ok(Loaded::<ClipTextModel>::load(&configs.text_encoder, weights, on)?)
+        })?;
+        let unet = runtime.timed("loaded the U-Net", || {
+            Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), on)?)
+        })?;
+        let vae = runtime.timed("loaded the VAE", || {
+            Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), on)?)
+        })?;
+        runtime.info(|| {
+            let (device, prediction) = (target.device.name(), sampling.prediction());
+            format!(
+                "computing on {device} in {}, the U-Net predicts {prediction}",
+                target.dtype
+            )
+        });
         Ok(Self {
             rows: rows(&text_encoder),
             embeddings: Arc::default(),
             lora_folders: Arc::default(),
             tagged: Mutex::default(),
+            linear_preview: Arc::default(),
+            runtime,
             loras,
             tokenizer,
             text_encoder: text_encoder.into(),
@@ -118,6 +139,8 @@ impl Pipeline {
             lora_folders: self.lora_folders.clone(),
             tagged: Mutex::default(),
             rows: self.rows.clone(),
+            runtime: self.runtime.clone(),
+            linear_preview: self.linear_preview.clone(),
             name: self.name.clone(),
         }
     }
@@ -145,10 +168,17 @@ impl Pipeline {
 
     fn with_vae_of(&self, checkpoint: Checkpoint) -> Result<Self> {
         let weights = checkpoint.weights(Part::Vae).clone();
-        let vae = Loaded::<Vae>::load(&checkpoint.configs().vae, weights, &self.target)?;
+        let vae = self.runtime.timed("loaded another VAE", || {
+            Ok(Loaded::<Vae>::load(
+                &checkpoint.configs().vae,
+                weights,
+                &self.target,
+            )?)
+        })?;
         Ok(Self {
             vae: vae.into(),
             checkpoint: checkpoint.into(),
+            linear_preview: Arc::default(),
             ..self.sibling()
         })
     }
@@ -229,8 +259,10 @@ impl Pipeline {
 
     /// Decodes latents as the U-Net has them, `[1, c, h, w]` row-major, to values of a picture `[1, 3, f h, f w]`.
     pub(crate) fn decode(&self, latents: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
-        let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
-        values(self.vae.decode(latents)?)
+        self.runtime.compute(|| {
+            let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
+            values(self.vae.decode(latents)?)
+        })
     }
 
     pub(crate) fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {

@@ -13,8 +13,9 @@ import json as _json
 import os as _os
 from typing import Any as _Any
 
-from . import _sdrs, errors, noise, sched
-from ._pipeline import EncodedImages, Pipeline, Scalings, Sizes
+from . import _sdrs, errors, infotext, noise, prompt, sched
+from ._parts import EncodedImages, Scalings, Sizes
+from ._pipeline import Latents, Pipeline
 from ._progress import Event
 from ._result import Result
 from ._sdrs import CancelToken, __version__, available_devices, samplers, schedules
@@ -45,6 +46,7 @@ __all__ = [
     "InvalidFileError",
     "InvalidParameterError",
     "InvalidWeightsError",
+    "Latents",
     "MissingFileError",
     "NotFiniteError",
     "PicklingError",
@@ -59,9 +61,11 @@ __all__ = [
     "available_devices",
     "demo",
     "errors",
+    "infotext",
     "inspect",
     "noise",
     "plan",
+    "prompt",
     "samplers",
     "sched",
     "schedules",

@@ -4,68 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterable, NamedTuple, NoReturn, Sequence, Union
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Iterable, NamedTuple, NoReturn, Union
 
 from . import _sdrs
-from ._arrays import FloatArray, give, numbers, take
+from ._arrays import FloatArray, take
+from ._parts import Parts
 from ._progress import Callback, Progress, Watch
 from ._result import Result
 from ._stream import Stream
 from .errors import InvalidParameterError, PicklingError
 
 StrPath = Union[str, "os.PathLike[str]"]
-Lora = Union[StrPath, "tuple[StrPath, float]"]
+Lora = Union[StrPath, "tuple[StrPath, float]", "tuple[StrPath, float, float]"]
 
 
-class Sizes(NamedTuple):
-    """The sizes that a model's arrays have."""
+class Latents(NamedTuple):
+    """A run's latents before decoding."""
 
-    latent_channels: int
-    """Channels of a latent."""
-    downscale: int
-    """Pixels of a side for each value of a latent's side."""
-    default_side: int
-    """Side in pixels of the pictures that the model was trained on."""
-    context_length: int
-    """Tokens of one chunk of the context, start and end token included."""
-    context_width: int
-    """Values of the context for each token."""
-    text_layers: int
-    """Layers of the text encoder: the largest `clip_skip`."""
-    vocabulary: int
-    """One more than the largest token id."""
+    latents: FloatArray
+    """`[batch_size, latent_channels, h, w]`: what `Pipeline.vae_decode` takes."""
+    seeds: list[int]
+    """For each picture the seed that gives it alone."""
+    infotexts: list[str]
+    """For each picture its settings, in the WebUI's text form."""
 
 
-class Scalings(NamedTuple):
-    """How to call the U-Net at a noise level: `denoised = c_skip * x + c_out * unet(c_in * x, timestep)`."""
-
-    timestep: float
-    c_in: float
-    c_skip: float
-    c_out: float
-
-
-class EncodedImages(NamedTuple):
-    """The Gaussian that pictures are encoded to, each `[batch, latent_channels, h, w]`: a latent is `mean + std * noise`."""
-
-    mean: FloatArray
-    std: FloatArray
-
-
-class Pipeline:
+class Pipeline(Parts):
     """A loaded checkpoint. It holds nothing of a run: any number of threads may use one at the same time.
 
     `checkpoint` is a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape.
     `vae`: another autoencoder than the checkpoint's, a file or a folder.
-    `loras`: files in kohya's format, each a path or `(path, weight)`; 1 is as trained.
+    `loras`: files, each a path, `(path, weight)` or `(path, weight on the U-Net, weight on the text encoder)`; 1 is as trained.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0"; `sdrs.available_devices()` has the kinds that this build knows.
     `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16".
+    `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
+    on it.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype),
@@ -83,6 +59,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         prediction: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self._open(
             os.fspath(checkpoint),
@@ -93,6 +70,7 @@ class Pipeline:
             device=device,
             dtype=dtype,
             prediction=prediction,
+            threads=threads,
         )
 
     def _open(
@@ -106,21 +84,20 @@ class Pipeline:
         device: str,
         dtype: str,
         prediction: str | None,
+        threads: int | None,
     ) -> None:
-        for name, value in (("loras", loras), ("embeddings", embeddings)):
-            if isinstance(value, (str, os.PathLike)):
-                raise TypeError(f"{name}: must be a list of paths, not one")
-        weighted = [lora if isinstance(lora, tuple) else (lora, 1.0) for lora in loras]
-        self._loras = [(os.fspath(path), float(weight)) for path, weight in weighted]
+        if isinstance(embeddings, (str, os.PathLike)):
+            raise TypeError("embeddings: must be a list of paths, not one")
         self._native = _sdrs.Pipeline(
             checkpoint,
             config=None if config is None else os.fspath(config),
             vae=None if vae is None else os.fspath(vae),
-            loras=self._loras,
+            loras=_files(loras),
             embeddings=[os.fspath(path) for path in embeddings],
             device=device,
             dtype=dtype,
             prediction=prediction,
+            threads=threads,
         )
 
     @classmethod
@@ -132,6 +109,7 @@ class Pipeline:
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
+        threads: int | None = None,
     ) -> Pipeline:
         """The small model that is part of the package, trained for sdrs on pictures of coloured shapes."""
         pipeline = cls.__new__(cls)
@@ -144,6 +122,7 @@ class Pipeline:
             device=device,
             dtype=dtype,
             prediction=None,
+            threads=threads,
         )
         return pipeline
 
@@ -158,6 +137,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         prediction: str | None = None,
+        threads: int | None = None,
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
         if os.path.isfile(path):
@@ -170,6 +150,7 @@ class Pipeline:
             device=device,
             dtype=dtype,
             prediction=prediction,
+            threads=threads,
         )
 
     @classmethod
@@ -184,6 +165,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         prediction: str | None = None,
+        threads: int | None = None,
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
         if os.path.isdir(path):
@@ -197,6 +179,7 @@ class Pipeline:
             device=device,
             dtype=dtype,
             prediction=prediction,
+            threads=threads,
         )
 
     @property
@@ -220,9 +203,29 @@ class Pipeline:
         return self._native.prediction
 
     @property
-    def loras(self) -> list[tuple[str, float]]:
-        """The LoRAs that it was loaded with: path and weight."""
-        return list(self._loras)
+    def loras(self) -> list[tuple[str, float, float]]:
+        """The LoRAs that it has: path, weight on the U-Net, weight on the text encoder."""
+        return self._native.loras
+
+    def with_loras(self, loras: Iterable[Lora]) -> Pipeline:
+        """The same pipeline with these LoRAs instead of those that it has, in any form that the constructor takes; with none, as it was
+        without any, to the bit. Everything that they don't change is shared, so it takes memory for the layers that they do.
+
+        Raises what the constructor raises.
+        """
+        return self._sibling(self._native.with_loras(_files(loras)))
+
+    def with_vae(self, vae: StrPath) -> Pipeline:
+        """The same pipeline with another autoencoder, a file or a folder. Everything else is shared.
+
+        Raises what the constructor raises.
+        """
+        return self._sibling(self._native.with_vae(os.fspath(vae)))
+
+    def _sibling(self, native: _sdrs.Pipeline) -> Pipeline:
+        pipeline = type(self).__new__(type(self))
+        pipeline._native = native
+        return pipeline
 
     @property
     def embeddings(self) -> list[str]:
@@ -233,11 +236,6 @@ class Pipeline:
     def skipped_embeddings(self) -> list[str]:
         """Which files of embedding folders were passed over, and why."""
         return self._native.skipped_embeddings
-
-    @property
-    def sizes(self) -> Sizes:
-        """The sizes that this model's arrays have."""
-        return Sizes(*self._native.sizes())
 
     def txt2img(
         self,
@@ -264,6 +262,8 @@ class Pipeline:
         variation_seed: int = -1,
         variation_strength: float = 0.0,
         rng: str = "cpu",
+        preview: str | None = None,
+        preview_every: int = 1,
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
@@ -284,6 +284,8 @@ class Pipeline:
         `variation_seed`, `variation_strength`: mixes the first noise with another seed's, by 0 to 1.
         `rng`: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA; noise is the same on every device.
 
+        `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
+        cost), "full" (decoded, at the price of a last step) or None. It doesn't change the result.
         `callback` is called with an `Event` after each step, in this thread; what it raises ends the run, and is raised here.
         `progress`: True shows a bar on standard error, False none; None shows it on a terminal or in a notebook; a function is
         called as `callback` is.
@@ -292,12 +294,46 @@ class Pipeline:
         Other threads run meanwhile. Raises `InvalidParameterError` and `UnknownNameError` before any work, `CancelledError`,
         `NotFiniteError`, `KeyboardInterrupt`.
         """
-        settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
-        watch = Watch(progress, callback)
-        try:
-            return Result(self._native.txt2img(settings, watch.step, cancel))
-        finally:
-            watch.close()
+        settings = _settings(locals())
+        with Watch(progress, callback) as watch:
+            return Result(self._native.txt2img(settings, preview, preview_every, watch.step, cancel))
+
+    def latents(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        width: int | None = None,
+        height: int | None = None,
+        steps: int = 20,
+        cfg_scale: float = 7.0,
+        sampler: str = "DPM++ 2M",
+        schedule: str | None = None,
+        seed: int = -1,
+        batch_size: int = 1,
+        clip_skip: int = 1,
+        clip_skip_rule: str = "webui",
+        prompt_dialect: str = "webui",
+        emphasis: str = "original",
+        time_rule: str = "current",
+        comma_backtrack: int = 20,
+        pad_prompts: bool = False,
+        eta: float | None = None,
+        ensd: int = 0,
+        variation_seed: int = -1,
+        variation_strength: float = 0.0,
+        rng: str = "cpu",
+        preview: str | None = None,
+        preview_every: int = 1,
+        callback: Callback | None = None,
+        progress: Progress = None,
+        cancel: _sdrs.CancelToken | None = None,
+    ) -> Latents:
+        """The same as `txt2img` without decoding: `vae_decode` makes pictures of the latents."""
+        settings = _settings(locals())
+        with Watch(progress, callback) as watch:
+            made = self._native.latents(settings, preview, preview_every, watch.step, cancel)
+        return Latents(take(made[0]), made[1], made[2])
 
     def stream(
         self,
@@ -324,6 +360,8 @@ class Pipeline:
         variation_seed: int = -1,
         variation_strength: float = 0.0,
         rng: str = "cpu",
+        preview: str | None = None,
+        preview_every: int = 1,
         cancel: _sdrs.CancelToken | None = None,
     ) -> Stream:
         """The same as `txt2img`, as events to loop over: one after each step, and a last one with the `result`.
@@ -331,8 +369,7 @@ class Pipeline:
         The run is in a thread of its own, at most a step ahead. Leaving the loop cancels it. Values out of range are raised by the
         first event.
         """
-        settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
-        return Stream(self._native.start(settings, cancel))
+        return Stream(self._native.start(_settings(locals()), preview, preview_every, cancel))
 
     def plan(
         self,
@@ -350,67 +387,8 @@ class Pipeline:
 
         Spans count bytes of the prompt in UTF-8. `calls` are of the U-Net; some samplers make two a step.
         """
-        settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
-        plan: dict[str, Any] = json.loads(self._native.plan(settings))
+        plan: dict[str, Any] = json.loads(self._native.plan(_settings(locals())))
         return plan
-
-    def tokenize(self, text: str) -> npt.NDArray[np.int64]:
-        """The token ids of a text, `[tokens]`, as they are: no start or end token, no padding, no limit."""
-        return np.array(self._native.tokenize(text), dtype=np.int64)
-
-    def encode_prompt(self, prompt: str, *, clip_skip: int = 1) -> FloatArray:
-        """The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step
-        computes of it, `context_length` tokens for every 75 of the prompt.
-
-        Raises `InvalidParameterError`, also for a prompt with AND, which has several contexts.
-        """
-        return take(self._native.encode_prompt(prompt, clip_skip))
-
-    def text_hidden_states(self, ids: Sequence[int] | npt.NDArray[Any]) -> FloatArray:
-        """Every hidden state of the text encoder, without the final norm, the embeddings first:
-        `[text_layers + 1, tokens, context_width]`, for 1 to `context_length` ids `[tokens]`."""
-        array = np.asarray(ids)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise InvalidParameterError("ids: must be whole numbers with one axis")
-        return take(self._native.text_hidden_states(array.tolist()))
-
-    def unet(self, latents: npt.ArrayLike, timesteps: npt.ArrayLike, context: npt.ArrayLike) -> FloatArray:
-        """One evaluation of the U-Net: its raw prediction, of the latents' shape.
-
-        `latents`: `[batch, latent_channels, h, w]`, scaled by `scalings(sigma).c_in`. `timesteps`: one number, or `[batch]`.
-        `context`: `[batch, tokens, context_width]`. Raises `InvalidParameterError` for other shapes.
-        """
-        data, shape = give("latents", latents)
-        times = numbers("timesteps", timesteps, np.float64)
-        if times.ndim > 1:
-            raise InvalidParameterError(f"timesteps: must be a number or have one axis, not the shape {list(times.shape)}")
-        if times.ndim == 0 and shape:
-            times = np.repeat(times, min(shape[0], 65536))
-        return take(self._native.unet((data, shape), times.tolist(), give("context", context)))
-
-    def vae_encode(self, images: npt.ArrayLike) -> EncodedImages:
-        """Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, sides multiples of `downscale`."""
-        mean, std = self._native.vae_encode(give("images", images))
-        return EncodedImages(take(mean), take(std))
-
-    def vae_decode(self, latents: npt.ArrayLike) -> FloatArray:
-        """Decodes latents, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to 1,
-        or a little beyond."""
-        return take(self._native.vae_decode(give("latents", latents)))
-
-    def sigmas(self, schedule: str, steps: int, *, sampler: str | None = None) -> npt.NDArray[np.float64]:
-        """The noise levels of a schedule for this model, falling, most often `steps + 1` of them with a final 0; with a `sampler`,
-        those that it visits."""
-        data = _sdrs.sigmas(self._native, schedule, steps, sampler, "webui", {})
-        return np.frombuffer(data, dtype=np.float64)
-
-    def train_sigmas(self) -> npt.NDArray[np.float64]:
-        """The model's own noise levels, rising, one for each timestep."""
-        return np.frombuffer(self._native.train_sigmas(), dtype=np.float64)
-
-    def scalings(self, sigma: float) -> Scalings:
-        """How to call the U-Net at a noise level, over 0."""
-        return Scalings(*_sdrs.scalings(self._native, sigma))
 
     def __repr__(self) -> str:
         return f"<sdrs.Pipeline: {self.name}, {self.device}, {self.dtype}>"
@@ -422,4 +400,21 @@ class Pipeline:
         )
 
 
-_NO_SETTINGS = ("self", "callback", "progress", "cancel")
+_NO_SETTINGS = ("self", "preview", "preview_every", "callback", "progress", "cancel")
+
+
+def _settings(arguments: dict[str, Any]) -> dict[str, object]:
+    """A function's arguments without those that don't say what to draw."""
+    return {key: value for key, value in arguments.items() if key not in _NO_SETTINGS}
+
+
+def _files(loras: Iterable[Lora]) -> list[tuple[str, float, float]]:
+    """Paths with both weights."""
+    if isinstance(loras, (str, os.PathLike)):
+        raise TypeError("loras: must be a list of paths, not one")
+    files: list[tuple[str, float, float]] = []
+    for lora in loras:
+        if not isinstance(lora, tuple):
+            lora = (lora, 1.0)
+        files.append((os.fspath(lora[0]), float(lora[1]), float(lora[-1])))
+    return files

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import shaped
 
 if TYPE_CHECKING:
     from ._result import Result
@@ -23,6 +28,8 @@ class Event(NamedTuple):
     """Which picture of the batch, from 0."""
     batch_size: int
     """Pictures in the batch."""
+    preview: npt.NDArray[np.uint8] | None = None
+    """The picture as far as it is known, `[height, width, 3]`, RGB, if this step's was asked for."""
     result: Result | None = None
     """The pictures: None but in the last event of `Pipeline.stream`."""
 
@@ -33,13 +40,18 @@ class Event(NamedTuple):
 
 
 Callback = Callable[[Event], object]
-Step = Callable[[int, int, int, int, float], object]
+Pixels = Tuple[bytearray, int, int]
+Step = Callable[[int, int, int, int, float, Optional[Pixels]], object]
 Progress = Union[bool, Callback, None]
 
 
-def event(image: int, images: int, step: int, steps: int, sigma: float) -> Event:
+def event(image: int, images: int, step: int, steps: int, sigma: float, preview: Pixels | None) -> Event:
     """An event of what the native module tells."""
-    return Event(step=step, total=steps, sigma=sigma, image=image, batch_size=images)
+    shown = None
+    if preview is not None:
+        pixels, width, height = preview
+        shown = shaped(pixels, np.uint8, (height, width, 3))
+    return Event(step=step, total=steps, sigma=sigma, image=image, batch_size=images, preview=shown)
 
 
 def watched() -> bool:
@@ -104,12 +116,14 @@ class Watch:
         """What the native module calls, if anyone wants to know."""
         return self._step if self._told else None
 
-    def _step(self, image: int, images: int, step: int, steps: int, sigma: float) -> None:
-        now = event(image, images, step, steps, sigma)
+    def _step(self, *told: Any) -> None:
+        now = event(*told)
         for who in self._told:
             who(now)
 
-    def close(self) -> None:
-        """Takes the bar away."""
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _sdrs
+from ._arrays import shaped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,9 +41,7 @@ class Result:
     def arrays(self) -> list[npt.NDArray[np.uint8]]:
         """The pictures as NumPy arrays: `uint8`, `[height, width, 3]`, RGB."""
         if self._arrays is None:
-            self._arrays = [
-                np.frombuffer(p.pixels(), dtype=np.uint8).reshape(p.height, p.width, 3) for p in self._pictures
-            ]
+            self._arrays = [shaped(p.pixels(), np.uint8, (p.height, p.width, 3)) for p in self._pictures]
         return self._arrays
 
     @property
@@ -92,7 +91,7 @@ class Result:
     def _repr_html_(self) -> str | None:
         if len(self) == 1:
             return None
-        pictures = []
+        pictures: list[str] = []
         for picture in self._pictures:
             data = base64.b64encode(picture.png()).decode()
             text = html.escape(picture.infotext, quote=True)

@@ -4,26 +4,35 @@ from typing import Callable, final
 
 __all__ = [
     "CancelToken",
+    "Generator",
     "Image",
     "Pipeline",
+    "Plan",
     "Run",
     "__version__",
     "available_devices",
     "brownian",
     "default_settings",
     "inspect",
+    "parse_attention",
+    "parse_infotext",
     "plan_prompts",
-    "randn",
+    "read_infotext",
     "sample",
     "samplers",
     "scalings",
+    "schedule",
     "schedules",
     "sigmas",
+    "subprompts",
 ]
 
 __version__: str
 
-_Step = tuple[int, int, int, int, float]
+_Pixels = tuple[bytearray, int, int]
+_Step = tuple[int, int, int, int, float, _Pixels | None]
+_Told = Callable[[int, int, int, int, float, _Pixels | None], object]
+_Lora = tuple[str, float, float]
 _Given = tuple[bytearray, list[int]]
 _Taken = tuple[bytes, list[int]]
 
@@ -64,12 +73,17 @@ class Pipeline:
         *,
         config: str | None,
         vae: str | None,
-        loras: list[tuple[str, float]],
+        loras: list[_Lora],
         embeddings: list[str],
         device: str,
         dtype: str,
         prediction: str | None,
+        threads: int | None,
     ) -> Pipeline: ...
+    def with_loras(self, loras: list[_Lora]) -> Pipeline: ...
+    def with_vae(self, vae: str) -> Pipeline: ...
+    @property
+    def loras(self) -> list[_Lora]: ...
     @property
     def name(self) -> str: ...
     @property
@@ -86,6 +100,7 @@ class Pipeline:
     def plan(self, given: dict[str, object]) -> str: ...
     def tokenize(self, text: str) -> list[int]: ...
     def encode_prompt(self, text: str, clip_skip: int) -> _Given: ...
+    def encode_text(self, text: str, clip_skip: int) -> _Given: ...
     def text_hidden_states(self, ids: list[int]) -> _Given: ...
     def unet(self, latents: _Taken, timesteps: list[float], context: _Taken) -> _Given: ...
     def vae_encode(self, images: _Taken) -> tuple[_Given, _Given]: ...
@@ -94,10 +109,43 @@ class Pipeline:
     def txt2img(
         self,
         given: dict[str, object],
-        callback: Callable[[int, int, int, int, float], object] | None,
+        preview: str | None,
+        preview_every: int,
+        callback: _Told | None,
         cancel: CancelToken | None,
     ) -> list[Image]: ...
-    def start(self, given: dict[str, object], cancel: CancelToken | None) -> Run: ...
+    def latents(
+        self,
+        given: dict[str, object],
+        preview: str | None,
+        preview_every: int,
+        callback: _Told | None,
+        cancel: CancelToken | None,
+    ) -> tuple[_Given, list[int], list[str]]: ...
+    def start(
+        self, given: dict[str, object], preview: str | None, preview_every: int, cancel: CancelToken | None
+    ) -> Run: ...
+
+@final
+class Generator:
+    def __new__(cls, seed: int, rng: str) -> Generator: ...
+    def normal(self, n: int, dtype: str) -> bytearray: ...
+
+@final
+class Plan:
+    def __new__(
+        cls,
+        pipeline: Pipeline | None,
+        sampler: str,
+        schedule: str,
+        steps: int,
+        sigmas: list[float] | None,
+        dialect: str,
+        options: dict[str, object],
+    ) -> Plan: ...
+    def sigmas(self) -> bytearray: ...
+    @property
+    def noise_scale(self) -> float: ...
 
 def available_devices() -> list[str]: ...
 def brownian(
@@ -105,23 +153,25 @@ def brownian(
 ) -> bytearray: ...
 def default_settings() -> str: ...
 def inspect(path: str) -> str: ...
+def parse_attention(text: str) -> list[tuple[str, float]]: ...
+def parse_infotext(text: str) -> str: ...
 def plan_prompts(given: dict[str, object]) -> str: ...
-def randn(n: int, seed: int, rng: str) -> bytearray: ...
+def read_infotext(path: str) -> str: ...
 def sample(
-    denoiser: Callable[[bytearray, float, int, int, bool], tuple[bytes, bytes | None]],
+    denoiser: Callable[[bytearray, float, float, bool], tuple[bytes, bytes | None]],
     x: bytes,
     single: bool,
-    sigmas: list[float],
-    sampler: str,
+    plan: Plan,
     noise: Callable[[float, float], bytes] | None,
     seed: int,
     rng: str,
     callback: Callable[[int, int, float, bytearray, bytearray], object] | None,
-    options: dict[str, object],
 ) -> bytearray: ...
 def samplers() -> list[str]: ...
 def scalings(pipeline: Pipeline | None, sigma: float) -> list[float]: ...
+def schedule(text: str, steps: int, hires_steps: int | None, before_16: bool) -> list[tuple[int, str]]: ...
 def schedules() -> list[str]: ...
 def sigmas(
     pipeline: Pipeline | None, schedule: str, steps: int, sampler: str | None, dialect: str, options: dict[str, object]
 ) -> bytearray: ...
+def subprompts(text: str) -> list[tuple[str, float]]: ...

@@ -29,7 +29,7 @@ class Stream:
             self._last = event(*told)
             return self._last
         last = self._last or Event(0, 0, 0.0, 0, len(told))
-        return last._replace(result=Result(told))
+        return last._replace(preview=None, result=Result(told))
 
     def cancel(self) -> None:
         """Asks the run to stop: the loop then raises `CancelledError`, within a step. Any thread may call it."""

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _sdrs
+from ._arrays import shaped
 from .errors import InvalidParameterError
 
-__all__ = ["brownian", "randn"]
+__all__ = ["Generator", "brownian", "randn"]
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -21,10 +22,22 @@ def _shape(shape: Sequence[int]) -> tuple[int, ...]:
     return axes
 
 
+class Generator:
+    """Seeded noise, drawn one array after the other, as PyTorch's generators give it: `rng` "cpu" or "nv" (CUDA)."""
+
+    def __init__(self, seed: int, *, rng: str = "cpu") -> None:
+        self._native = _sdrs.Generator(seed, rng)
+
+    def randn(self, shape: Sequence[int], *, dtype: str = "f32") -> npt.NDArray[np.float32]:
+        """Standard normal noise, as `torch.randn(shape, generator=..)`. `dtype`: the type that it is drawn in, "f32", "f16" or "bf16";
+        the array is of float32 all the same."""
+        axes = _shape(shape)
+        return shaped(self._native.normal(math.prod(axes), dtype), np.float32, axes)
+
+
 def randn(shape: Sequence[int], seed: int, *, rng: str = "cpu") -> npt.NDArray[np.float32]:
     """Standard normal noise as `torch.randn(shape)` gives it after seeding: `rng` "cpu" or "nv" (CUDA)."""
-    axes = _shape(shape)
-    return np.frombuffer(_sdrs.randn(math.prod(axes), seed, rng), dtype=np.float32).reshape(axes)
+    return Generator(seed, rng=rng).randn(shape)
 
 
 def brownian(
@@ -41,4 +54,4 @@ def brownian(
     axes = _shape(shape)
     pairs = [(float(a), float(b)) for a, b in ways]
     data = _sdrs.brownian(math.prod(axes), seed, (sigma_min, sigma_max), pairs, rng)
-    return np.frombuffer(data, dtype=np.float32).reshape(len(pairs), *axes)
+    return shaped(data, np.float32, (len(pairs), *axes))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _sdrs
-from ._arrays import numbers
+from ._arrays import numbers, shaped
 from .errors import InvalidParameterError
 
 __all__ = ["sample", "sigmas"]
@@ -64,16 +64,31 @@ def sample(
 
     Raises `InvalidParameterError`, `UnknownNameError`, and what the functions raise.
     """
-    start = np.asarray(x)
-    dtype = np.dtype(np.float32 if start.dtype == np.float32 else np.float64)
-    start = numbers("x", start, dtype)
-    named: dict[str, object] = dict(options)
     levels = numbers("sigmas", sigmas, np.float64)
     if levels.ndim != 1:
         raise InvalidParameterError("sigmas: must have one axis")
+    plan = _sdrs.Plan(None, sampler, "automatic", 1, levels.tolist(), "webui", dict(options))
+    return run(plan, lambda x, sigma, timestep: denoiser(x, sigma), x, noise=noise, seed=seed, rng=rng, callback=callback)
+
+
+def run(
+    plan: _sdrs.Plan,
+    denoiser: Callable[[Array, float, float], Any],
+    x: npt.ArrayLike,
+    *,
+    noise: Noise | None = None,
+    seed: int = 0,
+    rng: str = "cpu",
+    callback: Callable[[int, int, float, Array, Array], object] | None = None,
+) -> Array:
+    """Follows a plan; `denoiser` is given the timestep, too."""
+    start = np.asarray(x)
+    single = start.dtype == np.float32
+    dtype = np.float32 if single else np.float64
+    start = numbers("x", start, dtype)
 
     def array(data: bytearray) -> Array:
-        return np.frombuffer(data, dtype=dtype).reshape(start.shape)
+        return shaped(data, dtype, start.shape)
 
     def data(name: str, value: Any) -> bytes:
         given = numbers(name, value, dtype)
@@ -81,13 +96,14 @@ def sample(
             raise InvalidParameterError(f"{name}: must have x's shape {list(start.shape)}, not {list(given.shape)}")
         return given.tobytes()
 
-    def denoise(x: bytearray, sigma: float, step: int, call: int, uncond: bool) -> tuple[bytes, bytes | None]:
-        answer = denoiser(array(x), sigma)
+    def denoise(x: bytearray, sigma: float, timestep: float, uncond: bool) -> tuple[bytes, bytes | None]:
+        answer = denoiser(array(x), sigma, timestep)
         if not uncond:
             return data("denoised", answer), None
-        if not (isinstance(answer, tuple) and len(answer) == 2):
-            raise InvalidParameterError(f"denoiser: {sampler} needs a tuple of the denoised latent and the uncond one")
-        return data("denoised", answer[0]), data("uncond", answer[1])
+        pair = cast("tuple[object, ...]", answer) if isinstance(answer, tuple) else ()
+        if len(pair) != 2:
+            raise InvalidParameterError("denoiser: this sampler needs a tuple of the denoised latent and the uncond one")
+        return data("denoised", pair[0]), data("uncond", pair[1])
 
     def draw(sigma: float, sigma_next: float) -> bytes:
         assert noise is not None
@@ -97,17 +113,5 @@ def sample(
         assert callback is not None
         callback(step, steps, sigma, array(x), array(denoised))
 
-    return array(
-        _sdrs.sample(
-            denoise,
-            start.tobytes(),
-            dtype == np.float32,
-            levels.tolist(),
-            sampler,
-            None if noise is None else draw,
-            seed,
-            rng,
-            None if callback is None else tell,
-            named,
-        )
-    )
+    drawn, told = None if noise is None else draw, None if callback is None else tell
+    return array(_sdrs.sample(denoise, start.tobytes(), single, plan, drawn, seed, rng, told))

@@ -9,6 +9,10 @@ use std::io::{Cursor, Read};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::png_text;
+
+/// The keyword of the text.
+const KEY: &str = "sd-ti-embedding";
 /// The first bytes of a PNG file.
 pub(super) const MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -41,7 +45,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Stored>, String> {
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().map_err(fail)?;
     // A text may stand before the pixels, where Pillow writes it, or behind them.
-    if let Some(text) = text(reader.info())? {
+    if let Some(text) = png_text::of_info(reader.info(), KEY)? {
         return from_text(&text).map(Some);
     }
     let (width, height) = (reader.info().width, reader.info().height);
@@ -54,7 +58,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Stored>, String> {
     let mut pixels = vec![0; size];
     let frame = reader.next_frame(&mut pixels).map_err(fail)?;
     reader.finish().map_err(fail)?;
-    if let Some(text) = text(reader.info())? {
+    if let Some(text) = png_text::of_info(reader.info(), KEY)? {
         return from_text(&text).map(Some);
     }
     pixels.truncate(frame.buffer_size());
@@ -71,30 +75,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Stored>, String> {
         Some(stream) => from_stream(&stream),
         None => Ok(None),
     }
-}
-
-/// The text of the chunk, whichever of PNG's three kinds it is.
-fn text(info: &png::Info) -> Result<Option<String>, String> {
-    const KEY: &str = "sd-ti-embedding";
-    let too_long = |_| "its text 'sd-ti-embedding' can't be unpacked".to_owned();
-    if let Some(chunk) = info.uncompressed_latin1_text.iter().find(|c| c.keyword == KEY) {
-        return Ok(Some(chunk.text.clone()));
-    }
-    if let Some(chunk) = info.compressed_latin1_text.iter().find(|c| c.keyword == KEY) {
-        let mut chunk = chunk.clone();
-        chunk
-            .decompress_text_with_limit(MAX_JSON as usize)
-            .map_err(too_long)?;
-        return chunk.get_text().map(Some).map_err(too_long);
-    }
-    if let Some(chunk) = info.utf8_text.iter().find(|c| c.keyword == KEY) {
-        let mut chunk = chunk.clone();
-        chunk
-            .decompress_text_with_limit(MAX_JSON as usize)
-            .map_err(too_long)?;
-        return chunk.get_text().map(Some).map_err(too_long);
-    }
-    Ok(None)
 }
 
 fn from_text(text: &str) -> Result<Stored, String> {

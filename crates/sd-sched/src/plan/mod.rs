@@ -199,7 +199,12 @@ pub fn plan(
     if sampler == Sampler::Lcm && dialect == Dialect::WebUi && !model.is_continuous() {
         return lcm_plan(schedule, steps, model, eta, options);
     }
-    let rule = |sigma: f64| timestep(sigma, model, dialect);
+    // diffusers' multistep solvers know whole timesteps alone, wherever their sigmas lie.
+    let whole = dialect == Dialect::Diffusers && sampler.style().is_multistep() && !model.is_continuous();
+    let rule = |sigma: f64| match timestep(sigma, model, dialect) {
+        t if whole => t.round_ties_even(),
+        t => t,
+    };
     over_sigmas(sampler, schedule, steps, (model, &rule), eta, options)
 }
 

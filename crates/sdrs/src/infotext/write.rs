@@ -1,4 +1,4 @@
-//! Settings as the WebUI writes them into pictures.
+//! Writing infotexts.
 
 use sd_core::prompt::{Emphasis, TimeRule};
 
@@ -75,16 +75,13 @@ pub(crate) fn infotext(
     format!("{text}\n{}", pairs.join(", "))
 }
 
-/// A value with a comma, colon or line break stands as a JSON string, so that the list can be read back.
+/// A value that reading would cut short, trim or unquote stands as a JSON string.
 fn quoted(value: &str) -> String {
-    if !value.contains([',', ':', '\n']) {
-        return value.to_owned();
+    let plain = !value.contains([',', ':', '\n', '\r']) && !value.starts_with('"') && value.trim() == value;
+    match plain {
+        true => value.to_owned(),
+        false => serde_json::Value::from(value).to_string(),
     }
-    let escaped = value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
-    format!("\"{escaped}\"")
 }
 
 #[cfg(test)]

@@ -1,0 +1,288 @@
+"""diffusers' schedulers: which sampler over which noise levels a configuration means."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Dict, Mapping, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _sdrs
+from .errors import InvalidFileError, InvalidParameterError, MissingFileError
+
+# Decided by the checkpoint.
+_MODEL = {
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+}
+_SPACED: dict[str, object] = {"timestep_spacing": "linspace", "steps_offset": 0}
+_LEADING: dict[str, object] = {"timestep_spacing": "leading", "steps_offset": 0}
+_BENT: dict[str, object] = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
+_FLOW: dict[str, object] = {"use_flow_sigmas": False, "use_dynamic_shifting": False}
+_TO_ZERO: dict[str, object] = {"final_sigmas_type": "zero"}
+
+
+class Config(Dict[str, Any]):
+    """A scheduler's settings: those that were given, and its class's defaults."""
+
+    given: frozenset[str] = frozenset()
+
+
+class Scheduler:
+    """What diffusers calls a scheduler, by its settings there. It holds nothing of a run."""
+
+    sampler: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, object]] = {}
+    """What acts, with diffusers' defaults."""
+    only: ClassVar[Mapping[str, object]] = {}
+    """What has to be as it is here."""
+    exploding: ClassVar[bool] = False
+    """Whether latents between steps keep their signal and grow with the noise."""
+
+    def __init__(self, **config: Any) -> None:
+        self.config = Config({**self.defaults, **config})
+        self.config.given = frozenset(config)
+        for key, value in self.only.items():
+            if self.config.get(key, value) != value:
+                raise InvalidParameterError(f"{key}: must be {value!r} for {type(self).__name__}, not {self.config[key]!r}")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **settings: Any) -> Scheduler:
+        """This scheduler with another one's settings: what was given to that one, but not its defaults, and `settings`."""
+        given = config.given if isinstance(config, Config) else set(config) - set(config.get("_use_default_values", ()))
+        kept = {key: value for key, value in config.items() if key in given and not key.startswith("_")}
+        return cls(**{**kept, **settings})
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], subfolder: str = "scheduler", **settings: Any) -> Scheduler:
+        """From the configuration in a diffusers folder of this machine."""
+        return cls.from_config(_read(Path(path, subfolder)), **settings)
+
+    def plan(self, pipeline: _sdrs.Pipeline, steps: int, eta: float) -> _sdrs.Plan:
+        """The sampler laid out over its steps."""
+        self._check(pipeline)
+        spacing = self.config.get("timestep_spacing")
+        bent = [name for name in ("karras", "exponential", "beta") if self.config.get(f"use_{name}_sigmas")]
+        if len(bent) > 1:
+            raise InvalidParameterError(f"use_{bent[1]}_sigmas: can't be together with use_{bent[0]}_sigmas")
+        if spacing == "leading" and self.config.get("steps_offset") != 1:
+            raise InvalidParameterError("steps_offset: must be 1 with leading timesteps, as Stable Diffusion's configurations have it")
+        names = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}
+        if not isinstance(spacing, str) or spacing not in names:
+            raise InvalidParameterError(f"timestep_spacing: must be leading, trailing or linspace, not {spacing!r}")
+        schedule = bent[0] if bent else names[spacing]
+        options = self.options()
+        if "eta" in self.defaults:
+            options["eta"] = eta
+        if bent and self.exploding:
+            low, high = self._range(pipeline, spacing, steps)
+            options.update(sigma_min=low, sigma_max=high)
+        return _sdrs.Plan(pipeline, self.name(), schedule, steps, None, "diffusers", options)
+
+    def noise_scale(self, plan: _sdrs.Plan) -> float:
+        """What the first noise is multiplied by; leading timesteps let the U-Net see unit variance."""
+        if self.exploding and self.config["timestep_spacing"] != "leading":
+            return float(np.frombuffer(plan.sigmas(), dtype=np.float64)[0])
+        return plan.noise_scale
+
+    def scale_after(self, pipeline: _sdrs.Pipeline, plan: _sdrs.Plan, step: int, timestep: float) -> float:
+        """How much larger latents after a step are here than in diffusers, where they keep their variance and not their signal."""
+        if self.exploding:
+            return 1.0
+        sigma = self.arrived(pipeline, np.frombuffer(plan.sigmas(), dtype=np.float64), step, timestep)
+        return float(np.sqrt(1 + sigma**2))
+
+    def arrived(self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float) -> float:
+        """The noise level that a step ends at."""
+        return float(sigmas[min(step + 1, len(sigmas) - 1)])
+
+    def name(self) -> str:
+        """The sampler's name."""
+        return self.sampler
+
+    def options(self) -> dict[str, object]:
+        """What a plan is told besides."""
+        return {}
+
+    def _check(self, pipeline: _sdrs.Pipeline) -> None:
+        predicted = str(self.config.get("prediction_type", "epsilon"))
+        named = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}.get(predicted, predicted)
+        if "prediction_type" in self.config.given and named != pipeline.prediction:
+            raise InvalidParameterError(
+                f"prediction_type: is {predicted!r}, but the pipeline's model predicts {pipeline.prediction}; "
+                "say it where the pipeline is loaded"
+            )
+
+    @staticmethod
+    def _range(pipeline: _sdrs.Pipeline, spacing: str, steps: int) -> tuple[float, float]:
+        """Sigmas are bent between the ends that the spacing gives."""
+        table: npt.NDArray[np.float64] = np.frombuffer(pipeline.train_sigmas(), dtype=np.float64)
+        n = len(table)
+        if spacing == "linspace":
+            return float(table[0]), float(table[-1])
+        if spacing == "leading":
+            first, last = (steps - 1) * (n // steps) + 1, 1
+        else:
+            first, last = n - 1, round(n - (steps - 1) * n / steps) - 1
+        return float(table[min(last, n - 1)]), float(table[min(first, n - 1)])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self.config)})"
+
+
+class _Whole(Scheduler):
+    only: ClassVar[Mapping[str, object]] = {"clip_sample": False, "thresholding": False}
+
+    def options(self) -> dict[str, object]:
+        return {"set_alpha_to_one": bool(self.config["set_alpha_to_one"])} if "set_alpha_to_one" in self.defaults else {}
+
+
+class DDIMScheduler(_Whole):
+    sampler = "DDIM"
+    defaults = {**_LEADING, "set_alpha_to_one": True, "clip_sample": True, "eta": 0.0}
+
+    def arrived(self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float) -> float:
+        # A stride further down, whichever timestep comes next.
+        table = np.frombuffer(pipeline.train_sigmas(), dtype=np.float64)
+        at = int(timestep) - len(table) // (len(sigmas) - 1)
+        return float(table[at]) if at >= 0 else float(sigmas[-1])
+
+
+class DDPMScheduler(_Whole):
+    sampler = "DDPM"
+    defaults = {**_LEADING, "clip_sample": True, "variance_type": "fixed_small"}
+    only = {**_Whole.only, "variance_type": "fixed_small"}
+
+
+class PNDMScheduler(_Whole):
+    sampler = "PLMS"
+    defaults = {**_LEADING, "set_alpha_to_one": False, "skip_prk_steps": False}
+    only = {"skip_prk_steps": True}
+
+
+class LCMScheduler(_Whole):
+    sampler = "LCM"
+    defaults = {**_LEADING, "set_alpha_to_one": True, "original_inference_steps": 50, "timestep_scaling": 10.0}
+    only = {**_Whole.only, "original_inference_steps": 50, "timestep_scaling": 10.0}
+
+
+class TCDScheduler(LCMScheduler):
+    sampler = "TCD"
+    defaults = {**LCMScheduler.defaults, "eta": 0.3}
+
+
+class _Exploding(Scheduler):
+    exploding = True
+    defaults = {**_SPACED, **_BENT}
+
+
+class EulerDiscreteScheduler(_Exploding):
+    sampler = "Euler"
+    defaults = {**_SPACED, **_BENT, **_TO_ZERO, "interpolation_type": "linear", "timestep_type": "discrete"}
+    only = {**_TO_ZERO, "interpolation_type": "linear", "timestep_type": "discrete", "sigma_min": None, "sigma_max": None}
+
+
+class EulerAncestralDiscreteScheduler(_Exploding):
+    sampler = "Euler a"
+    defaults = _SPACED
+
+
+class HeunDiscreteScheduler(_Exploding):
+    sampler = "Heun"
+    only = {"clip_sample": False}
+
+
+class LMSDiscreteScheduler(_Exploding):
+    sampler = "LMS"
+
+
+class _Multistep(Scheduler):
+    only: ClassVar[Mapping[str, object]] = {**_FLOW, "thresholding": False, "lower_order_final": True}
+    defaults: ClassVar[Mapping[str, object]] = {**_SPACED, **_BENT, "solver_order": 2}
+
+    def options(self) -> dict[str, object]:
+        return {"order": self.config["solver_order"]}
+
+
+class DPMSolverMultistepScheduler(_Multistep):
+    defaults = {
+        **_SPACED, **_BENT, **_TO_ZERO, "solver_order": 2, "algorithm_type": "dpmsolver++", "solver_type": "midpoint",
+        "euler_at_final": False, "use_lu_lambdas": False,
+    }  # fmt: skip
+    only = {**_Multistep.only, **_TO_ZERO, "solver_order": 2, "euler_at_final": False, "use_lu_lambdas": False}
+
+    def name(self) -> str:
+        kind = (self.config["algorithm_type"], self.config["solver_type"])
+        names = {
+            ("dpmsolver++", "midpoint"): "DPM++ 2M",
+            ("sde-dpmsolver++", "midpoint"): "DPM++ 2M SDE",
+        }
+        if kind not in names:
+            known = ", ".join(" with ".join(pair) for pair in names)
+            raise InvalidParameterError(f"algorithm_type: {' with '.join(map(str, kind))} is not there; known are {known}")
+        return names[kind]
+
+    def options(self) -> dict[str, object]:
+        return {}
+
+
+class UniPCMultistepScheduler(_Multistep):
+    defaults = {**_Multistep.defaults, **_TO_ZERO, "solver_type": "bh2", "predict_x0": True, "disable_corrector": []}
+    only = {**_Multistep.only, **_TO_ZERO, "solver_type": "bh2", "predict_x0": True, "disable_corrector": [], "solver_p": None}
+    sampler = "UniPC bh2"
+
+
+class DEISMultistepScheduler(_Multistep):
+    sampler = "DEIS"
+    only = {**_Multistep.only, "algorithm_type": "deis", "solver_type": "logrho"}
+
+
+class SASolverScheduler(_Multistep):
+    sampler = "SA-Solver"
+    defaults = {**_SPACED, **_BENT, "predictor_order": 2, "corrector_order": 2, "algorithm_type": "data_prediction"}
+    only = {
+        **_Multistep.only, "predictor_order": 2, "corrector_order": 2, "algorithm_type": "data_prediction", "tau_func": None,
+    }  # fmt: skip
+
+    def options(self) -> dict[str, object]:
+        return {}
+
+
+SCHEDULERS: dict[str, type[Scheduler]] = {
+    kind.__name__: kind
+    for kind in (
+        DDIMScheduler, DDPMScheduler, PNDMScheduler, LCMScheduler, TCDScheduler, EulerDiscreteScheduler,
+        EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, LMSDiscreteScheduler, DPMSolverMultistepScheduler,
+        UniPCMultistepScheduler, DEISMultistepScheduler, SASolverScheduler,
+    )
+}  # fmt: skip
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / "scheduler_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"{file}: is not there") from None
+    except ValueError as error:
+        raise InvalidFileError(f"{file}: is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InvalidFileError(f"{file}: must be a JSON object")
+    return cast("dict[str, Any]", config)
+
+
+def of_folder(path: Path) -> Scheduler:
+    """The scheduler that a diffusers folder names."""
+    config = _read(path / "scheduler")
+    name = config.get("_class_name")
+    if name not in SCHEDULERS:
+        raise InvalidFileError(f"{path}: its scheduler {name!r} is not there; known are {', '.join(SCHEDULERS)}")
+    return SCHEDULERS[name].from_config(config)

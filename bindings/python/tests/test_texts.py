@@ -1,0 +1,112 @@
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+import sdrs
+from sdrs import infotext, prompt
+from support import PROMPT, QUICK, demo, quick
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Prompts(unittest.TestCase):
+    def test_the_examples_of_the_webui_s_own_documentation(self):
+        self.assertEqual(prompt.parse_attention("normal text"), [("normal text", 1.0)])
+        self.assertEqual(prompt.parse_attention("an (important) word"), [("an ", 1.0), ("important", 1.1), (" word", 1.0)])
+        self.assertEqual(prompt.parse_attention(r"\(literal\]"), [("(literal]", 1.0)])
+        self.assertEqual(prompt.parse_attention("a BREAK b"), [("a", 1.0), ("BREAK", -1.0), ("b", 1.0)])
+        self.assertEqual(prompt.schedule("test", 10), [(10, "test")])
+        self.assertEqual(prompt.schedule("a [b:3]", 10), [(3, "a "), (10, "a b")])
+        self.assertEqual(prompt.schedule("a [b: 3]", 10), [(3, "a "), (10, "a b")])
+        self.assertEqual(prompt.schedule("a [[[b]]:2]", 10), [(2, "a "), (10, "a [[b]]")])
+        self.assertEqual(prompt.schedule("[(a:2):3]", 10), [(3, ""), (10, "(a:2)")])
+        self.assertEqual(prompt.schedule("a [b : c : 1] d", 10), [(1, "a b  d"), (10, "a  c  d")])
+        self.assertEqual(prompt.schedule("[a|b]", 3), [(1, "a"), (2, "b"), (3, "a")])
+        self.assertEqual(prompt.subprompts("a AND b :0.5"), [("a", 1.0), (" b", 0.5)])
+
+    def test_second_passes(self):
+        self.assertEqual(prompt.schedule("[a:b:0.5]", 10, 10), [(10, "b")])
+        self.assertEqual(prompt.schedule("[a:b:1.5]", 10, 10), [(5, "a"), (10, "b")])
+        self.assertEqual(prompt.schedule("[a:b:0.5]", 10, 10, time_rule="before-1.6"), [(5, "a"), (10, "b")])
+
+    def test_odd_arguments(self):
+        for text in ["", "((((", "[a|", "\0", "a" * 10_000, "AND", "BREAK BREAK"]:
+            prompt.parse_attention(text), prompt.schedule(text, 5), prompt.subprompts(text)
+        for bad in [0, 10_001]:
+            with self.assertRaises(sdrs.InvalidParameterError):
+                prompt.schedule("a", bad)
+            with self.assertRaises(sdrs.InvalidParameterError):
+                prompt.schedule("a", 5, bad)
+        with self.assertRaises(sdrs.UnknownNameError):
+            prompt.schedule("a", 5, time_rule="never")
+        with self.assertRaises(TypeError):
+            prompt.parse_attention(3)
+        with self.assertRaises(sdrs.InvalidParameterError):
+            prompt.subprompts("\ud800")
+
+
+class Infotexts(unittest.TestCase):
+    def test_a_picture_s_own_draws_it_again(self):
+        result = demo().txt2img(PROMPT, **QUICK)
+        told = infotext.parse(result.infotexts[0])
+        again = demo().txt2img(**told["settings"])
+        np.testing.assert_array_equal(again.arrays[0], quick())
+        self.assertEqual(again.infotexts, result.infotexts)
+        self.assertEqual((told["model"], told["model_hash"]), (demo().name, None))
+        self.assertEqual([key for key, _ in told["rest"]], ["Version"])
+        with tempfile.TemporaryDirectory() as folder:
+            (file,) = result.save(Path(folder) / "out.png")
+            self.assertEqual(infotext.read(file), result.infotexts[0])
+            text = Path(folder) / "out.txt"
+            text.write_text("a ring", encoding="utf-8")
+            self.assertEqual(infotext.read(str(text)), "a ring")
+            text.write_bytes(b"\xff")
+            with self.assertRaises(sdrs.InvalidFileError):
+                infotext.read(text)
+            with self.assertRaises(FileNotFoundError):
+                infotext.read(Path(folder) / "none")
+
+    def test_shared_ones(self):
+        told = infotext.parse("a ring\nSteps: 5, Sampler: Euler a, Seed: 9, Size: 64x32, Hires upscale: 2")
+        settings = told["settings"]
+        self.assertEqual((settings["prompt"], settings["steps"], settings["seed"]), ("a ring", 5, 9))
+        self.assertEqual((settings["sampler"], settings["width"], settings["height"]), ("Euler a", 64, 32))
+        self.assertEqual((settings["rng"], told["rest"]), ("nv", [("Hires upscale", "2")]))
+        json.dumps(told)
+        for bad in ["Steps: x", "Sampler: x"]:
+            with self.assertRaises(ValueError):
+                infotext.parse(f"a\nA1: 1, B1: 2, {bad}")
+
+
+class Siblings(unittest.TestCase):
+    LORA = ROOT / "models/demo/outlines.safetensors"
+
+    def test_loras_come_and_go(self):
+        file = self.LORA
+        styled = demo().with_loras([(file, 0.8)])
+        self.assertEqual((styled.loras, demo().loras), ([(str(file), 0.8, 0.8)], []))
+        drawn = styled.txt2img(PROMPT, **QUICK).arrays[0]
+        self.assertTrue((drawn != quick()).any())
+        loaded = sdrs.demo(loras=[(file, 0.8)])
+        np.testing.assert_array_equal(loaded.txt2img(PROMPT, **QUICK).arrays[0], drawn)
+        np.testing.assert_array_equal(styled.with_loras([]).txt2img(PROMPT, **QUICK).arrays[0], quick())
+        self.assertEqual(demo().with_loras([(file, 1.0, 0.5)]).loras, [(str(file), 1.0, 0.5)])
+        with self.assertRaises(sdrs.MissingFileError):
+            demo().with_loras(["none.safetensors"])
+        with self.assertRaises(TypeError):
+            demo().with_loras("none.safetensors")
+
+    def test_another_vae(self):
+        again = demo().with_vae(ROOT / "models/demo/base/vae")
+        np.testing.assert_array_equal(again.txt2img(PROMPT, **QUICK).arrays[0], quick())
+        washed = demo().with_vae(ROOT / "models/demo/vae-washed.safetensors")
+        self.assertTrue((washed.txt2img(PROMPT, **QUICK).arrays[0] != quick()).any())
+        with self.assertRaises(sdrs.MissingFileError):
+            demo().with_vae("none")
+
+
+if __name__ == "__main__":
+    unittest.main()

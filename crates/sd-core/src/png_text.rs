@@ -1,0 +1,49 @@
+//! Texts in PNG pictures.
+
+use std::io::Cursor;
+
+/// Longer than any text: as embeddings, a thousand vectors take a tenth of this.
+const MAX_TEXT: usize = 64 << 20;
+
+/// More bytes than any picture's row buffers and texts take together.
+const LIMITS: png::Limits = png::Limits { bytes: 256 << 20 };
+
+/// The text under a keyword in a PNG file's bytes, whichever of PNG's three kinds it is, before the pixels or behind them; `None` if there
+/// is none.
+///
+/// # Errors
+/// A sentence that says what is wrong with the file.
+pub fn png_text(bytes: &[u8], keyword: &str) -> Result<Option<String>, String> {
+    let fail = |e: png::DecodingError| format!("not a usable PNG picture: {e}");
+    let mut reader = png::Decoder::new_with_limits(Cursor::new(bytes), LIMITS)
+        .read_info()
+        .map_err(fail)?;
+    if let Some(text) = of_info(reader.info(), keyword)? {
+        return Ok(Some(text));
+    }
+    reader.finish().map_err(fail)?;
+    of_info(reader.info(), keyword)
+}
+
+/// The text under a keyword among those that were read so far.
+pub(crate) fn of_info(info: &png::Info, keyword: &str) -> Result<Option<String>, String> {
+    let fail = |_| format!("its text '{keyword}' can't be unpacked");
+    if let Some(chunk) = info
+        .uncompressed_latin1_text
+        .iter()
+        .find(|c| c.keyword == keyword)
+    {
+        return Ok(Some(chunk.text.clone()));
+    }
+    if let Some(chunk) = info.compressed_latin1_text.iter().find(|c| c.keyword == keyword) {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(MAX_TEXT).map_err(fail)?;
+        return chunk.get_text().map(Some).map_err(fail);
+    }
+    if let Some(chunk) = info.utf8_text.iter().find(|c| c.keyword == keyword) {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(MAX_TEXT).map_err(fail)?;
+        return chunk.get_text().map(Some).map_err(fail);
+    }
+    Ok(None)
+}

@@ -1,0 +1,82 @@
+//! What a pipeline computes with, and whom it tells: its threads and its log.
+
+use std::{fmt::Display, sync::Arc, time::Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::{Error, Result};
+
+/// More threads than any processor has.
+const MOST_THREADS: usize = 1024;
+
+/// How much a line of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// What was done, and how long it took.
+    Info,
+    /// Something was passed over.
+    Warning,
+}
+
+pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// Threads and log of a pipeline; a clone shares both.
+#[derive(Clone, Default)]
+pub(crate) struct Runtime {
+    pool: Option<Arc<ThreadPool>>,
+    log: Option<Log>,
+}
+
+impl Runtime {
+    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with.
+    pub fn new(threads: Option<usize>, on_cpu: bool, log: Option<Log>) -> Result<Self> {
+        let fail = |reason| Err(Error::parameter("threads", reason));
+        let pool = match threads {
+            Some(n) if !(1..=MOST_THREADS).contains(&n) => {
+                return fail(format!("must be 1 to {MOST_THREADS}, not {n}"));
+            }
+            Some(n) if on_cpu => {
+                let named = ThreadPoolBuilder::new()
+                    .num_threads(n)
+                    .thread_name(|i| format!("sdrs-{i}"));
+                match named.build() {
+                    Ok(pool) => Some(Arc::new(pool)),
+                    Err(error) => return fail(error.to_string()),
+                }
+            }
+            _ => None,
+        };
+        Ok(Self { pool, log })
+    }
+
+    /// Computes on the pipeline's threads. Nothing of the caller's runs there: its callbacks stay in its own thread.
+    pub fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    pub fn info(&self, message: impl FnOnce() -> String) {
+        self.tell(LogLevel::Info, message);
+    }
+
+    pub fn warn(&self, message: impl Display) {
+        self.tell(LogLevel::Warning, || message.to_string());
+    }
+
+    fn tell(&self, level: LogLevel, message: impl FnOnce() -> String) {
+        if let Some(log) = &self.log {
+            log(level, &message());
+        }
+    }
+
+    /// Does some work and tells how long it took.
+    pub fn timed<T>(&self, what: impl Display, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let began = Instant::now();
+        let outcome = work()?;
+        self.info(|| format!("{what}: {:.3} s", began.elapsed().as_secs_f64()));
+        Ok(outcome)
+    }
+}
