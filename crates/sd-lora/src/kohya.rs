@@ -1,19 +1,21 @@
 //! kohya's format: `lora_unet_<path>.lora_down.weight`, `.lora_up.weight`, `.alpha`, with the dots of the path flattened to
 //! underscores.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use sd_core::weights::{Part, TensorFile, WeightPatch};
 
-use crate::{Error, Result};
+use crate::{AdapterFile, Error, ModelNames, Result, Strengths, names::PREFIXES};
 
-/// A LoRA whose modules have found their places in a model.
-pub struct Lora {
-    origin: String,
-    file: TensorFile,
+/// An adapter whose modules have found their places in a model.
+pub struct Adapter {
+    file: Arc<TensorFile>,
     /// From a parameter's part and canonical name to its module.
     modules: HashMap<(Part, String), Module>,
-    strength: [f32; 2],
+    strengths: Strengths,
 }
 
 struct Module {
@@ -24,70 +26,40 @@ struct Module {
     scale: f32,
 }
 
-/// The beginnings of a module's name, by part.
-const PREFIXES: [(&str, Part); 2] = [("lora_unet_", Part::Unet), ("lora_te_", Part::TextEncoder)];
-
-impl Lora {
-    /// Finds the place of every module of a file.
-    ///
-    /// `parameters` are the model's: part, and all spellings of the name that a path may be flattened from, the canonical one first.
-    /// `unet` and `text_encoder` say how strongly it acts there; 1 is as trained, 0 not at all, negative the opposite.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] if it is no LoRA in this format, [`Error::Unmatched`] if modules have no place in the model,
-    /// [`Error::Module`] if a module's own tensors don't fit together.
-    pub fn new<'a>(
-        file: TensorFile,
-        parameters: impl Iterator<Item = (Part, &'a [String])>,
-        unet: f64,
-        text_encoder: f64,
-    ) -> Result<Self> {
-        let origin = file.origin().to_owned();
-        let mut places: HashMap<String, (Part, String)> = HashMap::new();
-        for (part, spellings) in parameters {
-            let Some((prefix, _)) = PREFIXES.iter().find(|(_, p)| *p == part) else {
-                continue;
-            };
-            let Some(canonical) = spellings.first() else {
-                continue;
-            };
-            for path in spellings.iter().filter_map(|name| name.strip_suffix(".weight")) {
-                let flat = format!("{prefix}{}", path.replace('.', "_"));
-                places.insert(flat, (part, canonical.clone()));
-            }
-        }
+impl Adapter {
+    pub(crate) fn new(file: &AdapterFile, model: &ModelNames, strengths: &Strengths) -> Result<Self> {
+        let (file, origin) = (file.tensors.clone(), file.origin());
         let (mut modules, mut unmatched) = (HashMap::new(), Vec::new());
-        let names = module_names(&file, &origin)?;
+        let names = module_names(&file, origin)?;
         for name in &names {
-            match places.get(name) {
+            match model.places.get(name) {
                 Some(place) => {
-                    modules.insert(place.clone(), Module::read(&file, &origin, name)?);
+                    modules.insert(place.clone(), Module::read(&file, origin, name)?);
                 }
                 None => unmatched.push(name.clone()),
             }
         }
         if !unmatched.is_empty() {
             return Err(Error::Unmatched {
-                origin,
+                origin: origin.to_owned(),
                 modules: names.len(),
                 keys: unmatched,
             });
         }
         Ok(Self {
-            origin,
             file,
             modules,
-            strength: [unet as f32, text_encoder as f32],
+            strengths: strengths.clone(),
         })
     }
 
     /// The file.
     pub fn origin(&self) -> &str {
-        &self.origin
+        self.file.origin()
     }
 
     fn strength(&self, part: Part) -> f32 {
-        self.strength[usize::from(part == Part::TextEncoder)]
+        self.strengths.of(part) as f32
     }
 }
 
@@ -168,7 +140,7 @@ impl Module {
     }
 }
 
-impl WeightPatch for Lora {
+impl WeightPatch for Adapter {
     fn touches(&self, part: Part, name: &str) -> bool {
         self.strength(part) != 0.0 && self.modules.contains_key(&(part, name.to_owned()))
     }
@@ -183,7 +155,8 @@ impl WeightPatch for Lora {
             true => Ok(()),
             false => Err(format!(
                 "{}: {} is up {up:?}, down {down:?}, the model's {shape:?}",
-                self.origin, module.name
+                self.origin(),
+                module.name
             )),
         }
     }

@@ -10,18 +10,15 @@ use sd_core::{
     models::{ClipTextModel, UNet},
     weights::{Checkpoint, Part, Target, TensorFile, WeightPatch},
 };
-use sd_lora::Lora;
+use sd_lora::{Adapter, AdapterFile, ModelNames, Strengths};
 
 fn checkpoint() -> Checkpoint {
     Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap()
 }
 
-fn lora(file: TensorFile, weight: f64) -> sd_lora::Result<Lora> {
-    let parameters = checkpoint().parameters().unwrap();
-    let places = parameters
-        .iter()
-        .map(|(part, spellings)| (*part, spellings.as_slice()));
-    Lora::new(file, places, weight, weight)
+fn lora(file: TensorFile, weight: f64) -> sd_lora::Result<Adapter> {
+    let names = ModelNames::new(&checkpoint().parameters().unwrap());
+    AdapterFile::from_tensors(file)?.bind(&names, &Strengths::both(weight))
 }
 
 fn golden_file() -> TensorFile {

@@ -5,7 +5,7 @@ use sd_core::{
     embedding::{self, Embedding},
     weights::{Checkpoint, Configs, Folder, Target, TensorFile, WeightPatch},
 };
-use sd_lora::Lora;
+use sd_lora::{AdapterFile, ModelNames, Strengths};
 use sd_sched::Prediction;
 
 use crate::{Error, Pipeline, Result, prompt_plan::LoadedLora};
@@ -183,7 +183,7 @@ impl PipelineBuilder {
 }
 
 fn loras(files: &[(PathBuf, f64)], checkpoint: &Checkpoint) -> Result<Vec<Arc<dyn WeightPatch>>> {
-    let parameters = checkpoint.parameters()?;
+    let names = ModelNames::new(&checkpoint.parameters()?);
     let read = |(path, weight): &(PathBuf, f64)| -> Result<Arc<dyn WeightPatch>> {
         if !(weight.is_finite() && weight.abs() <= 1000.0) {
             let reason = format!(
@@ -192,15 +192,9 @@ fn loras(files: &[(PathBuf, f64)], checkpoint: &Checkpoint) -> Result<Vec<Arc<dy
             );
             return Err(Error::parameter("lora", reason));
         }
-        let places = parameters
-            .iter()
-            .map(|(part, spellings)| (*part, spellings.as_slice()));
-        Ok(Arc::new(Lora::new(
-            TensorFile::open(path)?,
-            places,
-            *weight,
-            *weight,
-        )?))
+        Ok(Arc::new(
+            AdapterFile::open(path)?.bind(&names, &Strengths::both(*weight))?,
+        ))
     };
     files.iter().map(read).collect()
 }
