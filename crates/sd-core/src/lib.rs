@@ -14,5 +14,5 @@ mod tokenizer;
 pub mod weights;
 
 pub use device::{Device, Dtype, available as available_devices};
-pub use error::{Error, Misshapen, Result, WeightsError};
+pub use error::{Error, Misshapen, Result, WeightsError, shown};
 pub use tokenizer::ClipTokenizer;

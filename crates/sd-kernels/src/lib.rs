@@ -10,10 +10,12 @@ mod activation;
 mod attention;
 mod conv;
 mod linear;
+mod matrix;
 mod norm;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
 pub use attention::attention;
 pub use conv::{Padding, conv2d, upsample_nearest_2x};
 pub use linear::linear;
+pub use matrix::{Matrix, add_product};
 pub use norm::{group_norm, group_norm_silu, layer_norm};

@@ -106,7 +106,10 @@ fn alpha_scales_its_own_module() {
         }
         let file = TensorFile::from_bytes("x", safetensors::serialize(views, None).unwrap()).unwrap();
         let mut values = vec![0f32; 64 * 64];
-        lora(file, 1.0).unwrap().apply(Part::Unet, name, &mut values);
+        lora(file, 1.0)
+            .unwrap()
+            .apply(Part::Unet, name, &[64, 64, 1, 1], &mut values)
+            .unwrap();
         values
     };
     let whole = change(Some(4.0));
@@ -172,12 +175,12 @@ fn what_does_not_fit_is_named() {
     assert!(message(&[]).contains("holds no tensors"));
     assert!(
         message(&[("decoder.conv_in.weight", f32, &[2])])
-            .contains("'decoder.conv_in.weight' is not of a LoRA")
+            .contains("'decoder.conv_in.weight' is none's tensor")
     );
-    assert!(message(&[(down, f32, &[4, 64])]).contains("lora_up.weight is missing"));
+    assert!(message(&[(down, f32, &[4, 64])]).contains("it has no tensor lora_up"));
     assert!(message(&[(down, f32, &[4, 64]), (up, f32, &[64, 5])]).contains("can't be multiplied"));
-    assert!(message(&[(down, f32, &[0, 64]), (up, f32, &[64, 0])]).contains("can't be multiplied"));
-    assert!(message(&[(down, f32, &[4]), (up, f32, &[64, 4])]).contains("can't be multiplied"));
+    assert!(message(&[(down, f32, &[0, 64]), (up, f32, &[64, 0])]).contains("lora_down has shape [0, 64]"));
+    assert!(message(&[(down, f32, &[4]), (up, f32, &[64, 4])]).contains("lora_down has shape [4]"));
     assert!(message(&[(down, Stored::I64, &[4, 64]), (up, f32, &[64, 4])]).contains("I64"));
     let three = [
         (down, f32, [4, 64].as_slice()),
@@ -189,7 +192,10 @@ fn what_does_not_fit_is_named() {
     let other_up = "lora_unet_down_blocks_7_attentions_0_proj_in.lora_up.weight";
     let unmatched = message(&[(other, f32, &[4, 64]), (other_up, f32, &[64, 4])]);
     assert!(
-        unmatched.contains("1 of 1 modules have no place in this model: lora_unet_down_blocks_7"),
+        unmatched.contains(
+            "1 of 1 modules have no place in this model: lora_unet_down_blocks_7_attentions_0_proj_in \
+             (nearest: lora_unet_down_blocks_0_attentions_0_proj_in)"
+        ),
         "{unmatched}"
     );
 }

@@ -19,6 +19,7 @@ mod quant;
 mod scaled;
 
 pub use checkpoint::{Checkpoint, Configs, Layout, Part};
+pub use classify::adapter_family;
 pub use file::{StoredDtype, TensorFile, TensorInfo};
 pub use folder::Folder;
 pub use hash::{ModelHash, model_hash};

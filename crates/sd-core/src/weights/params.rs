@@ -63,6 +63,8 @@ struct Shared<'a> {
     target: &'a Target,
     /// `None` while loading.
     check: Option<RefCell<Check>>,
+    /// What patches could not change while loading.
+    unpatched: RefCell<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -74,12 +76,13 @@ struct Check {
 /// Builds a part of a model from its weights.
 ///
 /// # Errors
-/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor.
+/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, or with what a patch can't be applied to.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
     let mut shared = Shared {
         weights,
         target,
         check: Some(RefCell::default()),
+        unpatched: RefCell::default(),
     };
     build(&Params {
         shared: &shared,
@@ -96,10 +99,20 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
             return Err(Error::Weights(Box::new(faults)));
         }
     }
-    Ok(build(&Params {
+    let model = build(&Params {
         shared: &shared,
         path: String::new(),
-    }))
+    });
+    let patches = shared.unpatched.into_inner();
+    if patches.is_empty() {
+        return Ok(model);
+    }
+    let origin = weights.origin.clone();
+    Err(Error::Weights(Box::new(WeightsError {
+        origin,
+        patches,
+        ..WeightsError::default()
+    })))
 }
 
 impl<'a> Params<'a> {
@@ -124,10 +137,15 @@ impl<'a> Params<'a> {
             weights,
             target,
             check,
+            unpatched,
         } = self.shared;
         let device = target.device.burn();
         let found = weights.find(&canonical);
         let Some(check) = check else {
+            if !unpatched.borrow().is_empty() {
+                // Nothing will come of this: don't read the rest.
+                return Tensor::zeros([1; D], (device, target.dtype.burn()));
+            }
             let (file, name, _) = found.expect("checked before loading");
             let patches = weights.patches(&canonical);
             let data = if patches.is_empty() {
@@ -138,9 +156,12 @@ impl<'a> Params<'a> {
                 }
             } else {
                 let mut values = file.values::<f32>(&name).expect("checked before loading");
-                patches
+                let changed = patches
                     .iter()
-                    .for_each(|patch| patch.apply(weights.part, &canonical, &mut values));
+                    .try_for_each(|patch| patch.apply(weights.part, &canonical, &shape, &mut values));
+                if let Err(reason) = changed {
+                    unpatched.borrow_mut().push(reason);
+                }
                 TensorData::new(values, shape).convert_dtype(target.dtype.burn())
             };
             return Tensor::from_data(data, (device, target.dtype.burn()));
@@ -152,12 +173,19 @@ impl<'a> Params<'a> {
                 if without_trailing_ones(&info.shape) != without_trailing_ones(&shape) {
                     let (expected, got) = (shape.to_vec(), info.shape.clone());
                     check.faults.misshapen.push(Misshapen {
-                        name: canonical,
+                        name: canonical.clone(),
                         expected,
                         got,
                     });
                 } else if !info.is_readable() {
-                    check.faults.unreadable.push((canonical, info.type_name()));
+                    check
+                        .faults
+                        .unreadable
+                        .push((canonical.clone(), info.type_name()));
+                }
+                for patch in weights.patches(&canonical) {
+                    let fits = patch.check(weights.part, &canonical, &shape);
+                    check.faults.patches.extend(fits.err());
                 }
                 check.used.insert(name);
             }
@@ -193,6 +221,7 @@ pub(crate) fn parameters<M>(part: Part, target: &Target, build: impl Fn(&Params)
         weights: &weights,
         target,
         check: Some(RefCell::default()),
+        unpatched: RefCell::default(),
     };
     build(&Params {
         shared: &shared,
