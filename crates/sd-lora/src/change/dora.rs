@@ -53,7 +53,6 @@ pub(crate) fn decompose(
     let magnitudes = values.get(leaf)?;
     let (_, columns) = as_matrix(shape);
     let kernel = columns / shape[1];
-    let square = |x: &f32| f64::from(*x) * f64::from(*x);
     let factor = |magnitude: f32, squares: f64| match squares > 0.0 {
         true => (f64::from(magnitude) / squares.sqrt()) as f32,
         false => 0.0,
@@ -61,18 +60,19 @@ pub(crate) fn decompose(
     match axis {
         Axis::Output => {
             for (row, &magnitude) in changed.chunks_exact_mut(columns).zip(&magnitudes) {
-                let factor = factor(magnitude, row.iter().map(square).sum());
+                let factor = factor(magnitude, squares(row));
                 row.iter_mut().for_each(|x| *x *= factor);
             }
         }
         Axis::Input => {
-            let mut squares = vec![0f64; shape[1]];
+            let mut sums = vec![0f64; columns];
             for row in changed.chunks_exact(columns) {
-                for (sum, cell) in squares.iter_mut().zip(row.chunks_exact(kernel)) {
-                    *sum += cell.iter().map(square).sum::<f64>();
+                for (sum, x) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(*x) * f64::from(*x);
                 }
             }
-            let factors = magnitudes.iter().zip(squares).map(|(m, s)| factor(*m, s));
+            let sums = sums.chunks_exact(kernel).map(|cell| cell.iter().sum());
+            let factors = magnitudes.iter().zip(sums).map(|(m, s)| factor(*m, s));
             let factors: Vec<f32> = factors.collect();
             for row in changed.chunks_exact_mut(columns) {
                 for (cell, factor) in row.chunks_exact_mut(kernel).zip(&factors) {
@@ -85,4 +85,17 @@ pub(crate) fn decompose(
         *out += strength * (changed - *out);
     }
     Ok(())
+}
+
+/// The sum of squares, in lanes that can be computed side by side.
+fn squares(values: &[f32]) -> f64 {
+    let (chunks, rest) = values.as_chunks::<8>();
+    let mut sums = [0f64; 8];
+    for chunk in chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+    }
+    let rest = rest.iter().map(|x| f64::from(*x) * f64::from(*x));
+    sums.into_iter().chain(rest).sum()
 }
