@@ -16,6 +16,7 @@ use crate::{
     error::SHOWN,
     file::Contents,
     module::{Module, Parsed},
+    names::Place,
 };
 
 /// An adapter whose modules have found their places in a model, and how strongly each acts there.
@@ -52,7 +53,7 @@ impl Adapter {
                 Err(reason) => return Err(fault(module, reason.clone())),
             };
             let Some(place) = model.find(&module.name) else {
-                unmatched.push(without_place(module, model, unmatched.len()));
+                unmatched.push(Unmatched::without_place(module, model, unmatched.len() < SHOWN));
                 continue;
             };
             let strength = strengths.at(place);
@@ -61,11 +62,7 @@ impl Adapter {
                 parameters.push((format!("{}.weight", place.layer), false));
             }
             if parsed.has_bias() && !place.bias {
-                unmatched.push(Unmatched {
-                    name: module.name.clone(),
-                    reason: Some(format!("{} has no bias to change", place.full_name())),
-                    nearest: None,
-                });
+                unmatched.push(Unmatched::without_bias(module, place));
             } else if parsed.has_bias() {
                 parameters.push((format!("{}.bias", place.layer), true));
             }
@@ -200,6 +197,26 @@ impl WeightPatch for Adapter {
     }
 }
 
+impl Unmatched {
+    /// A module that changes a bias, at a layer without one.
+    pub(crate) fn without_bias(module: &Module, place: &Place) -> Self {
+        Self {
+            name: module.name.clone(),
+            reason: Some(format!("{} has no bias to change", place.full_name())),
+            nearest: None,
+        }
+    }
+
+    /// A module whose name means nothing to the model; its neighbour is looked for only if `search`, since that compares all names.
+    pub(crate) fn without_place(module: &Module, model: &ModelNames, search: bool) -> Self {
+        Self {
+            name: module.name.clone(),
+            reason: None,
+            nearest: search.then(|| model.nearest(&module.name)).flatten(),
+        }
+    }
+}
+
 /// Keys that belong to no module.
 pub(crate) fn unknown(file: &Contents) -> Vec<Unmatched> {
     let unknown = file.unknown.iter().map(|key| Unmatched {
@@ -208,16 +225,6 @@ pub(crate) fn unknown(file: &Contents) -> Vec<Unmatched> {
         nearest: None,
     });
     unknown.collect()
-}
-
-/// A module whose name means nothing to the model; `before` is how many there are already.
-pub(crate) fn without_place(module: &Module, model: &ModelNames, before: usize) -> Unmatched {
-    Unmatched {
-        name: module.name.clone(),
-        reason: None,
-        // Each search compares with every name.
-        nearest: (before < SHOWN).then(|| model.nearest(&module.name)).flatten(),
-    }
 }
 
 /// Why nothing fits, if that can be told.

@@ -161,14 +161,17 @@ impl AdapterFile {
     /// # Errors
     /// [`Error::Core`] if one can't be used.
     pub fn embeddings(&self) -> Result<Vec<Embedding>> {
-        let read =
-            |name: &String| Embedding::bundled(name, &self.contents.tensors, &format!("{BUNDLE}{name}."));
-        Ok(self
-            .contents
-            .bundled
-            .iter()
-            .map(read)
-            .collect::<sd_core::Result<_>>()?)
+        self.embeddings_by_name()
+            .map(|(_, embedding)| embedding)
+            .collect()
+    }
+
+    pub(crate) fn embeddings_by_name(&self) -> impl Iterator<Item = (String, Result<Embedding>)> {
+        let tensors = &self.contents.tensors;
+        self.contents.bundled.iter().map(move |name| {
+            let embedding = Embedding::bundled(name, tensors, &format!("{BUNDLE}{name}."));
+            (name.clone(), embedding.map_err(Error::from))
+        })
     }
 
     /// Finds the place of every module in a model, and says how strongly each acts.

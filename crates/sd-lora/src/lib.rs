@@ -20,18 +20,21 @@
 mod adapter;
 mod blocks;
 mod change;
+mod doctor;
 mod error;
 mod families;
 mod file;
 mod keys;
 mod module;
 mod names;
+mod page;
 mod peft;
 mod strengths;
 
 pub use adapter::Adapter;
 pub use blocks::BlockWeights;
 pub use change::Kind;
+pub use doctor::{BundledEmbedding, Diagnosis, ModuleDiagnosis, doctor};
 pub use error::{Error, Result, Unmatched};
 pub use families::{FamilyParameter, family_parameters};
 pub use file::AdapterFile;

@@ -160,11 +160,6 @@ impl ModelNames {
         })
     }
 
-    /// All layers.
-    pub(crate) fn places(&self) -> &[Place] {
-        &self.places
-    }
-
     /// The name most like a module's that would have a place, in the module's own dialect.
     pub(crate) fn nearest(&self, module: &str) -> Option<String> {
         /// Longer than any layer's name.
@@ -257,8 +252,8 @@ mod tests {
     #[test]
     fn a_layer_has_many_names() {
         let names = names();
-        assert_eq!(names.places().len(), 3);
-        let out = &names.places()[0];
+        assert_eq!(names.places.len(), 3);
+        let out = &names.places[0];
         assert!(out.bias && out.block.as_deref() == Some("IN04"));
         for module in [
             "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0",
@@ -281,7 +276,7 @@ mod tests {
             "base_model.model.text_model.encoder.layers.0.self_attn.q_proj",
             "clip_l.text_model.encoder.layers.0.self_attn.q_proj",
         ] {
-            assert_eq!(names.find(module), Some(&names.places()[2]), "{module}");
+            assert_eq!(names.find(module), Some(&names.places[2]), "{module}");
         }
         for module in [
             "lora_te2_text_model_encoder_layers_0_self_attn_q_proj",

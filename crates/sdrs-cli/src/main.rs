@@ -1,6 +1,7 @@
 //! The `sdrs` command.
 
 mod inspect;
+mod lora;
 mod prompt;
 mod txt2img;
 
@@ -28,6 +29,8 @@ enum Command {
     Prompt(prompt::Args),
     /// Tell what a file or folder of weights is, without loading it.
     Inspect(inspect::Args),
+    /// Examine LoRAs and other adapters.
+    Lora(lora::Args),
 }
 
 /// Why a command failed: from the library, or from the command itself.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Txt2img(args) => txt2img::run(*args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Lora(args) => lora::run(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
