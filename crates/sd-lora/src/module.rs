@@ -104,6 +104,9 @@ impl Parsed {
     /// Whether it can change a weight of this shape.
     pub fn check(&self, values: &Values, shape: &[usize]) -> Result<(), String> {
         let Some(change) = &self.change else { return Ok(()) };
+        if shape.contains(&0) {
+            return Err(format!("there is nothing to change in {shape:?}"));
+        }
         match change.fits(shape) {
             Ok(()) if self.dora => Axis::of(values, shape).map(drop),
             Ok(()) => Ok(()),
