@@ -13,6 +13,8 @@ const RANK: usize = 32;
 
 /// A module's tensors: their endings and shapes.
 type Shapes = Vec<(&'static str, Vec<usize>)>;
+/// What is measured: its name, the layers, and the tensors of each.
+type Measured<'a> = (&'static str, &'a [&'a FamilyParameter], fn(&[usize]) -> Shapes);
 
 fn lora(shape: &[usize]) -> Shapes {
     let up = [&[shape[0], RANK], &vec![1; shape.len() - 2][..]].concat();
@@ -113,7 +115,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .copied()
         .collect();
-    let kinds: [(&str, &[&FamilyParameter], fn(&[usize]) -> Shapes); 6] = [
+    let kinds: [Measured; 6] = [
         ("LoRA on transformers", &attention, lora),
         ("LoRA on all layers", &layers, lora),
         ("DoRA on all layers", &layers, dora),

@@ -19,7 +19,7 @@ pub struct Args {
     /// Another VAE than the checkpoint's: a file with a VAE in it or a diffusers folder.
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
-    /// A LoRA, a file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
+    /// A LoRA or another adapter, and how strongly it acts [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
     /// A textual inversion, found in prompts by its file's name: .pt, .bin, .safetensors or PNG, or a folder of them. May be given

@@ -75,7 +75,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// Adds a LoRA, a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
+    /// Adds a LoRA or another adapter, of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
     /// number may be added.
     pub fn lora(mut self, path: impl Into<PathBuf>, weight: f64) -> Self {
         self.loras.push((path.into(), weight));

@@ -16,7 +16,7 @@ struct Glora {
     /// The first matrix of the product A and of B, `[.., rank]`, and the second, `[rank, ..]`.
     a: [Leaf; 2],
     b: [Leaf; 2],
-    /// Before LyCORIS 2, and in the WebUI, which has no scale here.
+    /// The older order, LyCORIS' once and the WebUI's, which has no scale here.
     old: bool,
 }
 
