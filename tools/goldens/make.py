@@ -17,7 +17,8 @@ import common
 # In order: later parts read what earlier ones wrote.
 PARTS = [
     "tokenizer", "noise", "tiny_sd1", "refs", "lora", "samplers", "prompts", "conditioning", "torch_files", "gguf_files",
-    "embeddings", "lora_names", "adapters", "demo",
+    "embeddings", "lora_names", "adapters", "lycoris_network",
+    "demo",
 ]
 MANIFEST = "goldens/manifest.json"
 

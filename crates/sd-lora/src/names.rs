@@ -39,13 +39,14 @@ impl Network {
 }
 
 /// How flattened module names begin, with the network that this means; where one begins with another, the longer comes first.
-const PREFIXES: [(&str, Network); 18] = [
+const PREFIXES: [(&str, Network); 19] = [
     // kohya's scripts and what follows them; LyCORIS' own wrapper.
     ("lora_unet_", Network::Unet),
     ("lora_te1_", Network::TextEncoder),
     ("lora_te2_", Network::TextEncoder2),
     ("lora_te_", Network::TextEncoder),
     ("lycoris_", Network::Unet),
+    ("lycoris_", Network::TextEncoder),
     // diffusers.
     ("unet_", Network::Unet),
     ("text_encoder_2_", Network::TextEncoder2),

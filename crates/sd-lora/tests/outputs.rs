@@ -1,4 +1,4 @@
-//! LoRAs in kohya's format against diffusers and peft, and files that are none.
+//! Whole networks with adapters against diffusers, PEFT and LyCORIS, and files that are none.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,14 +26,13 @@ fn golden_file() -> TensorFile {
 }
 
 /// Text encoder's and U-Net's outputs with these patches.
-fn outputs(patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> {
+fn outputs(refs: &Refs, patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> {
     let target = Target {
         device: Device::from_name("cpu").unwrap(),
         dtype: Dtype::F32,
     };
     let mut checkpoint = checkpoint();
     checkpoint.set_patches(patches);
-    let refs = Refs::open("tiny-sd1/lora/refs.safetensors");
     let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
 
     let (config, weights) = (
@@ -66,8 +65,8 @@ fn outputs(patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> 
 #[test]
 fn agrees_with_diffusers() {
     let refs = Refs::open("tiny-sd1/lora/refs.safetensors");
-    let plain = outputs(&[]);
-    let patched = outputs(&[Arc::new(lora(golden_file(), 0.7).unwrap())]);
+    let plain = outputs(&refs, &[]);
+    let patched = outputs(&refs, &[Arc::new(lora(golden_file(), 0.7).unwrap())]);
     for name in ["text", "unet"] {
         refs.assert_close(&format!("plain.{name}"), &plain[name], 1e-5);
         refs.assert_close(&format!("lora.{name}"), &patched[name], 1e-5);
@@ -75,8 +74,22 @@ fn agrees_with_diffusers() {
     // Two halves are the whole, and nothing is nothing.
     let halves: [Arc<dyn WeightPatch>; 2] =
         [0.35, 0.35].map(|w| Arc::new(lora(golden_file(), w).unwrap()) as _);
-    refs.assert_close("lora.unet", &outputs(&halves)["unet"], 1e-5);
-    assert_eq!(outputs(&[Arc::new(lora(golden_file(), 0.0).unwrap())]), plain);
+    refs.assert_close("lora.unet", &outputs(&refs, &halves)["unet"], 1e-5);
+    assert_eq!(
+        outputs(&refs, &[Arc::new(lora(golden_file(), 0.0).unwrap())]),
+        plain
+    );
+}
+
+/// Seven kinds over the whole model, in the file that LyCORIS saved.
+#[test]
+fn agrees_with_lycoris() {
+    let refs = Refs::open("lora/network_refs.safetensors");
+    let file = TensorFile::open(&goldens::root().join("lora/network.safetensors")).unwrap();
+    let patched = outputs(&refs, &[Arc::new(lora(file, 1.0).unwrap())]);
+    for name in ["text", "unet"] {
+        refs.assert_close(name, &patched[name], 1e-5);
+    }
 }
 
 /// Each module's own alpha counts, and a missing one is the rank.
