@@ -118,7 +118,7 @@ fn shortened(mut reason: String) -> String {
 }
 
 /// A name from a file as it can be shown on a terminal: without control characters, and not endless.
-pub(crate) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     const MAX: usize = 200;
     match name.char_indices().nth(MAX) {
         Some((end, _)) => format!("{}...", name[..end].escape_debug()),

@@ -15,6 +15,6 @@ mod tokenizer;
 pub mod weights;
 
 pub use device::{Device, Dtype, available as available_devices};
-pub use error::{Error, Misshapen, Result, WeightsError};
+pub use error::{Error, Misshapen, Result, WeightsError, shown};
 pub use png_text::png_text;
 pub use tokenizer::ClipTokenizer;

@@ -24,7 +24,7 @@ pub enum Activation {
 /// A right-hand side as the kernels want it.
 #[cfg(feature = "flex")]
 struct Packed<T> {
-    data: host::Buffer<T>,
+    data: host::Kept<T>,
     panels: usize,
     /// One for each packed column.
     bias: Option<Vec<f32>>,

@@ -13,7 +13,11 @@ mod composed;
 #[cfg(feature = "flex")]
 mod host;
 mod layer;
+mod maps;
+mod matrix;
 mod ops;
 
 pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
+pub use maps::own_map;
+pub use matrix::{Matrix, add_product};
 pub use ops::{attention, concatenate, silu};

@@ -1,3 +1,5 @@
+use sd_core::shown;
+
 /// Everything that can go wrong with an adapter.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,17 +15,23 @@ pub enum Error {
         /// What it holds instead, and what could be used.
         reason: String,
     },
-    /// Modules of the adapter that the model doesn't have: it belongs to another family.
-    #[error("{origin}: {} of {modules} modules have no place in this model: {}", keys.len(), first_few(keys))]
+    /// Parts of the adapter that the model has no place for: it belongs to another family, or to a later program.
+    #[error(
+        "{origin}: {} of {modules} modules have no place in this model{hint}: {}",
+        keys.len(),
+        first_few(keys)
+    )]
     Unmatched {
         /// The file.
         origin: String,
         /// How many modules the adapter has.
         modules: usize,
-        /// The names without a place.
-        keys: Vec<String>,
+        /// What is known of the reason, in words; may be empty.
+        hint: String,
+        /// Those without a place.
+        keys: Vec<Unmatched>,
     },
-    /// Tensors of one module that don't fit each other or the model.
+    /// Tensors of one module that don't fit each other.
     #[error("{origin}: {module}: {reason}")]
     Module {
         /// The file.
@@ -33,13 +41,42 @@ pub enum Error {
         /// What doesn't fit.
         reason: String,
     },
+    /// A strength that can't be used.
+    #[error("strengths: {0}")]
+    Strength(String),
 }
 
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
-fn first_few(keys: &[String]) -> String {
-    const SHOWN: usize = 5;
+/// A module, or a tensor of no module, that has no place in a model.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Unmatched {
+    /// The name in the file.
+    pub name: String,
+    /// Why, where it isn't the name: the layer has no bias, or the ending is of no known kind.
+    pub reason: Option<String>,
+    /// The most similar name that would have a place; only the first few are looked for.
+    pub nearest: Option<String>,
+}
+
+impl std::fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&shown(&self.name))?;
+        match (&self.reason, &self.nearest) {
+            (None, None) => Ok(()),
+            (Some(reason), None) => write!(f, " ({reason})"),
+            (None, Some(nearest)) => write!(f, " (nearest: {nearest})"),
+            (Some(reason), Some(nearest)) => write!(f, " ({reason}; nearest: {nearest})"),
+        }
+    }
+}
+
+/// How many of many faults are told in a message.
+pub(crate) const SHOWN: usize = 5;
+
+fn first_few(keys: &[Unmatched]) -> String {
+    let shown: Vec<String> = keys.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = if keys.len() > SHOWN { ", ..." } else { "" };
-    format!("{}{more}", keys[..keys.len().min(SHOWN)].join(", "))
+    format!("{}{more}", shown.join(", "))
 }

@@ -1,10 +1,42 @@
 //! Adapters for Stable Diffusion: small files that change a checkpoint's weights.
 //!
-//! Today it reads LoRA (Hu et al. 2021, arXiv:2106.09685) in kohya's format, on linear layers and convolutions. A [`Lora`] is a
-//! [`WeightPatch`](sd_core::weights::WeightPatch): it is added to the base weights, in `f32`, while they are loaded.
+//! An [`AdapterFile`] is opened, then bound to a model's names; the [`Adapter`] that this gives is a
+//! [`WeightPatch`]: it changes the base weights, in `f32`, while they are loaded.
+//!
+//! ```no_run
+//! # fn main() -> sd_lora::Result<()> {
+//! use sd_lora::{AdapterFile, ModelNames, Strengths};
+//!
+//! let mut checkpoint = sd_core::weights::Checkpoint::open("model.safetensors".as_ref())?;
+//! let names = ModelNames::new(&checkpoint.parameters()?);
+//! let adapter = AdapterFile::open("ink.safetensors".as_ref())?.bind(&names, &Strengths::both(0.8))?;
+//! checkpoint.set_patches(&[std::sync::Arc::new(adapter)]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`WeightPatch`]: sd_core::weights::WeightPatch
 
+mod adapter;
+mod blocks;
+mod change;
+mod doctor;
 mod error;
-mod kohya;
+mod families;
+mod file;
+mod keys;
+mod module;
+mod names;
+mod page;
+mod peft;
+mod strengths;
 
-pub use error::{Error, Result};
-pub use kohya::Lora;
+pub use adapter::Adapter;
+pub use blocks::BlockWeights;
+pub use change::Kind;
+pub use doctor::{BundledEmbedding, Diagnosis, ModuleDiagnosis, doctor};
+pub use error::{Error, Result, Unmatched};
+pub use families::{FamilyParameter, family_parameters};
+pub use file::AdapterFile;
+pub use names::{ModelNames, Network};
+pub use strengths::Strengths;

@@ -2,6 +2,7 @@
 
 mod convert;
 mod inspect;
+mod lora;
 mod parts;
 mod prompt;
 mod txt2img;
@@ -32,6 +33,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Write a checkpoint as a diffusers folder or a single file, with other parts and LoRAs merged into it.
     Convert(Box<convert::Args>),
+    /// Examine LoRAs and other adapters.
+    Lora(lora::Args),
 }
 
 /// Why a command failed: from the library, or from the command itself.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Lora(args) => lora::run(&args),
     };
     let (message, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

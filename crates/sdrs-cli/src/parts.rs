@@ -21,7 +21,7 @@ pub struct Parts {
     /// Another U-Net than the checkpoint's, from the same kinds of files.
     #[arg(long, value_name = "PATH")]
     unet: Option<PathBuf>,
-    /// A LoRA, a file in kohya's format, and how strongly it acts [default: 1]. May be given several times.
+    /// A LoRA or another adapter, and how strongly it acts [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
 }

@@ -318,3 +318,23 @@ fn shared_settings_draw_the_same_picture() {
     );
     assert_eq!(sdrs(folder.path(), &["txt2img"]).status.code(), Some(2));
 }
+
+#[test]
+fn the_doctor_examines_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    let lora = goldens::root().join("tiny-sd1/lora/lora.safetensors");
+    let lora = lora.display().to_string();
+    let output = sdrs(folder.path(), &["lora", "doctor", &lora, "--model", &tiny()]);
+    assert!(output.status.success());
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        page.contains("  kind         LoRA (212)\n") && page.contains("matched      212 of 212"),
+        "{page}"
+    );
+    let output = sdrs(folder.path(), &["lora", "doctor", &lora, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["modules"].as_array().unwrap().len(), 212);
+    assert_eq!(json["kinds"]["lora"], 212);
+    let (code, message) = failure(&["lora", "doctor", &format!("{}/unet/config.json", tiny())]);
+    assert!(code == 4 && message.contains("config.json"), "{message}");
+}

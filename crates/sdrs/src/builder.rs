@@ -102,7 +102,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// Adds a LoRA, a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
+    /// Adds a LoRA or another adapter, of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
     /// number may be added; [`loras`](Self::loras) takes those with more to say.
     pub fn lora(self, path: impl Into<PathBuf>, weight: f64) -> Self {
         self.loras([Lora::file(path).weight(weight)])
@@ -187,6 +187,7 @@ impl PipelineBuilder {
         let mut pipeline = Pipeline::load(checkpoint, target, self.prediction, loras, runtime)?;
         pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
         pipeline.add_embeddings(&self.embeddings)?;
+        pipeline.embeddings = pipeline.bundled(&pipeline.loras)?;
         for skipped in pipeline.skipped_embeddings() {
             pipeline.runtime.warn(format_args!("passed over: {skipped}"));
         }
@@ -255,13 +256,7 @@ impl PipelineBuilder {
             // EDM's has no name in a scheduler's configuration.
             _ => {}
         }
-        let loras = lora::apply(std::mem::take(&mut self.loras), &checkpoint, &[])?;
-        for Applied { lora, .. } in loras.iter().map(AsRef::as_ref) {
-            let (unet, text) = (lora.unet_weight(), lora.text_encoder_weight());
-            let origin = lora.origin();
-            runtime
-                .info(|| format!("opened {origin}: LoRA, {unet} on the U-Net, {text} on the text encoder"));
-        }
+        let loras = lora::apply(std::mem::take(&mut self.loras), &checkpoint, &[], runtime)?;
         Ok((checkpoint, loras))
     }
 }
@@ -291,7 +286,7 @@ impl Pipeline {
                     for embedding in &found.embeddings {
                         skipped.extend(self.add_embedding(embedding).err().map(|error| error.to_string()));
                     }
-                    Arc::make_mut(&mut self.embeddings).skipped.extend(skipped);
+                    Arc::make_mut(&mut self.own_embeddings).skipped.extend(skipped);
                 }
                 Source::Path(path) => self.add_embedding(&Embedding::open(path)?)?,
                 Source::Bytes(name, bytes) => {

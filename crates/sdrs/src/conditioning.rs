@@ -8,7 +8,7 @@ use sd_core::{
     prompt::{EmbeddingNames, Prompt, PromptOptions, Side, Steps},
 };
 
-use crate::{Error, Pipeline, Result, encoder::Encoder};
+use crate::{Error, Pipeline, Result, encoder::Encoder, lora::Applied};
 
 /// Prompts that AND may join; each is another call of the U-Net at every step.
 const MOST_PARTS: usize = 100;
@@ -138,8 +138,35 @@ impl Conditioning {
 }
 
 impl Pipeline {
-    /// Adds a textual inversion.
+    /// Adds a textual inversion to the pipeline's own.
     pub(crate) fn add_embedding(&mut self, embedding: &Embedding) -> Result<()> {
+        let mut own = std::mem::take(&mut self.own_embeddings);
+        let added = self.add_embedding_to(&mut own, embedding);
+        self.own_embeddings = own;
+        added
+    }
+
+    /// The pipeline's own embeddings, and those that come along with these LoRAs. Where names are the same, its own count, then those
+    /// of the first LoRA (WebUI).
+    pub(crate) fn bundled(&self, loras: &[Arc<Applied>]) -> Result<Arc<Embeddings>> {
+        let mut all = self.own_embeddings.clone();
+        for applied in loras {
+            for embedding in &applied.embeddings {
+                if all.names.contains(&embedding.name) {
+                    continue;
+                }
+                match self.add_embedding_to(&mut all, embedding) {
+                    Err(error) if applied.lora.strengths().allow_unmatched => {
+                        Arc::make_mut(&mut all).skipped.push(error.to_string());
+                    }
+                    added => added?,
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn add_embedding_to(&self, embeddings: &mut Arc<Embeddings>, embedding: &Embedding) -> Result<()> {
         let refuse = |reason: String| {
             Err(Error::parameter(
                 "embedding",
@@ -164,13 +191,13 @@ impl Pipeline {
                 embedding.vectors()
             ));
         }
-        if self.embeddings.names.contains(&embedding.name) {
+        if embeddings.names.contains(&embedding.name) {
             return refuse(format!(
                 "there is another embedding named '{}' already",
                 embedding.name
             ));
         }
-        let embeddings = Arc::make_mut(&mut self.embeddings);
+        let embeddings = Arc::make_mut(embeddings);
         embeddings
             .names
             .add(&embedding.name, embedding.vectors(), &self.tokenizer)?;

@@ -92,6 +92,7 @@ impl Error {
             Self::Write { .. } => ErrorCode::Io,
             Self::Core(error) | Self::Lora(sd_lora::Error::Core(error)) => core_code(error),
             Self::Lora(sd_lora::Error::Unsupported { .. }) => ErrorCode::InvalidFile,
+            Self::Lora(sd_lora::Error::Strength(_)) => ErrorCode::InvalidParameter,
             Self::Lora(_) => ErrorCode::InvalidWeights,
         }
     }

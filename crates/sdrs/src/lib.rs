@@ -51,6 +51,10 @@ pub use sd_core::{
     prompt::{self, Emphasis, PromptDialect, TimeRule},
     weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
 };
+pub use sd_lora::{
+    BlockWeights, BundledEmbedding, Diagnosis, Kind as AdapterKind, ModuleDiagnosis, Network, Strengths,
+    Unmatched,
+};
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};
 
 /// The version of this crate.
@@ -62,6 +66,18 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// [`Error::Core`] if it can't be read.
 pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
     Ok(sd_core::weights::inspect(path.as_ref())?)
+}
+
+/// Examines a LoRA or another adapter: its kind, ranks and training notes, what each of its tensors changes and by how much, and what
+/// doesn't fit. `model` is a checkpoint to compare it with; without one it is compared with the family that it was made for.
+///
+/// # Errors
+/// [`Error::Lora`] if the file is no adapter, [`Error::Core`] if the model can't be read. What is wrong with the adapter is told in the
+/// diagnosis.
+pub fn lora_doctor(file: impl AsRef<std::path::Path>, model: Option<&std::path::Path>) -> Result<Diagnosis> {
+    let file = sd_lora::AdapterFile::open(file.as_ref())?;
+    let model = model.map(sd_core::weights::Checkpoint::open).transpose()?;
+    Ok(sd_lora::doctor(&file, model.as_ref())?)
 }
 
 /// Reads a whole file and hashes it, as people name models: seconds for a checkpoint.

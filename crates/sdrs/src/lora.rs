@@ -5,11 +5,16 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use sd_core::weights::{Checkpoint, FileId, WeightPatch, adapter_hash};
+use sd_core::{
+    embedding::Embedding,
+    weights::{Checkpoint, FileId, WeightPatch, adapter_hash},
+};
+use sd_lora::{Adapter, AdapterFile, BlockWeights, ModelNames, Strengths};
 
-use crate::{Error, Pipeline, Result, source::Source};
+use crate::{Error, Pipeline, Result, runtime::Runtime, source::Source};
 
-/// An adapter for a pipeline: a file, and how strongly it acts.
+/// A LoRA or an adapter of another kind for a pipeline: a file, and how strongly it acts. Textual inversions that come along in it are
+/// there for the prompts of the pipelines that have it.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), sdrs::Error> {
@@ -26,8 +31,7 @@ use crate::{Error, Pipeline, Result, source::Source};
 pub struct Lora {
     source: Source,
     name: Option<String>,
-    unet: f64,
-    text_encoder: f64,
+    strengths: Strengths,
 }
 
 impl Lora {
@@ -45,8 +49,7 @@ impl Lora {
         Self {
             source,
             name: None,
-            unet: 1.0,
-            text_encoder: 1.0,
+            strengths: Strengths::default(),
         }
     }
 
@@ -58,13 +61,31 @@ impl Lora {
 
     /// How strongly it acts on the U-Net.
     pub fn unet(mut self, weight: f64) -> Self {
-        self.unet = weight;
+        self.strengths.unet = weight;
         self
     }
 
     /// How strongly it acts on the text encoder.
     pub fn text_encoder(mut self, weight: f64) -> Self {
-        self.text_encoder = weight;
+        self.strengths.text_encoder = weight;
+        self
+    }
+
+    /// Factors for single blocks or layers, with which its weights are multiplied.
+    pub fn blocks(mut self, blocks: BlockWeights) -> Self {
+        self.strengths.blocks = Some(blocks);
+        self
+    }
+
+    /// Of its ranks only the first so many, 1 or more (`dyn=` in the WebUI); kinds whose ranks have no order are not cut.
+    pub fn ranks(mut self, ranks: usize) -> Self {
+        self.strengths.ranks = Some(ranks);
+        self
+    }
+
+    /// Whether what has no place in the model is passed over, and told in the log; it is an error otherwise.
+    pub fn allow_unmatched(mut self, allow: bool) -> Self {
+        self.strengths.allow_unmatched = allow;
         self
     }
 
@@ -86,12 +107,17 @@ impl Lora {
 
     /// How strongly it acts on the U-Net.
     pub fn unet_weight(&self) -> f64 {
-        self.unet
+        self.strengths.unet
     }
 
     /// How strongly it acts on the text encoder.
     pub fn text_encoder_weight(&self) -> f64 {
-        self.text_encoder
+        self.strengths.text_encoder
+    }
+
+    /// How strongly it acts, and where.
+    pub fn strengths(&self) -> &Strengths {
+        &self.strengths
     }
 }
 
@@ -131,7 +157,9 @@ pub(crate) struct Applied {
     pub lora: Lora,
     /// `None` for bytes.
     id: Option<FileId>,
-    patch: Arc<dyn WeightPatch>,
+    patch: Arc<Adapter>,
+    /// What comes along in the file.
+    pub embeddings: Vec<Embedding>,
     hash: OnceLock<Option<String>>,
 }
 
@@ -164,19 +192,11 @@ pub(crate) fn apply(
     loras: Vec<Lora>,
     checkpoint: &Checkpoint,
     before: &[Arc<Applied>],
+    runtime: &Runtime,
 ) -> Result<Vec<Arc<Applied>>> {
-    let mut parameters = None;
+    let mut names = None;
     let mut applied: Vec<Arc<Applied>> = Vec::with_capacity(loras.len());
     for lora in loras {
-        for (part, weight) in [("U-Net", lora.unet), ("text encoder", lora.text_encoder)] {
-            if !(weight.is_finite() && weight.abs() <= 1000.0) {
-                let reason = format!(
-                    "the weight of {} on the {part} must be a number from -1000 to 1000, not {weight}",
-                    lora.origin()
-                );
-                return Err(Error::parameter("lora", reason));
-            }
-        }
         let mut same = None;
         for old in before {
             // One that is given twice acts twice, with a patch each.
@@ -189,14 +209,30 @@ pub(crate) fn apply(
             applied.push(same);
             continue;
         }
-        if parameters.is_none() {
-            parameters = Some(checkpoint.parameters()?);
-        }
-        let places = parameters.iter().flatten();
-        let places = places.map(|(part, spellings)| (*part, spellings.as_slice()));
+        let names = match &names {
+            Some(names) => names,
+            None => names.insert(ModelNames::new(&checkpoint.parameters()?)),
+        };
         let id = id(&lora.source)?;
-        let patch = sd_lora::Lora::new(lora.source.open()?, places, lora.unet, lora.text_encoder)?;
+        let file = AdapterFile::from_tensors(lora.source.open()?)?;
+        let patch = file.bind(names, &lora.strengths).map_err(|error| match error {
+            sd_lora::Error::Strength(reason) => {
+                Error::parameter("lora", format!("{}: {reason}", lora.origin()))
+            }
+            error => error.into(),
+        })?;
+        let Strengths {
+            unet, text_encoder, ..
+        } = lora.strengths;
+        runtime.info(|| {
+            let origin = lora.origin();
+            format!("opened {origin}: {unet} on the U-Net, {text_encoder} on the text encoder")
+        });
+        for unmatched in patch.unmatched() {
+            runtime.warn(format_args!("{}: passed over: {unmatched}", lora.origin()));
+        }
         applied.push(Arc::new(Applied {
+            embeddings: file.embeddings()?,
             patch: Arc::new(patch),
             lora,
             id,
@@ -207,7 +243,10 @@ pub(crate) fn apply(
 }
 
 pub(crate) fn patches(applied: &[Arc<Applied>]) -> Vec<Arc<dyn WeightPatch>> {
-    applied.iter().map(|applied| applied.patch.clone()).collect()
+    let patches = applied
+        .iter()
+        .map(|applied| applied.patch.clone() as Arc<dyn WeightPatch>);
+    patches.collect()
 }
 
 fn listed<L: Into<Lora>>(loras: impl IntoIterator<Item = L>) -> Vec<Lora> {
@@ -225,7 +264,7 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] if a weight is out of its range, [`Error::Lora`] or [`Error::Core`] if a file can't be read or
     /// doesn't fit the model.
     pub fn with_loras<L: Into<Lora>>(&self, loras: impl IntoIterator<Item = L>) -> Result<Self> {
-        let loras = apply(listed(loras), &self.checkpoint, &self.loras)?;
+        let loras = apply(listed(loras), &self.checkpoint, &self.loras, &self.runtime)?;
         self.with_applied(loras)
     }
 
@@ -235,7 +274,7 @@ impl Pipeline {
     /// # Errors
     /// As [`with_loras`](Self::with_loras); then nothing has changed.
     pub fn set_loras<L: Into<Lora>>(&mut self, loras: impl IntoIterator<Item = L>) -> Result<()> {
-        let loras = apply(listed(loras), &self.checkpoint, &self.loras)?;
+        let loras = apply(listed(loras), &self.checkpoint, &self.loras, &self.runtime)?;
         self.set_applied(loras)
     }
 
@@ -247,7 +286,7 @@ impl Pipeline {
     /// Names and hashes of the LoRAs that act, for infotexts.
     pub(crate) fn lora_hashes(&self) -> Vec<(String, String)> {
         let hashes = self.loras.iter().filter_map(|applied| {
-            let acts = applied.lora.unet != 0.0 || applied.lora.text_encoder != 0.0;
+            let acts = applied.lora.unet_weight() != 0.0 || applied.lora.text_encoder_weight() != 0.0;
             let hash = acts.then(|| applied.hash()).flatten()?;
             Some((applied.lora.name(), hash.to_owned()))
         });

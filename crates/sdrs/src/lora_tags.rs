@@ -12,6 +12,8 @@ use sd_core::{
     weights::{FileId, TensorFile, files_below},
 };
 
+use sd_lora::Strengths;
+
 use crate::{Error, Lora, Pipeline, Result};
 
 /// Endings of files that may hold a LoRA.
@@ -143,16 +145,15 @@ impl Pipeline {
     fn wanted(&self, prompt: &Prompt) -> Result<Vec<Lora>> {
         let mut wanted: Vec<Lora> = self.loras().cloned().collect();
         let mut named = vec![false; wanted.len()];
-        for (tag, span) in lora_tags(prompt)? {
-            if tag.dynamic_rank.is_some() {
-                let reason = format!(
-                    "dyn= in its <lora:..> tag at byte {} is not supported; take it out",
-                    span.start
-                );
-                return Err(Error::parameter("prompt", reason));
-            }
+        for (tag, _) in lora_tags(prompt)? {
             let own = (0..named.len()).find(|&i| !named[i] && wanted[i].name() == tag.name);
-            let weigh = |lora: Lora| lora.text_encoder(tag.text_encoder).unet(tag.unet);
+            let weigh = |lora: Lora| {
+                let lora = lora.text_encoder(tag.text_encoder).unet(tag.unet);
+                match tag.dynamic_rank {
+                    Some(ranks) => lora.ranks(ranks as usize),
+                    None => lora,
+                }
+            };
             match own {
                 Some(i) => {
                     named[i] = true;
@@ -181,7 +182,7 @@ impl Pipeline {
 
     /// Whether a run would have what a tag asks for.
     pub(crate) fn resolves(&self, tag: &LoraTag) -> bool {
-        tag.dynamic_rank.is_none() && self.find_lora(&tag.name).is_ok()
+        self.find_lora(&tag.name).is_ok()
     }
 
     /// Whether it has these LoRAs and no others.
@@ -201,9 +202,17 @@ impl Pipeline {
     pub(crate) fn check_tags(&self, prompt: &Prompt) -> Result<()> {
         for (tag, _) in lora_tags(prompt)? {
             let mut same = self.loras().filter(|lora| lora.name() == tag.name);
-            if same
-                .any(|lora| (lora.text_encoder_weight(), lora.unet_weight()) == (tag.text_encoder, tag.unet))
-            {
+            let meant = |lora: &Lora| {
+                let Strengths {
+                    unet,
+                    text_encoder,
+                    ranks,
+                    ..
+                } = *lora.strengths();
+                let ranks = tag.dynamic_rank.is_none() || tag.dynamic_rank.map(|n| n as usize) == ranks;
+                ranks && (text_encoder, unet) == (tag.text_encoder, tag.unet)
+            };
+            if same.any(meant) {
                 continue;
             }
             let reason = format!(

@@ -15,7 +15,7 @@ use crate::{
     Error, GenerateParams, PipelineBuilder, Result, Txt2Img,
     conditioning::Embeddings,
     encoder::RowCache,
-    lora::{Applied, patches},
+    lora::{self, Applied},
     lora_tags::LoraFolders,
     params::Limits,
     preview::LinearPreview,
@@ -37,6 +37,8 @@ pub struct Pipeline {
     pub(crate) vae: Arc<Loaded<Vae>>,
     pub(crate) sampling: ModelSampling,
     pub(crate) target: Target,
+    /// Those that it was given, and with them those that come along with its LoRAs.
+    pub(crate) own_embeddings: Arc<Embeddings>,
     pub(crate) embeddings: Arc<Embeddings>,
     /// In the order in which they are added.
     pub(crate) loras: Vec<Arc<Applied>>,
@@ -86,7 +88,7 @@ impl Pipeline {
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
         let tokenizer = checkpoint.tokenizer()?.into();
-        let (on, patches) = (&target, patches(&loras));
+        let (on, patches) = (&target, lora::patches(&loras));
         let weights = |part| checkpoint.weights(part).with_patches(&patches);
         let text_encoder = runtime.timed("loaded the text encoder", || {
             let weights = weights(Part::TextEncoder);
@@ -107,6 +109,7 @@ impl Pipeline {
         });
         Ok(Self {
             rows: rows(&text_encoder),
+            own_embeddings: Arc::default(),
             embeddings: Arc::default(),
             lora_folders: Arc::default(),
             tagged: Mutex::default(),
@@ -134,6 +137,7 @@ impl Pipeline {
             vae: self.vae.clone(),
             sampling: self.sampling.clone(),
             target: self.target.clone(),
+            own_embeddings: self.own_embeddings.clone(),
             embeddings: self.embeddings.clone(),
             loras: self.loras.clone(),
             lora_folders: self.lora_folders.clone(),
@@ -184,24 +188,32 @@ impl Pipeline {
     }
 
     pub(crate) fn with_applied(&self, loras: Vec<Arc<Applied>>) -> Result<Self> {
-        let patches = patches(&loras);
+        let patches = lora::patches(&loras);
         let mut sibling = self.sibling();
         sibling.text_encoder = Loaded::with_patches(&self.text_encoder, &patches)?;
         sibling.unet = Loaded::with_patches(&self.unet, &patches)?;
+        sibling.embeddings = self.bundled(&loras)?;
         sibling.loras = loras;
-        if !Arc::ptr_eq(&sibling.text_encoder, &self.text_encoder) {
+        if !Arc::ptr_eq(&sibling.text_encoder, &self.text_encoder)
+            || !Arc::ptr_eq(&sibling.embeddings, &self.embeddings)
+        {
             sibling.rows = rows(&sibling.text_encoder);
         }
         Ok(sibling)
     }
 
     pub(crate) fn set_applied(&mut self, loras: Vec<Arc<Applied>>) -> Result<()> {
-        let patches = patches(&loras);
-        // Both are asked before either is changed.
+        let patches = lora::patches(&loras);
+        let embeddings = self.bundled(&loras)?;
+        // Both are asked before either is changed; what only shows then is undone.
         self.unet.check_patches(&patches)?;
         Loaded::set_patches(&mut self.text_encoder, &patches)?;
-        Loaded::set_patches(&mut self.unet, &patches)?;
+        if let Err(error) = Loaded::set_patches(&mut self.unet, &patches) {
+            Loaded::set_patches(&mut self.text_encoder, &lora::patches(&self.loras))?;
+            return Err(error.into());
+        }
         self.loras = loras;
+        self.embeddings = embeddings;
         self.tagged = Mutex::default();
         self.rows = rows(&self.text_encoder);
         Ok(())

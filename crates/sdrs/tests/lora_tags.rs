@@ -47,6 +47,7 @@ fn tags_act_in_their_run_alone() {
             let (te, unet) = (one.clone().text_encoder(0.25), two.clone().text_encoder(0.5));
             vec![te.unet(1.0), unet.unet(-1.0)]
         }),
+        ("<lora:one:1:dyn=1>", vec![one.clone().ranks(1)]),
         ("<lora:by alias:0.3>", vec![two.clone().weight(0.3)]),
         (
             "<lora:one:1><lora:one:0.5>",
@@ -114,9 +115,9 @@ fn what_is_wrong_with_a_tag_is_told() {
     // Names are spelt as the files are.
     assert!(error("<lora:ONE:1>").to_string().ends_with(": one, two, broken"));
     assert!(
-        error("<lora:one:dyn=4>")
+        error("<lora:one:dyn=0>")
             .to_string()
-            .contains("dyn= in its <lora:..> tag at byte 0 is not supported")
+            .contains("one.safetensors: ranks must be at least 1")
     );
     assert!(
         error("<lora:one:2000>")

@@ -36,7 +36,7 @@ class Pipeline(Parts):
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape.
     `vae`: another autoencoder than the checkpoint's, a file or a folder.
-    `loras`: files, each a path, `(path, weight)` or `(path, weight on the U-Net, weight on the text encoder)`; 1 is as trained.
+    `loras`: LoRAs and other adapters, each a path, `(path, weight)` or `(path, weight on the U-Net, weight on the text encoder)`; 1 is as trained.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0"; `sdrs.available_devices()` has the kinds that this build knows.
     `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16".

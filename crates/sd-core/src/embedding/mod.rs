@@ -106,7 +106,7 @@ impl Embedding {
         if let Some(bytes) = read_picture(path)? {
             return Self::from_bytes(stem(path), &origin, bytes);
         }
-        Self::of_file(stem(path), &TensorFile::open(path)?)
+        Self::of_file(stem(path), &TensorFile::open(path)?, "")
     }
 
     /// Reads a file's bytes; `name` is what the prompt calls it, `origin` names it in errors.
@@ -120,7 +120,7 @@ impl Embedding {
     ) -> Result<Self> {
         let (name, bytes) = (name.into(), bytes.into());
         if !bytes.starts_with(&picture::MAGIC) {
-            return Self::of_file(name, &TensorFile::from_bytes(origin, bytes)?);
+            return Self::of_file(name, &TensorFile::from_bytes(origin, bytes)?, "");
         }
         let stored = picture::read(&bytes)
             .map_err(|reason| Error::malformed(origin, reason))?
@@ -160,9 +160,21 @@ impl Embedding {
         })
     }
 
-    fn of_file(name: String, file: &TensorFile) -> Result<Self> {
+    /// Reads an embedding that lies among other tensors, as in an adapter's file: its tensors are those whose names begin with
+    /// `prefix`, and have an embedding's own names behind it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] as [`Embedding::open`].
+    pub fn bundled(name: impl Into<String>, file: &TensorFile, prefix: &str) -> Result<Self> {
+        Self::of_file(name.into(), file, prefix)
+    }
+
+    fn of_file(name: String, file: &TensorFile, prefix: &str) -> Result<Self> {
         let origin = file.origin();
-        let mut names: Vec<&str> = file.names().collect();
+        let mut names: Vec<&str> = file
+            .names()
+            .filter_map(|name| name.strip_prefix(prefix))
+            .collect();
         names.sort_unstable();
         let (in_webui, others): (Vec<&str>, Vec<&str>) = names
             .iter()
@@ -185,10 +197,11 @@ impl Embedding {
             _ => return Err(Error::malformed(origin, no_embedding(&names))),
         };
         let read = |(name, encoder): &(&str, Option<Encoder>)| {
-            let info = file.info(name).filter(|info| info.is_readable());
+            let key = format!("{prefix}{name}");
+            let info = file.info(&key).filter(|info| info.is_readable());
             let info = info.ok_or_else(|| fault(origin, name, "its values are no floating-point numbers"))?;
             check_shape(origin, name, &info.shape)?;
-            let values = file.values_f32(name).unwrap_or_default();
+            let values = file.values_f32(&key).unwrap_or_default();
             vectors(origin, name, *encoder, &info.shape, values)
         };
         let parts = parts.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -198,7 +211,9 @@ impl Embedding {
             let reason = "clip_l and clip_g have not equally many vectors";
             return Err(Error::malformed(origin, reason));
         }
-        let text = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
+        let noted = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
+        // A file's notes are about what the file is for.
+        let text = |key: &str| prefix.is_empty().then(|| noted(key)).flatten();
         Ok(Self {
             name,
             origin: origin.to_owned(),

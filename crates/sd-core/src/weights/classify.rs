@@ -82,6 +82,11 @@ pub(super) fn classify(files: &[&TensorFile]) -> Classified {
     }
 }
 
+/// The family of models that an adapter is for, if its names, shapes or notes tell.
+pub fn adapter_family(file: &TensorFile) -> Family {
+    lora_family(&Tensors(&[file]))
+}
+
 fn kind(all: &Tensors) -> Kind {
     let unet = all.has_prefix(UNET_PREFIX);
     let text = ["cond_stage_model.", "conditioner.embedders."]

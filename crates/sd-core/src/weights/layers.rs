@@ -105,13 +105,13 @@ impl<M: Model> Loaded<M> {
     /// [`Error::Weights`](crate::Error::Weights) if the weights, or what adapters change in them, don't fit `config`.
     pub fn load(config: &M::Config, weights: PartWeights, target: &Target) -> Result<Self> {
         check(&weights, target, |p| M::build(config, p, target))?;
-        Ok(Self::make(config, weights, target.clone(), Layers::default()))
+        Self::make(config, weights, target.clone(), Layers::default())
     }
 
     /// The same part with these adapters instead of those that it has: itself, if that changes nothing.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) if what they change doesn't fit.
+    /// [`Error::Weights`](crate::Error::Weights) if what they change doesn't fit, or can't be changed.
     pub fn with_patches(this: &Arc<Self>, patches: &[Arc<dyn WeightPatch>]) -> Result<Arc<Self>> {
         let weights = this.weights.with_patches(patches);
         this.hollow(&weights)?;
@@ -119,10 +119,15 @@ impl<M: Model> Loaded<M> {
             return Ok(this.clone());
         }
         let (config, target) = (this.model.config(), this.target.clone());
-        Ok(Arc::new(Self::make(config, weights, target, this.layers.clone())))
+        Ok(Arc::new(Self::make(
+            config,
+            weights,
+            target,
+            this.layers.clone(),
+        )?))
     }
 
-    /// Whether [`Loaded::set_patches`] would succeed.
+    /// Whether these adapters fit, which [`Loaded::set_patches`] asks first.
     ///
     /// # Errors
     /// As [`Loaded::with_patches`].
@@ -134,7 +139,7 @@ impl<M: Model> Loaded<M> {
     /// the part itself, unless others share it.
     ///
     /// # Errors
-    /// As [`Loaded::with_patches`]; then nothing has changed.
+    /// As [`Loaded::with_patches`]; then it is as it was, loaded anew if an adapter failed when some layers were changed already.
     pub fn set_patches(this: &mut Arc<Self>, patches: &[Arc<dyn WeightPatch>]) -> Result<()> {
         let Some(own) = Arc::get_mut(this) else {
             *this = Self::with_patches(this, patches)?;
@@ -149,8 +154,17 @@ impl<M: Model> Loaded<M> {
         own.model = hollow;
         let layers = std::mem::take(&mut own.layers);
         let target = own.target.clone();
-        *own = Self::make(own.model.config(), weights, target, layers);
-        Ok(())
+        let made = Self::make(own.model.config(), weights, target, layers);
+        let failed = match made {
+            Ok(made) => {
+                *own = made;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let (before, target) = (own.weights.clone(), own.target.clone());
+        *own = Self::make(own.model.config(), before, target, Layers::default())?;
+        Err(failed)
     }
 
     fn hollow(&self, weights: &PartWeights) -> Result<M> {
@@ -159,15 +173,15 @@ impl<M: Model> Loaded<M> {
         })
     }
 
-    fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Self {
-        let (model, mut layers) = make(&weights, &target, layers, |p| M::build(config, p, &target));
+    fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Result<Self> {
+        let (model, mut layers) = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
         layers.patches.clone_from(&weights.patches);
         layers.asked = Vec::new();
-        Self {
+        Ok(Self {
             model,
             weights,
             target,
             layers,
-        }
+        })
     }
 }

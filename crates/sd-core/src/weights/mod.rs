@@ -24,6 +24,7 @@ mod save;
 mod scaled;
 
 pub use checkpoint::{Checkpoint, Layout, Part};
+pub use classify::adapter_family;
 pub use configs::Configs;
 pub use file::{StoredDtype, TensorFile, TensorInfo};
 pub use folder::{Folder, files_below};

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use burn::tensor::{AllocationProperty, Bytes, Element, Tensor, TensorData};
 use half::{bf16, f16};
-use memmap2::MmapMut;
+use sd_kernels::own_map;
 
 use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, layers::Layers, names::Names};
 use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
@@ -41,20 +41,41 @@ impl PartWeights {
             .collect()
     }
 
-    /// A parameter's values, changed as the patches say, into memory for as many; `None` if it is not there, or of a type that can't
-    /// be read.
-    pub(super) fn values_into<E: cast::Element>(&self, canonical: &str, out: &mut [E]) -> Option<()> {
-        let (file, name, _) = self.find(canonical)?;
+    /// A parameter's values, changed as the patches say, into memory for as many.
+    ///
+    /// # Errors
+    /// Why a patch can't change them.
+    ///
+    /// # Panics
+    /// If it was not checked that it is there, of this shape and of a type that can be read.
+    pub(super) fn values_into<E: cast::Element>(
+        &self,
+        canonical: &str,
+        shape: &[usize],
+        out: &mut [E],
+    ) -> std::result::Result<(), String> {
+        const CHECKED: &str = "checked before loading";
+        let (file, name, _) = self.find(canonical).expect(CHECKED);
         let patches = self.patches(canonical);
         if patches.is_empty() {
-            return file.values_into(&name, out);
+            file.values_into(&name, out).expect(CHECKED);
+            return Ok(());
         }
-        let mut values = file.values::<f32>(&name)?;
+        let mut values = file.values::<f32>(&name).expect(CHECKED);
         for patch in patches {
-            patch.apply(self.part, canonical, &mut values);
+            patch.apply(self.part, canonical, shape, &mut values)?;
         }
         E::from_f32(&values, out);
-        Some(())
+        Ok(())
+    }
+
+    /// The error of patches that can't be applied.
+    pub(super) fn unpatched(&self, patches: Vec<String>) -> Error {
+        Error::Weights(Box::new(WeightsError {
+            origin: self.origin.clone(),
+            patches,
+            ..WeightsError::default()
+        }))
     }
 
     pub(super) fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
@@ -92,7 +113,13 @@ struct Shared<'a> {
 
 enum Mode {
     Check(RefCell<Check>),
-    Load(RefCell<Layers>),
+    Load(RefCell<Load>),
+}
+
+struct Load {
+    layers: Layers,
+    /// What a patch could not change.
+    unpatched: Option<String>,
 }
 
 #[derive(Default)]
@@ -115,10 +142,10 @@ impl<'a> Shared<'a> {
 /// Builds a part of a model from its weights.
 ///
 /// # Errors
-/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, and with what an adapter changes and can't.
+/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, or with what a patch can't be applied to.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
     check(weights, target, &build)?;
-    Ok(make(weights, target, Layers::default(), build).0)
+    Ok(make(weights, target, Layers::default(), build)?.0)
 }
 
 /// Whether the weights are what a constructor asks for; gives the model that it makes of placeholders.
@@ -142,20 +169,32 @@ pub(super) fn check<M>(weights: &PartWeights, target: &Target, build: impl Fn(&P
 }
 
 /// Runs a constructor on checked weights; `layers` are those of an earlier run, which are taken over where nothing changes them.
+///
+/// # Errors
+/// [`Error::Weights`] if a patch can't be applied: its own values are read only now.
 pub(super) fn make<M>(
     weights: &PartWeights,
     target: &Target,
     layers: Layers,
     build: impl Fn(&Params) -> M,
-) -> (M, Layers) {
+) -> Result<(M, Layers)> {
     let shared = Shared {
         weights,
         target,
-        mode: Mode::Load(RefCell::new(layers)),
+        mode: Mode::Load(RefCell::new(Load {
+            layers,
+            unpatched: None,
+        })),
     };
     let model = build(&shared.root());
     match shared.mode {
-        Mode::Load(layers) => (model, layers.into_inner()),
+        Mode::Load(load) => match load.into_inner() {
+            Load {
+                layers,
+                unpatched: None,
+            } => Ok((model, layers)),
+            Load { unpatched, .. } => Err(weights.unpatched(unpatched.into_iter().collect())),
+        },
         Mode::Check(_) => unreachable!("it was set to load"),
     }
 }
@@ -186,16 +225,19 @@ impl<'a> Params<'a> {
     /// A layer made of the tensors here: what a model's siblings share where nothing changes these. What `build` gives is kept beside
     /// the model, so a clone of it must share its memory, as tensors do.
     pub fn layer<T: Clone + Send + Sync + 'static>(&self, build: impl FnOnce(&Self) -> T) -> T {
-        let Mode::Load(layers) = &self.shared.mode else {
+        let Mode::Load(load) = &self.shared.mode else {
             return build(self);
         };
-        let kept = layers.borrow_mut().take_over(&self.path, self.shared.weights);
+        let kept = load
+            .borrow_mut()
+            .layers
+            .take_over(&self.path, self.shared.weights);
         if let Some(layer) = kept {
             return layer;
         }
-        let mark = layers.borrow().mark();
+        let mark = load.borrow().layers.mark();
         let layer = build(self);
-        layers.borrow_mut().keep(&self.path, mark, layer.clone());
+        load.borrow_mut().layers.keep(&self.path, mark, layer.clone());
         layer
     }
 
@@ -211,22 +253,29 @@ impl<'a> Params<'a> {
         let device = target.device.burn();
         let check = match mode {
             Mode::Check(check) => check,
-            Mode::Load(layers) => {
-                let data = match target.dtype {
-                    Dtype::F32 => data::<f32, D>(weights, &canonical, shape),
-                    Dtype::F16 => data::<f16, D>(weights, &canonical, shape),
-                    Dtype::Bf16 => data::<bf16, D>(weights, &canonical, shape),
-                };
-                layers.borrow_mut().asked(canonical);
-                return Tensor::from_data(data, (device, target.dtype.burn()));
+            Mode::Load(load) => {
+                let load = &mut *load.borrow_mut();
+                load.layers.asked(canonical.clone());
+                if load.unpatched.is_none() {
+                    let data = match target.dtype {
+                        Dtype::F32 => data::<f32, D>(weights, &canonical, shape),
+                        Dtype::F16 => data::<f16, D>(weights, &canonical, shape),
+                        Dtype::Bf16 => data::<bf16, D>(weights, &canonical, shape),
+                    };
+                    match data {
+                        Ok(data) => return Tensor::from_data(data, (device, target.dtype.burn())),
+                        // Nothing will come of this: the rest is not read.
+                        Err(reason) => load.unpatched = Some(reason),
+                    }
+                }
+                return Tensor::zeros([1; D], (device, target.dtype.burn()));
             }
         };
         let mut check = check.borrow_mut();
         check.asked.push((canonical.clone(), shape.to_vec()));
         for patch in weights.patches(&canonical) {
-            if let Err(reason) = patch.check(weights.part, &canonical, &shape) {
-                check.faults.patches.push(reason);
-            }
+            let fits = patch.check(weights.part, &canonical, &shape);
+            check.faults.patches.extend(fits.err());
         }
         match weights.find(&canonical) {
             None => check.faults.missing.push(canonical),
@@ -252,25 +301,16 @@ fn data<E: cast::Element + Element, const D: usize>(
     weights: &PartWeights,
     canonical: &str,
     shape: [usize; D],
-) -> TensorData {
-    /// An allocator keeps what it gets back, and between live weights it can't even reuse all of it: a pipeline that is dropped would
-    /// leave most of its memory behind. So tensors of this many bytes have maps of their own.
-    const LEAST: usize = 256 << 10;
+) -> std::result::Result<TensorData, String> {
     let n: usize = shape.iter().product();
-    let length = n * size_of::<E>();
-    if let Some(mut map) = (length >= LEAST)
-        .then(|| MmapMut::map_anon(length).ok())
-        .flatten()
-    {
-        let done = weights.values_into::<E>(canonical, bytemuck::cast_slice_mut(&mut map));
-        done.expect("checked before loading");
+    if let Some(mut map) = own_map(n * size_of::<E>()) {
+        weights.values_into::<E>(canonical, &shape, bytemuck::cast_slice_mut(&mut map))?;
         let bytes = Bytes::from_shared(bytes::Bytes::from_owner(map), AllocationProperty::Other);
-        return TensorData::from_bytes(bytes, shape, E::dtype());
+        return Ok(TensorData::from_bytes(bytes, shape, E::dtype()));
     }
     let mut values = vec![E::zeroed(); n];
-    let done = weights.values_into(canonical, &mut values);
-    done.expect("checked before loading");
-    TensorData::new(values, shape)
+    weights.values_into(canonical, &shape, &mut values)?;
+    Ok(TensorData::new(values, shape))
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {

@@ -16,6 +16,9 @@ pub trait WeightPatch: Send + Sync {
     /// What doesn't fit, naming the patch's file.
     fn check(&self, part: Part, name: &str, shape: &[usize]) -> Result<(), String>;
 
-    /// Adds its change to a parameter that it touches and that has been checked; `values` are row-major.
-    fn apply(&self, part: Part, name: &str, values: &mut [f32]);
+    /// Makes its change to a parameter that it touches and that has been checked; `values` are row-major.
+    ///
+    /// # Errors
+    /// Why it can't, naming the patch's file: its own values are not finite, say, which nobody looked at before.
+    fn apply(&self, part: Part, name: &str, shape: &[usize], values: &mut [f32]) -> Result<(), String>;
 }

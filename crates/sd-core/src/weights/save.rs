@@ -26,8 +26,16 @@ struct Tensor<'a> {
     canonical: String,
     shape: Vec<usize>,
     dtype: Dtype,
+    faults: &'a RefCell<Faults>,
+}
+
+/// What went wrong while tensors were made.
+#[derive(Default)]
+struct Faults {
     /// Parameters with values beyond the type's range.
-    overflown: &'a RefCell<Vec<String>>,
+    overflown: Vec<String>,
+    /// What a patch could not change, of which part.
+    unpatched: Option<Error>,
 }
 
 impl View for Tensor<'_> {
@@ -66,7 +74,7 @@ impl Tensor<'_> {
                 .zip(&wide)
                 .any(|(x, wide)| !finite(x) && wide.is_finite())
             {
-                self.overflown.borrow_mut().push(self.canonical.clone());
+                self.faults.borrow_mut().overflown.push(self.canonical.clone());
             }
         }
         Cow::Owned(bytemuck::cast_slice(&values).to_vec())
@@ -74,8 +82,15 @@ impl Tensor<'_> {
 
     fn values<E: cast::Element>(&self) -> Vec<E> {
         let mut values = vec![E::zeroed(); self.shape.iter().product()];
-        let done = self.weights.values_into(&self.canonical, &mut values);
-        done.expect("checked before");
+        let faults = &mut *self.faults.borrow_mut();
+        // The writer can't be stopped, but nothing will come of this: the rest is not read.
+        if faults.unpatched.is_none()
+            && let Err(reason) = self
+                .weights
+                .values_into(&self.canonical, &self.shape, &mut values)
+        {
+            faults.unpatched = Some(self.weights.unpatched(vec![reason]));
+        }
         values
     }
 }
@@ -87,18 +102,14 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn tensors<'a>(
-        &'a self,
-        dtype: Dtype,
-        overflown: &'a RefCell<Vec<String>>,
-    ) -> Vec<(&'a str, Tensor<'a>)> {
+    fn tensors<'a>(&'a self, dtype: Dtype, faults: &'a RefCell<Faults>) -> Vec<(&'a str, Tensor<'a>)> {
         let tensor = |(stored, canonical, shape): &'a (String, String, Vec<usize>)| {
             let tensor = Tensor {
                 weights: self.weights,
                 canonical: canonical.clone(),
                 shape: shape.clone(),
                 dtype,
-                overflown,
+                faults,
             };
             (stored.as_str(), tensor)
         };
@@ -114,7 +125,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Write`] if it can't be written, is there already, or values go beyond the type's range; [`Error::Weights`] if the
-    /// checkpoint's own weights don't fit its configurations.
+    /// checkpoint's own weights don't fit its configurations, or a patch can't be applied.
     pub fn save_folder(&self, path: &Path, dtype: Dtype) -> Result<()> {
         let plans = self.plans(|part| Box::new(Diffusers { part }))?;
         let tokenizer = self.tokenizer_files()?;
@@ -270,8 +281,8 @@ fn write_tensors(
     mut metadata: HashMap<String, String>,
 ) -> Result<()> {
     metadata.entry("format".into()).or_insert_with(|| "pt".into());
-    let overflown = RefCell::default();
-    let tensors = plans.iter().flat_map(|plan| plan.tensors(dtype, &overflown));
+    let faults = RefCell::default();
+    let tensors = plans.iter().flat_map(|plan| plan.tensors(dtype, &faults));
     let written = serialize_to_file(tensors, Some(metadata), place);
     written.map_err(|e| {
         let e = match e {
@@ -281,7 +292,10 @@ fn write_tensors(
         Error::write(path, e)
     })?;
     readable_as_others(place).map_err(|e| Error::write(path, e))?;
-    let overflown: Vec<String> = overflown.into_inner();
+    let Faults { overflown, unpatched } = faults.into_inner();
+    if let Some(error) = unpatched {
+        return Err(error);
+    }
     if let [first, ..] = overflown.as_slice() {
         let reason = format!(
             "{} tensors hold values beyond the range of {dtype}, such as {first}; save in bf16 or f32",

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{
     isa::Isa,
+    kept::Kept,
     math::{Work, vectorised},
     memory::{Buffer, Shared},
     tile::{COLUMNS, Element, MAX_ROWS, PANEL, Tile, begin},
@@ -275,10 +276,10 @@ pub(crate) fn pack<T: Element>(
     taps: usize,
     k: usize,
     value: impl Fn(usize, usize, usize) -> T + Sync,
-) -> (Buffer<T>, usize) {
+) -> (Kept<T>, usize) {
     let (panels, padded) = (n.div_ceil(COLUMNS) * 2, k.next_multiple_of(T::K));
     let len = taps * padded * PANEL;
-    let mut packed = Buffer::zeroed(panels * len);
+    let mut packed = Kept::zeroed(panels * len);
     packed
         .par_chunks_mut(len.max(1))
         .enumerate()

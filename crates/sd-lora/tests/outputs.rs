@@ -1,4 +1,4 @@
-//! LoRAs in kohya's format against diffusers and peft, and files that are none.
+//! Whole networks with adapters against diffusers, PEFT and LyCORIS, and files that are none.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,18 +10,15 @@ use sd_core::{
     models::{ClipTextModel, UNet},
     weights::{Checkpoint, Part, Target, TensorFile, WeightPatch},
 };
-use sd_lora::Lora;
+use sd_lora::{Adapter, AdapterFile, ModelNames, Strengths};
 
 fn checkpoint() -> Checkpoint {
     Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap()
 }
 
-fn lora(file: TensorFile, weight: f64) -> sd_lora::Result<Lora> {
-    let parameters = checkpoint().parameters().unwrap();
-    let places = parameters
-        .iter()
-        .map(|(part, spellings)| (*part, spellings.as_slice()));
-    Lora::new(file, places, weight, weight)
+fn lora(file: TensorFile, weight: f64) -> sd_lora::Result<Adapter> {
+    let names = ModelNames::new(&checkpoint().parameters().unwrap());
+    AdapterFile::from_tensors(file)?.bind(&names, &Strengths::both(weight))
 }
 
 fn golden_file() -> TensorFile {
@@ -29,14 +26,13 @@ fn golden_file() -> TensorFile {
 }
 
 /// Text encoder's and U-Net's outputs with these patches.
-fn outputs(patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> {
+fn outputs(refs: &Refs, patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> {
     let target = Target {
         device: Device::from_name("cpu").unwrap(),
         dtype: Dtype::F32,
     };
     let mut checkpoint = checkpoint();
     checkpoint.set_patches(patches);
-    let refs = Refs::open("tiny-sd1/lora/refs.safetensors");
     let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
 
     let (config, weights) = (
@@ -69,8 +65,8 @@ fn outputs(patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> 
 #[test]
 fn agrees_with_diffusers() {
     let refs = Refs::open("tiny-sd1/lora/refs.safetensors");
-    let plain = outputs(&[]);
-    let patched = outputs(&[Arc::new(lora(golden_file(), 0.7).unwrap())]);
+    let plain = outputs(&refs, &[]);
+    let patched = outputs(&refs, &[Arc::new(lora(golden_file(), 0.7).unwrap())]);
     for name in ["text", "unet"] {
         refs.assert_close(&format!("plain.{name}"), &plain[name], 1e-5);
         refs.assert_close(&format!("lora.{name}"), &patched[name], 1e-5);
@@ -78,8 +74,22 @@ fn agrees_with_diffusers() {
     // Two halves are the whole, and nothing is nothing.
     let halves: [Arc<dyn WeightPatch>; 2] =
         [0.35, 0.35].map(|w| Arc::new(lora(golden_file(), w).unwrap()) as _);
-    refs.assert_close("lora.unet", &outputs(&halves)["unet"], 1e-5);
-    assert_eq!(outputs(&[Arc::new(lora(golden_file(), 0.0).unwrap())]), plain);
+    refs.assert_close("lora.unet", &outputs(&refs, &halves)["unet"], 1e-5);
+    assert_eq!(
+        outputs(&refs, &[Arc::new(lora(golden_file(), 0.0).unwrap())]),
+        plain
+    );
+}
+
+/// Seven kinds over the whole model, in the file that LyCORIS saved.
+#[test]
+fn agrees_with_lycoris() {
+    let refs = Refs::open("lora/network_refs.safetensors");
+    let file = TensorFile::open(&goldens::root().join("lora/network.safetensors")).unwrap();
+    let patched = outputs(&refs, &[Arc::new(lora(file, 1.0).unwrap())]);
+    for name in ["text", "unet"] {
+        refs.assert_close(name, &patched[name], 1e-5);
+    }
 }
 
 /// Each module's own alpha counts, and a missing one is the rank.
@@ -109,7 +119,10 @@ fn alpha_scales_its_own_module() {
         }
         let file = TensorFile::from_bytes("x", safetensors::serialize(views, None).unwrap()).unwrap();
         let mut values = vec![0f32; 64 * 64];
-        lora(file, 1.0).unwrap().apply(Part::Unet, name, &mut values);
+        lora(file, 1.0)
+            .unwrap()
+            .apply(Part::Unet, name, &[64, 64, 1, 1], &mut values)
+            .unwrap();
         values
     };
     let whole = change(Some(4.0));
@@ -175,12 +188,12 @@ fn what_does_not_fit_is_named() {
     assert!(message(&[]).contains("holds no tensors"));
     assert!(
         message(&[("decoder.conv_in.weight", f32, &[2])])
-            .contains("'decoder.conv_in.weight' is not of a LoRA")
+            .contains("'decoder.conv_in.weight' is none's tensor")
     );
-    assert!(message(&[(down, f32, &[4, 64])]).contains("lora_up.weight is missing"));
+    assert!(message(&[(down, f32, &[4, 64])]).contains("it has no tensor lora_up"));
     assert!(message(&[(down, f32, &[4, 64]), (up, f32, &[64, 5])]).contains("can't be multiplied"));
-    assert!(message(&[(down, f32, &[0, 64]), (up, f32, &[64, 0])]).contains("can't be multiplied"));
-    assert!(message(&[(down, f32, &[4]), (up, f32, &[64, 4])]).contains("can't be multiplied"));
+    assert!(message(&[(down, f32, &[0, 64]), (up, f32, &[64, 0])]).contains("lora_down has shape [0, 64]"));
+    assert!(message(&[(down, f32, &[4]), (up, f32, &[64, 4])]).contains("lora_down has shape [4]"));
     assert!(message(&[(down, Stored::I64, &[4, 64]), (up, f32, &[64, 4])]).contains("I64"));
     let three = [
         (down, f32, [4, 64].as_slice()),
@@ -192,7 +205,10 @@ fn what_does_not_fit_is_named() {
     let other_up = "lora_unet_down_blocks_7_attentions_0_proj_in.lora_up.weight";
     let unmatched = message(&[(other, f32, &[4, 64]), (other_up, f32, &[64, 4])]);
     assert!(
-        unmatched.contains("1 of 1 modules have no place in this model: lora_unet_down_blocks_7"),
+        unmatched.contains(
+            "1 of 1 modules have no place in this model: lora_unet_down_blocks_7_attentions_0_proj_in \
+             (nearest: lora_unet_down_blocks_0_attentions_0_proj_in)"
+        ),
         "{unmatched}"
     );
 }

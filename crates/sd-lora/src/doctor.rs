@@ -1,0 +1,294 @@
+//! What an adapter is, and what becomes of each of its tensors: for people who wonder why it doesn't work.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sd_core::weights::{Checkpoint, Family, Part, TensorFile};
+use serde::Serialize;
+
+use crate::{
+    AdapterFile, Kind, ModelNames, Network, Result, Unmatched,
+    adapter::unknown,
+    change::Values,
+    families::family_parameters,
+    module::{Module, Parsed},
+};
+
+/// What was found of an adapter.
+#[derive(Debug, Clone, Serialize)]
+pub struct Diagnosis {
+    /// The path of the file.
+    pub file: String,
+    /// How many modules are of each kind.
+    pub kinds: BTreeMap<Kind, usize>,
+    /// How many of them have magnitudes of their own (DoRA).
+    pub dora: usize,
+    /// How many modules have each rank.
+    pub ranks: BTreeMap<usize, usize>,
+    /// The smallest and the largest alpha, if there are any.
+    pub alpha: Option<[f32; 2]>,
+    /// The family of models that it was made for.
+    pub family: Family,
+    /// What it was compared with: the model's path, or the name of a family; nothing where neither is known.
+    pub compared_with: Option<String>,
+    /// What the trainer noted.
+    pub metadata: BTreeMap<String, String>,
+    /// The textual inversions in it.
+    pub embeddings: Vec<BundledEmbedding>,
+    /// Every module that can be read.
+    pub modules: Vec<ModuleDiagnosis>,
+    /// Modules that can't: why, by name.
+    pub faults: BTreeMap<String, String>,
+    /// What has no place in the model.
+    pub unmatched: Vec<Unmatched>,
+}
+
+/// A textual inversion in an adapter's file.
+#[derive(Debug, Clone, Serialize)]
+pub struct BundledEmbedding {
+    /// What prompts call it.
+    pub name: String,
+    /// How many vectors it has; 0 if it can't be used.
+    pub vectors: usize,
+    /// Why it can't be used.
+    pub fault: Option<String>,
+}
+
+/// What was found of one module.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModuleDiagnosis {
+    /// As the file names it.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its rank, where the kind has one.
+    pub rank: Option<usize>,
+    /// As the file has it.
+    pub alpha: Option<f32>,
+    /// What the change is multiplied by: alpha over rank, usually.
+    pub scale: f32,
+    /// Whether it has magnitudes of its own.
+    pub dora: bool,
+    /// The keys of its tensors.
+    pub keys: Vec<String>,
+    /// The layer that it changes, by its full canonical name ("unet.conv_in"), if there is one.
+    pub layer: Option<String>,
+    /// The block that the layer is in, as block weights call it.
+    pub block: Option<String>,
+    /// The norm of the change that it makes at strength 1, where that could be computed: kinds that depend on the weight need the model.
+    pub change: Option<f64>,
+    /// The same over the norm of the weight, with a model.
+    pub relative_change: Option<f64>,
+}
+
+impl Diagnosis {
+    /// Whether all of it can be read and has its place.
+    pub fn is_healthy(&self) -> bool {
+        self.faults.is_empty()
+            && self.unmatched.is_empty()
+            && self.embeddings.iter().all(|embedding| embedding.fault.is_none())
+    }
+}
+
+/// What modules are compared with.
+struct Patient<'a> {
+    names: ModelNames,
+    shapes: HashMap<(Network, String), Vec<usize>>,
+    model: Option<&'a Checkpoint>,
+}
+
+/// Examines an adapter: against a model, or else against the family that it was made for.
+///
+/// # Errors
+/// [`Error::Core`](crate::Error::Core) if the model's parameters can't be told. What is wrong with the adapter is told in the
+/// diagnosis.
+pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosis> {
+    let family = file.family();
+    let (patient, compared_with) = match model {
+        Some(model) => (Some(Patient::of_model(model)?), Some(model.origin().to_owned())),
+        None => match Patient::of_family(family) {
+            Some(patient) => (Some(patient), Some(family.to_string())),
+            None => (None, None),
+        },
+    };
+    let mut found = Diagnosis {
+        file: file.origin().to_owned(),
+        kinds: file.kinds(),
+        dora: 0,
+        ranks: BTreeMap::new(),
+        alpha: None,
+        family,
+        compared_with,
+        metadata: file.metadata().clone().into_iter().collect(),
+        embeddings: Vec::new(),
+        modules: Vec::new(),
+        faults: BTreeMap::new(),
+        unmatched: unknown(&file.contents),
+    };
+    for (name, embedding) in file.embeddings_by_name() {
+        found.embeddings.push(BundledEmbedding {
+            name,
+            vectors: embedding.as_ref().map_or(0, |embedding| embedding.vectors()),
+            fault: embedding.err().map(|error| error.to_string()),
+        });
+    }
+    for module in &file.contents.modules {
+        match &module.parsed {
+            Ok(parsed) => found.examine(file, module, parsed, patient.as_ref()),
+            Err(reason) => {
+                found.faults.insert(module.name.clone(), reason.clone());
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Diagnosis {
+    fn examine(&mut self, file: &AdapterFile, module: &Module, parsed: &Parsed, patient: Option<&Patient>) {
+        /// Looking for a name's neighbours takes a while.
+        const SEARCHED: usize = 50;
+        let rank = parsed.change.as_ref().and_then(|change| change.rank());
+        if let Some(rank) = rank {
+            *self.ranks.entry(rank).or_default() += 1;
+        }
+        self.dora += usize::from(parsed.dora);
+        if let Some(alpha) = parsed.alpha {
+            let [low, high] = self.alpha.unwrap_or([alpha; 2]);
+            self.alpha = Some([low.min(alpha), high.max(alpha)]);
+        }
+        let values = Values {
+            file: &file.contents.tensors,
+            keys: &module.keys,
+        };
+        let place = patient.and_then(|patient| patient.names.find(&module.name));
+        let mut norms = (None, None);
+        match (patient, place) {
+            (Some(patient), None) => {
+                let search = self.unmatched.len() < SEARCHED;
+                self.unmatched
+                    .push(Unmatched::without_place(module, &patient.names, search));
+            }
+            (Some(_), Some(place)) if parsed.has_bias() && !place.bias => {
+                self.unmatched.push(Unmatched::without_bias(module, place));
+            }
+            _ => {}
+        }
+        let weight = patient.zip(place).and_then(|(patient, place)| {
+            let name = format!("{}.weight", place.layer);
+            let shape = patient.shapes.get(&(place.network, name.clone()))?;
+            Some((patient, place.network, name, shape.clone()))
+        });
+        let fits = weight
+            .as_ref()
+            .map_or(Ok(()), |(.., shape)| parsed.check(&values, shape));
+        let measured = fits.and_then(|()| {
+            let base = weight
+                .and_then(|(patient, network, name, shape)| Some((patient.weight(network, &name)?, shape)));
+            measure(parsed, &values, base)
+        });
+        match measured {
+            Ok(found) => norms = found,
+            Err(reason) => {
+                self.faults.insert(module.name.clone(), reason);
+            }
+        }
+        self.modules.push(ModuleDiagnosis {
+            name: module.name.clone(),
+            kind: parsed.kind(),
+            rank,
+            alpha: parsed.alpha,
+            scale: parsed.scale,
+            dora: parsed.dora,
+            keys: module.keys.values().cloned().collect(),
+            layer: place.map(|place| place.full_name()),
+            block: place.and_then(|place| place.block.clone()),
+            change: norms.0,
+            relative_change: norms.1,
+        });
+    }
+}
+
+impl<'a> Patient<'a> {
+    fn of_model(model: &'a Checkpoint) -> Result<Self> {
+        let parameters = model.parameters()?;
+        let mut shapes = HashMap::new();
+        for (part, spellings) in &parameters {
+            let stored = spellings.first().and_then(|name| stored(model, *part, name));
+            if let (Some(network), Some((file, key))) = (Network::of(*part), stored)
+                && let Some(info) = file.info(&key)
+            {
+                shapes.insert((network, spellings[0].clone()), info.shape.clone());
+            }
+        }
+        Ok(Self {
+            names: ModelNames::new(&parameters),
+            shapes,
+            model: Some(model),
+        })
+    }
+
+    fn of_family(family: Family) -> Option<Self> {
+        let parameters = family_parameters(family).into_iter();
+        Some(Self {
+            names: ModelNames::of_family(family)?,
+            shapes: parameters
+                .map(|parameter| {
+                    (
+                        (parameter.network, parameter.spellings[0].clone()),
+                        parameter.shape,
+                    )
+                })
+                .collect(),
+            model: None,
+        })
+    }
+
+    fn weight(&self, network: Network, name: &str) -> Option<Vec<f32>> {
+        let part = [Part::Unet, Part::TextEncoder]
+            .into_iter()
+            .find(|part| Network::of(*part) == Some(network))?;
+        let (file, key) = stored(self.model?, part, name)?;
+        file.values_f32(&key)
+    }
+}
+
+/// Where a model has a parameter.
+fn stored<'a>(model: &'a Checkpoint, part: Part, name: &str) -> Option<(&'a TensorFile, String)> {
+    let weights = model.weights(part);
+    weights.names.spellings(name).into_iter().find_map(|key| {
+        let file = weights.files.iter().find(|file| file.info(&key).is_some())?;
+        Some((file.as_ref(), key))
+    })
+}
+
+/// The norm of a change at strength 1, and that over the weight's norm. Without a weight only where the change doesn't depend on it.
+fn measure(
+    parsed: &Parsed,
+    values: &Values,
+    weight: Option<(Vec<f32>, Vec<usize>)>,
+) -> std::result::Result<(Option<f64>, Option<f64>), String> {
+    /// Values of the largest layer there is, and some: hostile shapes are larger.
+    const MAX: usize = 1 << 27;
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let Some(change) = &parsed.change else {
+        return Ok((None, None));
+    };
+    if let Some((base, shape)) = weight {
+        let mut changed = base.clone();
+        parsed.apply(values, 1.0, None, &mut changed, &shape)?;
+        let difference = norm(&mut base.iter().zip(&changed).map(|(a, b)| f64::from(b - a)));
+        let whole = norm(&mut base.iter().map(|x| f64::from(*x)));
+        return Ok((Some(difference), (whole > 0.0).then(|| difference / whole)));
+    }
+    let Some(shape) = change.shape().filter(|_| !parsed.dora) else {
+        return Ok((None, None));
+    };
+    let count = shape.iter().try_fold(1usize, |n, k| n.checked_mul(*k));
+    let Some(count) = count.filter(|count| *count <= MAX) else {
+        return Err(format!(
+            "it makes a weight of shape {shape:?}, larger than any layer"
+        ));
+    };
+    let mut changed = vec![0f32; count];
+    parsed.apply(values, 1.0, None, &mut changed, &shape)?;
+    Ok((Some(norm(&mut changed.iter().map(|x| f64::from(*x)))), None))
+}

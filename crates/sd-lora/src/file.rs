@@ -1,0 +1,185 @@
+//! An adapter's file, opened but not yet fitted to a model.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+};
+
+use sd_core::{
+    embedding::Embedding,
+    shown,
+    weights::{Family, TensorFile, adapter_family},
+};
+
+use crate::{
+    Adapter, Error, Kind, ModelNames, Result, Strengths,
+    keys::{self, BUNDLE, Key, Leaf},
+    module::Module,
+    peft::Noted,
+};
+
+/// An adapter's file: its header has been read and its values have not, so it is cheap to keep, and may be bound to any number of
+/// models, or to one again with other strengths. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct AdapterFile {
+    pub(crate) contents: Arc<Contents>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub tensors: TensorFile,
+    /// Sorted by name.
+    pub modules: Vec<Module>,
+    /// Keys of no known kind, sorted.
+    pub unknown: Vec<String>,
+    /// Names of bundled embeddings.
+    bundled: BTreeSet<String>,
+}
+
+impl AdapterFile {
+    /// Maps a file of any container that weights come in: safetensors, PyTorch's or GGUF.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if it can't be read, [`Error::Unsupported`] if it holds no adapter.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_tensors(TensorFile::open(path)?)
+    }
+
+    /// The same from an opened file.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it holds no adapter.
+    pub fn from_tensors(tensors: TensorFile) -> Result<Self> {
+        let mut modules: BTreeMap<String, BTreeMap<Leaf, String>> = BTreeMap::new();
+        let mut twice: HashMap<String, String> = HashMap::new();
+        let (mut unknown, mut bundled) = (Vec::new(), BTreeSet::new());
+        // Sorted, so that the same file always gives the same message.
+        let names: BTreeSet<&str> = tensors.names().collect();
+        for name in names {
+            match keys::parse(name) {
+                Key::Module(module, leaf) => {
+                    let keys = modules.entry(module.to_owned()).or_default();
+                    if let Some(other) = keys.insert(leaf, name.to_owned()) {
+                        let reason = format!(
+                            "{} and {} are the same tensor of two adapters",
+                            shown(&other),
+                            shown(name)
+                        );
+                        twice.insert(module.to_owned(), reason);
+                    }
+                }
+                Key::Bundled(embedding, _) => {
+                    bundled.insert(embedding.to_owned());
+                }
+                Key::Unknown => unknown.push(name.to_owned()),
+            }
+        }
+        // Whole weights look like IA3's but for one tensor.
+        let adapts = |keys: &BTreeMap<Leaf, String>| keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
+        if !modules.values().any(adapts) && bundled.is_empty() {
+            let first = tensors.names().min();
+            let reason = match first {
+                None => "holds no tensors".into(),
+                Some(name) => format!(
+                    "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
+                    shown(name)
+                ),
+            };
+            return Err(Error::Unsupported {
+                origin: tensors.origin().to_owned(),
+                reason,
+            });
+        }
+        let noted = Noted::read(&tensors);
+        let modules = modules.into_iter().map(|(name, keys)| {
+            let fault = twice.remove(&name);
+            let mut module = Module::read(&tensors, name, keys, &noted);
+            if let Some(reason) = fault {
+                module.parsed = Err(reason);
+            }
+            module
+        });
+        let modules = modules.collect();
+        Ok(Self {
+            contents: Arc::new(Contents {
+                tensors,
+                modules,
+                unknown,
+                bundled,
+            }),
+        })
+    }
+
+    /// The path, or the name given with the bytes.
+    pub fn origin(&self) -> &str {
+        self.contents.tensors.origin()
+    }
+
+    /// What its trainer noted in the header.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        self.contents.tensors.metadata()
+    }
+
+    /// How many modules are of each kind; those that can't be read are none.
+    pub fn kinds(&self) -> BTreeMap<Kind, usize> {
+        let mut kinds = BTreeMap::new();
+        for parsed in self
+            .contents
+            .modules
+            .iter()
+            .filter_map(|module| module.parsed.as_ref().ok())
+        {
+            *kinds.entry(parsed.kind()).or_default() += 1;
+        }
+        kinds
+    }
+
+    /// The family of models that it was made for: by the width of the context that the attention's keys take, else by what the
+    /// trainer noted.
+    pub fn family(&self) -> Family {
+        let widths = self.contents.modules.iter().filter_map(|module| {
+            let keys = module.name.contains("attn2") && module.name.ends_with("to_k");
+            let change = module.parsed.as_ref().ok()?.change.as_ref()?;
+            keys.then(|| change.shape()?.get(1).copied())?
+        });
+        let families = widths.filter_map(|width| match width {
+            768 => Some(Family::Sd1),
+            1024 => Some(Family::Sd2),
+            2048 => Some(Family::Sdxl),
+            1280 => Some(Family::SdxlRefiner),
+            _ => None,
+        });
+        let mut families = families;
+        families
+            .next()
+            .unwrap_or_else(|| adapter_family(&self.contents.tensors))
+    }
+
+    /// The textual inversions that come along in the file, sorted by name: whoever uses the adapter adds them to the pipeline.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if one can't be used.
+    pub fn embeddings(&self) -> Result<Vec<Embedding>> {
+        self.embeddings_by_name()
+            .map(|(_, embedding)| embedding)
+            .collect()
+    }
+
+    pub(crate) fn embeddings_by_name(&self) -> impl Iterator<Item = (String, Result<Embedding>)> {
+        let tensors = &self.contents.tensors;
+        self.contents.bundled.iter().map(move |name| {
+            let embedding = Embedding::bundled(name, tensors, &format!("{BUNDLE}{name}."));
+            (name.clone(), embedding.map_err(Error::from))
+        })
+    }
+
+    /// Finds the place of every module in a model, and says how strongly each acts.
+    ///
+    /// # Errors
+    /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors
+    /// don't fit together, [`Error::Strength`] for strengths that can't be used.
+    pub fn bind(&self, model: &ModelNames, strengths: &Strengths) -> Result<Adapter> {
+        Adapter::new(self, model, strengths)
+    }
+}

@@ -1,0 +1,77 @@
+//! What diffusers notes of PEFT's settings in a file's header: there the files themselves have no `alpha`.
+
+use std::collections::HashMap;
+
+use sd_core::weights::TensorFile;
+use serde_json::Value;
+
+use crate::names::Network;
+
+/// Where diffusers keeps them, as JSON, each setting behind its network's name.
+const KEY: &str = "lora_adapter_metadata";
+
+/// The settings that say how strongly modules act.
+#[derive(Debug, Default)]
+pub(crate) struct Noted(HashMap<&'static str, Settings>);
+
+#[derive(Debug, Default)]
+struct Settings {
+    alpha: Option<f64>,
+    /// By a layer's name or its end.
+    alphas: Vec<(String, f64)>,
+    /// Rank-stabilised: alpha is divided by the root of the rank (Kalajdzievski 2023, arXiv:2312.03732).
+    root: bool,
+}
+
+impl Noted {
+    /// Reads them, if they are there and can be read.
+    pub fn read(file: &TensorFile) -> Self {
+        let json = file
+            .metadata()
+            .get(KEY)
+            .and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let Some(Value::Object(settings)) = json else {
+            return Self::default();
+        };
+        let mut noted = Self::default();
+        for network in [Network::Unet, Network::TextEncoder, Network::TextEncoder2] {
+            let get = |name: &str| settings.get(&format!("{}.{name}", network.name()));
+            let alphas = get("alpha_pattern").and_then(Value::as_object);
+            let alphas = alphas.into_iter().flatten();
+            noted.0.insert(
+                network.name(),
+                Settings {
+                    alpha: get("lora_alpha").and_then(Value::as_f64),
+                    alphas: alphas
+                        .filter_map(|(name, alpha)| Some((name.clone(), alpha.as_f64()?)))
+                        .collect(),
+                    root: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+                },
+            );
+        }
+        noted
+    }
+
+    /// What a module of this rank is multiplied by: alpha over rank where one is noted, else 1.
+    pub fn scale(&self, module: &str, rank: usize) -> f32 {
+        let Some((network, layer)) = module.split_once('.') else {
+            return 1.0;
+        };
+        let Some(settings) = self.0.get(network) else {
+            return 1.0;
+        };
+        let own = settings.alphas.iter().find(|(name, _)| {
+            let before = layer.strip_suffix(name.as_str());
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        });
+        let alpha = own.map(|(_, alpha)| *alpha).or(settings.alpha);
+        let rank = match settings.root {
+            true => (rank as f64).sqrt(),
+            false => rank as f64,
+        };
+        match alpha {
+            Some(alpha) if alpha.is_finite() => (alpha / rank) as f32,
+            _ => 1.0,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what a LoRA or other adapter is, what each of its tensors does, and what doesn't fit.
+    Doctor(Doctor),
+}
+
+#[derive(clap::Args)]
+struct Doctor {
+    /// The adapter (.safetensors, .pt, .ckpt and the like).
+    file: PathBuf,
+    /// A checkpoint to compare it with; by default the family that it was made for.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Print JSON, with every module.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let Command::Doctor(args) = &args.command;
+    let found = sdrs::lora_doctor(&args.file, args.model.as_deref())?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found).expect("plain data"));
+    } else {
+        print!("{found}");
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+"""Adapters of every kind on a few small layers, and what the packages that train them make of the layers' weights."""
+
+import math
+import tempfile
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from lycoris.modules.boft import ButterflyOFTModule
+from lycoris.modules.diag_oft import DiagOFTModule
+from lycoris.modules.full import FullModule
+from lycoris.modules.glora import GLoRAModule
+from lycoris.modules.ia3 import IA3Module
+from lycoris.modules.locon import LoConModule
+from lycoris.modules.loha import LohaModule
+from lycoris.modules.lokr import LokrModule
+from lycoris.modules.norms import NormModule
+from peft import LoraConfig, get_peft_model
+from peft.utils import get_peft_model_state_dict
+from safetensors import safe_open
+from torch import nn
+
+import common
+import tiny_sd1
+
+FOLDER = "goldens/lora"
+SEED = 31
+
+# Names that a U-Net has; the sizes are made up, and no two axes of a layer are alike.
+LAYERS = {
+    "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2": lambda: nn.Linear(20, 24),
+    "down_blocks.0.attentions.0.proj_in": lambda: nn.Conv2d(12, 16, 1),
+    "down_blocks.0.resnets.0.conv1": lambda: nn.Conv2d(6, 8, 3),
+    "down_blocks.0.resnets.0.norm1": lambda: nn.GroupNorm(2, 6),
+    "down_blocks.0.attentions.0.transformer_blocks.0.norm1": lambda: nn.LayerNorm(20),
+}
+LINEAR, POINT, CONV, GROUP, LAYER = LAYERS
+
+
+def randomise(module, generator, size=0.3):
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * size
+
+
+def base_layers():
+    generator = torch.Generator().manual_seed(SEED)
+    layers = {name: make() for name, make in LAYERS.items()}
+    for layer in layers.values():
+        randomise(layer, generator)
+    return layers
+
+
+def effective(forward, layer):
+    """Weight and bias that a layer acts with, told by its outputs alone."""
+    if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
+        return None
+    shape = layer.weight.shape
+    dtype = layer.weight.dtype
+    probes = torch.eye(math.prod(shape[1:]), dtype=dtype).reshape(-1, *shape[1:])
+    bias = forward(torch.zeros_like(probes[:1])).reshape(-1)
+    outputs = forward(probes).reshape(len(probes), -1)
+    return {"weight": (outputs - bias).T.reshape(shape), "bias": bias}
+
+
+def lycoris_case(kind, layers, generator, rank=3, alpha=2.0, strength=1.0, exact=True, setup=None, **options):
+    """A file's tensors in LyCORIS' words, and the layers as its forward pass has them."""
+    tensors, merged = {}, {}
+    for name, layer in layers.items():
+        if exact:
+            layer = layer.double()
+        module = kind("x", layer, lora_dim=rank, alpha=alpha, **options)
+        randomise(module, generator, 0.6)
+        if setup:
+            setup(module)
+        if exact:
+            module = module.double()
+        module.eval()
+        module.multiplier = strength
+        flat = "lora_unet_" + name.replace(".", "_")
+        state = module.state_dict()
+        if kind is FullModule:
+            # Before it takes over its layer, its own state is less by the layer's weight than what acts.
+            state = dict(zip(["diff", "diff_b"], module.get_diff_weight()))
+        tensors |= {f"{flat}.{key}": t.float() for key, t in state.items()}
+        if kind is NormModule:
+            weight, bias = module.make_weight(strength)
+            merged[name] = {"weight": weight, "bias": bias}
+        else:
+            merged[name] = effective(module.forward, layer)
+    return tensors, merged
+
+
+def magnitudes(module):
+    """Away from the weight's own norms, so that they show."""
+    module.dora_scale.data = module.dora_scale.data.abs() + 0.5
+
+
+def cases():
+    """Name of the file, kind, layers, options."""
+    weights = [LINEAR, POINT, CONV]
+    yield "lora", LoConModule, [LINEAR, POINT], {}
+    yield "locon", LoConModule, weights, {"rank": 2, "alpha": 1.5}
+    yield "locon_tucker", LoConModule, [CONV], {"use_tucker": True}
+    yield "dora", LoConModule, weights, {"weight_decompose": True, "setup": magnitudes}
+    yield "dora_input", LoConModule, weights, {"weight_decompose": True, "wd_on_out": False, "setup": magnitudes}
+    yield "loha", LohaModule, weights, {}
+    yield "loha_tucker", LohaModule, [CONV], {"use_tucker": True}
+    yield "loha_dora", LohaModule, weights, {"weight_decompose": True, "setup": magnitudes}
+    yield "lokr", LokrModule, weights, {"rank": 1, "factor": 2}
+    yield "lokr_both", LokrModule, [LINEAR], {"rank": 1, "decompose_both": True}
+    yield "lokr_tucker", LokrModule, [CONV], {"rank": 1, "use_tucker": True, "factor": 2}
+    yield "lokr_full", LokrModule, weights, {"full_matrix": True, "factor": 4}
+    yield "lokr_dora", LokrModule, weights, {"rank": 1, "factor": 2, "weight_decompose": True, "setup": magnitudes}
+    yield "ia3", IA3Module, weights, {}
+    yield "ia3_input", IA3Module, weights, {"train_on_input": True}
+    yield "full", FullModule, weights, {}
+    yield "norm", NormModule, [GROUP, LAYER], {}
+    yield "glora", GLoRAModule, weights, {}
+    yield "oft", DiagOFTModule, weights, {"rank": 4, "exact": False}
+    yield "oft_constraint", DiagOFTModule, weights, {"rank": 4, "exact": False, "constraint": 0.05}
+    yield "oft_rescale", DiagOFTModule, weights, {"rank": 4, "exact": False, "rescaled": True}
+    yield "boft", ButterflyOFTModule, weights, {"rank": 6, "exact": False}
+    yield "boft_rescale", ButterflyOFTModule, weights, {"rank": 6, "exact": False, "rescaled": True, "constraint": 0.1}
+
+
+# Where the strength is not a factor of the whole change in LyCORIS, but in the WebUI.
+NOT_LINEAR = {
+    "dora", "dora_input", "loha_dora", "lokr_dora", "oft_rescale", "boft", "boft_rescale",
+}
+
+
+class Tree(nn.Module):
+    """The layers in modules that nest as their names say."""
+
+    def __init__(self, layers):
+        super().__init__()
+        for name, layer in layers.items():
+            *path, leaf = name.split(".")
+            here = self
+            for part in path:
+                if not hasattr(here, part):
+                    here.add_module(part, nn.Module())
+                here = getattr(here, part)
+            here.add_module(leaf, layer)
+
+
+def peft_case(generator, **options):
+    layers = {name: layer.double() for name, layer in base_layers().items() if name in (LINEAR, POINT, CONV)}
+    # The file has no alpha: with alpha as the rank it acts as the file alone says.
+    model = get_peft_model(Tree(layers), LoraConfig(r=3, lora_alpha=3, target_modules=list(layers), **options))
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            noise = torch.randn(parameter.shape, generator=generator) * 0.3
+            parameter.data = (noise.abs() + 0.5 if "magnitude" in name else noise).to(parameter.dtype)
+    tensors = {name: t.float() for name, t in get_peft_model_state_dict(model).items()}
+    model.eval()
+    modules = dict(model.base_model.model.named_modules())
+    return tensors, {name: effective(modules[name].forward, layer) for name, layer in layers.items()}
+
+
+# Layers of the tiny SD1.
+UNET_TARGETS = ["down_blocks.0.attentions.0.proj_in", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"]
+TEXT_TARGETS = ["text_model.encoder.layers.0.self_attn.q_proj"]
+
+
+def diffusers_case(out, strength):
+    """What a pipeline saves, with its settings in the header, and the weights that it fuses when it loads that."""
+    generator = torch.Generator().manual_seed(SEED + 200)
+    parts = tiny_sd1.load(common.ROOT)
+    unet, text_encoder = parts["unet"], parts["text_encoder"]
+    # transformers leaves the outer name out in memory, where files have it.
+    layers = dict(text_encoder.named_modules())
+    text_targets = [name if name in layers else name.removeprefix("text_model.") for name in TEXT_TARGETS]
+    configs = {
+        "unet": LoraConfig(r=2, lora_alpha=3, alpha_pattern={UNET_TARGETS[1]: 5}, target_modules=UNET_TARGETS),
+        "text_encoder": LoraConfig(r=3, lora_alpha=2, use_rslora=True, target_modules=text_targets),
+    }
+    unet.add_adapter(configs["unet"])
+    text_encoder.add_adapter(configs["text_encoder"])
+    for model in [unet, text_encoder]:
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    with tempfile.TemporaryDirectory() as folder:
+        StableDiffusionPipeline.save_lora_weights(
+            folder,
+            unet_lora_layers=get_peft_model_state_dict(unet),
+            text_encoder_lora_layers=get_peft_model_state_dict(text_encoder),
+            unet_lora_adapter_metadata=configs["unet"].to_dict(),
+            text_encoder_lora_adapter_metadata=configs["text_encoder"].to_dict(),
+        )
+        path = Path(folder) / "pytorch_lora_weights.safetensors"
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        parts = tiny_sd1.load(common.ROOT)
+        pipe = StableDiffusionPipeline(
+            **{name: parts[name] for name in ["vae", "text_encoder", "unet"]}, tokenizer=None, scheduler=None,
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )
+        pipe.load_lora_weights(folder, adapter_name="lora")
+        pipe.fuse_lora(lora_scale=strength, adapter_names=["lora"])
+        pipe.unload_lora_weights()
+    out.weights(f"{FOLDER}/diffusers.safetensors", tensors, metadata, note="as diffusers saves it, with PEFT's settings")
+    merged = {f"unet.{name}": {"weight": pipe.unet.get_submodule(name).weight.data} for name in UNET_TARGETS}
+    for name, inner in zip(TEXT_TARGETS, text_targets):
+        merged[f"text_encoder.{name}"] = {"weight": pipe.text_encoder.get_submodule(inner).weight.data}
+    return merged
+
+
+def make(out):
+    out.tensors(
+        f"{FOLDER}/base.safetensors",
+        {f"{name}.{leaf}": t for name, layer in base_layers().items() for leaf, t in layer.state_dict().items()},
+        note="the layers that the adapters here change, random",
+    )
+    merged = {}
+
+    def add(case, strength, changed):
+        merged.update({
+            f"{case}@{strength}/{name}.{leaf}": t.float()
+            for name, pair in changed.items() for leaf, t in pair.items() if t is not None
+        })
+
+    for i, (case, kind, names, options) in enumerate(cases()):
+        for strength in [1.0] if case in NOT_LINEAR else [1.0, -0.6]:
+            generator = torch.Generator().manual_seed(SEED + 1 + i)
+            chosen = {name: layer for name, layer in base_layers().items() if name in names}
+            tensors, changed = lycoris_case(kind, chosen, generator, strength=strength, **dict(options))
+            add(case, strength, changed)
+        out.weights(f"{FOLDER}/{case}.safetensors", tensors, note=f"LyCORIS {kind.__name__}, random")
+        if case == "oft":
+            # Before, LyCORIS kept the rotations themselves.
+            old = {}
+            for name in names:
+                flat = "lora_unet_" + name.replace(".", "_")
+                module = DiagOFTModule("x", base_layers()[name], lora_dim=4)
+                module.oft_blocks.data = tensors[f"{flat}.oft_blocks"]
+                old[f"{flat}.oft_diag"] = module.get_r()
+            out.weights(f"{FOLDER}/oft_diag.safetensors", old, note="the rotations of oft.safetensors as they are")
+    for i, (case, options) in enumerate({
+        "peft": {}, "peft_dora": {"use_dora": True}, "peft_bias": {"lora_bias": True},
+    }.items()):
+        tensors, changed = peft_case(torch.Generator().manual_seed(SEED + 100 + i), **options)
+        add(case, 1.0, changed)
+        out.weights(f"{FOLDER}/{case}.safetensors", tensors, note=f"PEFT LoRA, random {options}")
+    add("diffusers", 0.8, diffusers_case(out, 0.8))
+    out.tensors(
+        f"{FOLDER}/merged.safetensors", merged,
+        tolerance={"f32": 1e-6, "f32 of DoRA, OFT and BOFT": 1e-5},
+        note="case@strength/layer: weights and biases that the packages' forward passes act with, in f64 but for OFT, BOFT and diffusers",
+    )
