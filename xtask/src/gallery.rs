@@ -33,7 +33,7 @@ struct Sheet {
 /// The prompt that is drawn with every model.
 const SAME: &str = "a yellow star above a red square";
 
-const SHEETS: [Sheet; 2] = [
+const SHEETS: [Sheet; 3] = [
     Sheet {
         name: "demo",
         about: "What the demo model draws; the last row shows what another checkpoint, a LoRA and another VAE do.",
@@ -44,6 +44,33 @@ const SHEETS: [Sheet; 2] = [
         about: "What the prompt language does ([docs/prompts.md](../prompts.md)).",
         pictures: &PROMPTS,
     },
+    Sheet {
+        name: "weights",
+        about: "What LoRAs, a checkpoint of another style and another VAE do ([docs/weights.md](../weights.md)).",
+        pictures: &WEIGHTS,
+    },
+];
+
+const OTHER: &str = "a green heart left of a purple circle";
+
+#[rustfmt::skip]
+const WEIGHTS: [Picture; 16] = [
+    (SAME, 13, &["--lora", "models/demo/outlines.safetensors:0"]),
+    (SAME, 13, &["--lora", "models/demo/outlines.safetensors:0.5"]),
+    (SAME, 13, &["--lora", "models/demo/outlines.safetensors"]),
+    (SAME, 13, &["--lora", "models/demo/chalk-lora.safetensors"]),
+    (SAME, 13, &["--lora", "models/demo/outlines.safetensors:0.5", "--lora", "models/demo/chalk-lora.safetensors:0.7"]),
+    (SAME, 13, &["--model", "models/demo/chalk.safetensors"]),
+    (SAME, 13, &["--vae", "models/demo/vae-washed.safetensors"]),
+    (SAME, 13, &["--model", "models/demo/chalk.safetensors", "--vae", "models/demo/vae-washed.safetensors"]),
+    (OTHER, 14, &["--lora", "models/demo/outlines.safetensors:0"]),
+    (OTHER, 14, &["--lora", "models/demo/outlines.safetensors:0.5"]),
+    (OTHER, 14, &["--lora", "models/demo/outlines.safetensors"]),
+    (OTHER, 14, &["--lora", "models/demo/chalk-lora.safetensors"]),
+    (OTHER, 14, &["--lora", "models/demo/outlines.safetensors:0.5", "--lora", "models/demo/chalk-lora.safetensors:0.7"]),
+    (OTHER, 14, &["--model", "models/demo/chalk.safetensors"]),
+    (OTHER, 14, &["--vae", "models/demo/vae-washed.safetensors"]),
+    (OTHER, 14, &["--model", "models/demo/chalk.safetensors", "--vae", "models/demo/vae-washed.safetensors"]),
 ];
 
 #[rustfmt::skip]
@@ -97,14 +124,25 @@ struct Rgb {
     bytes: Vec<u8>,
 }
 
-/// Draws the pictures with the command as people use it.
-pub fn run() -> Outcome {
+/// Draws the pictures with the command as people use it: all sheets, or those named.
+pub fn run(names: &[&str]) -> Outcome {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| SHEETS.iter().all(|sheet| sheet.name != **name))
+    {
+        let known: Vec<&str> = SHEETS.iter().map(|sheet| sheet.name).collect();
+        return Err(format!(
+            "no sheet is called {unknown}; there are {}",
+            known.join(", ")
+        ));
+    }
     // With the features of the whole workspace, so that what the tests have built is used.
     run_command(cargo().args(["build", "--release", "--workspace", "--bin", "sdrs"]))?;
     let folder = root().join("docs/gallery");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let out = folder.join("one.png");
-    for Sheet { name, pictures, .. } in &SHEETS {
+    let wanted = |sheet: &&Sheet| names.is_empty() || names.contains(&sheet.name);
+    for Sheet { name, pictures, .. } in SHEETS.iter().filter(wanted) {
         let mut drawn = Vec::new();
         for (prompt, seed, more) in *pictures {
             let mut command = program(built().join("release/sdrs"));

@@ -26,7 +26,7 @@ Developer tasks.
                                       install the C library with header, pkg-config and CMake files
     cargo xtask c [--valgrind|--asan] compile and run C and C++ callers of an installed library
     cargo xtask python                type-check and test the Python package (NumPy, Pillow and mypy come from pip)
-    cargo xtask gallery               draw docs/gallery with the demo model
+    cargo xtask gallery [SHEET...]    draw docs/gallery with the demo model
 ";
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         ["install-c", rest @ ..] => install_c::task(rest),
         ["c", rest @ ..] => c::task(rest),
         ["python"] => python::check(),
-        ["gallery"] => gallery::run(),
+        ["gallery", rest @ ..] => gallery::run(rest),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -249,5 +249,23 @@ fn hashes() {
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
     assert_eq!(hash.short(), "ba7816bf8f");
+    // Kept by what the file is, not by its name: the same length at another time, and another file in its place.
+    std::fs::write(&path, b"abd").unwrap();
+    let changed = std::fs::File::options().write(true).open(&path).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(10);
+    changed.set_modified(later).unwrap();
+    // hashlib.sha256(b"abd") and (b"abe").
+    assert_eq!(model_hash(&path).unwrap().short(), "a52d159f26");
+    assert_eq!(model_hash(&path).unwrap().short(), "a52d159f26");
+    let new = folder.path().join("new");
+    std::fs::write(&new, b"abe").unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&new)
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    std::fs::rename(new, &path).unwrap();
+    assert_eq!(model_hash(&path).unwrap().short(), "d81a65c1de");
     assert!(model_hash(folder.path()).is_err() && model_hash(&folder.path().join("absent")).is_err());
 }

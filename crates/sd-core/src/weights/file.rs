@@ -47,10 +47,10 @@ enum Bytes {
 impl Bytes {
     /// Lets the system take back the memory of a part of the map that was read, which it would otherwise count as this process's until
     /// it runs short. Reading it again costs a look into the system's cache.
+    #[cfg(unix)]
     fn forget(&self, range: Range<usize>) {
         /// Smaller ones aren't worth the call.
         const LEAST: usize = 1 << 20;
-        #[cfg(unix)]
         if let (Self::Mapped(map), true) = (self, range.len() >= LEAST) {
             // SAFETY: the map is private and never written to, so what is read again is what the file holds, as before.
             #[allow(unsafe_code)]
@@ -59,6 +59,9 @@ impl Bytes {
             };
         }
     }
+
+    #[cfg(not(unix))]
+    fn forget(&self, _: Range<usize>) {}
 }
 
 impl std::ops::Deref for Bytes {
