@@ -9,7 +9,7 @@ use std::{
 
 use common::{builder, draw, lora_file, outputs, picture};
 use safetensors::{SafeTensors, tensor::TensorView};
-use sdrs::{BlockWeights, Dtype, ErrorCode, Lora};
+use sdrs::{BlockWeights, Dtype, ErrorCode, Lora, Pipeline};
 
 /// The tiny model's LoRA with other tensors as well, or in the place of its own.
 fn with_tensors(more: &[(&str, &[usize], f32)]) -> Vec<u8> {
@@ -29,6 +29,10 @@ fn with_tensors(more: &[(&str, &[usize], f32)]) -> Vec<u8> {
         .filter(|(name, _)| more.iter().all(|(other, _)| other != name));
     let own = own.map(|(name, tensor)| (name.to_owned(), tensor));
     safetensors::serialize(own.chain(more.iter().cloned()), None).unwrap()
+}
+
+fn rgb(pipeline: &Pipeline, prompt: &str) -> Vec<u8> {
+    draw(pipeline, prompt).unwrap().rgb
 }
 
 #[test]
@@ -101,7 +105,6 @@ fn embeddings_come_along() {
     let with = plain.with_loras([lora.clone()]).unwrap();
     assert_eq!(with.embeddings().collect::<Vec<_>>(), ["glow"]);
     assert_eq!(plain.embeddings().count(), 0);
-    let rgb = |pipeline, prompt| draw(pipeline, prompt).unwrap().rgb;
     assert_eq!(rgb(&with, "a cat"), rgb(&without, "a cat"));
     assert_ne!(rgb(&with, "a glow"), rgb(&without, "a glow"));
 
