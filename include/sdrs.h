@@ -582,6 +582,61 @@ typedef int32_t sdrs_clip_skip_rule;
 #endif // __cplusplus
 
 /**
+ * Whether a run shows what there is of the picture, and how it is made.
+ */
+enum sdrs_preview
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No previews.
+     */
+    SDRS_PREVIEW_NONE = 0,
+    /**
+     * A pixel for each value of the latent's side, its colour a linear function of the latent: microseconds. The function is fitted to
+     * the pipeline's autoencoder when a run first asks for it.
+     */
+    SDRS_PREVIEW_APPROXIMATE = 1,
+    /**
+     * The autoencoder decodes: the picture as it would be, at the price of a last step.
+     */
+    SDRS_PREVIEW_FULL = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_preview sdrs_preview;
+#else
+typedef int32_t sdrs_preview;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How much a line of the log matters.
+ */
+enum sdrs_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What was done, and how long it took.
+     */
+    SDRS_LOG_LEVEL_INFO = 0,
+    /**
+     * Something was passed over.
+     */
+    SDRS_LOG_LEVEL_WARNING = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_log_level sdrs_log_level;
+#else
+typedef int32_t sdrs_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Describes a pipeline: which weights, where, in which type.
  */
 typedef struct sdrs_builder sdrs_builder;
@@ -615,6 +670,18 @@ typedef struct sdrs_stepper sdrs_stepper;
  * An array of floats with its shape, row-major. Threads may share it.
  */
 typedef struct sdrs_tensor sdrs_tensor;
+
+/**
+ * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
+ * builds or runs: in several at once, if these are. The callback must return: no exception and no `longjmp` may leave it.
+ */
+typedef void (*sdrs_log_fn)(sdrs_log_level level, const char *message, void *user_data);
+
+/**
+ * Reads `length` bytes from `offset` on to `buffer`: all of them, or it fails by returning something else than 0. The callback must
+ * return: no exception and no `longjmp` may leave it.
+ */
+typedef int32_t (*sdrs_read_fn)(void *user_data, uint64_t offset, uint8_t *buffer, size_t length);
 
 /**
  * One picture. What it points to is the library's, and valid as long as its `sdrs_images`.
@@ -907,6 +974,23 @@ typedef struct {
      * The noise level that the step began at.
      */
     double sigma;
+    /**
+     * The picture as far as it is known: red, green, blue, a byte each, row by row from the top, valid during the call. NULL unless
+     * this step's was asked for.
+     */
+    const uint8_t *preview;
+    /**
+     * Bytes from one row of the preview to the next.
+     */
+    size_t preview_stride;
+    /**
+     * Pixels of a row of the preview.
+     */
+    uint32_t preview_width;
+    /**
+     * Rows of the preview.
+     */
+    uint32_t preview_height;
 } sdrs_progress;
 
 /**
@@ -936,6 +1020,14 @@ typedef struct {
      * Stops the run; NULL for none.
      */
     const sdrs_cancel_token *cancel;
+    /**
+     * Whether `on_progress` is shown previews (`SDRS_PREVIEW_NONE`). They don't change the result.
+     */
+    sdrs_preview preview;
+    /**
+     * After how many steps each; 0 (the default) and 1 are after every step.
+     */
+    uint32_t preview_every;
 } sdrs_run_options;
 
 /**
@@ -1154,6 +1246,34 @@ sdrs_status sdrs_builder_build(const sdrs_builder *builder,
                                sdrs_pipeline **pipeline);
 
 /**
+ * The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL
+ * for none. `user_data` is given to the callback as it is, and must be valid as long as such a pipeline, or one that
+ * was made of it. Nothing is ever printed.
+ */
+sdrs_status sdrs_builder_on_log(sdrs_builder *builder,
+                                sdrs_log_fn on_log,
+                                void *user_data);
+
+/**
+ * How many threads the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared by all. Pictures
+ * don't depend on it. Callbacks are called in the thread of the run in any case.
+ */
+sdrs_status sdrs_builder_threads(sdrs_builder *builder,
+                                 uint32_t threads);
+
+/**
+ * The checkpoint as a single file of `size` bytes that the caller holds: `read` is called for one piece after the other, in this call
+ * alone, and the library keeps what it read. `name` stands for the file in errors and infotexts.
+ *
+ * Fails with `SDRS_ERROR_IO` if `read` does, `SDRS_ERROR_INVALID_PARAMETER` if there is no memory for so much.
+ */
+sdrs_status sdrs_builder_checkpoint_read(sdrs_builder *builder,
+                                         const char *name,
+                                         uint64_t size,
+                                         sdrs_read_fn read,
+                                         void *user_data);
+
+/**
  * What went wrong in the last call of this thread that failed, with all causes, in English: for people, not for programs. Never NULL;
  * empty if nothing failed yet. Valid until the next failing call of this thread.
  */
@@ -1267,6 +1387,16 @@ sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
                                size_t length,
                                uint32_t clip_skip,
                                sdrs_tensor **context);
+
+/**
+ * The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
+ * which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
+ */
+sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
+                             const char *text,
+                             size_t length,
+                             uint32_t clip_skip,
+                             sdrs_tensor **context);
 
 /**
  * Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
@@ -1529,6 +1659,18 @@ sdrs_status sdrs_txt2img(const sdrs_pipeline *pipeline,
                          sdrs_images **images);
 
 /**
+ * The same without decoding: the latents as the U-Net has them, `[batch_size, latent_channels, h, w]`, which `sdrs_vae_decode` takes.
+ * `seeds` gets `batch_size` numbers, for each picture the seed that gives it alone; it may be NULL.
+ *
+ * Fails as `sdrs_txt2img` does.
+ */
+sdrs_status sdrs_txt2img_latents(const sdrs_pipeline *pipeline,
+                                 const sdrs_generate_params *params,
+                                 const sdrs_run_options *options,
+                                 sdrs_tensor **latents,
+                                 uint64_t *seeds);
+
+/**
  * The noise levels of a schedule for a number of steps, falling, most often `steps + 1` of them with a final 0. `pipeline` may be NULL:
  * then those of every Stable Diffusion. Writes at most `capacity` of them to `sigmas`, and to `count` how many there are; `sigmas` may be
  * NULL if `capacity` is 0. A sampler may have its own habits: `sdrs_stepper_sigmas` tells what it visits.
@@ -1591,6 +1733,41 @@ sdrs_status sdrs_stepper_provide_noise(sdrs_stepper *stepper, const float *noise
  * Frees a stepper; NULL is fine.
  */
 void sdrs_stepper_free(sdrs_stepper *stepper);
+
+/**
+ * The same pipeline with these LoRAs instead of those that it has; with `count` 0, as it was without any, to the bit. Weights are made anew
+ * from the checkpoint's, and all that the LoRAs don't change is shared, so the new pipeline takes memory for the layers that they do. Each
+ * is freed on its own, in any order.
+ *
+ * `loras` has `count` paths, `weights` as many numbers: how strongly each acts, 1 as trained; NULL is 1 for all. `text_encoder_weights`
+ * may say otherwise for the text encoder; NULL is the same. All may be NULL if `count` is 0.
+ *
+ * Fails as `sdrs_builder_build` does for LoRAs.
+ */
+sdrs_status sdrs_pipeline_with_loras(const sdrs_pipeline *pipeline,
+                                     const char *const *loras,
+                                     const double *weights,
+                                     const double *text_encoder_weights,
+                                     size_t count,
+                                     sdrs_pipeline **other);
+
+/**
+ * The same pipeline with another autoencoder: a file with a VAE in it, or a diffusers folder. All else is shared. Each is freed on its own.
+ *
+ * Fails as `sdrs_builder_build` does for a VAE.
+ */
+sdrs_status sdrs_pipeline_with_vae(const sdrs_pipeline *pipeline,
+                                   const char *vae,
+                                   sdrs_pipeline **other);
+
+/**
+ * The path of a LoRA that a pipeline has, counted from 0 in the order that they were added; NULL past the last. Valid as long as the
+ * pipeline. `weight` and `text_encoder_weight` get how strongly it acts; both may be NULL.
+ */
+const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
+                               size_t index,
+                               double *weight,
+                               double *text_encoder_weight);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -169,6 +169,9 @@ struct RunOptions {
     std::function<bool(const sdrs_progress &)> on_progress;
     /** Stops the run; may be NULL. */
     const CancelToken *cancel = nullptr;
+    /** Whether on_progress is shown previews, and after how many steps each. */
+    sdrs_preview preview = SDRS_PREVIEW_NONE;
+    std::uint32_t preview_every = 1;
 };
 
 /** The pictures of a run. */
@@ -238,7 +241,8 @@ struct Array {
 /** A loaded checkpoint. */
 class Pipeline {
 public:
-    explicit Pipeline(sdrs_pipeline *handle) noexcept : handle_(handle) {}
+    explicit Pipeline(sdrs_pipeline *handle, std::shared_ptr<void> log = nullptr) noexcept
+        : log_(std::move(log)), handle_(handle) {}
 
     sdrs_pipeline_info info() const {
         sdrs_pipeline_info info;
@@ -248,34 +252,61 @@ public:
     }
 
     Images txt2img(const GenerateParams &params, const RunOptions &options = {}) const {
-        struct Watch {
-            const RunOptions &options;
-            std::exception_ptr thrown;
-        } watch{options, nullptr};
-        sdrs_run_options c;
-        check(sdrs_run_options_init(&c, sizeof c));
-        c.cancel = options.cancel ? options.cancel->get() : nullptr;
-        if (options.on_progress) {
-            c.user_data = &watch;
-            // No exception may cross the library.
-            c.on_progress = [](const sdrs_progress *progress, void *user_data) -> std::int32_t {
-                auto &seen = *static_cast<Watch *>(user_data);
-                try {
-                    return seen.options.on_progress(*progress) ? 0 : 1;
-                } catch (...) {
-                    seen.thrown = std::current_exception();
-                    return 1;
-                }
-            };
-        }
         sdrs_images *images = nullptr;
-        const sdrs_generate_params given = params.get();
-        const sdrs_status status = sdrs_txt2img(handle_.get(), &given, &c, &images);
-        if (watch.thrown) {
-            std::rethrow_exception(watch.thrown);
-        }
-        check(status);
+        run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
+            return sdrs_txt2img(handle_.get(), given, c, &images);
+        });
         return Images(images);
+    }
+
+    /** The same without decoding: [batch_size, latent_channels, h, w]. */
+    Tensor latents(const GenerateParams &params, const RunOptions &options = {}) const {
+        sdrs_tensor *latents = nullptr;
+        run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
+            return sdrs_txt2img_latents(handle_.get(), given, c, &latents, nullptr);
+        });
+        return Tensor(latents);
+    }
+
+    /** A LoRA's file, and how strongly it acts. */
+    struct Lora {
+        std::string path;
+        double weight = 1.0;
+        double text_encoder_weight = 1.0;
+    };
+
+    /** The same pipeline with these LoRAs instead of those that it has, sharing all else. */
+    Pipeline with_loras(const std::vector<Lora> &loras) const {
+        std::vector<const char *> paths;
+        std::vector<double> weights, text_encoder_weights;
+        for (const Lora &lora : loras) {
+            paths.push_back(lora.path.c_str());
+            weights.push_back(lora.weight);
+            text_encoder_weights.push_back(lora.text_encoder_weight);
+        }
+        sdrs_pipeline *other = nullptr;
+        check(sdrs_pipeline_with_loras(handle_.get(), paths.data(), weights.data(), text_encoder_weights.data(),
+                                       paths.size(), &other));
+        return Pipeline(other, log_);
+    }
+
+    /** The same pipeline with another autoencoder, sharing all else. */
+    Pipeline with_vae(const std::string &path) const {
+        sdrs_pipeline *other = nullptr;
+        check(sdrs_pipeline_with_vae(handle_.get(), path.c_str(), &other));
+        return Pipeline(other, log_);
+    }
+
+    /** The LoRAs that it has. */
+    std::vector<Lora> loras() const {
+        std::vector<Lora> loras;
+        Lora lora;
+        while (const char *path =
+                   sdrs_pipeline_lora(handle_.get(), loras.size(), &lora.weight, &lora.text_encoder_weight)) {
+            lora.path = path;
+            loras.push_back(lora);
+        }
+        return loras;
     }
 
     /** Names of the textual inversions that prompts may use. */
@@ -298,6 +329,12 @@ public:
         return detail::filled<std::uint32_t>([&](std::uint32_t *ids, std::size_t capacity, std::size_t *count) {
             return sdrs_tokenize(handle_.get(), text.data(), text.size(), ids, capacity, count);
         });
+    }
+
+    Tensor encode_text(std::string_view text, std::uint32_t clip_skip = 1) const {
+        sdrs_tensor *context = nullptr;
+        check(sdrs_encode_text(handle_.get(), text.data(), text.size(), clip_skip, &context));
+        return Tensor(context);
     }
 
     Tensor encode_prompt(std::string_view text, std::uint32_t clip_skip = 1) const {
@@ -348,6 +385,38 @@ public:
     const sdrs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
+    /** A run with the options' callback, through which nothing may be thrown. */
+    template <class Call> static void run(const GenerateParams &params, const RunOptions &options, Call call) {
+        struct Watch {
+            const RunOptions &options;
+            std::exception_ptr thrown;
+        } watch{options, nullptr};
+        sdrs_run_options c;
+        check(sdrs_run_options_init(&c, sizeof c));
+        c.cancel = options.cancel ? options.cancel->get() : nullptr;
+        c.preview = options.preview;
+        c.preview_every = options.preview_every;
+        if (options.on_progress) {
+            c.user_data = &watch;
+            // No exception may cross the library.
+            c.on_progress = [](const sdrs_progress *progress, void *user_data) -> std::int32_t {
+                auto &seen = *static_cast<Watch *>(user_data);
+                try {
+                    return seen.options.on_progress(*progress) ? 0 : 1;
+                } catch (...) {
+                    seen.thrown = std::current_exception();
+                    return 1;
+                }
+            };
+        }
+        const sdrs_generate_params given = params.get();
+        const sdrs_status status = call(&given, &c);
+        if (watch.thrown) {
+            std::rethrow_exception(watch.thrown);
+        }
+        check(status);
+    }
+
     /** C takes the size from the shape: here both are known. */
     static void expect(const char *name, const Array &array, std::size_t rank) {
         bool fits = array.shape.size() == rank;
@@ -362,6 +431,8 @@ private:
         }
     }
 
+    /** What the log calls; it outlives the handle. */
+    std::shared_ptr<void> log_;
     detail::Handle<sdrs_pipeline, sdrs_pipeline_free> handle_;
 };
 
@@ -382,6 +453,44 @@ public:
         return done(
             sdrs_builder_checkpoint_file(get(), name.c_str(), file.c_str(), data.data(), data.size()));
     }
+    /** Reads `length` bytes from `offset` on, or returns false. What it throws is thrown on. */
+    using Read = std::function<bool(std::uint64_t offset, std::uint8_t *buffer, std::size_t length)>;
+    Builder &checkpoint_read(const std::string &name, std::uint64_t size, const Read &read) {
+        struct Held {
+            const Read &read;
+            std::exception_ptr thrown;
+        } held{read, nullptr};
+        const auto call = [](void *user_data, std::uint64_t offset, std::uint8_t *buffer,
+                             std::size_t length) -> std::int32_t {
+            auto &seen = *static_cast<Held *>(user_data);
+            try {
+                return seen.read(offset, buffer, length) ? 0 : 1;
+            } catch (...) {
+                seen.thrown = std::current_exception();
+                return 1;
+            }
+        };
+        const sdrs_status status = sdrs_builder_checkpoint_read(get(), name.c_str(), size, call, &held);
+        if (held.thrown) {
+            std::rethrow_exception(held.thrown);
+        }
+        return done(status);
+    }
+    Builder &threads(std::uint32_t threads) { return done(sdrs_builder_threads(get(), threads)); }
+    /** Any thread may call it, several at once. What it throws is lost. */
+    using Log = std::function<void(sdrs_log_level level, const char *message)>;
+    Builder &on_log(Log log) {
+        auto shared = std::make_shared<Log>(std::move(log));
+        const auto call = [](sdrs_log_level level, const char *message, void *user_data) {
+            try {
+                (*static_cast<Log *>(user_data))(level, message);
+            } catch (...) {
+            }
+        };
+        done(sdrs_builder_on_log(get(), call, shared.get()));
+        log_ = std::move(shared);
+        return *this;
+    }
     Builder &demo() { return done(sdrs_builder_demo(get())); }
     Builder &config(const std::string &folder) { return done(sdrs_builder_config(get(), folder.c_str())); }
     Builder &vae(const std::string &path) { return done(sdrs_builder_vae(get(), path.c_str())); }
@@ -401,7 +510,7 @@ public:
     Pipeline build() const {
         sdrs_pipeline *pipeline = nullptr;
         check(sdrs_builder_build(handle_.get(), &pipeline));
-        return Pipeline(pipeline);
+        return Pipeline(pipeline, log_);
     }
 
 private:
@@ -411,6 +520,7 @@ private:
         return *this;
     }
 
+    std::shared_ptr<void> log_;
     detail::Handle<sdrs_builder, sdrs_builder_free> handle_;
 };
 

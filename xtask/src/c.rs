@@ -14,7 +14,8 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 7] = [
+const C: [&str; 8] = [
+    "around",
     "draw",
     "errors",
     "low_level",

@@ -5,6 +5,7 @@ use std::{collections::HashMap, ffi::c_char, path::PathBuf, sync::Arc};
 use sdrs::{Dtype, Prediction};
 
 use crate::{
+    callbacks::Logger,
     enums::{sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, value},
     error::{Result, guard, sdrs_status},
     pipeline::sdrs_pipeline,
@@ -13,7 +14,7 @@ use crate::{
 
 /// Describes a pipeline: which weights, where, in which type.
 pub struct sdrs_builder {
-    source: Option<Source>,
+    pub(crate) source: Option<Source>,
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
     loras: Vec<(PathBuf, f64)>,
@@ -21,10 +22,12 @@ pub struct sdrs_builder {
     device: Option<String>,
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
+    pub(crate) threads: Option<usize>,
+    pub(crate) log: Option<Logger>,
 }
 crate::pointer::handle!(sdrs_builder, 1);
 
-enum Source {
+pub(crate) enum Source {
     Path(PathBuf),
     Bytes(String, Arc<[u8]>),
     Files(String, HashMap<String, Arc<[u8]>>),
@@ -71,6 +74,12 @@ impl sdrs_builder {
         if let Some(prediction) = self.prediction {
             builder = builder.prediction(prediction);
         }
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(log) = self.log {
+            builder = builder.on_log(move |level, message| log.tell(level, message));
+        }
         Ok(builder.build()?)
     }
 }
@@ -103,6 +112,8 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             device: None,
             dtype: None,
             prediction: None,
+            threads: None,
+            log: None,
         });
         Ok(())
     })

@@ -49,6 +49,16 @@ pub(crate) enum Failure {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// The caller's weights could not be read.
+    #[error("cannot read {name}: its callback failed for {length} bytes at {offset}")]
+    Read {
+        /// What stands for the file.
+        name: String,
+        /// Where.
+        offset: u64,
+        /// How many bytes.
+        length: usize,
+    },
     /// The library's own.
     #[error(transparent)]
     Sdrs(#[from] sdrs::Error),
@@ -76,6 +86,7 @@ impl Failure {
     fn status(&self) -> sdrs_status {
         match self {
             Self::Argument { .. } => SDRS_ERROR_INVALID_PARAMETER,
+            Self::Read { .. } => SDRS_ERROR_IO,
             Self::Sdrs(error) => status(error.code()),
             Self::Panic(_) => SDRS_ERROR_INTERNAL,
         }

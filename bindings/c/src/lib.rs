@@ -14,6 +14,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod builder;
+mod callbacks;
 mod enums;
 mod error;
 mod image;
@@ -27,6 +28,7 @@ mod pointer;
 mod prompts;
 mod run;
 mod sched;
+mod siblings;
 mod sized;
 
 use std::ffi::c_char;

@@ -17,7 +17,7 @@ pub struct sdrs_tensor {
 crate::pointer::handle!(sdrs_tensor, 5);
 
 impl sdrs_tensor {
-    fn new(array: Array) -> Self {
+    pub(crate) fn new(array: Array) -> Self {
         Self { array }
     }
 }
@@ -125,16 +125,60 @@ pub unsafe extern "C" fn sdrs_encode_prompt(
     clip_skip: u32,
     context: *mut *mut sdrs_tensor,
 ) -> sdrs_status {
-    guard(|| {
-        // SAFETY: the caller keeps the header's rules for pointers.
-        let (pipeline, text) = unsafe { (object(pipeline, "pipeline")?, self::text(text, length, "text")?) };
-        // SAFETY: as above.
-        let out = unsafe { Out::new(context, "context") }?;
-        out.give(sdrs_tensor::new(
-            pipeline.inner.encode_prompt(text, clip_skip as usize)?,
-        ));
-        Ok(())
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        encode(
+            pipeline,
+            text,
+            length,
+            clip_skip,
+            context,
+            sdrs::Pipeline::encode_prompt,
+        )
     })
+}
+
+/// The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
+/// which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_encode_text(
+    pipeline: *const sdrs_pipeline,
+    text: *const c_char,
+    length: usize,
+    clip_skip: u32,
+    context: *mut *mut sdrs_tensor,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        encode(
+            pipeline,
+            text,
+            length,
+            clip_skip,
+            context,
+            sdrs::Pipeline::encode_text,
+        )
+    })
+}
+
+/// What both functions that encode a text do.
+///
+/// # Safety
+/// As the header says of pointers.
+unsafe fn encode(
+    pipeline: *const sdrs_pipeline,
+    text: *const c_char,
+    length: usize,
+    clip_skip: u32,
+    context: *mut *mut sdrs_tensor,
+    how: fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<Array>,
+) -> Result {
+    // SAFETY: as promised by the caller.
+    let (pipeline, text) = unsafe { (object(pipeline, "pipeline")?, self::text(text, length, "text")?) };
+    // SAFETY: as above.
+    let out = unsafe { Out::new(context, "context") }?;
+    out.give(sdrs_tensor::new(how(&pipeline.inner, text, clip_skip as usize)?));
+    Ok(())
 }
 
 /// Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final

@@ -17,6 +17,8 @@ pub struct sdrs_pipeline {
     device: CString,
     embeddings: Vec<CString>,
     skipped_embeddings: Vec<CString>,
+    /// Their paths.
+    pub(crate) loras: Vec<CString>,
 }
 crate::pointer::handle!(sdrs_pipeline, 2);
 
@@ -26,6 +28,7 @@ impl sdrs_pipeline {
             name: c_string(inner.name()),
             device: c_string(inner.device()),
             embeddings: inner.embeddings().map(c_string).collect(),
+            loras: inner.loras().map(|lora| c_string(lora.origin())).collect(),
             skipped_embeddings: inner.skipped_embeddings().iter().map(c_string).collect(),
             inner,
         }

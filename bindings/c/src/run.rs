@@ -2,14 +2,16 @@
 
 use std::ffi::c_void;
 
-use sdrs::{CancelToken, Progress};
+use sdrs::{CancelToken, PreviewMethod, Progress, Txt2Img};
 
 use crate::{
-    error::{guard, sdrs_status},
+    enums::{enumeration, value},
+    error::{Result, guard, sdrs_status},
     image::sdrs_images,
+    low_level::sdrs_tensor,
     params::sdrs_generate_params,
     pipeline::sdrs_pipeline,
-    pointer::{Out, free, object},
+    pointer::{Out, free, object, slice_mut},
     sized::{get, grows, init},
 };
 
@@ -76,6 +78,44 @@ pub struct sdrs_progress {
     pub steps: usize,
     /// The noise level that the step began at.
     pub sigma: f64,
+    /// The picture as far as it is known: red, green, blue, a byte each, row by row from the top, valid during the call. NULL unless
+    /// this step's was asked for.
+    pub preview: *const u8,
+    /// Bytes from one row of the preview to the next.
+    pub preview_stride: usize,
+    /// Pixels of a row of the preview.
+    pub preview_width: u32,
+    /// Rows of the preview.
+    pub preview_height: u32,
+}
+
+/// Whether a run shows what there is of the picture, and how it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum sdrs_preview {
+    /// No previews.
+    SDRS_PREVIEW_NONE = 0,
+    /// A pixel for each value of the latent's side, its colour a linear function of the latent: microseconds. The function is fitted to
+    /// the pipeline's autoencoder when a run first asks for it.
+    SDRS_PREVIEW_APPROXIMATE = 1,
+    /// The autoencoder decodes: the picture as it would be, at the price of a last step.
+    SDRS_PREVIEW_FULL = 2,
+}
+
+/// `sdrs_preview` as callers give it: any number.
+pub type sdrs_preview_value = i32;
+
+const PREVIEWS: &[(sdrs_preview, Option<PreviewMethod>)] = &[
+    (sdrs_preview::SDRS_PREVIEW_NONE, None),
+    (
+        sdrs_preview::SDRS_PREVIEW_APPROXIMATE,
+        Some(PreviewMethod::Approximate),
+    ),
+    (sdrs_preview::SDRS_PREVIEW_FULL, Some(PreviewMethod::Full)),
+];
+
+enumeration! {
+    sdrs_preview, Option<PreviewMethod>, "preview", PREVIEWS;
 }
 
 /// Called after each step, in the thread of the run. 0 goes on; anything else cancels the run, and the token that the run was given.
@@ -96,6 +136,10 @@ pub struct sdrs_run_options {
     pub user_data: *mut c_void,
     /// Stops the run; NULL for none.
     pub cancel: *const sdrs_cancel_token,
+    /// Whether `on_progress` is shown previews (`SDRS_PREVIEW_NONE`). They don't change the result.
+    pub preview: sdrs_preview_value,
+    /// After how many steps each; 0 (the default) and 1 are after every step.
+    pub preview_every: u32,
 }
 grows!(sdrs_run_options, until: cancel, init: "sdrs_run_options_init");
 
@@ -104,6 +148,8 @@ const NONE: sdrs_run_options = sdrs_run_options {
     on_progress: None,
     user_data: std::ptr::null_mut(),
     cancel: std::ptr::null(),
+    preview: sdrs_preview::SDRS_PREVIEW_NONE as i32,
+    preview_every: 0,
 };
 
 /// Sets the options to none; `struct_size` is `sizeof(sdrs_run_options)`.
@@ -114,6 +160,56 @@ pub unsafe extern "C" fn sdrs_run_options_init(
 ) -> sdrs_status {
     // SAFETY: the caller keeps the header's rules for pointers.
     guard(|| unsafe { init(options, struct_size, NONE, "options") })
+}
+
+/// A run as the caller described it.
+///
+/// # Safety
+/// As the header says of pointers.
+unsafe fn run<'a>(
+    pipeline: &'a sdrs::Pipeline,
+    params: *const sdrs_generate_params,
+    options: *const sdrs_run_options,
+) -> Result<Txt2Img<'a>> {
+    // SAFETY: as promised by the caller.
+    let params = unsafe { crate::params::params(params) }?;
+    let options = match options.is_null() {
+        true => NONE,
+        // SAFETY: as above.
+        false => unsafe { get(options, NONE, "options") }?,
+    };
+    let token = match options.cancel.is_null() {
+        true => CancelToken::new(),
+        // SAFETY: as above.
+        false => unsafe { object(options.cancel, "cancel") }?.inner.clone(),
+    };
+    let mut run = pipeline.txt2img("").params(params).cancel_token(&token);
+    if let Some(method) = value::<sdrs_preview>(options.preview)? {
+        run = run.previews(method, options.preview_every.max(1) as usize);
+    }
+    let Some(callback) = options.on_progress else {
+        return Ok(run);
+    };
+    Ok(run.on_progress(move |progress: Progress| {
+        let preview = progress.preview.as_ref();
+        let width = preview.map_or(0, |preview| preview.width);
+        let told = sdrs_progress {
+            struct_size: size_of::<sdrs_progress>(),
+            image: progress.image,
+            images: progress.images,
+            step: progress.step,
+            steps: progress.steps,
+            sigma: progress.sigma,
+            preview: preview.map_or(std::ptr::null(), |preview| preview.rgb.as_ptr()),
+            preview_stride: 3 * width as usize,
+            preview_width: width,
+            preview_height: preview.map_or(0, |preview| preview.height),
+        };
+        // SAFETY: the caller gave this function for this purpose, with this user data.
+        if unsafe { callback(&raw const told, options.user_data) } != 0 {
+            token.cancel();
+        }
+    }))
 }
 
 /// Draws pictures from a prompt, one after the other, in the calling thread (and the library's own helpers). `options` may be NULL.
@@ -130,36 +226,34 @@ pub unsafe extern "C" fn sdrs_txt2img(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(images, "images")?) };
         // SAFETY: as above.
-        let params = unsafe { crate::params::params(params) }?;
-        let options = match options.is_null() {
-            true => NONE,
-            // SAFETY: as above.
-            false => unsafe { get(options, NONE, "options") }?,
-        };
-        let token = match options.cancel.is_null() {
-            true => CancelToken::new(),
-            // SAFETY: as above.
-            false => unsafe { object(options.cancel, "cancel") }?.inner.clone(),
-        };
-        let mut run = pipeline.inner.txt2img("").params(params).cancel_token(&token);
-        if let Some(callback) = options.on_progress {
-            let token = &token;
-            run = run.on_progress(move |progress: Progress| {
-                let told = sdrs_progress {
-                    struct_size: size_of::<sdrs_progress>(),
-                    image: progress.image,
-                    images: progress.images,
-                    step: progress.step,
-                    steps: progress.steps,
-                    sigma: progress.sigma,
-                };
-                // SAFETY: the caller gave this function for this purpose, with this user data.
-                if unsafe { callback(&raw const told, options.user_data) } != 0 {
-                    token.cancel();
-                }
-            });
-        }
+        let run = unsafe { run(&pipeline.inner, params, options) }?;
         out.give(sdrs_images::new(run.run()?.images));
+        Ok(())
+    })
+}
+
+/// The same without decoding: the latents as the U-Net has them, `[batch_size, latent_channels, h, w]`, which `sdrs_vae_decode` takes.
+/// `seeds` gets `batch_size` numbers, for each picture the seed that gives it alone; it may be NULL.
+///
+/// Fails as `sdrs_txt2img` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_txt2img_latents(
+    pipeline: *const sdrs_pipeline,
+    params: *const sdrs_generate_params,
+    options: *const sdrs_run_options,
+    latents: *mut *mut sdrs_tensor,
+    seeds: *mut u64,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(latents, "latents")?) };
+        // SAFETY: as above.
+        let made = unsafe { run(&pipeline.inner, params, options) }?.latents()?;
+        if !seeds.is_null() {
+            // SAFETY: as above.
+            unsafe { slice_mut(seeds, made.seeds.len(), "seeds") }?.copy_from_slice(&made.seeds);
+        }
+        out.give(sdrs_tensor::new(made.latents));
         Ok(())
     })
 }

@@ -40,6 +40,56 @@ static std::vector<std::uint8_t> read(const std::string &path) {
 
 static bool has(const std::string &text, const char *words) { return text.find(words) != std::string::npos; }
 
+// A log, weights from a function, previews, latents, and pipelines made of another.
+static void around(const std::string &folder) {
+    std::size_t lines = 0;
+    std::unique_ptr<sdrs::Pipeline> pipeline;
+    const std::vector<std::uint8_t> file = read(folder + "/../../../goldens/tiny-sd1-ldm.safetensors");
+    {
+        sdrs::Builder builder;
+        const auto piece = [&](std::uint64_t offset, std::uint8_t *buffer, std::size_t length) {
+            std::memcpy(buffer, file.data() + offset, length);
+            return true;
+        };
+        builder.checkpoint_read("held", file.size(), piece).device("cpu").threads(2);
+        builder.on_log([&](sdrs_log_level, const char *message) {
+            lines += has(message, "loaded the ");
+            throw 1;
+        });
+        pipeline = std::make_unique<sdrs::Pipeline>(builder.build());
+        bool thrown = false;
+        try {
+            builder.checkpoint_read("x", 1, [](std::uint64_t, std::uint8_t *, std::size_t) -> bool { throw 5; });
+        } catch (int five) {
+            thrown = five == 5;
+        }
+        const auto refuse = [](std::uint64_t, std::uint8_t *, std::size_t) { return false; };
+        assert(thrown && status_of([&] { builder.checkpoint_read("x", 1, refuse); }) == SDRS_ERROR_IO);
+    }
+    assert(lines == 3);
+    // The log is the pipeline's now.
+    sdrs::GenerateParams params = quick();
+    sdrs::RunOptions options;
+    std::size_t pixels = 0;
+    options.preview = SDRS_PREVIEW_APPROXIMATE;
+    options.preview_every = 2;
+    options.on_progress = [&](const sdrs_progress &progress) {
+        pixels += std::size_t(progress.preview_width) * progress.preview_height;
+        return true;
+    };
+    assert(same(pipeline->txt2img(params, options)[0], pipeline->txt2img(params)[0]) && pixels == 6 * 4);
+    assert(pipeline->latents(params).shape()[3] == 6);
+    assert(pipeline->encode_text("a (ring)").shape()[0] == pipeline->info().context_length);
+
+    sdrs::Builder builder;
+    const sdrs::Pipeline plain = builder.demo().device("cpu").build();
+    const sdrs::Pipeline styled = plain.with_loras({{folder + "/../outlines.safetensors", 0.5, 0.25}});
+    assert(styled.loras().size() == 1 && styled.loras()[0].text_encoder_weight == 0.25 && plain.loras().empty());
+    assert(!same(styled.txt2img(params)[0], plain.txt2img(params)[0]));
+    assert(same(styled.with_loras({}).txt2img(params)[0], plain.txt2img(params)[0]));
+    assert(!same(plain.with_vae(folder + "/../vae-washed.safetensors").txt2img(params)[0], plain.txt2img(params)[0]));
+}
+
 // A long weighted prompt with an embedding, which the test makes.
 static void prompts(const sdrs::Pipeline &plain, const std::string &scratch) {
     const sdrs_pipeline_info info = plain.info();
@@ -92,6 +142,7 @@ int main(int argc, char **argv) {
     const sdrs_pipeline_info info = pipeline.info();
     assert(std::string(info.name) == "demo");
 
+    around(folder);
     sdrs::GenerateParams params = quick();
     sdrs::Images images = pipeline.txt2img(params);
     assert(images.size() == 1 && images[0].width == 48 && images[0].height == 32);

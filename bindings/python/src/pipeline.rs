@@ -21,6 +21,22 @@ pub(crate) struct Pipeline {
 /// A LoRA's file, and how strongly it acts on U-Net and text encoder.
 type LoraFile = (PathBuf, f64, f64);
 
+type Encode = fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<sdrs::Array>;
+
+impl Pipeline {
+    /// What both functions that encode a text do.
+    fn encode(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        clip_skip: &Bound<'_, PyAny>,
+        how: Encode,
+    ) -> PyResult<Given> {
+        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
+        Ok(give(py, &detached(py, || how(&self.inner, &text, clip_skip))?))
+    }
+}
+
 /// An array as it comes in: bytes of float32 and a shape.
 type Taken = (PyBackedBytes, Vec<usize>);
 
@@ -196,9 +212,7 @@ impl Pipeline {
         text: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
     ) -> PyResult<Given> {
-        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
-        let context = detached(py, || self.inner.encode_prompt(&text, clip_skip))?;
-        Ok(give(py, &context))
+        self.encode(py, text, clip_skip, sdrs::Pipeline::encode_prompt)
     }
 
     fn encode_text(
@@ -207,9 +221,7 @@ impl Pipeline {
         text: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
     ) -> PyResult<Given> {
-        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
-        let context = detached(py, || self.inner.encode_text(&text, clip_skip))?;
-        Ok(give(py, &context))
+        self.encode(py, text, clip_skip, sdrs::Pipeline::encode_text)
     }
 
     fn text_hidden_states(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<Given> {

@@ -14,8 +14,8 @@ import os as _os
 from typing import Any as _Any
 
 from . import _sdrs, errors, infotext, noise, prompt, sched
-from ._parts import EncodedImages, Scalings, Sizes
-from ._pipeline import Latents, Pipeline
+from ._parts import EncodedImages, Latents, Scalings, Sizes
+from ._pipeline import Pipeline
 from ._progress import Event
 from ._result import Result
 from ._sdrs import CancelToken, __version__, available_devices, samplers, schedules

@@ -47,6 +47,17 @@ class EncodedImages(NamedTuple):
     std: FloatArray
 
 
+class Latents(NamedTuple):
+    """A run's latents before decoding."""
+
+    latents: FloatArray
+    """`[batch_size, latent_channels, h, w]`: what `Pipeline.vae_decode` takes."""
+    seeds: list[int]
+    """For each picture the seed that gives it alone."""
+    infotexts: list[str]
+    """For each picture its settings, in the WebUI's text form."""
+
+
 class Parts:
     """What a pipeline consists of."""
 

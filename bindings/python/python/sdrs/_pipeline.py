@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterable, NamedTuple, NoReturn, Union
+from typing import Any, Iterable, NoReturn
 
 from . import _sdrs
-from ._arrays import FloatArray, take
-from ._parts import Parts
+from ._arrays import take
+from ._files import Lora, StrPath, lora_files
+from ._parts import Latents, Parts
 from ._progress import Callback, Progress, Watch
 from ._result import Result
 from ._stream import Stream
 from .errors import InvalidParameterError, PicklingError
-
-StrPath = Union[str, "os.PathLike[str]"]
-Lora = Union[StrPath, "tuple[StrPath, float]", "tuple[StrPath, float, float]"]
-
-
-class Latents(NamedTuple):
-    """A run's latents before decoding."""
-
-    latents: FloatArray
-    """`[batch_size, latent_channels, h, w]`: what `Pipeline.vae_decode` takes."""
-    seeds: list[int]
-    """For each picture the seed that gives it alone."""
-    infotexts: list[str]
-    """For each picture its settings, in the WebUI's text form."""
 
 
 class Pipeline(Parts):
@@ -92,7 +79,7 @@ class Pipeline(Parts):
             checkpoint,
             config=None if config is None else os.fspath(config),
             vae=None if vae is None else os.fspath(vae),
-            loras=_files(loras),
+            loras=lora_files(loras),
             embeddings=[os.fspath(path) for path in embeddings],
             device=device,
             dtype=dtype,
@@ -213,7 +200,7 @@ class Pipeline(Parts):
 
         Raises what the constructor raises.
         """
-        return self._sibling(self._native.with_loras(_files(loras)))
+        return self._sibling(self._native.with_loras(lora_files(loras)))
 
     def with_vae(self, vae: StrPath) -> Pipeline:
         """The same pipeline with another autoencoder, a file or a folder. Everything else is shared.
@@ -406,15 +393,3 @@ _NO_SETTINGS = ("self", "preview", "preview_every", "callback", "progress", "can
 def _settings(arguments: dict[str, Any]) -> dict[str, object]:
     """A function's arguments without those that don't say what to draw."""
     return {key: value for key, value in arguments.items() if key not in _NO_SETTINGS}
-
-
-def _files(loras: Iterable[Lora]) -> list[tuple[str, float, float]]:
-    """Paths with both weights."""
-    if isinstance(loras, (str, os.PathLike)):
-        raise TypeError("loras: must be a list of paths, not one")
-    files: list[tuple[str, float, float]] = []
-    for lora in loras:
-        if not isinstance(lora, tuple):
-            lora = (lora, 1.0)
-        files.append((os.fspath(lora[0]), float(lora[1]), float(lora[-1])))
-    return files

@@ -21,7 +21,8 @@ import numpy as np
 
 from . import _sdrs, noise, sched
 from ._arrays import FloatArray, numbers
-from ._pipeline import Pipeline, StrPath
+from ._files import StrPath
+from ._pipeline import Pipeline
 from ._progress import Bar, Event, watched
 from ._schedulers import (
     SCHEDULERS,

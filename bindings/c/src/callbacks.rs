@@ -1,0 +1,176 @@
+//! What a builder calls back: weights that are held elsewhere, and a log. And its threads.
+
+use std::ffi::{CString, c_char, c_void};
+
+use sdrs::LogLevel;
+
+use crate::{
+    builder::{Source, sdrs_builder},
+    enums::{enumeration, number},
+    error::{Failure, Result, guard, sdrs_status},
+    pointer::{object_mut, string},
+};
+
+/// How much a line of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum sdrs_log_level {
+    /// What was done, and how long it took.
+    SDRS_LOG_LEVEL_INFO = 0,
+    /// Something was passed over.
+    SDRS_LOG_LEVEL_WARNING = 1,
+}
+
+/// `sdrs_log_level` as callers get it.
+pub type sdrs_log_level_value = i32;
+
+const LEVELS: &[(sdrs_log_level, LogLevel)] = &[
+    (sdrs_log_level::SDRS_LOG_LEVEL_INFO, LogLevel::Info),
+    (sdrs_log_level::SDRS_LOG_LEVEL_WARNING, LogLevel::Warning),
+];
+
+enumeration! {
+    sdrs_log_level, LogLevel, "log_level", LEVELS;
+}
+
+/// Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
+/// builds or runs: in several at once, if these are. The callback must return: no exception and no `longjmp` may leave it.
+pub type sdrs_log_fn =
+    Option<unsafe extern "C" fn(level: sdrs_log_level_value, message: *const c_char, user_data: *mut c_void)>;
+
+/// Reads `length` bytes from `offset` on to `buffer`: all of them, or it fails by returning something else than 0. The callback must
+/// return: no exception and no `longjmp` may leave it.
+pub type sdrs_read_fn =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, offset: u64, buffer: *mut u8, length: usize) -> i32>;
+
+/// A caller's log.
+#[derive(Clone, Copy)]
+pub(crate) struct Logger {
+    callback: unsafe extern "C" fn(sdrs_log_level_value, *const c_char, *mut c_void),
+    user_data: *mut c_void,
+}
+
+// SAFETY: the header tells callers that any thread may call it.
+unsafe impl Send for Logger {}
+// SAFETY: as above, several at once.
+unsafe impl Sync for Logger {}
+
+impl Logger {
+    pub fn tell(&self, level: LogLevel, message: &str) {
+        let text = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
+        // A level that this header doesn't know is told as one that everybody heeds.
+        let level = number::<sdrs_log_level>(level).unwrap_or(sdrs_log_level::SDRS_LOG_LEVEL_WARNING as i32);
+        // SAFETY: the caller gave this function for this purpose, with this user data.
+        unsafe { (self.callback)(level, text.as_ptr(), self.user_data) }
+    }
+}
+
+/// The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL
+/// for none. `user_data` is given to the callback as it is, and must be valid as long as such a pipeline, or one that
+/// was made of it. Nothing is ever printed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_on_log(
+    builder: *mut sdrs_builder,
+    on_log: sdrs_log_fn,
+    user_data: *mut c_void,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.log = on_log.map(|callback| Logger { callback, user_data });
+        Ok(())
+    })
+}
+
+/// How many threads the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared by all. Pictures
+/// don't depend on it. Callbacks are called in the thread of the run in any case.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_threads(builder: *mut sdrs_builder, threads: u32) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.threads = (threads != 0).then_some(threads as usize);
+        Ok(())
+    })
+}
+
+/// The most bytes that are asked for at once.
+const PIECE: usize = 16 << 20;
+
+/// The checkpoint as a single file of `size` bytes that the caller holds: `read` is called for one piece after the other, in this call
+/// alone, and the library keeps what it read. `name` stands for the file in errors and infotexts.
+///
+/// Fails with `SDRS_ERROR_IO` if `read` does, `SDRS_ERROR_INVALID_PARAMETER` if there is no memory for so much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_checkpoint_read(
+    builder: *mut sdrs_builder,
+    name: *const c_char,
+    size: u64,
+    read: sdrs_read_fn,
+    user_data: *mut c_void,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let name = unsafe { object_mut(builder, "builder").and_then(|_| string(name, "name")) }?;
+        let Some(read) = read else {
+            return Err(Failure::argument("read", "is NULL"));
+        };
+        // SAFETY: the caller gave this function for this purpose, with this user data; the buffer is as long as is said.
+        let piece = |offset, buffer: &mut [u8]| unsafe {
+            read(user_data, offset, buffer.as_mut_ptr(), buffer.len()) == 0
+        };
+        let bytes = read_all(name, size, piece)?;
+        // Only now, since the callback may have used the builder.
+        // SAFETY: as above.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.source = Some(Source::Bytes(name.to_owned(), bytes.into()));
+        Ok(())
+    })
+}
+
+/// All bytes, piece by piece: memory is taken as they come.
+fn read_all(name: &str, size: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < size {
+        let at = bytes.len();
+        let length = PIECE.min(usize::try_from(size - at as u64).unwrap_or(PIECE));
+        if bytes.try_reserve(length).is_err() {
+            let reason = format!("there is no memory for {size} bytes");
+            return Err(Failure::argument("size", reason));
+        }
+        bytes.resize(at + length, 0);
+        if !read(at as u64, &mut bytes[at..]) {
+            return Err(Failure::Read {
+                name: name.to_owned(),
+                offset: at as u64,
+                length,
+            });
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_piece_by_piece() {
+        let size = PIECE as u64 + 5;
+        let mut asked = Vec::new();
+        let bytes = read_all("x", size, |offset, buffer| {
+            asked.push((offset, buffer.len()));
+            buffer.fill(asked.len() as u8);
+            true
+        });
+        let bytes = bytes.unwrap();
+        assert_eq!(asked, [(0, PIECE), (PIECE as u64, 5)]);
+        assert_eq!((bytes.len() as u64, bytes[0], bytes[PIECE]), (size, 1, 2));
+        assert!(read_all("x", 0, |_, _| unreachable!()).unwrap().is_empty());
+        let failed = read_all("x", 1 << 40, |offset, _| offset == 0).unwrap_err();
+        assert_eq!(
+            failed.to_string(),
+            format!("cannot read x: its callback failed for {PIECE} bytes at {PIECE}")
+        );
+    }
+}
