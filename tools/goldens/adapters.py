@@ -1,5 +1,6 @@
 """Adapters of every kind on a few small layers, and what the packages that train them make of the layers' weights."""
 
+import json
 import math
 import tempfile
 from pathlib import Path
@@ -144,10 +145,21 @@ class Tree(nn.Module):
             here.add_module(leaf, layer)
 
 
-def peft_case(generator, **options):
+def peft_folder(out, generator):
+    """A folder as PEFT saves it, whose settings lie beside the tensors."""
+    settings = {"r": 3, "lora_alpha": 5, "use_rslora": True, "alpha_pattern": {CONV: 2}}
+    tensors, changed, config = peft_case(generator, **settings)
+    out.weights(f"{FOLDER}/peft/adapter_model.safetensors", tensors, note=f"PEFT LoRA, random {settings}")
+    config["target_modules"] = sorted(config["target_modules"])
+    out.json(f"{FOLDER}/peft/adapter_config.json", config, note="the settings of adapter_model.safetensors")
+    return changed
+
+
+def peft_case(generator, r=3, lora_alpha=3, **options):
     layers = {name: layer.double() for name, layer in base_layers().items() if name in (LINEAR, POINT, CONV)}
     # The file has no alpha: with alpha as the rank it acts as the file alone says.
-    model = get_peft_model(Tree(layers), LoraConfig(r=3, lora_alpha=3, target_modules=list(layers), **options))
+    config = LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=list(layers), **options)
+    model = get_peft_model(Tree(layers), config)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             noise = torch.randn(parameter.shape, generator=generator) * 0.3
@@ -155,7 +167,8 @@ def peft_case(generator, **options):
     tensors = {name: t.float() for name, t in get_peft_model_state_dict(model).items()}
     model.eval()
     modules = dict(model.base_model.model.named_modules())
-    return tensors, {name: effective(modules[name].forward, layer) for name, layer in layers.items()}
+    config = json.loads(json.dumps(config.to_dict(), default=list))
+    return tensors, {name: effective(modules[name].forward, layer) for name, layer in layers.items()}, config
 
 
 # Layers of the tiny SD1.
@@ -241,9 +254,10 @@ def make(out):
     for i, (case, options) in enumerate({
         "peft": {}, "peft_dora": {"use_dora": True}, "peft_bias": {"lora_bias": True},
     }.items()):
-        tensors, changed = peft_case(torch.Generator().manual_seed(SEED + 100 + i), **options)
+        tensors, changed, _ = peft_case(torch.Generator().manual_seed(SEED + 100 + i), **options)
         add(case, 1.0, changed)
         out.weights(f"{FOLDER}/{case}.safetensors", tensors, note=f"PEFT LoRA, random {options}")
+    add("peft_folder", 1.0, peft_folder(out, torch.Generator().manual_seed(SEED + 150)))
     add("diffusers", 0.8, diffusers_case(out, 0.8))
     out.tensors(
         f"{FOLDER}/merged.safetensors", merged,

@@ -9,7 +9,7 @@ use std::{
 use sd_core::{
     embedding::Embedding,
     shown,
-    weights::{Family, TensorFile, adapter_family},
+    weights::{Family, Folder, TensorFile, adapter_family},
 };
 
 use crate::{
@@ -38,12 +38,27 @@ pub(crate) struct Contents {
 }
 
 impl AdapterFile {
-    /// Maps a file of any container that weights come in: safetensors, PyTorch's or GGUF.
+    /// Maps a file of any container that weights come in, safetensors, PyTorch's or GGUF; or opens a folder as PEFT saves it
+    /// (`adapter_model.safetensors` or `.bin`, with its settings in `adapter_config.json`).
     ///
     /// # Errors
     /// [`Error::Core`] if it can't be read, [`Error::Unsupported`] if it holds no adapter.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_tensors(TensorFile::open(path)?)
+        const TENSORS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+        const CONFIG: &str = "adapter_config.json";
+        let folder = Folder::Disk(path.to_owned());
+        let Some(tensors) = TENSORS.iter().find(|name| folder.has(name)) else {
+            return Self::from_tensors(TensorFile::open(path)?);
+        };
+        let tensors = TensorFile::open(&path.join(tensors))?;
+        if !folder.has(CONFIG) {
+            return Self::from_tensors(tensors);
+        }
+        let noted = Noted::of_folder(&folder.text(CONFIG)?).ok_or_else(|| Error::Unsupported {
+            origin: folder.origin(CONFIG),
+            reason: "is not a JSON object, as PEFT's settings are".into(),
+        })?;
+        Self::with_settings(tensors, &noted)
     }
 
     /// The same from an opened file.
@@ -51,6 +66,11 @@ impl AdapterFile {
     /// # Errors
     /// [`Error::Unsupported`] if it holds no adapter.
     pub fn from_tensors(tensors: TensorFile) -> Result<Self> {
+        let noted = Noted::read(&tensors);
+        Self::with_settings(tensors, &noted)
+    }
+
+    fn with_settings(tensors: TensorFile, noted: &Noted) -> Result<Self> {
         let mut modules: BTreeMap<String, BTreeMap<Leaf, String>> = BTreeMap::new();
         let mut twice: HashMap<String, String> = HashMap::new();
         let (mut unknown, mut bundled) = (Vec::new(), BTreeSet::new());
@@ -91,10 +111,9 @@ impl AdapterFile {
                 reason,
             });
         }
-        let noted = Noted::read(&tensors);
         let modules = modules.into_iter().map(|(name, keys)| {
             let fault = twice.remove(&name);
-            let mut module = Module::read(&tensors, name, keys, &noted);
+            let mut module = Module::read(&tensors, name, keys, noted);
             if let Some(reason) = fault {
                 module.parsed = Err(reason);
             }

@@ -1,4 +1,4 @@
-//! What diffusers notes of PEFT's settings in a file's header: there the files themselves have no `alpha`.
+//! PEFT's settings, which say what its files don't: in diffusers' files they are in the header, in PEFT's folders beside the tensors.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,10 @@ const KEY: &str = "lora_adapter_metadata";
 
 /// The settings that say how strongly modules act.
 #[derive(Debug, Default)]
-pub(crate) struct Noted(HashMap<&'static str, Settings>);
+pub(crate) struct Noted(
+    /// By a network's name; under no name where a folder is one network's.
+    HashMap<&'static str, Settings>,
+);
 
 #[derive(Debug, Default)]
 struct Settings {
@@ -36,28 +39,25 @@ impl Noted {
         let mut noted = Self::default();
         for network in [Network::Unet, Network::TextEncoder, Network::TextEncoder2] {
             let get = |name: &str| settings.get(&format!("{}.{name}", network.name()));
-            let alphas = get("alpha_pattern").and_then(Value::as_object);
-            let alphas = alphas.into_iter().flatten();
-            noted.0.insert(
-                network.name(),
-                Settings {
-                    alpha: get("lora_alpha").and_then(Value::as_f64),
-                    alphas: alphas
-                        .filter_map(|(name, alpha)| Some((name.clone(), alpha.as_f64()?)))
-                        .collect(),
-                    root: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
-                },
-            );
+            noted.0.insert(network.name(), Settings::new(get));
         }
         noted
     }
 
+    /// Reads a folder's `adapter_config.json`; `None` if that is none.
+    pub fn of_folder(config: &str) -> Option<Self> {
+        let Ok(Value::Object(settings)) = serde_json::from_str(config) else {
+            return None;
+        };
+        Some(Self([("", Settings::new(|name| settings.get(name)))].into()))
+    }
+
     /// What a module of this rank is multiplied by: alpha over rank where one is noted, else 1.
     pub fn scale(&self, module: &str, rank: usize) -> f32 {
-        let Some((network, layer)) = module.split_once('.') else {
-            return 1.0;
-        };
-        let Some(settings) = self.0.get(network) else {
+        let named = module
+            .split_once('.')
+            .and_then(|(network, layer)| Some((self.0.get(network)?, layer)));
+        let Some((settings, layer)) = named.or_else(|| Some((self.0.get("")?, module))) else {
             return 1.0;
         };
         let own = settings.alphas.iter().find(|(name, _)| {
@@ -72,6 +72,21 @@ impl Noted {
         match alpha {
             Some(alpha) if alpha.is_finite() => (alpha / rank) as f32,
             _ => 1.0,
+        }
+    }
+}
+
+impl Settings {
+    fn new<'a>(get: impl Fn(&str) -> Option<&'a Value>) -> Self {
+        let alphas = get("alpha_pattern").and_then(Value::as_object);
+        let alphas = alphas.into_iter().flatten();
+        Self {
+            // LoHa's and LoKr's is called alpha alone.
+            alpha: get("lora_alpha").or_else(|| get("alpha")).and_then(Value::as_f64),
+            alphas: alphas
+                .filter_map(|(name, alpha)| Some((name.clone(), alpha.as_f64()?)))
+                .collect(),
+            root: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
         }
     }
 }

@@ -126,6 +126,11 @@ fn is_lora_name(name: &str) -> bool {
             ".lora.up.",
             "_lora.down.",
             "_lora.up.",
+            ".hada_w1",
+            ".lokr_w1",
+            ".oft_blocks",
+            ".on_input",
+            "bundle_emb.",
         ]
         .iter()
         .any(|infix| name.contains(infix))
@@ -309,6 +314,8 @@ fn adapter(all: &Tensors) -> &'static str {
         "LoRA"
     } else if has(".diff") {
         "full difference"
+    } else if has(".w_norm") {
+        "norm"
     } else {
         "unknown"
     }
