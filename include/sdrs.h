@@ -1194,12 +1194,28 @@ sdrs_status sdrs_builder_config(sdrs_builder *builder,
 sdrs_status sdrs_builder_vae(sdrs_builder *builder, const char *vae);
 
 /**
- * Adds a LoRA: a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a prompt
- * must name one that was added, by its file's name without extension, at its weight.
+ * Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
+ * prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
  */
 sdrs_status sdrs_builder_lora(sdrs_builder *builder,
                               const char *lora,
                               double weight);
+
+/**
+ * Factors for the blocks of the LoRA that was added last, with which its weight is multiplied: 17 or 26 numbers with commas for SD1 and
+ * SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them. The first is the text encoder.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA, or for another number of factors.
+ */
+sdrs_status sdrs_builder_lora_blocks(sdrs_builder *builder,
+                                     const char *blocks);
+
+/**
+ * What of the LoRA that was added last has no place in the model is passed over, and told in the log; it is an error otherwise.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA.
+ */
+sdrs_status sdrs_builder_lora_allow_unmatched(sdrs_builder *builder);
 
 /**
  * Adds textual inversions: a file (`.pt`, `.bin`, `.safetensors`, or a PNG picture that carries one), or a folder of them. In both prompts a

@@ -497,6 +497,13 @@ public:
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));
     }
+    /** Of the LoRA that was added last. */
+    Builder &lora_blocks(const std::string &numbers) {
+        return done(sdrs_builder_lora_blocks(get(), numbers.c_str()));
+    }
+    Builder &lora_allow_unmatched() {
+        return done(sdrs_builder_lora_allow_unmatched(get()));
+    }
     Builder &embedding(const std::string &path) { return done(sdrs_builder_embedding(get(), path.c_str())); }
     Builder &embedding_bytes(const std::string &name, View<std::uint8_t> data) {
         return done(sdrs_builder_embedding_bytes(get(), name.c_str(), data.data(), data.size()));

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, ffi::c_char, path::PathBuf, sync::Arc};
 
-use sdrs::{Dtype, Prediction};
+use sdrs::{BlockWeights, Dtype, Lora, Prediction};
 
 use crate::{
     callbacks::Logger,
     enums::{sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, value},
-    error::{Result, guard, sdrs_status},
+    error::{Failure, Result, guard, sdrs_status},
     pipeline::sdrs_pipeline,
     pointer::{Out, free, object, object_mut, path, slice, string},
 };
@@ -17,7 +17,7 @@ pub struct sdrs_builder {
     pub(crate) source: Option<Source>,
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
-    loras: Vec<(PathBuf, f64)>,
+    loras: Vec<Lora>,
     embeddings: Vec<Embedding>,
     device: Option<String>,
     dtype: Option<Dtype>,
@@ -40,6 +40,11 @@ enum Embedding {
 }
 
 impl sdrs_builder {
+    fn last_lora(&mut self) -> Result<&mut Lora> {
+        let none = || Failure::argument("builder", "has no LoRA yet: add one first");
+        self.loras.last_mut().ok_or_else(none)
+    }
+
     fn pipeline(&self) -> Result<sdrs::Pipeline> {
         let mut builder = sdrs::Pipeline::builder();
         builder = match &self.source {
@@ -56,9 +61,7 @@ impl sdrs_builder {
         if let Some(path) = &self.vae {
             builder = builder.vae(path);
         }
-        for (path, weight) in &self.loras {
-            builder = builder.lora(path, *weight);
-        }
+        builder = builder.loras(&self.loras);
         for embedding in &self.embeddings {
             builder = match embedding {
                 Embedding::Path(path) => builder.embedding(path),
@@ -91,7 +94,7 @@ fn demo(builder: sdrs::PipelineBuilder) -> Result<sdrs::PipelineBuilder> {
 
 #[cfg(not(feature = "demo"))]
 fn demo(_: sdrs::PipelineBuilder) -> Result<sdrs::PipelineBuilder> {
-    Err(crate::error::Failure::argument(
+    Err(Failure::argument(
         "checkpoint",
         "the demo model was not compiled into this library",
     ))
@@ -223,8 +226,8 @@ pub unsafe extern "C" fn sdrs_builder_vae(builder: *mut sdrs_builder, vae: *cons
     })
 }
 
-/// Adds a LoRA: a file in kohya's format. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a prompt
-/// must name one that was added, by its file's name without extension, at its weight.
+/// Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
+/// prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_lora(
     builder: *mut sdrs_builder,
@@ -234,7 +237,39 @@ pub unsafe extern "C" fn sdrs_builder_lora(
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(lora, "lora")?) };
-        builder.loras.push((path, weight));
+        builder.loras.push(Lora::file(path).weight(weight));
+        Ok(())
+    })
+}
+
+/// Factors for the blocks of the LoRA that was added last, with which its weight is multiplied: 17 or 26 numbers with commas for SD1 and
+/// SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them. The first is the text encoder.
+///
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA, or for another number of factors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_lora_blocks(
+    builder: *mut sdrs_builder,
+    blocks: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, blocks) = unsafe { (object_mut(builder, "builder")?, string(blocks, "blocks")?) };
+        let blocks = BlockWeights::parse(blocks).map_err(sdrs::Error::from)?;
+        let last = builder.last_lora()?;
+        *last = last.clone().blocks(blocks);
+        Ok(())
+    })
+}
+
+/// What of the LoRA that was added last has no place in the model is passed over, and told in the log; it is an error otherwise.
+///
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_lora_allow_unmatched(builder: *mut sdrs_builder) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let last = unsafe { object_mut(builder, "builder") }?.last_lora()?;
+        *last = last.clone().allow_unmatched(true);
         Ok(())
     })
 }

@@ -39,6 +39,10 @@ static void nulls(void) {
     BAD("vae: is NULL", sdrs_builder_vae(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_lora(NULL, "x", 1.0));
     BAD("lora: is NULL", sdrs_builder_lora(builder, NULL, 1.0));
+    BAD("builder: has no LoRA yet", sdrs_builder_lora_blocks(builder, "0,0,0,0,0,0,0,0,0,0,0,0"));
+    BAD("builder: has no LoRA yet", sdrs_builder_lora_allow_unmatched(builder));
+    BAD("block weights are 17 or 26", sdrs_builder_lora_blocks(builder, "1,2,3"));
+    BAD("blocks: is NULL", sdrs_builder_lora_blocks(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_embedding(NULL, "x"));
     BAD("embedding: is NULL", sdrs_builder_embedding(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_embedding_bytes(NULL, "x", (const uint8_t *)"x", 1));

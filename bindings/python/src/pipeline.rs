@@ -1,11 +1,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
-use sdrs::{Dtype, Lora, Prediction};
+use sdrs::{BlockWeights, Dtype, Lora, Prediction};
 
 use crate::{
     array::{Given, axes, doubles, give, take},
-    error::{argument, detached, exception, sched},
+    error::{argument, detached, exception, raised, sched},
     image::Image,
     json,
     run::{self, CancelToken, Request, Run},
@@ -18,8 +18,15 @@ pub(crate) struct Pipeline {
     pub(crate) inner: Arc<sdrs::Pipeline>,
 }
 
-/// A LoRA's file, and how strongly it acts on U-Net and text encoder.
-type LoraFile = (PathBuf, f64, f64);
+/// A LoRA's file, how strongly it acts on U-Net and text encoder, by block, and whether modules without a place are passed over.
+type LoraFile = (PathBuf, f64, f64, Option<Blocks>, bool);
+
+/// Factors for blocks: a list by the number of its entries, or patterns of names.
+#[derive(FromPyObject)]
+enum Blocks {
+    Numbers(Vec<f64>),
+    Patterns(Vec<(String, f64)>),
+}
 
 type Encode = fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<sdrs::Array>;
 
@@ -69,7 +76,7 @@ impl Pipeline {
         if let Some(path) = vae {
             builder = builder.vae(path);
         }
-        builder = builder.loras(loras.into_iter().map(lora));
+        builder = builder.loras(listed(loras)?);
         if let Some(threads) = argument("threads", threads)? {
             builder = builder.threads(threads);
         }
@@ -184,7 +191,7 @@ impl Pipeline {
     }
 
     fn with_loras(&self, py: Python<'_>, loras: Vec<LoraFile>) -> PyResult<Self> {
-        let loras: Vec<Lora> = loras.into_iter().map(lora).collect();
+        let loras = listed(loras)?;
         let inner = detached(py, || self.inner.with_loras(loras))?.into();
         Ok(Self { inner })
     }
@@ -260,8 +267,20 @@ impl Pipeline {
     }
 }
 
-fn lora((path, unet, text_encoder): LoraFile) -> Lora {
-    Lora::file(path).unet(unet).text_encoder(text_encoder)
+fn listed(loras: Vec<LoraFile>) -> PyResult<Vec<Lora>> {
+    let lora = |(path, unet, text_encoder, blocks, allow_unmatched): LoraFile| {
+        let lora = Lora::file(path)
+            .unet(unet)
+            .text_encoder(text_encoder)
+            .allow_unmatched(allow_unmatched);
+        let blocks = match blocks {
+            None => return Ok(lora),
+            Some(Blocks::Numbers(factors)) => BlockWeights::from_numbers(&factors),
+            Some(Blocks::Patterns(patterns)) => BlockWeights::from_patterns(patterns),
+        };
+        Ok(lora.blocks(blocks.map_err(|e| raised(&e.into()))?))
+    };
+    loras.into_iter().map(lora).collect()
 }
 
 fn request(given: &Bound<'_, PyDict>, preview: Option<&str>, every: &Bound<'_, PyAny>) -> PyResult<Request> {

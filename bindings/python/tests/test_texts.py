@@ -96,6 +96,14 @@ class Siblings(unittest.TestCase):
         self.assertEqual(demo().with_loras([(file, 1.0, 0.5)]).loras, [(str(file), 1.0, 0.5)])
         with self.assertRaises(sdrs.MissingFileError):
             demo().with_loras(["none.safetensors"])
+        by_pattern = sdrs.Lora(file, blocks={"*": 0, "unet.*": 0.5})
+        halved = demo().with_loras([by_pattern]).txt2img(PROMPT, **QUICK).arrays[0]
+        separate = demo().with_loras([(file, 0.5, 0.0)]).txt2img(PROMPT, **QUICK).arrays[0]
+        np.testing.assert_array_equal(halved, separate)
+        nothing = sdrs.Lora(file, blocks=[0] * 26, allow_unmatched=True)
+        self.assertTrue((demo().with_loras([nothing]).txt2img(PROMPT, **QUICK).arrays[0] != drawn).any())
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "17 or 26 numbers"):
+            demo().with_loras([sdrs.Lora(file, blocks=[1, 2, 3])])
         with self.assertRaises(TypeError):
             demo().with_loras("none.safetensors")
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -44,14 +44,11 @@ impl AdapterFile {
     /// # Errors
     /// [`Error::Core`] if it can't be read, [`Error::Unsupported`] if it holds no adapter.
     pub fn open(path: &Path) -> Result<Self> {
-        const TENSORS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
         const CONFIG: &str = "adapter_config.json";
         let folder = Folder::Disk(path.to_owned());
-        let Some(tensors) = TENSORS.iter().find(|name| folder.has(name)) else {
-            return Self::from_tensors(TensorFile::open(path)?);
-        };
-        let tensors = TensorFile::open(&path.join(tensors))?;
-        if !folder.has(CONFIG) {
+        let place = Self::tensors_at(path);
+        let tensors = TensorFile::open(&place)?;
+        if place == path || !folder.has(CONFIG) {
             return Self::from_tensors(tensors);
         }
         let noted = Noted::of_folder(&folder.text(CONFIG)?).ok_or_else(|| Error::Unsupported {
@@ -59,6 +56,14 @@ impl AdapterFile {
             reason: "is not a JSON object, as PEFT's settings are".into(),
         })?;
         Self::with_settings(tensors, &noted)
+    }
+
+    /// The file that holds the tensors: a path itself, or the one in a folder that PEFT saved.
+    pub fn tensors_at(path: &Path) -> PathBuf {
+        const TENSORS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+        let folder = Folder::Disk(path.to_owned());
+        let inside = TENSORS.iter().find(|name| folder.has(name));
+        inside.map_or_else(|| path.to_owned(), |name| path.join(name))
     }
 
     /// The same from an opened file.

@@ -7,7 +7,7 @@ use std::{
 
 use sd_core::{
     embedding::Embedding,
-    weights::{Checkpoint, FileId, WeightPatch, adapter_hash},
+    weights::{Checkpoint, FileId, TensorFile, WeightPatch, adapter_hash},
 };
 use sd_lora::{Adapter, AdapterFile, BlockWeights, ModelNames, Strengths};
 
@@ -35,7 +35,7 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// From a file, as strong as it was trained.
+    /// From a file, or a folder that PEFT saved, as strong as it was trained.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::of(Source::Path(path.into()))
     }
@@ -167,7 +167,10 @@ impl Applied {
     /// The hash that infotexts name it by, if its file is still the one that was applied.
     fn hash(&self) -> Option<&str> {
         let read = || {
-            let file = self.lora.source.open().ok()?;
+            let file = match &self.lora.source {
+                Source::Path(path) => TensorFile::open(&AdapterFile::tensors_at(path)).ok()?,
+                bytes => bytes.open().ok()?,
+            };
             (self.id == id(&self.lora.source).ok()?).then(|| adapter_hash(&file))
         };
         self.hash.get_or_init(read).as_deref()
@@ -181,7 +184,7 @@ impl Applied {
 
 fn id(source: &Source) -> Result<Option<FileId>> {
     Ok(match source {
-        Source::Path(path) => Some(FileId::of(path)?),
+        Source::Path(path) => Some(FileId::of(&AdapterFile::tensors_at(path))?),
         Source::Bytes(..) => None,
     })
 }
@@ -214,7 +217,10 @@ pub(crate) fn apply(
             None => names.insert(ModelNames::new(&checkpoint.parameters()?)),
         };
         let id = id(&lora.source)?;
-        let file = AdapterFile::from_tensors(lora.source.open()?)?;
+        let file = match &lora.source {
+            Source::Path(path) => AdapterFile::open(path)?,
+            bytes => AdapterFile::from_tensors(bytes.open()?)?,
+        };
         let patch = file.bind(names, &lora.strengths).map_err(|error| match error {
             sd_lora::Error::Strength(reason) => {
                 Error::parameter("lora", format!("{}: {reason}", lora.origin()))

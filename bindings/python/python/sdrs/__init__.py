@@ -14,6 +14,7 @@ import os as _os
 from typing import Any as _Any
 
 from . import _sdrs, errors, infotext, noise, prompt, sched
+from ._files import Lora
 from ._parts import EncodedImages, Latents, Scalings, Sizes
 from ._pipeline import Pipeline
 from ._progress import Event
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidParameterError",
     "InvalidWeightsError",
     "Latents",
+    "Lora",
     "MissingFileError",
     "NotFiniteError",
     "PicklingError",

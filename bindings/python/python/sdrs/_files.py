@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Union
+from typing import Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 StrPath = Union[str, "os.PathLike[str]"]
-Lora = Union[StrPath, "tuple[StrPath, float]", "tuple[StrPath, float, float]"]
+_Blocks = Union[List[float], List[Tuple[str, float]]]
 
 
-def lora_files(loras: Iterable[Lora]) -> list[tuple[str, float, float]]:
-    """Paths with the weights on U-Net and text encoder."""
-    if isinstance(loras, (str, os.PathLike)):
+class Lora(NamedTuple):
+    """A LoRA or another adapter, and how strongly it acts; 1 is as trained. Its first two or three fields alone do as well."""
+
+    path: StrPath
+    """A file, or a folder that PEFT saved."""
+    weight: float = 1.0
+    """How strongly it acts on the U-Net, from -1000 to 1000."""
+    text_encoder: float | None = None
+    """How strongly it acts on the text encoder; as on the U-Net if None."""
+    blocks: Sequence[float] | Mapping[str, float] | None = None
+    """Factors for blocks: 17 or 26 numbers (SD1, SD2), 12 or 20 (SDXL), as the WebUI's block-weight extension has them; or by
+    patterns of names, `{"*": 0, "unet.up_blocks.*": 1}`, of which the last that matches counts."""
+    allow_unmatched: bool = False
+    """Whether what has no place in the model is passed over; it is an error otherwise."""
+
+
+LoraLike = Union[StrPath, "tuple[StrPath, float]", "tuple[StrPath, float, float]", Lora]
+
+
+def lora_files(loras: Iterable[LoraLike]) -> list[tuple[str, float, float, _Blocks | None, bool]]:
+    """All that is to be said of each."""
+    if isinstance(loras, (str, os.PathLike, Lora)):
         raise TypeError("loras: must be a list of paths, not one")
-    files: list[tuple[str, float, float]] = []
-    for lora in loras:
-        if not isinstance(lora, tuple):
-            lora = (lora, 1.0)
-        files.append((os.fspath(lora[0]), float(lora[1]), float(lora[-1])))
+    files: list[tuple[str, float, float, _Blocks | None, bool]] = []
+    for given in loras:
+        lora = Lora(*given) if isinstance(given, tuple) else Lora(given)
+        text_encoder = lora.weight if lora.text_encoder is None else lora.text_encoder
+        blocks: _Blocks | None = None
+        if isinstance(lora.blocks, Mapping):
+            blocks = [(str(pattern), float(factor)) for pattern, factor in lora.blocks.items()]
+        elif lora.blocks is not None:
+            blocks = [float(factor) for factor in lora.blocks]
+        files.append((os.fspath(lora.path), float(lora.weight), float(text_encoder), blocks, bool(lora.allow_unmatched)))
     return files

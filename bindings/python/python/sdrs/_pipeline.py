@@ -8,7 +8,7 @@ from typing import Any, Iterable, NoReturn
 
 from . import _sdrs
 from ._arrays import take
-from ._files import Lora, StrPath, lora_files
+from ._files import LoraLike, StrPath, lora_files
 from ._parts import Latents, Parts
 from ._progress import Callback, Progress, Watch
 from ._result import Result
@@ -23,7 +23,8 @@ class Pipeline(Parts):
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape.
     `vae`: another autoencoder than the checkpoint's, a file or a folder.
-    `loras`: LoRAs and other adapters, each a path, `(path, weight)` or `(path, weight on the U-Net, weight on the text encoder)`; 1 is as trained.
+    `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
+    `Lora`; 1 is as trained.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0"; `sdrs.available_devices()` has the kinds that this build knows.
     `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16".
@@ -41,7 +42,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
-        loras: Iterable[Lora] = (),
+        loras: Iterable[LoraLike] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
@@ -66,7 +67,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None,
         vae: StrPath | None,
-        loras: Iterable[Lora],
+        loras: Iterable[LoraLike],
         embeddings: Iterable[StrPath],
         device: str,
         dtype: str,
@@ -92,7 +93,7 @@ class Pipeline(Parts):
         cls,
         *,
         vae: StrPath | None = None,
-        loras: Iterable[Lora] = (),
+        loras: Iterable[LoraLike] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
@@ -119,7 +120,7 @@ class Pipeline(Parts):
         path: StrPath,
         *,
         vae: StrPath | None = None,
-        loras: Iterable[Lora] = (),
+        loras: Iterable[LoraLike] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
@@ -147,7 +148,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
-        loras: Iterable[Lora] = (),
+        loras: Iterable[LoraLike] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
@@ -194,7 +195,7 @@ class Pipeline(Parts):
         """The LoRAs that it has: path, weight on the U-Net, weight on the text encoder."""
         return self._native.loras
 
-    def with_loras(self, loras: Iterable[Lora]) -> Pipeline:
+    def with_loras(self, loras: Iterable[LoraLike]) -> Pipeline:
         """The same pipeline with these LoRAs instead of those that it has, in any form that the constructor takes; with none, as it was
         without any, to the bit. Everything that they don't change is shared, so it takes memory for the layers that they do.
 

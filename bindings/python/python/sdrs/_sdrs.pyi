@@ -32,7 +32,7 @@ __version__: str
 _Pixels = tuple[bytearray, int, int]
 _Step = tuple[int, int, int, int, float, _Pixels | None]
 _Told = Callable[[int, int, int, int, float, _Pixels | None], object]
-_Lora = tuple[str, float, float]
+_Lora = tuple[str, float, float, list[float] | list[tuple[str, float]] | None, bool]
 _Given = tuple[bytearray, list[int]]
 _Taken = tuple[bytes, list[int]]
 
@@ -83,7 +83,7 @@ class Pipeline:
     def with_loras(self, loras: list[_Lora]) -> Pipeline: ...
     def with_vae(self, vae: str) -> Pipeline: ...
     @property
-    def loras(self) -> list[_Lora]: ...
+    def loras(self) -> list[tuple[str, float, float]]: ...
     @property
     def name(self) -> str: ...
     @property
