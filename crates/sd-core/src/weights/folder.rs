@@ -1,7 +1,7 @@
 //! A diffusers folder, on disk or in memory.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -154,28 +154,33 @@ impl Folder {
     }
 }
 
-/// All files in a folder and below it that aren't empty, sorted by path, and what of it can't be read.
+/// All files in a folder and below it that aren't empty, sorted by path, and what of it can't be read. A folder that links lead to more
+/// than once is looked at once.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder itself can't be read.
 pub fn files_below(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Error>)> {
-    // Links may lead in circles.
-    const MAX_DEPTH: usize = 32;
     std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let mut folders = vec![(folder.to_owned(), 0)];
+    let mut folders = vec![folder.to_owned()];
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
-    while let Some((folder, depth)) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
+    // Links may lead in circles, and by several ways to one place.
+    let mut seen = HashSet::new();
+    while let Some(folder) = folders.pop() {
+        let entries = folder.canonicalize().and_then(|place| match seen.insert(place) {
+            true => std::fs::read_dir(&folder).map(Some),
+            false => Ok(None),
+        });
+        let entries = match entries {
+            Ok(entries) => entries.into_iter().flatten().flatten(),
             Err(e) => {
                 unreadable.push(Error::io(folder, e));
                 continue;
             }
         };
-        for entry in entries.flatten() {
+        for entry in entries {
             let path = entry.path();
             match std::fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => folders.push((path, depth + 1)),
+                Ok(meta) if meta.is_dir() => folders.push(path),
                 Ok(meta) if meta.is_file() && meta.len() > 0 => files.push(path),
                 _ => {}
             }
@@ -183,4 +188,25 @@ pub fn files_below(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Error>)> {
     }
     files.sort();
     Ok((files, unreadable))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_in_circles_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("inner")).unwrap();
+        std::fs::write(root.join("inner/a"), "a").unwrap();
+        std::fs::write(root.join("empty"), "").unwrap();
+        // Two ways at each step: without a memory, 2 to the depth in all.
+        for name in ["x", "y"] {
+            std::os::unix::fs::symlink(root, root.join("inner").join(name)).unwrap();
+        }
+        let (files, unreadable) = files_below(root).unwrap();
+        assert_eq!((files, unreadable.len()), (vec![root.join("inner/a")], 0));
+        assert!(files_below(&root.join("absent")).is_err());
+    }
 }
