@@ -14,6 +14,8 @@ mod composed;
 mod host;
 mod layer;
 mod ops;
+mod workspace;
 
 pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
 pub use ops::{attention, concatenate, silu};
+pub use workspace::{Entry, Workspace};

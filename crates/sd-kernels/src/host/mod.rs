@@ -25,7 +25,7 @@ pub(crate) use conv::{Extras, Geometry, Pictures, conv};
 pub(crate) use copy::concatenate;
 pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack};
 pub(crate) use isa::Isa;
-pub(crate) use memory::{Buffer, Shared};
+pub(crate) use memory::{Buffer, Line, Shared};
 pub(crate) use norm::{group_norm, layer_norm};
 pub(crate) use tensor::{Host, Stored, Values, floats, tensor, values};
 pub(crate) use tile::PANEL;
