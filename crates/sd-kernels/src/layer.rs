@@ -6,7 +6,10 @@ use burn::tensor::Tensor;
 
 use crate::composed;
 #[cfg(feature = "flex")]
-use crate::host::{self, Finish, Geometry, Host, Isa, Left, PANEL, Right, Shared, Store, Stored, Values};
+use crate::{
+    host::{self, Finish, Geometry, Host, Isa, Left, PANEL, Right, Shared, Store, Stored, Values},
+    workspace::timed,
+};
 
 /// What follows a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +193,7 @@ impl Linear {
         let rows = shape[..D - 1].iter().product::<usize>();
         shape[D - 1] = self.outputs;
         let (x, residual) = (host::values::<T, D>(x), residual.map(host::values::<T, D>));
-        let mut out = host::Buffer::zeroed(rows * self.outputs);
+        let mut out = host::Buffer::dirty(rows * self.outputs);
         let k = self.inputs.next_multiple_of(T::K);
         // Rows of an odd length have to be brought to a length that kernels take.
         let padded = (k != self.inputs).then(|| {
@@ -225,7 +228,20 @@ impl Linear {
                 (false, Activation::QuickGelu) => Finish::QuickGelu,
             },
         };
-        host::multiply(Isa::detect(), left, packed.right(), &store);
+        let (inputs, outputs) = (
+            self.inputs,
+            if self.gated {
+                2 * self.outputs
+            } else {
+                self.outputs
+            },
+        );
+        timed(
+            if self.gated { "linear, GEGLU" } else { "linear" },
+            || format!("{rows} x {inputs} -> {outputs}"),
+            2.0 * rows as f64 * (inputs * outputs) as f64,
+            || host::multiply(Isa::detect(), left, packed.right(), &store),
+        );
         host::tensor(out, shape)
     }
 }
@@ -337,7 +353,7 @@ impl Conv2d {
         let x = host::values::<T, 4>(x);
         let image_bias = extras.image_bias.map(host::values::<T, 2>);
         let residual = extras.residual.map(host::values::<T, 4>);
-        let mut y = host::Buffer::zeroed(shape[0] * oh * ow * out);
+        let mut y = host::Buffer::dirty(shape[0] * oh * ow * out);
         let pictures = host::Pictures {
             data: x.slice(),
             shape,
@@ -347,14 +363,18 @@ impl Conv2d {
             image_bias: image_bias.as_ref().map(Values::slice),
             residual: residual.as_ref().map(Values::slice),
         };
-        host::conv(
-            Isa::detect(),
-            pictures,
-            geometry,
-            packed.right(),
-            extras,
-            &mut y,
-            out,
+        let [batch, _, _, input] = shape;
+        let weights = packed.right();
+        timed(
+            "conv",
+            || {
+                format!(
+                    "{batch} x {oh} x {ow}, {input} -> {out}, {kh}x{kw}/{}",
+                    geometry.stride
+                )
+            },
+            2.0 * (batch * oh * ow) as f64 * (input * out * kh * kw) as f64,
+            || host::conv(Isa::detect(), pictures, geometry, weights, extras, &mut y, out),
         );
         host::tensor(y, [shape[0], oh, ow, out])
     }
@@ -427,18 +447,23 @@ impl GroupNorm {
     #[cfg(feature = "flex")]
     fn on_host<T: Stored>(&self, x: &Values<T>, shape: [usize; 4], silu: bool) -> Tensor<4> {
         let [batch, h, w, c] = shape;
-        let mut out = host::Buffer::<T>::zeroed(batch * h * w * c);
+        let mut out = host::Buffer::<T>::dirty(batch * h * w * c);
         let (gamma, beta) = &*self.affine.host;
-        host::group_norm(
-            Isa::detect(),
-            x.slice(),
-            [batch, h * w, c],
-            self.groups,
-            (gamma, beta),
-            self.eps,
-            silu,
-            &mut out,
-        );
+        let norm = || {
+            let shape = [batch, h * w, c];
+            let affine = (gamma.as_slice(), beta.as_slice());
+            host::group_norm(
+                Isa::detect(),
+                x.slice(),
+                shape,
+                self.groups,
+                affine,
+                self.eps,
+                silu,
+                &mut out,
+            );
+        };
+        timed("group norm", || format!("{} x {c}", batch * h * w), 0.0, norm);
         host::tensor(out, shape)
     }
 }
@@ -476,7 +501,7 @@ impl LayerNorm {
 
     #[cfg(feature = "flex")]
     fn on_host<T: Stored, const D: usize>(&self, x: &Values<T>, shape: [usize; D]) -> Tensor<D> {
-        let mut out = host::Buffer::<T>::zeroed(shape.iter().product());
+        let mut out = host::Buffer::<T>::dirty(shape.iter().product());
         let (gamma, beta) = &*self.affine.host;
         host::layer_norm(
             Isa::detect(),

@@ -16,8 +16,10 @@ mod layer;
 mod maps;
 mod matrix;
 mod ops;
+mod workspace;
 
 pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
 pub use maps::own_map;
 pub use matrix::{Matrix, add_product};
 pub use ops::{attention, concatenate, silu};
+pub use workspace::{Entry, Workspace};

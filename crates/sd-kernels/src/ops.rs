@@ -2,9 +2,12 @@
 
 use burn::tensor::Tensor;
 
-#[cfg(feature = "flex")]
-use crate::host::{self, Host, Isa, Stored};
 use crate::{Activation, composed};
+#[cfg(feature = "flex")]
+use crate::{
+    host::{self, Host, Isa, Stored},
+    workspace::timed,
+};
 
 /// `x * sigmoid(x)` (Elfwing et al. 2017, arXiv:1702.03118), elementwise, any shape. For small tensors: large ones have it fused into
 /// what comes before.
@@ -39,17 +42,15 @@ fn on_host<T: Stored>(
     causal: bool,
 ) -> Tensor<3> {
     let (k, v) = (host::values::<T, 3>(k), host::values::<T, 3>(v));
-    let mut out = host::Buffer::<T>::zeroed(batch * n * width);
+    let mut out = host::Buffer::<T>::dirty(batch * n * width);
     let rows = |data, rows| host::Heads { data, rows };
     let (q, k, v) = (rows(q.slice(), n), rows(k.slice(), m), rows(v.slice(), m));
-    host::attention(
-        Isa::detect(),
-        q,
-        k,
-        v,
-        [batch, heads, width / heads],
-        causal,
-        &mut out,
+    let d = width / heads;
+    timed(
+        "attention",
+        || format!("{n} x {m}, {} heads of {d}", batch * heads),
+        4.0 * (batch * n) as f64 * (m * width) as f64,
+        || host::attention(Isa::detect(), q, k, v, [batch, heads, d], causal, &mut out),
     );
     host::tensor(out, [batch, n, width])
 }
@@ -61,8 +62,13 @@ pub fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
         fn on_host<T: Stored>(a: host::Values<T>, ca: usize, b: Tensor<4>) -> Tensor<4> {
             let [batch, h, w, cb] = b.dims();
             let b = host::values::<T, 4>(b);
-            let mut out = host::Buffer::<T>::zeroed(batch * h * w * (ca + cb));
-            host::concatenate((a.slice(), ca), (b.slice(), cb), &mut out);
+            let mut out = host::Buffer::<T>::dirty(batch * h * w * (ca + cb));
+            timed(
+                "concatenate",
+                || format!("{} x ({ca} + {cb})", batch * h * w),
+                0.0,
+                || host::concatenate((a.slice(), ca), (b.slice(), cb), &mut out),
+            );
             host::tensor(out, [batch, h, w, ca + cb])
         }
         let channels = a.dims()[3];

@@ -1,18 +1,23 @@
 //! Attention without a matrix of scores in memory: keys are looked at a block at a time, with a running maximum and sum (Milakov and
 //! Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135).
+//!
+//! Scores are computed transposed, a row for each key and a column for each query: what has to be known of each query, its maximum and
+//! sum, then lies side by side in a vector, and nothing is ever summed across one.
 
 use rayon::prelude::*;
 
 use super::{
-    gemm::pack,
     isa::Isa,
     math::{self, Work, vectorised},
     memory::{Buffer, Shared},
-    tile::{COLUMNS, Element, MAX_ROWS, PANEL, Tile, begin},
+    tile::{COLUMNS, Element, PANEL, Tile, begin},
 };
 
-/// Keys that are looked at together: their scores for one tile of queries are 32 kilobytes.
-const KEYS: usize = 256;
+/// Keys that are looked at together; a multiple of every kernel's rows and of [`Element::K`]. Their scores fit the first-level cache.
+pub(crate) const KEYS: usize = 192;
+
+/// Queries that are looked at together.
+pub(crate) const QUERIES: usize = COLUMNS;
 
 /// Rows of `[batch, n, heads, d]`.
 #[derive(Clone, Copy)]
@@ -35,25 +40,22 @@ pub(crate) fn attention<T: Element>(
     let (n, m, width) = (q.rows, k.rows, heads * d);
     assert!(q.data.len() == batch * n * width && out.len() == q.data.len());
     assert!(k.data.len() == batch * m * width && v.data.len() == k.data.len() && v.rows == m && m > 0);
-    let tile_rows = T::rows(isa);
     let out = Shared::new(out);
-    let tasks_per_head = (2 * rayon::current_num_threads()).div_ceil(batch * heads).max(1);
-    let rows_per_task = n.div_ceil(tasks_per_head).next_multiple_of(tile_rows);
+    let per_head = (2 * rayon::current_num_threads()).div_ceil(heads).max(1);
+    let rows_per_task = n.div_ceil(per_head).next_multiple_of(QUERIES);
     let chunks = n.div_ceil(rows_per_task);
     for image in 0..batch {
-        // One head's keys and values at a time would do; a whole picture's are packed at once to keep all threads busy.
-        let packed: Vec<_> = (0..heads)
+        let at = |row: usize, head: usize| (image * m + row) * width + head * d;
+        let memory: Vec<_> = (0..heads)
             .into_par_iter()
             .map(|head| {
-                let at = |row: usize, i: usize| (image * m + row) * width + head * d + i;
-                let keys = pack::<T>(m, 1, d, |key, _, i| k.data[at(key, i)]);
-                let values = pack::<T>(d, 1, m, |i, _, key| v.data[at(key, i)]);
-                (keys, values)
+                let keys = |key: usize| &k.data[at(key, head)..][..d];
+                let values = |key: usize| &v.data[at(key, head)..][..d];
+                Memory::new(T::rows(isa), m, d, keys, values)
             })
             .collect();
         (0..heads * chunks).into_par_iter().for_each(|index| {
             let (head, chunk) = (index / chunks, index % chunks);
-            let ((keys, key_panels), (values, value_panels)) = &packed[head];
             let queries = Queries {
                 isa,
                 q,
@@ -61,20 +63,62 @@ pub(crate) fn attention<T: Element>(
                 rows: chunk * rows_per_task..n.min((chunk + 1) * rows_per_task),
                 first: image * n * width + head * d,
                 width,
-                d,
-                keys: KeyBlock {
-                    keys,
-                    values,
-                    key_panels: *key_panels,
-                    value_panels: *value_panels,
-                    start: 0,
-                    count: 0,
-                    of: m,
-                },
+                memory: &memory[head],
                 causal,
             };
             vectorised(isa, queries);
         });
+    }
+}
+
+/// The keys and values of one head, as left-hand sides.
+struct Memory<T> {
+    /// `[keys][padded]`, with rows of zeros to a whole number of tiles.
+    keys: Buffer<T>,
+    /// For each block of keys `[rows][KEYS]`: values transposed.
+    values: Buffer<T>,
+    count: usize,
+    d: usize,
+    /// `d` as a multiple of [`Element::K`], and of the rows of a tile.
+    padded: usize,
+    rows: usize,
+}
+
+impl<T: Element> Memory<T> {
+    fn new<'a>(
+        tile_rows: usize,
+        count: usize,
+        d: usize,
+        key: impl Fn(usize) -> &'a [T],
+        value: impl Fn(usize) -> &'a [T],
+    ) -> Self {
+        let (padded, rows) = (d.next_multiple_of(T::K), d.next_multiple_of(tile_rows));
+        let mut keys = Buffer::<T>::dirty(count.next_multiple_of(tile_rows) * padded);
+        for (i, to) in keys.chunks_exact_mut(padded).enumerate() {
+            let (to, rest) = to.split_at_mut(d);
+            match i < count {
+                true => to.copy_from_slice(key(i)),
+                false => to.fill(T::default()),
+            }
+            rest.fill(T::default());
+        }
+        let mut values = Buffer::<T>::dirty(count.div_ceil(KEYS) * rows * KEYS);
+        values.fill(T::default());
+        for (block, to) in values.chunks_exact_mut(rows * KEYS).enumerate() {
+            for i in 0..KEYS.min(count - block * KEYS) {
+                for (row, v) in value(block * KEYS + i).iter().enumerate() {
+                    to[row * KEYS + i] = *v;
+                }
+            }
+        }
+        Self {
+            keys,
+            values,
+            count,
+            d,
+            padded,
+            rows,
+        }
     }
 }
 
@@ -87,8 +131,7 @@ struct Queries<'a, T> {
     /// Where the head's first row begins.
     first: usize,
     width: usize,
-    d: usize,
-    keys: KeyBlock<'a, T>,
+    memory: &'a Memory<T>,
     causal: bool,
 }
 
@@ -97,185 +140,209 @@ impl<T: Element> Work for Queries<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let Self {
-            isa,
-            q,
-            rows,
-            d,
-            keys,
-            ..
-        } = self;
+        let (isa, memory, d) = (self.isa, self.memory, self.memory.d);
         let _session = begin::<T>(isa);
-        let (tile_rows, padded) = (T::rows(isa), d.next_multiple_of(T::K));
-        let scale = 1.0 / (d as f32).sqrt();
-        let mut tile = QueryTile::new(padded, keys.value_panels);
+        let mut tile = QueryTile::new(memory);
         let at = |row: usize| self.first + row * self.width;
-        for first in rows.clone().step_by(tile_rows) {
-            let count = tile_rows.min(rows.end - first);
-            for r in 0..count {
-                tile.q[r * padded..][..d].copy_from_slice(&q.data[at(first + r)..][..d]);
-            }
-            let last = if self.causal {
-                (first + count).min(keys.of)
-            } else {
-                keys.of
-            };
+        for first in self.rows.clone().step_by(QUERIES) {
+            let count = QUERIES.min(self.rows.end - first);
             tile.start();
-            for start in (0..last).step_by(KEYS) {
-                let block = KeyBlock {
-                    start,
-                    count: KEYS.min(last - start),
-                    ..keys
-                };
-                tile.step(isa, &block, scale, self.causal.then_some(first), count);
+            for query in 0..count {
+                tile.place(query, &self.q.data[at(first + query)..][..d]);
             }
-            for r in 0..count {
+            let last = match self.causal {
+                true => (first + count).min(memory.count),
+                false => memory.count,
+            };
+            for start in (0..last).step_by(KEYS) {
+                tile.look(
+                    isa,
+                    memory,
+                    start..last.min(start + KEYS),
+                    self.causal.then_some(first),
+                );
+            }
+            let factors = tile.sum.map(|sum| 1.0 / sum);
+            let rows = tile.finished.chunks_exact_mut(QUERIES);
+            for (to, from) in rows.zip(tile.out.chunks_exact(QUERIES)) {
+                for ((to, from), factor) in to.iter_mut().zip(from).zip(&factors) {
+                    *to = T::from_f32(from * factor);
+                }
+            }
+            for query in 0..count {
                 // SAFETY: each row of each head is written once, by the task it belongs to.
-                let out = unsafe { self.out.slice(at(first + r), d) };
-                let factor = 1.0 / tile.sum[r];
-                let from = &tile.out[r * keys.value_panels * PANEL..][..d];
-                out.iter_mut()
-                    .zip(from)
-                    .for_each(|(o, v)| *o = T::from_f32(v * factor));
+                let out = unsafe { self.out.slice(at(first + query), d) };
+                for (out, row) in out.iter_mut().zip(tile.finished.chunks_exact(QUERIES)) {
+                    *out = row[query];
+                }
             }
         }
     }
-}
-
-/// Some keys and values of a head, packed.
-#[derive(Clone, Copy)]
-struct KeyBlock<'a, T> {
-    keys: &'a [T],
-    values: &'a [T],
-    key_panels: usize,
-    value_panels: usize,
-    start: usize,
-    count: usize,
-    /// All keys there are.
-    of: usize,
 }
 
 /// A tile of queries and what is known of its result so far.
 struct QueryTile<T> {
     padded: usize,
+    /// Two panels.
     q: Buffer<T>,
+    /// `[KEYS][QUERIES]`.
     scores: Buffer<f32>,
+    /// The same, as two panels.
     weights: Buffer<T>,
+    /// `[rows][QUERIES]`.
     out: Buffer<f32>,
-    max: [f32; MAX_ROWS],
-    sum: [f32; MAX_ROWS],
+    /// The same, divided by the sums.
+    finished: Buffer<T>,
+    /// The largest score, in powers of two.
+    max: [f32; QUERIES],
+    sum: [f32; QUERIES],
 }
 
 impl<T: Element> QueryTile<T> {
-    fn new(padded: usize, value_panels: usize) -> Self {
+    fn new(memory: &Memory<T>) -> Self {
+        let mut q = Buffer::<T>::dirty(QUERIES * memory.padded);
+        // What no query is placed on stays zero.
+        q.fill(T::default());
         Self {
-            padded,
-            q: Buffer::zeroed(MAX_ROWS * padded),
-            scores: Buffer::zeroed(MAX_ROWS * KEYS),
-            weights: Buffer::zeroed(MAX_ROWS * KEYS),
-            out: Buffer::zeroed(MAX_ROWS * value_panels * PANEL),
-            max: [0.0; MAX_ROWS],
-            sum: [0.0; MAX_ROWS],
+            padded: memory.padded,
+            q,
+            scores: Buffer::dirty(KEYS * QUERIES),
+            weights: Buffer::dirty(KEYS * QUERIES),
+            out: Buffer::dirty(memory.rows * QUERIES),
+            finished: Buffer::dirty(memory.rows * QUERIES),
+            max: [0.0; QUERIES],
+            sum: [0.0; QUERIES],
         }
     }
 
     #[inline(always)]
     fn start(&mut self) {
-        self.out.fill(0.0);
         self.max.fill(f32::NEG_INFINITY);
         self.sum.fill(0.0);
     }
 
+    #[inline(always)]
+    fn place(&mut self, query: usize, row: &[T]) {
+        let panel = &mut self.q[query / PANEL * self.padded * PANEL..];
+        let groups = panel.chunks_exact_mut(PANEL * T::GROUP);
+        let lane = query % PANEL * T::GROUP;
+        let mut values = row.chunks_exact(T::GROUP);
+        let mut groups = groups.map(|group| &mut group[lane..lane + T::GROUP]);
+        for (from, to) in (&mut values).zip(&mut groups) {
+            to.copy_from_slice(from);
+        }
+        if let Some(to) = groups.next() {
+            let rest = values.remainder();
+            to[..rest.len()].copy_from_slice(rest);
+        }
+    }
+
     /// Looks at one block of keys. `causal` is the first query's place in its row.
     #[inline(always)]
-    fn step(&mut self, isa: Isa, block: &KeyBlock<T>, scale: f32, causal: Option<usize>, rows: usize) {
-        let key_panel = block.keys.len() / block.key_panels;
-        let value_panel = block.values.len() / block.value_panels;
-        let width = block.value_panels * PANEL;
-        let columns = block.count.next_multiple_of(COLUMNS);
-        for column in (0..columns).step_by(COLUMNS) {
-            let panel = (block.start + column) / PANEL;
+    fn look(&mut self, isa: Isa, memory: &Memory<T>, keys: std::ops::Range<usize>, causal: Option<usize>) {
+        let (tile_rows, count) = (T::rows(isa), keys.len());
+        let k = count.next_multiple_of(T::K);
+        for row in (0..count).step_by(tile_rows) {
             let tile = Tile {
-                a: self.q.as_ptr(),
-                stride: self.padded,
+                a: memory.keys[(keys.start + row) * memory.padded..].as_ptr(),
+                stride: memory.padded,
                 taps: &[0],
-                k: self.padded,
-                b: block.keys[panel * key_panel..(panel + 2) * key_panel].as_ptr(),
-                panel: key_panel,
-                c: self.scores[column..].as_mut_ptr(),
-                c_stride: KEYS,
+                k: memory.padded,
+                b: self.q.as_ptr(),
+                panel: self.padded * PANEL,
+                c: self.scores[row * QUERIES..].as_mut_ptr(),
+                c_stride: QUERIES,
                 accumulate: false,
             };
-            // SAFETY: `q` and `scores` have `MAX_ROWS` rows, two panels of keys are there since they come in pairs.
+            // SAFETY: keys are there in whole tiles; `q` is two panels; a block's scores are a whole number of tiles.
             unsafe { T::tile(isa, &tile) };
         }
-        for r in 0..rows {
-            let seen = match causal {
-                Some(first) => (first + r + 1).saturating_sub(block.start).min(block.count),
-                None => block.count,
-            };
-            let scores = &mut self.scores[r * KEYS..][..columns];
-            scores[seen..].fill(f32::NEG_INFINITY);
-            let max = maximum(scores) * scale;
-            let max = if max > self.max[r] { max } else { self.max[r] };
-            // Nothing to see yet: any finite number will do.
-            let base = if max == f32::NEG_INFINITY { 0.0 } else { max };
-            let weights = &mut self.weights[r * KEYS..][..columns];
-            let mut parts = [0f32; PANEL];
-            for (scores, weights) in scores.chunks_exact(PANEL).zip(weights.chunks_exact_mut(PANEL)) {
-                for ((score, weight), part) in scores.iter().zip(weights).zip(&mut parts) {
-                    let value = math::exp(score * scale - base);
-                    *part += value;
-                    *weight = T::from_f32(value);
-                }
+        self.scores[count * QUERIES..k.max(count) * QUERIES].fill(f32::NEG_INFINITY);
+        if let Some(first) = causal {
+            for (key, scores) in keys.clone().zip(self.scores.chunks_exact_mut(QUERIES)) {
+                let hidden = key.saturating_sub(first).min(QUERIES);
+                scores[..hidden].fill(f32::NEG_INFINITY);
             }
-            for weight in &mut weights[seen..] {
-                *weight = T::default();
-            }
-            // What isn't seen added the smallest normal number, which changes nothing.
-            let sum = parts.iter().sum::<f32>();
-            if max != self.max[r] {
-                let factor = math::exp(self.max[r] - base);
-                self.sum[r] *= factor;
-                self.out[r * width..][..width]
-                    .iter_mut()
-                    .for_each(|v| *v *= factor);
-                self.max[r] = max;
-            }
-            self.sum[r] += sum;
         }
-        let k = block
-            .count
-            .next_multiple_of(T::K)
-            .min(block.of.next_multiple_of(T::K) - block.start);
-        for panel in (0..block.value_panels).step_by(2) {
+        // Scores in powers of two.
+        let scale = std::f32::consts::LOG2_E / (memory.d as f32).sqrt();
+        let mut factors = [1.0; QUERIES];
+        let mut base = [0.0; QUERIES];
+        let max = T::maximum(isa, &self.scores[..k * QUERIES]);
+        for query in 0..QUERIES {
+            let max = (max[query] * scale).max(self.max[query]);
+            // Nothing to see yet: any finite number will do.
+            base[query] = if max == f32::NEG_INFINITY { 0.0 } else { max };
+            factors[query] = math::exp((self.max[query] - base[query]) * std::f32::consts::LN_2);
+            self.max[query] = max;
+        }
+        let sums = T::weigh(
+            isa,
+            &self.scores[..k * QUERIES],
+            scale,
+            &base,
+            &mut self.weights,
+            KEYS * PANEL,
+        );
+        for ((sum, new), factor) in self.sum.iter_mut().zip(sums).zip(&factors) {
+            *sum = *sum * factor + new;
+        }
+        if keys.start > 0 && factors.iter().any(|factor| *factor != 1.0) {
+            for row in self.out.chunks_exact_mut(QUERIES) {
+                row.iter_mut().zip(&factors).for_each(|(v, factor)| *v *= factor);
+            }
+        }
+        let values = &memory.values[keys.start * memory.rows..];
+        for row in (0..memory.rows).step_by(tile_rows) {
             let tile = Tile {
-                a: self.weights.as_ptr(),
+                a: values[row * KEYS..].as_ptr(),
                 stride: KEYS,
                 taps: &[0],
                 k,
-                b: block.values[panel * value_panel + block.start * PANEL..][..value_panel + k * PANEL]
-                    .as_ptr(),
-                panel: value_panel,
-                c: self.out[panel * PANEL..].as_mut_ptr(),
-                c_stride: width,
-                accumulate: true,
+                b: self.weights.as_ptr(),
+                panel: KEYS * PANEL,
+                c: self.out[row * QUERIES..].as_mut_ptr(),
+                c_stride: QUERIES,
+                accumulate: keys.start > 0,
             };
-            // SAFETY: `weights` and `out` have `MAX_ROWS` rows; of the values' two panels, `k` rows from `start` on are there.
+            // SAFETY: a block's values are whole tiles of `KEYS` columns; the weights' panels are `KEYS` long; `out` is whole tiles.
             unsafe { T::tile(isa, &tile) };
         }
     }
 }
 
+/// The largest of each column, in plain Rust.
 #[inline(always)]
-fn maximum(values: &[f32]) -> f32 {
-    let mut parts = [f32::NEG_INFINITY; PANEL];
-    for chunk in values.chunks_exact(PANEL) {
-        for (part, v) in parts.iter_mut().zip(chunk) {
-            *part = if *v > *part { *v } else { *part };
+pub(crate) fn maximum(scores: &[f32]) -> [f32; QUERIES] {
+    let mut max = [f32::NEG_INFINITY; QUERIES];
+    for row in scores.chunks_exact(QUERIES) {
+        for (max, v) in max.iter_mut().zip(row) {
+            *max = if *v > *max { *v } else { *max };
         }
     }
-    parts
-        .iter()
-        .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    max
+}
+
+/// `2^(score scale - base)` into two panels `panel` apart, and the sums of the columns, in plain Rust.
+#[inline(always)]
+pub(crate) fn weigh<T: Element>(
+    scores: &[f32],
+    scale: f32,
+    base: &[f32; QUERIES],
+    weights: &mut [T],
+    panel: usize,
+) -> [f32; QUERIES] {
+    let mut sums = [0.0; QUERIES];
+    for (key, row) in scores.chunks_exact(QUERIES).enumerate() {
+        let mut values = [0.0; QUERIES];
+        for (((value, score), base), sum) in values.iter_mut().zip(row).zip(base).zip(&mut sums) {
+            *value = math::exp((score * scale - base) * std::f32::consts::LN_2);
+            *sum += *value;
+        }
+        for (query, value) in values.iter().enumerate() {
+            let place = (key / T::GROUP * PANEL + query % PANEL) * T::GROUP + key % T::GROUP;
+            weights[query / PANEL * panel + place] = T::from_f32(*value);
+        }
+    }
+    sums
 }

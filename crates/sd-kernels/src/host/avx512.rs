@@ -4,7 +4,7 @@
 pub(crate) const ROWS: usize = 12;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{tile_bf16, tile_f32};
+pub(crate) use x86::{maximum, narrow, tile_bf16, tile_f32, weigh_bf16, weigh_f32};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -13,7 +13,10 @@ mod x86 {
     use half::bf16;
 
     use super::ROWS;
-    use crate::host::tile::{PANEL, Tile};
+    use crate::host::{
+        attention::QUERIES,
+        tile::{COLUMNS, PANEL, Tile},
+    };
 
     /// The loop that both types share: `$step` values of `k` at a time, `$load` for `A`, `$fma` to multiply and add.
     macro_rules! tile {
@@ -89,5 +92,153 @@ mod x86 {
                 )
             );
         }
+    }
+
+    /// To the nearest `bf16`, ties to even.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(crate) fn narrow(values: &[f32; COLUMNS], out: &mut [bf16; COLUMNS]) {
+        let [low, high] = load(values);
+        // SAFETY: both are 512 bits; there is room for thirty-two values of two bytes.
+        unsafe {
+            let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), both);
+        }
+    }
+
+    /// The two halves of a row.
+    type Row = [__m512; 2];
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load(row: &[f32; QUERIES]) -> Row {
+        // SAFETY: two times sixteen values are there.
+        unsafe {
+            [
+                _mm512_loadu_ps(row.as_ptr()),
+                _mm512_loadu_ps(row.as_ptr().add(PANEL)),
+            ]
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn store(row: Row) -> [f32; QUERIES] {
+        let mut values = [0.0; QUERIES];
+        // SAFETY: there is room for two times sixteen values.
+        unsafe {
+            _mm512_storeu_ps(values.as_mut_ptr(), row[0]);
+            _mm512_storeu_ps(values.as_mut_ptr().add(PANEL), row[1]);
+        }
+        values
+    }
+
+    /// The largest of each column. NaN is passed over here; it shows in the sums.
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn maximum(scores: &[f32]) -> [f32; QUERIES] {
+        let mut max = [[_mm512_set1_ps(f32::NEG_INFINITY); 2]; 2];
+        let (rows, _) = scores.as_chunks::<QUERIES>();
+        // Two of each, so that one needn't wait for the other.
+        for (i, row) in rows.iter().enumerate() {
+            let row = load(row);
+            let max = &mut max[i % 2];
+            *max = [_mm512_max_ps(row[0], max[0]), _mm512_max_ps(row[1], max[1])];
+        }
+        store([
+            _mm512_max_ps(max[0][0], max[1][0]),
+            _mm512_max_ps(max[0][1], max[1][1]),
+        ])
+    }
+
+    /// `2^x` by its series around the nearest whole number, to `TERMS` terms: five for `bf16` (4e-5), seven for `f32` (1e-7).
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    #[allow(clippy::excessive_precision)]
+    fn exp2<const TERMS: usize>(x: __m512) -> __m512 {
+        /// `ln(2)^k / k!`.
+        const SERIES: [f32; 7] = [
+            1.0,
+            std::f32::consts::LN_2,
+            0.240_226_5,
+            0.055_504_11,
+            0.009_618_129,
+            0.001_333_355_8,
+            0.000_154_035_3,
+        ];
+        // In this order NaN stays. Results that aren't normal numbers would be slow.
+        let x = _mm512_max_ps(_mm512_set1_ps(-125.0), x);
+        let whole = _mm512_roundscale_ps::<0>(x);
+        let rest = _mm512_sub_ps(x, whole);
+        let mut power = _mm512_set1_ps(SERIES[TERMS - 1]);
+        for term in SERIES[..TERMS - 1].iter().rev() {
+            power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(*term));
+        }
+        _mm512_scalef_ps(power, whole)
+    }
+
+    /// As [`crate::host::attention::weigh`].
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn weigh_f32(
+        scores: &[f32],
+        scale: f32,
+        base: &[f32; QUERIES],
+        weights: &mut [f32],
+        panel: usize,
+    ) -> [f32; QUERIES] {
+        let (rows, _) = scores.as_chunks::<QUERIES>();
+        let (left, right) = weights.split_at_mut(panel);
+        let (left, right) = (left.as_chunks_mut::<PANEL>().0, right.as_chunks_mut::<PANEL>().0);
+        let (scale, base) = (_mm512_set1_ps(scale), load(base));
+        let mut sums = [_mm512_setzero_ps(); 2];
+        for ((row, left), right) in rows.iter().zip(left).zip(right) {
+            let row = load(row);
+            let row = [
+                exp2::<7>(_mm512_fmsub_ps(row[0], scale, base[0])),
+                exp2::<7>(_mm512_fmsub_ps(row[1], scale, base[1])),
+            ];
+            sums = [_mm512_add_ps(sums[0], row[0]), _mm512_add_ps(sums[1], row[1])];
+            // SAFETY: sixteen values each.
+            unsafe {
+                _mm512_storeu_ps(left.as_mut_ptr(), row[0]);
+                _mm512_storeu_ps(right.as_mut_ptr(), row[1]);
+            }
+        }
+        store(sums)
+    }
+
+    /// As [`crate::host::attention::weigh`]; the number of rows is even.
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn weigh_bf16(
+        scores: &[f32],
+        scale: f32,
+        base: &[f32; QUERIES],
+        weights: &mut [bf16],
+        panel: usize,
+    ) -> [f32; QUERIES] {
+        let (rows, _) = scores.as_chunks::<QUERIES>();
+        let (left, right) = weights.split_at_mut(panel);
+        let (left, right) = (
+            left.as_chunks_mut::<{ 2 * PANEL }>().0,
+            right.as_chunks_mut::<{ 2 * PANEL }>().0,
+        );
+        let (scale, base) = (_mm512_set1_ps(scale), load(base));
+        let mut sums = [_mm512_setzero_ps(); 2];
+        for ((pair, left), right) in rows.as_chunks::<2>().0.iter().zip(left).zip(right) {
+            let (one, two) = (load(&pair[0]), load(&pair[1]));
+            for (half, to) in [left, right].into_iter().enumerate() {
+                let one = exp2::<5>(_mm512_fmsub_ps(one[half], scale, base[half]));
+                let two = exp2::<5>(_mm512_fmsub_ps(two[half], scale, base[half]));
+                sums[half] = _mm512_add_ps(sums[half], _mm512_add_ps(one, two));
+                // To the nearest, in the upper halves; then the first key's into the lower halves, the second's beside them.
+                let round = _mm512_set1_epi32(0x8000);
+                let one = _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_castps_si512(one), round));
+                let two = _mm512_add_epi32(_mm512_castps_si512(two), round);
+                let mask = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+                let both = _mm512_or_si512(one, _mm512_and_si512(two, mask));
+                // SAFETY: thirty-two values of two bytes.
+                unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), both) };
+            }
+        }
+        store(sums)
     }
 }

@@ -139,24 +139,31 @@ impl<T: Element> Bordered<T> {
         let (height, width) = (sh + side, sw + side);
         // The last lines' borders follow the last picture.
         let len = (batch * height + geometry.before + geometry.after + geometry.kernel[0]) * width * k;
-        let mut data = Buffer::<T>::zeroed(len);
+        let mut data = Buffer::<T>::dirty(len);
         let line = width * k;
-        let first = geometry.before * line;
-        data[first..][..batch * height * line]
-            .par_chunks_mut(line)
+        let (above, rest) = data.split_at_mut(geometry.before * line);
+        let (lines, below) = rest.split_at_mut(batch * height * line);
+        above.fill(T::default());
+        below.fill(T::default());
+        lines
+            .par_chunks_mut(line.max(1))
             .enumerate()
             .for_each(|(index, to)| {
                 let (image, y) = (index / height, index % height);
                 if y >= sh {
-                    return;
+                    return to.fill(T::default());
                 }
                 let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
-                let to = &mut to[geometry.before * k..];
+                let (left, to) = to.split_at_mut(geometry.before * k);
+                let (to, right) = to.split_at_mut(sw * k);
+                left.fill(T::default());
+                right.fill(T::default());
                 if k == c && shift == 0 {
-                    to[..w * c].copy_from_slice(from);
+                    to.copy_from_slice(from);
                 } else {
-                    for (x, to) in to.chunks_mut(k).take(sw).enumerate() {
+                    for (x, to) in to.chunks_mut(k).enumerate() {
                         to[..c].copy_from_slice(&from[(x >> shift) * c..][..c]);
+                        to[c..].fill(T::default());
                     }
                 }
             });

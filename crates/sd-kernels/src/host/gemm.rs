@@ -35,7 +35,7 @@ pub(crate) struct Sums(pub [[f32; COLUMNS]; MAX_ROWS]);
 /// What becomes of the sums.
 pub(crate) trait Sink: Sync {
     /// Takes `rows` rows from `row` on, of the columns from `column` on. Called once for each place.
-    fn put(&self, row: usize, column: usize, sums: &[[f32; COLUMNS]]);
+    fn put(&self, isa: Isa, row: usize, column: usize, sums: &[[f32; COLUMNS]]);
 }
 
 /// Elements of `A` that a task goes over again and again: about half of a core's second-level cache.
@@ -166,7 +166,7 @@ impl<T: Element, S: Sink> Work for Part<'_, T, S> {
                 // has the most rows that a tile can have.
                 unsafe { T::tile(isa, &tile) };
                 let count = tile_rows.min(rows.end - row);
-                sink.put(first + row, pair * COLUMNS, &sums.0[..count]);
+                sink.put(isa, first + row, pair * COLUMNS, &sums.0[..count]);
             }
         }
     }
@@ -201,7 +201,7 @@ pub(crate) struct Store<'a, T> {
 
 impl<T: Element> Sink for Store<'_, T> {
     #[inline(always)]
-    fn put(&self, row: usize, column: usize, sums: &[[f32; COLUMNS]]) {
+    fn put(&self, isa: Isa, row: usize, column: usize, sums: &[[f32; COLUMNS]]) {
         let mut bias = [0f32; COLUMNS];
         if let Some(all) = self.bias {
             bias.copy_from_slice(&all[column..column + COLUMNS]);
@@ -242,31 +242,31 @@ impl<T: Element> Sink for Store<'_, T> {
                 .image_bias
                 .map(|(all, rows)| &all[row / rows * self.columns + column..][..width]);
             let residual = self.residual.map(|all| &all[at..at + width]);
-            if width == COLUMNS {
-                // The usual case, with a length that the compiler knows.
-                finish::<T>(&mut out[..COLUMNS], &values, image, residual);
+            let more = [image, residual];
+            // The usual case, with a length that the compiler knows.
+            if let Some(out) = out.as_mut_array::<COLUMNS>() {
+                more.into_iter()
+                    .flatten()
+                    .for_each(|more| add(&mut values, &more[..COLUMNS]));
+                T::narrow(isa, &values, out);
             } else {
-                finish::<T>(out, &values[..width], image, residual);
+                more.into_iter()
+                    .flatten()
+                    .for_each(|more| add(&mut values[..width], more));
+                out.iter_mut()
+                    .zip(&values)
+                    .for_each(|(out, v)| *out = T::from_f32(*v));
             }
         }
     }
 }
 
 #[inline(always)]
-fn finish<T: Element>(out: &mut [T], values: &[f32], image: Option<&[T]>, residual: Option<&[T]>) {
-    match (image, residual) {
-        (None, None) => out.iter_mut().zip(values).for_each(|(o, v)| *o = T::from_f32(*v)),
-        (Some(more), None) | (None, Some(more)) => {
-            for ((o, v), more) in out.iter_mut().zip(values).zip(more) {
-                *o = T::from_f32(*v + more.to_f32());
-            }
-        }
-        (Some(image), Some(residual)) => {
-            for (((o, v), i), r) in out.iter_mut().zip(values).zip(image).zip(residual) {
-                *o = T::from_f32(*v + i.to_f32() + r.to_f32());
-            }
-        }
-    }
+fn add<T: Element>(values: &mut [f32], more: &[T]) {
+    values
+        .iter_mut()
+        .zip(more)
+        .for_each(|(v, more)| *v += more.to_f32());
 }
 
 /// Packs a right-hand side: `value(n, tap, k)` for `n` columns (made a multiple of two panels), `taps` and `k` (made a multiple of

@@ -22,12 +22,17 @@ pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
         fn avx512<W: Work>(work: W) -> W::Output {
             work.run()
         }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        fn avx512_bf16<W: Work>(work: W) -> W::Output {
+            work.run()
+        }
         // SAFETY: an `Isa` is only made where it works.
         unsafe {
             match isa {
                 Isa::Portable => work.run(),
                 Isa::Avx2 => avx2(work),
-                _ => avx512(work),
+                Isa::Avx512 => avx512(work),
+                Isa::Avx512Bf16 | Isa::Amx => avx512_bf16(work),
             }
         }
     }

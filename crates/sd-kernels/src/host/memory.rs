@@ -4,33 +4,57 @@ use std::{marker::PhantomData, mem::MaybeUninit};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 
+use crate::workspace::{Home, take};
+
 /// A cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct Line([u8; 64]);
 
-/// A block of memory that begins on a cache line.
+/// A block of memory that begins on a cache line. It comes from the workspace that is in use, and goes back there.
 pub(crate) struct Buffer<T> {
-    lines: Vec<Line>,
+    block: Block,
     len: usize,
     of: PhantomData<T>,
 }
 
+struct Block(Vec<Line>, Home);
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.1.give(std::mem::take(&mut self.0));
+    }
+}
+
 impl<T: bytemuck::Pod> Buffer<T> {
+    /// All zeros; memory of its own, for what lives long.
     pub fn zeroed(len: usize) -> Self {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
         Self {
-            lines: bytemuck::zeroed_vec(lines),
+            block: Block(bytemuck::zeroed_vec(Self::lines(len)), Home::default()),
             len,
             of: PhantomData,
         }
     }
 
-    /// For Burn. A few bytes may follow the last value.
+    /// With any values: for those who write all of it.
+    pub fn dirty(len: usize) -> Self {
+        let (lines, home) = take(Self::lines(len));
+        Self {
+            block: Block(lines, home),
+            len,
+            of: PhantomData,
+        }
+    }
+
+    fn lines(len: usize) -> usize {
+        (len * size_of::<T>()).div_ceil(size_of::<Line>())
+    }
+
+    /// For Burn. Some bytes may follow the last value.
     pub fn into_bytes(self) -> Bytes {
-        let len = size_of_val(self.lines.as_slice());
-        // SAFETY: all `len` bytes are initialised, and a `Vec` may go to any thread, as `Bytes` expects.
-        unsafe { Bytes::from_controller(Box::new(Owner(self.lines)), len) }
+        let len = size_of_val(self.block.0.as_slice());
+        // SAFETY: all `len` bytes are initialised, and a `Block` may go to any thread, as `Bytes` expects.
+        unsafe { Bytes::from_controller(Box::new(self.block), len) }
     }
 }
 
@@ -38,20 +62,18 @@ impl<T: bytemuck::Pod> std::ops::Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &bytemuck::cast_slice(&self.block.0)[..self.len]
     }
 }
 
 impl<T: bytemuck::Pod> std::ops::DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut bytemuck::cast_slice_mut(&mut self.block.0)[..self.len]
     }
 }
 
 /// Memory that Burn holds for us: its own is aligned to no more than sixteen bytes.
-struct Owner(Vec<Line>);
-
-impl AllocationController for Owner {
+impl AllocationController for Block {
     /// What Burn's own allocations have at most, since copies are made by it.
     fn alloc_align(&self) -> usize {
         align_of::<u128>()

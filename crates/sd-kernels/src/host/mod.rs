@@ -27,7 +27,7 @@ pub(crate) use copy::concatenate;
 pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack};
 pub(crate) use isa::Isa;
 pub(crate) use kept::Kept;
-pub(crate) use memory::{Buffer, Shared};
+pub(crate) use memory::{Buffer, Line, Shared};
 pub(crate) use norm::{group_norm, layer_norm};
 pub(crate) use tensor::{Host, Stored, Values, floats, tensor, values};
 pub(crate) use tile::PANEL;

@@ -2,7 +2,10 @@
 
 use half::bf16;
 
-use super::isa::Isa;
+use super::{
+    attention::{self, QUERIES},
+    isa::Isa,
+};
 
 /// Columns of a panel, the unit in which right-hand sides are packed.
 pub(crate) const PANEL: usize = 16;
@@ -53,6 +56,37 @@ pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::P
     /// `isa` works here and [`begin`] was called on this thread with it; `rows(isa)` rows of `A` and of `C` as described and both
     /// panels lie in memory that may be read, and for `C` written by nobody else.
     unsafe fn tile(isa: Isa, tile: &Tile<Self>);
+
+    /// Values of a whole row of a tile in this type.
+    #[inline(always)]
+    fn narrow(isa: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]) {
+        let _ = isa;
+        out.iter_mut()
+            .zip(values)
+            .for_each(|(out, value)| *out = Self::from_f32(*value));
+    }
+
+    /// [`attention::maximum`] by the best means there are.
+    #[inline(always)]
+    fn maximum(isa: Isa, scores: &[f32]) -> [f32; QUERIES] {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { super::avx512::maximum(scores) };
+        }
+        let _ = isa;
+        attention::maximum(scores)
+    }
+
+    /// [`attention::weigh`] by the best means there are.
+    fn weigh(
+        isa: Isa,
+        scores: &[f32],
+        scale: f32,
+        base: &[f32; QUERIES],
+        weights: &mut [Self],
+        panel: usize,
+    ) -> [f32; QUERIES];
 }
 
 impl Element for f32 {
@@ -90,6 +124,24 @@ impl Element for f32 {
                 _ => super::portable::tile(tile),
             }
         }
+    }
+
+    #[inline(always)]
+    fn weigh(
+        isa: Isa,
+        scores: &[f32],
+        scale: f32,
+        base: &[f32; QUERIES],
+        weights: &mut [Self],
+        panel: usize,
+    ) -> [f32; QUERIES] {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { super::avx512::weigh_f32(scores, scale, base, weights, panel) };
+        }
+        let _ = isa;
+        attention::weigh(scores, scale, base, weights, panel)
     }
 }
 
@@ -139,6 +191,37 @@ impl Element for bf16 {
                 _ => super::portable::tile(tile),
             }
         }
+    }
+
+    #[inline(always)]
+    fn narrow(isa: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]) {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512Bf16 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { super::avx512::narrow(values, out) };
+        }
+        let _ = isa;
+        out.iter_mut()
+            .zip(values)
+            .for_each(|(out, value)| *out = Self::from_f32(*value));
+    }
+
+    #[inline(always)]
+    fn weigh(
+        isa: Isa,
+        scores: &[f32],
+        scale: f32,
+        base: &[f32; QUERIES],
+        weights: &mut [Self],
+        panel: usize,
+    ) -> [f32; QUERIES] {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { super::avx512::weigh_bf16(scores, scale, base, weights, panel) };
+        }
+        let _ = isa;
+        attention::weigh(scores, scale, base, weights, panel)
     }
 }
 
