@@ -104,7 +104,7 @@ static void everything_of_a_builder(const char *folder) {
     CHECK(!as_before(plain, build_and_draw(builder)));
     sdrs_pipeline *none = NULL;
     OK(sdrs_builder_lora(builder, file, 1.0));
-    FAILS(SDRS_ERROR_INVALID_FILE, "LoRA", sdrs_builder_build(builder, &none));
+    FAILS(SDRS_ERROR_INVALID_FILE, "holds no adapter", sdrs_builder_build(builder, &none));
     CHECK(none == NULL);
     sdrs_images_free(plain);
     sdrs_builder_free(builder);

@@ -34,8 +34,11 @@ impl Strengths {
         }
     }
 
-    /// Refuses what no picture comes of.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses what no picture comes of, as [`AdapterFile::bind`](crate::AdapterFile::bind) does.
+    ///
+    /// # Errors
+    /// [`Error::Strength`] for a weight that is no number from -1000 to 1000, or 0 ranks.
+    pub fn check(&self) -> Result<()> {
         /// Far beyond any use.
         const MAX: f64 = 1000.0;
         let blocks = self.blocks.iter().flat_map(BlockWeights::factors);

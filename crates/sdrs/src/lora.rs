@@ -200,6 +200,13 @@ pub(crate) fn apply(
     let mut names = None;
     let mut applied: Vec<Arc<Applied>> = Vec::with_capacity(loras.len());
     for lora in loras {
+        // Before any file is opened.
+        lora.strengths.check().map_err(|error| match error {
+            sd_lora::Error::Strength(reason) => {
+                Error::parameter("lora", format!("{}: {reason}", lora.origin()))
+            }
+            error => error.into(),
+        })?;
         let mut same = None;
         for old in before {
             // One that is given twice acts twice, with a patch each.
@@ -221,12 +228,7 @@ pub(crate) fn apply(
             Source::Path(path) => AdapterFile::open(path)?,
             bytes => AdapterFile::from_tensors(bytes.open()?)?,
         };
-        let patch = file.bind(names, &lora.strengths).map_err(|error| match error {
-            sd_lora::Error::Strength(reason) => {
-                Error::parameter("lora", format!("{}: {reason}", lora.origin()))
-            }
-            error => error.into(),
-        })?;
+        let patch = file.bind(names, &lora.strengths)?;
         let Strengths {
             unet, text_encoder, ..
         } = lora.strengths;

@@ -34,7 +34,12 @@ def lora_files(loras: Iterable[LoraLike]) -> list[tuple[str, float, float, _Bloc
         raise TypeError("loras: must be a list of paths, not one")
     files: list[tuple[str, float, float, _Blocks | None, bool]] = []
     for given in loras:
-        lora = Lora(*given) if isinstance(given, tuple) else Lora(given)
+        if isinstance(given, Lora):
+            lora = given
+        elif isinstance(given, tuple):
+            lora = Lora(given[0], given[1], given[-1])
+        else:
+            lora = Lora(given)
         text_encoder = lora.weight if lora.text_encoder is None else lora.text_encoder
         blocks: _Blocks | None = None
         if isinstance(lora.blocks, Mapping):
