@@ -11,13 +11,19 @@ use common::{builder, draw, lora_file, outputs, picture};
 use safetensors::{SafeTensors, tensor::TensorView};
 use sdrs::{BlockWeights, Dtype, ErrorCode, Lora, Pipeline};
 
+/// As many values as a shape has, of which a normalisation leaves something.
+fn uneven(shape: &[usize], factor: f32) -> Vec<u8> {
+    let values = (0..shape.iter().product::<usize>()).map(|i| factor * ((i * 7 % 11) as f32 - 4.5));
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
 /// The tiny model's LoRA with other tensors as well, or in the place of its own.
 fn with_tensors(more: &[(&str, &[usize], f32)]) -> Vec<u8> {
     let bytes = fs::read(lora_file()).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let data: Vec<Vec<u8>> = more
         .iter()
-        .map(|(_, shape, value)| value.to_le_bytes().repeat(shape.iter().product()))
+        .map(|(_, shape, factor)| uneven(shape, *factor))
         .collect();
     let more = more.iter().zip(&data).map(|((name, shape, _), data)| {
         let tensor = TensorView::new(safetensors::Dtype::F32, shape.to_vec(), data).unwrap();
@@ -109,8 +115,8 @@ fn embeddings_come_along() {
     assert_ne!(rgb(&with, "a glow"), rgb(&without, "a glow"));
 
     // As one that the pipeline was given itself, which counts where both have a name.
-    let file = |value: f32| {
-        let data = value.to_le_bytes().repeat(32);
+    let file = |factor| {
+        let data = uneven(&[2, 16], factor);
         let tensor = TensorView::new(safetensors::Dtype::F32, vec![2, 16], &data).unwrap();
         safetensors::serialize([("emb_params", tensor)], None).unwrap()
     };

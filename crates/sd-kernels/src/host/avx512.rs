@@ -150,7 +150,7 @@ mod x86 {
         ])
     }
 
-    /// `2^x` by its series around the nearest whole number, to `TERMS` terms: five for `bf16` (4e-5), seven for `f32` (1e-7).
+    /// `2^x` for `x` up to 0, by its series around the nearest whole number, to `TERMS` terms: five for `bf16` (4e-5), seven for `f32` (1e-7).
     #[inline]
     #[target_feature(enable = "avx512f")]
     #[allow(clippy::excessive_precision)]
@@ -188,13 +188,13 @@ mod x86 {
         let (rows, _) = scores.as_chunks::<QUERIES>();
         let (left, right) = weights.split_at_mut(panel);
         let (left, right) = (left.as_chunks_mut::<PANEL>().0, right.as_chunks_mut::<PANEL>().0);
-        let (scale, base) = (_mm512_set1_ps(scale), load(base));
+        let (scale, base) = (_mm512_set1_ps(scale * std::f32::consts::LOG2_E), load(base));
         let mut sums = [_mm512_setzero_ps(); 2];
         for ((row, left), right) in rows.iter().zip(left).zip(right) {
             let row = load(row);
             let row = [
-                exp2::<7>(_mm512_fmsub_ps(row[0], scale, base[0])),
-                exp2::<7>(_mm512_fmsub_ps(row[1], scale, base[1])),
+                exp2::<7>(_mm512_mul_ps(_mm512_sub_ps(row[0], base[0]), scale)),
+                exp2::<7>(_mm512_mul_ps(_mm512_sub_ps(row[1], base[1]), scale)),
             ];
             sums = [_mm512_add_ps(sums[0], row[0]), _mm512_add_ps(sums[1], row[1])];
             // SAFETY: sixteen values each.
@@ -221,13 +221,13 @@ mod x86 {
             left.as_chunks_mut::<{ 2 * PANEL }>().0,
             right.as_chunks_mut::<{ 2 * PANEL }>().0,
         );
-        let (scale, base) = (_mm512_set1_ps(scale), load(base));
+        let (scale, base) = (_mm512_set1_ps(scale * std::f32::consts::LOG2_E), load(base));
         let mut sums = [_mm512_setzero_ps(); 2];
         for ((pair, left), right) in rows.as_chunks::<2>().0.iter().zip(left).zip(right) {
             let (one, two) = (load(&pair[0]), load(&pair[1]));
             for (half, to) in [left, right].into_iter().enumerate() {
-                let one = exp2::<5>(_mm512_fmsub_ps(one[half], scale, base[half]));
-                let two = exp2::<5>(_mm512_fmsub_ps(two[half], scale, base[half]));
+                let one = exp2::<5>(_mm512_mul_ps(_mm512_sub_ps(one[half], base[half]), scale));
+                let two = exp2::<5>(_mm512_mul_ps(_mm512_sub_ps(two[half], base[half]), scale));
                 sums[half] = _mm512_add_ps(sums[half], _mm512_add_ps(one, two));
                 // To the nearest, in the upper halves; then the first key's into the lower halves, the second's beside them.
                 let round = _mm512_set1_epi32(0x8000);

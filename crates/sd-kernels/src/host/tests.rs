@@ -205,13 +205,16 @@ fn convolutions_of_every_geometry() {
     });
 }
 
-fn attend<T: Element>(isa: Isa, batch: usize, heads: usize, d: usize, n: usize, m: usize, causal: bool) {
+fn attend<T: Element>(isa: Isa, [batch, heads, d]: [usize; 3], [n, m]: [usize; 2], causal: bool, size: f32) {
     let width = heads * d;
-    let q = values::<T>(batch * n * width, 8);
-    let (k, v) = (
-        values::<T>(batch * m * width, 9),
-        values::<T>(batch * m * width, 10),
-    );
+    let sized = |rows: usize, seed: u32| {
+        let mut values = values::<T>(batch * rows * width, seed);
+        values
+            .iter_mut()
+            .for_each(|v| *v = T::from_f32(v.to_f32() * size));
+        values
+    };
+    let (q, k, v) = (sized(n, 8), sized(m, 9), values::<T>(batch * m * width, 10));
     let mut out = Buffer::<T>::zeroed(batch * n * width);
     let rows = |data, rows| Heads { data, rows };
     attention(
@@ -229,7 +232,9 @@ fn attend<T: Element>(isa: Isa, batch: usize, heads: usize, d: usize, n: usize, 
         let seen = if causal { i + 1 } else { m };
         let at = |rows: usize, row: usize| (b * rows + row) * width + h * d;
         let score = |j: usize| -> f64 { (0..d).map(|x| q[at(n, i) + x] * k[at(m, j) + x]).sum() };
-        let weights: Vec<f64> = (0..seen).map(|j| (score(j) / (d as f64).sqrt()).exp()).collect();
+        let scores: Vec<f64> = (0..seen).map(|j| score(j) / (d as f64).sqrt()).collect();
+        let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+        let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
         let total: f64 = weights.iter().sum();
         for x in 0..d {
             let sum: f64 = weights.iter().enumerate().map(|(j, w)| w * v[at(m, j) + x]).sum();
@@ -251,11 +256,14 @@ fn attention_of_any_length() {
             (33, 600, false),
             (300, 300, true),
         ] {
-            attend::<f32>(isa, 2, 3, 40, n, m, causal);
-            attend::<bf16>(isa, 2, 3, 40, n, m, causal);
+            attend::<f32>(isa, [2, 3, 40], [n, m], causal, 1.0);
+            attend::<bf16>(isa, [2, 3, 40], [n, m], causal, 1.0);
+            // Scores of 1e13, whose rounding is more than any exponent.
+            attend::<f32>(isa, [2, 3, 40], [n, m], causal, 3e6);
+            attend::<bf16>(isa, [2, 3, 40], [n, m], causal, 3e6);
         }
-        attend::<f32>(isa, 1, 1, 7, 9, 10, false);
-        attend::<bf16>(isa, 1, 1, 7, 9, 10, false);
+        attend::<f32>(isa, [1, 1, 7], [9, 10], false, 1.0);
+        attend::<bf16>(isa, [1, 1, 7], [9, 10], false, 1.0);
     });
 }
 
