@@ -1,8 +1,11 @@
-"""Times PyTorch with diffusers on the full-size model of make_sd15.py: what sdrs is compared with.
+"""Times sdrs and what it is compared with on the full-size model of make_sd15.py, network by network, in turn.
 
-    python tools/fullsize/peers.py SD15_FOLDER [--dtype f32 bf16] [--size 512] [--threads N] [--repeat 3]
+    cargo build --release --workspace --examples
+    python tools/fullsize/peers.py SD15_FOLDER [--program sdrs torch openvino] [--dtype f32 bf16] [--size 512] [--threads N] [--repeat 3]
 
-Each part runs in a process of its own, so that its peak memory is its own. Prints one JSON line per part and dtype.
+torch needs PyTorch, diffusers and transformers; openvino also OpenVINO, whose converted models are kept in SD15_FOLDER/openvino-SIZE.
+Each measurement runs in a process of its own, so that its peak memory is its own. Prints one JSON line for each, then a table with
+sdrs's seconds as the unit.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import sys
 import time
 
 PARTS = ["text", "unet", "vae"]
+PROGRAMS = ["sdrs", "torch", "openvino"]
 
 
 def workload(part, folder, dtype, size):
@@ -39,8 +43,47 @@ def workload(part, folder, dtype, size):
     return lambda: model.decode(z)
 
 
-def measure(part, folder, dtype, size, threads, repeat):
-    import diffusers
+def openvino_call(part, folder, dtype, size, threads):
+    """The same, compiled by OpenVINO for this processor."""
+    import openvino
+    import torch
+
+    latent = size // 8
+    path = os.path.join(folder, f"openvino-{size}", f"{part}.xml")
+    if part == "text":
+        inputs = (torch.randint(0, 49406, (2, 77)),)
+    elif part == "unet":
+        inputs = (torch.randn(2, 4, latent, latent), torch.full((2,), 500.0), torch.randn(2, 77, 768))
+    else:
+        inputs = (torch.randn(1, 4, latent, latent),)
+    if not os.path.exists(path):
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel
+
+        class Decoder(torch.nn.Module):
+            def __init__(self, vae):
+                super().__init__()
+                self.vae = vae
+
+            def forward(self, z):
+                return self.vae.decode(z, return_dict=False)[0]
+
+        kind, name = {"text": (CLIPTextModel, "text_encoder"), "unet": (UNet2DConditionModel, "unet"), "vae": (AutoencoderKL, "vae")}[part]
+        model = kind.from_pretrained(folder, subfolder=name, dtype=torch.float32).eval()
+        model = Decoder(model) if part == "vae" else model
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        openvino.save_model(openvino.convert_model(model, example_input=inputs), path, compress_to_fp16=True)
+        # The conversion's memory is not the program's.
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    config = {"INFERENCE_PRECISION_HINT": dtype, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        config["INFERENCE_NUM_THREADS"] = threads
+    request = openvino.Core().compile_model(path, "CPU", config).create_infer_request()
+    arrays = [x.numpy() for x in inputs]
+    return lambda: request.infer(arrays)
+
+
+def measure(program, part, folder, dtype, size, threads, repeat):
     import torch
 
     torch.set_grad_enabled(False)
@@ -48,7 +91,16 @@ def measure(part, folder, dtype, size, threads, repeat):
     if threads:
         torch.set_num_threads(threads)
     began = time.perf_counter()
-    call = workload(part, folder, {"f32": torch.float32, "bf16": torch.bfloat16}[dtype], size)
+    if program == "openvino":
+        import openvino
+
+        versions = {"openvino": openvino.__version__}
+        call = openvino_call(part, folder, {"f32": "f32", "bf16": "bf16"}[dtype], size, threads)
+    else:
+        import diffusers
+
+        versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+        call = workload(part, folder, {"f32": torch.float32, "bf16": torch.bfloat16}[dtype], size)
     load = time.perf_counter() - began
     call()
     seconds = []
@@ -56,45 +108,64 @@ def measure(part, folder, dtype, size, threads, repeat):
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)
-    print(
-        json.dumps(
-            {
-                "part": part,
-                "dtype": dtype,
-                "size": size,
-                "threads": torch.get_num_threads(),
-                "load_s": round(load, 2),
-                "median_s": round(statistics.median(seconds), 3),
-                "best_s": round(min(seconds), 3),
-                # Linux counts in KiB.
-                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
-                "torch": torch.__version__,
-                "diffusers": diffusers.__version__,
-                "machine": platform.machine(),
-                "cores": os.cpu_count(),
-            }
-        ),
-        flush=True,
-    )
+    figures = {
+        "part": part,
+        "program": program,
+        "dtype": dtype,
+        "size": size,
+        "threads": torch.get_num_threads(),
+        "load_s": round(load, 2),
+        "median_s": round(statistics.median(seconds), 3),
+        "best_s": round(min(seconds), 3),
+        # Linux counts in KiB.
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **versions,
+    }
+    print(json.dumps(figures), flush=True)
+
+
+def command(args, program, part, dtype):
+    if program == "sdrs":
+        target = os.environ.get("CARGO_TARGET_DIR", "target")
+        own = [os.path.join(target, "release/examples/parts"), args.folder, dtype, str(args.size), str(args.repeat), part]
+        return own, {**os.environ, **({"RAYON_NUM_THREADS": str(args.threads)} if args.threads else {})}
+    common = ["--size", str(args.size), "--threads", str(args.threads), "--repeat", str(args.repeat), "--one"]
+    one = [sys.executable, __file__, args.folder, "--program", program, "--part", part, "--dtype", dtype, *common]
+    return one, dict(os.environ)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
+    parser.add_argument("--program", nargs="+", choices=PROGRAMS, default=PROGRAMS)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dtype", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if len(args.part) == len(args.dtype) == 1:
-        measure(args.part[0], args.folder, args.dtype[0], args.size, args.threads, args.repeat)
+    if args.one:
+        measure(args.program[0], args.part[0], args.folder, args.dtype[0], args.size, args.threads, args.repeat)
         return
-    common = ["--size", str(args.size), "--threads", str(args.threads), "--repeat", str(args.repeat)]
+    figures = {}
     for part in args.part:
         for dtype in args.dtype:
-            command = [sys.executable, __file__, args.folder, "--part", part, "--dtype", dtype, *common]
-            subprocess.run(command, check=True)
+            for program in args.program:
+                words, environment = command(args, program, part, dtype)
+                done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+                print(done.stdout, end="", flush=True)
+                figures[part, dtype, program] = json.loads(done.stdout.splitlines()[0])
+    print("\n| part, type | " + " | ".join(f"{p}: s (ratio), peak GB" for p in args.program) + " |")
+    print("|---" * (1 + len(args.program)) + "|")
+    for part in args.part:
+        for dtype in args.dtype:
+            unit = figures[part, dtype, args.program[0]]["median_s"]
+            cells = (figures[part, dtype, p] for p in args.program)
+            cells = (f"{f['median_s']:.3g} ({f['median_s'] / unit:.2f}), {f['peak_gb']:.2f}" for f in cells)
+            print(f"| {part}, {dtype} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

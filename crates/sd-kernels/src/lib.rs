@@ -22,4 +22,4 @@ pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm,
 pub use maps::own_map;
 pub use matrix::{Matrix, add_product};
 pub use ops::{attention, concatenate, silu};
-pub use workspace::{Entry, Workspace};
+pub use workspace::{OperationTime, Workspace};

@@ -17,7 +17,7 @@ pub struct Workspace(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     pool: Mutex<Pool>,
-    account: Option<Mutex<BTreeMap<Key, Entry>>>,
+    account: Option<Mutex<BTreeMap<Key, OperationTime>>>,
 }
 
 /// Memory that is not in use.
@@ -33,7 +33,7 @@ type Key = (&'static str, String);
 
 /// What one kind of operation took.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Entry {
+pub struct OperationTime {
     /// What it is: "linear", "conv 3x3", "attention" and so on.
     pub operation: &'static str,
     /// Its sizes.
@@ -81,11 +81,11 @@ impl Workspace {
     }
 
     /// What operations took so far, the longest first; empty without an account.
-    pub fn account(&self) -> Vec<Entry> {
+    pub fn account(&self) -> Vec<OperationTime> {
         let Some(account) = &self.0.account else {
             return Vec::new();
         };
-        let mut entries: Vec<Entry> = lock(account).values().cloned().collect();
+        let mut entries: Vec<OperationTime> = lock(account).values().cloned().collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.time));
         entries
     }

@@ -4,6 +4,7 @@ mod convert;
 mod inspect;
 mod lora;
 mod parts;
+mod profile;
 mod prompt;
 mod txt2img;
 

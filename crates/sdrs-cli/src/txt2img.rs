@@ -76,6 +76,9 @@ pub struct Args {
     /// Threads that the CPU computes with [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Tell how long each operation took on the CPU.
+    #[arg(long)]
+    profile: bool,
     /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent.
     #[arg(long, value_name = "N")]
     preview_every: Option<usize>,
@@ -132,6 +135,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
             image.seed
         );
     }
+    if args.profile {
+        eprint!("{}", crate::profile::table(&pipeline.profile()));
+    }
     Ok(())
 }
 
@@ -186,6 +192,7 @@ impl Args {
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
+        builder = builder.profile(self.profile);
         for path in &self.embedding {
             builder = builder.embedding(path);
         }

@@ -33,6 +33,7 @@ pub struct PipelineBuilder {
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
     threads: Option<usize>,
+    profile: bool,
     log: Option<Log>,
 }
 
@@ -165,6 +166,12 @@ impl PipelineBuilder {
         self
     }
 
+    /// Keeps an account of the time that each operation takes on the CPU: [`Pipeline::profile`].
+    pub fn profile(mut self, profile: bool) -> Self {
+        self.profile = profile;
+        self
+    }
+
     /// Called with each line of the pipeline's log: what was opened and loaded, what was passed over, how long parts of a run took. It is
     /// called in the thread that builds or runs, several at once if these are. Without it nothing is logged; nothing is ever printed.
     pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
@@ -181,7 +188,10 @@ impl PipelineBuilder {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = matches!(device.name(), "cpu" | "ndarray");
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
-        let runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
+        let mut runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
+        if self.profile {
+            runtime.keep_account();
+        }
         let (checkpoint, loras) = self.open(&runtime)?;
         let target = Target { device, dtype };
         let mut pipeline = Pipeline::load(checkpoint, target, self.prediction, loras, runtime)?;

@@ -183,6 +183,7 @@ impl<'a> Txt2Img<'a> {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work,
     /// [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn run(mut self) -> Result<Output> {
+        let _memory = self.pipeline.runtime.run();
         let run = self.prepare()?;
         let mut images = Vec::with_capacity(self.params.batch_size);
         for image in 0..self.params.batch_size {
@@ -202,6 +203,7 @@ impl<'a> Txt2Img<'a> {
     /// # Errors
     /// As [`Txt2Img::run`].
     pub fn latents(mut self) -> Result<Latents> {
+        let _memory = self.pipeline.runtime.run();
         let run = self.prepare()?;
         let n = self.params.batch_size;
         let mut made = Latents {

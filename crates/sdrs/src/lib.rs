@@ -51,6 +51,7 @@ pub use sd_core::{
     prompt::{self, Emphasis, PromptDialect, TimeRule},
     weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
 };
+pub use sd_kernels::OperationTime;
 pub use sd_lora::{
     BlockWeights, BundledEmbedding, Diagnosis, Kind as AdapterKind, ModuleDiagnosis, Network, Strengths,
     Unmatched,

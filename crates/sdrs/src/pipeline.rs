@@ -250,6 +250,11 @@ impl Pipeline {
         self.target.dtype
     }
 
+    /// What each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
+    pub fn profile(&self) -> Vec<sd_kernels::OperationTime> {
+        self.runtime.account()
+    }
+
     /// What the U-Net predicts.
     pub fn prediction(&self) -> Prediction {
         self.sampling.prediction()

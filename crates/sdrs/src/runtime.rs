@@ -1,8 +1,9 @@
-//! What a pipeline computes with, and whom it tells: its threads and its log.
+//! What a pipeline computes with, and whom it tells: its threads, its workspace and its log.
 
 use std::{fmt::Display, sync::Arc, time::Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use sd_kernels::{OperationTime, Workspace};
 
 use crate::{Error, Result};
 
@@ -21,10 +22,11 @@ pub enum LogLevel {
 
 pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 
-/// Threads and log of a pipeline; a clone shares both.
+/// Threads, workspace and log of a pipeline; a clone shares them.
 #[derive(Clone, Default)]
 pub(crate) struct Runtime {
     pool: Option<Arc<ThreadPool>>,
+    workspace: Workspace,
     log: Option<Log>,
 }
 
@@ -47,11 +49,33 @@ impl Runtime {
             }
             _ => None,
         };
-        Ok(Self { pool, log })
+        let workspace = Workspace::default();
+        Ok(Self { pool, workspace, log })
+    }
+
+    /// Keeps an account of every operation's time from now on.
+    pub fn keep_account(&mut self) {
+        self.workspace = Workspace::with_account();
+    }
+
+    pub fn account(&self) -> Vec<OperationTime> {
+        self.workspace.account()
+    }
+
+    /// Memory that operations hand on to each other is given back when this is dropped: at the end of a run.
+    pub fn run(&self) -> impl Drop + use<> {
+        struct Release(Workspace);
+        impl Drop for Release {
+            fn drop(&mut self) {
+                self.0.release();
+            }
+        }
+        Release(self.workspace.clone())
     }
 
     /// Computes on the pipeline's threads. Nothing of the caller's runs there: its callbacks stay in its own thread.
     pub fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let work = || self.workspace.enter(work);
         match &self.pool {
             Some(pool) => pool.install(work),
             None => work(),

@@ -264,8 +264,7 @@ impl<T: Element> QueryTile<T> {
                 scores[..hidden].fill(f32::NEG_INFINITY);
             }
         }
-        // To powers of two.
-        let scale = std::f32::consts::LOG2_E / (memory.d as f32).sqrt();
+        let scale = 1.0 / (memory.d as f32).sqrt();
         let mut factors = [1.0; QUERIES];
         let mut base = [0.0; QUERIES];
         let max = T::maximum(isa, &self.scores[..k * QUERIES]);
@@ -273,7 +272,7 @@ impl<T: Element> QueryTile<T> {
             let max = max[query].max(self.max[query]);
             // Nothing to see yet: any finite number will do.
             base[query] = if max == f32::NEG_INFINITY { 0.0 } else { max };
-            factors[query] = math::exp((self.max[query] - base[query]) * scale * std::f32::consts::LN_2);
+            factors[query] = math::exp((self.max[query] - base[query]) * scale);
             self.max[query] = max;
         }
         let sums = T::weigh(
@@ -323,7 +322,7 @@ pub(crate) fn maximum(scores: &[f32]) -> [f32; QUERIES] {
     max
 }
 
-/// `2^((score - base) scale)`, which is 1 for the largest however large it is, into two panels `panel` apart, and the sums of the columns, in plain Rust.
+/// `e^((score - base) scale)` into two panels `panel` apart, and the sums of the columns, in plain Rust.
 #[inline(always)]
 pub(crate) fn weigh<T: Element>(
     scores: &[f32],
@@ -336,7 +335,7 @@ pub(crate) fn weigh<T: Element>(
     for (key, row) in scores.chunks_exact(QUERIES).enumerate() {
         let mut values = [0.0; QUERIES];
         for (((value, score), base), sum) in values.iter_mut().zip(row).zip(base).zip(&mut sums) {
-            *value = math::exp((score - base) * scale * std::f32::consts::LN_2);
+            *value = math::exp((score - base) * scale);
             *sum += *value;
         }
         for (query, value) in values.iter().enumerate() {

@@ -150,7 +150,7 @@ mod x86 {
         ])
     }
 
-    /// `2^x` by its series around the nearest whole number, to `TERMS` terms: five for `bf16` (4e-5), seven for `f32` (1e-7).
+    /// `2^x` for `x` up to 0, by its series around the nearest whole number, to `TERMS` terms: five for `bf16` (4e-5), seven for `f32` (1e-7).
     #[inline]
     #[target_feature(enable = "avx512f")]
     #[allow(clippy::excessive_precision)]
@@ -188,7 +188,7 @@ mod x86 {
         let (rows, _) = scores.as_chunks::<QUERIES>();
         let (left, right) = weights.split_at_mut(panel);
         let (left, right) = (left.as_chunks_mut::<PANEL>().0, right.as_chunks_mut::<PANEL>().0);
-        let (scale, base) = (_mm512_set1_ps(scale), load(base));
+        let (scale, base) = (_mm512_set1_ps(scale * std::f32::consts::LOG2_E), load(base));
         let mut sums = [_mm512_setzero_ps(); 2];
         for ((row, left), right) in rows.iter().zip(left).zip(right) {
             let row = load(row);
@@ -221,7 +221,7 @@ mod x86 {
             left.as_chunks_mut::<{ 2 * PANEL }>().0,
             right.as_chunks_mut::<{ 2 * PANEL }>().0,
         );
-        let (scale, base) = (_mm512_set1_ps(scale), load(base));
+        let (scale, base) = (_mm512_set1_ps(scale * std::f32::consts::LOG2_E), load(base));
         let mut sums = [_mm512_setzero_ps(); 2];
         for ((pair, left), right) in rows.as_chunks::<2>().0.iter().zip(left).zip(right) {
             let (one, two) = (load(&pair[0]), load(&pair[1]));
