@@ -51,7 +51,7 @@ thread_local! {
 }
 
 /// The most memory that is kept: beyond it, a block is given back at once.
-const KEPT_BYTES: usize = 384 << 20;
+const KEPT_BYTES: usize = 768 << 20;
 
 impl Workspace {
     /// A workspace that keeps an account.

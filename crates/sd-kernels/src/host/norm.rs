@@ -10,8 +10,11 @@ use super::{
     tile::Element,
 };
 
-/// Pixels that statistics are taken over at a time: a few tens of kilobytes, which stay near for the second look.
-const BLOCK: usize = 32;
+/// Pixels that statistics are taken over at a time: so many that they stay near for the second look, and are looked at often enough
+/// for what follows to be little.
+fn block_pixels(c: usize) -> usize {
+    (8192 / c.max(1)).max(8)
+}
 
 /// Mean and sum of squared differences of some values.
 #[derive(Clone, Copy, Default)]
@@ -51,11 +54,12 @@ pub(crate) fn group_norm<T: Element>(
     assert!(x.len() == batch * pixels * c && out.len() == x.len() && c.is_multiple_of(groups));
     assert!(gamma.len() == c && beta.len() == c);
     let size = c / groups;
-    let blocks = pixels.div_ceil(BLOCK);
+    let block = block_pixels(c);
+    let blocks = pixels.div_ceil(block);
     // Blocks are fixed, so that sums don't depend on the number of threads.
     let moments: Vec<Vec<Moments>> = x
         .par_chunks((pixels * c).max(1))
-        .flat_map(|image| image.par_chunks((BLOCK * c).max(1)))
+        .flat_map(|image| image.par_chunks((block * c).max(1)))
         .map(|block| vectorised(isa, BlockMoments { block, c, size }))
         .collect();
     let mut scales = vec![0f32; batch * 2 * c];
@@ -73,12 +77,12 @@ pub(crate) fn group_norm<T: Element>(
             }
         }
     }
-    let rows = BLOCK * c;
+    let rows = block * c;
     let out = Shared::new(out);
     (0..batch * blocks).into_par_iter().for_each(|index| {
-        let (image, block) = (index / blocks, index % blocks);
-        let start = image * pixels * c + block * rows;
-        let len = rows.min(pixels * c - block * rows);
+        let (image, part) = (index / blocks, index % blocks);
+        let start = image * pixels * c + part * rows;
+        let len = rows.min(pixels * c - part * rows);
         // SAFETY: blocks don't overlap, and each is written by one task.
         let out = unsafe { out.slice(start, len) };
         let (factors, terms) = scales[image * 2 * c..(image + 1) * 2 * c].split_at(c);
@@ -155,16 +159,15 @@ impl<T: Element> Work for BlockMoments<'_, T> {
         let channels = sums.chunks_exact(size).zip(squares.chunks_exact(size));
         channels
             .map(|(means, squares)| {
-                let one = |(mean, squares): (&f32, &f32)| Moments {
-                    count: pixels as f64,
-                    mean: f64::from(*mean),
-                    squares: f64::from(*squares),
-                };
-                means
-                    .iter()
-                    .zip(squares)
-                    .map(one)
-                    .fold(Moments::default(), Moments::and)
+                // All channels of a group have as many pixels, so its mean is that of their means.
+                let mean = means.iter().map(|&m| f64::from(m)).sum::<f64>() / size as f64;
+                let between: f64 = means.iter().map(|&m| (f64::from(m) - mean).powi(2)).sum();
+                let within: f64 = squares.iter().map(|&s| f64::from(s)).sum();
+                Moments {
+                    count: (pixels * size) as f64,
+                    mean,
+                    squares: within + between * pixels as f64,
+                }
             })
             .collect()
     }
@@ -182,7 +185,8 @@ pub(crate) fn layer_norm<T: Element>(
     assert!(
         c > 0 && x.len().is_multiple_of(c) && out.len() == x.len() && gamma.len() == c && beta.len() == c
     );
-    let blocks = out.par_chunks_mut(BLOCK * c).zip(x.par_chunks(BLOCK * c));
+    let len = block_pixels(c) * c;
+    let blocks = out.par_chunks_mut(len).zip(x.par_chunks(len));
     blocks.for_each(|(out, x)| {
         vectorised(
             isa,
