@@ -104,7 +104,7 @@ struct Planner<'a> {
 /// Plans prompts for CLIP's own tokenizer, as all checkpoints of Stable Diffusion 1 have it, without a checkpoint.
 ///
 /// # Errors
-/// [`Error::InvalidParameter`] if a value is out of its range, or a `<lora:..>` tag's argument is no number.
+/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument is no number.
 pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
     params.validate(&Limits {
         downscale: 8,
@@ -125,7 +125,7 @@ impl Pipeline {
     /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if a value is out of its range, or a `<lora:..>` tag's argument is no number.
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument is no number.
     pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
         params.validate(&self.limits())?;
         let planner = Planner {
