@@ -36,19 +36,17 @@ unsafe fn body<T: Element, const FMA: bool>(t: &Tile<T>) {
             let a = t.a.add(tap);
             for k in (0..t.k).step_by(T::GROUP) {
                 for g in 0..T::GROUP {
-                    let mut right = [0f32; COLUMNS];
-                    for (n, right) in right.iter_mut().enumerate() {
-                        let (panel, n) = (n / PANEL, n % PANEL);
-                        *right = b.add(panel * t.panel + n * T::GROUP + g).read().to_f32();
-                    }
+                    let halves = [T::lanes(b, g), T::lanes(b.add(t.panel), g)];
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let x = a.add(r * t.stride + k + g).read().to_f32();
-                        for (sum, right) in sums.iter_mut().zip(right) {
-                            *sum = if FMA {
-                                x.mul_add(right, *sum)
-                            } else {
-                                *sum + x * right
-                            };
+                        for (sums, right) in sums.chunks_exact_mut(PANEL).zip(&halves) {
+                            for (sum, &right) in sums.iter_mut().zip(right) {
+                                *sum = if FMA {
+                                    x.mul_add(right, *sum)
+                                } else {
+                                    *sum + x * right
+                                };
+                            }
                         }
                     }
                 }

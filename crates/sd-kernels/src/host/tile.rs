@@ -50,6 +50,12 @@ pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::P
     /// Rows of a tile.
     fn rows(isa: Isa) -> usize;
 
+    /// Value `g` of each column of a group of a panel.
+    ///
+    /// # Safety
+    /// A whole group may be read.
+    unsafe fn lanes(group: *const Self, g: usize) -> [f32; PANEL];
+
     /// Computes a tile.
     ///
     /// # Safety
@@ -101,6 +107,12 @@ impl Element for f32 {
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         value
+    }
+
+    #[inline(always)]
+    unsafe fn lanes(group: *const Self, _: usize) -> [f32; PANEL] {
+        // SAFETY: a group is a value for each column.
+        unsafe { group.cast::<[f32; PANEL]>().read_unaligned() }
     }
 
     fn rows(isa: Isa) -> usize {
@@ -165,6 +177,15 @@ impl Element for bf16 {
             rounded
         };
         bf16::from_bits((kept >> 16) as u16)
+    }
+
+    /// A pair as one number: half of it, moved to the upper bits, is the value as `f32`.
+    #[inline(always)]
+    unsafe fn lanes(group: *const Self, g: usize) -> [f32; PANEL] {
+        // SAFETY: a group is a pair of two bytes each for each column.
+        let pairs = unsafe { group.cast::<[u32; PANEL]>().read_unaligned() };
+        let low = (g == 0) == cfg!(target_endian = "little");
+        pairs.map(|pair| f32::from_bits(if low { pair << 16 } else { pair & 0xffff_0000 }))
     }
 
     fn rows(isa: Isa) -> usize {
