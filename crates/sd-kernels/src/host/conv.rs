@@ -8,6 +8,7 @@ use super::{
     isa::Isa,
     memory::{Buffer, Shared},
     tile::Element,
+    winograd,
 };
 
 /// What a convolution does to a picture's size.
@@ -84,6 +85,9 @@ pub(crate) fn conv<T: Element>(
             k: c,
         };
         return multiply(isa, left, weights, &store(None));
+    }
+    if winograd::suits::<T>(isa, geometry, c, columns) {
+        return winograd::convolve(isa, x, geometry, weights, &store(None));
     }
     let bordered = Bordered::new(x, geometry);
     let k = c.next_multiple_of(T::K);

@@ -28,6 +28,13 @@ pub(crate) struct Right<'a, T> {
     pub panels: usize,
 }
 
+impl<'a, T> Right<'a, T> {
+    pub fn panel(&self, index: usize) -> &'a [T] {
+        let len = self.data.len() / self.panels;
+        &self.data[index * len..][..len]
+    }
+}
+
 /// The sums of one tile, row by row.
 #[repr(align(64))]
 pub(crate) struct Sums(pub [[f32; COLUMNS]; MAX_ROWS]);

@@ -20,6 +20,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod winograd;
 
 pub(crate) use attention::{Heads, attention};
 pub(crate) use conv::{Extras, Geometry, Pictures, conv};

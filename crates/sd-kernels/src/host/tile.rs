@@ -50,6 +50,9 @@ pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::P
     /// Rows of a tile.
     fn rows(isa: Isa) -> usize;
 
+    /// Whether products in this type take so long that fewer of them, in `f32`, are better.
+    fn slow(isa: Isa) -> bool;
+
     /// Value `g` of each column of a group of a panel.
     ///
     /// # Safety
@@ -120,6 +123,10 @@ impl Element for f32 {
             Isa::Portable | Isa::Avx2 => super::portable::ROWS,
             _ => super::avx512::ROWS,
         }
+    }
+
+    fn slow(_: Isa) -> bool {
+        true
     }
 
     #[inline(always)]
@@ -194,6 +201,10 @@ impl Element for bf16 {
             Isa::Avx512Bf16 => super::avx512::ROWS,
             _ => super::portable::ROWS,
         }
+    }
+
+    fn slow(isa: Isa) -> bool {
+        isa < Isa::Amx
     }
 
     #[inline(always)]
