@@ -94,7 +94,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (best, median) = (seconds[0], seconds[seconds.len() / 2]);
         let threads = rayon::current_num_threads();
         println!(
-            r#"{{"part": "{part}", "program": "sdrs", "dtype": "{dtype}", "size": {side}, "threads": {threads}, "load_s": {load:.2}, "median_s": {median:.3}, "best_s": {best:.3}, "peak_gb": {:.2}}}"#,
+            r#"{{"part": "{part}", "program": "sdrs", "dtype": "{dtype}", "size": {side}, "threads": {threads}, "load_s": {load:.2}, "median_s": {median:.3}, "best_s": {best:.3}, "workspace_gb": {:.3}, "peak_gb": {:.2}}}"#,
+            workspace.peak_bytes() as f64 / 1e9,
             peak_memory()
         );
         let account = workspace.account();

@@ -61,6 +61,11 @@ impl Device {
         &self.name
     }
 
+    /// Whether it computes with the CPU, in this process's memory.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.name.as_str(), "cpu" | "ndarray")
+    }
+
     /// Burn's handle, for callers that drive the models themselves.
     pub fn burn(&self) -> &BurnDevice {
         &self.burn

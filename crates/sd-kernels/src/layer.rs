@@ -283,6 +283,8 @@ pub struct ConvExtras {
     pub image_bias: Option<Tensor<2>>,
     /// As the output, added to it.
     pub residual: Option<Tensor<4>>,
+    /// The rows above and below that windows reach are there: nothing is padded but to the left and to the right.
+    pub window: bool,
 }
 
 /// A convolution (cross-correlation) with zero padding over `[batch, h, w, c]`.
@@ -314,6 +316,11 @@ impl Conv2d {
         Self { weights, dims, shape }
     }
 
+    /// Height and width of the kernel, and what its weights don't say.
+    pub(crate) fn geometry(&self) -> ([usize; 2], ConvShape) {
+        ([self.dims[2], self.dims[3]], self.shape)
+    }
+
     /// `[batch, h, w, in]` to `[batch, oh, ow, out]`.
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
         assert_eq!(x.dims()[3], self.dims[1], "a convolution's inputs");
@@ -324,7 +331,10 @@ impl Conv2d {
             Weights::Bf16(packed) => self.on_host(packed, x, extras),
             Weights::Device(weights) => {
                 let (weight, bias) = &**weights;
-                let mut y = composed::conv2d(x, weight.clone(), bias.clone(), self.shape, extras.upsample);
+                let columns = self.shape.padding.pixels();
+                let padding = [if extras.window { (0, 0) } else { columns }, columns];
+                let (weight, bias) = (weight.clone(), bias.clone());
+                let mut y = composed::conv2d(x, weight, bias, self.shape.stride, padding, extras.upsample);
                 if let Some(bias) = extras.image_bias {
                     y = y + bias.unsqueeze_dims::<4>(&[1, 2]);
                 }
@@ -340,12 +350,12 @@ impl Conv2d {
     fn on_host<T: Stored>(&self, packed: &Packed<T>, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
         let shape = x.dims();
         let [out, _, kh, kw] = self.dims;
-        let (before, after) = self.shape.padding.pixels();
+        let padding = self.shape.padding.pixels();
         let geometry = Geometry {
             kernel: [kh, kw],
             stride: self.shape.stride,
-            before,
-            after,
+            rows: if extras.window { (0, 0) } else { padding },
+            columns: padding,
             source: extras.upsample.unwrap_or([shape[1], shape[2]]),
             upsample: extras.upsample.is_some(),
         };
@@ -377,140 +387,5 @@ impl Conv2d {
             || host::conv(Isa::detect(), pictures, geometry, weights, extras, &mut y, out),
         );
         host::tensor(y, [shape[0], oh, ow, out])
-    }
-}
-
-/// Scale and shift of a normalisation.
-#[derive(Clone)]
-struct Affine {
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    #[cfg(feature = "flex")]
-    host: Arc<(Vec<f32>, Vec<f32>)>,
-}
-
-impl Affine {
-    fn new(gamma: Tensor<1>, beta: Tensor<1>) -> Self {
-        Self {
-            #[cfg(feature = "flex")]
-            host: Arc::new((host::floats(gamma.clone()), host::floats(beta.clone()))),
-            gamma,
-            beta,
-        }
-    }
-}
-
-/// Group normalisation (Wu and He 2018, arXiv:1803.08494) over groups of neighbouring channels of `[batch, h, w, c]`, with the biased
-/// variance.
-#[derive(Clone)]
-pub struct GroupNorm {
-    affine: Affine,
-    groups: usize,
-    eps: f64,
-}
-
-impl GroupNorm {
-    /// `gamma` and `beta` are `[c]`.
-    pub fn new(gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64) -> Self {
-        Self {
-            affine: Affine::new(gamma, beta),
-            groups,
-            eps,
-        }
-    }
-
-    /// Of `x`'s shape.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.run(x, false)
-    }
-
-    /// With SiLU, the pair that opens every half of a residual block.
-    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        self.run(x, true)
-    }
-
-    fn run(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
-        #[cfg(feature = "flex")]
-        let x = {
-            let shape = x.dims();
-            match Host::of(x) {
-                Ok(Host::F32(x)) => return self.on_host(&x, shape, silu),
-                Ok(Host::Bf16(x)) => return self.on_host(&x, shape, silu),
-                Err(x) => x,
-            }
-        };
-        let Affine { gamma, beta, .. } = self.affine.clone();
-        let y = composed::group_norm(x, self.groups, gamma, beta, self.eps);
-        composed::activate(y, if silu { Activation::Silu } else { Activation::None })
-    }
-
-    #[cfg(feature = "flex")]
-    fn on_host<T: Stored>(&self, x: &Values<T>, shape: [usize; 4], silu: bool) -> Tensor<4> {
-        let [batch, h, w, c] = shape;
-        let mut out = host::Buffer::<T>::dirty(batch * h * w * c);
-        let (gamma, beta) = &*self.affine.host;
-        let norm = || {
-            let shape = [batch, h * w, c];
-            let affine = (gamma.as_slice(), beta.as_slice());
-            host::group_norm(
-                Isa::detect(),
-                x.slice(),
-                shape,
-                self.groups,
-                affine,
-                self.eps,
-                silu,
-                &mut out,
-            );
-        };
-        timed("group norm", || format!("{} x {c}", batch * h * w), 0.0, norm);
-        host::tensor(out, shape)
-    }
-}
-
-/// Layer normalisation (Ba et al. 2016, arXiv:1607.06450) over the last axis, with the biased variance.
-#[derive(Clone)]
-pub struct LayerNorm {
-    affine: Affine,
-    eps: f64,
-}
-
-impl LayerNorm {
-    /// `gamma` and `beta` are `[c]`.
-    pub fn new(gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Self {
-        Self {
-            affine: Affine::new(gamma, beta),
-            eps,
-        }
-    }
-
-    /// Of `x`'s shape, `[.., c]`.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        #[cfg(feature = "flex")]
-        let x = {
-            let shape = x.dims();
-            match Host::of(x) {
-                Ok(Host::F32(x)) => return self.on_host(&x, shape),
-                Ok(Host::Bf16(x)) => return self.on_host(&x, shape),
-                Err(x) => x,
-            }
-        };
-        let Affine { gamma, beta, .. } = self.affine.clone();
-        composed::layer_norm(x, gamma, beta, self.eps)
-    }
-
-    #[cfg(feature = "flex")]
-    fn on_host<T: Stored, const D: usize>(&self, x: &Values<T>, shape: [usize; D]) -> Tensor<D> {
-        let mut out = host::Buffer::<T>::dirty(shape.iter().product());
-        let (gamma, beta) = &*self.affine.host;
-        host::layer_norm(
-            Isa::detect(),
-            x.slice(),
-            gamma.len(),
-            (gamma, beta),
-            self.eps,
-            &mut out,
-        );
-        host::tensor(out, shape)
     }
 }

@@ -9,17 +9,21 @@
 //!
 //! Shape errors panic, as Burn's do: callers validate first (`sd-core` checks every weight's shape while loading).
 
+mod bands;
 mod composed;
 #[cfg(feature = "flex")]
 mod host;
 mod layer;
 mod maps;
 mod matrix;
+mod norm;
 mod ops;
 mod workspace;
 
-pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
+pub use bands::{Bands, First};
+pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding};
 pub use maps::own_map;
 pub use matrix::{Matrix, add_product};
+pub use norm::{GroupNorm, LayerNorm};
 pub use ops::{attention, concatenate, silu};
 pub use workspace::{OperationTime, Workspace};

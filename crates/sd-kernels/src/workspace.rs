@@ -10,7 +10,8 @@ use std::{
 /// Memory that operations hand on to each other and, if wanted, an account of their time.
 ///
 /// A result's memory would otherwise be asked of the system and given back for every operation, and every page of it cleared anew.
-/// It is kept until the workspace is dropped or [`release`](Self::release)d. Several threads may use one workspace.
+/// It is kept until the workspace is dropped or [`release`](Self::release)d, as long as not much more is held than was ever in use at
+/// once; what has lain idle longest goes first. Several threads may use one workspace.
 #[derive(Clone, Default)]
 pub struct Workspace(Arc<Inner>);
 
@@ -20,13 +21,24 @@ struct Inner {
     account: Option<Mutex<BTreeMap<Key, OperationTime>>>,
 }
 
-/// Memory that is not in use.
+/// Memory that is in use, and memory that is not.
 #[derive(Default)]
 struct Pool {
-    /// By length in cache lines.
+    /// What is not in use, by length in cache lines, each with its age: the oldest of a length first.
     #[cfg(feature = "flex")]
-    blocks: BTreeMap<usize, Vec<Vec<crate::host::Line>>>,
+    blocks: BTreeMap<usize, std::collections::VecDeque<(u64, crate::host::Kept<crate::host::Line>)>>,
+    /// Bytes of these.
     kept: usize,
+    /// Bytes in use.
+    live: usize,
+    /// The most bytes in use at once since the last release.
+    most_live: usize,
+    /// The most bytes at once, in use or not.
+    most: usize,
+    /// The most bytes that may be kept and in use together, if that is bounded.
+    limit: Option<usize>,
+    #[cfg(feature = "flex")]
+    clock: u64,
 }
 
 type Key = (&'static str, String);
@@ -49,9 +61,6 @@ pub struct OperationTime {
 thread_local! {
     static CURRENT: RefCell<Option<Workspace>> = const { RefCell::new(None) };
 }
-
-/// The most memory that is kept: beyond it, a block is given back at once.
-const KEPT_BYTES: usize = 768 << 20;
 
 impl Workspace {
     /// A workspace that keeps an account.
@@ -77,7 +86,27 @@ impl Workspace {
 
     /// Gives back all memory that is not in use.
     pub fn release(&self) {
-        *lock(&self.0.pool) = Pool::default();
+        let mut pool = lock(&self.0.pool);
+        #[cfg(feature = "flex")]
+        pool.blocks.clear();
+        pool.kept = 0;
+        pool.most_live = pool.live;
+    }
+
+    /// Keeps no memory that isn't in use when more than this many bytes would be in use and kept together.
+    pub fn set_limit(&self, bytes: usize) {
+        lock(&self.0.pool).limit = Some(bytes);
+    }
+
+    /// The most bytes that operations' results and what they needed for them took at once, what is kept included.
+    pub fn peak_bytes(&self) -> usize {
+        lock(&self.0.pool).most
+    }
+
+    /// Begins to look for the peak anew.
+    pub fn reset_peak(&self) {
+        let mut pool = lock(&self.0.pool);
+        pool.most = pool.live + pool.kept;
     }
 
     /// What operations took so far, the longest first; empty without an account.
@@ -129,47 +158,85 @@ pub(crate) use blocks::{Home, take};
 mod blocks {
     use std::sync::Weak;
 
-    use super::{CURRENT, Inner, KEPT_BYTES, lock};
-    use crate::host::Line;
+    use super::{CURRENT, Inner, Pool, lock};
+    use crate::host::{Kept, Line};
+
+    /// How much of what is in use at once is held at most, in use or not. Since sizes differ, a network gets by without asking for memory
+    /// anew from about three times on.
+    const KEPT_FACTOR: usize = 3;
 
     /// Where a block goes when it is no longer used.
     #[derive(Clone, Default)]
     pub(crate) struct Home(Weak<Inner>);
 
     /// A block of at least so many lines, not much more, with whatever its last user left in it.
-    pub(crate) fn take(lines: usize) -> (Vec<Line>, Home) {
+    pub(crate) fn take(lines: usize) -> (Kept<Line>, Home) {
         let current = CURRENT.with_borrow(Clone::clone);
         let Some(workspace) = current else {
-            return (bytemuck::zeroed_vec(lines), Home::default());
+            return (Kept::zeroed(lines), Home::default());
         };
         let home = Home(std::sync::Arc::downgrade(&workspace.0));
-        let mut pool = lock(&workspace.0.pool);
-        let fitting = pool.blocks.range_mut(lines..=lines + lines / 4).next();
-        if let Some((&size, blocks)) = fitting
-            && let Some(block) = blocks.pop()
-        {
-            if blocks.is_empty() {
-                pool.blocks.remove(&size);
-            }
-            pool.kept -= size * size_of::<Line>();
-            return (block, home);
-        }
-        drop(pool);
-        (bytemuck::zeroed_vec(lines), home)
+        let block = lock(&workspace.0.pool).take(lines);
+        (block.unwrap_or_else(|| Kept::zeroed(lines)), home)
     }
 
     impl Home {
-        pub fn give(&self, block: Vec<Line>) {
-            let Some(inner) = self.0.upgrade() else {
-                return;
-            };
-            let mut pool = lock(&inner.pool);
-            let bytes = size_of_val(block.as_slice());
-            if block.is_empty() || pool.kept + bytes > KEPT_BYTES {
-                return;
+        pub fn give(&self, block: Kept<Line>) {
+            if let Some(inner) = self.0.upgrade()
+                && !block.is_empty()
+            {
+                lock(&inner.pool).give(block);
             }
-            pool.kept += bytes;
-            pool.blocks.entry(block.len()).or_default().push(block);
+        }
+    }
+
+    impl Pool {
+        /// A kept block; `None` if there is none that fits, and a new one is to be made, for which there is room then.
+        fn take(&mut self, lines: usize) -> Option<Kept<Line>> {
+            let fitting = self.blocks.range_mut(lines..=lines + lines / 4).next();
+            let found = fitting.and_then(|(&size, blocks)| Some((size, blocks.pop_back()?.1, blocks.is_empty())));
+            let bytes = found.as_ref().map_or(lines, |(size, ..)| *size) * size_of::<Line>();
+            self.live += bytes;
+            self.most_live = self.most_live.max(self.live);
+            let block = found.map(|(size, block, last)| {
+                self.kept -= bytes;
+                if last {
+                    self.blocks.remove(&size);
+                }
+                block
+            });
+            self.trim();
+            self.most = self.most.max(self.live + self.kept);
+            block
+        }
+
+        fn give(&mut self, block: Kept<Line>) {
+            let bytes = size_of_val(&*block);
+            self.live -= bytes;
+            self.kept += bytes;
+            self.clock += 1;
+            let age = self.clock;
+            self.blocks.entry(block.len()).or_default().push_back((age, block));
+            self.trim();
+        }
+
+        /// Gives back what has lain idle longest while there is too much.
+        fn trim(&mut self) {
+            let wanted = KEPT_FACTOR * self.most_live;
+            let bound = self.limit.map_or(wanted, |limit| wanted.min(limit));
+            while self.live + self.kept > bound {
+                let ages = self.blocks.iter().filter_map(|(&size, blocks)| Some((blocks.front()?.0, size)));
+                let Some((_, size)) = ages.min() else {
+                    return;
+                };
+                self.kept -= size * size_of::<Line>();
+                if let Some(blocks) = self.blocks.get_mut(&size) {
+                    blocks.pop_front();
+                    if blocks.is_empty() {
+                        self.blocks.remove(&size);
+                    }
+                }
+            }
         }
     }
 }

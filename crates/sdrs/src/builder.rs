@@ -186,7 +186,7 @@ impl PipelineBuilder {
     /// checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
     pub fn build(mut self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
-        let on_cpu = matches!(device.name(), "cpu" | "ndarray");
+        let on_cpu = device.is_cpu();
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
         let mut runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
         if self.profile {

@@ -1,7 +1,7 @@
 //! The residual block that U-Net and VAE share, and their changes of resolution.
 
 use burn::tensor::Tensor;
-use sd_kernels::{Conv2d, ConvExtras, ConvShape, GroupNorm, Linear, Padding};
+use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, First, GroupNorm, Linear, Padding};
 
 use super::nn::{conv, conv_of_shape, group_norm, linear};
 use crate::weights::Params;
@@ -60,6 +60,16 @@ impl ResnetBlock {
         };
         self.conv2.forward(self.norm2.forward_silu(h), extras)
     }
+
+    /// The same for a picture in bands, without a time embedding.
+    pub fn forward_bands(&self, x: Bands) -> Bands {
+        let h = x.clone().conv(&self.conv1, First::NormSilu(&self.norm1), None);
+        let residual = match &self.shortcut {
+            Some(conv) => x.conv(conv, First::Nothing, None),
+            None => x,
+        };
+        h.conv(&self.conv2, First::NormSilu(&self.norm2), Some(residual))
+    }
 }
 
 /// Halves height and width with a convolution of stride 2.
@@ -80,6 +90,11 @@ impl Downsample {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.0.forward(x, ConvExtras::default())
     }
+
+    /// The same for a picture in bands.
+    pub fn forward_bands(&self, x: Bands) -> Bands {
+        x.conv(&self.0, First::Nothing, None)
+    }
 }
 
 /// Doubles height and width by repeating pixels, then convolves.
@@ -99,5 +114,9 @@ impl Upsample {
             ..ConvExtras::default()
         };
         self.0.forward(x, extras)
+    }
+    /// To twice the size, for a picture in bands.
+    pub fn forward_bands(&self, x: Bands) -> Bands {
+        x.conv(&self.0, First::Upsample, None)
     }
 }

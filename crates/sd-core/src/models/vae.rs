@@ -1,7 +1,9 @@
 //! The KL autoencoder of latent diffusion (Rombach et al. 2022, arXiv:2112.10752): pictures to latents and back.
+//!
+//! Where pictures are large it works in bands ([`Bands`]), layer by layer, with the statistics of the whole picture.
 
 use burn::tensor::{DType, Tensor};
-use sd_kernels::{Conv2d, ConvExtras, GroupNorm, Padding};
+use sd_kernels::{Bands, Conv2d, ConvExtras, First, GroupNorm, Padding};
 
 use super::{
     nn::{Attention, channels_first, channels_last, conv, group_norm, linear, to_tokens},
@@ -17,6 +19,8 @@ use crate::{
 pub struct Vae {
     config: VaeConfig,
     target: Target,
+    /// Pixels of the bands that pictures go through in.
+    band_pixels: usize,
     encoder: Encoder,
     quant: Option<Conv2d>,
     post_quant: Option<Conv2d>,
@@ -86,8 +90,18 @@ impl Vae {
                 .then(|| conv(&p.at("post_quant_conv"), z, z, 1)),
             decoder: Decoder::new(config, &p.at("decoder")),
             config: config.clone(),
+            band_pixels: match target.device.is_cpu() {
+                true => CPU_BAND,
+                false => usize::MAX,
+            },
             target: target.clone(),
         }
+    }
+
+    /// The same network, working in bands of about so many pixels. Results don't depend on them but for roundings.
+    pub fn with_band_pixels(mut self, pixels: usize) -> Self {
+        self.band_pixels = pixels;
+        self
     }
 
     /// The configuration it was built from.
@@ -113,12 +127,14 @@ impl Vae {
                 got: pictures.dims().to_vec(),
             });
         }
-        let mut x = self
-            .encoder
-            .forward(channels_last(pictures.cast(self.target.dtype.burn())));
-        if let Some(quant) = &self.quant {
-            x = quant.forward(x, ConvExtras::default());
-        }
+        let pictures = pictures.cast(self.target.dtype.burn());
+        let x = one_by_one(pictures, |picture| {
+            let x = self.encoder.forward(Bands::new(picture, self.band_pixels));
+            match &self.quant {
+                Some(quant) => quant.forward(x, ConvExtras::default()),
+                None => x,
+            }
+        });
         let x = channels_first(x).cast(DType::F32);
         let z = self.config.latent_channels;
         let (mean, logvar) = (x.clone().narrow(1, 0, z), x.narrow(1, z, z));
@@ -142,11 +158,26 @@ impl Vae {
                 got: latents.dims().to_vec(),
             });
         }
-        let mut x = channels_last(latents.cast(self.target.dtype.burn()));
-        if let Some(post_quant) = &self.post_quant {
-            x = post_quant.forward(x, ConvExtras::default());
+        let latents = latents.cast(self.target.dtype.burn());
+        let x = one_by_one(latents, |mut x| {
+            if let Some(post_quant) = &self.post_quant {
+                x = post_quant.forward(x, ConvExtras::default());
+            }
+            self.decoder.forward(x, self.band_pixels)
+        });
+        Ok(channels_first(x).cast(DType::F32))
+    }
+}
+
+/// Runs pictures `[batch, c, h, w]` through a network for one, `[1, h, w, c]`, since these need the most memory of all.
+fn one_by_one(pictures: Tensor<4>, network: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+    let pictures = channels_last(pictures);
+    match pictures.dims()[0] {
+        1 => network(pictures),
+        batch => {
+            let one = |i| network(pictures.clone().narrow(0, i, 1));
+            Tensor::cat((0..batch).map(one).collect(), 0)
         }
-        Ok(channels_first(self.decoder.forward(x)).cast(DType::F32))
     }
 }
 
@@ -159,6 +190,9 @@ fn spec(config: &VaeConfig) -> ResnetSpec {
 }
 
 const EPS: f64 = 1e-6;
+
+/// Pixels of a band on the CPU: few enough for a band to stay near, many enough to keep threads busy. A GPU wants all at once.
+const CPU_BAND: usize = 16_384;
 
 impl Encoder {
     fn new(config: &VaeConfig, p: &Params) -> Self {
@@ -188,15 +222,15 @@ impl Encoder {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.conv_in.forward(x, ConvExtras::default());
+    fn forward(&self, picture: Bands) -> Tensor<4> {
+        let mut x = picture.conv(&self.conv_in, First::Nothing, None);
         for (resnets, downsample) in &self.levels {
-            x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+            x = resnets.iter().fold(x, |x, resnet| resnet.forward_bands(x));
             if let Some(downsample) = downsample {
-                x = downsample.forward(x);
+                x = downsample.forward_bands(x);
             }
         }
-        let x = self.norm_out.forward_silu(self.middle.forward(x));
+        let x = self.norm_out.forward_silu(self.middle.forward(x.join()));
         self.conv_out.forward(x, ConvExtras::default())
     }
 }
@@ -226,18 +260,17 @@ impl Decoder {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self
-            .middle
-            .forward(self.conv_in.forward(x, ConvExtras::default()));
+    fn forward(&self, latents: Tensor<4>, band_pixels: usize) -> Tensor<4> {
+        let x = self.conv_in.forward(latents, ConvExtras::default());
+        let mut x = Bands::new(self.middle.forward(x), band_pixels);
         for (resnets, upsample) in &self.levels {
-            x = resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+            x = resnets.iter().fold(x, |x, resnet| resnet.forward_bands(x));
             if let Some(upsample) = upsample {
-                x = upsample.forward(x, None);
+                x = upsample.forward_bands(x);
             }
         }
-        self.conv_out
-            .forward(self.norm_out.forward_silu(x), ConvExtras::default())
+        x.conv(&self.conv_out, First::NormSilu(&self.norm_out), None)
+            .join()
     }
 }
 

@@ -17,10 +17,10 @@ pub(crate) struct Geometry {
     /// Height and width of the kernel.
     pub kernel: [usize; 2],
     pub stride: usize,
-    /// Zeros above and to the left.
-    pub before: usize,
-    /// Zeros below and to the right.
-    pub after: usize,
+    /// Zeros above and below.
+    pub rows: (usize, usize),
+    /// Zeros to the left and to the right.
+    pub columns: (usize, usize),
     /// Height and width of what is convolved: the input, or the input with each pixel repeated.
     pub source: [usize; 2],
     /// Repeats each pixel of the input twice in both directions, as far as `source` goes.
@@ -30,7 +30,8 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// The output's height and width.
     pub fn output(&self) -> [usize; 2] {
-        [0, 1].map(|i| (self.source[i] + self.before + self.after - self.kernel[i]) / self.stride + 1)
+        let padding = [self.rows, self.columns].map(|(before, after)| before + after);
+        [0, 1].map(|i| (self.source[i] + padding[i] - self.kernel[i]) / self.stride + 1)
     }
 }
 
@@ -76,7 +77,8 @@ pub(crate) fn conv<T: Element>(
         finish: Finish::Plain,
     };
     let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample;
-    if pointwise && geometry.before + geometry.after == 0 && c.is_multiple_of(T::K) {
+    let unpadded = geometry.rows == (0, 0) && geometry.columns == (0, 0);
+    if pointwise && unpadded && c.is_multiple_of(T::K) {
         let left = Left {
             data: x.data,
             rows: batch * h * w,
@@ -139,13 +141,13 @@ impl<T: Element> Bordered<T> {
         let shift = usize::from(geometry.upsample);
         assert!(sh.div_ceil(1 << shift) == h && sw.div_ceil(1 << shift) == w);
         let k = c.next_multiple_of(T::K);
-        let side = geometry.before.max(geometry.after);
-        let (height, width) = (sh + side, sw + side);
+        let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
+        let (height, width) = (sh + above.max(below), sw + left.max(right));
         // The last lines' borders follow the last picture.
-        let len = (batch * height + geometry.before + geometry.after + geometry.kernel[0]) * width * k;
+        let len = (batch * height + above + below + geometry.kernel[0]) * width * k;
         let mut data = Buffer::<T>::dirty(len);
         let line = width * k;
-        let (above, rest) = data.split_at_mut(geometry.before * line);
+        let (above, rest) = data.split_at_mut(above * line);
         let (lines, below) = rest.split_at_mut(batch * height * line);
         above.fill(T::default());
         below.fill(T::default());
@@ -158,7 +160,7 @@ impl<T: Element> Bordered<T> {
                     return to.fill(T::default());
                 }
                 let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
-                let (left, to) = to.split_at_mut(geometry.before * k);
+                let (left, to) = to.split_at_mut(left * k);
                 let (to, right) = to.split_at_mut(sw * k);
                 left.fill(T::default());
                 right.fill(T::default());

@@ -1,8 +1,15 @@
 //! Copies.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::tile::Element;
+use super::{
+    isa::Isa,
+    math::vectorised,
+    norm::{Affine, Scales},
+    tile::Element,
+};
 
 /// Rows of `a` and of `b` next to each other: `[n, ca]` and `[n, cb]` to `[n, ca + cb]`.
 pub(crate) fn concatenate<T: Element>((a, ca): (&[T], usize), (b, cb): (&[T], usize), out: &mut [T]) {
@@ -16,6 +23,60 @@ pub(crate) fn concatenate<T: Element>((a, ca): (&[T], usize), (b, cb): (&[T], us
         for ((out, a), b) in rows.zip(a.chunks_exact(ca)).zip(b.chunks_exact(cb)) {
             out[..ca].copy_from_slice(a);
             out[ca..].copy_from_slice(b);
+        }
+    });
+}
+
+/// A picture `[h, w, c]` in pieces of whole rows, one below the other.
+pub(crate) struct Pieces<'a, T> {
+    /// Each with its first row.
+    pub rows: Vec<(usize, &'a [T])>,
+    /// Of the whole picture.
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+/// Rows of a picture to `out`. They may reach beyond it, where there are zeros. With `scales` they are normalised, with SiLU; with
+/// `upsample` they are rows of the picture with each pixel repeated twice in both directions.
+pub(crate) fn window<T: Element>(
+    isa: Isa,
+    x: &Pieces<T>,
+    rows: Range<isize>,
+    scales: Option<&Scales>,
+    upsample: bool,
+    out: &mut [T],
+) {
+    let (shift, c) = (usize::from(upsample), x.channels);
+    let (from, within) = (x.width * c, x.height << shift);
+    let len = from << shift;
+    assert!(out.len() == rows.len() * len && len > 0);
+    out.par_chunks_mut(len).zip(rows).for_each(|(out, row)| {
+        let row = usize::try_from(row).ok().filter(|&row| row < within);
+        let Some(row) = row.map(|row| row >> shift) else {
+            return out.fill(T::default());
+        };
+        let piece = x.rows.partition_point(|&(first, _)| first <= row);
+        let (first, piece) = x.rows[piece - 1];
+        let x = &piece[(row - first) * from..][..from];
+        match scales {
+            Some((factors, terms)) => vectorised(
+                isa,
+                Affine {
+                    out,
+                    x,
+                    factors,
+                    terms,
+                    silu: true,
+                },
+            ),
+            None if upsample => {
+                for (out, x) in out.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
+                    out[..c].copy_from_slice(x);
+                    out[c..].copy_from_slice(x);
+                }
+            }
+            None => out.copy_from_slice(x),
         }
     });
 }

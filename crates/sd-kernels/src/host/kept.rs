@@ -1,4 +1,4 @@
-//! Memory for packed weights.
+//! Memory that is asked of the system.
 
 use std::{
     marker::PhantomData,
@@ -7,20 +7,22 @@ use std::{
 
 use memmap2::MmapMut;
 
-use super::memory::Buffer;
+use super::memory::Line;
 use crate::own_map;
 
 /// A block of memory that begins on a cache line and is given back to the system when it goes, if it is large.
 pub(crate) enum Kept<T> {
     Map(MmapMut, PhantomData<T>),
-    Heap(Buffer<T>),
+    /// And how many values are in it.
+    Heap(Vec<Line>, usize),
 }
 
 impl<T: bytemuck::Pod> Kept<T> {
     pub fn zeroed(len: usize) -> Self {
-        match own_map(len * size_of::<T>()) {
+        let bytes = len * size_of::<T>();
+        match own_map(bytes) {
             Some(map) => Self::Map(map, PhantomData),
-            None => Self::Heap(Buffer::zeroed(len)),
+            None => Self::Heap(bytemuck::zeroed_vec(bytes.div_ceil(size_of::<Line>())), len),
         }
     }
 }
@@ -31,7 +33,7 @@ impl<T: bytemuck::Pod> Deref for Kept<T> {
     fn deref(&self) -> &[T] {
         match self {
             Self::Map(map, _) => bytemuck::cast_slice(map),
-            Self::Heap(buffer) => buffer,
+            Self::Heap(lines, len) => &bytemuck::cast_slice(lines)[..*len],
         }
     }
 }
@@ -40,7 +42,7 @@ impl<T: bytemuck::Pod> DerefMut for Kept<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match self {
             Self::Map(map, _) => bytemuck::cast_slice_mut(map),
-            Self::Heap(buffer) => buffer,
+            Self::Heap(lines, len) => &mut bytemuck::cast_slice_mut(lines)[..*len],
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{marker::PhantomData, mem::MaybeUninit};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 
+use super::kept::Kept;
 use crate::workspace::{Home, take};
 
 /// A cache line.
@@ -18,11 +19,24 @@ pub(crate) struct Buffer<T> {
     of: PhantomData<T>,
 }
 
-struct Block(Vec<Line>, Home);
+/// The lines are there until it is dropped.
+struct Block(Option<Kept<Line>>, Home);
+
+impl Block {
+    fn lines(&self) -> &[Line] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    fn lines_mut(&mut self) -> &mut [Line] {
+        self.0.as_deref_mut().unwrap_or_default()
+    }
+}
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.1.give(std::mem::take(&mut self.0));
+        if let Some(lines) = self.0.take() {
+            self.1.give(lines);
+        }
     }
 }
 
@@ -30,7 +44,7 @@ impl<T: bytemuck::Pod> Buffer<T> {
     /// All zeros; memory of its own, for what lives long.
     pub fn zeroed(len: usize) -> Self {
         Self {
-            block: Block(bytemuck::zeroed_vec(Self::lines(len)), Home::default()),
+            block: Block(Some(Kept::zeroed(Self::lines(len))), Home::default()),
             len,
             of: PhantomData,
         }
@@ -40,7 +54,7 @@ impl<T: bytemuck::Pod> Buffer<T> {
     pub fn dirty(len: usize) -> Self {
         let (lines, home) = take(Self::lines(len));
         Self {
-            block: Block(lines, home),
+            block: Block(Some(lines), home),
             len,
             of: PhantomData,
         }
@@ -52,7 +66,7 @@ impl<T: bytemuck::Pod> Buffer<T> {
 
     /// For Burn. Some bytes may follow the last value.
     pub fn into_bytes(self) -> Bytes {
-        let len = size_of_val(self.block.0.as_slice());
+        let len = size_of_val(self.block.lines());
         // SAFETY: all `len` bytes are initialised, and a `Block` may go to any thread, as `Bytes` expects.
         unsafe { Bytes::from_controller(Box::new(self.block), len) }
     }
@@ -62,13 +76,13 @@ impl<T: bytemuck::Pod> std::ops::Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.block.0)[..self.len]
+        &bytemuck::cast_slice(self.block.lines())[..self.len]
     }
 }
 
 impl<T: bytemuck::Pod> std::ops::DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.block.0)[..self.len]
+        &mut bytemuck::cast_slice_mut(self.block.lines_mut())[..self.len]
     }
 }
 
@@ -84,13 +98,13 @@ impl AllocationController for Block {
     }
 
     unsafe fn memory_mut(&mut self, _policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(self.lines_mut());
         // SAFETY: the same memory; the caller promises to write nothing uninitialised.
         Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
     }
 
     fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let bytes: &[u8] = bytemuck::cast_slice(&self.0);
+        let bytes: &[u8] = bytemuck::cast_slice(self.lines());
         // SAFETY: the same memory, and what is initialised may be taken for what may not be.
         Ok(unsafe { &*(std::ptr::from_ref(bytes) as *const [MaybeUninit<u8>]) })
     }

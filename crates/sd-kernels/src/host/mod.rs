@@ -24,11 +24,11 @@ mod winograd;
 
 pub(crate) use attention::{Heads, attention};
 pub(crate) use conv::{Extras, Geometry, Pictures, conv};
-pub(crate) use copy::concatenate;
+pub(crate) use copy::{Pieces, concatenate, window};
 pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack};
 pub(crate) use isa::Isa;
 pub(crate) use kept::Kept;
 pub(crate) use memory::{Buffer, Line, Shared};
-pub(crate) use norm::{group_norm, layer_norm};
+pub(crate) use norm::{Scales, group_norm, group_scales, layer_norm};
 pub(crate) use tensor::{Host, Stored, Values, floats, tensor, values};
 pub(crate) use tile::PANEL;

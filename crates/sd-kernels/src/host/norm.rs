@@ -39,6 +39,50 @@ impl Moments {
     }
 }
 
+/// The moments of each group in each block of pictures of so many pixels. Blocks are fixed, so that sums don't depend on the number of
+/// threads.
+fn moments<T: Element>(isa: Isa, x: &[T], [pixels, c]: [usize; 2], size: usize) -> Vec<Vec<Moments>> {
+    let block = block_pixels(c);
+    x.par_chunks((pixels * c).max(1))
+        .flat_map(|image| image.par_chunks((block * c).max(1)))
+        .map(|block| vectorised(isa, BlockMoments { block, c, size }))
+        .collect()
+}
+
+/// What each channel of a picture is multiplied by, and what is added then.
+fn scales(blocks: &[Vec<Moments>], (gamma, beta): (&[f32], &[f32]), size: usize, eps: f64) -> Scales {
+    let (mut factors, mut terms) = (vec![0f32; gamma.len()], vec![0f32; gamma.len()]);
+    for group in 0..gamma.len() / size {
+        let all = blocks.iter();
+        let all = all.fold(Moments::default(), |sum, block| sum.and(block[group]));
+        let deviation = (all.squares / all.count + eps).sqrt();
+        for channel in group * size..(group + 1) * size {
+            let factor = f64::from(gamma[channel]) / deviation;
+            factors[channel] = factor as f32;
+            terms[channel] = (f64::from(beta[channel]) - all.mean * factor) as f32;
+        }
+    }
+    (factors, terms)
+}
+
+/// Factors and terms.
+pub(crate) type Scales = (Vec<f32>, Vec<f32>);
+
+/// What normalises one picture that is given in pieces of whole pixels.
+pub(crate) fn group_scales<T: Element>(
+    isa: Isa,
+    pieces: &[&[T]],
+    groups: usize,
+    (gamma, beta): (&[f32], &[f32]),
+    eps: f64,
+) -> Scales {
+    let c = gamma.len();
+    assert!(c.is_multiple_of(groups) && beta.len() == c);
+    let of = |piece: &&[T]| moments(isa, piece, [piece.len() / c, c], c / groups);
+    let blocks: Vec<Vec<Moments>> = pieces.iter().flat_map(of).collect();
+    scales(&blocks, (gamma, beta), c / groups, eps)
+}
+
 /// Group normalisation of `[batch, pixels, c]`, with SiLU if wanted.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn group_norm<T: Element>(
@@ -56,27 +100,10 @@ pub(crate) fn group_norm<T: Element>(
     let size = c / groups;
     let block = block_pixels(c);
     let blocks = pixels.div_ceil(block);
-    // Blocks are fixed, so that sums don't depend on the number of threads.
-    let moments: Vec<Vec<Moments>> = x
-        .par_chunks((pixels * c).max(1))
-        .flat_map(|image| image.par_chunks((block * c).max(1)))
-        .map(|block| vectorised(isa, BlockMoments { block, c, size }))
+    let moments = moments(isa, x, [pixels, c], size);
+    let scales: Vec<Scales> = (0..batch)
+        .map(|image| scales(&moments[image * blocks..(image + 1) * blocks], (gamma, beta), size, eps))
         .collect();
-    let mut scales = vec![0f32; batch * 2 * c];
-    for (image, scales) in scales.chunks_mut(2 * c).enumerate() {
-        let (factors, terms) = scales.split_at_mut(c);
-        for group in 0..groups {
-            let all = moments[image * blocks..(image + 1) * blocks]
-                .iter()
-                .fold(Moments::default(), |sum, block| sum.and(block[group]));
-            let deviation = (all.squares / all.count + eps).sqrt();
-            for channel in group * size..(group + 1) * size {
-                let factor = f64::from(gamma[channel]) / deviation;
-                factors[channel] = factor as f32;
-                terms[channel] = (f64::from(beta[channel]) - all.mean * factor) as f32;
-            }
-        }
-    }
     let rows = block * c;
     let out = Shared::new(out);
     (0..batch * blocks).into_par_iter().for_each(|index| {
@@ -85,7 +112,7 @@ pub(crate) fn group_norm<T: Element>(
         let len = rows.min(pixels * c - part * rows);
         // SAFETY: blocks don't overlap, and each is written by one task.
         let out = unsafe { out.slice(start, len) };
-        let (factors, terms) = scales[image * 2 * c..(image + 1) * 2 * c].split_at(c);
+        let (factors, terms) = &scales[image];
         let x = &x[start..start + len];
         vectorised(
             isa,
@@ -101,12 +128,12 @@ pub(crate) fn group_norm<T: Element>(
 }
 
 /// `x factor + term` by channel, with SiLU if wanted.
-struct Affine<'a, T> {
-    out: &'a mut [T],
-    x: &'a [T],
-    factors: &'a [f32],
-    terms: &'a [f32],
-    silu: bool,
+pub(super) struct Affine<'a, T> {
+    pub out: &'a mut [T],
+    pub x: &'a [T],
+    pub factors: &'a [f32],
+    pub terms: &'a [f32],
+    pub silu: bool,
 }
 
 impl<T: Element> Work for Affine<'_, T> {

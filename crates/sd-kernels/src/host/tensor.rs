@@ -90,6 +90,11 @@ impl<T: Stored> Values<T> {
         }
     }
 
+    /// The tensor that they are of, with any strides gone.
+    pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_primitive::<Flex>(self.tensor)
+    }
+
     pub fn slice(&self) -> &[T] {
         // Contiguous and of this type, so it is there.
         self.tensor.as_slice().unwrap_or_default()

@@ -153,13 +153,14 @@ fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geo
         let (b, y, at, o) = (i / n / ow / oh, i / n / ow % oh, i / n % ow, i % n);
         let mut sum = image_bias[b * n + o] + residual;
         for tap in 0..kh * kw {
-            let place = |at: usize, tap: usize, size: usize| {
+            let place = |at: usize, tap: usize, (before, _): (usize, usize), size: usize| {
                 (at * geometry.stride + tap)
-                    .checked_sub(geometry.before)
+                    .checked_sub(before)
                     .filter(|&p| p < size)
                     .map(|p| p >> shift)
             };
-            if let (Some(sy), Some(sx)) = (place(y, tap / kw, source[0]), place(at, tap % kw, source[1])) {
+            let row = place(y, tap / kw, geometry.rows, source[0]);
+            if let (Some(sy), Some(sx)) = (row, place(at, tap % kw, geometry.columns, source[1])) {
                 for channel in 0..c {
                     let pixel = x[((b * h + sy) * w + sx) * c + channel];
                     sum += pixel * weight[(o * c + channel) * kh * kw + tap];
@@ -178,25 +179,35 @@ fn convolutions_of_every_geometry() {
     let plain = Geometry {
         kernel: [3, 3],
         stride: 1,
-        before: 1,
-        after: 1,
+        rows: (1, 1),
+        columns: (1, 1),
         source: [0, 0],
         upsample: false,
     };
     let halving = Geometry { stride: 2, ..plain };
-    let vae = Geometry { before: 0, ..halving };
+    let vae = Geometry {
+        rows: (0, 1),
+        columns: (0, 1),
+        ..halving
+    };
+    // Of a larger picture, with the rows around it.
+    let window = Geometry {
+        rows: (0, 0),
+        ..plain
+    };
+    let vae_window = Geometry { rows: (0, 0), ..vae };
     let upsample = Geometry {
         upsample: true,
         ..plain
     };
     let pointwise = Geometry {
         kernel: [1, 1],
-        before: 0,
-        after: 0,
+        rows: (0, 0),
+        columns: (0, 0),
         ..plain
     };
     on_every_isa(|isa| {
-        for geometry in [plain, halving, vae, upsample, pointwise] {
+        for geometry in [plain, halving, vae, window, vae_window, upsample, pointwise] {
             for (shape, n) in [([2, 5, 7, 3], 5), ([1, 8, 8, 32], 32), ([3, 4, 6, 33], 40)] {
                 convolution::<f32>(isa, shape, n, geometry, 0);
                 convolution::<bf16>(isa, shape, n, geometry, 0);
