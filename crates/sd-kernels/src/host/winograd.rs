@@ -31,8 +31,8 @@ const Q: f32 = 3.0 / 2.0;
 /// What the transformed tiles, and the transformed kernels, may take at a time.
 const BLOCK_BYTES: usize = 32 << 20;
 
-/// The smallest picture that is worth it: below, there are too few tiles for each kernel that is transformed.
-const SMALLEST: usize = 16 * 16;
+/// The narrowest picture that is worth it: smaller ones have too few tiles for each kernel that is transformed.
+const NARROWEST: usize = 16;
 
 /// Channels next to each other.
 #[derive(Clone, Copy)]
@@ -124,13 +124,13 @@ fn output(m: [Lanes; IN]) -> [Lanes; OUT] {
     ]
 }
 
-/// Whether a convolution is done in this way. The answer doesn't depend on the batch, since results mustn't.
+/// Whether a convolution is done in this way. The answer depends neither on the batch nor on the number of rows, since results must be
+/// the same for some pictures of a batch, and for some rows of a picture.
 pub(crate) fn suits<T: Element>(isa: Isa, geometry: Geometry, channels: usize, columns: usize) -> bool {
-    let [oh, ow] = geometry.output();
     T::slow(isa)
         && geometry.kernel == [3, 3]
-        && (geometry.stride, geometry.before, geometry.after) == (1, 1, 1)
-        && oh * ow >= SMALLEST
+        && geometry.stride == 1
+        && geometry.output()[1] >= NARROWEST
         && channels.min(columns) >= PANEL
 }
 
@@ -272,12 +272,14 @@ impl<T: Element> Work for Inputs<'_, T> {
         let [_, h, w, c] = self.x.shape;
         let [sh, sw] = self.geometry.source;
         let shift = usize::from(self.geometry.upsample);
-        // One pixel before the tile to one after it; beyond the picture there are zeros.
-        let inside = |first: usize, i: usize, size: usize| (first + i).checked_sub(1).filter(|&at| at < size);
+        // Beyond the picture there are zeros.
+        let inside =
+            |at: usize, (before, _): (usize, usize), size: usize| at.checked_sub(before).filter(|&at| at < size);
         let pixels: [[Option<&[T]>; IN]; IN] = std::array::from_fn(|i| {
-            let y = inside(self.tile.y, i, sh);
+            let y = inside(self.tile.y + i, self.geometry.rows, sh);
             std::array::from_fn(|j| {
-                let (y, x) = (y? >> shift, inside(self.tile.x, j, sw)? >> shift);
+                let x = inside(self.tile.x + j, self.geometry.columns, sw);
+                let (y, x) = (y? >> shift, x? >> shift);
                 Some(&self.x.data[((self.tile.image * h + y) * w + x) * c..][..c])
             })
         });
