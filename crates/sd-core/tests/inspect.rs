@@ -127,7 +127,10 @@ fn kinds() {
             Some("BOFT"),
         ),
         (
-            vec![("base_model.model.mid_block.proj_in.oft_R.weight".into(), vec![4, 28])],
+            vec![(
+                "base_model.model.mid_block.proj_in.oft_R.weight".into(),
+                vec![4, 28],
+            )],
             Kind::Lora,
             Family::Other,
             Some("OFT"),

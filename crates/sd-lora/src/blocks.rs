@@ -76,7 +76,7 @@ impl BlockWeights {
     }
 
     /// Reads such a list with commas between its numbers, or the name of one of the extension's own: NONE, ALL, INS, IND, INALL, MIDD, OUTD,
-    /// OUTS, OUTALL, ALL0.5, each of 17.
+    /// OUTS, OUTALL, ALL0.5, each of 17. Or patterns, as [`BlockWeights::from_patterns`] has them: `unet.*=0,unet.mid_block.*=0.5`.
     ///
     /// # Errors
     /// [`Error::Strength`] as [`BlockWeights::from_numbers`], or where something is no number.
@@ -95,6 +95,17 @@ impl BlockWeights {
             };
             word.parse().map_err(refuse)
         };
+        if text.contains('=') {
+            let pair = |item: &str| {
+                let (pattern, factor) = item.rsplit_once('=').unwrap_or((item, ""));
+                Ok((pattern.trim().to_owned(), number(factor)?))
+            };
+            return Self::from_patterns(
+                text.split(',')
+                    .map(pair)
+                    .collect::<Result<Vec<(String, f64)>>>()?,
+            );
+        }
         Self::from_numbers(&text.split(',').map(number).collect::<Result<Vec<f64>>>()?)
     }
 
@@ -231,6 +242,9 @@ mod tests {
             error.contains("'x' is no number, nor one of the lists NONE, ALL,"),
             "{error}"
         );
+        let patterns = BlockWeights::from_patterns([("unet.*", 0.0), ("*", 0.5)]).unwrap();
+        assert_eq!(BlockWeights::parse("unet.*=0, *=0.5").unwrap(), patterns);
+        assert!(BlockWeights::parse("unet.*=0,1").is_err());
         // lbwpresets.txt.
         let middle = BlockWeights::parse("1,0,0,0,1,1,1,1,1,1,1,1,0,0,0,0,0").unwrap();
         assert_eq!(BlockWeights::parse(" MIDD").unwrap(), middle);

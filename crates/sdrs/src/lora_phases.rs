@@ -13,7 +13,13 @@ use crate::{Error, Pipeline, Result, lora};
 pub(crate) struct Phases {
     /// For each step a factor for each LoRA; empty if none has a schedule.
     factors: Vec<Vec<f64>>,
-    made: RefCell<Option<(Vec<f64>, Arc<Loaded<UNet>>)>>,
+    made: RefCell<Option<Made>>,
+}
+
+/// A U-Net, and the factors that it was made for.
+struct Made {
+    factors: Vec<f64>,
+    unet: Arc<Loaded<UNet>>,
 }
 
 impl Phases {
@@ -58,10 +64,8 @@ impl Phases {
             return Ok(pipeline.unet.clone());
         };
         let mut made = self.made.borrow_mut();
-        if let Some((same, unet)) = &*made
-            && same == factors
-        {
-            return Ok(unet.clone());
+        if let Some(same) = made.as_ref().filter(|made| made.factors == *factors) {
+            return Ok(same.unet.clone());
         }
         // Before its successor takes memory.
         *made = None;
@@ -77,6 +81,7 @@ impl Phases {
         let unet = pipeline.runtime.timed(what, || {
             Ok(Loaded::with_patches(&pipeline.unet, &lora::patches(&loras))?)
         })?;
-        Ok(made.insert((factors.clone(), unet)).1.clone())
+        let factors = factors.clone();
+        Ok(made.insert(Made { factors, unet }).unet.clone())
     }
 }
