@@ -40,8 +40,10 @@ impl Phases {
                 Some(schedule) => schedule.factors(factors.len()),
                 None => vec![1.0; factors.len()],
             };
+            if let Some(most) = own.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())) {
+                lora::check(&lora.clone().unet(lora.unet_weight() * most))?;
+            }
             for (all, factor) in factors.iter_mut().zip(own) {
-                lora::check(&lora.clone().unet(lora.unet_weight() * factor))?;
                 all.push(factor);
             }
         }

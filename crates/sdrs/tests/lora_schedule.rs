@@ -107,7 +107,7 @@ fn tags_may_have_a_schedule() {
         ("1:start=-1", "its tag for the LoRA 'one': -1 is no fraction"),
         (
             "0@0,2000@1",
-            "one.safetensors: unet must be a number from -1000 to 1000, not 1333.3",
+            "one.safetensors: unet must be a number from -1000 to 1000, not 2000",
         ),
     ] {
         let run = pipeline
