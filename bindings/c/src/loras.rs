@@ -196,7 +196,10 @@ mod tests {
         assert_eq!(read(&c).unwrap(), expected.schedule("5-10".parse().unwrap()));
         let mut c = DEFAULT;
         (c.path, c.data, c.data_size) = (c"held".as_ptr(), [1, 2].as_ptr(), 2);
-        assert_eq!(read(&c).unwrap(), Lora::bytes("held", [1, 2]));
+        assert_eq!(
+            format!("{:?}", read(&c).unwrap()),
+            format!("{:?}", Lora::bytes("held", [1, 2]))
+        );
         let refused = |change: &dyn Fn(&mut sdrs_lora)| {
             let mut c = DEFAULT;
             c.path = c"x".as_ptr();

@@ -125,7 +125,10 @@ fn weighed(lora: Lora, tag: &LoraTag) -> Result<Lora> {
         lora = lora.ranks(ranks as usize);
     }
     if let Some(blocks) = &tag.blocks {
-        let blocks = BlockWeights::parse(blocks).map_err(|error| refuse(error.to_string()))?;
+        let blocks = BlockWeights::parse(blocks).map_err(|error| match error {
+            sd_lora::Error::Strength(reason) => refuse(reason),
+            error => error.into(),
+        })?;
         lora = lora.blocks(blocks);
     }
     match tagged_schedule(tag).map_err(refuse)? {
