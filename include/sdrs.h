@@ -722,6 +722,60 @@ typedef struct {
 } sdrs_image;
 
 /**
+ * A LoRA or an adapter of another kind: a file, and how it acts. `sdrs_lora_init` sets the defaults, which are those of
+ * `sdrs_builder_lora`; only `path` must be set.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_lora_init`.
+     */
+    size_t struct_size;
+    /**
+     * Its file, or a folder that PEFT saved; with `data` a name that stands for it in errors.
+     */
+    const char *path;
+    /**
+     * Such a file's bytes instead of a path, copied; NULL (the default) reads the file.
+     */
+    const uint8_t *data;
+    /**
+     * Bytes of `data`.
+     */
+    size_t data_size;
+    /**
+     * What prompts and infotexts call it; NULL (the default) is its file's name without extension.
+     */
+    const char *name;
+    /**
+     * How strongly it acts on the U-Net: 1 (the default) is as trained, 0 not at all, negative the opposite; -1000 to 1000.
+     */
+    double weight;
+    /**
+     * How strongly it acts on the text encoder; NAN (the default) is as on the U-Net.
+     */
+    double text_encoder_weight;
+    /**
+     * Factors for blocks, with which both weights are multiplied, as `sdrs_builder_lora_blocks` takes them; NULL (the default) for none.
+     */
+    const char *blocks;
+    /**
+     * Factors for a run's steps, with which the weight on the U-Net is multiplied: "0.5-1" acts in the second half of the steps, "5-10" in
+     * steps 5 to 9, counted from 0; "0@0,1@0.5" rises evenly from 0 at the first step to 1 in the middle; "hold 1@0,0.4@0.3" has each factor
+     * until the next one's moment. Moments are fractions of the steps if none is over 1. NULL (the default) is 1 at all steps. Where
+     * factors change within a run, its time has that of `sdrs_pipeline_with_loras` besides.
+     */
+    const char *schedule;
+    /**
+     * Of its ranks only the first so many (`dyn=` in the WebUI); 0 (the default) is all.
+     */
+    uint32_t ranks;
+    /**
+     * Whether what has no place in the model is passed over, and told in the log: 1, or 0 (the default): it is an error.
+     */
+    int32_t allow_unmatched;
+} sdrs_lora;
+
+/**
  * Which noise.
  */
 typedef struct {
@@ -1203,7 +1257,8 @@ sdrs_status sdrs_builder_lora(sdrs_builder *builder,
 
 /**
  * Factors for the blocks of the LoRA that was added last, with which its weight is multiplied: 17 or 26 numbers with commas for SD1 and
- * SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them. The first is the text encoder.
+ * SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them, the first for the text encoder; or the name of one of its own
+ * lists, such as "OUTALL"; or factors by patterns of layers, "unet.*=0,unet.mid_block.*=0.5", of which the last that matches counts.
  *
  * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA, or for another number of factors.
  */
@@ -1359,6 +1414,36 @@ sdrs_status sdrs_model_hash(const char *path,
  * Frees a text that the library gave to be freed; NULL is fine.
  */
 void sdrs_string_free(char *text);
+
+/**
+ * Sets the defaults; `struct_size` is `sizeof(sdrs_lora)`.
+ */
+sdrs_status sdrs_lora_init(sdrs_lora *lora, size_t struct_size);
+
+/**
+ * Adds a LoRA or another adapter with all that may be said of it.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for blocks or a schedule that can't be read.
+ */
+sdrs_status sdrs_builder_add_lora(sdrs_builder *builder, const sdrs_lora *lora);
+
+/**
+ * A folder whose LoRAs prompts may name, `<lora:name:weight>`, subfolders included: by file name without extension, or by the name in a
+ * file's metadata. They act in the runs whose prompt names them. May be given several times. Folders are looked at again for each run.
+ */
+sdrs_status sdrs_builder_lora_dir(sdrs_builder *builder,
+                                  const char *folder);
+
+/**
+ * What `sdrs_pipeline_with_loras` gives, of LoRAs with all that may be said of them: `loras` has `count` pointers to structures, and may
+ * be NULL if `count` is 0.
+ *
+ * Fails as `sdrs_builder_add_lora` and `sdrs_builder_build` do for LoRAs.
+ */
+sdrs_status sdrs_pipeline_with_lora_list(const sdrs_pipeline *pipeline,
+                                         const sdrs_lora *const *loras,
+                                         size_t count,
+                                         sdrs_pipeline **other);
 
 /**
  * What is in a tensor. `data` and `shape` are the library's, and valid as long as the tensor; `shape` has `rank` numbers. `shape` and
@@ -1631,7 +1716,8 @@ const char *sdrs_clip_skip_rule_name(sdrs_clip_skip_rule clip_skip_rule);
  *      "negative_prompt": {"weight": 1.0, "texts": [...]}}
  *
  * Spans are in bytes of the prompt as it was given; ends are exclusive. A LoRA has "name", "text_encoder" and "unet" (its strengths),
- * "span", and whether the pipeline has it so, "loaded". A token that is a vector of an embedding has that one's name as "embedding".
+ * "span", and whether a run would have it, "loaded"; where the tag has them also "course" (pairs of a strength on the U-Net and its moment),
+ * "start", "stop" and "blocks". A token that is a vector of an embedding has that one's name as "embedding".
  *
  * Fails with `SDRS_ERROR_INVALID_PARAMETER`.
  */

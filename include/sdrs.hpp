@@ -238,6 +238,34 @@ struct Array {
     View<std::size_t> shape;
 };
 
+/** A LoRA's file, and how it acts: sdrs_lora with C++ strings. Empty ones are not set, and 0 ranks are all. */
+struct Lora {
+    std::string path;
+    double weight = 1.0;
+    double text_encoder_weight = 1.0;
+    std::string blocks = {};
+    std::string schedule = {};
+    std::string name = {};
+    std::uint32_t ranks = 0;
+    bool allow_unmatched = false;
+
+    /** Valid as long as this. */
+    sdrs_lora get() const {
+        const auto set = [](const std::string &text) { return text.empty() ? nullptr : text.c_str(); };
+        sdrs_lora lora;
+        check(sdrs_lora_init(&lora, sizeof lora));
+        lora.path = path.c_str();
+        lora.weight = weight;
+        lora.text_encoder_weight = text_encoder_weight;
+        lora.blocks = set(blocks);
+        lora.schedule = set(schedule);
+        lora.name = set(name);
+        lora.ranks = ranks;
+        lora.allow_unmatched = allow_unmatched ? 1 : 0;
+        return lora;
+    }
+};
+
 /** A loaded checkpoint. */
 class Pipeline {
 public:
@@ -268,25 +296,20 @@ public:
         return Tensor(latents);
     }
 
-    /** A LoRA's file, and how strongly it acts. */
-    struct Lora {
-        std::string path;
-        double weight = 1.0;
-        double text_encoder_weight = 1.0;
-    };
+    using Lora = sdrs::Lora;
 
     /** The same pipeline with these LoRAs instead of those that it has, sharing all else. */
     Pipeline with_loras(const std::vector<Lora> &loras) const {
-        std::vector<const char *> paths;
-        std::vector<double> weights, text_encoder_weights;
+        std::vector<sdrs_lora> given;
+        std::vector<const sdrs_lora *> pointers;
         for (const Lora &lora : loras) {
-            paths.push_back(lora.path.c_str());
-            weights.push_back(lora.weight);
-            text_encoder_weights.push_back(lora.text_encoder_weight);
+            given.push_back(lora.get());
+        }
+        for (const sdrs_lora &lora : given) {
+            pointers.push_back(&lora);
         }
         sdrs_pipeline *other = nullptr;
-        check(sdrs_pipeline_with_loras(handle_.get(), paths.data(), weights.data(), text_encoder_weights.data(),
-                                       paths.size(), &other));
+        check(sdrs_pipeline_with_lora_list(handle_.get(), pointers.data(), pointers.size(), &other));
         return Pipeline(other, log_);
     }
 
@@ -297,7 +320,7 @@ public:
         return Pipeline(other, log_);
     }
 
-    /** The LoRAs that it has. */
+    /** The LoRAs that it has: paths and weights. */
     std::vector<Lora> loras() const {
         std::vector<Lora> loras;
         Lora lora;
@@ -497,6 +520,11 @@ public:
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));
     }
+    Builder &lora(const Lora &lora) {
+        const sdrs_lora given = lora.get();
+        return done(sdrs_builder_add_lora(get(), &given));
+    }
+    Builder &lora_dir(const std::string &folder) { return done(sdrs_builder_lora_dir(get(), folder.c_str())); }
     /** Of the LoRA that was added last. */
     Builder &lora_blocks(const std::string &numbers) {
         return done(sdrs_builder_lora_blocks(get(), numbers.c_str()));

@@ -16,7 +16,7 @@ from lycoris.modules.locon import LoConModule
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
 from lycoris.modules.norms import NormModule
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, OFTConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
@@ -171,6 +171,25 @@ def peft_case(generator, r=3, lora_alpha=3, **options):
     return tensors, {name: effective(modules[name].forward, layer) for name, layer in layers.items()}, config
 
 
+def peft_oft(out, case, generator, **settings):
+    """PEFT's OFT in a folder, and the weights that it merges. Its forward pass on convolutions wider than 1x1 is none of a convolution."""
+    layers = {name: layer for name, layer in base_layers().items() if name in (LINEAR, POINT, CONV)}
+    config = OFTConfig(target_modules=list(layers), **settings)
+    model = get_peft_model(Tree(layers), config)
+    for name, parameter in model.named_parameters():
+        if "oft_R" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+    tensors = {name: t.clone() for name, t in get_peft_model_state_dict(model).items()}
+    # The series is exact in f64.
+    merged = model.double().merge_and_unload()
+    modules = dict(merged.named_modules())
+    out.weights(f"{FOLDER}/{case}/adapter_model.safetensors", tensors, note=f"PEFT OFT, random {settings}")
+    config = json.loads(json.dumps(config.to_dict(), default=list))
+    config["target_modules"] = sorted(config["target_modules"])
+    out.json(f"{FOLDER}/{case}/adapter_config.json", config, note="the settings of adapter_model.safetensors")
+    return {name: {"weight": modules[name].weight.data, "bias": modules[name].bias.data} for name in layers}
+
+
 # Layers of the tiny SD1.
 UNET_TARGETS = ["down_blocks.0.attentions.0.proj_in", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"]
 TEXT_TARGETS = ["text_model.encoder.layers.0.self_attn.q_proj"]
@@ -258,6 +277,14 @@ def make(out):
         add(case, 1.0, changed)
         out.weights(f"{FOLDER}/{case}.safetensors", tensors, note=f"PEFT LoRA, random {options}")
     add("peft_folder", 1.0, peft_folder(out, torch.Generator().manual_seed(SEED + 150)))
+    for i, (case, settings) in enumerate({
+        "peft_oft": {"r": 2},
+        "peft_oft_exact": {"r": 2, "use_cayley_neumann": False},
+        "peft_oft_shared": {"oft_block_size": 2, "block_share": True, "num_cayley_neumann_terms": 8},
+        "peft_coft": {"r": 2, "coft": True, "eps": 0.2},
+    }.items()):
+        settings = {"r": 0, "oft_block_size": 0} | settings
+        add(case, 1.0, peft_oft(out, case, torch.Generator().manual_seed(SEED + 300 + i), **settings))
     add("diffusers", 0.8, diffusers_case(out, 0.8))
     out.tensors(
         f"{FOLDER}/merged.safetensors", merged,

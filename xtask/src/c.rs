@@ -14,15 +14,17 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 8] = [
+const C: [&str; 10] = [
     "around",
     "draw",
     "errors",
+    "loras",
     "low_level",
     "misuse",
     "prompts",
     "rounds",
     "abi/0/caller",
+    "abi/1/caller",
 ];
 const CPP: [&str; 1] = ["wrapper"];
 

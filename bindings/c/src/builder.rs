@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, ffi::c_char, path::PathBuf, sync::Arc};
 
-use sdrs::{BlockWeights, Dtype, Lora, Prediction};
+use sdrs::{Dtype, Lora, Prediction};
 
 use crate::{
     callbacks::Logger,
     enums::{sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, value},
     error::{Failure, Result, guard, sdrs_status},
+    loras,
     pipeline::sdrs_pipeline,
     pointer::{Out, free, object, object_mut, path, slice, string},
 };
@@ -17,7 +18,8 @@ pub struct sdrs_builder {
     pub(crate) source: Option<Source>,
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
-    loras: Vec<Lora>,
+    pub(crate) loras: Vec<Lora>,
+    pub(crate) lora_folders: Vec<PathBuf>,
     embeddings: Vec<Embedding>,
     device: Option<String>,
     dtype: Option<Dtype>,
@@ -62,6 +64,9 @@ impl sdrs_builder {
             builder = builder.vae(path);
         }
         builder = builder.loras(&self.loras);
+        for folder in &self.lora_folders {
+            builder = builder.lora_dir(folder);
+        }
         for embedding in &self.embeddings {
             builder = match embedding {
                 Embedding::Path(path) => builder.embedding(path),
@@ -111,6 +116,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             config: None,
             vae: None,
             loras: Vec::new(),
+            lora_folders: Vec::new(),
             embeddings: Vec::new(),
             device: None,
             dtype: None,
@@ -243,7 +249,8 @@ pub unsafe extern "C" fn sdrs_builder_lora(
 }
 
 /// Factors for the blocks of the LoRA that was added last, with which its weight is multiplied: 17 or 26 numbers with commas for SD1 and
-/// SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them. The first is the text encoder.
+/// SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them, the first for the text encoder; or the name of one of its own
+/// lists, such as "OUTALL"; or factors by patterns of layers, "unet.*=0,unet.mid_block.*=0.5", of which the last that matches counts.
 ///
 /// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA, or for another number of factors.
 #[unsafe(no_mangle)]
@@ -254,7 +261,7 @@ pub unsafe extern "C" fn sdrs_builder_lora_blocks(
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, blocks) = unsafe { (object_mut(builder, "builder")?, string(blocks, "blocks")?) };
-        let blocks = BlockWeights::parse(blocks).map_err(sdrs::Error::from)?;
+        let blocks = loras::blocks(blocks)?;
         let last = builder.last_lora()?;
         *last = last.clone().blocks(blocks);
         Ok(())

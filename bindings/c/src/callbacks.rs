@@ -1,6 +1,9 @@
 //! What a builder calls back: weights that are held elsewhere, and a log. And its threads.
 
-use std::ffi::{CString, c_char, c_void};
+use std::{
+    ffi::{CString, c_char, c_void},
+    sync::Arc,
+};
 
 use sdrs::LogLevel;
 
@@ -123,29 +126,31 @@ pub unsafe extern "C" fn sdrs_builder_checkpoint_read(
         // Only now, since the callback may have used the builder.
         // SAFETY: as above.
         let builder = unsafe { object_mut(builder, "builder") }?;
-        builder.source = Some(Source::Bytes(name.to_owned(), bytes.into()));
+        builder.source = Some(Source::Bytes(name.to_owned(), bytes));
         Ok(())
     })
 }
 
-/// All bytes, piece by piece: memory is taken as they come.
-fn read_all(name: &str, size: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while (bytes.len() as u64) < size {
-        let at = bytes.len();
-        let length = PIECE.min(usize::try_from(size - at as u64).unwrap_or(PIECE));
-        if bytes.try_reserve(length).is_err() {
-            let reason = format!("there is no memory for {size} bytes");
-            return Err(Failure::argument("size", reason));
-        }
-        bytes.resize(at + length, 0);
-        if !read(at as u64, &mut bytes[at..]) {
+/// All bytes, piece by piece, in the memory that they stay in: the system gives it as they come.
+fn read_all(name: &str, size: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool) -> Result<Arc<[u8]>> {
+    // Asked of a vector, which can say no.
+    let there = |length: &usize| Vec::<u8>::new().try_reserve_exact(*length).is_ok();
+    let Some(length) = usize::try_from(size).ok().filter(there) else {
+        let reason = format!("there is no memory for {size} bytes");
+        return Err(Failure::argument("size", reason));
+    };
+    // SAFETY: zeros are valid bytes.
+    let mut bytes = unsafe { Arc::<[u8]>::new_zeroed_slice(length).assume_init() };
+    let mut offset = 0;
+    for piece in Arc::get_mut(&mut bytes).unwrap_or_default().chunks_mut(PIECE) {
+        if !read(offset, piece) {
             return Err(Failure::Read {
                 name: name.to_owned(),
-                offset: at as u64,
-                length,
+                offset,
+                length: piece.len(),
             });
         }
+        offset += piece.len() as u64;
     }
     Ok(bytes)
 }
@@ -167,10 +172,15 @@ mod tests {
         assert_eq!(asked, [(0, PIECE), (PIECE as u64, 5)]);
         assert_eq!((bytes.len() as u64, bytes[0], bytes[PIECE]), (size, 1, 2));
         assert!(read_all("x", 0, |_, _| unreachable!()).unwrap().is_empty());
-        let failed = read_all("x", 1 << 40, |offset, _| offset == 0).unwrap_err();
+        let failed = read_all("x", 2 * PIECE as u64, |offset, _| offset == 0).unwrap_err();
         assert_eq!(
             failed.to_string(),
             format!("cannot read x: its callback failed for {PIECE} bytes at {PIECE}")
+        );
+        let endless = read_all("x", u64::MAX, |_, _| unreachable!()).unwrap_err();
+        assert!(
+            endless.to_string().contains("there is no memory for"),
+            "{endless}"
         );
     }
 }

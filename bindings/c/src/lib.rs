@@ -19,6 +19,7 @@ mod enums;
 mod error;
 mod image;
 mod inspect;
+mod loras;
 mod low_level;
 mod names;
 mod noise;

@@ -223,7 +223,8 @@ pub extern "C" fn sdrs_clip_skip_rule_name(clip_skip_rule: sdrs_clip_skip_rule_v
 ///      "negative_prompt": {"weight": 1.0, "texts": [...]}}
 ///
 /// Spans are in bytes of the prompt as it was given; ends are exclusive. A LoRA has "name", "text_encoder" and "unet" (its strengths),
-/// "span", and whether the pipeline has it so, "loaded". A token that is a vector of an embedding has that one's name as "embedding".
+/// "span", and whether a run would have it, "loaded"; where the tag has them also "course" (pairs of a strength on the U-Net and its moment),
+/// "start", "stop" and "blocks". A token that is a vector of an embedding has that one's name as "embedding".
 ///
 /// Fails with `SDRS_ERROR_INVALID_PARAMETER`.
 #[unsafe(no_mangle)]

@@ -76,7 +76,9 @@ static void weights_held_elsewhere(const char *folder) {
     OK(sdrs_builder_checkpoint_read(builder, "short", size / 2, read_held, &held));
     CHECK(sdrs_builder_build(builder, &none) == SDRS_ERROR_INVALID_FILE && none == NULL);
     held = (struct held){.file = held.file};
-    FAILS(SDRS_ERROR_IO, "long", sdrs_builder_checkpoint_read(builder, "long", UINT64_MAX, read_held, &held));
+    FAILS(SDRS_ERROR_IO, "long", sdrs_builder_checkpoint_read(builder, "long", size + 1, read_held, &held));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "there is no memory for 18446744073709551615 bytes",
+          sdrs_builder_checkpoint_read(builder, "endless", UINT64_MAX, read_held, &held));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "read: is NULL", sdrs_builder_checkpoint_read(builder, "x", 1, NULL, NULL));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "name: is NULL", sdrs_builder_checkpoint_read(builder, NULL, 1, read_held, &held));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "builder: is NULL", sdrs_builder_checkpoint_read(NULL, "x", 1, read_held, &held));

@@ -96,7 +96,7 @@ static void plans(void) {
         params = quick_params();
         params.prompt = "<lora:none:much>";
         char *json = NULL;
-        BAD("'much' in its <lora:..> tag at byte 0 is no number", sdrs_plan_prompts(either[i], &params, &json));
+        BAD("'much' is no number, in its <lora:..> tag at byte 0", sdrs_plan_prompts(either[i], &params, &json));
         params.prompt = "red";
         params.steps = 0;
         BAD("steps: must be", sdrs_plan_prompts(either[i], &params, &json));

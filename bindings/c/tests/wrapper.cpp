@@ -87,6 +87,16 @@ static void around(const std::string &folder) {
     assert(styled.loras().size() == 1 && styled.loras()[0].text_encoder_weight == 0.25 && plain.loras().empty());
     assert(!same(styled.txt2img(params)[0], plain.txt2img(params)[0]));
     assert(same(styled.with_loras({}).txt2img(params)[0], plain.txt2img(params)[0]));
+    sdrs::Lora late;
+    late.path = folder + "/../outlines.safetensors";
+    late.schedule = "0.5-1";
+    const sdrs::Pipeline scheduled = builder.lora(late).lora_dir(folder + "/..").build();
+    assert(same(scheduled.txt2img(params)[0], plain.with_loras({late}).txt2img(params)[0]));
+    sdrs::GenerateParams tagged = params;
+    tagged.prompt += "<lora:outlines:1:step=0-1>";
+    assert(!same(scheduled.txt2img(tagged)[0], scheduled.txt2img(params)[0]));
+    late.blocks = "none";
+    assert(status_of([&] { builder.lora(late); }) == SDRS_ERROR_INVALID_PARAMETER);
     assert(!same(plain.with_vae(folder + "/../vae-washed.safetensors").txt2img(params)[0], plain.txt2img(params)[0]));
 }
 

@@ -1,7 +1,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
-use sdrs::{BlockWeights, Dtype, Lora, Prediction};
+use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction};
 
 use crate::{
     array::{Given, axes, doubles, give, take},
@@ -18,8 +18,18 @@ pub(crate) struct Pipeline {
     pub(crate) inner: Arc<sdrs::Pipeline>,
 }
 
-/// A LoRA's file, how strongly it acts on U-Net and text encoder, by block, and whether modules without a place are passed over.
-type LoraFile = (PathBuf, f64, f64, Option<Blocks>, bool);
+/// A LoRA's file, how strongly it acts on U-Net and text encoder, by block, whether modules without a place are passed over, by step, how
+/// many ranks, and its name.
+type LoraFile = (
+    PathBuf,
+    f64,
+    f64,
+    Option<Blocks>,
+    bool,
+    Option<String>,
+    Option<usize>,
+    Option<String>,
+);
 
 /// Factors for blocks: a list by the number of its entries, or patterns of names.
 #[derive(FromPyObject)]
@@ -51,7 +61,7 @@ type Taken = (PyBackedBytes, Vec<usize>);
 impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
-    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction, threads))]
+    #[pyo3(signature = (checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
         py: Python<'_>,
@@ -59,11 +69,13 @@ impl Pipeline {
         config: Option<PathBuf>,
         vae: Option<PathBuf>,
         loras: Vec<LoraFile>,
+        lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: Option<&str>,
         threads: &Bound<'_, PyAny>,
+        log: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
         builder = match checkpoint {
@@ -77,6 +89,12 @@ impl Pipeline {
             builder = builder.vae(path);
         }
         builder = builder.loras(listed(loras)?);
+        for folder in lora_dirs {
+            builder = builder.lora_dir(folder);
+        }
+        if let Some(log) = log {
+            builder = builder.on_log(move |level, message| tell(&log, level, message));
+        }
         if let Some(threads) = argument("threads", threads)? {
             builder = builder.threads(threads);
         }
@@ -267,12 +285,35 @@ impl Pipeline {
     }
 }
 
+/// Tells a line of the log. What the callback raises can't be raised anywhere; without an interpreter nobody listens.
+fn tell(log: &Py<PyAny>, level: LogLevel, message: &str) {
+    let level = match level {
+        LogLevel::Info => "info",
+        // One that is yet to come is told as one that everybody heeds.
+        _ => "warning",
+    };
+    Python::try_attach(|py| {
+        if let Err(error) = log.call1(py, (level, message)) {
+            error.write_unraisable(py, Some(log.bind(py)));
+        }
+    });
+}
+
 fn listed(loras: Vec<LoraFile>) -> PyResult<Vec<Lora>> {
-    let lora = |(path, unet, text_encoder, blocks, allow_unmatched): LoraFile| {
-        let lora = Lora::file(path)
+    let lora = |(path, unet, text_encoder, blocks, allow_unmatched, schedule, ranks, name): LoraFile| {
+        let mut lora = Lora::file(path)
             .unet(unet)
             .text_encoder(text_encoder)
             .allow_unmatched(allow_unmatched);
+        if let Some(schedule) = schedule {
+            lora = lora.schedule(schedule.parse().map_err(|e| raised(&e))?);
+        }
+        if let Some(ranks) = ranks {
+            lora = lora.ranks(ranks);
+        }
+        if let Some(name) = name {
+            lora = lora.named(name);
+        }
         let blocks = match blocks {
             None => return Ok(lora),
             Some(Blocks::Numbers(factors)) => BlockWeights::from_numbers(&factors),

@@ -1,11 +1,15 @@
 import concurrent.futures
 import io
+import logging
 import os
 import signal
+import sys
+import tempfile
 import threading
 import time
 import unittest
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +18,50 @@ from support import PROMPT, QUICK, demo, python, quick
 
 # Long enough that nobody waits for its end.
 LONG = {"steps": 10_000, "seed": 1, "sampler": "Euler"}
+
+
+class Logs(unittest.TestCase):
+    def test_a_function_is_told(self):
+        lines = []
+        pipe = sdrs.demo(log=lambda level, message: lines.append((level, message)))
+        loaded = len(lines)
+        self.assertTrue(any(level == "info" and line.startswith("loaded the U-Net: ") for level, line in lines), lines)
+        np.testing.assert_array_equal(pipe.txt2img(PROMPT, **QUICK).arrays[0], quick())
+        self.assertTrue(any("sampled picture 1 of 1" in line for _, line in lines[loaded:]))
+        drawn = len(lines)
+        # In the stream's own thread as well, and for siblings.
+        self.assertTrue([event for event in pipe.with_loras([]).stream(PROMPT, **QUICK)][-1].final)
+        self.assertTrue(any("sampled picture 1 of 1" in line for _, line in lines[drawn:]))
+
+    def test_a_logger_is_told(self):
+        with self.assertLogs("sdrs.test", logging.INFO) as seen, tempfile.TemporaryDirectory() as folder:
+            Path(folder, "broken.pt").write_bytes(b"nothing")
+            sdrs.demo(log=logging.getLogger("sdrs.test"), embeddings=[folder])
+        self.assertTrue(any(r.levelno == logging.INFO and "loaded the VAE" in r.getMessage() for r in seen.records))
+        self.assertTrue(any(r.levelno == logging.WARNING and "broken.pt" in r.getMessage() for r in seen.records))
+
+    def test_what_it_raises_is_reported(self):
+        raised, before = [], sys.unraisablehook
+
+        def fail(level, message):
+            raise KeyError(message)
+
+        sys.unraisablehook = lambda told: raised.append((told.exc_type, told.object is fail))
+        try:
+            pipe = sdrs.demo(log=fail)
+            np.testing.assert_array_equal(pipe.txt2img(PROMPT, **QUICK).arrays[0], quick())
+        finally:
+            sys.unraisablehook = before
+        self.assertTrue(len(raised) > 3 and set(raised) == {(KeyError, True)}, raised)
+        with self.assertRaisesRegex(TypeError, "log: must be a function"):
+            sdrs.demo(log="sdrs")
+
+    def test_an_interpreter_may_end_before_its_stream(self):
+        code = f"import sdrs; p = sdrs.demo(log=print); s = iter(p.stream({PROMPT!r}, **{LONG!r})); next(s); print('left')"
+        process = python(code)
+        told, error = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, error)
+        self.assertIn("left", told)
 
 
 class Watching(unittest.TestCase):

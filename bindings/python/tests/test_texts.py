@@ -10,6 +10,7 @@ from sdrs import infotext, prompt
 from support import PROMPT, QUICK, demo, quick
 
 ROOT = Path(__file__).resolve().parents[3]
+MODELS = ROOT / "models/demo"
 
 
 class Prompts(unittest.TestCase):
@@ -82,7 +83,34 @@ class Infotexts(unittest.TestCase):
 
 
 class Siblings(unittest.TestCase):
-    LORA = ROOT / "models/demo/outlines.safetensors"
+    LORA = MODELS / "outlines.safetensors"
+
+    def test_loras_may_have_a_schedule(self):
+        file = self.LORA
+        drawn = lambda lora: demo().with_loras([lora]).txt2img(PROMPT, **QUICK).arrays[0]  # noqa: E731
+        np.testing.assert_array_equal(drawn(sdrs.Lora(file, schedule="0-1", name="x")), drawn(file))
+        np.testing.assert_array_equal(drawn(sdrs.Lora(file, schedule="0-0")), drawn((file, 0.0, 1.0)))
+        self.assertTrue((drawn(sdrs.Lora(file, schedule="0.5-1")) != drawn(file)).any())
+        self.assertTrue((drawn(sdrs.Lora(file, ranks=1)) != drawn(file)).any())
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "schedule: 'late' is no FACTOR@MOMENT"):
+            demo().with_loras([sdrs.Lora(file, schedule="late")])
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "ranks must be at least 1"):
+            demo().with_loras([sdrs.Lora(file, ranks=0)])
+        named = demo().with_loras([sdrs.Lora(file, name="lines")]).txt2img(PROMPT, **QUICK)
+        self.assertIn('Lora hashes: "lines: ', named.infotexts[0])
+
+    def test_prompts_find_loras_in_folders(self):
+        pipe = sdrs.demo(lora_dirs=[MODELS])
+        late = demo().with_loras([sdrs.Lora(self.LORA, 0.5, schedule="0.5-1")])
+        tagged = pipe.txt2img(PROMPT + "<lora:outlines:0.5:start=0.5>", **QUICK).arrays[0]
+        np.testing.assert_array_equal(tagged, late.txt2img(PROMPT, **QUICK).arrays[0])
+        np.testing.assert_array_equal(pipe.txt2img(PROMPT, **QUICK).arrays[0], quick())
+        planned = pipe.plan("<lora:outlines:0.5:lbw=OUTALL:stop=5>")["loras"][0]
+        self.assertEqual((planned["loaded"], planned["blocks"], planned["stop"]), (True, "OUTALL", 5.0))
+        with self.assertRaises(sdrs.MissingFileError):
+            sdrs.demo(lora_dirs=[MODELS / "none"])
+        with self.assertRaisesRegex(TypeError, "lora_dirs: must be a list"):
+            sdrs.demo(lora_dirs="loras")
 
     def test_loras_come_and_go(self):
         file = self.LORA

@@ -1,5 +1,6 @@
 """Not run: what mypy says of a program that uses the package, in its strict mode."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ def watch(event: sdrs.Event) -> None:
 
 
 def draw(path: Path) -> list[Image]:
-    pipe = sdrs.Pipeline(path, loras=["a.safetensors", ("b.safetensors", 0.5)], dtype="bf16")
+    pipe = sdrs.Pipeline(path, loras=["a.safetensors", ("b.safetensors", 0.5)], dtype="bf16", log=logging.getLogger("a"))
+    pipe = sdrs.Pipeline(path, loras=[sdrs.Lora(path, schedule="0-0.5", ranks=4)], lora_dirs=[path], log=lambda level, line: print(line))
     token = sdrs.CancelToken()
     try:
         result = pipe.txt2img("a ring", seed=1, width=None, callback=watch, progress=True, cancel=token)

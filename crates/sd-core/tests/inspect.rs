@@ -115,6 +115,27 @@ fn kinds() {
             Some("LoHa"),
         ),
         (
+            vec![(format!("{lora}.oft_blocks"), vec![4, 8, 8])],
+            Kind::Lora,
+            Family::Other,
+            Some("OFT"),
+        ),
+        (
+            vec![(format!("{lora}.oft_blocks"), vec![2, 4, 8, 8])],
+            Kind::Lora,
+            Family::Other,
+            Some("BOFT"),
+        ),
+        (
+            vec![(
+                "base_model.model.mid_block.proj_in.oft_R.weight".into(),
+                vec![4, 28],
+            )],
+            Kind::Lora,
+            Family::Other,
+            Some("OFT"),
+        ),
+        (
             vec![(format!("{lora}.lokr_w1"), vec![4, 4])],
             Kind::Lora,
             Family::Other,

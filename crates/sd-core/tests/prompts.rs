@@ -121,9 +121,44 @@ fn lora_tags() {
         read("<lora:a:0.3:te=0.7:dyn=4>"),
         Some(Ok(("a".into(), 0.7, 0.7, Some(4))))
     );
-    assert_eq!(read("<lora:a:much>"), Some(Err("much".into())));
-    assert_eq!(read("<lora:a:nan>"), Some(Err("nan".into())));
+    assert_eq!(read("<lora:a:much>"), Some(Err("'much' is no number".into())));
+    assert_eq!(read("<lora:a:nan>"), Some(Err("'nan' is no number".into())));
     assert_eq!(read("<hypernet:a:1>"), None);
+    let course = |text: &str| {
+        let prompt = Prompt::parse(text, Side::Positive, &PromptOptions::default());
+        let lora = prompt.tags[0].lora().unwrap();
+        lora.map(|l| (l.text_encoder, l.unet, l.course, (l.start, l.stop), l.blocks))
+    };
+    let none = (None, None);
+    // As loractl's own tests read them: one list for both networks, sorted by moment, with a moment of 1 where there is none.
+    assert_eq!(
+        course("<lora:a:1@0.5;0.2@0,0.5>"),
+        Ok((0.2, 0.2, vec![(0.2, 0.0), (1.0, 0.5), (0.5, 1.0)], none, None))
+    );
+    assert_eq!(
+        course("<lora:a:te=0.7:unet=0@5,1@6>"),
+        Ok((0.7, 0.0, vec![(0.0, 5.0), (1.0, 6.0)], none, None))
+    );
+    assert_eq!(course("<lora:a:0.4@0.5>"), Ok((0.4, 0.4, vec![], none, None)));
+    assert_eq!(
+        course("<lora:a:0.4:lbw=OUTALL:start=0.25:stop=10>"),
+        Ok((0.4, 0.4, vec![], (Some(0.25), Some(10.0)), Some("OUTALL".into())))
+    );
+    assert_eq!(
+        course("<lora:a:step=5-10>"),
+        Ok((1.0, 1.0, vec![], (Some(5.0), Some(10.0)), None))
+    );
+    for (tag, wrong) in [
+        ("0@x", "x"),
+        ("1:y@0,1@1", "y"),
+        ("1:stop=late", "late"),
+        ("1:step=a-b", "a"),
+    ] {
+        assert_eq!(
+            course(&format!("<lora:a:{tag}>")),
+            Err(format!("'{wrong}' is no number"))
+        );
+    }
     // In the negative prompt tags and AND are text.
     let negative = Prompt::parse("<lora:a:1> AND b :2", Side::Negative, &PromptOptions::default());
     assert_eq!(

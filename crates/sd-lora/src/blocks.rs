@@ -17,6 +17,31 @@ enum Rule {
     Patterns(Vec<(String, f64)>),
 }
 
+/// Lists that the extension comes with.
+const PRESETS: [(&str, [f64; 17]); 10] = [
+    ("NONE", [0.0; 17]),
+    ("ALL", [1.0; 17]),
+    ("INS", chosen(&[0, 1, 2, 3])),
+    ("IND", chosen(&[0, 4, 5, 6])),
+    ("INALL", chosen(&[0, 1, 2, 3, 4, 5, 6])),
+    ("MIDD", chosen(&[0, 4, 5, 6, 7, 8, 9, 10, 11])),
+    ("OUTD", chosen(&[0, 8, 9, 10, 11])),
+    ("OUTS", chosen(&[0, 12, 13, 14, 15, 16])),
+    ("OUTALL", chosen(&[0, 8, 9, 10, 11, 12, 13, 14, 15, 16])),
+    ("ALL0.5", [0.5; 17]),
+];
+
+/// 1 for these places of a list, 0 for the others.
+const fn chosen(places: &[usize]) -> [f64; 17] {
+    let mut factors = [0.0; 17];
+    let mut i = 0;
+    while i < places.len() {
+        factors[places[i]] = 1.0;
+        i += 1;
+    }
+    factors
+}
+
 impl BlockWeights {
     /// The lists of the WebUI's block-weight extension (hako-mikan/sd-webui-lora-block-weight), told apart by their lengths:
     ///
@@ -50,16 +75,37 @@ impl BlockWeights {
         weights.finite()
     }
 
-    /// Reads such a list with commas between its numbers.
+    /// Reads such a list with commas between its numbers, or the name of one of the extension's own: NONE, ALL, INS, IND, INALL, MIDD, OUTD,
+    /// OUTS, OUTALL, ALL0.5, each of 17. Or patterns, as [`BlockWeights::from_patterns`] has them: `unet.*=0,unet.mid_block.*=0.5`.
     ///
     /// # Errors
     /// [`Error::Strength`] as [`BlockWeights::from_numbers`], or where something is no number.
     pub fn parse(text: &str) -> Result<Self> {
+        if let Some((_, factors)) = PRESETS.iter().find(|(name, _)| *name == text.trim()) {
+            return Self::from_numbers(factors);
+        }
         let number = |word: &str| {
             let word = word.trim();
-            word.parse()
-                .map_err(|_| Error::Strength(format!("block weights: '{}' is no number", shown(word))))
+            let refuse = |_| {
+                let known: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+                let (word, known) = (shown(word), known.join(", "));
+                Error::Strength(format!(
+                    "block weights: '{word}' is no number, nor one of the lists {known}"
+                ))
+            };
+            word.parse().map_err(refuse)
         };
+        if text.contains('=') {
+            let pair = |item: &str| {
+                let (pattern, factor) = item.rsplit_once('=').unwrap_or((item, ""));
+                Ok((pattern.trim().to_owned(), number(factor)?))
+            };
+            return Self::from_patterns(
+                text.split(',')
+                    .map(pair)
+                    .collect::<Result<Vec<(String, f64)>>>()?,
+            );
+        }
         Self::from_numbers(&text.split(',').map(number).collect::<Result<Vec<f64>>>()?)
     }
 
@@ -192,7 +238,16 @@ mod tests {
                 .contains("not 3")
         );
         let error = BlockWeights::parse("1,x").unwrap_err().to_string();
-        assert!(error.contains("'x' is no number"), "{error}");
+        assert!(
+            error.contains("'x' is no number, nor one of the lists NONE, ALL,"),
+            "{error}"
+        );
+        let patterns = BlockWeights::from_patterns([("unet.*", 0.0), ("*", 0.5)]).unwrap();
+        assert_eq!(BlockWeights::parse("unet.*=0, *=0.5").unwrap(), patterns);
+        assert!(BlockWeights::parse("unet.*=0,1").is_err());
+        // lbwpresets.txt.
+        let middle = BlockWeights::parse("1,0,0,0,1,1,1,1,1,1,1,1,0,0,0,0,0").unwrap();
+        assert_eq!(BlockWeights::parse(" MIDD").unwrap(), middle);
         assert!(BlockWeights::from_numbers(&[f64::NAN; 12]).is_err());
     }
 

@@ -36,6 +36,7 @@ pub(crate) enum Leaf {
     GloraB2,
     OftBlocks,
     OftDiag,
+    OftR,
     Rescale,
 }
 
@@ -49,7 +50,7 @@ impl Leaf {
 }
 
 /// The endings of keys, the usual one of each tensor first. Where one is the end of another, the longer comes first.
-const ENDINGS: [(&str, Leaf); 43] = [
+const ENDINGS: [(&str, Leaf); 44] = [
     // kohya, LyCORIS, OneTrainer.
     (".lora_down.weight", Leaf::Down),
     (".lora_up.weight", Leaf::Up),
@@ -63,6 +64,7 @@ const ENDINGS: [(&str, Leaf); 43] = [
     (".lora_B.bias", Leaf::UpBias),
     (".lora_magnitude_vector.weight", Leaf::Magnitude),
     (".lora_magnitude_vector", Leaf::Magnitude),
+    (".oft_R.weight", Leaf::OftR),
     // diffusers before: beside the layers, and before that in attention processors.
     (".lora.down.weight", Leaf::Down),
     (".lora.up.weight", Leaf::Up),
@@ -146,6 +148,7 @@ fn with_adapter_name(key: &str) -> Option<(&str, Leaf)> {
         ("lora_B", "bias") => Leaf::UpBias,
         ("lora_magnitude_vector", "bias") => return None,
         ("lora_magnitude_vector", _) => Leaf::Magnitude,
+        ("oft_R", "weight") => Leaf::OftR,
         _ => return None,
     };
     Some((module, leaf))
@@ -176,6 +179,8 @@ mod tests {
             ),
             ("a.to_k.lora.up.weight", "a.to_k", Leaf::Up),
             ("a.q_proj.lora_linear_layer.up.weight", "a.q_proj", Leaf::Up),
+            ("a.to_q.oft_R.weight", "a.to_q", Leaf::OftR),
+            ("a.to_q.oft_R.default.weight", "a.to_q", Leaf::OftR),
             ("a.lokr_w1_a", "a", Leaf::LokrW1A),
             ("a.lokr_w1", "a", Leaf::LokrW1),
             ("a.weight", "a", Leaf::Ia3Weight),

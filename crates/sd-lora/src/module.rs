@@ -56,7 +56,7 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
             ));
         }
     }
-    let change = change::read(values)?;
+    let change = change::read(values, noted.rotation(name))?;
     let alpha = values.number(Leaf::Alpha)?;
     let rank = change.as_ref().and_then(|change| change.rank());
     let scale = match (values.number(Leaf::Scale)?, rank) {

@@ -24,6 +24,26 @@ struct Settings {
     alphas: Vec<(String, f64)>,
     /// Rank-stabilised: alpha is divided by the root of the rank (Kalajdzievski 2023, arXiv:2312.03732).
     root: bool,
+    rotation: Rotation,
+}
+
+/// How OFT's rotations follow from their skew-symmetric parts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rotation {
+    /// Terms of Cayley's transform as a series; `None` for the transform itself.
+    pub terms: Option<u64>,
+    /// Most that a block's norm times the root of their number may be; `None` for no limit.
+    pub limit: Option<f64>,
+}
+
+impl Default for Rotation {
+    /// As PEFT 0.21 has it.
+    fn default() -> Self {
+        Self {
+            terms: Some(5),
+            limit: None,
+        }
+    }
 }
 
 impl Noted {
@@ -52,12 +72,23 @@ impl Noted {
         Some(Self([("", Settings::new(|name| settings.get(name)))].into()))
     }
 
-    /// What a module of this rank is multiplied by: alpha over rank where one is noted, else 1.
-    pub fn scale(&self, module: &str, rank: usize) -> f32 {
+    /// A module's settings, and the layer's name in its network.
+    fn of<'a>(&self, module: &'a str) -> Option<(&Settings, &'a str)> {
         let named = module
             .split_once('.')
             .and_then(|(network, layer)| Some((self.0.get(network)?, layer)));
-        let Some((settings, layer)) = named.or_else(|| Some((self.0.get("")?, module))) else {
+        named.or_else(|| Some((self.0.get("")?, module)))
+    }
+
+    /// How a module's rotations are made.
+    pub fn rotation(&self, module: &str) -> Rotation {
+        let settings = self.of(module);
+        settings.map_or_else(Rotation::default, |(settings, _)| settings.rotation)
+    }
+
+    /// What a module of this rank is multiplied by: alpha over rank where one is noted, else 1.
+    pub fn scale(&self, module: &str, rank: usize) -> f32 {
+        let Some((settings, layer)) = self.of(module) else {
             return 1.0;
         };
         let own = settings.alphas.iter().find(|(name, _)| {
@@ -78,6 +109,7 @@ impl Noted {
 
 impl Settings {
     fn new<'a>(get: impl Fn(&str) -> Option<&'a Value>) -> Self {
+        let flag = |name, default| get(name).and_then(Value::as_bool).unwrap_or(default);
         let alphas = get("alpha_pattern").and_then(Value::as_object);
         let alphas = alphas.into_iter().flatten();
         Self {
@@ -86,7 +118,14 @@ impl Settings {
             alphas: alphas
                 .filter_map(|(name, alpha)| Some((name.clone(), alpha.as_f64()?)))
                 .collect(),
-            root: get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+            root: flag("use_rslora", false),
+            rotation: Rotation {
+                terms: flag("use_cayley_neumann", true).then(|| {
+                    let terms = get("num_cayley_neumann_terms").and_then(Value::as_u64);
+                    terms.or(Rotation::default().terms).unwrap_or_default()
+                }),
+                limit: flag("coft", false).then(|| get("eps").and_then(Value::as_f64).unwrap_or(6e-5)),
+            },
         }
     }
 }

@@ -203,6 +203,10 @@ fn what_does_not_go_together_is_refused() {
             "no square blocks",
         ),
         (
+            &[("lora_unet_conv_in.oft_R.weight", &[4, 5], 0.0)],
+            "oft_R has 5 values for a block, which is the upper half of no square",
+        ),
+        (
             &[
                 ("lora_unet_conv_in.oft_blocks", &[4, 8, 8], 0.0),
                 ("lora_unet_conv_in.alpha", &[2, 3], 0.0),
@@ -274,6 +278,11 @@ fn loading_stops_at_what_can_not_be_applied() {
             1.0,
             "9 stages are too many for 32 outputs",
         ),
+        (
+            &[("lora_unet_conv_in.oft_R.weight", &[4, 28], 0.0)],
+            1.0,
+            "4 blocks of 8 inputs don't make [32, 4, 3, 3]",
+        ),
     ] {
         let message = load(tensors, strength);
         assert!(
@@ -284,7 +293,7 @@ fn loading_stops_at_what_can_not_be_applied() {
 }
 
 /// What each kind can't do without, and what may come with any of them.
-const KINDS: [&[&str]; 12] = [
+const KINDS: [&[&str]; 13] = [
     &["lora_down.weight", "lora_up.weight"],
     &["lora_down.weight", "lora_up.weight", "lora_mid.weight"],
     &["lora_A.weight", "lora_B.weight", "lora_B.bias"],
@@ -304,6 +313,7 @@ const KINDS: [&[&str]; 12] = [
     &["a1.weight", "a2.weight", "b1.weight", "b2.weight"],
     &["oft_blocks", "rescale"],
     &["oft_diag"],
+    &["oft_R.weight"],
 ];
 const EXTRAS: [&str; 6] = [
     "alpha",

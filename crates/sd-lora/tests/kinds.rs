@@ -13,6 +13,7 @@ fn names(base: &Refs) -> ModelNames {
 fn open(case: &str) -> AdapterFile {
     let path = match case {
         "peft_folder" => "lora/peft".to_owned(),
+        "peft_oft" | "peft_oft_exact" | "peft_oft_shared" | "peft_coft" => format!("lora/{case}"),
         _ => format!("lora/{case}.safetensors"),
     };
     AdapterFile::open(&goldens::root().join(path)).unwrap()
@@ -76,7 +77,7 @@ fn agree_with_lycoris_and_peft() {
             assert_eq!(got, plain);
         }
     }
-    assert_eq!(cases.len(), 27);
+    assert_eq!(cases.len(), 31);
 }
 
 /// The rotations themselves, as LyCORIS kept them before, and GLoRA with its matrices in the order it had before.
@@ -201,6 +202,7 @@ fn kinds_are_told_by_their_tensors() {
         ("oft_diag", Kind::Oft),
         ("boft", Kind::Boft),
         ("peft_dora", Kind::Lora),
+        ("peft_oft", Kind::Oft),
     ] {
         assert!(
             open(case).kinds().contains_key(&kind),

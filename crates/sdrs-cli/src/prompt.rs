@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use sdrs::{GenerateParams, Pipeline, PlannedPart, PromptPlan, parse_sampler};
+use sdrs::{GenerateParams, Pipeline, PlannedLora, PlannedPart, PromptPlan, parse_sampler};
 
 use crate::Failure;
 
@@ -85,12 +85,36 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A LoRA's strength on the U-Net, with its course and blocks if it has any.
+fn course(lora: &PlannedLora) -> String {
+    let mut told = match lora.course.as_slice() {
+        [] => lora.unet.to_string(),
+        points => {
+            let points: Vec<String> = points
+                .iter()
+                .map(|(weight, when)| format!("{weight}@{when}"))
+                .collect();
+            points.join(",")
+        }
+    };
+    let marks = [("from", lora.start), ("until", lora.stop)];
+    for (mark, when) in marks.into_iter().filter_map(|(mark, when)| Some((mark, when?))) {
+        told += &format!(" {mark} {when}");
+    }
+    match &lora.blocks {
+        Some(blocks) => format!("{told}, blocks {blocks}"),
+        None => told,
+    }
+}
+
 fn table(plan: &PromptPlan) -> String {
     let mut out = format!("{} calls of the U-Net\n", plan.calls);
     for lora in &plan.loras {
         out += &format!(
             "LoRA      {} (text encoder {}, U-Net {})\n",
-            lora.name, lora.text_encoder, lora.unet
+            lora.name,
+            lora.text_encoder,
+            course(lora)
         );
     }
     for tag in &plan.unknown_tags {

@@ -212,6 +212,17 @@ negative
        1.000  fog  [9417]
 ";
     assert_eq!(text, expected);
+    for (tag, told) in [
+        ("0.5:0@0,1@0.5", "(text encoder 0.5, U-Net 0@0,1@0.5)"),
+        (
+            "0.5:start=0.2:stop=8",
+            "(text encoder 0.5, U-Net 0.5 from 0.2 until 8)",
+        ),
+        ("0.5:lbw=MIDD", "(text encoder 0.5, U-Net 0.5, blocks MIDD)"),
+    ] {
+        let text = prompt(&[&format!("<lora:ink:{tag}>")]);
+        assert!(text.contains(&format!("LoRA      ink {told}\n")), "{text}");
+    }
     let json: serde_json::Value =
         serde_json::from_str(&prompt(&["(a)", "--json", "--model", &tiny()])).unwrap();
     assert_eq!(json["prompt"][0]["texts"][0]["chunks"][0][0]["span"]["start"], 1);

@@ -440,7 +440,7 @@ mod tests {
         assert!(message(&"a AND ".repeat(100)).contains("AND joins 101 prompts; 100 are the most"));
         assert!(message("a :1e9 AND b :2000").contains("must be from -1000 to 1000"));
         assert!(message("<lora:x:1> a").contains("the LoRA 'x' at 1 and 1, which this pipeline does not"));
-        assert!(message("<lora:x:y> a").contains("'y' in its <lora:..> tag at byte 0 is no number"));
+        assert!(message("<lora:x:y> a").contains("'y' is no number, in its <lora:..> tag at byte 0"));
         run("<hypernet:x:1> a").unwrap();
         let cancelled = pipeline.condition("never seen before", "", &reading, &|| true);
         assert!(matches!(cancelled, Err(Error::Cancelled)));

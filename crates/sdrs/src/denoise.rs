@@ -1,11 +1,13 @@
 //! The loop: from noise to latents.
 
 use burn::tensor::Tensor;
+use sd_core::models::UNet;
 use sd_sched::{Latent, Plan, Request, Stepper, rng::BatchNoise};
 
 use crate::{
     Error, Pipeline, Result,
     conditioning::{Conditioning, Contexts},
+    lora_phases::Phases,
     pipeline::values,
 };
 
@@ -13,6 +15,7 @@ use crate::{
 pub(crate) struct Denoiser<'a> {
     pub pipeline: &'a Pipeline,
     pub conditioning: &'a Conditioning,
+    pub phases: &'a Phases,
     pub cfg_scale: f64,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
@@ -71,7 +74,9 @@ impl Denoiser<'_> {
                         Some((same, contexts)) if same == indices => contexts,
                         _ => self.conditioning.contexts(&indices, self.pipeline),
                     };
-                    let (denoised, uncond) = self.denoise(x, sigma, timestep, &contexts, needs_uncond)?;
+                    let unet = self.phases.unet(self.pipeline, stepper.steps_done())?;
+                    let (denoised, uncond) =
+                        self.denoise(&unet, x, sigma, timestep, &contexts, needs_uncond)?;
                     held = Some((indices, contexts));
                     match uncond {
                         Some(uncond) if needs_uncond => {
@@ -98,6 +103,7 @@ impl Denoiser<'_> {
     /// Guidance: `uncond + cfg_scale * sum(weight * (cond - uncond))`.
     fn denoise(
         &self,
+        unet: &UNet,
         x: &Vec<f32>,
         sigma: f64,
         timestep: f64,
@@ -124,7 +130,7 @@ impl Denoiser<'_> {
         let same_length = |a: &Tensor<3>, b: &Tensor<3>| a.dims()[1] == b.dims()[1];
         let mut outputs = Vec::with_capacity(texts.len());
         for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
-            outputs.extend(self.predict(&input, timestep, pair.to_vec())?);
+            outputs.extend(self.predict(unet, &input, timestep, pair.to_vec())?);
         }
         if !outputs.iter().flatten().all(|v| v.is_finite()) {
             return Err(Error::NotFinite {
@@ -144,18 +150,20 @@ impl Denoiser<'_> {
     }
 
     /// The network's output for each of some contexts of one length.
-    fn predict(&self, input: &[f32], timestep: f64, contexts: Vec<Tensor<3>>) -> Result<Vec<Vec<f32>>> {
+    fn predict(
+        &self,
+        unet: &UNet,
+        input: &[f32],
+        timestep: f64,
+        contexts: Vec<Tensor<3>>,
+    ) -> Result<Vec<Vec<f32>>> {
         let batch = contexts.len();
         let [_, channels, height, width] = self.shape;
         let pipeline = self.pipeline;
         let output = pipeline.runtime.compute(|| {
             let input = pipeline.tensor(input.repeat(batch), [batch, channels, height, width]);
             let contexts = Tensor::cat(contexts, 0);
-            values(
-                pipeline
-                    .unet
-                    .forward(input, &vec![timestep; batch], contexts, None)?,
-            )
+            values(unet.forward(input, &vec![timestep; batch], contexts, None)?)
         })?;
         Ok(output
             .chunks_exact(output.len() / batch)
@@ -198,6 +206,7 @@ mod tests {
         let denoiser = Denoiser {
             pipeline: &pipeline,
             conditioning: &conditioning,
+            phases: &Phases::default(),
             cfg_scale: 7.0,
             shape,
         };
@@ -347,6 +356,7 @@ mod tests {
             let denoiser = Denoiser {
                 pipeline: &pipeline,
                 conditioning: &conditioning,
+                phases: &Phases::default(),
                 cfg_scale: 5.0,
                 shape,
             };

@@ -14,6 +14,7 @@ use crate::{
     conditioning::Conditioning,
     denoise::{Denoiser, Step},
     infotext::{Seeds, infotext},
+    lora_phases::Phases,
     params::{ClipSkipRule, Rng, resolve_seed},
 };
 
@@ -239,6 +240,7 @@ impl<'a> Txt2Img<'a> {
         };
         let (sampler, schedule) = (params.sampler, params.schedule);
         let plan = plan(sampler, schedule, params.steps, &pipeline.sampling, &options)?;
+        let phases = Phases::new(pipeline, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let (prompt, negative) = (&params.prompt, &params.negative_prompt);
         let conditioning = pipeline.runtime.timed("encoded the prompts", || {
@@ -248,6 +250,7 @@ impl<'a> Txt2Img<'a> {
         let [width, height] = size.map(|side| (side / f) as usize);
         Ok(Run {
             plan,
+            phases,
             conditioning,
             size,
             shape: [1, pipeline.vae.config().latent_channels, height, width],
@@ -288,6 +291,7 @@ impl<'a> Txt2Img<'a> {
         let denoiser = Denoiser {
             pipeline,
             conditioning: &run.conditioning,
+            phases: &run.phases,
             cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
             shape,
         };
@@ -337,6 +341,7 @@ struct Run<'a> {
     /// What draws in its place, with the LoRAs that the prompt's tags name.
     tagged: Option<Arc<Pipeline>>,
     plan: Plan,
+    phases: Phases,
     conditioning: Conditioning,
     /// Width and height in pixels.
     size: [u32; 2],

@@ -11,7 +11,7 @@ use sd_core::{
 };
 use sd_lora::{Adapter, AdapterFile, BlockWeights, ModelNames, Strengths};
 
-use crate::{Error, Pipeline, Result, runtime::Runtime, source::Source};
+use crate::{Error, LoraSchedule, Pipeline, Result, runtime::Runtime, source::Source};
 
 /// A LoRA or an adapter of another kind for a pipeline: a file, and how strongly it acts. Textual inversions that come along in it are
 /// there for the prompts of the pipelines that have it.
@@ -32,6 +32,7 @@ pub struct Lora {
     source: Source,
     name: Option<String>,
     strengths: Strengths,
+    schedule: Option<LoraSchedule>,
 }
 
 impl Lora {
@@ -50,6 +51,7 @@ impl Lora {
             source,
             name: None,
             strengths: Strengths::default(),
+            schedule: None,
         }
     }
 
@@ -83,6 +85,14 @@ impl Lora {
         self
     }
 
+    /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Where nothing has steps, in calls of single networks
+    /// and in what is saved, it has its whole weight, and that is how a pipeline holds it: where a run's steps differ, the U-Net's layers
+    /// that it changes are made anew, as [`Pipeline::set_loras`] does.
+    pub fn schedule(mut self, schedule: LoraSchedule) -> Self {
+        self.schedule = Some(schedule);
+        self
+    }
+
     /// Whether what has no place in the model is passed over, and told in the log; it is an error otherwise.
     pub fn allow_unmatched(mut self, allow: bool) -> Self {
         self.strengths.allow_unmatched = allow;
@@ -113,6 +123,11 @@ impl Lora {
     /// How strongly it acts on the text encoder.
     pub fn text_encoder_weight(&self) -> f64 {
         self.strengths.text_encoder
+    }
+
+    /// How that changes over a run, if it does.
+    pub fn lora_schedule(&self) -> Option<&LoraSchedule> {
+        self.schedule.as_ref()
     }
 
     /// How strongly it acts, and where.
@@ -189,6 +204,19 @@ fn id(source: &Source) -> Result<Option<FileId>> {
     })
 }
 
+/// Refuses weights that no picture comes of.
+pub(crate) fn check(lora: &Lora) -> Result<()> {
+    let refuse = |reason: String| Error::parameter("lora", format!("{}: {reason}", lora.origin()));
+    lora.strengths.check().map_err(|error| match error {
+        sd_lora::Error::Strength(reason) => refuse(reason),
+        error => error.into(),
+    })?;
+    lora.schedule
+        .as_ref()
+        .map_or(Ok(()), LoraSchedule::check)
+        .map_err(refuse)
+}
+
 /// Finds every LoRA's place in the model; those that are applied `before` are taken from there, so that what they alone change can be
 /// shared.
 pub(crate) fn apply(
@@ -201,12 +229,7 @@ pub(crate) fn apply(
     let mut applied: Vec<Arc<Applied>> = Vec::with_capacity(loras.len());
     for lora in loras {
         // Before any file is opened.
-        lora.strengths.check().map_err(|error| match error {
-            sd_lora::Error::Strength(reason) => {
-                Error::parameter("lora", format!("{}: {reason}", lora.origin()))
-            }
-            error => error.into(),
-        })?;
+        check(&lora)?;
         let mut same = None;
         for old in before {
             // One that is given twice acts twice, with a patch each.

@@ -12,9 +12,11 @@ use sd_core::{
     weights::{FileId, TensorFile, files_below},
 };
 
-use sd_lora::Strengths;
+use sd_lora::BlockWeights;
 
-use crate::{Error, Lora, Pipeline, Result};
+use crate::{
+    Error, Lora, LoraSchedule, Pipeline, Result, conditioning::Embeddings, lora, lora_schedule::moment,
+};
 
 /// Endings of files that may hold a LoRA.
 const ENDINGS: [&str; 4] = ["safetensors", "pt", "ckpt", "bin"];
@@ -106,21 +108,54 @@ pub(crate) fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>>
         .filter_map(|tag| Some((tag.lora()?, tag.span.clone())));
     read.map(|(lora, span)| match lora {
         Ok(lora) => Ok((lora, span)),
-        Err(text) => {
-            let reason = format!(
-                "'{text}' in its <lora:..> tag at byte {} is no number",
-                span.start
-            );
+        Err(reason) => {
+            let reason = format!("{reason}, in its <lora:..> tag at byte {}", span.start);
             Err(Error::parameter("prompt", reason))
         }
     })
     .collect()
 }
 
+/// A LoRA with what a tag says of it; what the tag leaves open stays.
+fn weighed(lora: Lora, tag: &LoraTag) -> Result<Lora> {
+    let refuse =
+        |reason: String| Error::parameter("prompt", format!("its tag for the LoRA '{}': {reason}", tag.name));
+    let mut lora = lora.text_encoder(tag.text_encoder).unet(tag.unet);
+    if let Some(ranks) = tag.dynamic_rank {
+        lora = lora.ranks(ranks as usize);
+    }
+    if let Some(blocks) = &tag.blocks {
+        let blocks = BlockWeights::parse(blocks).map_err(|error| match error {
+            sd_lora::Error::Strength(reason) => refuse(reason),
+            error => error.into(),
+        })?;
+        lora = lora.blocks(blocks);
+    }
+    match tagged_schedule(tag).map_err(refuse)? {
+        // Its factors are the weights.
+        Some(schedule) if !tag.course.is_empty() => Ok(lora.unet(1.0).schedule(schedule)),
+        Some(schedule) => Ok(lora.schedule(schedule)),
+        None => Ok(lora),
+    }
+}
+
+fn tagged_schedule(tag: &LoraTag) -> std::result::Result<Option<LoraSchedule>, String> {
+    let (start, stop) = (tag.start, tag.stop);
+    if tag.course.is_empty() && start.is_none() && stop.is_none() {
+        return Ok(None);
+    }
+    let steps = [start, stop].iter().flatten().any(|when| *when > 1.0);
+    let when =
+        |given: Option<f64>, default: f64| given.map_or(Ok(default.into()), |when| moment(when, steps));
+    let schedule = LoraSchedule::from_pairs(&tag.course, true)?.within(when(start, 0.0)?, when(stop, 1.0)?);
+    schedule.check()?;
+    Ok(Some(schedule))
+}
+
 impl Pipeline {
     /// The pipeline that a prompt's tags ask for; `None` if it is this one. The last one is kept for runs with the same tags.
     pub(crate) fn for_tags(&self, prompt: &Prompt) -> Result<Option<Arc<Self>>> {
-        let wanted = self.wanted(prompt)?;
+        let wanted = self.wanted(&lora_tags(prompt)?)?;
         if wanted.iter().eq(self.loras()) {
             return Ok(None);
         }
@@ -142,24 +177,17 @@ impl Pipeline {
     }
 
     /// This pipeline's LoRAs and those that tags ask for: a tag for one that the pipeline has gives it other weights.
-    fn wanted(&self, prompt: &Prompt) -> Result<Vec<Lora>> {
+    fn wanted(&self, tags: &[(LoraTag, Range<usize>)]) -> Result<Vec<Lora>> {
         let mut wanted: Vec<Lora> = self.loras().cloned().collect();
         let mut named = vec![false; wanted.len()];
-        for (tag, _) in lora_tags(prompt)? {
+        for (tag, _) in tags {
             let own = (0..named.len()).find(|&i| !named[i] && wanted[i].name() == tag.name);
-            let weigh = |lora: Lora| {
-                let lora = lora.text_encoder(tag.text_encoder).unet(tag.unet);
-                match tag.dynamic_rank {
-                    Some(ranks) => lora.ranks(ranks as usize),
-                    None => lora,
-                }
-            };
             match own {
                 Some(i) => {
                     named[i] = true;
-                    wanted[i] = weigh(wanted[i].clone());
+                    wanted[i] = weighed(wanted[i].clone(), tag)?;
                 }
-                None => wanted.push(weigh(self.find_lora(&tag.name)?)),
+                None => wanted.push(weighed(self.find_lora(&tag.name)?, tag)?),
             }
         }
         Ok(wanted)
@@ -185,6 +213,18 @@ impl Pipeline {
         self.find_lora(&tag.name).is_ok()
     }
 
+    /// The textual inversions that a run has: the pipeline's, and those of the LoRAs that tags ask for, as far as these are found.
+    pub(crate) fn embeddings_for(&self, prompt: &Prompt) -> Result<Arc<Embeddings>> {
+        let mut tags = lora_tags(prompt)?;
+        tags.retain(|(tag, _)| self.resolves(tag));
+        let wanted = self.wanted(&tags)?;
+        if wanted.iter().eq(self.loras()) {
+            return Ok(self.embeddings.clone());
+        }
+        let applied = lora::apply(wanted, &self.checkpoint, &self.loras, &self.runtime)?;
+        self.bundled(&applied)
+    }
+
     /// Whether it has these LoRAs and no others.
     fn has(&self, wanted: &[Lora]) -> Result<bool> {
         if wanted.len() != self.loras.len() {
@@ -201,18 +241,12 @@ impl Pipeline {
     /// A single call of a network can't change weights for itself, so it takes the tags of LoRAs that the pipeline has, and no others.
     pub(crate) fn check_tags(&self, prompt: &Prompt) -> Result<()> {
         for (tag, _) in lora_tags(prompt)? {
-            let mut same = self.loras().filter(|lora| lora.name() == tag.name);
-            let meant = |lora: &Lora| {
-                let Strengths {
-                    unet,
-                    text_encoder,
-                    ranks,
-                    ..
-                } = *lora.strengths();
-                let ranks = tag.dynamic_rank.is_none() || tag.dynamic_rank.map(|n| n as usize) == ranks;
-                ranks && (text_encoder, unet) == (tag.text_encoder, tag.unet)
-            };
-            if same.any(meant) {
+            let same = self.loras().filter(|lora| lora.name() == tag.name);
+            let mut meant = false;
+            for lora in same {
+                meant |= weighed(lora.clone(), &tag)? == *lora;
+            }
+            if meant {
                 continue;
             }
             let reason = format!(

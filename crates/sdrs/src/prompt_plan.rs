@@ -44,8 +44,20 @@ pub struct PlannedLora {
     pub name: String,
     /// Strength on the text encoder.
     pub text_encoder: f64,
-    /// Strength on the U-Net.
+    /// Strength on the U-Net, at the first step.
     pub unet: f64,
+    /// Strengths on the U-Net in the course of the run, each with its moment, as written; empty if it stays the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub course: Vec<(f64, f64)>,
+    /// When it begins and ceases to act, as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<f64>,
+    /// See `start`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<f64>,
+    /// Factors for blocks, as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<String>,
     /// Where the tag stands.
     pub span: Range<usize>,
     /// Whether a run would have it: the pipeline has it, or one of its LoRA folders.
@@ -122,18 +134,23 @@ pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
 }
 
 impl Pipeline {
-    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
+    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings, those that
+    /// come along with the tags' LoRAs among them.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument is no number.
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument has no
+    /// meaning; as [`with_loras`](Self::with_loras) if a LoRA that was found can't be used.
     pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
         params.validate(&self.limits())?;
+        let reading = params.reading();
+        let embeddings =
+            self.embeddings_for(&Prompt::parse(&params.prompt, Side::Positive, &reading.options))?;
         let planner = Planner {
             tokenizer: &self.tokenizer,
-            names: &self.embeddings.names,
+            names: &embeddings.names,
             resolves: &|tag| self.resolves(tag),
             length: self.chunk_length(),
-            reading: params.reading(),
+            reading,
         };
         planner.plan(&params.prompt, &params.negative_prompt)
     }
@@ -148,6 +165,10 @@ impl Planner<'_> {
             name: lora.name,
             text_encoder: lora.text_encoder,
             unet: lora.unet,
+            course: lora.course,
+            start: lora.start,
+            stop: lora.stop,
+            blocks: lora.blocks,
             span,
         });
         let unknown = positive.tags.iter().filter(|tag| tag.lora().is_none());

@@ -9,7 +9,7 @@ use std::{
 
 use common::{builder, draw, lora_file, outputs, picture};
 use safetensors::{SafeTensors, tensor::TensorView};
-use sdrs::{BlockWeights, Dtype, ErrorCode, Lora, Pipeline};
+use sdrs::{BlockWeights, Dtype, ErrorCode, GenerateParams, Lora, Pipeline};
 
 /// As many values as a shape has, of which a normalisation leaves something.
 fn uneven(shape: &[usize], factor: f32) -> Vec<u8> {
@@ -136,6 +136,25 @@ fn embeddings_come_along() {
     let silent = plain.with_loras([lora.weight(0.0)]).unwrap();
     assert_eq!(rgb(&silent, "a cat"), rgb(&plain, "a cat"));
     assert_ne!(rgb(&silent, "a glow"), rgb(&plain, "a glow"));
+
+    // A plan knows those of a tag's LoRA.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("glowing.safetensors"),
+        with_tensors(&[(key, &[2, 16], 0.25)]),
+    )
+    .unwrap();
+    let tagging = builder().lora_dir(folder.path()).build().unwrap();
+    let planned = |prompt: &str| {
+        let mut params = GenerateParams::default();
+        params.prompt = prompt.to_owned();
+        let plan = tagging.plan_prompts(&params);
+        let chunks = &plan.unwrap().prompt[0].texts[0].chunks;
+        let named = chunks[0].iter().filter_map(|token| token.embedding.clone());
+        named.collect::<Vec<_>>()
+    };
+    assert_eq!(planned("a glow <lora:glowing:0.5>"), ["glow", "glow"]);
+    assert!(planned("a glow").is_empty() && planned("a glow <lora:nowhere>").is_empty());
 
     // One of another width is for another model.
     let wide = Lora::bytes("wide", with_tensors(&[(key, &[2, 20], 0.25)]));

@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use common::{builder, draw, lora_file};
 use safetensors::SafeTensors;
-use sdrs::{ErrorCode, Lora, Pipeline};
+use sdrs::{BlockWeights, ErrorCode, Lora, Pipeline};
 
 /// The tiny model's LoRA under other names, and a file that is none.
 fn loras() -> tempfile::TempDir {
@@ -48,6 +48,14 @@ fn tags_act_in_their_run_alone() {
             vec![te.unet(1.0), unet.unet(-1.0)]
         }),
         ("<lora:one:1:dyn=1>", vec![one.clone().ranks(1)]),
+        (
+            "<lora:one:0.5:lbw=OUTALL>",
+            vec![
+                one.clone()
+                    .weight(0.5)
+                    .blocks(BlockWeights::parse("OUTALL").unwrap()),
+            ],
+        ),
         ("<lora:by alias:0.3>", vec![two.clone().weight(0.3)]),
         (
             "<lora:one:1><lora:one:0.5>",
@@ -123,6 +131,10 @@ fn what_is_wrong_with_a_tag_is_told() {
         error("<lora:one:2000>")
             .to_string()
             .contains("must be a number from -1000 to 1000")
+    );
+    assert_eq!(
+        error("<lora:one:1:lbw=1,0>").to_string(),
+        "prompt: its tag for the LoRA 'one': block weights are 17 or 26 numbers (SD1, SD2), or 12 or 20 (SDXL), not 2"
     );
     assert_eq!(error("<lora:broken:1>").code(), ErrorCode::InvalidFile);
     let alone = draw(&builder().build().unwrap(), "<lora:one:1>")

@@ -9,6 +9,7 @@ from typing import Any, Iterable, NoReturn
 from . import _sdrs
 from ._arrays import take
 from ._files import LoraLike, StrPath, lora_files
+from ._log import Log, told
 from ._parts import Latents, Parts
 from ._progress import Callback, Progress, Watch
 from ._result import Result
@@ -25,11 +26,16 @@ class Pipeline(Parts):
     `vae`: another autoencoder than the checkpoint's, a file or a folder.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
     `Lora`; 1 is as trained.
+    `lora_dirs`: folders whose LoRAs prompts may name, `<lora:name:0.8>`, by their files' names or by the names inside; subfolders included.
+    They act in the runs whose prompt names them.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0"; `sdrs.available_devices()` has the kinds that this build knows.
     `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16".
     `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
     on it.
+    `log`: a function that is called with "info" or "warning" and each line of the pipeline's log, or a `logging.Logger`: what was opened,
+    loaded and passed over, how long parts of a run took. It is called in the threads that load and draw. What it raises is reported as
+    Python reports what can't be raised (`sys.unraisablehook`). Without it nothing is logged.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype),
@@ -43,22 +49,26 @@ class Pipeline(Parts):
         config: StrPath | None = None,
         vae: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
+        lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
         prediction: str | None = None,
         threads: int | None = None,
+        log: Log | None = None,
     ) -> None:
         self._open(
             os.fspath(checkpoint),
             config=config,
             vae=vae,
             loras=loras,
+            lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            log=log,
         )
 
     def _open(
@@ -68,24 +78,29 @@ class Pipeline(Parts):
         config: StrPath | None,
         vae: StrPath | None,
         loras: Iterable[LoraLike],
+        lora_dirs: Iterable[StrPath],
         embeddings: Iterable[StrPath],
         device: str,
         dtype: str,
         prediction: str | None,
         threads: int | None,
+        log: Log | None,
     ) -> None:
-        if isinstance(embeddings, (str, os.PathLike)):
-            raise TypeError("embeddings: must be a list of paths, not one")
+        for name, paths in (("lora_dirs", lora_dirs), ("embeddings", embeddings)):
+            if isinstance(paths, (str, os.PathLike)):
+                raise TypeError(f"{name}: must be a list of paths, not one")
         self._native = _sdrs.Pipeline(
             checkpoint,
             config=None if config is None else os.fspath(config),
             vae=None if vae is None else os.fspath(vae),
             loras=lora_files(loras),
+            lora_dirs=[os.fspath(path) for path in lora_dirs],
             embeddings=[os.fspath(path) for path in embeddings],
             device=device,
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            log=told(log),
         )
 
     @classmethod
@@ -94,10 +109,12 @@ class Pipeline(Parts):
         *,
         vae: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
+        lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
+        log: Log | None = None,
     ) -> Pipeline:
         """The small model that is part of the package, trained for sdrs on pictures of coloured shapes."""
         pipeline = cls.__new__(cls)
@@ -106,11 +123,13 @@ class Pipeline(Parts):
             config=None,
             vae=vae,
             loras=loras,
+            lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=None,
             threads=threads,
+            log=log,
         )
         return pipeline
 
@@ -121,11 +140,13 @@ class Pipeline(Parts):
         *,
         vae: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
+        lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
         prediction: str | None = None,
         threads: int | None = None,
+        log: Log | None = None,
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
         if os.path.isfile(path):
@@ -134,11 +155,13 @@ class Pipeline(Parts):
             path,
             vae=vae,
             loras=loras,
+            lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            log=log,
         )
 
     @classmethod
@@ -149,11 +172,13 @@ class Pipeline(Parts):
         config: StrPath | None = None,
         vae: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
+        lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: str = "auto",
         dtype: str = "auto",
         prediction: str | None = None,
         threads: int | None = None,
+        log: Log | None = None,
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
         if os.path.isdir(path):
@@ -163,11 +188,13 @@ class Pipeline(Parts):
             config=config,
             vae=vae,
             loras=loras,
+            lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            log=log,
         )
 
     @property

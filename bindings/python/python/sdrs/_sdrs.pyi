@@ -32,7 +32,9 @@ __version__: str
 _Pixels = tuple[bytearray, int, int]
 _Step = tuple[int, int, int, int, float, _Pixels | None]
 _Told = Callable[[int, int, int, int, float, _Pixels | None], object]
-_Lora = tuple[str, float, float, list[float] | list[tuple[str, float]] | None, bool]
+_Lora = tuple[
+    str, float, float, list[float] | list[tuple[str, float]] | None, bool, str | None, int | None, str | None
+]
 _Given = tuple[bytearray, list[int]]
 _Taken = tuple[bytes, list[int]]
 
@@ -74,11 +76,13 @@ class Pipeline:
         config: str | None,
         vae: str | None,
         loras: list[_Lora],
+        lora_dirs: list[str],
         embeddings: list[str],
         device: str,
         dtype: str,
         prediction: str | None,
         threads: int | None,
+        log: Callable[[str, str], object] | None,
     ) -> Pipeline: ...
     def with_loras(self, loras: list[_Lora]) -> Pipeline: ...
     def with_vae(self, vae: str) -> Pipeline: ...

@@ -26,8 +26,17 @@ pub struct LoraTag {
     pub text_encoder: f64,
     /// Strength on the U-Net; that of the text encoders unless given.
     pub unet: f64,
+    /// Strengths on the U-Net in the course of a run, each with its moment, in the order of these; none if it stays the same. Moments
+    /// are fractions of the steps, unless one is over 1: then they are steps.
+    pub course: Vec<(f64, f64)>,
+    /// When it begins to act on the U-Net: below 1 a fraction of the steps, else a step.
+    pub start: Option<f64>,
+    /// When it ceases to.
+    pub stop: Option<f64>,
     /// A rank to cut dynamic ones down to.
     pub dynamic_rank: Option<u32>,
+    /// Factors for single blocks, as written.
+    pub blocks: Option<String>,
 }
 
 impl Tag {
@@ -38,10 +47,11 @@ impl Tag {
     }
 
     /// What it asks for, if it is a LoRA's: `<lora:name>`, `<lora:name:te>`, `<lora:name:te:unet>`, with `te=`, `unet=` and
-    /// `dyn=` by name. None for other tags.
+    /// `dyn=` by name. Weights may have a course, `0@0,1@0.5`, as the WebUI's extension loractl writes it, of which text encoders get
+    /// the beginning; `lbw=`, `start=`, `stop=` and `step=a-b` are those of its block-weight extension. None for other tags.
     ///
     /// # Errors
-    /// The argument that is no number.
+    /// Which argument is no number.
     pub fn lora(&self) -> Option<Result<LoraTag, String>> {
         if self.kind != "lora" && self.kind != "lyco" {
             return None;
@@ -50,25 +60,59 @@ impl Tag {
             let given = self.value(name).or(self.positional.get(at).map(String::as_str));
             given.map(str::trim)
         };
-        let number = |at: usize, name: &str, default: f64| match argument(at, name) {
-            Some(text) => match text.parse::<f64>() {
-                Ok(value) if value.is_finite() => Ok(value),
-                _ => Err(text.to_owned()),
-            },
-            None => Ok(default),
-        };
         let read = || {
-            let text_encoder = number(1, "te", 1.0)?;
-            let rank = argument(3, "dyn").map(|text| text.parse().map_err(|_| text.to_owned()));
+            let te = argument(1, "te").map(weights).transpose()?;
+            let unet = argument(2, "unet").map(weights).transpose()?;
+            let first = |weights: &[(f64, f64)]| weights.first().map_or(1.0, |(weight, _)| *weight);
+            let text_encoder = te.as_deref().map_or(1.0, first);
+            let course = unet.or(te).unwrap_or_default();
+            let number = |name: &str| self.value(name).map(number).transpose();
+            let (mut start, mut stop) = (number("start")?, number("stop")?);
+            // Without a hyphen the extension passes it over.
+            if let Some((from, to)) = self.value("step").and_then(|span| span.split_once('-')) {
+                (start, stop) = (Some(self::number(from)?), Some(self::number(to)?));
+            }
+            let rank = argument(3, "dyn").map(|text| text.parse().map_err(|_| no_number(text)));
             Ok(LoraTag {
                 name: self.positional.first().cloned().unwrap_or_default(),
                 text_encoder,
-                unet: number(2, "unet", text_encoder)?,
+                unet: first(&course),
+                course: if course.len() > 1 { course } else { Vec::new() },
+                start,
+                stop,
                 dynamic_rank: rank.transpose()?,
+                blocks: self.value("lbw").map(|text| text.trim().to_owned()),
             })
         };
         Some(read())
     }
+}
+
+fn no_number(text: &str) -> String {
+    format!("'{text}' is no number")
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let parsed = text
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|number| number.is_finite());
+    parsed.ok_or_else(|| no_number(text))
+}
+
+/// `weight`, or `weight@moment` with commas or semicolons between, by moment. One without a moment has 1 (loractl).
+fn weights(text: &str) -> Result<Vec<(f64, f64)>, String> {
+    if !text.contains('@') {
+        return Ok(vec![(number(text)?, 0.0)]);
+    }
+    let pair = |piece: &str| match piece.split_once('@') {
+        Some((weight, moment)) => Ok((number(weight)?, number(moment)?)),
+        None => Ok((number(piece)?, 1.0)),
+    };
+    let mut pairs: Vec<(f64, f64)> = text.split([',', ';']).map(pair).collect::<Result<_, String>>()?;
+    pairs.sort_by(|a, b| a.1.total_cmp(&b.1));
+    Ok(pairs)
 }
 
 /// The tags of a prompt, and what is left without them.

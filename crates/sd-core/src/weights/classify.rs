@@ -129,6 +129,8 @@ fn is_lora_name(name: &str) -> bool {
             ".hada_w1",
             ".lokr_w1",
             ".oft_blocks",
+            ".oft_diag",
+            ".oft_R.",
             ".on_input",
             "bundle_emb.",
         ]
@@ -298,6 +300,11 @@ fn adapter(all: &Tensors) -> &'static str {
         "LoHa"
     } else if has(".lokr_w") {
         "LoKr"
+    } else if all
+        .names()
+        .any(|name| name.ends_with(".oft_blocks") && all.shape(name).is_some_and(|shape| shape.len() == 4))
+    {
+        "BOFT"
     } else if has(".oft_blocks") || has(".oft_diag") || has(".oft_R") {
         "OFT"
     } else if has(".on_input") {

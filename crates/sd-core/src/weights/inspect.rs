@@ -114,7 +114,7 @@ pub struct Inspection {
     /// What the U-Net is for, where that is more than drawing from noise: "inpainting", "InstructPix2Pix", "depth", "upscaler", or "LCM"
     /// where it takes the guidance as an input.
     pub variant: Option<&'static str>,
-    /// An adapter's kind: "LoRA", "LoRA (diffusers)", "LoCon", "LoHa", "LoKr", "DoRA" and others.
+    /// An adapter's kind: "LoRA", "LoRA (diffusers)", "LoCon", "LoHa", "LoKr", "OFT", "BOFT", "DoRA" and others.
     pub adapter: Option<&'static str>,
     /// "diffusers" for a folder, "single file" else.
     pub layout: &'static str,

@@ -7,6 +7,7 @@ mod hadamard;
 mod kronecker;
 mod low_rank;
 mod oft;
+mod oft_inputs;
 mod scaling;
 
 use std::{collections::BTreeMap, fmt};
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 pub(crate) use dora::{Axis, decompose};
 
-use crate::keys::Leaf;
+use crate::{keys::Leaf, peft::Rotation};
 
 /// A kind of adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -39,7 +40,7 @@ pub enum Kind {
     Norm,
     /// A low-rank change that depends on the weight (Chavan et al. 2023, arXiv:2306.07967).
     Glora,
-    /// Rotations of blocks of outputs (Qiu et al. 2023, arXiv:2306.07280).
+    /// Rotations of blocks of outputs, or PEFT's of inputs (Qiu et al. 2023, arXiv:2306.07280).
     Oft,
     /// Rotations in butterfly order (Liu et al. 2023, arXiv:2311.06243).
     Boft,
@@ -179,14 +180,14 @@ pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {
     long.starts_with(short) && long[short.len()..].iter().all(|&n| n == 1)
 }
 
-/// What kind of change a module's tensors are, if they change a weight.
+/// What kind of change a module's tensors are, if they change a weight; `rotation` is what settings beside the file say of PEFT's.
 ///
 /// # Errors
 /// What is missing, or doesn't fit.
-pub(crate) fn read(values: &Values) -> Result<Option<Box<dyn Change>>, String> {
-    type Read = fn(&Values) -> Result<Box<dyn Change>, String>;
-    let kinds: [(&[Leaf], Read); 8] = [
-        (&[Leaf::Down, Leaf::Up, Leaf::Mid], low_rank::read),
+pub(crate) fn read(values: &Values, rotation: Rotation) -> Result<Option<Box<dyn Change>>, String> {
+    type Read<'a> = &'a dyn Fn(&Values) -> Result<Box<dyn Change>, String>;
+    let kinds: [(&[Leaf], Read); 9] = [
+        (&[Leaf::Down, Leaf::Up, Leaf::Mid], &low_rank::read),
         (
             &[
                 Leaf::HadaW1A,
@@ -196,7 +197,7 @@ pub(crate) fn read(values: &Values) -> Result<Option<Box<dyn Change>>, String> {
                 Leaf::HadaT1,
                 Leaf::HadaT2,
             ],
-            hadamard::read,
+            &hadamard::read,
         ),
         (
             &[
@@ -208,16 +209,17 @@ pub(crate) fn read(values: &Values) -> Result<Option<Box<dyn Change>>, String> {
                 Leaf::LokrW2B,
                 Leaf::LokrT2,
             ],
-            kronecker::read,
+            &kronecker::read,
         ),
-        (&[Leaf::Ia3Weight, Leaf::OnInput], scaling::read),
-        (&[Leaf::Diff], difference::read),
-        (&[Leaf::WNorm], difference::read),
+        (&[Leaf::Ia3Weight, Leaf::OnInput], &scaling::read),
+        (&[Leaf::Diff], &difference::read),
+        (&[Leaf::WNorm], &difference::read),
         (
             &[Leaf::GloraA1, Leaf::GloraA2, Leaf::GloraB1, Leaf::GloraB2],
-            glora::read,
+            &glora::read,
         ),
-        (&[Leaf::OftBlocks, Leaf::OftDiag], oft::read),
+        (&[Leaf::OftBlocks, Leaf::OftDiag], &oft::read),
+        (&[Leaf::OftR], &|values| oft_inputs::read(values, rotation)),
     ];
     let mut found = kinds
         .iter()

@@ -1,4 +1,4 @@
-//! OFT and BOFT: outputs are rotated in blocks.
+//! LyCORIS' OFT and BOFT: outputs are rotated in blocks.
 
 use sd_kernels::{Matrix, add_product};
 
@@ -182,7 +182,7 @@ impl Rotation {
 
 /// `(1 + q) (1 - q)^-1`, which is `2 (1 - q)^-1 - 1`. With a skew-symmetric q the inverse exists: all eigenvalues of `1 - q` have real
 /// part 1. `None` if it can't be computed all the same.
-fn cayley(q: &mut [f64], out: &mut [f32], n: usize) -> Option<()> {
+pub(super) fn cayley(q: &mut [f64], out: &mut [f32], n: usize) -> Option<()> {
     for (i, row) in q.chunks_exact_mut(n).enumerate() {
         row.iter_mut().for_each(|x| *x = -*x);
         row[i] += 1.0;

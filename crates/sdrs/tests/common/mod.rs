@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use sdrs::{Image, Pipeline, Sampler};
+use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
+use sd_sched::{Latent, PlanOptions, Request, Stepper, plan};
+use sdrs::{Image, Pipeline, Sampler, Schedule};
 
 pub fn folder() -> PathBuf {
     goldens::root().join("tiny-sd1")
@@ -41,4 +43,61 @@ pub fn outputs(pipeline: &Pipeline) -> (Vec<f32>, Vec<f32>) {
         .unet(latents, &[500.0], (&context.values, shape))
         .unwrap();
     (context.values, unet.values)
+}
+
+/// A run of 48 by 64 pixels with a cfg_scale of 5, put together of tokens, contexts, noise, stepper and U-Net, that of each step: its
+/// latents, and their shape. The first step's pipeline encodes the prompt.
+pub fn by_hand<'a>(
+    of_step: &dyn Fn(usize) -> &'a Pipeline,
+    prompt: &str,
+    sampler: Sampler,
+    steps: usize,
+    seed: u64,
+) -> (Vec<f32>, [usize; 4]) {
+    let pipeline = of_step(0);
+    let sizes = pipeline.sizes();
+    let sides = [64 / sizes.downscale, 48 / sizes.downscale];
+    let [cond, uncond] = [prompt, ""].map(|text| pipeline.encode_prompt(text, 1).unwrap());
+    let contexts = [cond.values, uncond.values].concat();
+    let options = PlanOptions::default();
+    let plan = plan(sampler, Schedule::Automatic, steps, pipeline.sampling(), &options).unwrap();
+    let shape = Shape {
+        channels: sizes.latent_channels,
+        height: sides[0],
+        width: sides[1],
+    };
+    let mut noise = BatchNoise::new(NoiseOptions::new(seed, shape)).unwrap();
+    let x = Vec::lincomb(&[(plan.noise_scale(), &noise.first().swap_remove(0))]);
+    let mut stepper = Stepper::new(plan, x);
+    loop {
+        let step = stepper.steps_done();
+        match stepper.request() {
+            Request::Noise { .. } => stepper.provide_noise(noise.next().swap_remove(0)).unwrap(),
+            Request::Denoise {
+                x, sigma, timestep, ..
+            } => {
+                let s = pipeline.sampling().scalings(sigma);
+                let input: Vec<f32> = Vec::lincomb(&[(s.c_in, x)]);
+                let shape = [2, sizes.latent_channels, sides[0], sides[1]];
+                let context_shape = [2, cond.shape[0], cond.shape[1]];
+                let output = of_step(step)
+                    .unet(
+                        (&input.repeat(2), shape),
+                        &[timestep; 2],
+                        (&contexts, context_shape),
+                    )
+                    .unwrap();
+                let denoised = |output: &[f32]| Vec::lincomb(&[(s.c_skip, x), (s.c_out, &output.to_vec())]);
+                let (cond, uncond) = output.values.split_at(input.len());
+                let (cond, uncond): (Vec<f32>, Vec<f32>) = (denoised(cond), denoised(uncond));
+                let guided = Vec::lincomb(&[(1.0 - 5.0, &uncond), (5.0, &cond)]);
+                stepper.provide_denoised(guided).unwrap();
+            }
+            _ => break,
+        }
+    }
+    (
+        stepper.finish().unwrap(),
+        [1, sizes.latent_channels, sides[0], sides[1]],
+    )
 }

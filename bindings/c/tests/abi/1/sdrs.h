@@ -1,0 +1,1878 @@
+/*
+ * sdrs: Stable Diffusion inference as a library.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ * Made by cbindgen from bindings/c of sdrs (`cargo xtask header`): change it there.
+ *
+ *     sdrs_builder *builder = NULL;
+ *     sdrs_pipeline *pipeline = NULL;
+ *     sdrs_images *images = NULL;
+ *     sdrs_generate_params params;
+ *
+ *     sdrs_generate_params_init(&params, sizeof params);
+ *     params.prompt = "a red circle above a blue square";
+ *     if (sdrs_builder_new(&builder) || sdrs_builder_checkpoint(builder, "model.safetensors")
+ *         || sdrs_builder_build(builder, &pipeline) || sdrs_txt2img(pipeline, &params, NULL, &images)
+ *         || sdrs_images_save_png(images, 0, "out.png"))
+ *         fprintf(stderr, "%s\n", sdrs_last_error_message());
+ *     sdrs_images_free(images);
+ *     sdrs_pipeline_free(pipeline);
+ *     sdrs_builder_free(builder);
+ *
+ * Errors. A function that can fail returns a status: 0 is SDRS_OK. If it fails, nothing has been written through its pointers, and
+ * sdrs_last_error_message tells this thread why. Functions that return something else can't fail; given NULL, they return 0 or NULL.
+ * Where a function's description lists statuses, SDRS_ERROR_INVALID_PARAMETER (for arguments) and SDRS_ERROR_INTERNAL may come besides.
+ * The library never ends the process, prints nothing, installs no signal handler and changes no environment. Only where memory runs out
+ * does the process end, as Rust's allocator does.
+ *
+ * Ownership. What a function gives through a pointer to a pointer is the caller's, to be freed by the function named after it; freeing
+ * NULL does nothing. Freeing twice, or using what was freed, is a fault of the caller's that the library notices only sometimes. What is
+ * given as `const` (texts, pixels, values) is the library's, valid as long as is said. What the caller passes is copied where it is needed
+ * after the call.
+ *
+ * Threads. An sdrs_pipeline, sdrs_cancel_token, sdrs_images or sdrs_tensor may be used by any number of threads at once; freeing one
+ * needs that no other thread uses it. An sdrs_builder, sdrs_stepper or sdrs_noise is one thread's at a time. There is no state of the
+ * process: pipelines don't know of each other.
+ *
+ * Pointers. Each must be NULL or valid for what the function does with it; NULL is an error (SDRS_ERROR_INVALID_PARAMETER) unless the
+ * function allows it. Texts and paths are UTF-8 and end in a zero byte unless a length is given. Buffers are row-major and aligned for
+ * their type.
+ *
+ * Structures that begin with `struct_size` may get more fields in later versions. Prepare them with their init function: then programs
+ * keep working with later libraries without being compiled anew. Fields that a program doesn't know have their defaults.
+ */
+
+#ifndef SDRS_H
+#define SDRS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version that this header is of; `sdrs_version` tells the library's. */
+#define SDRS_VERSION "0.1.0"
+#define SDRS_VERSION_MAJOR 0
+#define SDRS_VERSION_MINOR 1
+#define SDRS_VERSION_PATCH 0
+
+/** For a text's length: the text ends at its first zero byte. */
+#define SDRS_NUL_TERMINATED SIZE_MAX
+
+/**
+ * The version of the binary interface that this header describes; `sdrs_abi_version` tells the library's. Programs built against one
+ * run with any library of the same number.
+ */
+#define SDRS_ABI_VERSION 0
+
+
+
+/**
+ * How a call went. The numbers never change.
+ */
+enum sdrs_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * It did what it was asked to.
+     */
+    SDRS_OK = 0,
+    /**
+     * An argument or parameter can't be used: out of its range, NULL, text that is not UTF-8, a wrong `struct_size`, a buffer of the
+     * wrong size. Nothing has been computed.
+     */
+    SDRS_ERROR_INVALID_PARAMETER = 1,
+    /**
+     * A name (of a sampler, a schedule, a device) is unknown.
+     */
+    SDRS_ERROR_UNKNOWN_NAME = 2,
+    /**
+     * A file can't be opened, read or written.
+     */
+    SDRS_ERROR_IO = 3,
+    /**
+     * A file is damaged, or not what it should be.
+     */
+    SDRS_ERROR_INVALID_FILE = 4,
+    /**
+     * Weights or configurations don't fit a model.
+     */
+    SDRS_ERROR_INVALID_WEIGHTS = 5,
+    /**
+     * The run was cancelled.
+     */
+    SDRS_ERROR_CANCELLED = 6,
+    /**
+     * The computation gave something that is not a number.
+     */
+    SDRS_ERROR_NOT_FINITE = 7,
+    /**
+     * A fault of the library. The pipeline stays usable.
+     */
+    SDRS_ERROR_INTERNAL = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_status sdrs_status;
+#else
+typedef int32_t sdrs_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A sampler: the algorithm that takes a latent from noise to a picture.
+ */
+enum sdrs_sampler
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "DPM++ 2M": DPM-Solver++(2M) (Lu et al. 2022).
+     */
+    SDRS_SAMPLER_DPMPP_2M = 0,
+    /**
+     * "DPM++ SDE": DPM-Solver++ for the SDE, single step of order 2.
+     */
+    SDRS_SAMPLER_DPMPP_SDE = 1,
+    /**
+     * "DPM++ 2M SDE": DPM-Solver++(2M) for the SDE, midpoint form.
+     */
+    SDRS_SAMPLER_DPMPP_2M_SDE = 2,
+    /**
+     * "DPM++ 2M SDE Heun": DPM-Solver++(2M) for the SDE, Heun form.
+     */
+    SDRS_SAMPLER_DPMPP_2M_SDE_HEUN = 3,
+    /**
+     * "DPM++ 2S a": DPM-Solver++(2S) with ancestral noise.
+     */
+    SDRS_SAMPLER_DPMPP_2S_ANCESTRAL = 4,
+    /**
+     * "DPM++ 3M SDE": DPM-Solver++(3M) for the SDE.
+     */
+    SDRS_SAMPLER_DPMPP_3M_SDE = 5,
+    /**
+     * "Euler a": Euler steps to below the next sigma, then fresh noise up to it.
+     */
+    SDRS_SAMPLER_EULER_ANCESTRAL = 6,
+    /**
+     * "Euler": Euler's method on the probability flow (Karras et al. 2022), with optional churn.
+     */
+    SDRS_SAMPLER_EULER = 7,
+    /**
+     * "LMS": Linear multistep of order 4 in sigma.
+     */
+    SDRS_SAMPLER_LMS = 8,
+    /**
+     * "Heun": Heun's method (Karras et al. 2022), with optional churn.
+     */
+    SDRS_SAMPLER_HEUN = 9,
+    /**
+     * "DPM2": DPM-Solver-2 in sigma, with optional churn.
+     */
+    SDRS_SAMPLER_DPM_2 = 10,
+    /**
+     * "DPM2 a": DPM-Solver-2 with ancestral noise.
+     */
+    SDRS_SAMPLER_DPM_2_ANCESTRAL = 11,
+    /**
+     * "DPM fast": DPM-Solver-fast: a fixed number of calls in steps of order 3.
+     */
+    SDRS_SAMPLER_DPM_FAST = 12,
+    /**
+     * "DPM adaptive": DPM-Solver with adaptive steps: the number of calls is known only at the end.
+     */
+    SDRS_SAMPLER_DPM_ADAPTIVE = 13,
+    /**
+     * "Restart": Heun with a stretch run again from fresh noise (Xu et al. 2023).
+     */
+    SDRS_SAMPLER_RESTART = 14,
+    /**
+     * "LCM": Latent consistency sampling (Luo et al. 2023).
+     */
+    SDRS_SAMPLER_LCM = 15,
+    /**
+     * "DDIM": Denoising diffusion implicit models (Song et al. 2020).
+     */
+    SDRS_SAMPLER_DDIM = 16,
+    /**
+     * "DDIM CFG++": DDIM that renoises with the unconditional prediction (Chung et al. 2024).
+     */
+    SDRS_SAMPLER_DDIM_CFG_PP = 17,
+    /**
+     * "PLMS": Pseudo linear multistep (Liu et al. 2022).
+     */
+    SDRS_SAMPLER_PLMS = 18,
+    /**
+     * "UniPC": UniPC with B(h) = h (Zhao et al. 2023).
+     */
+    SDRS_SAMPLER_UNI_PC = 19,
+    /**
+     * "UniPC bh2": UniPC with B(h) = e^h - 1.
+     */
+    SDRS_SAMPLER_UNI_PC_BH2 = 20,
+    /**
+     * "HeunPP2": Heun++: slopes of three sigmas.
+     */
+    SDRS_SAMPLER_HEUNPP2 = 21,
+    /**
+     * "IPNDM": Improved pseudo numerical methods, coefficients of even steps (Zhang & Chen 2022).
+     */
+    SDRS_SAMPLER_IPNDM = 22,
+    /**
+     * "IPNDM_V": The same with coefficients of uneven steps.
+     */
+    SDRS_SAMPLER_IPNDM_V = 23,
+    /**
+     * "DEIS": Diffusion exponential integrator (Zhang & Chen 2022).
+     */
+    SDRS_SAMPLER_DEIS = 24,
+    /**
+     * "DDPM": The diffusion's own posterior (Ho et al. 2020).
+     */
+    SDRS_SAMPLER_DDPM = 25,
+    /**
+     * "TCD": Trajectory consistency sampling (Zheng et al. 2024).
+     */
+    SDRS_SAMPLER_TCD = 26,
+    /**
+     * "Euler CFG++": Euler with CFG++.
+     */
+    SDRS_SAMPLER_EULER_CFG_PP = 27,
+    /**
+     * "Euler a CFG++": Euler a with CFG++.
+     */
+    SDRS_SAMPLER_EULER_ANCESTRAL_CFG_PP = 28,
+    /**
+     * "Res Multistep": Refined exponential solver, second-order multistep (Zhang et al. 2023).
+     */
+    SDRS_SAMPLER_RES_MULTISTEP = 29,
+    /**
+     * "SA-Solver": Stochastic Adams (Xue et al. 2023).
+     */
+    SDRS_SAMPLER_SA_SOLVER = 30,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_sampler sdrs_sampler;
+#else
+typedef int32_t sdrs_sampler;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A noise schedule: the rule that makes falling noise levels (sigmas) from a number of steps.
+ */
+enum sdrs_schedule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "Automatic":
+     */
+    SDRS_SCHEDULE_AUTOMATIC = 0,
+    /**
+     * "Uniform": Evenly spaced timesteps from the last to the first, then 0 (k-diffusion's `get_sigmas`; ComfyUI's "normal").
+     */
+    SDRS_SCHEDULE_UNIFORM = 1,
+    /**
+     * "Karras": Evenly spaced in `sigma^(1/rho)`, rho 7, then 0 (Karras et al. 2022, arXiv:2206.00364, eq. 5).
+     */
+    SDRS_SCHEDULE_KARRAS = 2,
+    /**
+     * "Exponential": Evenly spaced in `ln(sigma)`, then 0.
+     */
+    SDRS_SCHEDULE_EXPONENTIAL = 3,
+    /**
+     * "Polyexponential": A power `rho` of the way in `ln(sigma)`, then 0 (k-diffusion).
+     */
+    SDRS_SCHEDULE_POLYEXPONENTIAL = 4,
+    /**
+     * "SGM Uniform": Evenly spaced timesteps without the last one, then 0 (Stability's generative-models).
+     */
+    SDRS_SCHEDULE_SGM_UNIFORM = 5,
+    /**
+     * "Simple": Evenly picked from the table of sigmas, from its end, then 0.
+     */
+    SDRS_SCHEDULE_SIMPLE = 6,
+    /**
+     * "Normal": The WebUI's "Normal": as Uniform, but between the chosen smallest and largest sigma.
+     */
+    SDRS_SCHEDULE_NORMAL = 7,
+    /**
+     * "DDIM": Every `1000/n`-th sigma from the second on, then 0: not always `n` steps.
+     */
+    SDRS_SCHEDULE_DDIM = 8,
+    /**
+     * "KL Optimal": Evenly spaced in `atan(sigma)` (Sabour et al. 2024): the WebUI ends above 0, ComfyUI at 0.
+     */
+    SDRS_SCHEDULE_KL_OPTIMAL = 9,
+    /**
+     * "Align Your Steps": Align Your Steps (Sabour et al. 2024): a table of 11, interpolated; the WebUI adds a 0, ComfyUI replaces the last by it.
+     */
+    SDRS_SCHEDULE_ALIGN_YOUR_STEPS = 10,
+    /**
+     * "Align Your Steps 32": Align Your Steps, a table of 32, interpolated, then 0 (Forge).
+     */
+    SDRS_SCHEDULE_ALIGN_YOUR_STEPS_32 = 11,
+    /**
+     * "Align Your Steps GITS": Geometry-inspired time scheduling: a table of 11, interpolated, then 0 (Forge).
+     */
+    SDRS_SCHEDULE_ALIGN_YOUR_STEPS_GITS = 12,
+    /**
+     * "Beta": Quantiles of a beta distribution (Lee et al. 2024): over sigma in the WebUI, over timesteps in ComfyUI (where duplicates are dropped, so that there may be fewer than `n` steps).
+     */
+    SDRS_SCHEDULE_BETA = 13,
+    /**
+     * "Turbo": Whole timesteps down from the last, for distilled models (Forge); ComfyUI's takes the first of ten.
+     */
+    SDRS_SCHEDULE_TURBO = 14,
+    /**
+     * "Linear Quadratic": Half linear, half quadratic (Genmo; ComfyUI).
+     */
+    SDRS_SCHEDULE_LINEAR_QUADRATIC = 15,
+    /**
+     * "Leading": diffusers' "leading" spacing: every `train/n`-th timestep plus 1, from the end, then 0.
+     */
+    SDRS_SCHEDULE_LEADING = 16,
+    /**
+     * "Trailing": diffusers' "trailing" spacing: every `train/n`-th timestep down from the very last, then 0.
+     */
+    SDRS_SCHEDULE_TRAILING = 17,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_schedule sdrs_schedule;
+#else
+typedef int32_t sdrs_schedule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A type to compute in.
+ */
+enum sdrs_dtype
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * float32 on a CPU, float16 on a GPU.
+     */
+    SDRS_DTYPE_AUTO = 0,
+    /**
+     * IEEE single precision.
+     */
+    SDRS_DTYPE_F32 = 1,
+    /**
+     * bfloat16: single precision's range, 8 bits of mantissa.
+     */
+    SDRS_DTYPE_BF16 = 2,
+    /**
+     * IEEE half precision.
+     */
+    SDRS_DTYPE_F16 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_dtype sdrs_dtype;
+#else
+typedef int32_t sdrs_dtype;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a U-Net predicts.
+ */
+enum sdrs_prediction
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What the checkpoint says.
+     */
+    SDRS_PREDICTION_AUTO = 0,
+    /**
+     * The noise.
+     */
+    SDRS_PREDICTION_EPSILON = 1,
+    /**
+     * The velocity `alpha * noise - sigma * x0`.
+     */
+    SDRS_PREDICTION_V = 2,
+    /**
+     * The clean latent.
+     */
+    SDRS_PREDICTION_SAMPLE = 3,
+    /**
+     * The preconditioned output of Karras et al. 2022, as Playground v2.5 has it.
+     */
+    SDRS_PREDICTION_EDM_V = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_prediction sdrs_prediction;
+#else
+typedef int32_t sdrs_prediction;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whose random numbers noise is made of, on every device alike.
+ */
+enum sdrs_rng
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * PyTorch's CPU generator: the WebUI's "CPU", ComfyUI's noise.
+     */
+    SDRS_RNG_CPU = 0,
+    /**
+     * PyTorch's CUDA generator: the WebUI's "NV".
+     */
+    SDRS_RNG_NV = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_rng sdrs_rng;
+#else
+typedef int32_t sdrs_rng;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a stepper needs next.
+ */
+enum sdrs_request_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Nothing: `x` is the result.
+     */
+    SDRS_REQUEST_DONE = 0,
+    /**
+     * The denoised latent of `x`: answer with `sdrs_stepper_provide_denoised`.
+     */
+    SDRS_REQUEST_DENOISE = 1,
+    /**
+     * Noise of unit variance, of the latent's size: answer with `sdrs_stepper_provide_noise`.
+     */
+    SDRS_REQUEST_NOISE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_request_kind sdrs_request_kind;
+#else
+typedef int32_t sdrs_request_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What weights in prompts do. ComfyUI's dialect has its own way and takes no notice.
+ */
+enum sdrs_emphasis
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "Original": multiplies the text encoder's output, then gives all of it the mean that it had.
+     */
+    SDRS_EMPHASIS_ORIGINAL = 0,
+    /**
+     * "No norm": multiplies only.
+     */
+    SDRS_EMPHASIS_NO_NORM = 1,
+    /**
+     * "Ignore": reads brackets and weights, and doesn't use them.
+     */
+    SDRS_EMPHASIS_IGNORE = 2,
+    /**
+     * "None": brackets are text, and so is BREAK.
+     */
+    SDRS_EMPHASIS_NONE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_emphasis sdrs_emphasis;
+#else
+typedef int32_t sdrs_emphasis;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whose prompt language is meant.
+ */
+enum sdrs_prompt_dialect
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": the AUTOMATIC1111 WebUI's.
+     */
+    SDRS_PROMPT_DIALECT_WEBUI = 0,
+    /**
+     * "comfy": ComfyUI's: weights that interpolate from the empty prompt; tags, AND, edits and alternations are text.
+     */
+    SDRS_PROMPT_DIALECT_COMFY = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_prompt_dialect sdrs_prompt_dialect;
+#else
+typedef int32_t sdrs_prompt_dialect;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which numbers of prompt edits are fractions of the steps.
+ */
+enum sdrs_time_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "current": those with a point.
+     */
+    SDRS_TIME_RULE_CURRENT = 0,
+    /**
+     * "before 1.6": those under 1, as before version 1.6 of the WebUI.
+     */
+    SDRS_TIME_RULE_BEFORE_16 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_time_rule sdrs_time_rule;
+#else
+typedef int32_t sdrs_time_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How layers of the text encoder are counted, from the end.
+ */
+enum sdrs_clip_skip_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": 1 is the last layer, 2 the one before it.
+     */
+    SDRS_CLIP_SKIP_RULE_WEBUI = 0,
+    /**
+     * "diffusers": 0 is the last layer, 1 the one before it.
+     */
+    SDRS_CLIP_SKIP_RULE_DIFFUSERS = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_clip_skip_rule sdrs_clip_skip_rule;
+#else
+typedef int32_t sdrs_clip_skip_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whether a run shows what there is of the picture, and how it is made.
+ */
+enum sdrs_preview
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No previews.
+     */
+    SDRS_PREVIEW_NONE = 0,
+    /**
+     * A pixel for each value of the latent's side, its colour a linear function of the latent: microseconds. The function is fitted to
+     * the pipeline's autoencoder when a run first asks for it.
+     */
+    SDRS_PREVIEW_APPROXIMATE = 1,
+    /**
+     * The autoencoder decodes: the picture as it would be, at the price of a last step.
+     */
+    SDRS_PREVIEW_FULL = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_preview sdrs_preview;
+#else
+typedef int32_t sdrs_preview;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How much a line of the log matters.
+ */
+enum sdrs_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What was done, and how long it took.
+     */
+    SDRS_LOG_LEVEL_INFO = 0,
+    /**
+     * Something was passed over.
+     */
+    SDRS_LOG_LEVEL_WARNING = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_log_level sdrs_log_level;
+#else
+typedef int32_t sdrs_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Describes a pipeline: which weights, where, in which type.
+ */
+typedef struct sdrs_builder sdrs_builder;
+
+/**
+ * Stops runs from anywhere: any thread may use one at any time.
+ */
+typedef struct sdrs_cancel_token sdrs_cancel_token;
+
+/**
+ * The pictures of a run. Threads may share it.
+ */
+typedef struct sdrs_images sdrs_images;
+
+/**
+ * The noise of one picture, drawn on the host: the same on every device.
+ */
+typedef struct sdrs_noise sdrs_noise;
+
+/**
+ * A loaded checkpoint, ready to draw. It holds nothing of a run: any number of threads may use one at the same time.
+ */
+typedef struct sdrs_pipeline sdrs_pipeline;
+
+/**
+ * A sampler under way. It asks for denoised latents and for noise, and combines them.
+ */
+typedef struct sdrs_stepper sdrs_stepper;
+
+/**
+ * An array of floats with its shape, row-major. Threads may share it.
+ */
+typedef struct sdrs_tensor sdrs_tensor;
+
+/**
+ * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
+ * builds or runs: in several at once, if these are. The callback must return: no exception and no `longjmp` may leave it.
+ */
+typedef void (*sdrs_log_fn)(sdrs_log_level level, const char *message, void *user_data);
+
+/**
+ * Reads `length` bytes from `offset` on to `buffer`: all of them, or it fails by returning something else than 0. The callback must
+ * return: no exception and no `longjmp` may leave it.
+ */
+typedef int32_t (*sdrs_read_fn)(void *user_data, uint64_t offset, uint8_t *buffer, size_t length);
+
+/**
+ * One picture. What it points to is the library's, and valid as long as its `sdrs_images`.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_image_init`.
+     */
+    size_t struct_size;
+    /**
+     * Red, green, blue, a byte each, row by row from the top.
+     */
+    const uint8_t *rgb;
+    /**
+     * Bytes from one row to the next.
+     */
+    size_t stride;
+    /**
+     * Pixels of a row.
+     */
+    uint32_t width;
+    /**
+     * Rows.
+     */
+    uint32_t height;
+    /**
+     * The seed that gives this picture alone.
+     */
+    uint64_t seed;
+    /**
+     * The settings in the WebUI's text form, UTF-8, with a zero byte at its end.
+     */
+    const char *infotext;
+    /**
+     * Bytes of `infotext`, without the zero byte.
+     */
+    size_t infotext_length;
+} sdrs_image;
+
+/**
+ * A LoRA or an adapter of another kind: a file, and how it acts. `sdrs_lora_init` sets the defaults, which are those of
+ * `sdrs_builder_lora`; only `path` must be set.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_lora_init`.
+     */
+    size_t struct_size;
+    /**
+     * Its file, or a folder that PEFT saved; with `data` a name that stands for it in errors.
+     */
+    const char *path;
+    /**
+     * Such a file's bytes instead of a path, copied; NULL (the default) reads the file.
+     */
+    const uint8_t *data;
+    /**
+     * Bytes of `data`.
+     */
+    size_t data_size;
+    /**
+     * What prompts and infotexts call it; NULL (the default) is its file's name without extension.
+     */
+    const char *name;
+    /**
+     * How strongly it acts on the U-Net: 1 (the default) is as trained, 0 not at all, negative the opposite; -1000 to 1000.
+     */
+    double weight;
+    /**
+     * How strongly it acts on the text encoder; NAN (the default) is as on the U-Net.
+     */
+    double text_encoder_weight;
+    /**
+     * Factors for blocks, with which both weights are multiplied, as `sdrs_builder_lora_blocks` takes them; NULL (the default) for none.
+     */
+    const char *blocks;
+    /**
+     * Factors for a run's steps, with which the weight on the U-Net is multiplied: "0.5-1" acts in the second half of the steps, "5-10" in
+     * steps 5 to 9, counted from 0; "0@0,1@0.5" rises evenly from 0 at the first step to 1 in the middle; "hold 1@0,0.4@0.3" has each factor
+     * until the next one's moment. Moments are fractions of the steps if none is over 1. NULL (the default) is 1 at all steps. Where
+     * factors change within a run, its time has that of `sdrs_pipeline_with_loras` besides.
+     */
+    const char *schedule;
+    /**
+     * Of its ranks only the first so many (`dyn=` in the WebUI); 0 (the default) is all.
+     */
+    uint32_t ranks;
+    /**
+     * Whether what has no place in the model is passed over, and told in the log: 1, or 0 (the default): it is an error.
+     */
+    int32_t allow_unmatched;
+} sdrs_lora;
+
+/**
+ * Which noise.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_noise_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The seed (0).
+     */
+    uint64_t seed;
+    /**
+     * Seed of the noise that the first noise is mixed with (0).
+     */
+    uint64_t variation_seed;
+    /**
+     * How far to go towards that noise, 0 (the default) to 1.
+     */
+    double variation_strength;
+    /**
+     * Eta noise seed delta (0).
+     */
+    int64_t ensd;
+    /**
+     * Channels of the latent (4).
+     */
+    uint32_t channels;
+    /**
+     * Rows of the latent: the picture's height by the model's `downscale`. Must be set.
+     */
+    uint32_t height;
+    /**
+     * Columns of the latent. Must be set.
+     */
+    uint32_t width;
+    /**
+     * Whose random numbers (`SDRS_RNG_CPU`).
+     */
+    sdrs_rng rng;
+} sdrs_noise_options;
+
+/**
+ * Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_generate_params_init`.
+     */
+    size_t struct_size;
+    /**
+     * What the picture should show, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
+     */
+    const char *prompt;
+    /**
+     * Bytes of `prompt`; `SDRS_NUL_TERMINATED` (the default) if it ends in a zero byte.
+     */
+    size_t prompt_length;
+    /**
+     * What it should not show; NULL is empty.
+     */
+    const char *negative_prompt;
+    /**
+     * Bytes of `negative_prompt`, likewise.
+     */
+    size_t negative_prompt_length;
+    /**
+     * Width in pixels, a multiple of the model's `downscale` (8 for Stable Diffusion); 0 is what the model was trained on.
+     */
+    uint32_t width;
+    /**
+     * Height in pixels, likewise.
+     */
+    uint32_t height;
+    /**
+     * Sampling steps, 1 to 10,000 (20).
+     */
+    uint32_t steps;
+    /**
+     * Number of pictures, 1 to 1,000 (1). A batch gives exactly what single runs with its seeds give.
+     */
+    uint32_t batch_size;
+    /**
+     * The sampler (`SDRS_SAMPLER_DPMPP_2M`).
+     */
+    sdrs_sampler sampler;
+    /**
+     * The noise schedule (`SDRS_SCHEDULE_AUTOMATIC`: what suits the sampler).
+     */
+    sdrs_schedule schedule;
+    /**
+     * Strength of classifier-free guidance (7); 1 is none.
+     */
+    double cfg_scale;
+    /**
+     * Seed of the first picture; the others of a batch follow it by one each. -1 (the default) draws one at random.
+     */
+    int64_t seed;
+    /**
+     * Seed of the noise that the first noise is mixed with; -1 (the default) draws one at random.
+     */
+    int64_t variation_seed;
+    /**
+     * How far to go towards that noise, 0 (the default) to 1. Above 0 all pictures of a batch share `seed`.
+     */
+    double variation_strength;
+    /**
+     * How much fresh noise replaces old; NAN (the default) is the sampler's own.
+     */
+    double eta;
+    /**
+     * Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this.
+     */
+    int64_t ensd;
+    /**
+     * Which of the text encoder's layers is used, from the end: 1 (the default) is the last, or by diffusers' `clip_skip_rule` the one
+     * before it. The final norm follows in any case.
+     */
+    uint32_t clip_skip;
+    /**
+     * How `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
+     */
+    sdrs_clip_skip_rule clip_skip_rule;
+    /**
+     * Whose prompt language is meant (`SDRS_PROMPT_DIALECT_WEBUI`).
+     */
+    sdrs_prompt_dialect prompt_dialect;
+    /**
+     * What weights in prompts do (`SDRS_EMPHASIS_ORIGINAL`).
+     */
+    sdrs_emphasis emphasis;
+    /**
+     * Which numbers of prompt edits are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
+     */
+    sdrs_time_rule time_rule;
+    /**
+     * How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never cuts
+     * there.
+     */
+    uint32_t comma_backtrack;
+    /**
+     * Whether the shorter of both prompts is padded with the empty one, where they are of different length: 1, or 0 (the default): each
+     * has its own call of the U-Net. Pictures differ slightly.
+     */
+    int32_t pad_prompts;
+    /**
+     * Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
+     */
+    sdrs_rng rng;
+} sdrs_generate_params;
+
+/**
+ * What a pipeline is, and the sizes that its arrays have.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_pipeline_info_init`.
+     */
+    size_t struct_size;
+    /**
+     * The checkpoint's name: its file's or folder's, without extension. Valid as long as the pipeline.
+     */
+    const char *name;
+    /**
+     * The device that it computes on, "auto" resolved. Valid as long as the pipeline.
+     */
+    const char *device;
+    /**
+     * The type that it computes in.
+     */
+    sdrs_dtype dtype;
+    /**
+     * What the U-Net predicts.
+     */
+    sdrs_prediction prediction;
+    /**
+     * Width in pixels of the pictures that it was trained on.
+     */
+    uint32_t default_width;
+    /**
+     * Height in pixels of the pictures that it was trained on.
+     */
+    uint32_t default_height;
+    /**
+     * Channels of a latent.
+     */
+    uint32_t latent_channels;
+    /**
+     * Pixels of a side for each value of a latent's side.
+     */
+    uint32_t downscale;
+    /**
+     * Tokens that one chunk of the context has, start and end token included.
+     */
+    uint32_t context_length;
+    /**
+     * Values of the context for each token.
+     */
+    uint32_t context_width;
+    /**
+     * Layers of the text encoder: the largest `clip_skip`.
+     */
+    uint32_t text_layers;
+    /**
+     * Number of tokens that the text encoder knows.
+     */
+    uint32_t vocabulary;
+    /**
+     * Timesteps that it was trained on.
+     */
+    uint32_t train_steps;
+    /**
+     * 0, for now.
+     */
+    uint32_t reserved;
+    /**
+     * The smallest noise level of the table.
+     */
+    double sigma_min;
+    /**
+     * The largest noise level of the table.
+     */
+    double sigma_max;
+} sdrs_pipeline_info;
+
+/**
+ * What a progress callback is told. Later versions may add fields behind these.
+ */
+typedef struct {
+    /**
+     * Size of this structure in the library.
+     */
+    size_t struct_size;
+    /**
+     * Which picture of the batch, from 0.
+     */
+    size_t image;
+    /**
+     * Pictures in the batch.
+     */
+    size_t images;
+    /**
+     * Steps of this picture that are done.
+     */
+    size_t step;
+    /**
+     * Steps of each picture; 0 if known only at the end (DPM adaptive).
+     */
+    size_t steps;
+    /**
+     * The noise level that the step began at.
+     */
+    double sigma;
+    /**
+     * The picture as far as it is known: red, green, blue, a byte each, row by row from the top, valid during the call. NULL unless
+     * this step's was asked for.
+     */
+    const uint8_t *preview;
+    /**
+     * Bytes from one row of the preview to the next.
+     */
+    size_t preview_stride;
+    /**
+     * Pixels of a row of the preview.
+     */
+    uint32_t preview_width;
+    /**
+     * Rows of the preview.
+     */
+    uint32_t preview_height;
+} sdrs_progress;
+
+/**
+ * Called after each step, in the thread of the run. 0 goes on; anything else cancels the run, and the token that the run was given.
+ * `progress` is valid during the call. The callback may call the library, also to start another run. It must return: no exception and
+ * no `longjmp` may leave it.
+ */
+typedef int32_t (*sdrs_progress_fn)(const sdrs_progress *progress, void *user_data);
+
+/**
+ * How a run is watched and stopped.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_run_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * Called after each step; NULL for none.
+     */
+    sdrs_progress_fn on_progress;
+    /**
+     * Given to the callbacks as it is.
+     */
+    void *user_data;
+    /**
+     * Stops the run; NULL for none.
+     */
+    const sdrs_cancel_token *cancel;
+    /**
+     * Whether `on_progress` is shown previews (`SDRS_PREVIEW_NONE`). They don't change the result.
+     */
+    sdrs_preview preview;
+    /**
+     * After how many steps each; 0 (the default) and 1 are after every step.
+     */
+    uint32_t preview_every;
+} sdrs_run_options;
+
+/**
+ * What a stepper follows.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_stepper_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * How much fresh noise replaces old; NAN (the default) is the sampler's own.
+     */
+    double eta;
+    /**
+     * The sampler (`SDRS_SAMPLER_DPMPP_2M`).
+     */
+    sdrs_sampler sampler;
+    /**
+     * The noise schedule (`SDRS_SCHEDULE_AUTOMATIC`).
+     */
+    sdrs_schedule schedule;
+    /**
+     * Steps, 1 to 10,000 (20).
+     */
+    uint32_t steps;
+    /**
+     * 0, for now.
+     */
+    uint32_t reserved;
+} sdrs_stepper_options;
+
+/**
+ * What a stepper needs next, with what is needed to answer.
+ *
+ * The denoised latent is `c_skip * x + c_out * unet(c_in * x, timestep)`, once for the prompt (cond) and once for the negative prompt
+ * (uncond), guided: `uncond + cfg_scale * (cond - uncond)`.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_request_init`.
+     */
+    size_t struct_size;
+    /**
+     * DENOISE and DONE: the latent. The library's, and valid until the stepper is given something or freed. NULL for NOISE.
+     */
+    const float *x;
+    /**
+     * How many values `x` has.
+     */
+    size_t length;
+    /**
+     * The step, from 0.
+     */
+    size_t step;
+    /**
+     * DENOISE: which call of the network this is, from 0.
+     */
+    size_t call;
+    /**
+     * DENOISE: the noise level of `x`.
+     */
+    double sigma;
+    /**
+     * DENOISE: the timestep for the network, not always whole.
+     */
+    double timestep;
+    /**
+     * DENOISE: the factor of the network's input.
+     */
+    double c_in;
+    /**
+     * DENOISE: the factor of `x` in the denoised latent.
+     */
+    double c_skip;
+    /**
+     * DENOISE: the factor of the network's output in the denoised latent.
+     */
+    double c_out;
+    /**
+     * NOISE: where the way that the noise is for begins.
+     */
+    double sigma_from;
+    /**
+     * NOISE: where it ends.
+     */
+    double sigma_to;
+    /**
+     * What is needed.
+     */
+    sdrs_request_kind kind;
+    /**
+     * DENOISE: 1 if the sampler also needs what the negative prompt alone gives, else 0.
+     */
+    int32_t needs_uncond;
+} sdrs_request;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The library's version, such as "0.1.0". Never NULL, valid for ever.
+ */
+const char *sdrs_version(void);
+
+/**
+ * The library's `SDRS_ABI_VERSION`.
+ */
+uint32_t sdrs_abi_version(void);
+
+/**
+ * Starts to describe a pipeline.
+ */
+sdrs_status sdrs_builder_new(sdrs_builder **builder);
+
+/**
+ * Frees a builder; NULL is fine. Pipelines that it built stay.
+ */
+void sdrs_builder_free(sdrs_builder *builder);
+
+/**
+ * The checkpoint: a single file (safetensors, what PyTorch saves, GGUF), or a folder as diffusers writes it. Nothing in a pickle is run.
+ * Files are opened when the pipeline is built.
+ */
+sdrs_status sdrs_builder_checkpoint(sdrs_builder *builder,
+                                    const char *checkpoint);
+
+/**
+ * The checkpoint as the bytes of a single file. They are copied: the caller may free them afterwards. `name` stands for the file in errors
+ * and infotexts.
+ */
+sdrs_status sdrs_builder_checkpoint_bytes(sdrs_builder *builder,
+                                          const char *name,
+                                          const uint8_t *data,
+                                          size_t size);
+
+/**
+ * Adds a file to a checkpoint that is a diffusers folder in memory: `file` is its path in the folder, such as "unet/config.json". The
+ * bytes are copied. `name` stands for the folder in errors and infotexts; another name begins another folder.
+ */
+sdrs_status sdrs_builder_checkpoint_file(sdrs_builder *builder,
+                                         const char *name,
+                                         const char *file,
+                                         const uint8_t *data,
+                                         size_t size);
+
+/**
+ * The small model that is compiled in, trained for this project on pictures of coloured shapes.
+ *
+ * `sdrs_builder_build` then fails with `SDRS_ERROR_INVALID_PARAMETER` if this library was built without it.
+ */
+sdrs_status sdrs_builder_demo(sdrs_builder *builder);
+
+/**
+ * A diffusers folder whose `config.json` files describe a single-file checkpoint of an unusual shape. No weights are read from there.
+ */
+sdrs_status sdrs_builder_config(sdrs_builder *builder,
+                                const char *config);
+
+/**
+ * Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
+ */
+sdrs_status sdrs_builder_vae(sdrs_builder *builder, const char *vae);
+
+/**
+ * Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
+ * prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
+ */
+sdrs_status sdrs_builder_lora(sdrs_builder *builder,
+                              const char *lora,
+                              double weight);
+
+/**
+ * Factors for the blocks of the LoRA that was added last, with which its weight is multiplied: 17 or 26 numbers with commas for SD1 and
+ * SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them, the first for the text encoder; or the name of one of its own
+ * lists, such as "OUTALL"; or factors by patterns of layers, "unet.*=0,unet.mid_block.*=0.5", of which the last that matches counts.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA, or for another number of factors.
+ */
+sdrs_status sdrs_builder_lora_blocks(sdrs_builder *builder,
+                                     const char *blocks);
+
+/**
+ * What of the LoRA that was added last has no place in the model is passed over, and told in the log; it is an error otherwise.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA.
+ */
+sdrs_status sdrs_builder_lora_allow_unmatched(sdrs_builder *builder);
+
+/**
+ * Adds textual inversions: a file (`.pt`, `.bin`, `.safetensors`, or a PNG picture that carries one), or a folder of them. In both prompts a
+ * file's name without extension stands for its vectors. Files of a folder that can't be used are passed over
+ * (`sdrs_pipeline_skipped_embedding`); of two with one name the first counts. Files are read when the pipeline is built, which fails with
+ * `SDRS_ERROR_INVALID_PARAMETER` for a file that is for another kind of model, or whose name is taken.
+ */
+sdrs_status sdrs_builder_embedding(sdrs_builder *builder,
+                                   const char *embedding);
+
+/**
+ * Adds a textual inversion as the bytes of such a file. They are copied. `name` is what prompts call it; only a picture that carries a name
+ * of its own keeps that.
+ */
+sdrs_status sdrs_builder_embedding_bytes(sdrs_builder *builder,
+                                         const char *name,
+                                         const uint8_t *data,
+                                         size_t size);
+
+/**
+ * The device: "auto" (the default: a GPU if there is one), "cpu", "cuda:0", "vulkan:0". `sdrs_available_device` lists the kinds that this
+ * library was built with. An unknown one is noticed when the pipeline is built.
+ */
+sdrs_status sdrs_builder_device(sdrs_builder *builder,
+                                const char *device);
+
+/**
+ * The type to compute in.
+ */
+sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
+
+/**
+ * What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+ */
+sdrs_status sdrs_builder_prediction(sdrs_builder *builder, sdrs_prediction prediction);
+
+/**
+ * Reads and checks everything, then loads it. The builder stays as it is, and may build again.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint or an embedding doesn't fit, `SDRS_ERROR_UNKNOWN_NAME` for an unknown
+ * device, `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
+ */
+sdrs_status sdrs_builder_build(const sdrs_builder *builder,
+                               sdrs_pipeline **pipeline);
+
+/**
+ * The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL
+ * for none. `user_data` is given to the callback as it is, and must be valid as long as such a pipeline, or one that
+ * was made of it. Nothing is ever printed.
+ */
+sdrs_status sdrs_builder_on_log(sdrs_builder *builder,
+                                sdrs_log_fn on_log,
+                                void *user_data);
+
+/**
+ * How many threads the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared by all. Pictures
+ * don't depend on it. Callbacks are called in the thread of the run in any case.
+ */
+sdrs_status sdrs_builder_threads(sdrs_builder *builder,
+                                 uint32_t threads);
+
+/**
+ * The checkpoint as a single file of `size` bytes that the caller holds: `read` is called for one piece after the other, in this call
+ * alone, and the library keeps what it read. `name` stands for the file in errors and infotexts.
+ *
+ * Fails with `SDRS_ERROR_IO` if `read` does, `SDRS_ERROR_INVALID_PARAMETER` if there is no memory for so much.
+ */
+sdrs_status sdrs_builder_checkpoint_read(sdrs_builder *builder,
+                                         const char *name,
+                                         uint64_t size,
+                                         sdrs_read_fn read,
+                                         void *user_data);
+
+/**
+ * What went wrong in the last call of this thread that failed, with all causes, in English: for people, not for programs. Never NULL;
+ * empty if nothing failed yet. Valid until the next failing call of this thread.
+ */
+const char *sdrs_last_error_message(void);
+
+/**
+ * Fails with `SDRS_ERROR_INTERNAL`, as a fault of the library would: for testing how a program takes it.
+ */
+sdrs_status sdrs_debug_panic(void);
+
+/**
+ * Prepares `image` for `sdrs_images_get`; `struct_size` is `sizeof(sdrs_image)`.
+ */
+sdrs_status sdrs_image_init(sdrs_image *image, size_t struct_size);
+
+/**
+ * How many pictures there are; 0 for NULL.
+ */
+size_t sdrs_images_count(const sdrs_images *images);
+
+/**
+ * A picture, counted from 0 in the order of the seeds.
+ */
+sdrs_status sdrs_images_get(const sdrs_images *images, size_t index, sdrs_image *image);
+
+/**
+ * A picture as a PNG file's bytes, with the infotext in its `parameters` chunk. They are the library's, and valid as long as `images`.
+ */
+sdrs_status sdrs_images_png(const sdrs_images *images,
+                            size_t index,
+                            const uint8_t **data,
+                            size_t *size);
+
+/**
+ * Writes a picture to a PNG file, with the infotext in its `parameters` chunk. An existing file is replaced only by a whole new one.
+ *
+ * Fails with `SDRS_ERROR_IO`.
+ */
+sdrs_status sdrs_images_save_png(const sdrs_images *images,
+                                 size_t index,
+                                 const char *path);
+
+/**
+ * Frees pictures with all that was had of them; NULL is fine.
+ */
+void sdrs_images_free(sdrs_images *images);
+
+/**
+ * Tells what a file of weights or a diffusers folder is (kind, family, what it is made for, parts, types, prediction type and why), reading
+ * nothing but headers, as JSON. Free the text with `sdrs_string_free`.
+ *
+ * Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`.
+ */
+sdrs_status sdrs_inspect(const char *path,
+                         char **json);
+
+/**
+ * Reads a whole file and gives its SHA-256 as 64 hexadecimal digits; the first ten of them are the WebUI's "model hash". It takes seconds
+ * for a checkpoint. Free the text with `sdrs_string_free`.
+ *
+ * Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE` if it is no regular file.
+ */
+sdrs_status sdrs_model_hash(const char *path,
+                            char **sha256);
+
+/**
+ * Frees a text that the library gave to be freed; NULL is fine.
+ */
+void sdrs_string_free(char *text);
+
+/**
+ * Sets the defaults; `struct_size` is `sizeof(sdrs_lora)`.
+ */
+sdrs_status sdrs_lora_init(sdrs_lora *lora, size_t struct_size);
+
+/**
+ * Adds a LoRA or another adapter with all that may be said of it.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for blocks or a schedule that can't be read.
+ */
+sdrs_status sdrs_builder_add_lora(sdrs_builder *builder, const sdrs_lora *lora);
+
+/**
+ * A folder whose LoRAs prompts may name, `<lora:name:weight>`, subfolders included: by file name without extension, or by the name in a
+ * file's metadata. They act in the runs whose prompt names them. May be given several times. Folders are looked at again for each run.
+ */
+sdrs_status sdrs_builder_lora_dir(sdrs_builder *builder,
+                                  const char *folder);
+
+/**
+ * What `sdrs_pipeline_with_loras` gives, of LoRAs with all that may be said of them: `loras` has `count` pointers to structures, and may
+ * be NULL if `count` is 0.
+ *
+ * Fails as `sdrs_builder_add_lora` and `sdrs_builder_build` do for LoRAs.
+ */
+sdrs_status sdrs_pipeline_with_lora_list(const sdrs_pipeline *pipeline,
+                                         const sdrs_lora *const *loras,
+                                         size_t count,
+                                         sdrs_pipeline **other);
+
+/**
+ * What is in a tensor. `data` and `shape` are the library's, and valid as long as the tensor; `shape` has `rank` numbers. `shape` and
+ * `rank` may be NULL.
+ */
+sdrs_status sdrs_tensor_get(const sdrs_tensor *tensor,
+                            const float **data,
+                            const size_t **shape,
+                            size_t *rank);
+
+/**
+ * How many values a tensor has; 0 for NULL.
+ */
+size_t sdrs_tensor_size(const sdrs_tensor *tensor);
+
+/**
+ * Frees a tensor; NULL is fine.
+ */
+void sdrs_tensor_free(sdrs_tensor *tensor);
+
+/**
+ * The token ids of a text, as they are: no start or end token, no padding, no limit. `length` is the text's in bytes, or
+ * `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
+ */
+sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
+                          const char *text,
+                          size_t length,
+                          uint32_t *ids,
+                          size_t capacity,
+                          size_t *count);
+
+/**
+ * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
+ * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the text's in bytes, or
+ * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a text with an AND in it, which has several contexts, or with the tag of a LoRA that the
+ * pipeline doesn't have.
+ */
+sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
+                               const char *text,
+                               size_t length,
+                               uint32_t clip_skip,
+                               sdrs_tensor **context);
+
+/**
+ * The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
+ * which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
+ */
+sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
+                             const char *text,
+                             size_t length,
+                             uint32_t clip_skip,
+                             sdrs_tensor **context);
+
+/**
+ * Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
+ * norm: `[text_layers + 1, count, context_width]`, the embeddings first.
+ */
+sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
+                                    const uint32_t *ids,
+                                    size_t count,
+                                    sdrs_tensor **states);
+
+/**
+ * One evaluation of the U-Net: its raw prediction, of the latents' shape.
+ *
+ * `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
+ * numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
+ * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each.
+ */
+sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
+                      const float *latents,
+                      const size_t *latents_shape,
+                      const double *timesteps,
+                      const float *context,
+                      const size_t *context_shape,
+                      sdrs_tensor **prediction);
+
+/**
+ * Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, to latents `[batch, latent_channels, h, w]` as the U-Net has them:
+ * `mean + std * noise`. `shape` has the pictures' 4 numbers. `std` may be NULL.
+ */
+sdrs_status sdrs_vae_encode(const sdrs_pipeline *pipeline,
+                            const float *images,
+                            const size_t *shape,
+                            sdrs_tensor **mean,
+                            sdrs_tensor **std);
+
+/**
+ * Decodes latents as the U-Net has them, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values
+ * -1 to 1, or a little beyond. `shape` has the latents' 4 numbers.
+ */
+sdrs_status sdrs_vae_decode(const sdrs_pipeline *pipeline,
+                            const float *latents,
+                            const size_t *shape,
+                            sdrs_tensor **images);
+
+/**
+ * The sampler of a name, in the WebUI's, ComfyUI's or diffusers' spelling, in any case. The name may carry its schedule, as in "DPM++ 2M
+ * Karras": then `schedule` gets that, else `SDRS_SCHEDULE_AUTOMATIC`. `schedule` may be NULL.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message has the nearest known name.
+ */
+sdrs_status sdrs_sampler_from_name(const char *name,
+                                   sdrs_sampler *sampler,
+                                   sdrs_schedule *schedule);
+
+/**
+ * The WebUI's name of a sampler, such as "Euler a"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_sampler_name(sdrs_sampler sampler);
+
+/**
+ * The schedule of a name, in any spelling.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message has the nearest known name.
+ */
+sdrs_status sdrs_schedule_from_name(const char *name, sdrs_schedule *schedule);
+
+/**
+ * The WebUI's name of a schedule, such as "Karras"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_schedule_name(sdrs_schedule schedule);
+
+/**
+ * The type of a name: "f32", "bf16", "f16", also as "float32", "fp16" and so on; "auto".
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
+ */
+sdrs_status sdrs_dtype_from_name(const char *name, sdrs_dtype *dtype);
+
+/**
+ * The name of a type: "auto", "f32", "bf16", "f16"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_dtype_name(sdrs_dtype dtype);
+
+/**
+ * The header's name of a status, such as "SDRS_ERROR_IO"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_status_name(int32_t status);
+
+/**
+ * A kind of device that this library was built with, counted from 0: "cpu", "cuda", "vulkan". NULL past the last. Valid for ever.
+ */
+const char *sdrs_available_device(size_t index);
+
+/**
+ * Sets the defaults; `struct_size` is `sizeof(sdrs_noise_options)`.
+ */
+sdrs_status sdrs_noise_options_init(sdrs_noise_options *options, size_t struct_size);
+
+/**
+ * Makes the generators of a picture's noise.
+ */
+sdrs_status sdrs_noise_new(const sdrs_noise_options *options, sdrs_noise **noise);
+
+/**
+ * The first noise, which sampling begins with: draw it once, before the others. Fills `values`, which has the `length` of one latent:
+ * `channels * height * width`.
+ */
+sdrs_status sdrs_noise_first(sdrs_noise *noise,
+                             float *values,
+                             size_t length);
+
+/**
+ * The next noise. With a stepper that asks for noise, it is what that sampler wants: SDE samplers take it from a Brownian tree. `stepper`
+ * may be NULL: then the generator's next values.
+ */
+sdrs_status sdrs_noise_next(sdrs_noise *noise,
+                            const sdrs_stepper *stepper,
+                            float *values,
+                            size_t length);
+
+/**
+ * Frees generators of noise; NULL is fine.
+ */
+void sdrs_noise_free(sdrs_noise *noise);
+
+/**
+ * Sets every parameter to its default; `struct_size` is `sizeof(sdrs_generate_params)`.
+ */
+sdrs_status sdrs_generate_params_init(sdrs_generate_params *params, size_t struct_size);
+
+/**
+ * Prepares `info` for `sdrs_pipeline_get_info`; `struct_size` is `sizeof(sdrs_pipeline_info)`.
+ */
+sdrs_status sdrs_pipeline_info_init(sdrs_pipeline_info *info, size_t struct_size);
+
+/**
+ * Tells what a pipeline is.
+ */
+sdrs_status sdrs_pipeline_get_info(const sdrs_pipeline *pipeline, sdrs_pipeline_info *info);
+
+/**
+ * The name of a textual inversion that prompts may use, counted from 0 in the order that they were added; NULL past the last. Valid as
+ * long as the pipeline.
+ */
+const char *sdrs_pipeline_embedding(const sdrs_pipeline *pipeline,
+                                    size_t index);
+
+/**
+ * Which file of a folder of textual inversions was passed over and why, for people, counted from 0; NULL past the last. Valid as long as
+ * the pipeline.
+ */
+const char *sdrs_pipeline_skipped_embedding(const sdrs_pipeline *pipeline,
+                                            size_t index);
+
+/**
+ * Frees a pipeline that no thread uses any more; NULL is fine. Images, tensors and steppers that came of it stay.
+ */
+void sdrs_pipeline_free(sdrs_pipeline *pipeline);
+
+/**
+ * The emphasis mode of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_emphasis_from_name(const char *name, sdrs_emphasis *emphasis);
+
+/**
+ * The WebUI's name of an emphasis mode, such as "No norm"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_emphasis_name(sdrs_emphasis emphasis);
+
+/**
+ * The prompt dialect of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_prompt_dialect_from_name(const char *name, sdrs_prompt_dialect *prompt_dialect);
+
+/**
+ * The name of a prompt dialect: "webui", "comfy"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_prompt_dialect_name(sdrs_prompt_dialect prompt_dialect);
+
+/**
+ * The time rule of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_time_rule_from_name(const char *name, sdrs_time_rule *time_rule);
+
+/**
+ * The name of a time rule: "current", "before 1.6"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_time_rule_name(sdrs_time_rule time_rule);
+
+/**
+ * The clip skip rule of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_clip_skip_rule_from_name(const char *name, sdrs_clip_skip_rule *clip_skip_rule);
+
+/**
+ * The name of a clip skip rule: "webui", "diffusers"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_clip_skip_rule_name(sdrs_clip_skip_rule clip_skip_rule);
+
+/**
+ * Tells what both prompts of `params` will be encoded as, as JSON: texts by step, chunks, tokens with their weights and places, LoRAs,
+ * embeddings. Nothing is computed. `pipeline` may be NULL: then the tokenizer is that of all Stable Diffusion 1, and there are neither
+ * LoRAs nor embeddings. Free the text with `sdrs_string_free`.
+ *
+ *     {"calls": 20, "loras": [], "unknown_tags": [{"text": "<x:y>", "span": {"start": 0, "end": 5}}],
+ *      "prompt": [{"weight": 1.0, "texts": [{"calls": {"start": 0, "end": 20}, "text": "a (red:1.2) circle", "chunks": [[
+ *          {"id": 320, "text": "a", "span": {"start": 0, "end": 1}, "weight": 1.0}, ...]]}]}],
+ *      "negative_prompt": {"weight": 1.0, "texts": [...]}}
+ *
+ * Spans are in bytes of the prompt as it was given; ends are exclusive. A LoRA has "name", "text_encoder" and "unet" (its strengths),
+ * "span", and whether a run would have it, "loaded"; where the tag has them also "course" (pairs of a strength on the U-Net and its moment),
+ * "start", "stop" and "blocks". A token that is a vector of an embedding has that one's name as "embedding".
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER`.
+ */
+sdrs_status sdrs_plan_prompts(const sdrs_pipeline *pipeline,
+                              const sdrs_generate_params *params,
+                              char **json);
+
+/**
+ * A token that has not been used.
+ */
+sdrs_status sdrs_cancel_token_new(sdrs_cancel_token **token);
+
+/**
+ * Asks the runs that hold this token to stop: each fails with `SDRS_ERROR_CANCELLED` within a step. A token stays used.
+ */
+sdrs_status sdrs_cancel_token_cancel(const sdrs_cancel_token *token);
+
+/**
+ * Whether the token was used: 1, or 0, also for NULL.
+ */
+int32_t sdrs_cancel_token_is_cancelled(const sdrs_cancel_token *token);
+
+/**
+ * Frees a token; NULL is fine. Runs that hold it go on, and can't be stopped through it any more.
+ */
+void sdrs_cancel_token_free(sdrs_cancel_token *token);
+
+/**
+ * Sets the options to none; `struct_size` is `sizeof(sdrs_run_options)`.
+ */
+sdrs_status sdrs_run_options_init(sdrs_run_options *options, size_t struct_size);
+
+/**
+ * Draws pictures from a prompt, one after the other, in the calling thread (and the library's own helpers). `options` may be NULL.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` before any work, `SDRS_ERROR_CANCELLED`, `SDRS_ERROR_NOT_FINITE`.
+ */
+sdrs_status sdrs_txt2img(const sdrs_pipeline *pipeline,
+                         const sdrs_generate_params *params,
+                         const sdrs_run_options *options,
+                         sdrs_images **images);
+
+/**
+ * The same without decoding: the latents as the U-Net has them, `[batch_size, latent_channels, h, w]`, which `sdrs_vae_decode` takes.
+ * `seeds` gets `batch_size` numbers, for each picture the seed that gives it alone; it may be NULL.
+ *
+ * Fails as `sdrs_txt2img` does.
+ */
+sdrs_status sdrs_txt2img_latents(const sdrs_pipeline *pipeline,
+                                 const sdrs_generate_params *params,
+                                 const sdrs_run_options *options,
+                                 sdrs_tensor **latents,
+                                 uint64_t *seeds);
+
+/**
+ * The noise levels of a schedule for a number of steps, falling, most often `steps + 1` of them with a final 0. `pipeline` may be NULL:
+ * then those of every Stable Diffusion. Writes at most `capacity` of them to `sigmas`, and to `count` how many there are; `sigmas` may be
+ * NULL if `capacity` is 0. A sampler may have its own habits: `sdrs_stepper_sigmas` tells what it visits.
+ */
+sdrs_status sdrs_schedule_sigmas(const sdrs_pipeline *pipeline,
+                                 sdrs_schedule schedule,
+                                 uint32_t steps,
+                                 double *sigmas,
+                                 size_t capacity,
+                                 size_t *count);
+
+/**
+ * Sets the defaults; `struct_size` is `sizeof(sdrs_stepper_options)`.
+ */
+sdrs_status sdrs_stepper_options_init(sdrs_stepper_options *options, size_t struct_size);
+
+/**
+ * Begins to sample from noise of unit variance, `length` values, which are copied and scaled as the sampler wants them. `pipeline` may be
+ * NULL: then the noise levels are those of every Stable Diffusion, and the network's prediction is noise.
+ */
+sdrs_status sdrs_stepper_new(const sdrs_pipeline *pipeline,
+                             const sdrs_stepper_options *options,
+                             const float *noise,
+                             size_t length,
+                             sdrs_stepper **stepper);
+
+/**
+ * The noise levels that a stepper visits, falling. Writes at most `capacity` of them to `sigmas`, and to `count` how many there are.
+ */
+sdrs_status sdrs_stepper_sigmas(const sdrs_stepper *stepper,
+                                double *sigmas,
+                                size_t capacity,
+                                size_t *count);
+
+/**
+ * Prepares `request` for `sdrs_stepper_request`; `struct_size` is `sizeof(sdrs_request)`.
+ */
+sdrs_status sdrs_request_init(sdrs_request *request, size_t struct_size);
+
+/**
+ * What a stepper needs next. Asking twice changes nothing.
+ */
+sdrs_status sdrs_stepper_request(const sdrs_stepper *stepper, sdrs_request *request);
+
+/**
+ * Answers a request for a denoised latent, `length` values. `uncond` is what the negative prompt alone gave, needed if the request has
+ * `needs_uncond`; else it may be NULL.
+ */
+sdrs_status sdrs_stepper_provide_denoised(sdrs_stepper *stepper,
+                                          const float *denoised,
+                                          const float *uncond,
+                                          size_t length);
+
+/**
+ * Answers a request for noise, `length` values.
+ */
+sdrs_status sdrs_stepper_provide_noise(sdrs_stepper *stepper, const float *noise, size_t length);
+
+/**
+ * Frees a stepper; NULL is fine.
+ */
+void sdrs_stepper_free(sdrs_stepper *stepper);
+
+/**
+ * The same pipeline with these LoRAs instead of those that it has; with `count` 0, as it was without any, to the bit. Weights are made anew
+ * from the checkpoint's, and all that the LoRAs don't change is shared, so the new pipeline takes memory for the layers that they do. Each
+ * is freed on its own, in any order.
+ *
+ * `loras` has `count` paths, `weights` as many numbers: how strongly each acts, 1 as trained; NULL is 1 for all. `text_encoder_weights`
+ * may say otherwise for the text encoder; NULL is the same. All may be NULL if `count` is 0.
+ *
+ * Fails as `sdrs_builder_build` does for LoRAs.
+ */
+sdrs_status sdrs_pipeline_with_loras(const sdrs_pipeline *pipeline,
+                                     const char *const *loras,
+                                     const double *weights,
+                                     const double *text_encoder_weights,
+                                     size_t count,
+                                     sdrs_pipeline **other);
+
+/**
+ * The same pipeline with another autoencoder: a file with a VAE in it, or a diffusers folder. All else is shared. Each is freed on its own.
+ *
+ * Fails as `sdrs_builder_build` does for a VAE.
+ */
+sdrs_status sdrs_pipeline_with_vae(const sdrs_pipeline *pipeline,
+                                   const char *vae,
+                                   sdrs_pipeline **other);
+
+/**
+ * The path of a LoRA that a pipeline has, counted from 0 in the order that they were added; NULL past the last. Valid as long as the
+ * pipeline. `weight` and `text_encoder_weight` get how strongly it acts; both may be NULL.
+ */
+const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
+                               size_t index,
+                               double *weight,
+                               double *text_encoder_weight);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SDRS_H */

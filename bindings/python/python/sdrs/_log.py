@@ -1,0 +1,18 @@
+"""Where a pipeline's log goes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Callable, Union
+
+Log = Union[Callable[[str, str], object], logging.Logger]
+
+
+def told(log: Log | None) -> Callable[[str, str], object] | None:
+    """What is called with a line's level and text."""
+    if isinstance(log, logging.Logger):
+        levels = {"info": logging.INFO, "warning": logging.WARNING}
+        return lambda level, message: log.log(levels[level], "%s", message)
+    if log is not None and not callable(log):
+        raise TypeError("log: must be a function of a level and a message, or a logging.Logger")
+    return log
