@@ -51,7 +51,7 @@ type Taken = (PyBackedBytes, Vec<usize>);
 impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
-    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction, threads))]
+    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction, threads, memory_limit))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
         py: Python<'_>,
@@ -64,6 +64,7 @@ impl Pipeline {
         dtype: &Bound<'_, PyAny>,
         prediction: Option<&str>,
         threads: &Bound<'_, PyAny>,
+        memory_limit: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
         builder = match checkpoint {
@@ -79,6 +80,9 @@ impl Pipeline {
         builder = builder.loras(listed(loras)?);
         if let Some(threads) = argument("threads", threads)? {
             builder = builder.threads(threads);
+        }
+        if let Some(bytes) = argument("memory_limit", memory_limit)? {
+            builder = builder.memory_limit(bytes);
         }
         for path in embeddings {
             builder = builder.embedding(path);

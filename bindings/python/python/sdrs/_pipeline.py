@@ -30,6 +30,7 @@ class Pipeline(Parts):
     `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16".
     `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
     on it.
+    `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; what can't fit is refused at once.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype),
@@ -48,6 +49,7 @@ class Pipeline(Parts):
         dtype: str = "auto",
         prediction: str | None = None,
         threads: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self._open(
             os.fspath(checkpoint),
@@ -59,6 +61,7 @@ class Pipeline(Parts):
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            memory_limit=memory_limit,
         )
 
     def _open(
@@ -73,6 +76,7 @@ class Pipeline(Parts):
         dtype: str,
         prediction: str | None,
         threads: int | None,
+        memory_limit: int | None,
     ) -> None:
         if isinstance(embeddings, (str, os.PathLike)):
             raise TypeError("embeddings: must be a list of paths, not one")
@@ -86,6 +90,7 @@ class Pipeline(Parts):
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            memory_limit=memory_limit,
         )
 
     @classmethod
@@ -98,6 +103,7 @@ class Pipeline(Parts):
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
+        memory_limit: int | None = None,
     ) -> Pipeline:
         """The small model that is part of the package, trained for sdrs on pictures of coloured shapes."""
         pipeline = cls.__new__(cls)
@@ -111,6 +117,7 @@ class Pipeline(Parts):
             dtype=dtype,
             prediction=None,
             threads=threads,
+            memory_limit=memory_limit,
         )
         return pipeline
 
@@ -126,6 +133,7 @@ class Pipeline(Parts):
         dtype: str = "auto",
         prediction: str | None = None,
         threads: int | None = None,
+        memory_limit: int | None = None,
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
         if os.path.isfile(path):
@@ -139,6 +147,7 @@ class Pipeline(Parts):
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            memory_limit=memory_limit,
         )
 
     @classmethod
@@ -154,6 +163,7 @@ class Pipeline(Parts):
         dtype: str = "auto",
         prediction: str | None = None,
         threads: int | None = None,
+        memory_limit: int | None = None,
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
         if os.path.isdir(path):
@@ -168,6 +178,7 @@ class Pipeline(Parts):
             dtype=dtype,
             prediction=prediction,
             threads=threads,
+            memory_limit=memory_limit,
         )
 
     @property
