@@ -9,7 +9,7 @@ use sd_core::{
 use sd_kernels::Workspace;
 
 /// How far the estimate may be off: below, where it would allow what doesn't fit, and above.
-const MARGIN: [f64; 2] = [0.95, 1.25];
+const MARGIN: [f64; 2] = [0.98, 1.15];
 
 fn peak(run: impl FnOnce()) -> usize {
     let workspace = Workspace::default();
@@ -75,12 +75,25 @@ fn bands_change_nothing() {
         let picture = whole.decode(latents.clone()).unwrap();
         let close = |what: &str, a: Vec<f32>, b: Vec<f32>| {
             let largest = a.iter().fold(0f32, |most, a| most.max(a.abs()));
-            let off = a.iter().zip(&b).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+            let off = a
+                .iter()
+                .zip(&b)
+                .fold(0f32, |most, (a, b)| most.max((a - b).abs()));
             println!("{what}, {dtype}: {off} of {largest}");
-            assert!(largest > 0.0 && off <= tolerance * largest, "{what}, {dtype}: {off} of {largest}");
+            assert!(
+                largest > 0.0 && off <= tolerance * largest,
+                "{what}, {dtype}: {off} of {largest}"
+            );
         };
-        close("decoded", floats(picture.clone()), floats(bands.decode(latents).unwrap()));
-        let (a, b) = (whole.encode(picture.clone()).unwrap(), bands.encode(picture).unwrap());
+        close(
+            "decoded",
+            floats(picture.clone()),
+            floats(bands.decode(latents).unwrap()),
+        );
+        let (a, b) = (
+            whole.encode(picture.clone()).unwrap(),
+            bands.encode(picture).unwrap(),
+        );
         close("mean", floats(a.mean), floats(b.mean));
         close("logvar", floats(a.logvar), floats(b.logvar));
     }

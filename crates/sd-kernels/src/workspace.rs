@@ -199,7 +199,8 @@ mod blocks {
         /// A kept block; `None` if there is none that fits, and a new one is to be made, for which there is room then.
         fn take(&mut self, lines: usize) -> Option<Kept<Line>> {
             let fitting = self.blocks.range_mut(lines..=2 * lines).next();
-            let found = fitting.and_then(|(&size, blocks)| Some((size, blocks.pop_back()?.1, blocks.is_empty())));
+            let found =
+                fitting.and_then(|(&size, blocks)| Some((size, blocks.pop_back()?.1, blocks.is_empty())));
             let bytes = found.as_ref().map_or(lines, |(size, ..)| *size) * size_of::<Line>();
             self.live += bytes;
             self.most_live = self.most_live.max(self.live);
@@ -221,7 +222,10 @@ mod blocks {
             self.kept += bytes;
             self.clock += 1;
             let age = self.clock;
-            self.blocks.entry(block.len()).or_default().push_back((age, block));
+            self.blocks
+                .entry(block.len())
+                .or_default()
+                .push_back((age, block));
             self.trim();
         }
 
@@ -230,7 +234,10 @@ mod blocks {
             let wanted = Workspace::held_bytes(self.most_live);
             let bound = self.limit.map_or(wanted, |limit| wanted.min(limit));
             while self.live + self.kept > bound {
-                let ages = self.blocks.iter().filter_map(|(&size, blocks)| Some((blocks.front()?.0, size)));
+                let ages = self
+                    .blocks
+                    .iter()
+                    .filter_map(|(&size, blocks)| Some((blocks.front()?.0, size)));
                 let Some((_, size)) = ages.min() else {
                     return;
                 };

@@ -47,8 +47,7 @@ pub fn unet_values(config: &UnetConfig, batch: usize, [h, w]: [usize; 2]) -> usi
             let skip = skips.pop().unwrap_or_default();
             held -= skip;
             let input = channels + skip / pixels(i);
-            let layer =
-                resnet(input, level.channels).max(attention(level.transformer_depth, level.channels));
+            let layer = resnet(input, level.channels).max(attention(level.transformer_depth, level.channels));
             most = most.max(held + pixels(i) * layer);
             channels = level.channels;
         }
@@ -67,16 +66,18 @@ pub fn decoder_values(config: &VaeConfig, [h, w]: [usize; 2]) -> usize {
     let mut most = middle;
     for (i, &width) in widths.iter().rev().enumerate() {
         let (w, pixels) = (w << i, (h << i) * (w << i));
-        // A band normalised, and a copy of it with a border.
-        let bands = |w: usize, pixels: usize| 2 * pixels.min((CPU_BAND / w).max(8) * w + 4 * w);
+        let band = |w: usize, pixels: usize| pixels.min((CPU_BAND / w / 8 * 8).max(8) * w);
+        // Of a band what it is convolved from, with the rows around it, and a copy of that with a border.
+        let copies = |w: usize, pixels: usize| 2 * (band(w, pixels) + 4 * w);
         for _ in 0..=config.layers_per_block {
-            // What goes in and what comes of it, where the second convolution lets go of the first one's result as it goes.
-            let whole = pixels * (channels + width).max(2 * width);
-            most = most.max(whole + bands(w, pixels) * channels);
+            let first = pixels * (channels + width) + copies(w, pixels) * channels;
+            // It lets go of what goes in, and of what is added, as it goes.
+            let second = (2 * pixels + band(w, pixels) + copies(w, pixels)) * width;
+            most = most.max(first).max(second);
             channels = width;
         }
         if i + 1 < widths.len() {
-            most = most.max(5 * pixels * channels + bands(2 * w, 4 * pixels) * channels);
+            most = most.max((5 * pixels + copies(2 * w, 4 * pixels)) * channels);
         }
     }
     most

@@ -6,7 +6,8 @@ use burn::tensor::{AllocationProperty, Bytes, Element, Tensor, TensorData};
 use half::{bf16, f16};
 use sd_kernels::own_map;
 
-use super::{Part, TensorFile, TensorInfo, WeightPatch, cast,
+use super::{
+    Part, TensorFile, TensorInfo, WeightPatch, cast,
     layers::{Layers, Model},
     names::Names,
 };
@@ -325,7 +326,10 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
 /// How many values the weights of a part of this configuration have.
 pub fn parameter_count<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
     let parameters = parameters(part, target, |p| M::build(config, p, target));
-    parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    parameters
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum()
 }
 
 /// The canonical names and shapes of all parameters that a constructor asks for.
