@@ -1317,6 +1317,14 @@ sdrs_status sdrs_builder_build(const sdrs_builder *builder,
                                sdrs_pipeline **pipeline);
 
 /**
+ * The most memory that the process may take to load a pipeline and draw with it, in bytes, for the CPU in f32 and bf16; 0 (the default) is
+ * no limit. What can't fit is refused before anything is loaded, or drawn, with SDRS_ERROR_INVALID_PARAMETER and a message that says
+ * what is needed. Pictures don't depend on it.
+ */
+sdrs_status sdrs_builder_memory_limit(sdrs_builder *builder,
+                                      uint64_t bytes);
+
+/**
  * The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL
  * for none. `user_data` is given to the callback as it is, and must be valid as long as such a pipeline, or one that
  * was made of it. Nothing is ever printed.

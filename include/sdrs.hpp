@@ -500,6 +500,7 @@ public:
         return done(status);
     }
     Builder &threads(std::uint32_t threads) { return done(sdrs_builder_threads(get(), threads)); }
+    Builder &memory_limit(std::uint64_t bytes) { return done(sdrs_builder_memory_limit(get(), bytes)); }
     /** Any thread may call it, several at once. What it throws is lost. */
     using Log = std::function<void(sdrs_log_level level, const char *message)>;
     Builder &on_log(Log log) {

@@ -25,6 +25,7 @@ pub struct sdrs_builder {
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
     pub(crate) threads: Option<usize>,
+    memory_limit: Option<u64>,
     pub(crate) log: Option<Logger>,
 }
 crate::pointer::handle!(sdrs_builder, 1);
@@ -85,6 +86,9 @@ impl sdrs_builder {
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
+        if let Some(bytes) = self.memory_limit {
+            builder = builder.memory_limit(bytes);
+        }
         if let Some(log) = self.log {
             builder = builder.on_log(move |level, message| log.tell(level, message));
         }
@@ -122,6 +126,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             dtype: None,
             prediction: None,
             threads: None,
+            memory_limit: None,
             log: None,
         });
         Ok(())
@@ -374,6 +379,19 @@ pub unsafe extern "C" fn sdrs_builder_build(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, out) = unsafe { (object(builder, "builder")?, Out::new(pipeline, "pipeline")?) };
         out.give(sdrs_pipeline::new(builder.pipeline()?));
+        Ok(())
+    })
+}
+
+/// The most memory that the process may take to load a pipeline and draw with it, in bytes, for the CPU in f32 and bf16; 0 (the default) is
+/// no limit. What can't fit is refused before anything is loaded, or drawn, with SDRS_ERROR_INVALID_PARAMETER and a message that says
+/// what is needed. Pictures don't depend on it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_memory_limit(builder: *mut sdrs_builder, bytes: u64) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.memory_limit = (bytes != 0).then_some(bytes);
         Ok(())
     })
 }

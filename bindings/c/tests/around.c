@@ -53,6 +53,9 @@ static void weights_held_elsewhere(const char *folder) {
     struct lines lines = {.infos = 0};
     OK(sdrs_builder_on_log(builder, note, &lines));
     OK(sdrs_builder_threads(builder, 3));
+    OK(sdrs_builder_memory_limit(builder, 1000));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "memory_limit: ", sdrs_builder_build(builder, &pipeline));
+    OK(sdrs_builder_memory_limit(builder, UINT64_C(1) << 40));
     OK(sdrs_builder_build(builder, &pipeline));
     CHECK(strstr(lines.text, "opened elsewhere.safetensors: one file") != NULL);
     CHECK(strstr(lines.text, "loaded the U-Net: ") != NULL && lines.infos > 3 && lines.warnings == 0);

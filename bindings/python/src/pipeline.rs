@@ -62,6 +62,7 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log))]
+    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction, threads, memory_limit))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
         py: Python<'_>,
@@ -76,6 +77,7 @@ impl Pipeline {
         prediction: Option<&str>,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
+        memory_limit: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
         builder = match checkpoint {
@@ -97,6 +99,9 @@ impl Pipeline {
         }
         if let Some(threads) = argument("threads", threads)? {
             builder = builder.threads(threads);
+        }
+        if let Some(bytes) = argument("memory_limit", memory_limit)? {
+            builder = builder.memory_limit(bytes);
         }
         for path in embeddings {
             builder = builder.embedding(path);

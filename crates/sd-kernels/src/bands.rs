@@ -50,7 +50,11 @@ impl Bands {
             Err(x) => x,
         };
         let bands = [(0, x)].into();
-        Self { bands, height, pixels }
+        Self {
+            bands,
+            height,
+            pixels,
+        }
     }
 
     /// The whole picture, `[1, h, w, c]`.
@@ -159,7 +163,11 @@ impl Bands {
         };
         let shape = [1, rows.len(), times * width, channels];
         let mut out = host::Buffer::<T>::dirty(shape.iter().product());
-        let operation = if scales.is_some() { "group norm, values" } else { "copy" };
+        let operation = if scales.is_some() {
+            "group norm, values"
+        } else {
+            "copy"
+        };
         timed(
             operation,
             || format!("{} x {channels}", shape[1] * shape[2]),

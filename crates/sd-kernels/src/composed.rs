@@ -88,10 +88,7 @@ pub(crate) fn group_scales(
     // The share of the whole, the mean and the variance of each group in each band.
     let moments = bands.iter().map(|&band| {
         let [_, h, w, _] = band.dims();
-        let grouped = band
-            .clone()
-            .cast(DType::F32)
-            .reshape([h * w, groups, c / groups]);
+        let grouped = band.clone().cast(DType::F32).reshape([h * w, groups, c / groups]);
         let grouped = grouped.swap_dims(0, 1).reshape([groups, h * w * (c / groups)]);
         let mean = grouped.clone().mean_dim(1);
         let variance = (grouped - mean.clone()).powi_scalar(2).mean_dim(1);
@@ -144,9 +141,8 @@ pub(crate) fn window(
         x = x.reshape([1, 2 * n, 2 * width, c]);
         x = x.narrow(1, start as usize - 2 * first, (end - start) as usize);
     }
-    let zeros = |n: isize| {
-        (n > 0).then(|| Tensor::<4>::zeros([1, n as usize, times * width, c], (&device, dtype)))
-    };
+    let zeros =
+        |n: isize| (n > 0).then(|| Tensor::<4>::zeros([1, n as usize, times * width, c], (&device, dtype)));
     let (above, below) = (zeros(start - rows.start), zeros(rows.end - end));
     Tensor::cat(above.into_iter().chain([x]).chain(below).collect(), 1)
 }

@@ -90,7 +90,12 @@ impl GroupNorm {
         let (gamma, beta) = &*self.affine.host;
         let (c, values) = (gamma.len(), slices.iter().map(|band| band.len()).sum::<usize>());
         let scales = || host::group_scales(Isa::detect(), &slices, self.groups, (gamma, beta), self.eps);
-        timed("group norm, moments", || format!("{} x {c}", values / c), 0.0, scales)
+        timed(
+            "group norm, moments",
+            || format!("{} x {c}", values / c),
+            0.0,
+            scales,
+        )
     }
 
     fn run(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {

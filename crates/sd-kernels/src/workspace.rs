@@ -62,6 +62,10 @@ thread_local! {
     static CURRENT: RefCell<Option<Workspace>> = const { RefCell::new(None) };
 }
 
+/// How much may lie idle beside a quarter of what is in use at once, in bytes. A network whose sizes differ then asks the system for a
+/// tenth of its memory anew.
+const IDLE: usize = 32 << 20;
+
 impl Workspace {
     /// A workspace that keeps an account.
     pub fn with_account() -> Self {
@@ -91,6 +95,11 @@ impl Workspace {
         pool.blocks.clear();
         pool.kept = 0;
         pool.most_live = pool.live;
+    }
+
+    /// How many bytes are held at most, in use or idle, where so many are in use at once.
+    pub fn held_bytes(in_use: usize) -> usize {
+        in_use + in_use / 4 + IDLE
     }
 
     /// Keeps no memory that isn't in use when more than this many bytes would be in use and kept together.
@@ -158,18 +167,14 @@ pub(crate) use blocks::{Home, take};
 mod blocks {
     use std::sync::Weak;
 
-    use super::{CURRENT, Inner, Pool, lock};
+    use super::{CURRENT, Inner, Pool, Workspace, lock};
     use crate::host::{Kept, Line};
-
-    /// How much of what is in use at once is held at most, in use or not. Since sizes differ, a network gets by without asking for memory
-    /// anew from about three times on.
-    const KEPT_FACTOR: usize = 3;
 
     /// Where a block goes when it is no longer used.
     #[derive(Clone, Default)]
     pub(crate) struct Home(Weak<Inner>);
 
-    /// A block of at least so many lines, not much more, with whatever its last user left in it.
+    /// A block of at least so many lines, twice as many at most, with whatever its last user left in it.
     pub(crate) fn take(lines: usize) -> (Kept<Line>, Home) {
         let current = CURRENT.with_borrow(Clone::clone);
         let Some(workspace) = current else {
@@ -193,8 +198,9 @@ mod blocks {
     impl Pool {
         /// A kept block; `None` if there is none that fits, and a new one is to be made, for which there is room then.
         fn take(&mut self, lines: usize) -> Option<Kept<Line>> {
-            let fitting = self.blocks.range_mut(lines..=lines + lines / 4).next();
-            let found = fitting.and_then(|(&size, blocks)| Some((size, blocks.pop_back()?.1, blocks.is_empty())));
+            let fitting = self.blocks.range_mut(lines..=2 * lines).next();
+            let found =
+                fitting.and_then(|(&size, blocks)| Some((size, blocks.pop_back()?.1, blocks.is_empty())));
             let bytes = found.as_ref().map_or(lines, |(size, ..)| *size) * size_of::<Line>();
             self.live += bytes;
             self.most_live = self.most_live.max(self.live);
@@ -216,16 +222,22 @@ mod blocks {
             self.kept += bytes;
             self.clock += 1;
             let age = self.clock;
-            self.blocks.entry(block.len()).or_default().push_back((age, block));
+            self.blocks
+                .entry(block.len())
+                .or_default()
+                .push_back((age, block));
             self.trim();
         }
 
         /// Gives back what has lain idle longest while there is too much.
         fn trim(&mut self) {
-            let wanted = KEPT_FACTOR * self.most_live;
+            let wanted = Workspace::held_bytes(self.most_live);
             let bound = self.limit.map_or(wanted, |limit| wanted.min(limit));
             while self.live + self.kept > bound {
-                let ages = self.blocks.iter().filter_map(|(&size, blocks)| Some((blocks.front()?.0, size)));
+                let ages = self
+                    .blocks
+                    .iter()
+                    .filter_map(|(&size, blocks)| Some((blocks.front()?.0, size)));
                 let Some((_, size)) = ages.min() else {
                     return;
                 };

@@ -76,6 +76,9 @@ pub struct Args {
     /// Threads that the CPU computes with [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// The most memory that the process may take, such as 3GB, on the CPU in f32 or bf16; what can't fit is refused at once.
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<String>,
     /// Tell how long each operation took on the CPU.
     #[arg(long)]
     profile: bool,
@@ -191,6 +194,9 @@ impl Args {
         }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
+        }
+        if let Some(amount) = &self.memory_limit {
+            builder = builder.memory_limit(sdrs::parse_memory(amount)?);
         }
         builder = builder.profile(self.profile);
         for path in &self.embedding {

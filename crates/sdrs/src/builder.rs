@@ -15,6 +15,7 @@ use crate::{
     Error, LogLevel, Lora, Pipeline, Result,
     lora::{self, Applied},
     lora_tags::LoraFolders,
+    memory::MemoryLimit,
     runtime::{Log, Runtime},
     source::Source,
 };
@@ -33,6 +34,7 @@ pub struct PipelineBuilder {
     dtype: Option<Dtype>,
     prediction: Option<Prediction>,
     threads: Option<usize>,
+    memory_limit: Option<u64>,
     profile: bool,
     log: Option<Log>,
 }
@@ -166,6 +168,14 @@ impl PipelineBuilder {
         self
     }
 
+    /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. What
+    /// can't fit is refused before anything is loaded, or drawn: [`Pipeline::memory_plan`] tells what a size takes. Pictures don't depend
+    /// on it. Not counted are other pipelines, runs at the same time, and what LoRAs that a prompt names change.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
     /// Keeps an account of the time that each operation takes on the CPU: [`Pipeline::profile`].
     pub fn profile(mut self, profile: bool) -> Self {
         self.profile = profile;
@@ -182,7 +192,7 @@ impl PipelineBuilder {
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if there is no checkpoint, or an embedding is for another kind of model, [`Error::Core`] if the
+    /// [`Error::InvalidParameter`] if there is no checkpoint, an embedding is for another kind of model, or memory is limited to too little, [`Error::Core`] if the
     /// checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
     pub fn build(mut self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
@@ -194,6 +204,9 @@ impl PipelineBuilder {
         }
         let (checkpoint, loras) = self.open(&runtime)?;
         let target = Target { device, dtype };
+        if let Some(bytes) = self.memory_limit {
+            runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
+        }
         let mut pipeline = Pipeline::load(checkpoint, target, self.prediction, loras, runtime)?;
         pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
         pipeline.add_embeddings(&self.embeddings)?;

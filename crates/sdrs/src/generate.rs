@@ -228,6 +228,9 @@ impl<'a> Txt2Img<'a> {
     fn prepare(&self) -> Result<Run<'a>> {
         let (own, params) = (self.pipeline, &self.params);
         let size = params.validate(&own.limits())?;
+        if let Some(limit) = own.runtime.memory_limit() {
+            limit.check(own.checkpoint.configs(), &own.target, size)?;
+        }
         if self.previews.is_some_and(|(_, every)| every == 0) {
             return Err(Error::parameter("preview_every", "must be 1 or more, not 0"));
         }

@@ -3,9 +3,10 @@
 use std::{fmt::Display, sync::Arc, time::Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use sd_core::weights::{Configs, Target};
 use sd_kernels::{OperationTime, Workspace};
 
-use crate::{Error, Result};
+use crate::{Error, Result, memory::MemoryLimit};
 
 /// More threads than any processor has.
 const MOST_THREADS: usize = 1024;
@@ -27,6 +28,7 @@ pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 pub(crate) struct Runtime {
     pool: Option<Arc<ThreadPool>>,
     workspace: Workspace,
+    memory_limit: Option<MemoryLimit>,
     log: Option<Log>,
 }
 
@@ -50,12 +52,28 @@ impl Runtime {
             _ => None,
         };
         let workspace = Workspace::default();
-        Ok(Self { pool, workspace, log })
+        Ok(Self {
+            pool,
+            workspace,
+            memory_limit: None,
+            log,
+        })
     }
 
     /// Keeps an account of every operation's time from now on.
     pub fn keep_account(&mut self) {
         self.workspace = Workspace::with_account();
+    }
+
+    /// Bounds the memory that pipelines of this model take.
+    pub fn limit_memory(&mut self, limit: MemoryLimit, configs: &Configs, target: &Target) -> Result<()> {
+        self.workspace.set_limit(limit.room(configs, target)?);
+        self.memory_limit = Some(limit);
+        Ok(())
+    }
+
+    pub fn memory_limit(&self) -> Option<MemoryLimit> {
+        self.memory_limit
     }
 
     pub fn account(&self) -> Vec<OperationTime> {

@@ -36,6 +36,7 @@ class Pipeline(Parts):
     `log`: a function that is called with "info" or "warning" and each line of the pipeline's log, or a `logging.Logger`: what was opened,
     loaded and passed over, how long parts of a run took. It is called in the threads that load and draw. What it raises is reported as
     Python reports what can't be raised (`sys.unraisablehook`). Without it nothing is logged.
+    `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; what can't fit is refused at once.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype),
@@ -56,6 +57,7 @@ class Pipeline(Parts):
         prediction: str | None = None,
         threads: int | None = None,
         log: Log | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self._open(
             os.fspath(checkpoint),
@@ -69,6 +71,7 @@ class Pipeline(Parts):
             prediction=prediction,
             threads=threads,
             log=log,
+            memory_limit=memory_limit,
         )
 
     def _open(
@@ -85,6 +88,7 @@ class Pipeline(Parts):
         prediction: str | None,
         threads: int | None,
         log: Log | None,
+        memory_limit: int | None,
     ) -> None:
         for name, paths in (("lora_dirs", lora_dirs), ("embeddings", embeddings)):
             if isinstance(paths, (str, os.PathLike)):
@@ -101,6 +105,7 @@ class Pipeline(Parts):
             prediction=prediction,
             threads=threads,
             log=told(log),
+            memory_limit=memory_limit,
         )
 
     @classmethod
@@ -115,6 +120,7 @@ class Pipeline(Parts):
         dtype: str = "auto",
         threads: int | None = None,
         log: Log | None = None,
+        memory_limit: int | None = None,
     ) -> Pipeline:
         """The small model that is part of the package, trained for sdrs on pictures of coloured shapes."""
         pipeline = cls.__new__(cls)
@@ -130,6 +136,7 @@ class Pipeline(Parts):
             prediction=None,
             threads=threads,
             log=log,
+            memory_limit=memory_limit,
         )
         return pipeline
 
@@ -147,6 +154,7 @@ class Pipeline(Parts):
         prediction: str | None = None,
         threads: int | None = None,
         log: Log | None = None,
+        memory_limit: int | None = None,
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
         if os.path.isfile(path):
@@ -162,6 +170,7 @@ class Pipeline(Parts):
             prediction=prediction,
             threads=threads,
             log=log,
+            memory_limit=memory_limit,
         )
 
     @classmethod
@@ -179,6 +188,7 @@ class Pipeline(Parts):
         prediction: str | None = None,
         threads: int | None = None,
         log: Log | None = None,
+        memory_limit: int | None = None,
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
         if os.path.isdir(path):
@@ -195,6 +205,7 @@ class Pipeline(Parts):
             prediction=prediction,
             threads=threads,
             log=log,
+            memory_limit=memory_limit,
         )
 
     @property

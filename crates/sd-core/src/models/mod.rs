@@ -1,6 +1,7 @@
 //! The networks of Stable Diffusion, each built from its configuration.
 
 mod clip;
+mod memory;
 mod nn;
 mod resnet;
 mod transformer;
@@ -8,5 +9,6 @@ mod unet;
 mod vae;
 
 pub use clip::{ClipOutput, ClipTextModel};
+pub use memory::{decoder_values, unet_values};
 pub use unet::{UNet, timestep_embedding};
 pub use vae::{Moments, Vae};

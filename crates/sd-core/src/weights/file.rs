@@ -195,6 +195,12 @@ impl TensorFile {
         self.values(name)
     }
 
+    /// Lets go of what was read so far and is still counted as this process's memory: small tensors, and what the system read beside
+    /// large ones.
+    pub(super) fn let_go(&self) {
+        self.bytes.forget(0..self.bytes.len());
+    }
+
     /// A tensor's values in a compute type.
     pub(crate) fn values<E: cast::Element>(&self, name: &str) -> Option<Vec<E>> {
         let info = self.index.get(name)?;

@@ -6,7 +6,11 @@ use burn::tensor::{AllocationProperty, Bytes, Element, Tensor, TensorData};
 use half::{bf16, f16};
 use sd_kernels::own_map;
 
-use super::{Part, TensorFile, TensorInfo, WeightPatch, cast, layers::Layers, names::Names};
+use super::{
+    Part, TensorFile, TensorInfo, WeightPatch, cast,
+    layers::{Layers, Model},
+    names::Names,
+};
 use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
 
 /// Where the weights of one part (U-Net, VAE, text encoder) lie and how they are named there.
@@ -187,6 +191,7 @@ pub(super) fn make<M>(
         })),
     };
     let model = build(&shared.root());
+    weights.files.iter().for_each(|file| file.let_go());
     match shared.mode {
         Mode::Load(load) => match load.into_inner() {
             Load {
@@ -316,6 +321,15 @@ fn data<E: cast::Element + Element, const D: usize>(
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     let end = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
     &shape[..end]
+}
+
+/// How many values the weights of a part of this configuration have.
+pub fn parameter_count<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
+    let parameters = parameters(part, target, |p| M::build(config, p, target));
+    parameters
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum()
 }
 
 /// The canonical names and shapes of all parameters that a constructor asks for.

@@ -102,7 +102,14 @@ pub(crate) fn group_norm<T: Element>(
     let blocks = pixels.div_ceil(block);
     let moments = moments(isa, x, [pixels, c], size);
     let scales: Vec<Scales> = (0..batch)
-        .map(|image| scales(&moments[image * blocks..(image + 1) * blocks], (gamma, beta), size, eps))
+        .map(|image| {
+            scales(
+                &moments[image * blocks..(image + 1) * blocks],
+                (gamma, beta),
+                size,
+                eps,
+            )
+        })
         .collect();
     let rows = block * c;
     let out = Shared::new(out);

@@ -1,0 +1,197 @@
+//! How much memory a run takes, and whether that is allowed.
+
+use sd_core::{
+    Dtype,
+    models::{ClipTextModel, UNet, Vae, decoder_values, unet_values},
+    weights::{Configs, Part, Target, parameter_count},
+};
+use sd_kernels::Workspace;
+
+use crate::{Error, Pipeline, Result};
+
+/// What a process has besides weights and what networks compute: the program, vocabularies, pages of files that are being read.
+const OTHER: u64 = 128 << 20;
+
+/// What a run needs of the CPU's memory at most, in bytes: an estimate from the model's configuration. Weights that LoRAs change are in
+/// it once; a pipeline that shares its weights with others has them with these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryPlan {
+    /// The weights of all networks.
+    pub weights: u64,
+    /// What a call of the U-Net has in use at once, both halves of guidance together.
+    pub denoising: u64,
+    /// What decoding a picture has in use at once.
+    pub decoding: u64,
+    /// The program itself, vocabularies, and pages of files that are being read.
+    pub other: u64,
+}
+
+impl MemoryPlan {
+    fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
+        let size = match target.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        };
+        let f = configs.vae.downscale();
+        let latent = [height, width].map(|side| side as usize / f);
+        let weights = parameter_count::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, target)
+            + parameter_count::<UNet>(&configs.unet, Part::Unet, target)
+            + parameter_count::<Vae>(&configs.vae, Part::Vae, target);
+        Self {
+            weights: (weights * size) as u64,
+            denoising: (unet_values(&configs.unet, 2, latent) * size) as u64,
+            decoding: (decoder_values(&configs.vae, latent) * size) as u64,
+            other: OTHER,
+        }
+    }
+
+    /// The least that a run gets by with: the smallest `memory_limit` that allows it.
+    pub fn least(&self) -> u64 {
+        self.weights + self.other + self.in_use()
+    }
+
+    /// What a run takes without a limit: somewhat more is kept for the next operation, which saves time.
+    pub fn most(&self) -> u64 {
+        self.weights + self.other + Workspace::held_bytes(self.in_use() as usize) as u64
+    }
+
+    fn in_use(&self) -> u64 {
+        self.denoising.max(self.decoding)
+    }
+}
+
+/// The most that pipelines of a builder may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryLimit(pub u64);
+
+impl MemoryLimit {
+    /// Whether the weights leave any room for pictures; how much, for what networks compute.
+    pub fn room(self, configs: &Configs, target: &Target) -> Result<usize> {
+        if !target.device.is_cpu() || target.dtype == Dtype::F16 {
+            let reason = format!(
+                "is kept on the CPU in f32 and bf16 alone, not on {} in {}; leave it out",
+                target.device.name(),
+                target.dtype
+            );
+            return Err(Error::parameter("memory_limit", reason));
+        }
+        let side = configs.vae.downscale() as u32;
+        let plan = MemoryPlan::new(configs, target, [side; 2]);
+        if plan.least() > self.0 {
+            let reason = format!(
+                "{} is too little for this model: its weights take {} in {}, {} with the program{}",
+                gigabytes(self.0),
+                gigabytes(plan.weights),
+                target.dtype,
+                gigabytes(plan.weights + plan.other),
+                narrower(target.dtype),
+            );
+            return Err(Error::parameter("memory_limit", reason));
+        }
+        Ok(usize::try_from(self.0 - plan.weights - plan.other).unwrap_or(usize::MAX))
+    }
+
+    /// Whether pictures of this size are allowed.
+    pub fn check(self, configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Result<()> {
+        let plan = MemoryPlan::new(configs, target, [width, height]);
+        if plan.least() <= self.0 {
+            return Ok(());
+        }
+        let step = configs.vae.downscale() as u32;
+        let (mut fits, mut not) = (1, width.max(height) / step + 1);
+        while fits + 1 < not {
+            let half = fits.midpoint(not);
+            match MemoryPlan::new(configs, target, [half * step; 2]).least() <= self.0 {
+                true => fits = half,
+                false => not = half,
+            }
+        }
+        let reason = format!(
+            "{} is too little for {width}x{height}, which needs {}, {} of it for weights; {side}x{side} would fit{}",
+            gigabytes(self.0),
+            gigabytes(plan.least()),
+            gigabytes(plan.weights),
+            narrower(target.dtype),
+            side = fits * step,
+        );
+        Err(Error::parameter("memory_limit", reason))
+    }
+}
+
+fn narrower(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "; bf16 takes half as much",
+        Dtype::F16 | Dtype::Bf16 => "",
+    }
+}
+
+/// Rounded up, so that what is named is enough.
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", (bytes as f64 / 1e7).ceil() / 100.0)
+}
+
+impl Pipeline {
+    /// What drawing a picture of this size takes of the CPU's memory; of a GPU's own it says nothing. LoRAs that a prompt names take more,
+    /// for the weights that they change.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for sizes that can't be drawn.
+    pub fn memory_plan(&self, width: u32, height: u32) -> Result<MemoryPlan> {
+        let params = crate::GenerateParams {
+            width: Some(width),
+            height: Some(height),
+            ..crate::GenerateParams::default()
+        };
+        let size = params.validate(&self.limits())?;
+        Ok(MemoryPlan::new(self.checkpoint.configs(), &self.target, size))
+    }
+}
+
+/// Reads an amount of memory: "3GB", "2.5 GB", "800MB", "3GiB", "1073741824".
+///
+/// # Errors
+/// [`Error::InvalidParameter`] if it is none.
+pub fn parse_memory(text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" | "k" => 1e3,
+        "mb" | "m" => 1e6,
+        "gb" | "g" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1_048_576.0,
+        "gib" => 1_073_741_824.0,
+        _ => f64::NAN,
+    };
+    let bytes = digits.trim().parse::<f64>().unwrap_or(f64::NAN) * unit;
+    match bytes.is_finite() && (1.0..1e18).contains(&bytes) {
+        true => Ok(bytes as u64),
+        false => Err(Error::parameter(
+            "memory_limit",
+            format!("'{text}' is no amount of memory; write it like 3GB, 2.5GB or 800MB"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_of_memory() {
+        for (text, bytes) in [
+            ("3GB", 3_000_000_000),
+            (" 2.5 gb ", 2_500_000_000),
+            ("800MB", 800_000_000),
+            ("1GiB", 1 << 30),
+            ("12345", 12345),
+        ] {
+            assert_eq!(parse_memory(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "GB", "-1GB", "3 apples", "nan", "inf", "1e30", "0"] {
+            assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+}

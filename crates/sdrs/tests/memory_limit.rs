@@ -1,0 +1,65 @@
+//! What a pipeline may take of memory, on the tiny model of `goldens/tiny-sd1`.
+
+mod common;
+
+use common::{builder, draw, picture};
+use sdrs::{Dtype, ErrorCode};
+
+#[test]
+fn a_limit_changes_no_picture() {
+    let free = builder().build().unwrap();
+    let plan = free.memory_plan(48, 64).unwrap();
+    assert!(plan.weights > 0 && plan.denoising > 0 && plan.decoding > 0);
+    assert!(plan.least() < plan.most());
+    let bound = builder().memory_limit(plan.least()).build().unwrap();
+    assert_eq!(bound.memory_plan(48, 64).unwrap(), plan);
+    assert_eq!(picture(&bound), picture(&free));
+}
+
+#[test]
+fn what_can_not_fit_is_refused_before_any_work() {
+    let plan = |width, height| builder().build().unwrap().memory_plan(width, height).unwrap();
+    let tight = builder().memory_limit(plan(48, 64).least() - 1).build().unwrap();
+    let mut steps = 0;
+    let request = tight.txt2img("a red circle").width(48).height(64);
+    let error = request.on_progress(|_| steps += 1).run().unwrap_err();
+    assert_eq!((error.code(), steps), (ErrorCode::InvalidParameter, 0));
+    let message = error.to_string();
+    assert!(message.starts_with("memory_limit: "), "{message}");
+    assert!(
+        message.contains("is too little for 48x64, which needs"),
+        "{message}"
+    );
+    assert!(
+        message.contains("would fit; bf16 takes half as much"),
+        "{message}"
+    );
+    // The size that it names does fit.
+    let side = message
+        .split(" would fit")
+        .next()
+        .unwrap()
+        .rsplit('x')
+        .next()
+        .unwrap();
+    let side: u32 = side.parse().unwrap();
+    assert!(plan(side, side).least() < plan(48, 64).least());
+    assert!(draw(&tight, "a red circle").is_err());
+    tight
+        .txt2img("a red circle")
+        .width(side)
+        .height(side)
+        .steps(1)
+        .run()
+        .unwrap();
+
+    let error = builder().memory_limit(1000).build().unwrap_err().to_string();
+    assert!(error.contains("its weights take"), "{error}");
+    let error = builder()
+        .memory_limit(1 << 40)
+        .dtype(Dtype::F16)
+        .build()
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("on the CPU in f32 and bf16 alone"), "{error}");
+}
