@@ -61,8 +61,9 @@ type Taken = (PyBackedBytes, Vec<usize>);
 impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
-    #[pyo3(signature = (checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log))]
-    #[pyo3(signature = (checkpoint, *, config, vae, loras, embeddings, device, dtype, prediction, threads, memory_limit))]
+    #[pyo3(signature = (
+        checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit
+    ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
         py: Python<'_>,
