@@ -15,11 +15,13 @@ mod host;
 mod layer;
 mod maps;
 mod matrix;
+mod merging;
 mod ops;
 mod workspace;
 
 pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
 pub use maps::own_map;
 pub use matrix::{Matrix, add_product};
+pub use merging::TokenMerging;
 pub use ops::{attention, concatenate, silu};
 pub use workspace::{OperationTime, Workspace};

@@ -25,12 +25,14 @@ pub mod infotext;
 mod lora;
 mod lora_tags;
 mod low_level;
+mod memory;
 mod params;
 mod pipeline;
 mod preview;
 mod prompt_plan;
 mod runtime;
 mod save;
+mod shortcuts;
 mod source;
 
 pub use builder::PipelineBuilder;

@@ -8,5 +8,5 @@ mod unet;
 mod vae;
 
 pub use clip::{ClipOutput, ClipTextModel};
-pub use unet::{UNet, timestep_embedding};
+pub use unet::{Deep, DeepFeatures, TextMemory, UNet, UnetCall, UnetOptions, timestep_embedding};
 pub use vae::{Moments, Vae};
