@@ -107,17 +107,19 @@ impl UNet {
     /// Everything between the first and the last convolution.
     fn between(&self, x: Tensor<4>, call: &Call, deep: Deep) -> Result<(Tensor<4>, Option<DeepFeatures>)> {
         let branches = self.branches();
-        let (branch, reused) = match deep {
-            Deep::Whole => (None, None),
-            Deep::Keep { branch } => (Some(branch), None),
-            Deep::Reuse(features) => (Some(features.branch), Some(features.x)),
+        // Of known features, the outermost layers alone are left, up to the branch.
+        let (keep, reused, outermost) = match deep {
+            Deep::Whole => (None, None, branches),
+            Deep::Keep { branch } => (Some(branch), None, branches),
+            Deep::Reuse(DeepFeatures { branch, x }) => (None, Some(x), branch),
         };
-        if let Some(branch) = branch.filter(|branch| *branch >= branches) {
+        if let Some(branch) = keep
+            .or(reused.is_some().then_some(outermost))
+            .filter(|b| *b >= branches)
+        {
             let expected = format!("0 to {} for this network", branches - 1);
             return shape_error("branch", expected, &[branch]);
         }
-        // The outermost layers alone, up to the branch, if the rest is known.
-        let outermost = branch.filter(|_| reused.is_some()).unwrap_or(branches);
         let mut skips = vec![x];
         for unit in self.way_down().take(outermost) {
             let x = skips.last().cloned().expect("what conv_in gave, at least");
@@ -150,7 +152,7 @@ impl UNet {
             match unit {
                 Unit::Layer((place, _)) if place > outermost => {}
                 Unit::Layer((place, layer)) => {
-                    if branch == Some(place) {
+                    if keep == Some(place) {
                         kept = Some(DeepFeatures {
                             branch: place,
                             x: x.clone(),

@@ -81,6 +81,6 @@ impl DeepFeatures {
 pub struct UnetCall {
     /// The prediction, `[batch, out_channels, h, w]` in `f32`.
     pub prediction: Tensor<4>,
-    /// What was kept, or taken over.
+    /// What was kept, if that was asked for.
     pub deep: Option<DeepFeatures>,
 }
