@@ -1,11 +1,9 @@
 //! What a run's shortcuts save, and how far the picture is from the one without them.
 //!
-//!     cargo run --release -p sdrs --features demo --example shortcuts -- demo|CHECKPOINT [DTYPE] [SIDE] [STEPS] [REPEAT]
+//!     cargo run --release -p sdrs --features demo --example shortcuts -- demo|CHECKPOINT [DTYPE] [SIDE] [STEPS]
 //!
-//! Every setting draws the same seeds, all in turn, REPEAT times. Time is of sampling alone; of each setting the fastest counts.
-//! Errors: relative L2 of the final latents, and PSNR of the decoded pictures, on average.
-
-use std::time::Instant;
+//! Arithmetic is counted, not timed: products of sampling alone. Errors: relative L2 of the final latents, and PSNR of the decoded
+//! pictures, on average over some prompts with the same seed. What a call takes, tells sd-core's example `calls`.
 
 use sdrs::{Dtype, GenerateParams, Pipeline, Sampler};
 
@@ -42,8 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |i: usize, default: &str| args.get(i).cloned().unwrap_or_else(|| default.to_owned());
     let dtype = Dtype::from_name(&arg(1, "f32")).ok_or("DTYPE: f32, bf16 or f16")?;
-    let (steps, repeat): (usize, usize) = (arg(3, "20").parse()?, arg(4, "1").parse()?);
-    let builder = Pipeline::builder().device("cpu").dtype(dtype);
+    let steps: usize = arg(3, "20").parse()?;
+    let builder = Pipeline::builder().device("cpu").dtype(dtype).profile(true);
     let (builder, prompts) = match arg(0, "demo").as_str() {
         #[cfg(feature = "demo")]
         "demo" => (builder.demo(), &PROMPTS[..]),
@@ -54,63 +52,44 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(side) => side.parse()?,
         None => pipeline.sizes().default_side as u32,
     };
-    let mut made: Vec<Made> = SETTINGS.map(|_| Made::default()).into();
-    // The first run's memory is new to the process.
-    draw(&pipeline, &GenerateParams::default(), PROMPTS[0], side, 2)?;
-    for _ in 0..repeat {
-        for ((name, change), made) in SETTINGS.iter().zip(&mut made) {
-            let mut params = GenerateParams::default();
-            change(&mut params);
-            let mut seconds = 0.0;
-            made.latents.clear();
-            for prompt in prompts {
-                let start = Instant::now();
-                made.latents.push(draw(&pipeline, &params, prompt, side, steps)?);
-                seconds += start.elapsed().as_secs_f64();
-            }
-            eprintln!("{name}: {:.3} s a step", seconds / (steps * prompts.len()) as f64);
-            made.seconds = made.seconds.min(seconds);
-        }
+    // What the text encoder gives is kept from here on.
+    for prompt in prompts {
+        draw(&pipeline, &GenerateParams::default(), prompt, side, 1)?;
     }
-    for made in &mut made {
-        for latents in &made.latents {
-            made.pictures.push(decode(&pipeline, latents, side)?);
+    let flops = || pipeline.profile().iter().map(|entry| entry.flops).sum::<f64>();
+    let mut whole: Option<Made> = None;
+    println!("| left out | arithmetic | relative L2 of the latents | PSNR |\n|---|---|---|---|");
+    for (name, change) in SETTINGS {
+        let mut params = GenerateParams::default();
+        change(&mut params);
+        let mut made = Made::default();
+        for prompt in prompts {
+            let before = flops();
+            let latents = draw(&pipeline, &params, prompt, side, steps)?;
+            made.flops += flops() - before;
+            made.pictures.push(decode(&pipeline, &latents, side)?);
+            made.latents.push(latents);
         }
-    }
-    println!("| left out | time of a step | relative L2 of the latents | PSNR |\n|---|---|---|---|");
-    let whole = &made[0];
-    for ((name, _), made) in SETTINGS.iter().zip(&made) {
+        let Some(whole) = &whole else {
+            whole = Some(made);
+            continue;
+        };
         let count = prompts.len() as f64;
-        let errors = made
-            .latents
-            .iter()
-            .zip(&whole.latents)
-            .map(|(a, b)| relative_error(a, b));
-        let psnr = made.pictures.iter().zip(&whole.pictures).map(|(a, b)| psnr(a, b));
-        println!(
-            "| {name} | {:.2} | {:.3} | {:.1} dB |",
-            made.seconds / whole.seconds,
-            errors.sum::<f64>() / count,
-            psnr.sum::<f64>() / count
-        );
+        let errors = made.latents.iter().zip(&whole.latents);
+        let errors = errors.map(|(a, b)| relative_error(a, b)).sum::<f64>() / count;
+        let psnr = made.pictures.iter().zip(&whole.pictures);
+        let psnr = psnr.map(|(a, b)| self::psnr(a, b)).sum::<f64>() / count;
+        let work = made.flops / whole.flops;
+        println!("| {name} | {work:.2} | {errors:.3} | {psnr:.1} dB |");
     }
     Ok(())
 }
 
+#[derive(Default)]
 struct Made {
-    seconds: f64,
+    flops: f64,
     latents: Vec<Vec<f32>>,
     pictures: Vec<Vec<u8>>,
-}
-
-impl Default for Made {
-    fn default() -> Self {
-        Self {
-            seconds: f64::INFINITY,
-            latents: Vec::new(),
-            pictures: Vec::new(),
-        }
-    }
 }
 
 fn draw(
