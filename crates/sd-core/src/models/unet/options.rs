@@ -32,6 +32,8 @@ pub struct UnetOptions {
 }
 
 /// Deep features change slowly from step to step, so they can be kept for some: DeepCache (Ma et al. 2023, arXiv:2312.00858).
+// There is one of them for a call.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, Default)]
 pub enum Deep {
     /// The whole network is computed.
