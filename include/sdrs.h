@@ -924,6 +924,41 @@ typedef struct {
      * Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
      */
     sdrs_rng rng;
+    /**
+     * Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt; 0 (the
+     * default) is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
+     */
+    double ngms;
+    /**
+     * The share of the steps, 0 (the default) to 1, at the beginning of which the negative prompt is left out.
+     */
+    double skip_early_cfg;
+    /**
+     * The negative prompt is left out at this noise level and below (0), and
+     */
+    double guidance_sigma_min;
+    /**
+     * above this one; NAN (the default) is without end.
+     */
+    double guidance_sigma_max;
+    /**
+     * The share of the pixels, 0 (the default) to 1, that are merged with others where they look at each other: faster for large
+     * pictures, and coarser.
+     */
+    double token_merging;
+    /**
+     * Whether `ngms` acts in every call, not every second: 1, or 0 (the default).
+     */
+    int32_t ngms_all_steps;
+    /**
+     * Every how many steps the whole U-Net is computed, in between its outermost layers alone: 1 (the default) is every step.
+     */
+    uint32_t deep_cache_interval;
+    /**
+     * How many layers are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the
+     * outermost.
+     */
+    uint32_t deep_cache_branch;
 } sdrs_generate_params;
 
 /**

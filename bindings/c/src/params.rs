@@ -76,6 +76,25 @@ pub struct sdrs_generate_params {
     pub pad_prompts: i32,
     /// Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
     pub rng: sdrs_rng_value,
+    /// Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt; 0 (the
+    /// default) is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
+    pub ngms: f64,
+    /// The share of the steps, 0 (the default) to 1, at the beginning of which the negative prompt is left out.
+    pub skip_early_cfg: f64,
+    /// The negative prompt is left out at this noise level and below (0), and
+    pub guidance_sigma_min: f64,
+    /// above this one; NAN (the default) is without end.
+    pub guidance_sigma_max: f64,
+    /// The share of the pixels, 0 (the default) to 1, that are merged with others where they look at each other: faster for large
+    /// pictures, and coarser.
+    pub token_merging: f64,
+    /// Whether `ngms` acts in every call, not every second: 1, or 0 (the default).
+    pub ngms_all_steps: i32,
+    /// Every how many steps the whole U-Net is computed, in between its outermost layers alone: 1 (the default) is every step.
+    pub deep_cache_interval: u32,
+    /// How many layers are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the
+    /// outermost.
+    pub deep_cache_branch: u32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -125,6 +144,14 @@ fn defaults() -> Result<sdrs_generate_params> {
         comma_backtrack: small("comma_backtrack", d.comma_backtrack)?,
         pad_prompts: i32::from(d.pad_prompts),
         rng: number::<sdrs_rng>(d.rng)?,
+        ngms: d.ngms,
+        skip_early_cfg: d.skip_early_cfg,
+        guidance_sigma_min: d.guidance_sigma_min,
+        guidance_sigma_max: d.guidance_sigma_max.unwrap_or(f64::NAN),
+        token_merging: d.token_merging,
+        ngms_all_steps: i32::from(d.ngms_all_steps),
+        deep_cache_interval: small("deep_cache_interval", d.deep_cache_interval)?,
+        deep_cache_branch: small("deep_cache_branch", d.deep_cache_branch)?,
     })
 }
 
@@ -165,6 +192,14 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<Gene
     params.comma_backtrack = c.comma_backtrack as usize;
     params.pad_prompts = c.pad_prompts != 0;
     params.rng = value::<sdrs_rng>(c.rng)?;
+    params.ngms = c.ngms;
+    params.ngms_all_steps = c.ngms_all_steps != 0;
+    params.skip_early_cfg = c.skip_early_cfg;
+    params.guidance_sigma_min = c.guidance_sigma_min;
+    params.guidance_sigma_max = (!c.guidance_sigma_max.is_nan()).then_some(c.guidance_sigma_max);
+    params.token_merging = c.token_merging;
+    params.deep_cache_interval = c.deep_cache_interval as usize;
+    params.deep_cache_branch = c.deep_cache_branch as usize;
     Ok(params)
 }
 
@@ -192,6 +227,9 @@ mod tests {
         (c.eta, c.ensd, c.clip_skip, c.rng) = (0.25, 9, 2, 1);
         (c.clip_skip_rule, c.prompt_dialect, c.emphasis) = (1, 1, 2);
         (c.time_rule, c.comma_backtrack, c.pad_prompts) = (1, 7, 1);
+        (c.ngms, c.ngms_all_steps, c.skip_early_cfg) = (2.5, 1, 0.125);
+        (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
+        (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         // SAFETY: a whole structure with valid texts.
         let got = unsafe { params(&raw const c) }.unwrap();
         let mut expected = GenerateParams::default();
@@ -207,6 +245,10 @@ mod tests {
         expected.prompt_dialect = sdrs::PromptDialect::Comfy;
         (expected.emphasis, expected.time_rule) = (sdrs::Emphasis::Ignore, sdrs::TimeRule::Before16);
         (expected.comma_backtrack, expected.pad_prompts) = (7, true);
+        (expected.ngms, expected.ngms_all_steps, expected.skip_early_cfg) = (2.5, true, 0.125);
+        (expected.guidance_sigma_min, expected.guidance_sigma_max) = (0.5, Some(6.0));
+        (expected.token_merging, expected.deep_cache_interval) = (0.375, 3);
+        expected.deep_cache_branch = 4;
         assert_eq!(got, expected);
     }
 }

@@ -70,6 +70,14 @@ pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<GenerateParams> {
             "variation_seed" => p.variation_seed = argument(name, &value)?,
             "variation_strength" => p.variation_strength = argument(name, &value)?,
             "rng" => p.rng = rng(&text()?)?,
+            "ngms" => p.ngms = argument(name, &value)?,
+            "ngms_all_steps" => p.ngms_all_steps = argument(name, &value)?,
+            "skip_early_cfg" => p.skip_early_cfg = argument(name, &value)?,
+            "guidance_sigma_min" => p.guidance_sigma_min = argument(name, &value)?,
+            "guidance_sigma_max" => p.guidance_sigma_max = argument(name, &value)?,
+            "token_merging" => p.token_merging = argument(name, &value)?,
+            "deep_cache_interval" => p.deep_cache_interval = argument(name, &value)?,
+            "deep_cache_branch" => p.deep_cache_branch = argument(name, &value)?,
             other => {
                 return Err(exception(
                     "UnknownNameError",
@@ -111,6 +119,14 @@ fn words(p: &GenerateParams) -> serde_json::Value {
         "variation_seed": p.variation_seed,
         "variation_strength": p.variation_strength,
         "rng": name(&p.rng, RNGS),
+        "ngms": p.ngms,
+        "ngms_all_steps": p.ngms_all_steps,
+        "skip_early_cfg": p.skip_early_cfg,
+        "guidance_sigma_min": p.guidance_sigma_min,
+        "guidance_sigma_max": p.guidance_sigma_max,
+        "token_merging": p.token_merging,
+        "deep_cache_interval": p.deep_cache_interval,
+        "deep_cache_branch": p.deep_cache_branch,
     })
 }
 

@@ -6,6 +6,7 @@ mod lora;
 mod parts;
 mod profile;
 mod prompt;
+mod shortcuts;
 mod txt2img;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use sdrs::{CancelToken, ClipSkipRule, GenerateParams, Pipeline, PreviewMethod, S
 use crate::{
     Failure,
     parts::{Parts, dtype},
+    shortcuts::Shortcuts,
 };
 
 #[derive(clap::Args)]
@@ -67,6 +68,8 @@ pub struct Args {
     /// Pad the shorter of prompt and negative prompt with the empty one, if a long prompt makes them differ.
     #[arg(long)]
     pad_prompts: bool,
+    #[command(flatten)]
+    shortcuts: Shortcuts,
     /// Where to compute: auto, cpu, cuda:0, vulkan:0.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
@@ -172,6 +175,7 @@ impl Args {
         }
         params.pad_prompts |= self.pad_prompts;
         self.reading.apply(&mut params)?;
+        self.shortcuts.apply(&mut params);
         Ok(params)
     }
 
@@ -209,7 +213,7 @@ impl Args {
     }
 }
 
-fn set<T: Clone>(to: &mut T, given: &Option<T>) {
+pub(crate) fn set<T: Clone>(to: &mut T, given: &Option<T>) {
     if let Some(value) = given {
         to.clone_from(value);
     }

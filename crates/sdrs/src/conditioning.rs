@@ -77,11 +77,15 @@ pub(crate) struct Conditioning {
     pub padding: Option<Arc<[f32]>>,
 }
 
-/// The contexts of one call, `[1, n, width]`; those of `conds` are of one length.
+/// The contexts of one call, `[1, n, width]`, in the order of [`Conditioning::indices`]; those that AND joins are of one length.
 #[derive(Clone)]
-pub(crate) struct Contexts {
-    pub conds: Vec<(f64, Tensor<3>)>,
-    pub uncond: Tensor<3>,
+pub(crate) struct Contexts(Vec<Tensor<3>>);
+
+impl Contexts {
+    /// Of one part: those that AND joins, then the negative prompt.
+    pub fn part(&self, part: usize) -> &Tensor<3> {
+        &self.0[part]
+    }
 }
 
 impl Conditioning {
@@ -126,14 +130,7 @@ impl Conditioning {
             let shape = [1, text.len() / self.width, self.width];
             pipeline.tensor(text, shape)
         };
-        let mut tensors = texts.into_iter().map(tensor);
-        let weights = self.conds.iter().map(|(weight, _)| *weight);
-        Contexts {
-            conds: weights.zip(tensors.by_ref()).collect(),
-            uncond: tensors
-                .next()
-                .unwrap_or_else(|| unreachable!("there is one text more than conds")),
-        }
+        Contexts(texts.into_iter().map(tensor).collect())
     }
 }
 
@@ -396,8 +393,11 @@ mod tests {
         };
         let shapes = |conditioning: &Conditioning| {
             let contexts = conditioning.contexts(&conditioning.indices(0), &pipeline);
-            let conds: Vec<(f64, usize)> = contexts.conds.iter().map(|(w, c)| (*w, c.dims()[1])).collect();
-            (conds, contexts.uncond.dims()[1])
+            let length = |part| contexts.part(part).dims()[1];
+            let weights = conditioning.conds.iter().map(|(weight, _)| *weight).enumerate();
+            let conds: Vec<(f64, usize)> = weights.map(|(part, weight)| (weight, length(part))).collect();
+            let uncond = length(conds.len());
+            (conds, uncond)
         };
         let conditioning = condition(&pipeline, &case);
         assert_eq!(
@@ -406,7 +406,7 @@ mod tests {
         );
         // The shorter of what AND joins repeats its last vector.
         let contexts = conditioning.contexts(&conditioning.indices(0), &pipeline);
-        let first = values(contexts.conds[0].1.clone()).unwrap();
+        let first = values(contexts.part(0).clone()).unwrap();
         assert!(
             first[77 * 16..]
                 .chunks(16)
@@ -422,7 +422,7 @@ mod tests {
         let contexts = padded.contexts(&padded.indices(0), &pipeline);
         let empty = pipeline.condition("", "", &reading, &|| false).unwrap();
         assert_eq!(
-            values(contexts.uncond).unwrap()[77 * 16..],
+            values(contexts.part(1).clone()).unwrap()[77 * 16..],
             empty.conds[0].1.contexts[0]
         );
     }

@@ -1,14 +1,15 @@
 //! The loop: from noise to latents.
 
-use burn::tensor::Tensor;
 use sd_core::models::UNet;
 use sd_sched::{Latent, Plan, Request, Stepper, rng::BatchNoise};
 
 use crate::{
     Error, Pipeline, Result,
-    conditioning::{Conditioning, Contexts},
+    conditioning::Conditioning,
     lora_phases::Phases,
     pipeline::values,
+    remembered::{Remembered, Text},
+    shortcuts::Shortcuts,
 };
 
 /// One picture's way through the sampler.
@@ -19,6 +20,7 @@ pub(crate) struct Denoiser<'a> {
     pub cfg_scale: f64,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
+    pub shortcuts: Shortcuts,
 }
 
 /// A finished step: which, from 0, the noise level that it began at, and the latent as far as it is known.
@@ -26,6 +28,18 @@ pub(crate) struct Step<'a> {
     pub index: usize,
     pub sigma: f64,
     pub denoised: &'a [f32],
+}
+
+/// What a sampler asks for.
+struct Wanted<'a> {
+    x: &'a Vec<f32>,
+    sigma: f64,
+    timestep: f64,
+    step: usize,
+    unet: &'a UNet,
+    /// Which call of the denoiser, from 0.
+    call: usize,
+    needs_uncond: bool,
 }
 
 impl Denoiser<'_> {
@@ -45,7 +59,7 @@ impl Denoiser<'_> {
         let x = Vec::lincomb(&[(plan.noise_scale(), &noise.first().swap_remove(0))]);
         let mut stepper = Stepper::new(plan, x);
         let (mut done, mut calls) = (0, 0);
-        let mut held: Option<(Vec<usize>, Contexts)> = None;
+        let mut memory = Remembered::default();
         loop {
             match stepper.request() {
                 Request::Done(_) => return Ok(stepper.finish()?),
@@ -62,22 +76,26 @@ impl Denoiser<'_> {
                     x,
                     sigma,
                     timestep,
+                    step,
                     needs_uncond,
                     ..
                 } => {
                     if cancelled() {
                         return Err(Error::Cancelled);
                     }
-                    let indices = self.conditioning.indices(calls);
-                    calls += 1;
-                    let contexts = match held.take() {
-                        Some((same, contexts)) if same == indices => contexts,
-                        _ => self.conditioning.contexts(&indices, self.pipeline),
-                    };
                     let unet = self.phases.unet(self.pipeline, stepper.steps_done())?;
-                    let (denoised, uncond) =
-                        self.denoise(&unet, x, sigma, timestep, &contexts, needs_uncond)?;
-                    held = Some((indices, contexts));
+                    memory.belongs_to(&unet);
+                    let wanted = Wanted {
+                        unet: &unet,
+                        x,
+                        sigma,
+                        timestep,
+                        step,
+                        call: calls,
+                        needs_uncond,
+                    };
+                    calls += 1;
+                    let (denoised, uncond) = self.denoise(wanted, &mut memory)?;
                     match uncond {
                         Some(uncond) if needs_uncond => {
                             stepper.provide_denoised_with_uncond(denoised, uncond)?
@@ -100,37 +118,35 @@ impl Denoiser<'_> {
         }
     }
 
-    /// Guidance: `uncond + cfg_scale * sum(weight * (cond - uncond))`.
-    fn denoise(
-        &self,
-        unet: &UNet,
-        x: &Vec<f32>,
-        sigma: f64,
-        timestep: f64,
-        contexts: &Contexts,
-        needs_uncond: bool,
-    ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+    /// Guidance: `uncond + cfg_scale * sum(weight * (cond - uncond))`. Where uncond is skipped the first cond stands for it, and the
+    /// scale is 1, as in the WebUI: of one cond, that is cond.
+    fn denoise(&self, wanted: Wanted<'_>, memory: &mut Remembered) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        let Wanted { x, sigma, .. } = wanted;
         let scalings = self.pipeline.sampling.scalings(sigma);
         let input = Vec::lincomb(&[(scalings.c_in, x)]);
-        let scales: Vec<f64> = contexts
+        let weights: Vec<f64> = self
+            .conditioning
             .conds
             .iter()
-            .map(|(weight, _)| weight * self.cfg_scale)
+            .map(|(weight, _)| *weight)
             .collect();
-        let guided = scales != [1.0] || needs_uncond;
-        let mut texts: Vec<Tensor<3>> = contexts
-            .conds
-            .iter()
-            .map(|(_, context)| context.clone())
+        let scales: Vec<f64> = weights.iter().map(|weight| weight * self.cfg_scale).collect();
+        let guided = scales != [1.0] || wanted.needs_uncond;
+        let skipped = guided && self.shortcuts.skips_uncond(wanted.call, sigma, wanted.timestep);
+        let indices = self.conditioning.indices(wanted.call);
+        let lengths = memory.texts(&indices, || self.conditioning.contexts(&indices, self.pipeline));
+        let count = weights.len() + usize::from(guided && !skipped);
+        let texts: Vec<Text> = (0..count)
+            .map(|part| Text {
+                part,
+                index: indices[part],
+            })
             .collect();
-        if guided {
-            texts.push(contexts.uncond.clone());
-        }
         // Contexts of one length go through the network together: two at a time, so that AND takes no more memory.
-        let same_length = |a: &Tensor<3>, b: &Tensor<3>| a.dims()[1] == b.dims()[1];
+        let same_length = |a: &Text, b: &Text| lengths[a.part] == lengths[b.part];
         let mut outputs = Vec::with_capacity(texts.len());
         for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
-            outputs.extend(self.predict(unet, &input, timestep, pair.to_vec())?);
+            outputs.extend(self.predict(&input, &wanted, pair, memory)?);
         }
         if !outputs.iter().flatten().all(|v| v.is_finite()) {
             return Err(Error::NotFinite {
@@ -143,28 +159,41 @@ impl Denoiser<'_> {
         if !guided {
             return Ok((denoised.swap_remove(0), None));
         }
-        let uncond = denoised.pop().unwrap_or_default();
+        let (uncond, scales) = match skipped {
+            true => (denoised[0].clone(), weights),
+            false => (denoised.pop().unwrap_or_default(), scales),
+        };
+        if skipped && denoised.len() == 1 {
+            return Ok((denoised.swap_remove(0), Some(uncond)));
+        }
         let mut terms = vec![(1.0 - scales.iter().sum::<f64>(), &uncond)];
         terms.extend(scales.iter().copied().zip(&denoised));
         Ok((Vec::lincomb(&terms), Some(uncond)))
     }
 
-    /// The network's output for each of some contexts of one length.
+    /// The network's output for each of some texts of one length.
     fn predict(
         &self,
-        unet: &UNet,
         input: &[f32],
-        timestep: f64,
-        contexts: Vec<Tensor<3>>,
+        wanted: &Wanted<'_>,
+        texts: &[Text],
+        memory: &mut Remembered,
     ) -> Result<Vec<Vec<f32>>> {
-        let batch = contexts.len();
+        let batch = texts.len();
         let [_, channels, height, width] = self.shape;
         let pipeline = self.pipeline;
-        let output = pipeline.runtime.compute(|| {
+        let options = self.shortcuts.options(memory, wanted.step, texts);
+        let (output, deep) = pipeline.runtime.compute(|| {
             let input = pipeline.tensor(input.repeat(batch), [batch, channels, height, width]);
-            let contexts = Tensor::cat(contexts, 0);
-            values(unet.forward(input, &vec![timestep; batch], contexts, None)?)
+            let timesteps = vec![wanted.timestep; batch];
+            let call = memory.with_text(texts, wanted.unet, |text| {
+                Ok(wanted.unet.forward_with(input, &timesteps, text, None, options)?)
+            })?;
+            Ok::<_, Error>((values(call.prediction)?, call.deep))
         })?;
+        if let Some(deep) = deep {
+            memory.keep(wanted.step, texts, &deep);
+        }
         Ok(output
             .chunks_exact(output.len() / batch)
             .map(<[f32]>::to_vec)
@@ -209,6 +238,7 @@ mod tests {
             phases: &Phases::default(),
             cfg_scale: 7.0,
             shape,
+            shortcuts: Shortcuts::default(),
         };
         let options = PlanOptions {
             dialect,
@@ -359,6 +389,7 @@ mod tests {
                 phases: &Phases::default(),
                 cfg_scale: 5.0,
                 shape,
+                shortcuts: Shortcuts::default(),
             };
             let options = PlanOptions {
                 dialect: Dialect::Diffusers,

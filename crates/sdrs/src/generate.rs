@@ -16,6 +16,7 @@ use crate::{
     infotext::{Seeds, infotext},
     lora_phases::Phases,
     params::{ClipSkipRule, Rng, resolve_seed},
+    shortcuts::Shortcuts,
 };
 
 /// Stops a run from anywhere: keep a clone, and the run returns [`Error::Cancelled`](crate::Error::Cancelled) within one step.
@@ -152,6 +153,22 @@ impl<'a> Txt2Img<'a> {
         variation_strength: f64 => variation_strength;
         /// Whose random numbers the noise is made of.
         rng: Rng => rng;
+        /// The noise level below which every second call goes without the negative prompt.
+        ngms: f64 => ngms;
+        /// Whether that is so in every call.
+        ngms_all_steps: bool => ngms_all_steps;
+        /// The share of the steps at the beginning without the negative prompt.
+        skip_early_cfg: f64 => skip_early_cfg;
+        /// The noise level at which guidance ends.
+        guidance_sigma_min: f64 => guidance_sigma_min;
+        /// The noise level above which there is no guidance yet.
+        guidance_sigma_max: f64 => Some(guidance_sigma_max);
+        /// The share of the pixels that are merged where they look at each other.
+        token_merging: f64 => token_merging;
+        /// Every how many steps the whole U-Net is computed.
+        deep_cache_interval: usize => deep_cache_interval;
+        /// How deep the U-Net is computed in between.
+        deep_cache_branch: usize => deep_cache_branch;
     }
 
     /// All parameters at once.
@@ -297,6 +314,7 @@ impl<'a> Txt2Img<'a> {
             phases: &run.phases,
             cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
             shape,
+            shortcuts: Shortcuts::new(params),
         };
         let (images, steps) = (params.batch_size, run.plan.steps());
         let (previews, progress) = (self.previews, &mut self.progress);

@@ -32,8 +32,10 @@ mod params;
 mod pipeline;
 mod preview;
 mod prompt_plan;
+mod remembered;
 mod runtime;
 mod save;
+mod shortcuts;
 mod source;
 
 pub use builder::PipelineBuilder;

@@ -53,6 +53,27 @@ pub struct GenerateParams {
     pub variation_strength: f64,
     /// Whose random numbers the noise is made of.
     pub rng: Rng,
+    /// Negative guidance minimum sigma (WebUI): below this noise level every second call of the U-Net goes without the negative prompt,
+    /// which halves it; 0 is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
+    pub ngms: f64,
+    /// Whether that is so in every call, not every second.
+    pub ngms_all_steps: bool,
+    /// The share of the steps, 0 to 1, at the beginning of which the negative prompt is left out; 0 is none (WebUI).
+    pub skip_early_cfg: f64,
+    /// The negative prompt is left out at this noise level and below: the lower end of a guidance interval (Kynkäänniemi et al. 2024,
+    /// arXiv:2404.07724), 0 or more.
+    pub guidance_sigma_min: f64,
+    /// The negative prompt is left out above this noise level: the interval's upper end; `None` is without end.
+    pub guidance_sigma_max: Option<f64>,
+    /// The share of the pixels, 0 to 1, that are merged with others where they look at each other, at the resolution of the latents
+    /// (token merging, Bolya and Hoffman 2023, arXiv:2303.17604): faster for large pictures, and coarser; 0 is none. No more than
+    /// three quarters can be.
+    pub token_merging: f64,
+    /// Only every so many steps the whole U-Net is computed, in between its outermost layers, on what the others gave before (DeepCache,
+    /// Ma et al. 2023, arXiv:2312.00858): faster, and another picture; 1 is every step.
+    pub deep_cache_interval: usize,
+    /// How many layers are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
+    pub deep_cache_branch: usize,
 }
 
 /// An emphasis mode by its name in the WebUI: "Original", "No norm", "Ignore", "None". Case, spaces and hyphens don't matter.
@@ -161,6 +182,14 @@ impl Default for GenerateParams {
             variation_seed: -1,
             variation_strength: 0.0,
             rng: Rng::default(),
+            ngms: 0.0,
+            ngms_all_steps: false,
+            skip_early_cfg: 0.0,
+            guidance_sigma_min: 0.0,
+            guidance_sigma_max: None,
+            token_merging: 0.0,
+            deep_cache_interval: 1,
+            deep_cache_branch: 0,
         }
     }
 }
@@ -173,6 +202,8 @@ pub(crate) struct Limits {
     pub default_side: u32,
     /// Layers of the text encoder.
     pub layers: usize,
+    /// Branches of the U-Net.
+    pub branches: usize,
 }
 
 /// The largest side: well beyond what anyone's memory holds, and far from any overflow.
@@ -213,6 +244,13 @@ impl GenerateParams {
         };
         within("steps", self.steps, 1, MAX_STEPS)?;
         within("batch_size", self.batch_size, 1, 1000)?;
+        within("deep_cache_interval", self.deep_cache_interval, 1, MAX_STEPS)?;
+        within(
+            "deep_cache_branch",
+            self.deep_cache_branch,
+            0,
+            limits.branches - 1,
+        )?;
         let first = usize::from(self.clip_skip_rule == ClipSkipRule::WebUi);
         within("clip_skip", self.clip_skip, first, limits.layers - 1 + first)?;
         for (name, seed) in [("seed", self.seed), ("variation_seed", self.variation_seed)] {
@@ -221,9 +259,24 @@ impl GenerateParams {
                 return Err(Error::parameter(name, reason));
             }
         }
-        if !(0.0..=1.0).contains(&self.variation_strength) {
-            let reason = format!("must be 0 to 1, not {}", self.variation_strength);
-            return Err(Error::parameter("variation_strength", reason));
+        for (name, share) in [
+            ("variation_strength", self.variation_strength),
+            ("skip_early_cfg", self.skip_early_cfg),
+            ("token_merging", self.token_merging),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::parameter(name, format!("must be 0 to 1, not {share}")));
+            }
+        }
+        for (name, level) in [
+            ("ngms", Some(self.ngms)),
+            ("guidance_sigma_min", Some(self.guidance_sigma_min)),
+            ("guidance_sigma_max", self.guidance_sigma_max),
+        ] {
+            if let Some(level) = level.filter(|level| !(level.is_finite() && *level >= 0.0)) {
+                let reason = format!("must be a number from 0 on, not {level}");
+                return Err(Error::parameter(name, reason));
+            }
         }
         if !(self.cfg_scale.is_finite() && self.cfg_scale.abs() <= 1000.0) {
             let reason = format!("must be a number from -1000 to 1000, not {}", self.cfg_scale);
@@ -270,6 +323,7 @@ mod tests {
         downscale: 8,
         default_side: 512,
         layers: 12,
+        branches: 12,
     };
 
     fn message(change: impl Fn(&mut GenerateParams)) -> String {
@@ -313,6 +367,30 @@ mod tests {
         assert_eq!(
             message(|p| p.cfg_scale = f64::NAN),
             "cfg_scale: must be a number from -1000 to 1000, not NaN"
+        );
+        assert_eq!(
+            message(|p| p.token_merging = 1.5),
+            "token_merging: must be 0 to 1, not 1.5"
+        );
+        assert_eq!(
+            message(|p| p.skip_early_cfg = f64::NAN),
+            "skip_early_cfg: must be 0 to 1, not NaN"
+        );
+        assert_eq!(
+            message(|p| p.ngms = -1.0),
+            "ngms: must be a number from 0 on, not -1"
+        );
+        assert_eq!(
+            message(|p| p.guidance_sigma_max = Some(f64::INFINITY)),
+            "guidance_sigma_max: must be a number from 0 on, not inf"
+        );
+        assert_eq!(
+            message(|p| p.deep_cache_interval = 0),
+            "deep_cache_interval: must be 1 to 10000, not 0"
+        );
+        assert_eq!(
+            message(|p| p.deep_cache_branch = 12),
+            "deep_cache_branch: must be 0 to 11, not 12"
         );
     }
 }

@@ -266,6 +266,7 @@ impl Pipeline {
             downscale,
             default_side: self.unet.config().sample_size as u32 * downscale,
             layers: self.text_encoder.config().num_hidden_layers,
+            branches: self.unet.branches(),
         }
     }
 

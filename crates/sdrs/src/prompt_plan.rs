@@ -122,6 +122,7 @@ pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
         downscale: 8,
         default_side: 512,
         layers: 12,
+        branches: 12,
     })?;
     let planner = Planner {
         tokenizer: &ClipTokenizer::embedded(),

@@ -288,6 +288,14 @@ class Pipeline(Parts):
         variation_seed: int = -1,
         variation_strength: float = 0.0,
         rng: str = "cpu",
+        ngms: float = 0.0,
+        ngms_all_steps: bool = False,
+        skip_early_cfg: float = 0.0,
+        guidance_sigma_min: float = 0.0,
+        guidance_sigma_max: float | None = None,
+        token_merging: float = 0.0,
+        deep_cache_interval: int = 1,
+        deep_cache_branch: int = 0,
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
@@ -309,6 +317,14 @@ class Pipeline(Parts):
         `eta`: how much fresh noise replaces old, 0 or more; None is the sampler's own. `ensd`: eta noise seed delta.
         `variation_seed`, `variation_strength`: mixes the first noise with another seed's, by 0 to 1.
         `rng`: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA; noise is the same on every device.
+
+        What makes a run faster, and its picture another:
+        `ngms`: below this noise level every second call goes without the negative prompt, or with `ngms_all_steps` every one.
+        `skip_early_cfg`: the share of the steps, 0 to 1, at the beginning that go without it.
+        `guidance_sigma_min`, `guidance_sigma_max`: it is left out up to the first noise level, and above the second.
+        `token_merging`: the share of the pixels, 0 to 1, that are merged with others where they look at each other.
+        `deep_cache_interval`: the whole U-Net is computed every so many steps, in between the layers up to `deep_cache_branch`, 0 or
+        more.
 
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
         cost), "full" (decoded, at the price of a last step) or None. It doesn't change the result.
@@ -349,6 +365,14 @@ class Pipeline(Parts):
         variation_seed: int = -1,
         variation_strength: float = 0.0,
         rng: str = "cpu",
+        ngms: float = 0.0,
+        ngms_all_steps: bool = False,
+        skip_early_cfg: float = 0.0,
+        guidance_sigma_min: float = 0.0,
+        guidance_sigma_max: float | None = None,
+        token_merging: float = 0.0,
+        deep_cache_interval: int = 1,
+        deep_cache_branch: int = 0,
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
@@ -386,6 +410,14 @@ class Pipeline(Parts):
         variation_seed: int = -1,
         variation_strength: float = 0.0,
         rng: str = "cpu",
+        ngms: float = 0.0,
+        ngms_all_steps: bool = False,
+        skip_early_cfg: float = 0.0,
+        guidance_sigma_min: float = 0.0,
+        guidance_sigma_max: float | None = None,
+        token_merging: float = 0.0,
+        deep_cache_interval: int = 1,
+        deep_cache_branch: int = 0,
         preview: str | None = None,
         preview_every: int = 1,
         cancel: _sdrs.CancelToken | None = None,

@@ -10,5 +10,5 @@ mod vae;
 
 pub use clip::{ClipOutput, ClipTextModel};
 pub use memory::{decoder_values, unet_values};
-pub use unet::{UNet, timestep_embedding};
+pub use unet::{Deep, DeepFeatures, TextMemory, UNet, UnetCall, UnetOptions, timestep_embedding};
 pub use vae::{Moments, Vae};

@@ -102,20 +102,31 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// `x + attention`, where `normed` is the normalised `x` `[batch, n, c]` that asks, and `context`, `[batch, m, d]`, what it looks
-    /// at if that is not itself.
+    /// What there is to look at in `context`, `[batch, m, d]`: its keys and values, `[batch, m, c]` each.
+    pub fn memory(&self, context: Tensor<3>) -> [Tensor<3>; 2] {
+        [self.k.forward(context.clone()), self.v.forward(context)]
+    }
+
+    /// `x + attention`, where `normed` is the normalised `x` `[batch, n, c]` that asks, and `memory` what it looks at if that is not
+    /// itself.
     pub fn forward_onto(
         &self,
         x: Tensor<3>,
         normed: Tensor<3>,
-        context: Option<Tensor<3>>,
+        memory: Option<[Tensor<3>; 2]>,
         causal: bool,
     ) -> Tensor<3> {
-        let context = context.unwrap_or_else(|| normed.clone());
-        let (k, v) = (self.k.forward(context.clone()), self.v.forward(context));
-        let q = self.q.forward(normed);
-        let seen = sd_kernels::attention(q, k, v, self.heads, causal);
-        self.out.forward_onto(seen, x)
+        self.out.forward_onto(self.look(normed, memory, causal), x)
+    }
+
+    /// The same by itself, without `x`.
+    pub fn forward(&self, normed: Tensor<3>) -> Tensor<3> {
+        self.out.forward(self.look(normed, None, false))
+    }
+
+    fn look(&self, normed: Tensor<3>, memory: Option<[Tensor<3>; 2]>, causal: bool) -> Tensor<3> {
+        let [k, v] = memory.unwrap_or_else(|| self.memory(normed.clone()));
+        sd_kernels::attention(self.q.forward(normed), k, v, self.heads, causal)
     }
 }
 

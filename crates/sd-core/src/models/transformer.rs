@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use sd_kernels::{GroupNorm, LayerNorm, Linear};
+use sd_kernels::{GroupNorm, LayerNorm, Linear, TokenMerging};
 
 use super::nn::{
     Attention, gated_linear, group_norm, layer_norm, linear, linear_without_bias, pixelwise_linear, to_tokens,
@@ -57,12 +57,19 @@ impl SpatialTransformer {
         }
     }
 
-    /// `x` is `[batch, h, w, c]`, `context` is `[batch, m, context_width]`.
-    pub fn forward(&self, x: Tensor<4>, context: &Tensor<3>) -> Tensor<4> {
+    /// The keys and values of a context, `[batch, m, context_width]`, one pair for each block.
+    pub fn memory(&self, context: &Tensor<3>) -> Vec<[Tensor<3>; 2]> {
+        let of = |block: &TransformerBlock| block.cross_attention.memory(context.clone());
+        self.blocks.iter().map(of).collect()
+    }
+
+    /// `x` is `[batch, h, w, c]`, `memory` what [`memory`](Self::memory) gives for a context of so many rows; the share `merging` of
+    /// the pixels is merged with others where they look at each other.
+    pub fn forward(&self, x: Tensor<4>, memory: &[[Tensor<3>; 2]], merging: f64) -> Tensor<4> {
         let shape = x.dims();
         let mut tokens = self.project_in.forward(to_tokens(self.norm.forward(x.clone())));
-        for block in &self.blocks {
-            tokens = block.forward(tokens, context);
+        for (block, memory) in self.blocks.iter().zip(memory) {
+            tokens = block.forward(tokens, memory.clone(), ([shape[1], shape[2]], merging));
         }
         self.project_out.forward_onto(tokens, to_tokens(x)).reshape(shape)
     }
@@ -92,13 +99,17 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, context: &Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, memory: [Tensor<3>; 2], (size, merging): ([usize; 2], f64)) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
-        let x = self.self_attention.forward_onto(x, normed, None, false);
+        let x = match TokenMerging::new(&x, size, merging) {
+            Some(merging) => {
+                let seen = self.self_attention.forward(merging.merge(normed));
+                merging.unmerge_onto(seen, x)
+            }
+            None => self.self_attention.forward_onto(x, normed, None, false),
+        };
         let normed = self.norm2.forward(x.clone());
-        let x = self
-            .cross_attention
-            .forward_onto(x, normed, Some(context.clone()), false);
+        let x = self.cross_attention.forward_onto(x, normed, Some(memory), false);
         let inner = self.feed_forward_in.forward(self.norm3.forward(x.clone()));
         self.feed_forward_out.forward_onto(inner, x)
     }

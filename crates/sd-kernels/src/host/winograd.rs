@@ -273,8 +273,9 @@ impl<T: Element> Work for Inputs<'_, T> {
         let [sh, sw] = self.geometry.source;
         let shift = usize::from(self.geometry.upsample);
         // Beyond the picture there are zeros.
-        let inside =
-            |at: usize, (before, _): (usize, usize), size: usize| at.checked_sub(before).filter(|&at| at < size);
+        let inside = |at: usize, (before, _): (usize, usize), size: usize| {
+            at.checked_sub(before).filter(|&at| at < size)
+        };
         let pixels: [[Option<&[T]>; IN]; IN] = std::array::from_fn(|i| {
             let y = inside(self.tile.y + i, self.geometry.rows, sh);
             std::array::from_fn(|j| {

@@ -200,6 +200,14 @@ impl Infotext {
                     _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
                 };
             }
+            "NGMS" => p.ngms = number(key, value)?,
+            "NGMS all steps" => p.ngms_all_steps = flag(key, value)?,
+            "Skip Early CFG" => p.skip_early_cfg = number(key, value)?,
+            "Guidance sigma min" => p.guidance_sigma_min = number(key, value)?,
+            "Guidance sigma max" => p.guidance_sigma_max = Some(number(key, value)?),
+            "Token merging ratio" => p.token_merging = number(key, value)?,
+            "DeepCache interval" => p.deep_cache_interval = number(key, value)?,
+            "DeepCache branch" => p.deep_cache_branch = number(key, value)?,
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
             _ => return Ok(false),
@@ -368,6 +376,9 @@ mod tests {
             (clip_skip, emphasis, ensd) in (1usize..12, 0usize..4, 0i64..100_000),
             (old, pad, cpu) in proptest::bool::ANY.prop_flat_map(|a| (Just(a), proptest::bool::ANY, proptest::bool::ANY)),
             variation in proptest::option::of((0u64..1 << 40, 0.001..1.0)),
+            (ngms, early, sigma_min) in (0.0..20.0, 0.0..1.0, 0.0..20.0),
+            (sigma_max, merging) in (proptest::option::of(0.0..20.0), 0.0..1.0),
+            (interval, branch) in (1usize..20, 0usize..12),
         ) {
             let emphases = [Emphasis::Original, Emphasis::NoNorm, Emphasis::Ignore, Emphasis::None];
             let sampler = Sampler::ALL[sampler];
@@ -384,6 +395,14 @@ mod tests {
                 rng: if cpu { Rng::Cpu } else { Rng::Nv },
                 variation_seed: variation.map_or(-1, |(seed, _)| seed as i64),
                 variation_strength: variation.map_or(0.0, |(_, strength)| strength),
+                ngms,
+                ngms_all_steps: old && ngms > 0.0,
+                skip_early_cfg: early,
+                guidance_sigma_min: sigma_min,
+                guidance_sigma_max: sigma_max,
+                token_merging: merging,
+                deep_cache_interval: interval,
+                deep_cache_branch: if interval > 1 { branch } else { 0 },
                 ..GenerateParams::default()
             };
             let seeds = Seeds { seed, variation_seed: variation.map(|(seed, _)| seed) };

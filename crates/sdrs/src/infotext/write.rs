@@ -60,6 +60,7 @@ pub(crate) fn infotext(
         pairs.push(("ENSD", params.ensd.to_string()));
     }
     pairs.push(("RNG", params.rng.name().into()));
+    pairs.extend(shortcuts(params));
     if !lora_hashes.is_empty() {
         let hashes: Vec<String> = lora_hashes
             .iter()
@@ -73,6 +74,37 @@ pub(crate) fn infotext(
         .map(|(key, value)| format!("{key}: {}", quoted(value)))
         .collect();
     format!("{text}\n{}", pairs.join(", "))
+}
+
+/// What a run leaves out, under the WebUI's names where it has one.
+fn shortcuts(params: &GenerateParams) -> impl Iterator<Item = (&'static str, String)> {
+    let positive = |value: f64| (value > 0.0).then(|| value.to_string());
+    let deep = params.deep_cache_interval > 1;
+    let branch = params.deep_cache_branch;
+    [
+        ("NGMS", positive(params.ngms)),
+        (
+            "NGMS all steps",
+            (params.ngms > 0.0 && params.ngms_all_steps).then(|| "True".into()),
+        ),
+        ("Skip Early CFG", positive(params.skip_early_cfg)),
+        ("Guidance sigma min", positive(params.guidance_sigma_min)),
+        (
+            "Guidance sigma max",
+            params.guidance_sigma_max.map(|value| value.to_string()),
+        ),
+        ("Token merging ratio", positive(params.token_merging)),
+        (
+            "DeepCache interval",
+            deep.then(|| params.deep_cache_interval.to_string()),
+        ),
+        (
+            "DeepCache branch",
+            (deep && branch > 0).then(|| branch.to_string()),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key, value?)))
 }
 
 /// A value that reading would cut short, trim or unquote stands as a JSON string.

@@ -1,0 +1,114 @@
+//! What a run leaves out to be faster.
+
+use sd_core::models::{Deep, UnetOptions};
+use sd_sched::Dialect;
+
+use crate::{
+    GenerateParams,
+    remembered::{Remembered, Text},
+};
+
+/// A run's settings that make calls of the U-Net fewer or cheaper. The default leaves nothing out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shortcuts {
+    ngms: f64,
+    ngms_all_steps: bool,
+    /// Whether `ngms` is a timestep.
+    over_timesteps: bool,
+    skip_early_cfg: f64,
+    /// Calls of the denoiser that the WebUI expects.
+    calls: usize,
+    /// Guidance acts above the first noise level and up to the second.
+    guided: Option<[f64; 2]>,
+    token_merging: f64,
+    deep_cache_interval: usize,
+    deep_cache_branch: usize,
+}
+
+impl Shortcuts {
+    pub fn new(params: &GenerateParams) -> Self {
+        Self {
+            ngms: params.ngms,
+            ngms_all_steps: params.ngms_all_steps,
+            over_timesteps: params.sampler.is_timestep_based(Dialect::WebUi),
+            skip_early_cfg: params.skip_early_cfg,
+            calls: params.reading().steps.base,
+            guided: Some([
+                params.guidance_sigma_min,
+                params.guidance_sigma_max.unwrap_or(f64::INFINITY),
+            ]),
+            token_merging: params.token_merging,
+            deep_cache_interval: params.deep_cache_interval,
+            deep_cache_branch: params.deep_cache_branch,
+        }
+    }
+
+    /// Whether a call, counted from 0, goes without the negative prompt.
+    pub fn skips_uncond(&self, call: usize, sigma: f64, timestep: f64) -> bool {
+        // The WebUI's samplers over timesteps compare those.
+        let level = if self.over_timesteps { timestep } else { sigma };
+        let early = self.skip_early_cfg > 0.0 && call as f64 / self.calls as f64 <= self.skip_early_cfg;
+        let late = (call % 2 == 1 || self.ngms_all_steps) && level < self.ngms;
+        let outside = self
+            .guided
+            .is_some_and(|[min, max]| !(sigma > min && sigma <= max));
+        early || late || outside
+    }
+
+    /// How these texts go through the network at a step.
+    pub fn options(&self, memory: &mut Remembered, step: usize, texts: &[Text]) -> UnetOptions {
+        let deep = match self.deep_cache_interval {
+            0 | 1 => Deep::Whole,
+            interval => match memory.deep(step, interval, texts) {
+                Some(features) => Deep::Reuse(features),
+                None => Deep::Keep {
+                    branch: self.deep_cache_branch,
+                },
+            },
+        };
+        UnetOptions {
+            token_merging: self.token_merging,
+            deep,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sd_sched::Sampler;
+
+    use super::*;
+
+    /// The calls, of 20 at sigmas 20, 19, .., 1, that go without the negative prompt.
+    fn skipped(change: impl Fn(&mut GenerateParams)) -> Vec<usize> {
+        let mut params = GenerateParams::default();
+        change(&mut params);
+        let shortcuts = Shortcuts::new(&params);
+        let skips = |call: &usize| {
+            let sigma = 20.0 - *call as f64;
+            shortcuts.skips_uncond(*call, sigma, 50.0 * sigma)
+        };
+        (0..20).filter(skips).collect()
+    }
+
+    #[test]
+    fn calls_without_guidance() {
+        assert_eq!(skipped(|_| {}), [0; 0]);
+        // Below the threshold, every second call, or all.
+        assert_eq!(skipped(|p| p.ngms = 5.0), [17, 19]);
+        let all = |p: &mut GenerateParams| (p.ngms, p.ngms_all_steps) = (5.0, true);
+        assert_eq!(skipped(all), [16, 17, 18, 19]);
+        // A sampler over timesteps compares timesteps.
+        let ddim = |p: &mut GenerateParams| (p.ngms, p.sampler) = (150.0, Sampler::Ddim);
+        assert_eq!(skipped(ddim), [19]);
+        // The first call is number 0 of 20, the third is at a tenth.
+        assert_eq!(skipped(|p| p.skip_early_cfg = 0.1), [0, 1, 2]);
+        // Samplers of two calls a step have twice as many.
+        let heun = |p: &mut GenerateParams| (p.skip_early_cfg, p.sampler) = (0.1, Sampler::Heun);
+        assert_eq!(skipped(heun), [0, 1, 2, 3, 4]);
+        let interval = |p: &mut GenerateParams| {
+            (p.guidance_sigma_min, p.guidance_sigma_max) = (3.0, Some(18.0));
+        };
+        assert_eq!(skipped(interval), [0, 1, 17, 18, 19]);
+    }
+}
