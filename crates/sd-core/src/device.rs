@@ -142,6 +142,14 @@ impl Dtype {
         }
     }
 
+    /// Bytes of a value.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
     /// Burn's name of this type.
     pub fn burn(self) -> DType {
         match self {

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype,
-    models::{UNet, Vae, decoder_values, unet_values},
+    models::{UNet, Vae, decoder_bytes, unet_bytes},
     weights::{Checkpoint, Part, Target},
 };
 use sd_kernels::Workspace;
@@ -27,7 +27,7 @@ fn zeros<const D: usize>(target: &Target, shape: [usize; D]) -> Tensor<D> {
 fn estimates_are_near_what_is_counted() {
     let checkpoint = Checkpoint::open(&goldens::root().join("../models/demo/base")).unwrap();
     let configs = checkpoint.configs();
-    for (dtype, size) in [(Dtype::F32, 4), (Dtype::Bf16, 2)] {
+    for dtype in [Dtype::F32, Dtype::Bf16] {
         let device = Device::from_name("cpu").unwrap();
         let target = Target { device, dtype };
         let unet = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target).unwrap();
@@ -39,8 +39,8 @@ fn estimates_are_near_what_is_counted() {
             let decoded = zeros(&target, [1, configs.vae.latent_channels, h, w]);
             let decoding = peak(|| drop(vae.decode(decoded).unwrap()));
             for (what, estimate, counted) in [
-                ("U-Net", unet_values(&configs.unet, 2, [h, w]) * size, counted),
-                ("VAE", decoder_values(&configs.vae, [h, w]) * size, decoding),
+                ("U-Net", unet_bytes(&configs.unet, dtype, 2, [h, w]), counted),
+                ("VAE", decoder_bytes(&configs.vae, dtype, [h, w]), decoding),
             ] {
                 let ratio = estimate as f64 / counted as f64;
                 println!("{what}, {dtype}, {h}x{w}: {estimate} estimated, {counted} counted, {ratio:.2}");

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "flex")]
+use burn::tensor::DType;
 use burn::tensor::Tensor;
 
 use crate::composed;
@@ -272,6 +274,16 @@ pub struct ConvShape {
     pub stride: usize,
     /// Zeros around the picture.
     pub padding: Padding,
+}
+
+/// Bytes that a 3x3 convolution of stride 1 has in use on the CPU beside what goes in and what comes out: `[batch, h, w]` are the
+/// output's.
+#[cfg(feature = "flex")]
+pub fn conv_room(dtype: DType, output: [usize; 3], channels: usize, columns: usize) -> usize {
+    match dtype {
+        DType::BF16 => host::room::<half::bf16>(output, channels, columns),
+        _ => host::room::<f32>(output, channels, columns),
+    }
 }
 
 /// What is fused into a convolution.

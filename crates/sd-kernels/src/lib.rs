@@ -19,9 +19,13 @@ mod matrix;
 mod merging;
 mod norm;
 mod ops;
+#[cfg(feature = "flex")]
+pub mod roof;
 mod workspace;
 
 pub use bands::{Bands, First};
+#[cfg(feature = "flex")]
+pub use layer::conv_room;
 pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding};
 pub use maps::own_map;
 pub use matrix::{Matrix, add_product};

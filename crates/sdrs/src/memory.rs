@@ -2,7 +2,7 @@
 
 use sd_core::{
     Dtype,
-    models::{ClipTextModel, UNet, Vae, decoder_values, unet_values},
+    models::{ClipTextModel, UNet, Vae, decoder_bytes, unet_bytes},
     weights::{Configs, Part, Target, parameter_count},
 };
 use sd_kernels::Workspace;
@@ -29,10 +29,7 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
-        let size = match target.dtype {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::Bf16 => 2,
-        };
+        let (dtype, size) = (target.dtype, target.dtype.size());
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
         let weights = parameter_count::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, target)
@@ -40,8 +37,8 @@ impl MemoryPlan {
             + parameter_count::<Vae>(&configs.vae, Part::Vae, target);
         Self {
             weights: (weights * size) as u64,
-            denoising: (unet_values(&configs.unet, 2, latent) * size) as u64,
-            decoding: (decoder_values(&configs.vae, latent) * size) as u64,
+            denoising: unet_bytes(&configs.unet, dtype, 2, latent) as u64,
+            decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,
             other: OTHER,
         }
     }

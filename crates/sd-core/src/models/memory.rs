@@ -1,83 +1,136 @@
-//! How much memory a run of a network takes on the CPU, by its configuration: the values that are in use at once where it takes the
-//! most. These are the kernels' inputs, results and copies; the weights are not among them.
+//! How much memory a run of a network takes on the CPU, by its configuration: the bytes that are in use at once where it takes the
+//! most. These are the kernels' inputs, results and what they need meanwhile; the weights are not among them.
+
+use sd_kernels::conv_room;
 
 use super::vae::CPU_BAND;
-use crate::config::{UnetConfig, VaeConfig};
+use crate::{
+    Dtype,
+    config::{UnetConfig, VaeConfig},
+};
 
 /// Copies of a transformer's input that are in use at once, in its attention: what goes in and is added to, normalised, queries, keys,
 /// values, what was seen, and a copy of keys and values for the kernel.
 const ATTENTION: usize = 9;
 
-/// Values of a residual block: first its input, that normalised, a copy of it with a border, and what comes of it; then what was kept to
-/// be added, a second time the normalised values and their copy, and the result.
-fn resnet(input: usize, output: usize) -> usize {
-    (3 * input + output).max(4 * output)
+/// Pictures of one size and type.
+#[derive(Clone, Copy)]
+struct Size {
+    dtype: Dtype,
+    /// `[batch, h, w]`.
+    shape: [usize; 3],
 }
 
-/// Values that a U-Net has in use at once for latents `[batch, in_channels, h, w]`.
-pub fn unet_values(config: &UnetConfig, batch: usize, [h, w]: [usize; 2]) -> usize {
+impl Size {
+    fn new(dtype: Dtype, shape: [usize; 3]) -> Self {
+        Self { dtype, shape }
+    }
+
+    /// Bytes of so many channels.
+    fn of(self, channels: usize) -> usize {
+        self.shape.iter().product::<usize>() * channels * self.dtype.size()
+    }
+
+    /// What a convolution to this size needs meanwhile.
+    fn conv(self, input: usize, output: usize) -> usize {
+        conv_room(self.dtype.burn(), self.shape, input, output)
+    }
+
+    /// A residual block: first its input, that normalised, and what comes of it; then what was kept to be added, a second time the
+    /// normalised values, and the result.
+    fn resnet(self, input: usize, output: usize) -> usize {
+        let first = self.of(2 * input + output) + self.conv(input, output);
+        first.max(self.of(3 * output) + self.conv(output, output))
+    }
+
+    fn transformer(self, depth: usize, channels: usize) -> usize {
+        if depth > 0 {
+            self.of(ATTENTION * channels)
+        } else {
+            0
+        }
+    }
+}
+
+/// Bytes that a U-Net has in use at once for latents `[batch, in_channels, h, w]`.
+pub fn unet_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usize; 2]) -> usize {
     let levels = &config.levels;
-    let pixels = |i: usize| batch * h.div_ceil(1 << i) * w.div_ceil(1 << i);
-    let attention = |depth: usize, channels: usize| if depth > 0 { ATTENTION * channels } else { 0 };
+    let size = |i: usize| Size::new(dtype, [batch, h.div_ceil(1 << i), w.div_ceil(1 << i)]);
     let mut channels = levels[0].channels;
-    let mut skips = vec![pixels(0) * channels];
-    let mut held = skips[0];
+    // Each with its level.
+    let mut skips = vec![(0, channels)];
+    let mut held = size(0).of(channels);
     let mut most = 0;
     for (i, level) in levels.iter().enumerate() {
         for _ in 0..config.layers_per_block {
             // The input is held already, for the way up.
-            let layer = (resnet(channels, level.channels) - channels)
-                .max(attention(level.transformer_depth, level.channels));
-            most = most.max(held + pixels(i) * layer);
+            let resnet = size(i).resnet(channels, level.channels) - size(i).of(channels);
+            let layer = resnet.max(size(i).transformer(level.transformer_depth, level.channels));
+            most = most.max(held + layer);
             channels = level.channels;
-            skips.push(pixels(i) * channels);
-            held += pixels(i) * channels;
+            skips.push((i, channels));
+            held += size(i).of(channels);
         }
         if i + 1 < levels.len() {
-            most = most.max(held + (pixels(i) + pixels(i + 1)) * channels);
-            skips.push(pixels(i + 1) * channels);
-            held += pixels(i + 1) * channels;
+            most = most.max(held + size(i).of(channels) + size(i + 1).of(channels));
+            skips.push((i + 1, channels));
+            held += size(i + 1).of(channels);
         }
     }
-    let last = levels.len() - 1;
-    let middle = resnet(channels, channels).max(attention(config.middle.transformer_depth, channels));
-    most = most.max(held + pixels(last) * middle);
+    let last = size(levels.len() - 1);
+    let middle = last
+        .resnet(channels, channels)
+        .max(last.transformer(config.middle.transformer_depth, channels));
+    most = most.max(held + middle);
     for (i, level) in levels.iter().enumerate().rev() {
         for _ in 0..=config.layers_per_block {
-            let skip = skips.pop().unwrap_or_default();
-            held -= skip;
-            let input = channels + skip / pixels(i);
-            let layer = resnet(input, level.channels).max(attention(level.transformer_depth, level.channels));
-            most = most.max(held + pixels(i) * layer);
+            let (at, skip) = skips.pop().unwrap_or_default();
+            held -= size(at).of(skip);
+            let layer = size(i)
+                .resnet(channels + skip, level.channels)
+                .max(size(i).transformer(level.transformer_depth, level.channels));
+            most = most.max(held + layer);
             channels = level.channels;
         }
         if i > 0 {
-            most = most.max(held + (pixels(i) + 2 * pixels(i - 1)) * channels);
+            let (small, large) = (size(i), size(i - 1));
+            most = most.max(held + small.of(channels) + large.of(channels) + large.conv(channels, channels));
         }
     }
     most
 }
 
-/// Values that an autoencoder has in use at once when it decodes one latent of `h` by `w`.
-pub fn decoder_values(config: &VaeConfig, [h, w]: [usize; 2]) -> usize {
+/// Bytes that an autoencoder has in use at once when it decodes one latent of `h` by `w`.
+pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> usize {
     let widths = &config.block_out_channels;
     let mut channels = widths[widths.len() - 1];
-    let middle = h * w * resnet(channels, channels).max(ATTENTION * channels);
-    let mut most = middle;
+    let small = Size::new(dtype, [1, h, w]);
+    let mut most = small
+        .resnet(channels, channels)
+        .max(small.of(ATTENTION * channels));
     for (i, &width) in widths.iter().rev().enumerate() {
-        let (w, pixels) = (w << i, (h << i) * (w << i));
-        let band = |w: usize, pixels: usize| pixels.min((CPU_BAND / w / 8 * 8).max(8) * w);
-        // Of a band what it is convolved from, with the rows around it, and a copy of that with a border.
-        let copies = |w: usize, pixels: usize| 2 * (band(w, pixels) + 4 * w);
+        let whole = Size::new(dtype, [1, h << i, w << i]);
+        let large = Size::new(dtype, [1, h << (i + 1), w << (i + 1)]);
+        let band = |whole: Size| {
+            let [_, h, w] = whole.shape;
+            Size::new(dtype, [1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
+        };
+        // What a band is convolved from, with the rows around it, and what that needs.
+        let from = |whole: Size, input: usize, output: usize| {
+            let band = band(whole);
+            let [_, h, w] = band.shape;
+            Size::new(dtype, [1, h + 2, w]).of(input) + band.conv(input, output)
+        };
         for _ in 0..=config.layers_per_block {
-            let first = pixels * (channels + width) + copies(w, pixels) * channels;
+            let first = whole.of(channels + width) + from(whole, channels, width);
             // It lets go of what goes in, and of what is added, as it goes.
-            let second = (2 * pixels + band(w, pixels) + copies(w, pixels)) * width;
+            let second = whole.of(2 * width) + band(whole).of(width) + from(whole, width, width);
             most = most.max(first).max(second);
             channels = width;
         }
         if i + 1 < widths.len() {
-            most = most.max((5 * pixels + copies(2 * w, 4 * pixels)) * channels);
+            let upsampled = whole.of(channels) + large.of(channels) + from(large, channels, channels);
+            most = most.max(upsampled);
         }
     }
     most

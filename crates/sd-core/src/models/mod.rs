@@ -9,6 +9,6 @@ mod unet;
 mod vae;
 
 pub use clip::{ClipOutput, ClipTextModel};
-pub use memory::{decoder_values, unet_values};
+pub use memory::{decoder_bytes, unet_bytes};
 pub use unet::{Deep, DeepFeatures, TextMemory, UNet, UnetCall, UnetOptions, timestep_embedding};
 pub use vae::{Moments, Vae};

@@ -35,6 +35,29 @@ impl Geometry {
     }
 }
 
+/// Bytes that a 3x3 convolution of stride 1 has in use beside what goes in and what comes out, for `[batch, h, w]` of the output.
+pub(crate) fn room<T: Element>([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
+    let geometry = Geometry {
+        kernel: [3, 3],
+        stride: 1,
+        rows: (1, 1),
+        columns: (1, 1),
+        source: [h, w],
+        upsample: false,
+    };
+    match winograd::suits::<T>(Isa::detect(), geometry, channels, columns) {
+        true => winograd::room([batch, h, w], channels, columns) * size_of::<f32>(),
+        false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
+    }
+}
+
+/// Values of pictures `[batch, h, w]` with a border.
+fn bordered([batch, h, w]: [usize; 3], channels: usize, geometry: Geometry) -> usize {
+    let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
+    // The last lines' borders follow the last picture.
+    (batch * (h + above.max(below)) + above + below + geometry.kernel[0]) * (w + left.max(right)) * channels
+}
+
 /// Pictures `[batch, h, w, c]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Pictures<'a, T> {
@@ -143,9 +166,7 @@ impl<T: Element> Bordered<T> {
         let k = c.next_multiple_of(T::K);
         let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
         let (height, width) = (sh + above.max(below), sw + left.max(right));
-        // The last lines' borders follow the last picture.
-        let len = (batch * height + above + below + geometry.kernel[0]) * width * k;
-        let mut data = Buffer::<T>::dirty(len);
+        let mut data = Buffer::<T>::dirty(bordered([batch, sh, sw], k, geometry));
         let line = width * k;
         let (above, rest) = data.split_at_mut(above * line);
         let (lines, below) = rest.split_at_mut(batch * height * line);

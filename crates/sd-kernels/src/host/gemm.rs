@@ -179,6 +179,38 @@ impl<T: Element, S: Sink> Work for Part<'_, T, S> {
     }
 }
 
+/// One tile of `[rows][k]` times two panels of `k`, so many times: for measuring.
+pub(crate) fn repeat<T: Element>(isa: Isa, a: &[T], b: &[T], k: usize, times: usize) {
+    struct Repeat<'a, T>(Isa, Tile<'a, T>, usize);
+    impl<T: Element> Work for Repeat<'_, T> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            let Self(isa, tile, times) = self;
+            let _session = begin::<T>(isa);
+            for _ in 0..times {
+                // SAFETY: `repeat` made sure that all of it is there.
+                unsafe { T::tile(isa, &tile) };
+            }
+        }
+    }
+    assert!(k.is_multiple_of(T::K) && a.len() >= T::rows(isa) * k && b.len() >= COLUMNS * k);
+    let mut sums = Sums([[0.0; COLUMNS]; MAX_ROWS]);
+    let tile = Tile {
+        a: a.as_ptr(),
+        stride: k,
+        taps: &[0],
+        k,
+        b: b.as_ptr(),
+        panel: k * PANEL,
+        c: sums.0.as_mut_ptr().cast(),
+        c_stride: COLUMNS,
+        accumulate: false,
+    };
+    vectorised(isa, Repeat(isa, tile, times));
+}
+
 /// What is done to a sum before it is stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {

@@ -66,14 +66,14 @@ macro_rules! lanewise {
 
             #[inline(always)]
             fn $name(mut self, other: Self) -> Self {
-                self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a = *a $op b);
+                self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a $op b);
                 self
             }
         }
     };
 }
-lanewise!(Add, add, +);
-lanewise!(Sub, sub, -);
+lanewise!(Add, add, +=);
+lanewise!(Sub, sub, -=);
 
 impl Mul<f32> for Lanes {
     type Output = Self;
@@ -134,6 +134,47 @@ pub(crate) fn suits<T: Element>(isa: Isa, geometry: Geometry, channels: usize, c
         && channels.min(columns) >= PANEL
 }
 
+/// How much is done at once.
+struct Room {
+    channels: usize,
+    /// Pairs of panels.
+    pairs: usize,
+    tiles: usize,
+}
+
+impl Room {
+    fn new(tiles: usize, channels: usize, pairs: usize) -> Self {
+        let size = PLACES * size_of::<f32>();
+        let pairs = (BLOCK_BYTES / (size * channels * COLUMNS)).clamp(1, pairs.max(1));
+        let most = BLOCK_BYTES / (size * (channels + pairs * COLUMNS));
+        let parts = tiles.div_ceil(most.max(1)).max(1);
+        Self {
+            channels,
+            pairs,
+            tiles: tiles.div_ceil(parts),
+        }
+    }
+
+    /// Of transformed inputs, kernels, and sums.
+    fn values(&self) -> [usize; 3] {
+        let columns = self.pairs * COLUMNS;
+        [
+            PLACES * apart(self.tiles * self.channels),
+            PLACES * columns * self.channels,
+            PLACES * apart(self.tiles * columns),
+        ]
+    }
+}
+
+/// How many values a convolution from `channels` to `columns` needs meanwhile, for `[batch, h, w]` of the output.
+pub(crate) fn room([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
+    let tiles = batch * h.div_ceil(OUT) * w.div_ceil(OUT);
+    Room::new(tiles, channels, columns.div_ceil(COLUMNS))
+        .values()
+        .iter()
+        .sum()
+}
+
 /// As [`conv`](super::conv::conv), for what [`suits`].
 pub(crate) fn convolve<T: Element>(
     isa: Isa,
@@ -146,12 +187,9 @@ pub(crate) fn convolve<T: Element>(
     let grid = geometry.output().map(|side| side.div_ceil(OUT));
     let tiles = batch * grid[0] * grid[1];
     let pairs = weights.panels / 2;
-    let some_pairs = (BLOCK_BYTES / (PLACES * c * COLUMNS * size_of::<f32>())).clamp(1, pairs);
-    let some_tiles = BLOCK_BYTES / (PLACES * (c + some_pairs * COLUMNS) * size_of::<f32>());
-    let some_tiles = tiles.div_ceil(tiles.div_ceil(some_tiles.max(1)));
-    let mut inputs = Buffer::<f32>::dirty(PLACES * apart(some_tiles * c));
-    let mut kernels = Buffer::<f32>::dirty(PLACES * some_pairs * COLUMNS * c);
-    let mut sums = Buffer::<f32>::dirty(PLACES * apart(some_tiles * some_pairs * COLUMNS));
+    let room = Room::new(tiles, c, pairs);
+    let (some_pairs, some_tiles) = (room.pairs, room.tiles);
+    let [mut inputs, mut kernels, mut sums] = room.values().map(Buffer::<f32>::dirty);
     for first in (0..tiles).step_by(some_tiles) {
         let count = some_tiles.min(tiles - first);
         let shared = Shared::new(&mut inputs);
@@ -292,14 +330,11 @@ impl<T: Element> Work for Inputs<'_, T> {
                 }));
             }
             let width = PANEL.min(c - channel);
-            for i in 0..IN {
-                let row = input(std::array::from_fn(|j| columns[j][i]));
-                for (j, lanes) in row.iter().enumerate() {
-                    let at = (i * IN + j) * self.apart + self.at + channel;
-                    // SAFETY: these channels of this tile are this call's.
-                    let out = unsafe { self.out.slice(at, width) };
-                    put(lanes, out);
-                }
+            let rows: [_; IN] = std::array::from_fn(|i| input(std::array::from_fn(|j| columns[j][i])));
+            for (place, lanes) in rows.as_flattened().iter().enumerate() {
+                let at = place * self.apart + self.at + channel;
+                // SAFETY: these channels of this tile are this call's.
+                put(lanes, unsafe { self.out.slice(at, width) });
             }
         }
     }
@@ -331,13 +366,11 @@ impl<T: Element> Work for Kernels<'_, T> {
             for (j, column) in columns.iter_mut().enumerate() {
                 *column = kernel(std::array::from_fn(|i| tap(3 * i + j)));
             }
-            for i in 0..IN {
-                let row = kernel(std::array::from_fn(|j| columns[j][i]));
-                for (j, lanes) in row.iter().enumerate() {
-                    let at = (i * IN + j) * self.apart + self.at + channel * PANEL;
-                    // SAFETY: this panel is this call's.
-                    put(lanes, unsafe { self.out.slice(at, PANEL) });
-                }
+            let rows: [_; IN] = std::array::from_fn(|i| kernel(std::array::from_fn(|j| columns[j][i])));
+            for (place, lanes) in rows.as_flattened().iter().enumerate() {
+                let at = place * self.apart + self.at + channel * PANEL;
+                // SAFETY: this panel is this call's.
+                put(lanes, unsafe { self.out.slice(at, PANEL) });
             }
         }
     }

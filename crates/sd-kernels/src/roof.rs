@@ -1,0 +1,55 @@
+//! What the processor could do at most: what kernels are measured against.
+
+use std::time::{Duration, Instant};
+
+use half::bf16;
+
+use crate::host::{self, Isa};
+
+/// How long each measurement takes.
+const TIME: Duration = Duration::from_millis(200);
+
+/// Floating-point operations a second of one thread when nothing but the innermost operation runs, on numbers that stay in the
+/// first-level cache: in `bf16`, or else in `f32`.
+pub fn arithmetic(bf16: bool) -> f64 {
+    match bf16 {
+        true => tiles::<bf16>(),
+        false => tiles::<f32>(),
+    }
+}
+
+fn tiles<T: host::Stored>() -> f64 {
+    /// Both sides of the product take no more than half of a first-level cache.
+    const K: usize = 128;
+    const TIMES: usize = 1000;
+    let isa = Isa::detect();
+    let (a, b) = (vec![T::default(); 32 * K], vec![T::default(); 32 * K]);
+    rate(2.0 * (T::rows(isa) * host::COLUMNS * K * TIMES) as f64, || {
+        host::repeat(isa, &a, &b, K, TIMES)
+    })
+}
+
+/// Bytes a second that one thread reads from memory, where no cache holds them.
+pub fn memory() -> f64 {
+    let values = vec![1u64; 32 << 20];
+    rate(size_of_val(values.as_slice()) as f64, || {
+        let lanes = values.chunks_exact(8).fold([0u64; 8], |mut sums, values| {
+            sums.iter_mut()
+                .zip(values)
+                .for_each(|(sum, value)| *sum = sum.wrapping_add(*value));
+            sums
+        });
+        std::hint::black_box(lanes);
+    })
+}
+
+/// The best rate of several calls.
+fn rate(amount: f64, mut work: impl FnMut()) -> f64 {
+    let (start, mut best) = (Instant::now(), f64::MAX);
+    while start.elapsed() < TIME {
+        let call = Instant::now();
+        work();
+        best = best.min(call.elapsed().as_secs_f64());
+    }
+    amount / best
+}
