@@ -134,7 +134,7 @@ impl Bands {
         }
         let bands: Vec<_> = self.bands.iter().map(|(first, band)| (*first, band)).collect();
         let scales = match scales {
-            Some(Scales::Device(factors, terms)) => Some([factors, terms]),
+            Some(Scales::Device(scales)) => Some(&**scales),
             _ => None,
         };
         composed::window(&bands, self.height, rows, scales, upsample)

@@ -82,7 +82,7 @@ pub(crate) fn group_scales(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     eps: f64,
-) -> (Tensor<1>, Tensor<1>) {
+) -> [Tensor<1>; 2] {
     let c = bands[0].dims()[3];
     let rows: usize = bands.iter().map(|band| band.dims()[1]).sum();
     // The share of the whole, the mean and the variance of each group in each band.
@@ -106,7 +106,7 @@ pub(crate) fn group_scales(
     let by_group = |t: Tensor<1>| t.cast(DType::F32).reshape([groups, c / groups]);
     let factors = by_group(gamma) / (variance + eps).sqrt();
     let terms = by_group(beta) - mean * factors.clone();
-    (factors.reshape([c]), terms.reshape([c]))
+    [factors.reshape([c]), terms.reshape([c])]
 }
 
 /// Rows of a picture of height `height` that is given in bands, `[1, rows, w, c]`, each with its first row. They may reach beyond it,
@@ -116,7 +116,7 @@ pub(crate) fn window(
     bands: &[(usize, &Tensor<4>)],
     height: usize,
     rows: Range<isize>,
-    scales: Option<[&Tensor<1>; 2]>,
+    scales: Option<&[Tensor<1>; 2]>,
     upsample: bool,
 ) -> Tensor<4> {
     let any = bands[0].1;
@@ -131,7 +131,7 @@ pub(crate) fn window(
     });
     let mut x = Tensor::cat(within.collect(), 1);
     if let Some(scales) = scales {
-        let [factors, terms] = scales.map(|t| t.clone().reshape([1, 1, 1, c]));
+        let [factors, terms] = scales.each_ref().map(|t| t.clone().reshape([1, 1, 1, c]));
         x = activation::silu(x.cast(DType::F32) * factors + terms).cast(dtype);
     }
     if upsample {

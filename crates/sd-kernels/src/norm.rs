@@ -37,7 +37,7 @@ pub(crate) enum Scales {
     #[cfg(feature = "flex")]
     Host(host::Scales),
     /// Each `[c]`, in `f32`.
-    Device(Tensor<1>, Tensor<1>),
+    Device(Box<[Tensor<1>; 2]>),
 }
 
 /// Group normalisation (Wu and He 2018, arXiv:1803.08494) over groups of neighbouring channels of `[batch, h, w, c]`, with the biased
@@ -78,8 +78,8 @@ impl GroupNorm {
             Err(_) => {}
         }
         let Affine { gamma, beta, .. } = self.affine.clone();
-        let (factors, terms) = composed::group_scales(bands, self.groups, gamma, beta, self.eps);
-        Scales::Device(factors, terms)
+        let scales = composed::group_scales(bands, self.groups, gamma, beta, self.eps);
+        Scales::Device(Box::new(scales))
     }
 
     #[cfg(feature = "flex")]
