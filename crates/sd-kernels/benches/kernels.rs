@@ -24,7 +24,7 @@ struct Case {
 }
 
 fn random<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<D> {
-    Tensor::random(
+    Tensor::<D>::random(
         shape,
         Distribution::Uniform(-1.0, 1.0),
         (&Device::default(), DType::F32),

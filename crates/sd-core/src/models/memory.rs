@@ -52,6 +52,17 @@ impl Size {
     }
 }
 
+/// Keys and values of texts of one chunk, for all cross-attention.
+fn texts(config: &UnetConfig, dtype: Dtype, batch: usize) -> usize {
+    const TOKENS: usize = 77;
+    let levels = config.levels.iter();
+    let blocks = 2 * config.layers_per_block + 1;
+    let levels = levels.map(|level| blocks * level.transformer_depth * level.channels);
+    let last = config.levels.last().map_or(0, |level| level.channels);
+    let channels = levels.sum::<usize>() + config.middle.transformer_depth * last;
+    2 * batch * TOKENS * channels * dtype.size()
+}
+
 /// Bytes that a U-Net has in use at once for latents `[batch, in_channels, h, w]`.
 pub fn unet_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usize; 2]) -> usize {
     let levels = &config.levels;
@@ -59,7 +70,7 @@ pub fn unet_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usiz
     let mut channels = levels[0].channels;
     // Each with its level.
     let mut skips = vec![(0, channels)];
-    let mut held = size(0).of(channels);
+    let mut held = size(0).of(channels) + texts(config, dtype, batch);
     let mut most = 0;
     for (i, level) in levels.iter().enumerate() {
         for _ in 0..config.layers_per_block {
