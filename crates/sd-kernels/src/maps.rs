@@ -9,11 +9,5 @@ use memmap2::MmapMut;
 /// most of its memory behind.
 pub fn own_map(bytes: usize) -> Option<MmapMut> {
     const LEAST: usize = 256 << 10;
-    let map = (bytes >= LEAST)
-        .then(|| MmapMut::map_anon(bytes).ok())
-        .flatten()?;
-    // Fewer and larger pages: the first use of each takes time, and so does finding them. No more than a wish.
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
-    Some(map)
+    (bytes >= LEAST).then(|| MmapMut::map_anon(bytes).ok()).flatten()
 }

@@ -192,7 +192,7 @@ fn spec(config: &VaeConfig) -> ResnetSpec {
 const EPS: f64 = 1e-6;
 
 /// Pixels of a band on the CPU: few enough for a band to stay near, many enough to keep threads busy. A GPU wants all at once.
-pub(super) const CPU_BAND: usize = 16_384;
+pub(super) const CPU_BAND: usize = 32_768;
 
 impl Encoder {
     fn new(config: &VaeConfig, p: &Params) -> Self {
