@@ -64,10 +64,11 @@ impl<T: bytemuck::Pod> Buffer<T> {
         (len * size_of::<T>()).div_ceil(size_of::<Line>())
     }
 
-    /// For Burn. Some bytes may follow the last value.
+    /// For Burn. Exactly the values' bytes, although the block may be larger: Burn copies what is longer than its tensor.
     pub fn into_bytes(self) -> Bytes {
-        let len = size_of_val(self.block.lines());
-        // SAFETY: all `len` bytes are initialised, and a `Block` may go to any thread, as `Bytes` expects.
+        let len = self.len * size_of::<T>();
+        // SAFETY: all bytes of the block are initialised, `len` are not more than it has, and a `Block` may go to any thread, as `Bytes`
+        // expects.
         unsafe { Bytes::from_controller(Box::new(self.block), len) }
     }
 }
