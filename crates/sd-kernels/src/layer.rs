@@ -1,10 +1,9 @@
 //! Layers: weights as they are wanted where they are used, and what is done with them.
 
+#[cfg(feature = "flex")]
 use std::sync::Arc;
 
-#[cfg(feature = "flex")]
-use burn::tensor::DType;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::composed;
 #[cfg(feature = "flex")]
@@ -84,6 +83,7 @@ enum Weights<const D: usize> {
 pub struct Linear {
     weights: Weights<2>,
     inputs: usize,
+    #[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "for the kernels"))]
     outputs: usize,
     gated: bool,
 }
@@ -277,12 +277,17 @@ pub struct ConvShape {
 }
 
 /// Bytes that a 3x3 convolution of stride 1 has in use on the CPU beside what goes in and what comes out: `[batch, h, w]` are the
-/// output's.
-#[cfg(feature = "flex")]
+/// output's. 0 in builds without kernels of our own.
 pub fn conv_room(dtype: DType, output: [usize; 3], channels: usize, columns: usize) -> usize {
-    match dtype {
+    #[cfg(feature = "flex")]
+    return match dtype {
         DType::BF16 => host::room::<half::bf16>(output, channels, columns),
         _ => host::room::<f32>(output, channels, columns),
+    };
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (dtype, output, channels, columns);
+        0
     }
 }
 

@@ -24,9 +24,7 @@ pub mod roof;
 mod workspace;
 
 pub use bands::{Bands, First};
-#[cfg(feature = "flex")]
-pub use layer::conv_room;
-pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding};
+pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding, conv_room};
 pub use maps::own_map;
 pub use matrix::{Matrix, add_product};
 pub use merging::TokenMerging;

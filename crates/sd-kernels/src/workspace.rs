@@ -1,10 +1,12 @@
 //! What operations share while a network runs.
 
+#[cfg(feature = "flex")]
+use std::time::Instant;
 use std::{
     cell::RefCell,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Memory that operations hand on to each other and, if wanted, an account of their time.
@@ -135,6 +137,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs an operation, and notes its time where an account is kept.
+#[cfg(feature = "flex")]
 pub(crate) fn timed<R>(
     operation: &'static str,
     shape: impl FnOnce() -> String,

@@ -67,7 +67,7 @@ impl UNet {
     /// Loads the network.
     ///
     /// # Errors
-    /// [`Error::Weights`] if the weights don't fit `config`.
+    /// [`Error::Weights`](crate::Error::Weights) if the weights don't fit `config`.
     pub fn load(config: &UnetConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
         load(weights, target, |p| Self::build(config, p, target))
     }
