@@ -45,11 +45,8 @@ impl<T: Stored> Packed<T> {
         column: impl Fn(usize) -> Option<usize> + Sync,
     ) -> Self {
         let weight = weight.slice();
-        let value = |n: usize, tap: usize, k: usize| match column(n) {
-            Some(n) => weight[(n * inputs + k) * taps + tap],
-            None => T::default(),
-        };
-        let (data, panels) = host::pack(columns, taps, inputs, value);
+        let values = |n: usize| column(n).map(|n| &weight[n * inputs * taps..][..inputs * taps]);
+        let (data, panels) = host::pack(columns, taps, inputs, values);
         let bias = bias.map(|bias| {
             let bias = host::floats(bias);
             let columns = 0..panels * PANEL;

@@ -14,20 +14,20 @@ mod composed;
 #[cfg(feature = "flex")]
 mod host;
 mod layer;
-mod maps;
 mod matrix;
 mod merging;
 mod norm;
 mod ops;
 #[cfg(feature = "flex")]
 pub mod roof;
+mod staging;
 mod workspace;
 
 pub use bands::{Bands, First};
 pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding, conv_room};
-pub use maps::own_map;
 pub use matrix::{Matrix, add_product};
 pub use merging::TokenMerging;
 pub use norm::{GroupNorm, LayerNorm};
 pub use ops::{attention, concatenate, silu};
+pub use staging::Staging;
 pub use workspace::{OperationTime, Workspace};

@@ -67,6 +67,12 @@ pub(crate) fn cast_into<E: Element>(bytes: &[u8], info: &TensorInfo, out: &mut [
     shares.try_for_each(|(bytes, out)| cast_share(bytes, info, out))
 }
 
+/// Values of as many others, rounded to nearest even where they are narrower.
+pub(super) fn narrow_into<E: Element>(wide: &[f32], out: &mut [E]) {
+    let shares = wide.par_chunks(SHARE).zip(out.par_chunks_mut(SHARE));
+    shares.for_each(|(wide, out)| E::from_f32(wide, out));
+}
+
 /// Bytes and values of what can't be divided; `None` where an element is no whole byte.
 fn unit(info: &TensorInfo) -> Option<(usize, usize)> {
     let unit = match info.blocks {

@@ -2,9 +2,9 @@
 
 use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
-use burn::tensor::{AllocationProperty, Bytes, Element, Tensor, TensorData};
+use burn::tensor::{Element, Tensor};
 use half::{bf16, f16};
-use sd_kernels::own_map;
+use sd_kernels::{Staging, Workspace};
 
 use super::{
     Part, TensorFile, TensorInfo, WeightPatch, cast,
@@ -65,11 +65,12 @@ impl PartWeights {
             file.values_into(&name, out).expect(CHECKED);
             return Ok(());
         }
-        let mut values = file.values::<f32>(&name).expect(CHECKED);
+        let mut values = Staging::<f32>::new(out.len());
+        file.values_into(&name, &mut values).expect(CHECKED);
         for patch in patches {
             patch.apply(self.part, canonical, shape, &mut values)?;
         }
-        E::from_f32(&values, out);
+        cast::narrow_into(&values, out);
         Ok(())
     }
 
@@ -190,7 +191,9 @@ pub(super) fn make<M>(
             unpatched: None,
         })),
     };
-    let model = build(&shared.root());
+    let workspace = Workspace::default();
+    workspace.set_limit(STAGED);
+    let model = workspace.enter(|| build(&shared.root()));
     weights.files.iter().for_each(|file| file.let_go());
     match shared.mode {
         Mode::Load(load) => match load.into_inner() {
@@ -262,13 +265,13 @@ impl<'a> Params<'a> {
                 let load = &mut *load.borrow_mut();
                 load.layers.asked(canonical.clone());
                 if load.unpatched.is_none() {
-                    let data = match target.dtype {
-                        Dtype::F32 => data::<f32, D>(weights, &canonical, shape),
-                        Dtype::F16 => data::<f16, D>(weights, &canonical, shape),
-                        Dtype::Bf16 => data::<bf16, D>(weights, &canonical, shape),
+                    let tensor = match target.dtype {
+                        Dtype::F32 => tensor::<f32, D>(weights, &canonical, shape, device),
+                        Dtype::F16 => tensor::<f16, D>(weights, &canonical, shape, device),
+                        Dtype::Bf16 => tensor::<bf16, D>(weights, &canonical, shape, device),
                     };
-                    match data {
-                        Ok(data) => return Tensor::from_data(data, (device, target.dtype.burn())),
+                    match tensor {
+                        Ok(tensor) => return tensor,
                         // Nothing will come of this: the rest is not read.
                         Err(reason) => load.unpatched = Some(reason),
                     }
@@ -302,20 +305,18 @@ impl<'a> Params<'a> {
     }
 }
 
-fn data<E: cast::Element + Element, const D: usize>(
+/// Bytes that may lie idle between two layers, less what is in use then: enough that nearly all find room.
+const STAGED: usize = 128 << 20;
+
+fn tensor<E: cast::Element + Element, const D: usize>(
     weights: &PartWeights,
     canonical: &str,
     shape: [usize; D],
-) -> std::result::Result<TensorData, String> {
-    let n: usize = shape.iter().product();
-    if let Some(mut map) = own_map(n * size_of::<E>()) {
-        weights.values_into::<E>(canonical, &shape, bytemuck::cast_slice_mut(&mut map))?;
-        let bytes = Bytes::from_shared(bytes::Bytes::from_owner(map), AllocationProperty::Other);
-        return Ok(TensorData::from_bytes(bytes, shape, E::dtype()));
-    }
-    let mut values = vec![E::zeroed(); n];
+    device: &burn::tensor::Device,
+) -> std::result::Result<Tensor<D>, String> {
+    let mut values = Staging::<E>::new(shape.iter().product());
     weights.values_into(canonical, &shape, &mut values)?;
-    Ok(TensorData::new(values, shape))
+    Ok(values.into_tensor(shape, device))
 }
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {

@@ -308,30 +308,41 @@ fn add<T: Element>(values: &mut [f32], more: &[T]) {
         .for_each(|(v, more)| *v += more.to_f32());
 }
 
-/// Packs a right-hand side: `value(n, tap, k)` for `n` columns (made a multiple of two panels), `taps` and `k` (made a multiple of
-/// [`Element::K`]); what is beyond is zero.
-pub(crate) fn pack<T: Element>(
+/// Packs a right-hand side of `n` columns (made a multiple of two panels): `column` has its values `[k, taps]`, `k` made a multiple of
+/// [`Element::K`]. What is beyond, or has no values, is zero.
+pub(crate) fn pack<'a, T: Element>(
     n: usize,
     taps: usize,
     k: usize,
-    value: impl Fn(usize, usize, usize) -> T + Sync,
+    column: impl Fn(usize) -> Option<&'a [T]> + Sync,
 ) -> (Kept<T>, usize) {
+    /// Values of each column at a time, so that what is written stays in the nearest cache.
+    const BLOCK: usize = 64;
     let (panels, padded) = (n.div_ceil(COLUMNS) * 2, k.next_multiple_of(T::K));
     let len = taps * padded * PANEL;
     let mut packed = Kept::zeroed(panels * len);
-    packed
-        .par_chunks_mut(len.max(1))
-        .enumerate()
-        .for_each(|(p, panel)| {
-            for tap in 0..taps {
-                let tap_panel = &mut panel[tap * padded * PANEL..];
-                for k in 0..k {
-                    for (lane, column) in (p * PANEL..n.min((p + 1) * PANEL)).enumerate() {
-                        tap_panel[(k / T::GROUP * PANEL + lane) * T::GROUP + k % T::GROUP] =
-                            value(column, tap, k);
+    let panel = |(p, panel): (usize, &mut [T])| {
+        for start in (0..k).step_by(BLOCK) {
+            let end = k.min(start + BLOCK);
+            for (lane, n) in (p * PANEL..n.min((p + 1) * PANEL)).enumerate() {
+                let Some(values) = column(n) else { continue };
+                let values = &values[start * taps..end * taps];
+                for tap in 0..taps {
+                    let at = (tap * padded + start) * PANEL;
+                    let groups = panel[at..][..(end - start).next_multiple_of(T::GROUP) * PANEL]
+                        .chunks_exact_mut(PANEL * T::GROUP);
+                    // Iterators in steps would divide for every group.
+                    let mut from = tap;
+                    for group in groups {
+                        for out in &mut group[lane * T::GROUP..][..T::GROUP] {
+                            *out = values.get(from).copied().unwrap_or_default();
+                            from += taps;
+                        }
                     }
                 }
             }
-        });
+        }
+    };
+    packed.par_chunks_mut(len.max(1)).enumerate().for_each(panel);
     (packed, panels)
 }

@@ -8,7 +8,10 @@ use std::{
 use memmap2::MmapMut;
 
 use super::memory::Line;
-use crate::own_map;
+
+/// Bytes from which on a block has a map of its own: an allocator keeps what it gets back, and between live weights it can't even reuse
+/// all of it, so a pipeline that is dropped would leave most of its memory behind.
+pub(crate) const LARGE: usize = 256 << 10;
 
 /// A block of memory that begins on a cache line and is given back to the system when it goes, if it is large.
 pub(crate) enum Kept<T> {
@@ -20,7 +23,8 @@ pub(crate) enum Kept<T> {
 impl<T: bytemuck::Pod> Kept<T> {
     pub fn zeroed(len: usize) -> Self {
         let bytes = len * size_of::<T>();
-        match own_map(bytes) {
+        // A system may have no map for it.
+        match (bytes >= LARGE).then(|| MmapMut::map_anon(bytes).ok()).flatten() {
             Some(map) => Self::Map(map, PhantomData),
             None => Self::Heap(bytemuck::zeroed_vec(bytes.div_ceil(size_of::<Line>())), len),
         }

@@ -28,7 +28,7 @@ pub(crate) use conv::{Extras, Geometry, Pictures, conv, room};
 pub(crate) use copy::{Pieces, concatenate, window};
 pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack, repeat};
 pub(crate) use isa::Isa;
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, LARGE};
 pub(crate) use memory::{Buffer, Line, Shared};
 pub(crate) use nearest::nearest;
 pub(crate) use norm::{Scales, group_norm, group_scales, layer_norm};

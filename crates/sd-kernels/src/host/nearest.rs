@@ -27,7 +27,7 @@ pub(crate) fn nearest<T: Element>(isa: Isa, x: &[T], width: usize, from: &[u32],
             }
             None => out.fill(T::default()),
         });
-    let (right, _) = pack(from.len(), 1, width, |n, _, k| row(from[n])[k]);
+    let (right, _) = pack(from.len(), 1, width, |n| Some(row(from[n])));
     let scales: Vec<f32> = to
         .par_iter()
         .map(|&to| inverse_norm(row(to), T::to_f32))

@@ -55,7 +55,7 @@ fn product<T: Element>(isa: Isa, m: usize, k: usize, n: usize) {
     let bias: Vec<f32> = (0..n.next_multiple_of(32))
         .map(|i| i as f32 / 50.0 - 0.3)
         .collect();
-    let (packed, panels) = pack::<T>(n, 1, k, |n, _, i| w[n * k + i]);
+    let (packed, panels) = pack::<T>(n, 1, k, |n| Some(&w[n * k..][..k]));
     let padded = k.next_multiple_of(T::K);
     let mut rows = Buffer::<T>::zeroed(m * padded);
     for (row, from) in rows.chunks_mut(padded).zip(a.chunks(k)) {
@@ -124,7 +124,7 @@ fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geo
     let weight = values::<T>(n * c * kh * kw, 5);
     let [oh, ow] = geometry.output();
     let (image_bias, residual) = (values::<T>(batch * n, 6), values::<T>(batch * oh * ow * n, 7));
-    let (packed, panels) = pack::<T>(n, kh * kw, c, |o, tap, i| weight[(o * c + i) * kh * kw + tap]);
+    let (packed, panels) = pack::<T>(n, kh * kw, c, |o| Some(&weight[o * c * kh * kw..][..c * kh * kw]));
     let mut out = Buffer::<T>::zeroed(batch * oh * ow * n);
     let extras = Extras {
         bias: None,
