@@ -539,6 +539,7 @@ public:
     }
     Builder &device(const std::string &name) { return done(sdrs_builder_device(get(), name.c_str())); }
     Builder &dtype(sdrs_dtype dtype) { return done(sdrs_builder_dtype(get(), dtype)); }
+    Builder &quantization(sdrs_quantization quantization) { return done(sdrs_builder_quantization(get(), quantization)); }
     Builder &prediction(sdrs_prediction prediction) {
         return done(sdrs_builder_prediction(get(), prediction));
     }

@@ -3,7 +3,7 @@
 //! A caller may pass any number where the header says an enumeration, so parameters are `i32` here (`*_value`, which cbindgen spells
 //! as the enumeration), looked up in tables.
 
-use sdrs::{Dtype, Prediction, Rng, Sampler, Schedule};
+use sdrs::{Dtype, Prediction, Quantization, Rng, Sampler, Schedule};
 
 use crate::error::{Failure, Result};
 
@@ -130,6 +130,16 @@ pub enum sdrs_dtype {
     SDRS_DTYPE_F16 = 3,
 }
 
+/// In what numbers the U-Net's large layers compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum sdrs_quantization {
+    /// In the type of everything else.
+    SDRS_QUANTIZATION_NONE = 0,
+    /// In whole numbers of eight bits, with a scale for each output and for each row or picture of inputs.
+    SDRS_QUANTIZATION_INT8 = 1,
+}
+
 /// What a U-Net predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
@@ -162,6 +172,8 @@ pub type sdrs_sampler_value = i32;
 pub type sdrs_schedule_value = i32;
 /// `sdrs_dtype` as callers give it.
 pub type sdrs_dtype_value = i32;
+/// `sdrs_quantization` as callers give it.
+pub type sdrs_quantization_value = i32;
 /// `sdrs_prediction` as callers give it.
 pub type sdrs_prediction_value = i32;
 /// `sdrs_rng` as callers give it.
@@ -231,6 +243,11 @@ const DTYPES: &[(sdrs_dtype, Option<Dtype>)] = &[
     (sdrs_dtype::SDRS_DTYPE_F16, Some(Dtype::F16)),
 ];
 
+const QUANTIZATIONS: &[(sdrs_quantization, Quantization)] = &[
+    (sdrs_quantization::SDRS_QUANTIZATION_NONE, Quantization::None),
+    (sdrs_quantization::SDRS_QUANTIZATION_INT8, Quantization::Int8),
+];
+
 const PREDICTIONS: &[(sdrs_prediction, Option<Prediction>)] = &[
     (sdrs_prediction::SDRS_PREDICTION_AUTO, None),
     (
@@ -279,6 +296,7 @@ enumeration! {
     sdrs_sampler, Sampler, "sampler", SAMPLERS;
     sdrs_schedule, Schedule, "schedule", SCHEDULES;
     sdrs_dtype, Option<Dtype>, "dtype", DTYPES;
+    sdrs_quantization, Quantization, "quantization", QUANTIZATIONS;
     sdrs_prediction, Option<Prediction>, "prediction", PREDICTIONS;
     sdrs_rng, Rng, "rng", RNGS;
 }
@@ -324,6 +342,7 @@ pub(crate) mod tests {
         numbered::<sdrs_sampler>();
         numbered::<sdrs_schedule>();
         numbered::<sdrs_dtype>();
+        numbered::<sdrs_quantization>();
         numbered::<sdrs_prediction>();
         numbered::<sdrs_rng>();
         assert!(Sampler::ALL.iter().all(|&s| number::<sdrs_sampler>(s).is_ok()));

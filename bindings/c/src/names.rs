@@ -7,12 +7,12 @@ use std::{
     sync::OnceLock,
 };
 
-use sdrs::{Dtype, Schedule, parse_sampler};
+use sdrs::{Dtype, Quantization, Schedule, parse_sampler};
 
 use crate::{
     enums::{
-        Enumeration, number, sdrs_dtype, sdrs_dtype_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
-        sdrs_schedule_value,
+        Enumeration, number, sdrs_dtype, sdrs_dtype_value, sdrs_quantization, sdrs_quantization_value,
+        sdrs_sampler, sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value,
     },
     error::{Failure, guard, sdrs_status},
     pointer::{Out, string},
@@ -99,6 +99,33 @@ pub unsafe extern "C" fn sdrs_dtype_from_name(
 pub extern "C" fn sdrs_dtype_name(dtype: sdrs_dtype_value) -> *const c_char {
     static NAMES: OnceLock<HashMap<i32, CString>> = OnceLock::new();
     name_of::<sdrs_dtype>(&NAMES, dtype, |d| d.map_or("auto", Dtype::name).to_owned())
+}
+
+/// The quantization of a name: "none", "int8".
+///
+/// Fails with `SDRS_ERROR_UNKNOWN_NAME`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_quantization_from_name(
+    name: *const c_char,
+    quantization: *mut sdrs_quantization_value,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (name, out) = unsafe { (string(name, "name")?, Out::new(quantization, "quantization")?) };
+        let found = Quantization::from_name(name).ok_or_else(|| {
+            let message = format!("unknown quantization \"{name}\"; there are none, int8");
+            Failure::Sdrs(sdrs::Error::UnknownName(message))
+        })?;
+        out.put(number::<sdrs_quantization>(found)?);
+        Ok(())
+    })
+}
+
+/// The name of a quantization: "none", "int8"; NULL if it is none. Valid for ever.
+#[unsafe(no_mangle)]
+pub extern "C" fn sdrs_quantization_name(quantization: sdrs_quantization_value) -> *const c_char {
+    static NAMES: OnceLock<HashMap<i32, CString>> = OnceLock::new();
+    name_of::<sdrs_quantization>(&NAMES, quantization, |q| q.name().to_owned())
 }
 
 /// The header's name of a status, such as "SDRS_ERROR_IO"; NULL if it is none. Valid for ever.

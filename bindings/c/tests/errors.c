@@ -124,6 +124,7 @@ static void invalid_parameter(void) {
     OK(sdrs_builder_new(&builder));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "checkpoint: none was given", sdrs_builder_build(builder, &none));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "dtype: 17 is none", sdrs_builder_dtype(builder, 17));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "quantization: 2 is none", sdrs_builder_quantization(builder, 2));
     CHECK(none == NULL && images == UNTOUCHED);
     sdrs_builder_free(builder);
 }
@@ -132,6 +133,11 @@ static void unknown_name(void) {
     sdrs_sampler sampler = 5;
     FAILS(SDRS_ERROR_UNKNOWN_NAME, "did you mean \"Euler\"", sdrs_sampler_from_name("Eulr", &sampler, NULL));
     CHECK(sampler == 5);
+    sdrs_quantization quantization = 7;
+    FAILS(SDRS_ERROR_UNKNOWN_NAME, "int8", sdrs_quantization_from_name("int4", &quantization));
+    CHECK(quantization == 7);
+    OK(sdrs_quantization_from_name("int8", &quantization));
+    CHECK(quantization == SDRS_QUANTIZATION_INT8 && strcmp(sdrs_quantization_name(quantization), "int8") == 0);
     sdrs_dtype dtype = 2;
     FAILS(SDRS_ERROR_UNKNOWN_NAME, "f16", sdrs_dtype_from_name("f8", &dtype));
     sdrs_builder *builder = NULL;

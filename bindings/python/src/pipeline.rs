@@ -1,7 +1,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
-use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction};
+use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization};
 
 use crate::{
     array::{Given, axes, doubles, give, take},
@@ -62,7 +62,8 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit
+        checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit,
+        quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -79,6 +80,7 @@ impl Pipeline {
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
         memory_limit: &Bound<'_, PyAny>,
+        quantization: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
         builder = match checkpoint {
@@ -113,6 +115,11 @@ impl Pipeline {
             let found = Dtype::from_name(&dtype).ok_or_else(|| exception("UnknownNameError", &known()))?;
             builder = builder.dtype(found);
         }
+        let quantization: String = argument("quantization", quantization)?;
+        let known = || format!("unknown quantization '{quantization}'; known are none, int8");
+        let found =
+            Quantization::from_name(&quantization).ok_or_else(|| exception("UnknownNameError", &known()))?;
+        builder = builder.quantization(found);
         if let Some(name) = prediction {
             builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);
         }

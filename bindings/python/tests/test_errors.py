@@ -131,6 +131,8 @@ class Files(unittest.TestCase):
             sdrs.demo(device="abacus")
         with self.assertRaises(sdrs.UnknownNameError):
             sdrs.demo(dtype="f8")
+        with self.assertRaisesRegex(sdrs.UnknownNameError, "int8"):
+            sdrs.demo(quantization="int4")
         with self.assertRaises(sdrs.UnknownNameError):
             sdrs.Pipeline(DEMO, prediction="the future")
         with self.assertRaises(sdrs.InvalidParameterError):

@@ -108,7 +108,7 @@ class Pictures(unittest.TestCase):
         self.assertEqual(repr(pipeline), f"<sdrs.Pipeline: {DEMO.name}, cpu, f32>")
 
     def test_narrow_types(self):
-        pipeline = sdrs.demo(dtype="bf16")
+        pipeline = sdrs.demo(dtype="bf16", quantization="int8")
         self.assertEqual(pipeline.dtype, "bf16")
         far = np.abs(pipeline.txt2img(PROMPT, **QUICK).arrays[0].astype(int) - quick()).mean()
         self.assertTrue(0 < far < 8, far)

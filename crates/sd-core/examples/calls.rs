@@ -9,7 +9,7 @@ use std::{path::Path, sync::LazyLock, time::Instant};
 
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
-    Device, Dtype,
+    Device, Dtype, Quantization,
     models::{Deep, UNet, UnetOptions},
     weights::{Checkpoint, Part, Target},
 };
@@ -20,13 +20,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arg = |i: usize, default: &str| args.get(i).cloned().unwrap_or_else(|| default.to_owned());
     let (path, dtype) = (arg(0, ""), arg(1, "bf16"));
     let (side, repeat): (usize, usize) = (arg(2, "512").parse()?, arg(3, "5").parse()?);
-    let target = Target {
-        device: Device::from_name("cpu")?,
-        dtype: Dtype::from_name(&dtype).ok_or("DTYPE: f32, bf16 or f16")?,
-    };
+    let target = Target::new(
+        Device::from_name("cpu")?,
+        Dtype::from_name(&dtype).ok_or("DTYPE: f32, bf16 or f16")?,
+    );
     let checkpoint = Checkpoint::open(Path::new(&path))?;
     let configs = checkpoint.configs().clone();
-    let unet = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target)?;
+    let load = |target: &Target| UNet::load(&configs.unet, checkpoint.weights(Part::Unet), target);
+    let (unet, quantized) = (
+        load(&target)?,
+        load(&Target {
+            quantization: Quantization::Int8,
+            ..target.clone()
+        })?,
+    );
     let (latent, channels) = (side / configs.vae.downscale(), configs.unet.in_channels);
     let options = (target.device.burn(), DType::F32);
     let x = |seed| Tensor::<4>::from_data(picture(seed, channels, latent), options);
@@ -36,8 +43,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [2, 77, configs.unet.cross_attention_dim],
     );
     let context = Tensor::<3>::from_data(context, options);
-    let (memory, alone) = (
+    let (memory, quantized_memory, alone) = (
         unet.remember(context.clone())?,
+        quantized.remember(context.clone())?,
         unet.remember(context.clone().narrow(0, 0, 1))?,
     );
 
@@ -62,12 +70,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
     };
     let kinds = [
-        ("whole, texts remembered", merged(0.0)),
-        ("token merging 0.3", merged(0.3)),
-        ("token merging 0.5", merged(0.5)),
-        ("token merging 0.75", merged(0.75)),
-        ("DeepCache, branch 0", reused(0)?),
-        ("DeepCache, branch 3", reused(3)?),
+        ("whole, texts remembered", &unet, &memory, merged(0.0)),
+        ("int8", &quantized, &quantized_memory, merged(0.0)),
+        ("token merging 0.3", &unet, &memory, merged(0.3)),
+        ("token merging 0.5", &unet, &memory, merged(0.5)),
+        ("token merging 0.75", &unet, &memory, merged(0.75)),
+        (
+            "int8, token merging 0.5",
+            &quantized,
+            &quantized_memory,
+            merged(0.5),
+        ),
+        ("DeepCache, branch 0", &unet, &memory, reused(0)?),
+        ("DeepCache, branch 3", &unet, &memory, reused(3)?),
     ];
     let whole = |workspace: &Workspace| {
         workspace.enter(|| unet.forward(x(1), &[500.0; 2], context.clone(), None).map(values))
@@ -80,9 +95,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = busy();
         whole(&workspace)?;
         let unit = busy() - start;
-        for (i, (_, options)) in kinds.iter().enumerate() {
+        for (i, (_, unet, memory, options)) in kinds.iter().enumerate() {
             let start = busy();
-            let call = || unet.forward_with(x(1), &[500.0; 2], &memory, None, options.clone());
+            let call = || unet.forward_with(x(1), &[500.0; 2], memory, None, options.clone());
             let got = values(workspace.enter(call)?.prediction);
             ratios[i].push((busy() - start) / unit);
             errors[i] = relative_error(&got, &expected);
@@ -94,7 +109,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("a whole call: {unit:.2} s");
     }
     println!("| call | time | relative L2 of the output |\n|---|---|---|");
-    for ((name, _), (ratios, error)) in kinds.iter().zip(ratios.iter_mut().zip(&errors)) {
+    for ((name, ..), (ratios, error)) in kinds.iter().zip(ratios.iter_mut().zip(&errors)) {
         println!("| {name} | {:.3} | {error:.4} |", median(ratios));
     }
     println!("| cond alone | {:.3} | |", median(&mut ratios[kinds.len()]));

@@ -2,14 +2,14 @@
 //!
 //!     cargo run --release -p sd-core --example parts -- CHECKPOINT [DTYPE] [SIDE] [REPEAT] [PARTS] [profile]
 //!
-//! One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded. A JSON line for each part; with `profile`
+//! DTYPE is f32, bf16, f16, or int8: bf16 with a quantized U-Net. One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded. A JSON line for each part; with `profile`
 //! also what each operation took.
 
 use std::{path::Path, time::Instant};
 
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
-    Device, Dtype,
+    Device, Dtype, Quantization,
     models::{ClipTextModel, UNet, Vae},
     weights::{Checkpoint, Part, Target},
 };
@@ -23,10 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (side, repeat): (usize, usize) = (arg(2, "512").parse()?, arg(3, "3").parse()?);
     let parts = arg(4, "text,unet,vae");
     let profile = args.last().is_some_and(|last| last == "profile");
-    let target = Target {
-        device: Device::from_name("cpu")?,
-        dtype: Dtype::from_name(&dtype).ok_or("DTYPE: f32, bf16 or f16")?,
-    };
+    let mut target = Target::new(Device::from_name("cpu")?, Dtype::Bf16);
+    match dtype.as_str() {
+        "int8" => target.quantization = Quantization::Int8,
+        name => target.dtype = Dtype::from_name(name).ok_or("DTYPE: f32, bf16, f16 or int8")?,
+    }
     let checkpoint = Checkpoint::open(Path::new(&path))?;
     let configs = checkpoint.configs().clone();
     let latent = side / configs.vae.downscale();

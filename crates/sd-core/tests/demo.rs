@@ -18,10 +18,7 @@ fn demo() -> (Checkpoint, Target) {
     let checkpoint = Checkpoint::open(&goldens::root().join("../models/demo/base")).unwrap();
     (
         checkpoint,
-        Target {
-            device: Device::from_name("cpu").unwrap(),
-            dtype: Dtype::F32,
-        },
+        Target::new(Device::from_name("cpu").unwrap(), Dtype::F32),
     )
 }
 

@@ -9,10 +9,7 @@ use sd_core::{
 };
 
 fn cpu(dtype: Dtype) -> Target {
-    Target {
-        device: Device::from_name("cpu").unwrap(),
-        dtype,
-    }
+    Target::new(Device::from_name("cpu").unwrap(), dtype)
 }
 
 fn tensor<const D: usize>(refs: &Refs, name: &str) -> Tensor<D> {

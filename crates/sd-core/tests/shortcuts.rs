@@ -9,10 +9,7 @@ use sd_core::{
 };
 
 fn unet(dtype: Dtype) -> UNet {
-    let target = Target {
-        device: Device::from_name("cpu").unwrap(),
-        dtype,
-    };
+    let target = Target::new(Device::from_name("cpu").unwrap(), dtype);
     let checkpoint = Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap();
     UNet::load(
         &checkpoint.configs().unet,

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 use sd_core::{
-    Device, Dtype,
+    Device, Dtype, Quantization,
     models::{UNet, Vae, decoder_bytes, unet_bytes},
     weights::{Checkpoint, Part, Target},
 };
@@ -27,9 +27,16 @@ fn zeros<const D: usize>(target: &Target, shape: [usize; D]) -> Tensor<D> {
 fn estimates_are_near_what_is_counted() {
     let checkpoint = Checkpoint::open(&goldens::root().join("../models/demo/base")).unwrap();
     let configs = checkpoint.configs();
-    for dtype in [Dtype::F32, Dtype::Bf16] {
+    for (dtype, quantization) in [
+        (Dtype::F32, Quantization::None),
+        (Dtype::Bf16, Quantization::None),
+        (Dtype::Bf16, Quantization::Int8),
+    ] {
         let device = Device::from_name("cpu").unwrap();
-        let target = Target { device, dtype };
+        let target = Target {
+            quantization,
+            ..Target::new(device, dtype)
+        };
         let unet = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target).unwrap();
         let vae = Vae::load(&configs.vae, checkpoint.weights(Part::Vae), &target).unwrap();
         for [h, w] in [[24, 24], [32, 16], [64, 64]] {
@@ -43,7 +50,10 @@ fn estimates_are_near_what_is_counted() {
                 ("VAE", decoder_bytes(&configs.vae, dtype, [h, w]), decoding),
             ] {
                 let ratio = estimate as f64 / counted as f64;
-                println!("{what}, {dtype}, {h}x{w}: {estimate} estimated, {counted} counted, {ratio:.2}");
+                println!(
+                    "{what}, {dtype} {}, {h}x{w}: {estimate} estimated, {counted} counted, {ratio:.2}",
+                    quantization.name()
+                );
                 assert!(
                     (MARGIN[0]..MARGIN[1]).contains(&ratio),
                     "{what} in {dtype}, {h}x{w}: {estimate} bytes estimated, {counted} counted"
@@ -60,7 +70,7 @@ fn bands_change_nothing() {
     let config = &checkpoint.configs().vae;
     for (dtype, tolerance) in [(Dtype::F32, 1e-5), (Dtype::Bf16, 0.01), (Dtype::F16, 0.005)] {
         let device = Device::from_name("cpu").unwrap();
-        let target = Target { device, dtype };
+        let target = Target::new(device, dtype);
         let load = |pixels| {
             let vae = Vae::load(config, checkpoint.weights(Part::Vae), &target).unwrap();
             vae.with_band_pixels(pixels)

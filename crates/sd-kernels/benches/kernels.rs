@@ -11,8 +11,8 @@ use std::{hint::black_box, time::Instant};
 use burn::tensor::{DType, Device, Distribution, Tensor, activation, module, ops::ConvOptions};
 use criterion::{Criterion, Throughput};
 use sd_kernels::{
-    Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding, Workspace, attention,
-    roof,
+    Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding, Quantization,
+    Workspace, attention, roof,
 };
 
 /// What there is to do: its name, how much it is, how to do it here, and how Burn's own operations do it.
@@ -46,7 +46,7 @@ fn conv([batch, side, input, output]: [usize; 4], kernel: usize, stride: usize, 
         stride,
         padding: Padding::Even(padding),
     };
-    let layer = Conv2d::new(weight.clone(), Some(bias.clone()), shape);
+    let layer = Conv2d::new(weight.clone(), Some(bias.clone()), shape, Quantization::None);
     let nchw = x.clone().permute([0, 3, 1, 2]);
     let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
     let out = side / stride;
@@ -70,8 +70,8 @@ fn linear(rows: usize, input: usize, output: usize, gated: bool, dtype: DType) -
     let outputs = if gated { 2 * output } else { output };
     let (weight, bias) = (random([outputs, input], dtype), random([outputs], dtype));
     let layer = match gated {
-        true => Linear::gated(weight.clone(), Some(bias.clone())),
-        false => Linear::new(weight.clone(), Some(bias.clone())),
+        true => Linear::gated(weight.clone(), Some(bias.clone()), Quantization::None),
+        false => Linear::new(weight.clone(), Some(bias.clone()), Quantization::None),
     };
     let rows_in = x.clone();
     Case {

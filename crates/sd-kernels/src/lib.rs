@@ -24,7 +24,7 @@ mod staging;
 mod workspace;
 
 pub use bands::{Bands, First};
-pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding, conv_room};
+pub use layer::{Activation, Conv2d, ConvExtras, ConvShape, Linear, Padding, Quantization, conv_room};
 pub use matrix::{Matrix, add_product};
 pub use merging::TokenMerging;
 pub use norm::{GroupNorm, LayerNorm};

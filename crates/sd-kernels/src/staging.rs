@@ -17,14 +17,7 @@ impl<E: Element + bytemuck::Pod> Staging<E> {
     /// Any values, this many.
     pub fn new(len: usize) -> Self {
         #[cfg(feature = "flex")]
-        let values = {
-            use crate::host::{Buffer, LARGE};
-            // Small tensors are not packed but kept, and would keep what is larger than they.
-            match len * size_of::<E>() < LARGE {
-                true => Buffer::zeroed(len),
-                false => Buffer::dirty(len),
-            }
-        };
+        let values = crate::host::Buffer::dirty(len);
         #[cfg(not(feature = "flex"))]
         let values = vec![E::zeroed(); len];
         Self { values }

@@ -224,10 +224,7 @@ fn what_does_not_go_together_is_refused() {
 /// Faults that need the model's shapes, or the values, stop the load with an error that names file and module.
 #[test]
 fn loading_stops_at_what_can_not_be_applied() {
-    let target = Target {
-        device: Device::from_name("cpu").unwrap(),
-        dtype: Dtype::F32,
-    };
+    let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
     let load = |tensors: &[(&str, &[usize], f32)], strength: f64| {
         let adapter = file(tensors).bind(&names(), &Strengths::both(strength)).unwrap();
         let mut checkpoint = checkpoint();

@@ -27,10 +27,7 @@ fn golden_file() -> TensorFile {
 
 /// Text encoder's and U-Net's outputs with these patches.
 fn outputs(refs: &Refs, patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static str, Vec<f32>> {
-    let target = Target {
-        device: Device::from_name("cpu").unwrap(),
-        dtype: Dtype::F32,
-    };
+    let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
     let mut checkpoint = checkpoint();
     checkpoint.set_patches(patches);
     let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();

@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, ClipSkipRule, GenerateParams, Pipeline, PreviewMethod, Schedule, parse_sampler};
+use sdrs::{
+    CancelToken, ClipSkipRule, GenerateParams, Pipeline, PreviewMethod, Quantization, Schedule, parse_sampler,
+};
 
 use crate::{
     Failure,
@@ -76,6 +78,9 @@ pub struct Args {
     /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
+    /// Compute the U-Net's large layers in whole numbers: none or int8, on the CPU. Half the memory and less time, another picture.
+    #[arg(long, value_name = "KIND", default_value = "none")]
+    quantization: String,
     /// Threads that the CPU computes with [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -209,7 +214,13 @@ impl Args {
         if let Some(name) = &self.dtype {
             builder = builder.dtype(dtype(name)?);
         }
-        Ok(builder.build()?)
+        let quantization = Quantization::from_name(&self.quantization).ok_or_else(|| {
+            Failure::Usage(format!(
+                "--quantization: '{}' is not one of none, int8",
+                self.quantization
+            ))
+        })?;
+        Ok(builder.quantization(quantization).build()?)
     }
 }
 

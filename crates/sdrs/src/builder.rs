@@ -5,7 +5,7 @@ use std::{
 };
 
 use sd_core::{
-    Device, Dtype,
+    Device, Dtype, Quantization,
     embedding::{self, Embedding},
     weights::{Checkpoint, Configs, Folder, Layout, Part, Target, TensorFile},
 };
@@ -32,6 +32,7 @@ pub struct PipelineBuilder {
     embeddings: Vec<Source>,
     device: Option<String>,
     dtype: Option<Dtype>,
+    quantization: Quantization,
     prediction: Option<Prediction>,
     threads: Option<usize>,
     memory_limit: Option<u64>,
@@ -155,6 +156,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// In what numbers the U-Net's large layers compute, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
+    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: by how much docs/performance.md says.
+    pub fn quantization(mut self, quantization: Quantization) -> Self {
+        self.quantization = quantization;
+        self
+    }
+
     /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
     pub fn prediction(mut self, prediction: Prediction) -> Self {
         self.prediction = Some(prediction);
@@ -192,18 +200,29 @@ impl PipelineBuilder {
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if there is no checkpoint, an embedding is for another kind of model, or memory is limited to too little, [`Error::Core`] if the
-    /// checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
+    /// [`Error::InvalidParameter`] if there is no checkpoint, an embedding is for another kind of model, memory is limited to too
+    /// little, or nothing can be quantized there, [`Error::Core`] if the checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
     pub fn build(mut self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = device.is_cpu();
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
+        if self.quantization != Quantization::None && !(on_cpu && dtype != Dtype::F16) {
+            let reason = format!(
+                "{} is for the CPU in f32 and bf16 alone, not for {} in {dtype}; leave it out",
+                self.quantization.name(),
+                device.name(),
+            );
+            return Err(Error::parameter("quantization", reason));
+        }
         let mut runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
         if self.profile {
             runtime.keep_account();
         }
         let (checkpoint, loras) = self.open(&runtime)?;
-        let target = Target { device, dtype };
+        let target = Target {
+            quantization: self.quantization,
+            ..Target::new(device, dtype)
+        };
         if let Some(bytes) = self.memory_limit {
             runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
         }

@@ -54,7 +54,7 @@ pub use prompt_plan::{
 };
 pub use runtime::LogLevel;
 pub use sd_core::{
-    Dtype, available_devices,
+    Dtype, Quantization, available_devices,
     prompt::{self, Emphasis, PromptDialect, TimeRule},
     weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
 };

@@ -1,9 +1,9 @@
 //! How much memory a run takes, and whether that is allowed.
 
 use sd_core::{
-    Dtype,
+    Dtype, Quantization,
     models::{ClipTextModel, UNet, Vae, decoder_bytes, unet_bytes},
-    weights::{Configs, Part, Target, parameter_count},
+    weights::{Configs, Part, Target, weight_bytes},
 };
 use sd_kernels::Workspace;
 
@@ -29,14 +29,14 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
-        let (dtype, size) = (target.dtype, target.dtype.size());
+        let dtype = target.dtype;
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
-        let weights = parameter_count::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, target)
-            + parameter_count::<UNet>(&configs.unet, Part::Unet, target)
-            + parameter_count::<Vae>(&configs.vae, Part::Vae, target);
+        let weights = weight_bytes::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, target)
+            + weight_bytes::<UNet>(&configs.unet, Part::Unet, target)
+            + weight_bytes::<Vae>(&configs.vae, Part::Vae, target);
         Self {
-            weights: (weights * size) as u64,
+            weights: weights as u64,
             denoising: unet_bytes(&configs.unet, dtype, 2, latent) as u64,
             decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,
             other: OTHER,
@@ -82,7 +82,7 @@ impl MemoryLimit {
                 gigabytes(plan.weights),
                 target.dtype,
                 gigabytes(plan.weights + plan.other),
-                narrower(target.dtype),
+                narrower(target),
             );
             return Err(Error::parameter("memory_limit", reason));
         }
@@ -109,17 +109,18 @@ impl MemoryLimit {
             gigabytes(self.0),
             gigabytes(plan.least()),
             gigabytes(plan.weights),
-            narrower(target.dtype),
+            narrower(target),
             side = fits * step,
         );
         Err(Error::parameter("memory_limit", reason))
     }
 }
 
-fn narrower(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F32 => "; bf16 takes half as much",
-        Dtype::F16 | Dtype::Bf16 => "",
+fn narrower(target: &Target) -> &'static str {
+    match (target.dtype, target.quantization) {
+        (Dtype::F32, _) => "; bf16 takes half as much",
+        (_, Quantization::None) => "; quantization to int8 takes half as much for the U-Net's weights",
+        _ => "",
     }
 }
 

@@ -11,13 +11,14 @@ pub(crate) fn linear(p: &Params, input: usize, output: usize) -> Linear {
         Linear::new(
             p.tensor("weight", [output, input]),
             Some(p.tensor("bias", [output])),
+            p.quantization(),
         )
     })
 }
 
 /// A linear layer without a bias.
 pub(crate) fn linear_without_bias(p: &Params, input: usize, output: usize) -> Linear {
-    p.layer(|p| Linear::new(p.tensor("weight", [output, input]), None))
+    p.layer(|p| Linear::new(p.tensor("weight", [output, input]), None, p.quantization()))
 }
 
 /// A convolution of one pixel, which is a linear layer over channels.
@@ -25,14 +26,24 @@ pub(crate) fn pixelwise_linear(p: &Params, input: usize, output: usize) -> Linea
     p.layer(|p| {
         let weight = p.tensor("weight", [output, input, 1, 1]);
         let [rows, columns, ..] = weight.dims();
-        Linear::new(weight.reshape([rows, columns]), Some(p.tensor("bias", [output])))
+        Linear::new(
+            weight.reshape([rows, columns]),
+            Some(p.tensor("bias", [output])),
+            p.quantization(),
+        )
     })
 }
 
 /// A gated linear layer; its weights are twice `output` wide.
 pub(crate) fn gated_linear(p: &Params, input: usize, output: usize) -> Linear {
     let all = 2 * output;
-    p.layer(|p| Linear::gated(p.tensor("weight", [all, input]), Some(p.tensor("bias", [all]))))
+    p.layer(|p| {
+        Linear::gated(
+            p.tensor("weight", [all, input]),
+            Some(p.tensor("bias", [all])),
+            p.quantization(),
+        )
+    })
 }
 
 /// A convolution of stride 1 that keeps the picture's size (`kernel` is odd).
@@ -53,7 +64,7 @@ pub(crate) fn conv_of_shape(
 ) -> Conv2d {
     p.layer(|p| {
         let weight = p.tensor("weight", [output, input, kernel, kernel]);
-        Conv2d::new(weight, Some(p.tensor("bias", [output])), shape)
+        Conv2d::new(weight, Some(p.tensor("bias", [output])), shape, p.quantization())
     })
 }
 

@@ -226,10 +226,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Device`] if this build has no device at all.
     pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
-        let target = Target {
-            device: Device::from_name("auto")?,
-            dtype: Dtype::F32,
-        };
+        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let configs = &self.configs;
         let text = parameters(Part::TextEncoder, &target, |p| {
             ClipTextModel::build(&configs.text_encoder, p, &target)

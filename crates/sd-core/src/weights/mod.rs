@@ -31,7 +31,7 @@ pub use folder::{Folder, files_below};
 pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
 pub use inspect::{Family, Inspection, Kind, PartInspection, inspect};
 pub use layers::{Loaded, Model};
-pub use params::{Params, PartWeights, Target, load, parameter_count};
+pub use params::{Params, PartWeights, Target, load, weight_bytes};
 pub use patch::WeightPatch;
 pub use quant::BlockType;
 

@@ -385,10 +385,7 @@ mod tests {
 
     #[test]
     fn sd1_names_are_a_bijection() {
-        let target = Target {
-            device: Device::from_name("cpu").unwrap(),
-            dtype: Dtype::F32,
-        };
+        let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
         let unet = sd1_unet(4);
         let canonical = parameters(Part::Unet, &target, |p| UNet::build(&unet, p, &target));
         // The count of SD1.5's U-Net state dict.

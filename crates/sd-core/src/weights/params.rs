@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use burn::tensor::{Element, Tensor};
 use half::{bf16, f16};
-use sd_kernels::{Staging, Workspace};
+use sd_kernels::{Quantization, Staging, Workspace};
 
 use super::{
     Part, TensorFile, TensorInfo, WeightPatch, cast,
@@ -98,6 +98,19 @@ pub struct Target {
     pub device: Device,
     /// The compute type that every tensor is cast to.
     pub dtype: Dtype,
+    /// In what numbers the U-Net's large layers compute, if not in `dtype`; other networks are never quantized.
+    pub quantization: Quantization,
+}
+
+impl Target {
+    /// Where nothing is quantized.
+    pub fn new(device: Device, dtype: Dtype) -> Self {
+        Self {
+            device,
+            dtype,
+            quantization: Quantization::None,
+        }
+    }
 }
 
 /// Hands a model's constructor its tensors, addressed by a path such as `down_blocks.0.resnets.1`.
@@ -108,6 +121,7 @@ pub struct Target {
 pub struct Params<'a> {
     shared: &'a Shared<'a>,
     path: String,
+    quantization: Quantization,
 }
 
 struct Shared<'a> {
@@ -132,14 +146,21 @@ struct Check {
     used: HashSet<String>,
     /// Canonical names and shapes of all that was asked for.
     asked: Vec<(String, Vec<usize>)>,
+    /// What that takes when it is loaded.
+    bytes: usize,
     faults: WeightsError,
 }
 
 impl<'a> Shared<'a> {
     fn root(&'a self) -> Params<'a> {
+        let quantization = match self.weights.part {
+            Part::Unet => self.target.quantization,
+            _ => Quantization::None,
+        };
         Params {
             shared: self,
             path: String::new(),
+            quantization,
         }
     }
 }
@@ -224,10 +245,18 @@ impl<'a> Params<'a> {
         } else {
             format!("{}.{name}", self.path)
         };
-        Params {
-            shared: self.shared,
-            path,
-        }
+        Params { path, ..*self }
+    }
+
+    /// The same for layers that lose too much in whole numbers, and save too little.
+    pub fn unquantized(self) -> Params<'a> {
+        let quantization = Quantization::None;
+        Params { quantization, ..self }
+    }
+
+    /// In what numbers layers here compute.
+    pub fn quantization(&self) -> Quantization {
+        self.quantization
     }
 
     /// A layer made of the tensors here: what a model's siblings share where nothing changes these. What `build` gives is kept beside
@@ -281,6 +310,12 @@ impl<'a> Params<'a> {
         };
         let mut check = check.borrow_mut();
         check.asked.push((canonical.clone(), shape.to_vec()));
+        // Of a quantized layer the bias stays as it is.
+        let size = match self.quantization {
+            Quantization::Int8 if D > 1 => 1,
+            _ => target.dtype.size(),
+        };
+        check.bytes += shape.iter().product::<usize>() * size;
         for patch in weights.patches(&canonical) {
             let fits = patch.check(weights.part, &canonical, &shape);
             check.faults.patches.extend(fits.err());
@@ -324,13 +359,9 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     &shape[..end]
 }
 
-/// How many values the weights of a part of this configuration have.
-pub fn parameter_count<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
-    let parameters = parameters(part, target, |p| M::build(config, p, target));
-    parameters
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum()
+/// How many bytes the weights of a part of this configuration take.
+pub fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
+    asked(part, target, |p| M::build(config, p, target)).bytes
 }
 
 /// The canonical names and shapes of all parameters that a constructor asks for.
@@ -339,6 +370,10 @@ pub(crate) fn parameters<M>(
     target: &Target,
     build: impl Fn(&Params) -> M,
 ) -> Vec<(String, Vec<usize>)> {
+    asked(part, target, build).asked
+}
+
+fn asked<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Check {
     let names = Arc::new(super::names::Diffusers { part });
     let weights = PartWeights {
         origin: String::new(),
@@ -353,5 +388,5 @@ pub(crate) fn parameters<M>(
         mode: Mode::Check(RefCell::default()),
     };
     build(&shared.root());
-    shared.mode.into_check().asked
+    shared.mode.into_check()
 }

@@ -222,10 +222,7 @@ impl Checkpoint {
         config: &M::Config,
         names: impl Fn(Part) -> Box<dyn Names>,
     ) -> Result<Plan<'_>> {
-        let target = Target {
-            device: Device::from_name("auto")?,
-            dtype: Dtype::F32,
-        };
+        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let (weights, names) = (self.weights(part), names(part));
         check(weights, &target, |p| M::build(config, p, &target))?;
         let parameters = parameters(part, &target, |p| M::build(config, p, &target));

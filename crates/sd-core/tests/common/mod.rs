@@ -98,10 +98,7 @@ pub fn serialized(tensors: &Tensors) -> Vec<u8> {
 
 /// The computer of all tests.
 pub fn cpu() -> Target {
-    Target {
-        device: Device::from_name("cpu").unwrap(),
-        dtype: Dtype::F32,
-    }
+    Target::new(Device::from_name("cpu").unwrap(), Dtype::F32)
 }
 
 /// Loads a part and throws it away.

@@ -1,12 +1,12 @@
-//! Tiles of `bf16` through AMX. Rust has no stable intrinsics for it yet, so each function is a little assembly.
+//! Tiles of `bf16` and of bytes through AMX. Rust has no stable intrinsics for it yet, so each function is a little assembly.
 
 use std::arch::asm;
 
 use half::bf16;
 
-use super::tile::{PANEL, Tile};
+use super::tile::{Factor, PANEL, Tile};
 
-/// Whether the processor has AMX for `bf16` and the operating system lets this process use it.
+/// Whether the processor has AMX for `bf16` and bytes, and the operating system lets this process use it.
 pub(crate) fn available() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     let leaves = __cpuid(0).eax;
@@ -14,10 +14,10 @@ pub(crate) fn available() -> bool {
         return false;
     }
     let features = __cpuid_count(7, 0).edx;
-    let (bf16, tile) = (features & (1 << 22) != 0, features & (1 << 24) != 0);
+    let [bf16, tile, int8] = [22, 24, 25].map(|bit| features & (1 << bit) != 0);
     // XCR0 says which registers the system saves: tile configuration and tile data are bits 17 and 18.
     let os_xsave = __cpuid(1).ecx & (1 << 27) != 0;
-    if !(bf16 && tile && os_xsave) {
+    if !(bf16 && tile && int8 && os_xsave) {
         return false;
     }
     let (low, _high): (u32, u32);
@@ -92,11 +92,12 @@ pub(crate) unsafe fn release() {
 }
 
 /// 32 rows by 32 columns: four tiles of sums, two of `A`, two of `B`.
-///
+macro_rules! tile {
+    ($name:ident, $type:ty, $product:literal) => {
 /// # Safety
-/// As [`super::tile::Element::tile`].
+/// As [`Factor::tile`].
 #[inline(always)]
-pub(crate) unsafe fn tile(t: &Tile<bf16>) {
+pub(crate) unsafe fn $name(t: &Tile<$type>) {
     let c_bytes = 4 * t.c_stride;
     let (c_right, c_below) = (t.c.wrapping_add(PANEL), t.c.wrapping_add(16 * t.c_stride));
     let c_corner = c_below.wrapping_add(PANEL);
@@ -129,12 +130,12 @@ pub(crate) unsafe fn tile(t: &Tile<bf16>) {
                 "2:",
                 "tileloadd tmm6, [{b0} + {sb}*1]",
                 "tileloadd tmm4, [{a0} + {sa}*1]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
+                concat!($product, " tmm0, tmm4, tmm6"),
                 "tileloadd tmm7, [{b1} + {sb}*1]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
+                concat!($product, " tmm1, tmm4, tmm7"),
                 "tileloadd tmm5, [{a1} + {sa}*1]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
+                concat!($product, " tmm2, tmm5, tmm6"),
+                concat!($product, " tmm3, tmm5, tmm7"),
                 "add {a0}, 64",
                 "add {a1}, 64",
                 "add {b0}, 1024",
@@ -145,8 +146,8 @@ pub(crate) unsafe fn tile(t: &Tile<bf16>) {
                 a1 = inout(reg) a.wrapping_add(16 * t.stride) => _,
                 b0 = inout(reg) b => _,
                 b1 = inout(reg) b.wrapping_add(t.panel) => _,
-                n = inout(reg) t.k / 32 => _,
-                sa = in(reg) 2 * t.stride,
+                n = inout(reg) t.k / <$type>::K => _,
+                sa = in(reg) size_of::<$type>() * t.stride,
                 sb = in(reg) 64usize,
                 options(nostack, readonly),
             );
@@ -163,3 +164,9 @@ pub(crate) unsafe fn tile(t: &Tile<bf16>) {
         );
     }
 }
+    };
+}
+
+tile!(tile_bf16, bf16, "tdpbf16ps");
+// `A` is unsigned, `B` is signed.
+tile!(tile_u8, u8, "tdpbusd");

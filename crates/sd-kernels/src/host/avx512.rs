@@ -4,7 +4,7 @@
 pub(crate) const ROWS: usize = 12;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{maximum, narrow, tile_bf16, tile_f32, weigh_bf16, weigh_f32};
+pub(crate) use x86::{maximum, narrow, tile_bf16, tile_f32, tile_u8, weigh_bf16, weigh_f32};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -63,7 +63,7 @@ mod x86 {
     }
 
     /// # Safety
-    /// As [`crate::host::tile::Element::tile`].
+    /// As [`crate::host::tile::Factor::tile`].
     #[target_feature(enable = "avx512f")]
     pub(crate) unsafe fn tile_f32(t: &Tile<f32>) {
         // SAFETY: all addresses are within what the caller promised.
@@ -75,7 +75,7 @@ mod x86 {
     }
 
     /// # Safety
-    /// As [`crate::host::tile::Element::tile`].
+    /// As [`crate::host::tile::Factor::tile`].
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(crate) unsafe fn tile_bf16(t: &Tile<bf16>) {
         // SAFETY: all addresses are within what the caller promised; a `__m512bh` is 512 bits like a `__m512`.
@@ -90,6 +90,28 @@ mod x86 {
                     std::mem::transmute::<__m512i, __m512bh>(x),
                     std::mem::transmute::<__m512, __m512bh>(b)
                 )
+            );
+        }
+    }
+
+    /// Sums are `i32`.
+    ///
+    /// # Safety
+    /// As [`crate::host::tile::Factor::tile`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
+        // SAFETY: all addresses are within what the caller promised; all vectors are 512 bits.
+        unsafe {
+            tile!(
+                t,
+                4,
+                0,
+                |a: *const u8| _mm512_set1_epi32(a.cast::<i32>().read_unaligned()),
+                |sum: __m512, x: __m512i, b: __m512| _mm512_castsi512_ps(_mm512_dpbusd_epi32(
+                    _mm512_castps_si512(sum),
+                    x,
+                    _mm512_castps_si512(b)
+                ))
             );
         }
     }

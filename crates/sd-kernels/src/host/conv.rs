@@ -7,7 +7,9 @@ use super::{
     gemm::{Finish, Left, Right, Store, multiply},
     isa::Isa,
     memory::{Buffer, Shared},
-    tile::Element,
+    quantised,
+    quantised::{Columns, PictureScales, Scales, ZERO},
+    tile::{Element, Factor},
     winograd,
 };
 
@@ -76,12 +78,20 @@ pub(crate) struct Extras<'a, T> {
     pub residual: Option<&'a [T]>,
 }
 
-/// `weights` are packed with one tap for each place of the kernel, row by row. `out` is `[batch, oh, ow, columns]`.
+/// A convolution's weights, packed with one tap for each place of the kernel, row by row.
+#[derive(Clone, Copy)]
+pub(crate) enum Kernels<'a, T> {
+    Plain(Right<'a, T>),
+    /// In bytes, and what makes numbers of products with them.
+    Quantised(Right<'a, u8>, &'a Columns),
+}
+
+/// `out` is `[batch, oh, ow, columns]`.
 pub(crate) fn conv<T: Element>(
     isa: Isa,
     x: Pictures<T>,
     geometry: Geometry,
-    weights: Right<T>,
+    weights: Kernels<T>,
     extras: Extras<T>,
     out: &mut [T],
     columns: usize,
@@ -89,76 +99,73 @@ pub(crate) fn conv<T: Element>(
     let [batch, h, w, c] = x.shape;
     let [oh, ow] = geometry.output();
     assert!(x.data.len() == batch * h * w * c && out.len() == batch * oh * ow * columns);
-    let out = &Shared::new(out);
-    let store = |map| Store {
-        out,
+    let store = Store {
+        out: &Shared::new(out),
         columns,
-        map,
+        map: None,
+        scales: None,
         bias: extras.bias,
         image_bias: extras.image_bias.map(|bias| (bias, oh * ow)),
         residual: extras.residual,
         finish: Finish::Plain,
     };
-    let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample;
     let unpadded = geometry.rows == (0, 0) && geometry.columns == (0, 0);
-    if pointwise && unpadded && c.is_multiple_of(T::K) {
-        let left = Left {
-            data: x.data,
-            rows: batch * h * w,
-            stride: c,
-            taps: &[0],
-            k: c,
-        };
-        return multiply(isa, left, weights, &store(None));
-    }
-    if winograd::suits::<T>(isa, geometry, c, columns) {
-        return winograd::convolve(isa, x, geometry, weights, &store(None));
-    }
-    let bordered = Bordered::new(x, geometry);
-    let k = c.next_multiple_of(T::K);
-    let taps: Vec<usize> = (0..geometry.kernel[0] * geometry.kernel[1])
-        .map(|i| (i / geometry.kernel[1] * bordered.width + i % geometry.kernel[1]) * k)
-        .collect();
-    // Output pixel (y, x) reads from bordered pixel (stride y, stride x), so in steps of `stride` pixels the outputs of one picture
-    // are a row of their own, in which every line is `width` long, with pixels at its end that nobody wants.
-    let per_picture = (oh - 1) * bordered.width + ow;
-    // With stride 1, since pictures are stacked at a whole number of lines, the batch is one such row too.
-    let single = geometry.stride == 1;
-    let (pictures, step) = match single {
-        true => (1, bordered.height * bordered.width),
-        false => (batch, per_picture),
-    };
-    let mut map = vec![u32::MAX; (batch - 1) * step + per_picture];
-    for image in 0..batch {
-        for y in 0..oh {
-            let row = ((image * oh + y) * ow) as u32;
-            let line = &mut map[image * step + y * bordered.width..][..ow];
-            line.iter_mut()
-                .zip(row..)
-                .for_each(|(place, index)| *place = index);
+    let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample && unpadded;
+    let rows = batch * h * w;
+    match weights {
+        Kernels::Plain(weights) if pointwise && c.is_multiple_of(T::K) => {
+            multiply(isa, Left::rows(x.data, rows, c), weights, &store);
+        }
+        Kernels::Plain(weights) if winograd::suits::<T>(isa, geometry, c, columns) => {
+            winograd::convolve(isa, x, geometry, weights, &store);
+        }
+        Kernels::Plain(weights) => {
+            let copy = |_, from: &[T], to: &mut [T]| to.copy_from_slice(from);
+            let bordered = Bordered::new(x, geometry, T::default(), copy);
+            bordered.convolve(isa, geometry, weights, store);
+        }
+        Kernels::Quantised(weights, columns) if pointwise => {
+            let (bytes, scales) = quantised::rows(isa, x.data, c);
+            let scales = Some(Scales {
+                rows: &scales,
+                each: 1,
+                columns,
+            });
+            let left = Left::rows(&bytes, rows, bytes.len() / rows);
+            multiply(isa, left, weights, &Store { scales, ..store });
+        }
+        Kernels::Quantised(weights, columns) => {
+            let pictures = PictureScales::new(isa, x.data, batch);
+            let scales = Some(Scales {
+                rows: &pictures.scales,
+                each: oh * ow,
+                columns,
+            });
+            let whole = |picture, from: &[T], to: &mut [u8]| pictures.whole(isa, picture, from, to);
+            let bordered = Bordered::new(x, geometry, ZERO, whole);
+            bordered.convolve(isa, geometry, weights, Store { scales, ..store });
         }
     }
-    for (image, map) in map.chunks(map.len() / pictures).enumerate() {
-        let left = Left {
-            data: &bordered.data[image * bordered.height * bordered.width * k..],
-            rows: map.len(),
-            stride: geometry.stride * k,
-            taps: &taps,
-            k,
-        };
-        multiply(isa, left, weights, &store(Some(map)));
-    }
 }
 
-/// Pictures with zeros around them, and channels made a multiple of [`Element::K`]. Between two lines one border serves both.
+/// Pictures with zeros around them, and channels made a multiple of [`Factor::K`]. Between two lines one border serves both.
 struct Bordered<T> {
     data: Buffer<T>,
+    batch: usize,
     height: usize,
     width: usize,
+    /// Channels.
+    k: usize,
 }
 
-impl<T: Element> Bordered<T> {
-    fn new(x: Pictures<T>, geometry: Geometry) -> Self {
+impl<T: Factor> Bordered<T> {
+    /// `put` brings values of a picture, given by its number, to this type.
+    fn new<E: Element>(
+        x: Pictures<E>,
+        geometry: Geometry,
+        zero: T,
+        put: impl Fn(usize, &[E], &mut [T]) + Sync,
+    ) -> Self {
         let [batch, h, w, c] = x.shape;
         let [sh, sw] = geometry.source;
         let shift = usize::from(geometry.upsample);
@@ -170,30 +177,73 @@ impl<T: Element> Bordered<T> {
         let line = width * k;
         let (above, rest) = data.split_at_mut(above * line);
         let (lines, below) = rest.split_at_mut(batch * height * line);
-        above.fill(T::default());
-        below.fill(T::default());
+        above.fill(zero);
+        below.fill(zero);
         lines
             .par_chunks_mut(line.max(1))
             .enumerate()
             .for_each(|(index, to)| {
                 let (image, y) = (index / height, index % height);
                 if y >= sh {
-                    return to.fill(T::default());
+                    return to.fill(zero);
                 }
                 let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
                 let (left, to) = to.split_at_mut(left * k);
                 let (to, right) = to.split_at_mut(sw * k);
-                left.fill(T::default());
-                right.fill(T::default());
+                left.fill(zero);
+                right.fill(zero);
                 if k == c && shift == 0 {
-                    to.copy_from_slice(from);
+                    put(image, from, to);
                 } else {
                     for (x, to) in to.chunks_mut(k).enumerate() {
-                        to[..c].copy_from_slice(&from[(x >> shift) * c..][..c]);
-                        to[c..].fill(T::default());
+                        put(image, &from[(x >> shift) * c..][..c], &mut to[..c]);
+                        to[c..].fill(zero);
                     }
                 }
             });
-        Self { data, height, width }
+        Self {
+            data,
+            batch,
+            height,
+            width,
+            k,
+        }
+    }
+
+    fn convolve<E: Element>(&self, isa: Isa, geometry: Geometry, weights: Right<T>, store: Store<E>) {
+        let (k, [oh, ow]) = (self.k, geometry.output());
+        let taps: Vec<usize> = (0..geometry.kernel[0] * geometry.kernel[1])
+            .map(|i| (i / geometry.kernel[1] * self.width + i % geometry.kernel[1]) * k)
+            .collect();
+        // Output pixel (y, x) reads from bordered pixel (stride y, stride x), so in steps of `stride` pixels the outputs of one picture
+        // are a row of their own, in which every line is `width` long, with pixels at its end that nobody wants.
+        let per_picture = (oh - 1) * self.width + ow;
+        // With stride 1, since pictures are stacked at a whole number of lines, the batch is one such row too.
+        let single = geometry.stride == 1;
+        let (pictures, step) = match single {
+            true => (1, self.height * self.width),
+            false => (self.batch, per_picture),
+        };
+        let mut map = vec![u32::MAX; (self.batch - 1) * step + per_picture];
+        for image in 0..self.batch {
+            for y in 0..oh {
+                let row = ((image * oh + y) * ow) as u32;
+                let line = &mut map[image * step + y * self.width..][..ow];
+                line.iter_mut()
+                    .zip(row..)
+                    .for_each(|(place, index)| *place = index);
+            }
+        }
+        for (image, map) in map.chunks(map.len() / pictures).enumerate() {
+            let left = Left {
+                data: &self.data[image * self.height * self.width * k..],
+                rows: map.len(),
+                stride: geometry.stride * k,
+                taps: &taps,
+                k,
+            };
+            let map = Some(map);
+            multiply(isa, left, weights, &Store { map, ..store });
+        }
     }
 }

@@ -7,7 +7,8 @@ use super::{
     kept::Kept,
     math::{Work, vectorised},
     memory::{Buffer, Shared},
-    tile::{COLUMNS, Element, MAX_ROWS, PANEL, Tile, begin},
+    quantised::Scales,
+    tile::{COLUMNS, Element, Factor, MAX_ROWS, PANEL, Tile, begin},
 };
 
 /// The left-hand side: row `r` is the `k` elements from `r * stride + tap` on, for each tap in turn.
@@ -17,8 +18,21 @@ pub(crate) struct Left<'a, T> {
     pub rows: usize,
     pub stride: usize,
     pub taps: &'a [usize],
-    /// A multiple of [`Element::K`].
+    /// A multiple of [`Factor::K`].
     pub k: usize,
+}
+
+impl<'a, T> Left<'a, T> {
+    /// A matrix of `k` columns.
+    pub fn rows(data: &'a [T], rows: usize, k: usize) -> Self {
+        Self {
+            data,
+            rows,
+            stride: k,
+            taps: &[0],
+            k,
+        }
+    }
 }
 
 /// The right-hand side: an even number of panels, one after another.
@@ -49,7 +63,7 @@ pub(crate) trait Sink: Sync {
 const BLOCK_BYTES: usize = 768 << 10;
 
 /// `A B`, tile by tile, into `sink`. The order of every sum is fixed, so the result doesn't depend on the number of threads.
-pub(crate) fn multiply<T: Element>(isa: Isa, left: Left<T>, right: Right<T>, sink: &impl Sink) {
+pub(crate) fn multiply<T: Factor>(isa: Isa, left: Left<T>, right: Right<T>, sink: &impl Sink) {
     let tile_rows = T::rows(isa);
     let panel = right.data.len() / right.panels.max(1);
     assert!(
@@ -75,10 +89,11 @@ pub(crate) fn multiply<T: Element>(isa: Isa, left: Left<T>, right: Right<T>, sin
         whole_tiles(isa, Left { rows: safe, ..left }, right, 0, sink);
     }
     let rest = left.rows - safe;
-    let mut copy = Buffer::zeroed((rest.next_multiple_of(tile_rows) - 1) * left.stride + reach);
+    let mut copy = Buffer::dirty((rest.next_multiple_of(tile_rows) - 1) * left.stride + reach);
     let from = &left.data[safe * left.stride..];
     let len = from.len().min(copy.len());
     copy[..len].copy_from_slice(&from[..len]);
+    copy[len..].fill(T::default());
     let left = Left {
         data: &copy,
         rows: rest,
@@ -88,7 +103,7 @@ pub(crate) fn multiply<T: Element>(isa: Isa, left: Left<T>, right: Right<T>, sin
 }
 
 /// The product where whole tiles may be read; `first` is what the sink calls the first row.
-fn whole_tiles<T: Element>(isa: Isa, left: Left<T>, right: Right<T>, first: usize, sink: &impl Sink) {
+fn whole_tiles<T: Factor>(isa: Isa, left: Left<T>, right: Right<T>, first: usize, sink: &impl Sink) {
     let tile_rows = T::rows(isa);
     let row_bytes = (left.stride.min(left.taps.len() * left.k) * size_of::<T>()).max(1);
     let block = (BLOCK_BYTES / row_bytes).clamp(4 * tile_rows, 2048) / tile_rows * tile_rows;
@@ -137,7 +152,7 @@ struct Part<'a, T, S> {
     sink: &'a S,
 }
 
-impl<T: Element, S: Sink> Work for Part<'_, T, S> {
+impl<T: Factor, S: Sink> Work for Part<'_, T, S> {
     type Output = ();
 
     #[inline(always)]
@@ -180,9 +195,9 @@ impl<T: Element, S: Sink> Work for Part<'_, T, S> {
 }
 
 /// One tile of `[rows][k]` times two panels of `k`, so many times: for measuring.
-pub(crate) fn repeat<T: Element>(isa: Isa, a: &[T], b: &[T], k: usize, times: usize) {
+pub(crate) fn repeat<T: Factor>(isa: Isa, a: &[T], b: &[T], k: usize, times: usize) {
     struct Repeat<'a, T>(Isa, Tile<'a, T>, usize);
-    impl<T: Element> Work for Repeat<'_, T> {
+    impl<T: Factor> Work for Repeat<'_, T> {
         type Output = ();
 
         #[inline(always)]
@@ -223,12 +238,15 @@ pub(crate) enum Finish {
 }
 
 /// Stores sums as rows of a matrix, with what is added to them.
+#[derive(Clone, Copy)]
 pub(crate) struct Store<'a, T> {
     pub out: &'a Shared<'a, T>,
     /// Columns of the output.
     pub columns: usize,
     /// Which row of the output each row of the product is, if not the same; `u32::MAX` for those that are dropped.
     pub map: Option<&'a [u32]>,
+    /// What makes numbers of whole sums.
+    pub scales: Option<Scales<'a>>,
     /// One for each column of the product, as packed.
     pub bias: Option<&'a [f32]>,
     /// `[images, columns]`, and the rows of an image.
@@ -245,6 +263,7 @@ impl<T: Element> Sink for Store<'_, T> {
         if let Some(all) = self.bias {
             bias.copy_from_slice(&all[column..column + COLUMNS]);
         }
+        let scales = self.scales.map(|scales| scales.columns(column));
         let (column, width) = match self.finish {
             Finish::Geglu => (column / 2, PANEL),
             _ => (column, COLUMNS),
@@ -258,10 +277,11 @@ impl<T: Element> Sink for Store<'_, T> {
                 }
                 row = map[row] as usize;
             }
-            let mut values = [0f32; COLUMNS];
-            for ((value, sum), bias) in values.iter_mut().zip(sums).zip(bias) {
-                *value = sum + bias;
+            let mut values = *sums;
+            if let Some(scales) = &scales {
+                scales.scale(row, &mut values);
             }
+            add(&mut values, &bias);
             match self.finish {
                 Finish::Plain => {}
                 Finish::Silu => values.iter_mut().for_each(|v| *v = super::math::silu(*v)),
@@ -309,8 +329,8 @@ fn add<T: Element>(values: &mut [f32], more: &[T]) {
 }
 
 /// Packs a right-hand side of `n` columns (made a multiple of two panels): `column` has its values `[k, taps]`, `k` made a multiple of
-/// [`Element::K`]. What is beyond, or has no values, is zero.
-pub(crate) fn pack<'a, T: Element>(
+/// [`Factor::K`]. What is beyond, or has no values, is zero.
+pub(crate) fn pack<'a, T: Factor>(
     n: usize,
     taps: usize,
     k: usize,

@@ -9,9 +9,11 @@ pub enum Isa {
     Avx2,
     /// x86 with AVX-512 (F, BW, DQ, VL).
     Avx512,
+    /// AVX-512 with dot products of bytes (Cascade Lake and later).
+    Avx512Vnni,
     /// AVX-512 with dot products of `bf16` (Zen 4 and later, Cooper Lake and later).
     Avx512Bf16,
-    /// Tiles of `bf16` (Sapphire Rapids and later), where the operating system allows them.
+    /// Tiles of `bf16` and of bytes (Sapphire Rapids and later), where the operating system allows them.
     Amx,
 }
 
@@ -34,10 +36,12 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
-            let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
+            let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
+            let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
             let all = [
                 (avx2, Isa::Avx2),
                 (avx512, Isa::Avx512),
+                (vnni, Isa::Avx512Vnni),
                 (bf16, Isa::Avx512Bf16),
                 (bf16 && super::amx::available(), Isa::Amx),
             ];

@@ -11,7 +11,7 @@ use super::memory::Line;
 
 /// Bytes from which on a block has a map of its own: an allocator keeps what it gets back, and between live weights it can't even reuse
 /// all of it, so a pipeline that is dropped would leave most of its memory behind.
-pub(crate) const LARGE: usize = 256 << 10;
+const LARGE: usize = 32 << 10;
 
 /// A block of memory that begins on a cache line and is given back to the system when it goes, if it is large.
 pub(crate) enum Kept<T> {

@@ -31,7 +31,7 @@ pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
             match isa {
                 Isa::Portable => work.run(),
                 Isa::Avx2 => avx2(work),
-                Isa::Avx512 => avx512(work),
+                Isa::Avx512 | Isa::Avx512Vnni => avx512(work),
                 Isa::Avx512Bf16 | Isa::Amx => avx512_bf16(work),
             }
         }

@@ -41,7 +41,8 @@ impl Drop for Block {
 }
 
 impl<T: bytemuck::Pod> Buffer<T> {
-    /// All zeros; memory of its own, for what lives long.
+    /// All zeros; memory of its own.
+    #[cfg(test)]
     pub fn zeroed(len: usize) -> Self {
         Self {
             block: Block(Some(Kept::zeroed(Self::lines(len))), Home::default()),

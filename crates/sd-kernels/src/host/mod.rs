@@ -17,6 +17,7 @@ mod memory;
 mod nearest;
 mod norm;
 mod portable;
+mod quantised;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -24,13 +25,14 @@ mod tile;
 mod winograd;
 
 pub(crate) use attention::{Heads, attention};
-pub(crate) use conv::{Extras, Geometry, Pictures, conv, room};
+pub(crate) use conv::{Extras, Geometry, Kernels, Pictures, conv, room};
 pub(crate) use copy::{Pieces, concatenate, window};
 pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack, repeat};
 pub(crate) use isa::Isa;
-pub(crate) use kept::{Kept, LARGE};
+pub(crate) use kept::Kept;
 pub(crate) use memory::{Buffer, Line, Shared};
 pub(crate) use nearest::nearest;
 pub(crate) use norm::{Scales, group_norm, group_scales, layer_norm};
+pub(crate) use quantised::{Columns, Scales as ProductScales, rows as quantised_rows};
 pub(crate) use tensor::{Host, Stored, Values, floats, tensor, values};
-pub(crate) use tile::{COLUMNS, PANEL};
+pub(crate) use tile::{COLUMNS, Element, Factor, PANEL};

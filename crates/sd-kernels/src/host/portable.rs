@@ -1,19 +1,19 @@
 //! Tiles in plain Rust, which compilers turn into what vector instructions they may use.
 
-use super::tile::{COLUMNS, Element, PANEL, Tile};
+use super::tile::{COLUMNS, Element, Factor, PANEL, Tile};
 
 /// Rows of a tile: few, since its sums should stay in sixteen registers of eight numbers.
 pub(crate) const ROWS: usize = 2;
 
 /// # Safety
-/// As [`Element::tile`].
+/// As [`Factor::tile`].
 pub(crate) unsafe fn tile<T: Element>(t: &Tile<T>) {
     // SAFETY: the caller's promise.
     unsafe { body::<T, false>(t) }
 }
 
 /// # Safety
-/// As [`Element::tile`].
+/// As [`Factor::tile`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn tile_avx2<T: Element>(t: &Tile<T>) {
@@ -55,6 +55,57 @@ unsafe fn body<T: Element, const FMA: bool>(t: &Tile<T>) {
         }
         for (r, sums) in sums.iter().enumerate() {
             t.c.add(r * t.c_stride).cast::<[f32; COLUMNS]>().write(*sums);
+        }
+    }
+}
+
+/// Sums are `i32`.
+///
+/// # Safety
+/// As [`Factor::tile`].
+pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
+    // SAFETY: the caller's promise.
+    unsafe { whole(t) }
+}
+
+/// # Safety
+/// As [`Factor::tile`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn tile_u8_avx2(t: &Tile<u8>) {
+    // SAFETY: the caller's promise.
+    unsafe { whole(t) }
+}
+
+#[inline(always)]
+unsafe fn whole(t: &Tile<u8>) {
+    const GROUP: usize = u8::GROUP;
+    let mut sums = [[0i32; COLUMNS]; ROWS];
+    // SAFETY: every address is within the rows and panels that the caller promised.
+    unsafe {
+        if t.accumulate {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                *sums = t.c.add(r * t.c_stride).cast::<[i32; COLUMNS]>().read();
+            }
+        }
+        let mut b = t.b;
+        for &tap in t.taps {
+            let a = t.a.add(tap);
+            for k in (0..t.k).step_by(GROUP) {
+                let halves = [b, b.add(t.panel)].map(|b| b.cast::<[[i8; GROUP]; PANEL]>().read());
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = a.add(r * t.stride + k).cast::<[u8; GROUP]>().read();
+                    for (sum, right) in sums.iter_mut().zip(halves.as_flattened()) {
+                        for (x, right) in x.iter().zip(right) {
+                            *sum += i32::from(*x) * i32::from(*right);
+                        }
+                    }
+                }
+                b = b.add(GROUP * PANEL);
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            t.c.add(r * t.c_stride).cast::<[i32; COLUMNS]>().write(*sums);
         }
     }
 }

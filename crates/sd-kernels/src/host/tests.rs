@@ -4,13 +4,14 @@ use half::bf16;
 
 use super::{
     attention::{Heads, attention},
-    conv::{Extras, Geometry, Pictures, conv},
+    conv::{Extras, Geometry, Kernels, Pictures, conv},
     gemm::{Finish, Left, Right, Store, multiply, pack},
     isa::Isa,
     math,
     memory::{Buffer, Shared},
     norm::{group_norm, layer_norm},
-    tile::Element,
+    quantised::{self, Columns, Scales},
+    tile::{COLUMNS, Element, Factor},
 };
 
 /// Numbers between -1/2 and 1/2 that follow from `seed`, as `T` has them.
@@ -42,11 +43,22 @@ fn check<T: Element>(what: &str, got: &[T], expected: &[f64], sums: f64) {
     }
 }
 
+/// What is left of values in eight bits, with a scale for each `len` of them.
+fn quantised<T: Element>(values: &[T], len: usize) -> Vec<f64> {
+    let chunks = values.chunks(len);
+    let chunks = chunks.flat_map(|chunk| {
+        let largest = chunk.iter().fold(0f32, |most, v| most.max(v.to_f32().abs()));
+        let whole = move |v: &T| f64::from((v.to_f32() * (127.0 / largest)).round_ties_even());
+        chunk.iter().map(move |v| whole(v) * f64::from(largest / 127.0))
+    });
+    chunks.collect()
+}
+
 fn on_every_isa(test: impl Fn(Isa)) {
     Isa::available().into_iter().for_each(test);
 }
 
-fn product<T: Element>(isa: Isa, m: usize, k: usize, n: usize) {
+fn product<T: Element>(isa: Isa, [m, k, n]: [usize; 3], int8: bool) {
     let (a, w, residual) = (
         values::<T>(m * k, 1),
         values::<T>(n * k, 2),
@@ -55,47 +67,61 @@ fn product<T: Element>(isa: Isa, m: usize, k: usize, n: usize) {
     let bias: Vec<f32> = (0..n.next_multiple_of(32))
         .map(|i| i as f32 / 50.0 - 0.3)
         .collect();
-    let (packed, panels) = pack::<T>(n, 1, k, |n| Some(&w[n * k..][..k]));
-    let padded = k.next_multiple_of(T::K);
-    let mut rows = Buffer::<T>::zeroed(m * padded);
-    for (row, from) in rows.chunks_mut(padded).zip(a.chunks(k)) {
-        row[..k].copy_from_slice(from);
-    }
-    let (a, w, wide_residual) = (wide(&a), wide(&w), wide(&residual));
+    let [wide_a, wide_w] = match int8 {
+        true => [quantised(&a, k), quantised(&w, k)],
+        false => [wide(&a), wide(&w)],
+    };
+    let wide_residual = wide(&residual);
     let mut expected = Vec::new();
     for i in 0..m {
         for j in 0..n {
-            let sum: f64 = (0..k).map(|x| a[i * k + x] * w[j * k + x]).sum();
+            let sum: f64 = (0..k).map(|x| wide_a[i * k + x] * wide_w[j * k + x]).sum();
             expected.push(sum + f64::from(bias[j]) + wide_residual[i * n + j]);
         }
     }
     let mut out = Buffer::<T>::zeroed(m * n);
-    let left = Left {
-        data: &rows,
-        rows: m,
-        stride: padded,
-        taps: &[0],
-        k: padded,
-    };
     let store = Store {
         out: &Shared::new(&mut out),
         columns: n,
         map: None,
+        scales: None,
         bias: Some(&bias),
         image_bias: None,
         residual: Some(&residual),
         finish: Finish::Plain,
     };
-    multiply(
-        isa,
-        left,
-        Right {
-            data: &packed,
-            panels,
-        },
-        &store,
-    );
-    check(&format!("{isa:?} {m}x{k}x{n}"), &out, &expected, 2e-6);
+    if int8 {
+        let all = n.next_multiple_of(COLUMNS);
+        let (bytes, columns) = Columns::new(isa, &w, k, all, |i| (i < n).then_some(i));
+        let (data, panels) = pack::<u8>(n, 1, k, |n| Some(&bytes[n * k..][..k]));
+        let (rows, scales) = quantised::rows(isa, &a, k);
+        let scales = Some(Scales {
+            rows: &scales,
+            each: 1,
+            columns: &columns,
+        });
+        let left = Left::rows(&rows, m, k.next_multiple_of(u8::K));
+        multiply(
+            isa,
+            left,
+            Right { data: &data, panels },
+            &Store { scales, ..store },
+        );
+    } else {
+        let (data, panels) = pack::<T>(n, 1, k, |n| Some(&w[n * k..][..k]));
+        let padded = k.next_multiple_of(T::K);
+        let mut rows = Buffer::<T>::zeroed(m * padded);
+        for (row, from) in rows.chunks_mut(padded).zip(a.chunks(k)) {
+            row[..k].copy_from_slice(from);
+        }
+        multiply(
+            isa,
+            Left::rows(&rows, m, padded),
+            Right { data: &data, panels },
+            &store,
+        );
+    }
+    check(&format!("{isa:?} {m}x{k}x{n} {int8}"), &out, &expected, 2e-6);
 }
 
 #[test]
@@ -109,13 +135,22 @@ fn products_of_any_shape() {
             (100, 77, 50),
             (3, 200, 96),
         ] {
-            product::<f32>(isa, m, k, n);
-            product::<bf16>(isa, m, k, n);
+            for int8 in [false, true] {
+                product::<f32>(isa, [m, k, n], int8);
+                product::<bf16>(isa, [m, k, n], int8);
+            }
         }
     });
 }
 
-fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geometry: Geometry, odd: usize) {
+fn convolution<T: Element>(
+    isa: Isa,
+    [batch, h, w, c]: [usize; 4],
+    n: usize,
+    geometry: Geometry,
+    odd: usize,
+    int8: bool,
+) {
     let shift = usize::from(geometry.upsample);
     let source = [h, w].map(|n| (n << shift) - odd);
     let geometry = Geometry { source, ..geometry };
@@ -124,7 +159,7 @@ fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geo
     let weight = values::<T>(n * c * kh * kw, 5);
     let [oh, ow] = geometry.output();
     let (image_bias, residual) = (values::<T>(batch * n, 6), values::<T>(batch * oh * ow * n, 7));
-    let (packed, panels) = pack::<T>(n, kh * kw, c, |o| Some(&weight[o * c * kh * kw..][..c * kh * kw]));
+    let len = c * kh * kw;
     let mut out = Buffer::<T>::zeroed(batch * oh * ow * n);
     let extras = Extras {
         bias: None,
@@ -135,19 +170,24 @@ fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geo
         data: &x,
         shape: [batch, h, w, c],
     };
-    conv(
-        isa,
-        pictures,
-        geometry,
-        Right {
-            data: &packed,
-            panels,
-        },
-        extras,
-        &mut out,
-        n,
-    );
-    let (x, weight, image_bias, residual) = (wide(&x), wide(&weight), wide(&image_bias), wide(&residual));
+    if int8 {
+        let all = n.next_multiple_of(COLUMNS);
+        let (bytes, columns) = Columns::new(isa, &weight, len, all, |i| (i < n).then_some(i));
+        let (data, panels) = pack::<u8>(n, kh * kw, c, |o| Some(&bytes[o * len..][..len]));
+        let kernels = Kernels::Quantised(Right { data: &data, panels }, &columns);
+        conv(isa, pictures, geometry, kernels, extras, &mut out, n);
+    } else {
+        let (data, panels) = pack::<T>(n, kh * kw, c, |o| Some(&weight[o * len..][..len]));
+        let kernels = Kernels::Plain(Right { data: &data, panels });
+        conv(isa, pictures, geometry, kernels, extras, &mut out, n);
+    }
+    let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample;
+    let (x, weight) = match int8 {
+        true if pointwise => (quantised(&x, c), quantised(&weight, len)),
+        true => (quantised(&x, h * w * c), quantised(&weight, len)),
+        false => (wide(&x), wide(&weight)),
+    };
+    let (image_bias, residual) = (wide(&image_bias), wide(&residual));
     let mut expected = Vec::new();
     for (i, residual) in residual.iter().enumerate() {
         let (b, y, at, o) = (i / n / ow / oh, i / n / ow % oh, i / n % ow, i % n);
@@ -171,7 +211,7 @@ fn convolution<T: Element>(isa: Isa, [batch, h, w, c]: [usize; 4], n: usize, geo
     }
     // Winograd's way rounds more: 1e-5 of the results' size at worst, which is 1.4 here.
     let sums = if ow < 16 { 3e-6 } else { 1.4e-5 };
-    check(&format!("{isa:?} {geometry:?}"), &out, &expected, sums);
+    check(&format!("{isa:?} {geometry:?} {int8}"), &out, &expected, sums);
 }
 
 #[test]
@@ -209,19 +249,25 @@ fn convolutions_of_every_geometry() {
     on_every_isa(|isa| {
         for geometry in [plain, halving, vae, window, vae_window, upsample, pointwise] {
             for (shape, n) in [([2, 5, 7, 3], 5), ([1, 8, 8, 32], 32), ([3, 4, 6, 33], 40)] {
-                convolution::<f32>(isa, shape, n, geometry, 0);
-                convolution::<bf16>(isa, shape, n, geometry, 0);
+                convolution::<f32>(isa, shape, n, geometry, 0, false);
+                convolution::<f32>(isa, shape, n, geometry, 0, true);
+                convolution::<bf16>(isa, shape, n, geometry, 0, false);
+                convolution::<bf16>(isa, shape, n, geometry, 0, true);
             }
         }
         // Large enough for Winograd's way, with tiles that end beyond the picture.
         for (geometry, odd) in [(plain, 0), (upsample, 0), (upsample, 1)] {
             for (shape, n) in [([2, 17, 18, 20], 40), ([1, 19, 16, 33], 17)] {
-                convolution::<f32>(isa, shape, n, geometry, odd);
-                convolution::<bf16>(isa, shape, n, geometry, odd);
+                convolution::<f32>(isa, shape, n, geometry, odd, false);
+                convolution::<f32>(isa, shape, n, geometry, odd, true);
+                convolution::<bf16>(isa, shape, n, geometry, odd, false);
+                convolution::<bf16>(isa, shape, n, geometry, odd, true);
             }
         }
-        convolution::<f32>(isa, [2, 5, 7, 3], 5, upsample, 1);
-        convolution::<bf16>(isa, [2, 5, 7, 3], 5, upsample, 1);
+        convolution::<f32>(isa, [2, 5, 7, 3], 5, upsample, 1, false);
+        convolution::<f32>(isa, [2, 5, 7, 3], 5, upsample, 1, true);
+        convolution::<bf16>(isa, [2, 5, 7, 3], 5, upsample, 1, false);
+        convolution::<bf16>(isa, [2, 5, 7, 3], 5, upsample, 1, true);
     });
 }
 
@@ -387,4 +433,19 @@ fn functions_of_one_number() {
             "{value}"
         );
     }
+}
+
+#[test]
+fn what_is_not_finite_stays_so_in_eight_bits() {
+    on_every_isa(|isa| {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let values = [1.0, bad, 0.5, 1.0, 2.0, 3.0];
+            let (_, scales) = quantised::rows(isa, &values, 3);
+            assert!(scales[0].is_nan() && scales[1] == 3.0 / 127.0, "{isa:?} {bad}");
+        }
+        // Too small for an inverse.
+        let (bytes, scales) = quantised::rows(isa, &[0f32, 1e-40, 0.0, 0.0], 2);
+        assert_eq!(scales[..], [0.0, 0.0]);
+        assert!(bytes.iter().all(|&byte| byte == quantised::ZERO));
+    });
 }

@@ -35,20 +35,31 @@ pub(crate) struct Tile<'a, T> {
     pub accumulate: bool,
 }
 
-/// A type that products are computed in; sums are always `f32`.
+/// A type that products are computed in; sums are `f32`, or for whole numbers `i32` in the same memory.
 ///
-/// A panel of `f32` is `[k][PANEL]`, a panel of `bf16` is `[k / 2][PANEL][2]`: pairs, as dot-product instructions take them.
-pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::Pod + 'static {
+/// A panel of `f32` is `[k][PANEL]`, a panel of `bf16` is `[k / 2][PANEL][2]`, of bytes `[k / 4][PANEL][4]`: as dot-product
+/// instructions take them.
+pub(crate) trait Factor: Copy + Send + Sync + Default + PartialEq + bytemuck::Pod + 'static {
     /// `k` is padded to multiples of this.
     const K: usize;
     /// Values of `k` that lie together in a panel.
     const GROUP: usize;
 
-    fn to_f32(self) -> f32;
-    fn from_f32(value: f32) -> Self;
-
     /// Rows of a tile.
     fn rows(isa: Isa) -> usize;
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// `isa` works here and [`begin`] was called on this thread with it; `rows(isa)` rows of `A` and of `C` as described and both
+    /// panels lie in memory that may be read, and for `C` written by nobody else.
+    unsafe fn tile(isa: Isa, tile: &Tile<Self>);
+}
+
+/// A type that values have between operations.
+pub(crate) trait Element: Factor {
+    fn to_f32(self) -> f32;
+    fn from_f32(value: f32) -> Self;
 
     /// Whether products in this type take so long that fewer of them, in `f32`, are better.
     fn slow(isa: Isa) -> bool;
@@ -58,13 +69,6 @@ pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::P
     /// # Safety
     /// A whole group may be read.
     unsafe fn lanes(group: *const Self, g: usize) -> [f32; PANEL];
-
-    /// Computes a tile.
-    ///
-    /// # Safety
-    /// `isa` works here and [`begin`] was called on this thread with it; `rows(isa)` rows of `A` and of `C` as described and both
-    /// panels lie in memory that may be read, and for `C` written by nobody else.
-    unsafe fn tile(isa: Isa, tile: &Tile<Self>);
 
     /// Values of a whole row of a tile in this type.
     #[inline(always)]
@@ -98,35 +102,15 @@ pub(crate) trait Element: Copy + Send + Sync + Default + PartialEq + bytemuck::P
     ) -> [f32; QUERIES];
 }
 
-impl Element for f32 {
+impl Factor for f32 {
     const K: usize = 1;
     const GROUP: usize = 1;
-
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        value
-    }
-
-    #[inline(always)]
-    unsafe fn lanes(group: *const Self, _: usize) -> [f32; PANEL] {
-        // SAFETY: a group is a value for each column.
-        unsafe { group.cast::<[f32; PANEL]>().read_unaligned() }
-    }
 
     fn rows(isa: Isa) -> usize {
         match isa {
             Isa::Portable | Isa::Avx2 => super::portable::ROWS,
             _ => super::avx512::ROWS,
         }
-    }
-
-    fn slow(_: Isa) -> bool {
-        true
     }
 
     #[inline(always)]
@@ -143,6 +127,28 @@ impl Element for f32 {
                 _ => super::portable::tile(tile),
             }
         }
+    }
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn lanes(group: *const Self, _: usize) -> [f32; PANEL] {
+        // SAFETY: a group is a value for each column.
+        unsafe { group.cast::<[f32; PANEL]>().read_unaligned() }
+    }
+
+    fn slow(_: Isa) -> bool {
+        true
     }
 
     #[inline(always)]
@@ -164,10 +170,38 @@ impl Element for f32 {
     }
 }
 
-impl Element for bf16 {
+impl Factor for bf16 {
     const K: usize = 32;
     const GROUP: usize = 2;
 
+    fn rows(isa: Isa) -> usize {
+        match isa {
+            Isa::Amx => 32,
+            Isa::Avx512Bf16 => super::avx512::ROWS,
+            _ => super::portable::ROWS,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match isa {
+                Isa::Portable => super::portable::tile(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => super::portable::tile_avx2(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 => super::avx512::tile_bf16(tile),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Amx => super::amx::tile_bf16(tile),
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => super::portable::tile(tile),
+            }
+        }
+    }
+}
+
+impl Element for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
@@ -195,34 +229,8 @@ impl Element for bf16 {
         pairs.map(|pair| f32::from_bits(if low { pair << 16 } else { pair & 0xffff_0000 }))
     }
 
-    fn rows(isa: Isa) -> usize {
-        match isa {
-            Isa::Amx => 32,
-            Isa::Avx512Bf16 => super::avx512::ROWS,
-            _ => super::portable::ROWS,
-        }
-    }
-
     fn slow(isa: Isa) -> bool {
         isa < Isa::Amx
-    }
-
-    #[inline(always)]
-    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match isa {
-                Isa::Portable => super::portable::tile(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 | Isa::Avx512 => super::portable::tile_avx2(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Bf16 => super::avx512::tile_bf16(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx => super::amx::tile(tile),
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => super::portable::tile(tile),
-            }
-        }
     }
 
     #[inline(always)]
@@ -260,9 +268,9 @@ impl Element for bf16 {
 /// Prepares this thread for tiles until dropped.
 pub(crate) struct Session(Isa);
 
-pub(crate) fn begin<T: Element>(isa: Isa) -> Session {
+pub(crate) fn begin<T: Factor>(isa: Isa) -> Session {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Amx && T::GROUP == 2 {
+    if isa == Isa::Amx && T::GROUP > 1 {
         // SAFETY: `Isa::Amx` exists only where `amx::available` said so.
         unsafe { super::amx::configure() };
         return Session(isa);

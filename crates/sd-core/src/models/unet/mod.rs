@@ -82,7 +82,7 @@ impl UNet {
             time_width: Some(time_width),
         };
         let mlp = |name: &str, input: usize| {
-            let p = p.at(name);
+            let p = p.at(name).unquantized();
             [
                 linear(&p.at("linear_1"), input, time_width),
                 linear(&p.at("linear_2"), time_width, time_width),
@@ -162,14 +162,14 @@ impl UNet {
             up.push(UpLevel { layers, upsample });
         }
         Self {
-            conv_in: conv(&p.at("conv_in"), config.in_channels, first, 3),
+            conv_in: conv(&p.at("conv_in").unquantized(), config.in_channels, first, 3),
             time: mlp("time_embedding", first),
             added: config.added_width.map(|width| mlp("add_embedding", width)),
             down,
             middle,
             up,
             norm_out: group_norm(&p.at("conv_norm_out"), first, spec.groups, spec.eps),
-            conv_out: conv(&p.at("conv_out"), first, config.out_channels, 3),
+            conv_out: conv(&p.at("conv_out").unquantized(), first, config.out_channels, 3),
             config: config.clone(),
             target: target.clone(),
         }
