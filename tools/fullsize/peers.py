@@ -1,11 +1,14 @@
 """Times sdrs and what it is compared with on the full-size model of make_sd15.py, network by network, in turn.
 
     cargo build --release --workspace --examples
-    python tools/fullsize/peers.py SD15_FOLDER [--program sdrs torch openvino] [--dtype f32 bf16] [--size 512] [--threads N] [--repeat 3]
+    python tools/fullsize/peers.py SD15_FOLDER [--program sdrs torch openvino sdcpp] [--dtype f32 bf16] [--size 512] [--threads N]
+                                   [--repeat 3] [--file FILE] [--sdcpp-half f16]
 
-torch needs PyTorch, diffusers and transformers; openvino also OpenVINO, whose converted models are kept in SD15_FOLDER/openvino-SIZE.
-Each measurement runs in a process of its own, so that its peak memory is its own. Prints one JSON line for each, then a table with
-sdrs's seconds as the unit.
+torch needs PyTorch, diffusers and transformers; openvino also OpenVINO, whose converted models are kept in
+SD15_FOLDER/openvino-SIZE; sdcpp the package stable-diffusion-cpp-python and the model as a single FILE, SD15_FOLDER-ldm.safetensors
+unless told, which is made if it isn't there. Each measurement runs in a process of its own, so that its peak memory is its own, but
+for sdcpp's (sdcpp.py says why); its weights are --sdcpp-half in bf16's rows. Prints one JSON line for each, then a table with the
+first program's seconds as the unit.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import sys
 import time
 
 PARTS = ["text", "unet", "vae"]
-PROGRAMS = ["sdrs", "torch", "openvino"]
+PROGRAMS = ["sdrs", "torch", "openvino", "sdcpp"]
 
 
 def workload(part, folder, dtype, size):
@@ -83,6 +86,25 @@ def openvino_call(part, folder, dtype, size, threads):
     return lambda: request.infer(arrays)
 
 
+def report(part, program, dtype, size, threads, load, seconds, versions):
+    figures = {
+        "part": part,
+        "program": program,
+        "dtype": dtype,
+        "size": size,
+        "threads": threads,
+        "load_s": round(load, 2),
+        "median_s": round(statistics.median(seconds), 3),
+        "best_s": round(min(seconds), 3),
+        # Linux counts in KiB.
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **versions,
+    }
+    print(json.dumps(figures), flush=True)
+
+
 def measure(program, part, folder, dtype, size, threads, repeat):
     import torch
 
@@ -108,22 +130,11 @@ def measure(program, part, folder, dtype, size, threads, repeat):
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)
-    figures = {
-        "part": part,
-        "program": program,
-        "dtype": dtype,
-        "size": size,
-        "threads": torch.get_num_threads(),
-        "load_s": round(load, 2),
-        "median_s": round(statistics.median(seconds), 3),
-        "best_s": round(min(seconds), 3),
-        # Linux counts in KiB.
-        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        **versions,
-    }
-    print(json.dumps(figures), flush=True)
+    report(part, program, dtype, size, torch.get_num_threads(), load, seconds, versions)
+
+
+def beside(script):
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), script)
 
 
 def command(args, program, part, dtype):
@@ -131,8 +142,11 @@ def command(args, program, part, dtype):
         target = os.environ.get("CARGO_TARGET_DIR", "target")
         own = [os.path.join(target, "release/examples/parts"), args.folder, dtype, str(args.size), str(args.repeat), part]
         return own, {**os.environ, **({"RAYON_NUM_THREADS": str(args.threads)} if args.threads else {})}
-    common = ["--size", str(args.size), "--threads", str(args.threads), "--repeat", str(args.repeat), "--one"]
-    one = [sys.executable, __file__, args.folder, "--program", program, "--part", part, "--dtype", dtype, *common]
+    common = ["--size", str(args.size), "--threads", str(args.threads), "--repeat", str(args.repeat)]
+    if program == "sdcpp":
+        weights = {"f32": "f32", "bf16": args.sdcpp_half}[dtype]
+        return [sys.executable, beside("sdcpp.py"), args.file, "--dtype", dtype, "--weights", weights, *common], dict(os.environ)
+    one = [sys.executable, __file__, args.folder, "--program", program, "--part", part, "--dtype", dtype, *common, "--one"]
     return one, dict(os.environ)
 
 
@@ -145,19 +159,27 @@ def main():
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--file")
+    parser.add_argument("--sdcpp-half", choices=["f16", "bf16", "q8_0"], default="f16")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.file = args.file or args.folder.rstrip("/") + "-ldm.safetensors"
     if args.one:
         measure(args.program[0], args.part[0], args.folder, args.dtype[0], args.size, args.threads, args.repeat)
         return
+    if "sdcpp" in args.program and not os.path.exists(args.file):
+        subprocess.run([sys.executable, beside("make_sd15.py"), args.file, "--layout", "ldm"], check=True)
     figures = {}
     for part in args.part:
         for dtype in args.dtype:
             for program in args.program:
+                if (part, dtype, program) in figures:
+                    continue
                 words, environment = command(args, program, part, dtype)
                 done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
                 print(done.stdout, end="", flush=True)
-                figures[part, dtype, program] = json.loads(done.stdout.splitlines()[0])
+                for line in map(json.loads, done.stdout.splitlines()):
+                    figures[line["part"], dtype, program] = line
     print("\n| part, type | " + " | ".join(f"{p}: s (ratio), peak GB" for p in args.program) + " |")
     print("|---" * (1 + len(args.program)) + "|")
     for part in args.part:
