@@ -383,6 +383,31 @@ typedef int32_t sdrs_dtype;
 #endif // __cplusplus
 
 /**
+ * In what numbers the U-Net's large layers compute.
+ */
+enum sdrs_quantization
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * In the type of everything else.
+     */
+    SDRS_QUANTIZATION_NONE = 0,
+    /**
+     * In whole numbers of eight bits, with a scale for each output and for each row or picture of inputs.
+     */
+    SDRS_QUANTIZATION_INT8 = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_quantization sdrs_quantization;
+#else
+typedef int32_t sdrs_quantization;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What a U-Net predicts.
  */
 enum sdrs_prediction
@@ -670,11 +695,6 @@ typedef struct sdrs_stepper sdrs_stepper;
  * An array of floats with its shape, row-major. Threads may share it.
  */
 typedef struct sdrs_tensor sdrs_tensor;
-
-/**
- * `sdrs_quantization` as callers give it.
- */
-typedef int32_t sdrs_quantization_value;
 
 /**
  * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
@@ -1347,7 +1367,7 @@ sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
  * time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
  */
 sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
-                                      sdrs_quantization_value quantization);
+                                      sdrs_quantization quantization);
 
 /**
  * What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
@@ -1641,12 +1661,12 @@ const char *sdrs_dtype_name(sdrs_dtype dtype);
  *
  * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
  */
-sdrs_status sdrs_quantization_from_name(const char *name, sdrs_quantization_value *quantization);
+sdrs_status sdrs_quantization_from_name(const char *name, sdrs_quantization *quantization);
 
 /**
  * The name of a quantization: "none", "int8"; NULL if it is none. Valid for ever.
  */
-const char *sdrs_quantization_name(sdrs_quantization_value quantization);
+const char *sdrs_quantization_name(sdrs_quantization quantization);
 
 /**
  * The header's name of a status, such as "SDRS_ERROR_IO"; NULL if it is none. Valid for ever.

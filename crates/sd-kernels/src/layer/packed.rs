@@ -87,6 +87,7 @@ pub(super) enum Weights<const D: usize> {
 }
 
 /// One for each packed column.
+#[cfg(feature = "flex")]
 pub(super) type Bias = Option<Vec<f32>>;
 
 impl<const D: usize> Weights<D> {
