@@ -1,6 +1,9 @@
 """Times stable-diffusion.cpp, for peers.py: prints a JSON line for each part.
 
+    CMAKE_ARGS=-DGGML_LLAMAFILE=ON pip install --no-binary :all: --no-deps stable-diffusion-cpp-python
     python tools/fullsize/sdcpp.py FILE --dtype bf16 --weights f16 [--size 512] [--threads N] [--repeat 3]
+
+Built without that argument, it has no blocked matrix products, and the U-Net takes almost twice as long.
 
 It has no call for one network, so it draws whole pictures of one step, with guidance, and its log says what each network took.
 Peak memory is that of all networks together. It computes in f16 or f32 as it sees fit; what can be chosen is the weights' type.
