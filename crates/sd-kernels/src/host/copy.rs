@@ -63,6 +63,7 @@ pub(crate) fn window<T: Element>(
             Some((factors, terms)) => vectorised(
                 isa,
                 Affine {
+                    isa,
                     out,
                     x,
                     factors,

@@ -7,7 +7,7 @@ use super::{
     isa::Isa,
     math::{self, Work, vectorised},
     memory::Shared,
-    tile::Element,
+    tile::{COLUMNS, Element},
 };
 
 /// Pixels that statistics are taken over at a time: so many that they stay near for the second look, and are looked at often enough
@@ -124,6 +124,7 @@ pub(crate) fn group_norm<T: Element>(
         vectorised(
             isa,
             Affine {
+                isa,
                 out,
                 x,
                 factors,
@@ -136,6 +137,7 @@ pub(crate) fn group_norm<T: Element>(
 
 /// `x factor + term` by channel, with SiLU if wanted.
 pub(super) struct Affine<'a, T> {
+    pub isa: Isa,
     pub out: &'a mut [T],
     pub x: &'a [T],
     pub factors: &'a [f32],
@@ -149,17 +151,28 @@ impl<T: Element> Work for Affine<'_, T> {
     #[inline(always)]
     fn run(self) {
         let c = self.factors.len();
+        let (factors, last_factors) = self.factors.as_chunks::<COLUMNS>();
+        let (terms, last_terms) = self.terms.as_chunks::<COLUMNS>();
         for (out, x) in self.out.chunks_exact_mut(c).zip(self.x.chunks_exact(c)) {
-            let pixel = out.iter_mut().zip(x).zip(self.factors).zip(self.terms);
-            if self.silu {
-                for (((out, x), factor), term) in pixel {
-                    *out = T::from_f32(math::silu(x.to_f32() * factor + term));
-                }
-            } else {
-                for (((out, x), factor), term) in pixel {
-                    *out = T::from_f32(x.to_f32() * factor + term);
-                }
-            }
+            let (x, last_x) = x.as_chunks::<COLUMNS>();
+            let (out, last_out) = out.as_chunks_mut::<COLUMNS>();
+            T::affine(self.isa, x, factors, terms, self.silu, out);
+            affine(last_x, last_factors, last_terms, self.silu, last_out);
+        }
+    }
+}
+
+/// `x factor + term`, with SiLU if wanted.
+#[inline(always)]
+pub(crate) fn affine<T: Element>(x: &[T], factors: &[f32], terms: &[f32], silu: bool, out: &mut [T]) {
+    let values = out.iter_mut().zip(x).zip(factors).zip(terms);
+    if silu {
+        for (((out, x), factor), term) in values {
+            *out = T::from_f32(math::silu(x.to_f32() * factor + term));
+        }
+    } else {
+        for (((out, x), factor), term) in values {
+            *out = T::from_f32(x.to_f32() * factor + term);
         }
     }
 }

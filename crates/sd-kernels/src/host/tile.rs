@@ -5,6 +5,7 @@ use half::bf16;
 use super::{
     attention::{self, QUERIES},
     isa::Isa,
+    norm,
 };
 
 /// Columns of a panel, the unit in which right-hand sides are packed.
@@ -79,6 +80,16 @@ pub(crate) trait Element: Factor {
             .for_each(|(out, value)| *out = Self::from_f32(*value));
     }
 
+    /// [`norm::affine`] by the best means there are; all slices are of one length.
+    fn affine(
+        isa: Isa,
+        x: &[[Self; COLUMNS]],
+        factors: &[[f32; COLUMNS]],
+        terms: &[[f32; COLUMNS]],
+        silu: bool,
+        out: &mut [[Self; COLUMNS]],
+    );
+
     /// [`attention::maximum`] by the best means there are.
     #[inline(always)]
     fn maximum(isa: Isa, scores: &[f32]) -> [f32; QUERIES] {
@@ -149,6 +160,30 @@ impl Element for f32 {
 
     fn slow(_: Isa) -> bool {
         true
+    }
+
+    #[inline(always)]
+    fn affine(
+        isa: Isa,
+        x: &[[Self; COLUMNS]],
+        factors: &[[f32; COLUMNS]],
+        terms: &[[f32; COLUMNS]],
+        silu: bool,
+        out: &mut [[Self; COLUMNS]],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { super::avx512::affine_f32(x, factors, terms, silu, out) };
+        }
+        let _ = isa;
+        norm::affine(
+            x.as_flattened(),
+            factors.as_flattened(),
+            terms.as_flattened(),
+            silu,
+            out.as_flattened_mut(),
+        );
     }
 
     #[inline(always)]
@@ -244,6 +279,30 @@ impl Element for bf16 {
         out.iter_mut()
             .zip(values)
             .for_each(|(out, value)| *out = Self::from_f32(*value));
+    }
+
+    #[inline(always)]
+    fn affine(
+        isa: Isa,
+        x: &[[Self; COLUMNS]],
+        factors: &[[f32; COLUMNS]],
+        terms: &[[f32; COLUMNS]],
+        silu: bool,
+        out: &mut [[Self; COLUMNS]],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512Bf16 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { super::avx512::affine_bf16(x, factors, terms, silu, out) };
+        }
+        let _ = isa;
+        norm::affine(
+            x.as_flattened(),
+            factors.as_flattened(),
+            terms.as_flattened(),
+            silu,
+            out.as_flattened_mut(),
+        );
     }
 
     #[inline(always)]
