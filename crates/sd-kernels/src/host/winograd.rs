@@ -225,13 +225,7 @@ pub(crate) fn convolve<T: Element>(
             });
             let shared = Shared::new(&mut sums);
             (0..PLACES).into_par_iter().for_each(|place| {
-                let left = Left {
-                    data: &inputs[place * apart(count * c)..][..count * c],
-                    rows: count,
-                    stride: c,
-                    taps: &[0],
-                    k: c,
-                };
+                let left = Left::rows(&inputs[place * apart(count * c)..][..count * c], count, c);
                 let right = Right {
                     data: &kernels[place * panels * c * PANEL..][..panels * c * PANEL],
                     panels,

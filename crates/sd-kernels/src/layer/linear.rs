@@ -202,6 +202,7 @@ impl Linear {
         );
         host::tensor(out, shape)
     }
+
     #[cfg(feature = "flex")]
     fn multiply<T: Stored>(&self, weights: Kernel<T>, x: &[T], rows: usize, store: Store<T>) {
         let isa = Isa::detect();
