@@ -12,7 +12,8 @@ use burn::tensor::{DType, Device, Distribution, Tensor, activation, module, ops:
 use criterion::{Criterion, Throughput};
 use sd_kernels::{
     Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding, Quantization,
-    Workspace, attention, roof,
+    Workspace, attention,
+    roof::{self, Numbers},
 };
 
 /// What there is to do: its name, how much it is, how to do it here, and how Burn's own operations do it.
@@ -21,6 +22,20 @@ struct Case {
     amount: Throughput,
     ours: Box<dyn Fn()>,
     burn: Box<dyn Fn()>,
+}
+
+fn dtype(numbers: Numbers) -> DType {
+    match numbers {
+        Numbers::F32 => DType::F32,
+        Numbers::Bf16 | Numbers::Int8 => DType::BF16,
+    }
+}
+
+fn quantization(numbers: Numbers) -> Quantization {
+    match numbers {
+        Numbers::Int8 => Quantization::Int8,
+        _ => Quantization::None,
+    }
 }
 
 fn random<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<D> {
@@ -37,7 +52,8 @@ fn done<const D: usize>(tensor: Tensor<D>) {
     black_box(tensor.into_data());
 }
 
-fn conv([batch, side, input, output]: [usize; 4], kernel: usize, stride: usize, dtype: DType) -> Case {
+fn conv([batch, side, input, output]: [usize; 4], kernel: usize, stride: usize, numbers: Numbers) -> Case {
+    let (dtype, quantization) = (dtype(numbers), quantization(numbers));
     let x = random([batch, side, side, input], dtype);
     let weight = random([output, input, kernel, kernel], dtype);
     let bias = random([output], dtype);
@@ -46,7 +62,7 @@ fn conv([batch, side, input, output]: [usize; 4], kernel: usize, stride: usize, 
         stride,
         padding: Padding::Even(padding),
     };
-    let layer = Conv2d::new(weight.clone(), Some(bias.clone()), shape, Quantization::None);
+    let layer = Conv2d::new(weight.clone(), Some(bias.clone()), shape, quantization);
     let nchw = x.clone().permute([0, 3, 1, 2]);
     let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
     let out = side / stride;
@@ -65,13 +81,14 @@ fn conv([batch, side, input, output]: [usize; 4], kernel: usize, stride: usize, 
     }
 }
 
-fn linear(rows: usize, input: usize, output: usize, gated: bool, dtype: DType) -> Case {
+fn linear(rows: usize, input: usize, output: usize, gated: bool, numbers: Numbers) -> Case {
+    let (dtype, quantization) = (dtype(numbers), quantization(numbers));
     let x = random([rows, input], dtype);
     let outputs = if gated { 2 * output } else { output };
     let (weight, bias) = (random([outputs, input], dtype), random([outputs], dtype));
     let layer = match gated {
-        true => Linear::gated(weight.clone(), Some(bias.clone()), Quantization::None),
-        false => Linear::new(weight.clone(), Some(bias.clone()), Quantization::None),
+        true => Linear::gated(weight.clone(), Some(bias.clone()), quantization),
+        false => Linear::new(weight.clone(), Some(bias.clone()), quantization),
     };
     let rows_in = x.clone();
     Case {
@@ -155,7 +172,7 @@ fn layer_norm(rows: usize, channels: usize, dtype: DType) -> Case {
 }
 
 /// The shapes: SD1.5's levels, its VAE's, then what SDXL has beside them.
-fn cases(dtype: DType) -> Vec<Box<dyn Fn() -> Case>> {
+fn cases(numbers: Numbers) -> Vec<Box<dyn Fn() -> Case>> {
     let mut cases: Vec<Box<dyn Fn() -> Case>> = Vec::new();
     for shape in [
         [2, 64, 320, 320],
@@ -169,10 +186,10 @@ fn cases(dtype: DType) -> Vec<Box<dyn Fn() -> Case>> {
         [2, 64, 640, 640],
         [2, 32, 1280, 1280],
     ] {
-        cases.push(Box::new(move || conv(shape, 3, 1, dtype)));
+        cases.push(Box::new(move || conv(shape, 3, 1, numbers)));
     }
-    cases.push(Box::new(move || conv([2, 64, 320, 320], 3, 2, dtype)));
-    cases.push(Box::new(move || conv([2, 64, 640, 320], 1, 1, dtype)));
+    cases.push(Box::new(move || conv([2, 64, 320, 320], 3, 2, numbers)));
+    cases.push(Box::new(move || conv([2, 64, 640, 320], 1, 1, numbers)));
     for (rows, input, output, gated) in [
         (8192, 320, 320, false),
         (8192, 320, 1280, true),
@@ -183,8 +200,13 @@ fn cases(dtype: DType) -> Vec<Box<dyn Fn() -> Case>> {
         (8192, 640, 640, false),
         (2048, 1280, 5120, true),
     ] {
-        cases.push(Box::new(move || linear(rows, input, output, gated, dtype)));
+        cases.push(Box::new(move || linear(rows, input, output, gated, numbers)));
     }
+    if numbers == Numbers::Int8 {
+        // Nothing else is computed in bytes.
+        return cases;
+    }
+    let dtype = dtype(numbers);
     for (batch, n, m, heads, d) in [
         (2, 4096, 4096, 8, 40),
         (2, 4096, 77, 8, 40),
@@ -222,14 +244,14 @@ fn seconds(work: &dyn Fn(), calls: usize) -> f64 {
 fn table() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let memory = roof::memory() * threads;
-    for dtype in [DType::F32, DType::BF16] {
-        let arithmetic = roof::arithmetic(dtype == DType::BF16) * threads;
+    for numbers in [Numbers::F32, Numbers::Bf16, Numbers::Int8] {
+        let arithmetic = roof::arithmetic(numbers) * threads;
         println!(
-            "\n{dtype:?}: roof {:.0} GFLOP/s, {:.0} GB/s\n\n| kernel | ms | rate | of the roof | Burn / sdrs |\n|---|---|---|---|---|",
+            "\n{numbers:?}: roof {:.0} GFLOP/s, {:.0} GB/s\n\n| kernel | ms | rate | of the roof | Burn / sdrs |\n|---|---|---|---|---|",
             arithmetic / 1e9,
             memory / 1e9
         );
-        for case in cases(dtype) {
+        for case in cases(numbers) {
             let case = case();
             let (ours, burn) = (seconds(&*case.ours, 9), seconds(&*case.burn, 1));
             let (amount, unit, roof) = match case.amount {
@@ -256,8 +278,12 @@ fn main() {
             return table();
         }
         let mut criterion = Criterion::default().sample_size(10).configure_from_args();
-        for (dtype, name) in [(DType::F32, "f32"), (DType::BF16, "bf16")] {
-            for case in cases(dtype) {
+        for (numbers, name) in [
+            (Numbers::F32, "f32"),
+            (Numbers::Bf16, "bf16"),
+            (Numbers::Int8, "int8"),
+        ] {
+            for case in cases(numbers) {
                 let case = case();
                 let mut group = criterion.benchmark_group(format!("{name}/{}", case.name));
                 group.throughput(case.amount.clone());

@@ -9,16 +9,27 @@ use crate::host::{self, Isa};
 /// How long each measurement takes.
 const TIME: Duration = Duration::from_millis(200);
 
-/// Floating-point operations a second of one thread when nothing but the innermost operation runs, on numbers that stay in the
-/// first-level cache: in `bf16`, or else in `f32`.
-pub fn arithmetic(bf16: bool) -> f64 {
-    match bf16 {
-        true => tiles::<bf16>(),
-        false => tiles::<f32>(),
+/// What products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// `f32`.
+    F32,
+    /// `bf16` with sums in `f32`.
+    Bf16,
+    /// Bytes with sums in `i32`.
+    Int8,
+}
+
+/// Operations a second of one thread when nothing but the innermost operation runs, on numbers that stay in the first-level cache.
+pub fn arithmetic(numbers: Numbers) -> f64 {
+    match numbers {
+        Numbers::F32 => tiles::<f32>(),
+        Numbers::Bf16 => tiles::<bf16>(),
+        Numbers::Int8 => tiles::<u8>(),
     }
 }
 
-fn tiles<T: host::Stored>() -> f64 {
+fn tiles<T: host::Factor>() -> f64 {
     /// Both sides of the product take no more than half of a first-level cache.
     const K: usize = 128;
     const TIMES: usize = 1000;

@@ -37,6 +37,9 @@ struct Pool {
     most_live: usize,
     /// The most bytes at once, in use or not.
     most: usize,
+    /// The most bytes in use at once since the last operation began that is accounted for.
+    #[cfg(feature = "flex")]
+    during: usize,
     /// The most bytes that may be kept and in use together, if that is bounded.
     limit: Option<usize>,
     #[cfg(feature = "flex")]
@@ -58,6 +61,8 @@ pub struct OperationTime {
     pub time: Duration,
     /// Floating-point operations, a multiplication and an addition counted as two; 0 where memory is what counts.
     pub flops: f64,
+    /// The most bytes in use at once while it ran: what goes in and comes out, what it needs meanwhile, and what others need later.
+    pub bytes: usize,
 }
 
 thread_local! {
@@ -148,10 +153,16 @@ pub(crate) fn timed<R>(
     let Some(current) = current else {
         return work();
     };
+    let during = |inner: &Inner| {
+        let mut pool = lock(&inner.pool);
+        let live = pool.live;
+        std::mem::replace(&mut pool.during, live)
+    };
+    during(&current.0);
     let start = Instant::now();
     let result = work();
     let time = start.elapsed();
-    let shape = shape();
+    let (shape, bytes) = (shape(), during(&current.0));
     if let Some(account) = &current.0.account {
         let mut account = lock(account);
         let entry = account.entry((operation, shape.clone())).or_default();
@@ -159,6 +170,7 @@ pub(crate) fn timed<R>(
         entry.calls += 1;
         entry.time += time;
         entry.flops += flops;
+        entry.bytes = entry.bytes.max(bytes);
     }
     result
 }
@@ -207,6 +219,7 @@ mod blocks {
             let bytes = found.as_ref().map_or(lines, |(size, ..)| *size) * size_of::<Line>();
             self.live += bytes;
             self.most_live = self.most_live.max(self.live);
+            self.during = self.during.max(self.live);
             let block = found.map(|(size, block, last)| {
                 self.kept -= bytes;
                 if last {

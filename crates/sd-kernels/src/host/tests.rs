@@ -9,7 +9,7 @@ use super::{
     isa::Isa,
     math,
     memory::{Buffer, Shared},
-    norm::{group_norm, layer_norm},
+    norm::{affine, group_norm, layer_norm},
     quantised::{self, Columns, Scales},
     tile::{COLUMNS, Element, Factor},
 };
@@ -414,6 +414,28 @@ fn functions_of_one_number() {
             "gelu",
         );
     }
+    on_every_isa(|isa| {
+        let numbers = (-130_000..130_000).map(|n| n as f32 / 1000.0);
+        let odd = [f32::NAN, f32::INFINITY, 1e30, -1e30, f32::MIN_POSITIVE];
+        for x in numbers.chain(odd) {
+            let (mut got, mut expected) = ([[0f32; COLUMNS]], [0f32]);
+            f32::affine(
+                isa,
+                &[[x; COLUMNS]],
+                &[[1.0; COLUMNS]],
+                &[[0.0; COLUMNS]],
+                true,
+                &mut got,
+            );
+            affine(&[x], &[1.0], &[0.0], true, &mut expected);
+            let ([got, ..], expected) = (got[0], expected[0]);
+            let near = got == expected || (got - expected).abs() <= 3e-7 * x.abs().clamp(1.0, 100.0);
+            assert!(
+                near || got.is_nan() && x.is_nan(),
+                "{isa:?} {x}: {got}, not {expected}"
+            );
+        }
+    });
     assert!(math::exp(f32::NAN).is_nan() && math::silu(f32::NAN).is_nan());
     assert!(math::exp(-1e9) < 2e-38 && math::exp(1e9) > 1e38);
     for value in [
