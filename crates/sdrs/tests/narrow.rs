@@ -3,10 +3,13 @@
 
 use sdrs::{Dtype, ErrorCode, Image, Pipeline, PipelineBuilder, Quantization};
 
-const PROMPTS: [&str; 3] = [
-    "a large red circle on a blue background",
-    "a small green triangle on a white background",
-    "two yellow squares on a black background",
+const PROMPTS: [&str; 6] = [
+    "a red circle above a blue square",
+    "a yellow star left of a purple heart on a night sky",
+    "a small white diamond inside a big green ring",
+    "a striped orange triangle on a meadow",
+    "a large red circle",
+    "a small green triangle below a yellow square",
 ];
 
 fn demo(dtype: Dtype, quantization: Quantization) -> PipelineBuilder {
@@ -19,8 +22,8 @@ fn draw(pipeline: &Pipeline, prompt: &str, seed: i64, batch_size: usize) -> Vec<
     request.batch_size(batch_size).run().unwrap().images
 }
 
-/// The least likeness over prompts to the pictures in f32.
-fn likeness(dtype: Dtype, quantization: Quantization) -> f64 {
+/// The likeness to the pictures in f32: PSNR by prompt.
+fn likeness(dtype: Dtype, quantization: Quantization) -> Vec<f64> {
     let exact = demo(Dtype::F32, Quantization::None).build().unwrap();
     let narrow = demo(dtype, quantization).build().unwrap();
     let of = |(seed, prompt): (i64, &&str)| {
@@ -29,18 +32,29 @@ fn likeness(dtype: Dtype, quantization: Quantization) -> f64 {
         println!("{dtype} {}: {prompt}: {psnr:.1} dB", quantization.name());
         psnr
     };
-    (1..).zip(&PROMPTS).map(of).fold(f64::MAX, f64::min)
+    (1..).zip(&PROMPTS).map(of).collect()
 }
 
 #[test]
 fn bf16_is_near_f32() {
-    assert!(likeness(Dtype::Bf16, Quantization::None) >= 35.0);
+    assert!(
+        likeness(Dtype::Bf16, Quantization::None)
+            .iter()
+            .all(|&psnr| psnr >= 35.0)
+    );
 }
 
+/// Some pictures hang on little: the mean over prompts says how near it is, the least that nothing is quite another.
 #[test]
 fn int8_is_near_f32() {
     for dtype in [Dtype::F32, Dtype::Bf16] {
-        assert!(likeness(dtype, Quantization::Int8) >= 30.0);
+        let all = likeness(dtype, Quantization::Int8);
+        let (mean, least) = (
+            all.iter().sum::<f64>() / 6.0,
+            all.iter().copied().fold(f64::MAX, f64::min),
+        );
+        println!("{dtype} int8: mean {mean:.1} dB, least {least:.1} dB");
+        assert!(mean >= 33.0 && least >= 25.0, "{all:?}");
     }
 }
 
