@@ -194,8 +194,8 @@ impl<T: Factor, S: Sink> Work for Part<'_, T, S> {
     }
 }
 
-/// One tile of `[rows][k]` times two panels of `k`, so many times: for measuring.
-pub(crate) fn repeat<T: Factor>(isa: Isa, a: &[T], b: &[T], k: usize, times: usize) {
+/// One tile of rows, which every tap reads again, times two panels, so many times: for measuring.
+pub(crate) fn repeat<T: Factor>(isa: Isa, a: &[T], b: &[T], taps: &[usize], times: usize) {
     struct Repeat<'a, T>(Isa, Tile<'a, T>, usize);
     impl<T: Factor> Work for Repeat<'_, T> {
         type Output = ();
@@ -210,15 +210,17 @@ pub(crate) fn repeat<T: Factor>(isa: Isa, a: &[T], b: &[T], k: usize, times: usi
             }
         }
     }
-    assert!(k.is_multiple_of(T::K) && a.len() >= T::rows(isa) * k && b.len() >= COLUMNS * k);
+    let k = b.len() / (COLUMNS * taps.len());
+    let stride = a.len() / T::rows(isa);
+    assert!(k.is_multiple_of(T::K) && stride >= k && taps.iter().all(|&tap| tap == 0));
     let mut sums = Sums([[0.0; COLUMNS]; MAX_ROWS]);
     let tile = Tile {
         a: a.as_ptr(),
-        stride: k,
-        taps: &[0],
+        stride,
+        taps,
         k,
         b: b.as_ptr(),
-        panel: k * PANEL,
+        panel: k * taps.len() * PANEL,
         c: sums.0.as_mut_ptr().cast(),
         c_stride: COLUMNS,
         accumulate: false,
