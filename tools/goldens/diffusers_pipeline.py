@@ -39,6 +39,26 @@ SCHEDULERS = [
     ("lcm", "LCMScheduler", {}, {"num_inference_steps": 8, "guidance_scale": 1.5}),
     ("tcd", "TCDScheduler", {}, {"num_inference_steps": 8, "eta": 0.3}),
 ]
+# A model of v whose betas are rescaled to zero terminal SNR: what is left at the last timestep is each scheduler's own affair.
+ZERO = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+TRAILING = {"timestep_spacing": "trailing"}
+ZERO_SNR = [
+    ("zero-pndm", "PNDMScheduler", {}, {}),
+    ("zero-ddim", "DDIMScheduler", TRAILING, {}),
+    ("zero-ddpm", "DDPMScheduler", TRAILING, {}),
+    ("zero-euler", "EulerDiscreteScheduler", TRAILING, {}),
+    ("zero-euler-karras", "EulerDiscreteScheduler", {**LINSPACE, "use_karras_sigmas": True}, {}),
+    ("zero-euler-a", "EulerAncestralDiscreteScheduler", TRAILING, {}),
+    ("zero-heun-karras", "HeunDiscreteScheduler", {**TRAILING, "use_karras_sigmas": True}, {}),
+    ("zero-lms", "LMSDiscreteScheduler", LINSPACE, {}),
+    ("zero-dpm-2m", "DPMSolverMultistepScheduler", TRAILING, {}),
+    ("zero-dpm-2m-karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, {}),
+    ("zero-unipc-karras", "UniPCMultistepScheduler", {"use_karras_sigmas": True}, {}),
+    ("zero-deis-karras", "DEISMultistepScheduler", {"use_karras_sigmas": True}, {}),
+    ("zero-sa-solver", "SASolverScheduler", TRAILING, {}),
+    ("zero-lcm", "LCMScheduler", {}, {"num_inference_steps": 8, "guidance_scale": 1.5}),
+    ("zero-tcd", "TCDScheduler", {}, {"num_inference_steps": 8, "eta": 0.3}),
+]
 # Two callbacks for a step of the solver, or latents that the next step will correct.
 OTHER_STEPS = ["PNDMScheduler", "HeunDiscreteScheduler", "UniPCMultistepScheduler"]
 # The rules besides: what is drawn, and how.
@@ -108,7 +128,10 @@ def make(out):
     pipe.set_progress_bar_config(disable=True)
     cond, uncond = contexts(pipe)
     tensors |= {"cond": cond, "uncond": uncond}
-    for name, scheduler, config, arguments in SCHEDULERS:
+    zero = [(name, scheduler, {**ZERO, **config}, arguments) for name, scheduler, config, arguments in ZERO_SNR]
+    for name, scheduler, config, arguments in zero:
+        cases.append({"name": name, "scheduler": scheduler, "config": config, "call": CALL | arguments, "pictures": 0})
+    for name, scheduler, config, arguments in SCHEDULERS + zero:
         steps = []
 
         def seen(pipe, step, timestep, values):

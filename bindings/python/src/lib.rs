@@ -25,7 +25,9 @@ mod _sdrs {
         pipeline::Pipeline,
         prompt::{parse_attention, schedule, subprompts},
         run::{CancelToken, Run},
-        sched::{Generator, Plan, brownian, sample, samplers, scalings, schedules, sigmas},
+        sched::{
+            Generator, Plan, betas, brownian, noise_levels, sample, samplers, scalings, schedules, sigmas,
+        },
         settings::{default_settings, parse_infotext, plan_prompts, read_infotext},
     };
 

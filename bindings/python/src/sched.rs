@@ -7,8 +7,8 @@ use pyo3::{
     types::{PyByteArray, PyDict},
 };
 use sd_sched::{
-    Denoised, Dialect, Error, Latent, ModelSampling, PlanOptions, Prediction, Sampler, Schedule,
-    ScheduleOptions,
+    BetaSchedule, Denoised, Dialect, Error, Latent, ModelSampling, PlanOptions, Prediction, Sampler,
+    Schedule, ScheduleOptions,
     rng::{self, BrownianTree, Dtype, Source},
 };
 use sdrs::Rng;
@@ -36,6 +36,42 @@ fn model(pipeline: Option<&Bound<'_, Pipeline>>) -> ModelSampling {
     match pipeline {
         Some(pipeline) => pipeline.get().inner.sampling().clone(),
         None => ModelSampling::stable_diffusion(Prediction::Epsilon),
+    }
+}
+
+/// The table that a sampler's scheduler in diffusers has for a model, as bytes of float64, by timestep. `zero_terminal_snr`: whether
+/// it is rescaled; None if the model's is.
+#[pyfunction]
+pub(crate) fn noise_levels(
+    py: Python<'_>,
+    pipeline: &Bound<'_, Pipeline>,
+    sampler: &str,
+    zero_terminal_snr: Option<bool>,
+) -> PyResult<Py<PyByteArray>> {
+    let sampler: Sampler = sampler.parse().map_err(sched)?;
+    let model = rescaled(model(Some(pipeline)), zero_terminal_snr);
+    Ok(doubles(
+        py,
+        sampler.noise_levels(&model, Dialect::Diffusers).sigmas(),
+    ))
+}
+
+fn rescaled(model: ModelSampling, zero_terminal_snr: Option<bool>) -> ModelSampling {
+    match zero_terminal_snr {
+        Some(true) => model.with_zero_terminal_snr(),
+        Some(false) => model.without_zero_terminal_snr(),
+        None => model,
+    }
+}
+
+/// diffusers' name of a model's betas, with the first and the last where they have them.
+#[pyfunction]
+pub(crate) fn betas(pipeline: &Bound<'_, Pipeline>) -> Option<(&'static str, Option<(f64, f64)>)> {
+    match pipeline.get().inner.sampling().betas()? {
+        BetaSchedule::ScaledLinear { start, end } => Some(("scaled_linear", Some((start, end)))),
+        BetaSchedule::Linear { start, end } => Some(("linear", Some((start, end)))),
+        BetaSchedule::Cosine => Some(("squaredcos_cap_v2", None)),
+        _ => None,
     }
 }
 
@@ -205,6 +241,7 @@ impl Plan {
             dialect: dialect.parse().map_err(sched)?,
             ..PlanOptions::default()
         };
+        let mut zero_terminal_snr = None;
         for (key, value) in options {
             let key: String = key.extract()?;
             let number = || argument::<f64>(&key, &value);
@@ -215,13 +252,15 @@ impl Plan {
                 "s_tmax" => plan.s_tmax = number()?,
                 "s_noise" => plan.s_noise = number()?,
                 "order" => plan.order = argument(&key, &value)?,
+                "zero_terminal_snr" => zero_terminal_snr = argument(&key, &value)?,
                 "set_alpha_to_one" => plan.set_alpha_to_one = argument(&key, &value)?,
                 _ if schedule_option(&mut plan.schedule, &key, &value)? => {}
                 _ => return Err(unknown(&key)),
             }
         }
         let steps = argument("steps", steps)?;
-        let inner = sd_sched::plan(sampler, schedule, steps, &model(pipeline), &plan).map_err(sched)?;
+        let model = rescaled(model(pipeline), zero_terminal_snr);
+        let inner = sd_sched::plan(sampler, schedule, steps, &model, &plan).map_err(sched)?;
         Ok(Self { inner })
     }
 

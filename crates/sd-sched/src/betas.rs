@@ -105,18 +105,44 @@ fn linspace(a: f64, b: f64, n: usize, single: bool) -> Box<dyn Iterator<Item = f
     }))
 }
 
-/// Rescales so that the last step keeps no signal (Lin et al. 2023, arXiv:2305.08891): the roots are shifted and stretched
-/// until the last is 0, the first unchanged. An exact 0 would make sigma infinite, so the last becomes
-/// `4.8973451890853435e-08`, as in the WebUI and ComfyUI.
-pub(crate) fn zero_terminal_snr(alphas_cumprod: &mut [f64]) {
-    let (Some(first), Some(last)) = (alphas_cumprod.first(), alphas_cumprod.last()) else {
-        return;
-    };
-    let (first, last) = (first.sqrt(), last.sqrt());
+/// What a table that is rescaled to zero terminal SNR keeps at its last timestep. An exact 0 would make sigma infinite.
+pub(crate) mod terminal {
+    /// The WebUI's and ComfyUI's.
+    pub const WEBUI: f64 = 4.897_345_189_085_343_5e-8;
+    /// diffusers' schedulers over sigmas (Euler, DPMSolverMultistep, ...): 2^-24.
+    pub const SMALL: f64 = 1.0 / 16_777_216.0;
+    /// diffusers' schedulers over alphas (DDIM, DDPM, ...) have an exact 0. With 2^-64 the signal beside the noise is far below what
+    /// f32 resolves, and latents that keep their signal stay finite.
+    pub const ZERO: f64 = SMALL * SMALL / 65_536.0;
+}
+
+/// Rescales so that the last step keeps no signal (Lin et al. 2023, arXiv:2305.08891, algorithm 1): the roots are shifted and
+/// stretched until the last is 0, the first unchanged; then the last becomes `last`.
+pub(crate) fn zero_terminal_snr(alphas_cumprod: &mut [f64], last: f64) {
+    let [first, .., end] = alphas_cumprod else { return };
+    let (first, end) = (first.sqrt(), end.sqrt());
     for a in alphas_cumprod.iter_mut() {
-        *a = ((a.sqrt() - last) * first / (first - last)).powi(2);
+        *a = ((a.sqrt() - end) * first / (first - end)).powi(2);
     }
     if let Some(a) = alphas_cumprod.last_mut() {
-        *a = 4.897_345_189_085_343_5e-8;
+        *a = last;
+    }
+}
+
+/// The same with diffusers' rounding: in `f32`, by way of betas.
+pub(crate) fn zero_terminal_snr_single(alphas_cumprod: &mut [f64], last: f64) {
+    let roots: Vec<f32> = alphas_cumprod.iter().map(|a| (*a as f32).sqrt()).collect();
+    let [first, .., end] = roots[..] else { return };
+    let stretch = first / (first - end);
+    let (mut before, mut product) = (1.0, 1.0);
+    for (a, root) in alphas_cumprod.iter_mut().zip(&roots) {
+        let bar = ((root - end) * stretch).powi(2);
+        let beta = 1.0 - bar / before;
+        before = bar;
+        product *= f64::from(1.0 - beta);
+        *a = f64::from(product as f32);
+    }
+    if let Some(a) = alphas_cumprod.last_mut() {
+        *a = last;
     }
 }

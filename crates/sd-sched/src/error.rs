@@ -20,7 +20,7 @@ pub enum Error {
     /// A parameter outside its range.
     #[error("{name} {reason}")]
     InvalidParameter {
-        /// The parameter's name, as in [`PlanOptions`](crate::PlanOptions).
+        /// The parameter's name, as in [`PlanOptions`](super::PlanOptions).
         name: &'static str,
         /// What is wrong with it and what would be right.
         reason: String,
@@ -28,7 +28,7 @@ pub enum Error {
     /// The stepper was given something else than it had asked for.
     #[error("the stepper asked for {expected} but was given {got}")]
     OutOfTurn {
-        /// What [`Stepper::request`](crate::Stepper::request) says.
+        /// What [`Stepper::request`](super::Stepper::request) says.
         expected: &'static str,
         /// What the caller provided.
         got: &'static str,

@@ -19,6 +19,7 @@ mod error;
 mod latent;
 mod model;
 mod names;
+mod options;
 mod plan;
 mod program;
 pub mod rng;
@@ -27,16 +28,18 @@ mod sampler;
 mod schedule;
 mod state;
 mod stepper;
+mod strength;
 
 pub use betas::BetaSchedule;
 pub use error::{Error, Result};
 pub use latent::Latent;
 pub use model::{ModelSampling, Prediction, Scalings};
 pub use names::parse_sampler;
-pub use plan::{AdaptiveOptions, MAX_STEPS, Plan, PlanOptions, Start, plan, plan_for_calls};
+pub use options::{AdaptiveOptions, PlanOptions, Start};
+pub use plan::{Plan, plan, plan_for_calls};
 pub use run::{Control, DenoiseCall, Denoised, NoiseCall, Progress, sample};
 pub use sampler::Sampler;
-pub use schedule::{Schedule, ScheduleOptions};
+pub use schedule::{MAX_STEPS, Schedule, ScheduleOptions};
 pub use stepper::{Request, Stepper, StepperState};
 
 /// Whose meaning of a name is meant where programs differ: schedules, timesteps, first noise, img2img entry.

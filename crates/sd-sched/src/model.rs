@@ -1,5 +1,7 @@
 //! From a network to a denoiser: noise levels, timesteps, and what to do with the output.
 
+use std::borrow::Cow;
+
 use crate::{BetaSchedule, Dialect, Error, Result, betas};
 
 /// What a network was trained to predict.
@@ -40,6 +42,9 @@ pub struct ModelSampling {
     prediction: Prediction,
     sigma_data: f64,
     continuous: bool,
+    betas: Option<BetaSchedule>,
+    /// `alphas_cumprod` before they were rescaled to zero terminal SNR.
+    unscaled: Option<Vec<f64>>,
 }
 
 impl ModelSampling {
@@ -56,7 +61,10 @@ impl ModelSampling {
     /// # Errors
     /// As [`BetaSchedule::alphas_cumprod`].
     pub fn from_betas(b: BetaSchedule, n: usize, prediction: Prediction, dialect: Dialect) -> Result<Self> {
-        Self::from_alphas_cumprod(b.alphas_cumprod(n, dialect)?, prediction)
+        Ok(Self {
+            betas: Some(b),
+            ..Self::from_alphas_cumprod(b.alphas_cumprod(n, dialect)?, prediction)?
+        })
     }
 
     /// Any falling `alphas_cumprod`, one for each timestep.
@@ -77,16 +85,18 @@ impl ModelSampling {
             }
             last = a;
         }
-        let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
-        let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
-        Ok(Self {
-            alphas_cumprod,
-            sigmas,
-            log_sigmas,
+        let mut model = Self {
+            alphas_cumprod: Vec::new(),
+            sigmas: Vec::new(),
+            log_sigmas: Vec::new(),
             prediction,
             sigma_data: 1.0,
             continuous: false,
-        })
+            betas: None,
+            unscaled: None,
+        };
+        model.set_table(alphas_cumprod);
+        Ok(model)
     }
 
     /// A model over a continuous range of sigmas whose timestep is `ln(sigma) / 4` (Karras et al. 2022). Playground v2.5 is
@@ -113,20 +123,64 @@ impl ModelSampling {
             prediction,
             sigma_data,
             continuous: true,
+            betas: None,
+            unscaled: None,
         })
     }
 
-    /// Rescales to zero terminal signal-to-noise ratio (Lin et al. 2023, arXiv:2305.08891); the last `alphas_cumprod` becomes
-    /// `4.8973451890853435e-08`, so the largest sigma is about 4518.
-    pub fn with_zero_terminal_snr(mut self) -> Self {
-        betas::zero_terminal_snr(&mut self.alphas_cumprod);
-        self.sigmas = self
-            .alphas_cumprod
-            .iter()
-            .map(|a| ((1.0 - a) / a).sqrt())
-            .collect();
+    fn set_table(&mut self, alphas_cumprod: Vec<f64>) {
+        self.sigmas = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         self.log_sigmas = self.sigmas.iter().map(|s| s.ln()).collect();
+        self.alphas_cumprod = alphas_cumprod;
+    }
+
+    /// Rescales to zero terminal signal-to-noise ratio (Lin et al. 2023, arXiv:2305.08891), if it isn't yet; the last
+    /// `alphas_cumprod` becomes `4.8973451890853435e-08`, as in the WebUI, so the largest sigma is about 4518. Other programs keep
+    /// something else there: see [`Sampler::noise_levels`](super::Sampler::noise_levels).
+    pub fn with_zero_terminal_snr(mut self) -> Self {
+        if self.unscaled.is_none() && !self.continuous {
+            let mut rescaled = self.alphas_cumprod.clone();
+            betas::zero_terminal_snr(&mut rescaled, betas::terminal::WEBUI);
+            self.unscaled = Some(std::mem::take(&mut self.alphas_cumprod));
+            self.set_table(rescaled);
+        }
         self
+    }
+
+    /// The same model before [`ModelSampling::with_zero_terminal_snr`].
+    pub fn without_zero_terminal_snr(mut self) -> Self {
+        if let Some(alphas) = self.unscaled.take() {
+            self.set_table(alphas);
+        }
+        self
+    }
+
+    /// Whether the table was rescaled to zero terminal signal-to-noise ratio.
+    pub fn has_zero_terminal_snr(&self) -> bool {
+        self.unscaled.is_some()
+    }
+
+    /// The betas that the table was made of, if they were given.
+    pub fn betas(&self) -> Option<BetaSchedule> {
+        self.betas
+    }
+
+    /// The table as diffusers rounds it; if it was rescaled to zero terminal SNR, with `last` as its last alpha, or unscaled.
+    pub(crate) fn as_in_diffusers(&self, last: Option<f64>) -> Cow<'_, Self> {
+        let made = self
+            .betas
+            .and_then(|b| b.alphas_cumprod(self.train_steps(), Dialect::Diffusers).ok());
+        let Some(mut alphas) = made.clone().or_else(|| self.unscaled.clone()) else {
+            return Cow::Borrowed(self);
+        };
+        let mut model = self.clone();
+        match last.filter(|_| self.has_zero_terminal_snr()) {
+            Some(last) if made.is_some() => betas::zero_terminal_snr_single(&mut alphas, last),
+            Some(last) => betas::zero_terminal_snr(&mut alphas, last),
+            None => model.unscaled = None,
+        }
+        model.set_table(alphas);
+        Cow::Owned(model)
     }
 
     /// One noise level for each timestep, rising.

@@ -177,65 +177,87 @@ fn comfy_and_forge() {
     assert!(worst.values().all(|e| *e < 1e-6));
 }
 
-#[test]
-fn diffusers() {
-    let model = ModelSampling::from_betas(
+fn diffusers_model(prediction: Prediction) -> ModelSampling {
+    ModelSampling::from_betas(
         BetaSchedule::STABLE_DIFFUSION,
         1000,
-        Prediction::Epsilon,
+        prediction,
         Dialect::Diffusers,
     )
-    .expect("a model");
+    .expect("a model")
+}
+
+#[test]
+fn diffusers() {
+    against_diffusers("diffusers.json", &diffusers_model(Prediction::Epsilon));
+}
+
+/// Zero terminal SNR: each scheduler has its own last noise level, or none.
+#[test]
+fn diffusers_with_zero_terminal_snr() {
+    let model = diffusers_model(Prediction::V).with_zero_terminal_snr();
+    against_diffusers("diffusers_zero_snr.json", &model);
+    // A pipeline's table, rounded as the WebUI's, is diffusers' own there.
+    let model = ModelSampling::stable_diffusion(Prediction::V).with_zero_terminal_snr();
+    against_diffusers("diffusers_zero_snr.json", &model);
+}
+
+fn against_diffusers(file: &str, model: &ModelSampling) {
     let mut worst: BTreeMap<String, f64> = BTreeMap::new();
     let mut bad = 0;
-    for case in golden("diffusers.json").as_array().expect("cases") {
+    for case in golden(file).as_array().expect("cases") {
         let name = case["sampler"].as_str().expect("a name");
+        let sampler: Sampler = name.parse().expect("a sampler");
         let spacing = case["spacing"].as_str().expect("a spacing");
-        let o = PlanOptions {
+        let mut o = PlanOptions {
             dialect: Dialect::Diffusers,
             eta: case["eta"].as_f64(),
             order: case["order"]
                 .as_u64()
                 .map(|o| o as usize)
-                .filter(|_| name != "DPM++ 2M"),
+                .filter(|_| !name.starts_with("DPM++ 2M")),
             set_alpha_to_one: case["set_alpha_to_one"].as_bool().expect("a flag"),
             ..PlanOptions::default()
         };
-        let o = if name == "DPM++ 2M SDE" {
-            PlanOptions { eta: Some(1.0), ..o }
-        } else {
-            o
-        };
-        let own = case["own_sigmas"] == true;
-        let o = if own {
-            PlanOptions {
-                sigmas: Some(floats(&case["sigmas"])),
-                ..o
-            }
-        } else {
-            o
-        };
+        if name == "DPM++ 2M SDE" {
+            o.eta = Some(1.0);
+        }
+        let sigmas = (!case["sigmas"].is_null()).then(|| floats(&case["sigmas"]));
+        if case["own_sigmas"] == true {
+            o.sigmas = sigmas.clone();
+        }
         let steps = case["steps"].as_u64().expect("steps") as usize;
-        let schedule = spacing.parse().expect("a spacing");
-        let plan = plan(name.parse().expect("a sampler"), schedule, steps, &model, &o).expect("a plan");
-        if !case["sigmas"].is_null() {
-            let want = floats(&case["sigmas"]);
-            let error = relative_elementwise(plan.sigmas(), &want);
+        let bent = case["bent"].as_str();
+        let exploding = case["exploding"] == true;
+        if let (Some(_), true, Some(sigmas)) = (bent, exploding, &sigmas) {
+            // These are bent between the ends of their spacing.
+            (o.schedule.sigma_max, o.schedule.sigma_min) = (Some(sigmas[0]), Some(sigmas[steps - 1]));
+        }
+        let schedule = bent.unwrap_or(spacing).parse().expect("a schedule");
+        let plan = plan(sampler, schedule, steps, model, &o).expect("a plan");
+        if let Some(want) = &sigmas {
+            let error = relative_elementwise(plan.sigmas(), want);
             if error > 1e-6 {
                 bad += 1;
-                println!("{name} {spacing} {steps} sigmas: {error:e}");
+                println!("{name} {bent:?} {spacing} {steps} sigmas: {error:e}");
             }
         }
-        let x = START.iter().map(|v| v * plan.noise_scale()).collect();
+        // The first noise is the spacing's, bent or not.
+        let scale = if exploding && spacing != "leading" {
+            plan.sigmas()[0]
+        } else {
+            plan.noise_scale()
+        };
+        let x = START.iter().map(|v| v * scale).collect();
         let (x, calls, _) = run(plan.clone(), x);
         let error = relative(&x, &floats(&case["x"]));
-        println!("{name} {spacing} {steps}: {error:e}");
+        println!("{name} {bent:?} {spacing} {steps}: {error:e}");
         assert_eq!(calls as u64, case["calls"].as_u64().expect("calls"), "{name}");
         let times: Vec<f64> = plan.evaluations().map(|e| e.1).collect();
         for (a, b) in times.iter().zip(floats(&case["timesteps"])) {
             if (a - b).abs() > 1e-3 {
                 bad += 1;
-                println!("{name} {spacing} {steps}: timestep {a} for {b}");
+                println!("{name} {bent:?} {spacing} {steps}: timestep {a} for {b}");
             }
         }
         let w = worst.entry(name.to_owned()).or_default();
@@ -244,6 +266,33 @@ fn diffusers() {
     println!("{worst:#?}");
     assert_eq!(bad, 0);
     assert!(worst.values().all(|e| *e < 1e-5));
+}
+
+/// What is predicted where nothing is left of the signal has to be the picture; nothing becomes infinite there.
+#[test]
+fn no_signal_at_all() {
+    let options = PlanOptions {
+        dialect: Dialect::Diffusers,
+        ..PlanOptions::default()
+    };
+    let of = |prediction, sampler: Sampler, spacing| {
+        let model = diffusers_model(prediction).with_zero_terminal_snr();
+        plan(sampler, spacing, 5, &model, &options)
+    };
+    for &sampler in &[Sampler::Ddim, Sampler::Ddpm, Sampler::Tcd, Sampler::Lcm] {
+        let e = of(Prediction::Epsilon, sampler, Schedule::Trailing).unwrap_err();
+        assert!(
+            e.to_string().starts_with("prediction epsilon says nothing"),
+            "{e}"
+        );
+        let plan = of(Prediction::V, sampler, Schedule::Trailing).expect("a plan");
+        assert_eq!(plan.sigmas()[0], 2f64.powi(32), "{sampler}");
+        let start = START.iter().map(|v| v * plan.noise_scale()).collect();
+        let (x, ..) = run(plan, start);
+        assert!(x.iter().all(|v| v.abs() < 100.0), "{sampler}: {x:?}");
+    }
+    assert!(of(Prediction::Epsilon, Sampler::Ddim, Schedule::Leading).is_ok());
+    assert!(of(Prediction::Epsilon, Sampler::Euler, Schedule::Trailing).is_ok());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{floats, golden, relative_elementwise};
-use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, Schedule, ScheduleOptions};
+use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, Sampler, Schedule, ScheduleOptions};
 
 /// What the golden script keeps of a list: first, middle and last values.
 fn thin(s: &[f64]) -> Vec<f64> {
@@ -120,6 +120,11 @@ fn betas() {
         if row["zero_snr"] == true {
             model = model.with_zero_terminal_snr();
         }
+        let sampler = row["sampler"].as_str().unwrap_or("none");
+        let model = match sampler.parse::<Sampler>() {
+            Ok(sampler) => sampler.noise_levels(&model, dialect).into_owned(),
+            Err(_) => model,
+        };
         let want = floats(&row["alphas_cumprod"]);
         let got: Vec<f64> = pick
             .iter()
@@ -127,8 +132,11 @@ fn betas() {
             .map(|&t| model.alphas_cumprod()[t as usize])
             .collect();
         let error = relative_elementwise(&got, &want);
-        println!("{} {dialect:?} {}: {error:e}", row["betas"], row["zero_snr"]);
-        assert!(error < 1e-6);
+        println!(
+            "{} {dialect:?} {} {sampler}: {error:e}",
+            row["betas"], row["zero_snr"]
+        );
+        assert!(error < 1e-6, "{row}");
     }
     assert!(
         BetaSchedule::Linear { start: 0.0, end: 0.1 }

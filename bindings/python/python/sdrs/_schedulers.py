@@ -13,16 +13,6 @@ import numpy.typing as npt
 from . import _sdrs
 from .errors import InvalidFileError, InvalidParameterError, MissingFileError
 
-# Decided by the checkpoint.
-_MODEL = {
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "rescale_betas_zero_snr",
-}
 _SPACED: dict[str, object] = {"timestep_spacing": "linspace", "steps_offset": 0}
 _LEADING: dict[str, object] = {"timestep_spacing": "leading", "steps_offset": 0}
 _BENT: dict[str, object] = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
@@ -83,8 +73,9 @@ class Scheduler:
         if "eta" in self.defaults:
             options["eta"] = eta
         if bent and self.exploding:
-            low, high = self._range(pipeline, spacing, steps)
+            low, high = self._range(self._table(pipeline), spacing, steps)
             options.update(sigma_min=low, sigma_max=high)
+        options["zero_terminal_snr"] = self._rescales()
         return _sdrs.Plan(pipeline, self.name(), schedule, steps, None, "diffusers", options)
 
     def noise_scale(self, plan: _sdrs.Plan) -> float:
@@ -113,18 +104,34 @@ class Scheduler:
         return {}
 
     def _check(self, pipeline: _sdrs.Pipeline) -> None:
-        predicted = str(self.config.get("prediction_type", "epsilon"))
-        named = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}.get(predicted, predicted)
-        if "prediction_type" in self.config.given and named != pipeline.prediction:
-            raise InvalidParameterError(
-                f"prediction_type: is {predicted!r}, but the pipeline's model predicts {pipeline.prediction}; "
-                "say it where the pipeline is loaded"
-            )
+        """What the checkpoint decides may be said here, and must agree."""
+        has: dict[str, object] = {"trained_betas": None, "prediction_type": pipeline.prediction}
+        has["num_train_timesteps"] = len(pipeline.train_sigmas()) // np.dtype(np.float64).itemsize
+        betas = _sdrs.betas(pipeline)
+        if betas is not None:
+            has["beta_schedule"] = betas[0]
+            if betas[1] is not None:
+                has["beta_start"], has["beta_end"] = betas[1]
+        for key, value in has.items():
+            given = self.config.get(key)
+            if key == "prediction_type" and given == "v_prediction":
+                given = "v"
+            if key in self.config.given and given != value:
+                raise InvalidParameterError(
+                    f"{key}: is {self.config[key]!r}, but the pipeline's model has {value!r}; say it where the pipeline is loaded"
+                )
+
+    def _rescales(self) -> bool | None:
+        """Whether the betas are rescaled to zero terminal SNR; None if the checkpoint's are."""
+        return bool(self.config["rescale_betas_zero_snr"]) if "rescale_betas_zero_snr" in self.config.given else None
+
+    def _table(self, pipeline: _sdrs.Pipeline) -> npt.NDArray[np.float64]:
+        """The noise level of each timestep."""
+        return np.frombuffer(_sdrs.noise_levels(pipeline, self.name(), self._rescales()), dtype=np.float64)
 
     @staticmethod
-    def _range(pipeline: _sdrs.Pipeline, spacing: str, steps: int) -> tuple[float, float]:
+    def _range(table: npt.NDArray[np.float64], spacing: str, steps: int) -> tuple[float, float]:
         """Sigmas are bent between the ends that the spacing gives."""
-        table: npt.NDArray[np.float64] = np.frombuffer(pipeline.train_sigmas(), dtype=np.float64)
         n = len(table)
         if spacing == "linspace":
             return float(table[0]), float(table[-1])
@@ -151,7 +158,7 @@ class DDIMScheduler(_Whole):
 
     def arrived(self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float) -> float:
         # A stride further down, whichever timestep comes next.
-        table = np.frombuffer(pipeline.train_sigmas(), dtype=np.float64)
+        table = self._table(pipeline)
         at = int(timestep) - len(table) // (len(sigmas) - 1)
         return float(table[at]) if at >= 0 else float(sigmas[-1])
 

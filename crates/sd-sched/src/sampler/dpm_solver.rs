@@ -1,7 +1,7 @@
 //! DPM-Solver's single steps of order 1 to 3 in the noise prediction (Lu et al. 2022, arXiv:2206.00927, algorithms 1 and 2),
 //! over `t = -ln(sigma)`: the parts of DPM fast and DPM adaptive.
 
-use super::derivative;
+use super::slope::derivative;
 use crate::program::{Builder, Reg};
 
 /// One point of a step: what the orders share is evaluated once.

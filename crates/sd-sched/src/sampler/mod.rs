@@ -27,13 +27,18 @@ mod polynomial;
 mod res_multistep;
 mod restart;
 mod sa_solver;
+mod slope;
 mod tcd;
 mod timestep_plan;
 mod unipc;
 
 pub(crate) use dpm_adaptive::{Adaptive, AdaptiveState, Attempt};
+use slope::derivative;
 pub(crate) use timestep_plan::{TimestepPlan, TimestepStart};
 
+use std::borrow::Cow;
+
+use crate::betas::terminal;
 use crate::program::{Builder, Reg};
 use crate::schedule::timesteps::Style;
 use crate::{Dialect, Error, ModelSampling, PlanOptions, Result, Schedule};
@@ -182,6 +187,24 @@ impl Sampler {
         )
     }
 
+    /// The model over the noise levels that this sampler's program computes with. WebUI and ComfyUI: the model's own.
+    ///
+    /// diffusers' schedulers round their tables in their own way, and what is left of the signal at the last timestep of a model with
+    /// zero terminal SNR differs between them (diffusers 0.42): 2^-24 for Euler, Euler a, DPM++ 2M and its kin and UniPC, so that the
+    /// largest sigma is 4096; nothing for DDIM, DDPM, LCM and TCD (2^-64 here, which in `f32` is the same). The others know no such
+    /// rescaling and have the table before it.
+    pub fn noise_levels(self, model: &ModelSampling, dialect: Dialect) -> Cow<'_, ModelSampling> {
+        let last = match self {
+            _ if dialect != Dialect::Diffusers => return Cow::Borrowed(model),
+            S::Euler | S::EulerAncestral | S::EulerCfgPp | S::EulerAncestralCfgPp => Some(terminal::SMALL),
+            S::DpmPp2m | S::DpmPp2mSde | S::DpmPp2mSdeHeun | S::DpmPp3mSde => Some(terminal::SMALL),
+            S::UniPc | S::UniPcBh2 => Some(terminal::SMALL),
+            S::Ddim | S::DdimCfgPp | S::Ddpm | S::Lcm | S::Tcd => Some(terminal::ZERO),
+            _ => None,
+        };
+        model.as_in_diffusers(last)
+    }
+
     /// Which of diffusers' habits its scheduler there has.
     pub(crate) fn style(self) -> Style {
         match self {
@@ -245,11 +268,6 @@ impl Ctx<'_> {
             )),
         }
     }
-}
-
-/// The slope of the probability flow in sigma, which is also the predicted noise: `(x - denoised) / sigma`.
-fn derivative(b: &mut Builder<'_>, x: Reg, denoised: Reg, sigma: f64) -> Reg {
-    b.lin(&[(1.0 / sigma, x), (-1.0 / sigma, denoised)])
 }
 
 /// Writes the program of a sampler that works over sigmas.

@@ -1,8 +1,9 @@
 //! What the samplers over timesteps share: which timesteps, how to begin, and how to end.
 
-use crate::plan::{Start, diffusers_strength_steps, strength_steps};
+use crate::options::Start;
 use crate::program::{Builder, Program, Reg, START};
 use crate::schedule::timesteps;
+use crate::strength::{diffusers_strength_steps, strength_steps};
 use crate::{Dialect, Error, ModelSampling, PlanOptions, Result, Schedule};
 
 /// A timestep-based sampler's program, and how to begin.

@@ -6,16 +6,22 @@ mod table;
 mod tables;
 pub(crate) mod timesteps;
 
+use std::borrow::Cow;
+
 use timesteps::Style;
 
+use crate::betas::terminal;
 use crate::model::check_range;
-use crate::{Dialect, Error, MAX_STEPS, ModelSampling, Result};
+use crate::{Dialect, Error, ModelSampling, Result};
+
+/// The most steps a plan may have.
+pub const MAX_STEPS: usize = 10_000;
 
 /// A rule that makes falling sigmas from a number of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Schedule {
-    /// What suits the sampler: see [`Sampler::automatic_schedule`](crate::Sampler::automatic_schedule).
+    /// What suits the sampler: see [`Sampler::automatic_schedule`](super::Sampler::automatic_schedule).
     #[default]
     Automatic,
     /// Evenly spaced timesteps from the last to the first, then 0 (k-diffusion's `get_sigmas`; ComfyUI's "normal").
@@ -105,7 +111,7 @@ impl Schedule {
     ];
 
     /// The sigmas for `steps` steps: falling, most often `steps + 1` of them with a final 0 (where not, the schedule says so).
-    /// [`Schedule::Automatic`] is read as Uniform: only a sampler can tell.
+    /// [`Schedule::Automatic`] is read as Uniform: only a sampler can tell. In diffusers' dialect they are Euler's.
     ///
     /// # Errors
     /// `steps` unless in 1..=[`MAX_STEPS`], or if they are more than the schedule has distinct sigmas for; `sigma_min`,
@@ -117,7 +123,11 @@ impl Schedule {
         dialect: Dialect,
         o: &ScheduleOptions,
     ) -> Result<Vec<f64>> {
-        self.sigmas_in_style(Style::Plain, steps, model, dialect, o)
+        let model = match dialect {
+            Dialect::Diffusers => model.as_in_diffusers(Some(terminal::SMALL)),
+            _ => Cow::Borrowed(model),
+        };
+        self.sigmas_in_style(Style::Plain, steps, &model, dialect, o)
     }
 
     pub(crate) fn sigmas_in_style(
@@ -196,18 +206,19 @@ impl Schedule {
             Self::Leading | Self::Trailing => table::at_timesteps(&r, &spacing(self)?),
         };
         // Not every schedule has as many sigmas as steps.
-        if style == Style::MultistepToMin
-            && dialect == Dialect::Diffusers
-            && let Some(last) = sigmas.last_mut()
-        {
-            *last = model.sigma_min();
-        }
         check_falling(&sigmas).map_err(|_| {
             Error::param(
                 "steps",
                 format!("{steps} are more than this schedule has distinct sigmas for"),
             )
         })?;
+        if style == Style::MultistepToMin
+            && dialect == Dialect::Diffusers
+            && let [.., before, last] = &mut sigmas[..]
+        {
+            // Where the smallest was there already, diffusers has it twice, and a step that changes nothing.
+            *last = model.sigma_min().min(*before);
+        }
         Ok(sigmas)
     }
 }

@@ -1,7 +1,7 @@
 //! Where an image enters the schedule: the rules of three programs for strength.
 
-use super::{MAX_STEPS, PlanOptions, Start};
-use crate::schedule::check_steps;
+use crate::options::{PlanOptions, Start};
+use crate::schedule::{MAX_STEPS, check_steps};
 use crate::{Dialect, Error, Result};
 
 /// What the WebUI's rules make of steps and strength.
@@ -43,7 +43,7 @@ pub(crate) fn strength_steps(steps: usize, o: &PlanOptions) -> Result<Entry> {
 }
 
 /// ComfyUI's `denoise`: the last steps of a schedule of `int(steps / denoise)`.
-pub(super) fn comfy_total(steps: usize, o: &PlanOptions) -> Result<usize> {
+pub(crate) fn comfy_total(steps: usize, o: &PlanOptions) -> Result<usize> {
     let Start::Image { strength, .. } = o.start else {
         return Ok(steps);
     };
@@ -78,7 +78,7 @@ pub(crate) fn diffusers_strength_steps(steps: usize, strength: f64) -> Result<us
 }
 
 /// How many of the first sigmas an image skips.
-pub(super) fn skipped(
+pub(crate) fn skipped(
     steps: usize,
     sigmas: usize,
     strength: f64,

@@ -1,20 +1,14 @@
 //! From a choice of sampler, schedule and steps to a plan.
 
-mod options;
-mod strength;
-
-pub use options::{AdaptiveOptions, MAX_STEPS, PlanOptions, Start};
-pub(crate) use strength::{diffusers_strength_steps, strength_steps};
-
 use std::sync::Arc;
 
-use strength::{comfy_total, skipped};
-
+use crate::options::{self, PlanOptions, Start};
 use crate::program::{Builder, Op, Program};
 use crate::sampler::{self, Adaptive, AdaptiveState, Attempt, Ctx};
 use crate::schedule::timesteps::Style;
-use crate::schedule::{check_falling, check_steps, linspace};
-use crate::{Dialect, Error, ModelSampling, Result, Sampler, Schedule};
+use crate::schedule::{MAX_STEPS, check_falling, check_steps, linspace};
+use crate::strength::{comfy_total, skipped, strength_steps};
+use crate::{Dialect, Error, ModelSampling, Prediction, Result, Sampler, Schedule};
 
 /// A sampler laid out over its sigmas: what will be evaluated, in which order, and how to begin.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,6 +170,31 @@ pub fn plan(
         Schedule::Automatic => Schedule::Uniform,
         s => s,
     };
+    let model = &*sampler.noise_levels(model, dialect);
+    let plan = lay_out(sampler, schedule, steps, model, eta, options)?;
+    if model.prediction() == Prediction::Epsilon && plan.evaluations().any(|(sigma, _)| sigma >= NO_SIGNAL) {
+        let reason = format!(
+            "epsilon says nothing of the picture where only noise is left, at the last timestep of {sampler} with zero terminal SNR; \
+             take a model of v, or leading timesteps"
+        );
+        return Err(Error::param("prediction", reason));
+    }
+    Ok(plan)
+}
+
+/// Such sigmas are a signal-to-noise ratio of 0, and have no exact number.
+const NO_SIGNAL: f64 = (1u64 << 31) as f64;
+
+/// A [`plan`] with everything that can follow from something else given.
+fn lay_out(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: usize,
+    model: &ModelSampling,
+    eta: f64,
+    options: &PlanOptions,
+) -> Result<Plan> {
+    let dialect = options.dialect;
     if sampler.is_timestep_based(dialect) && options.sigmas.is_none() {
         check_steps(steps)?;
         if model.is_continuous() {
@@ -296,7 +315,6 @@ fn over_sigmas(
         ) => skipped(steps, all.len(), strength, exact_steps, options)?,
     };
     let sigmas = all[skip..].to_vec();
-    check_falling(&sigmas)?;
     let partial = options.sigmas.is_some() || options.start != Start::Noise;
     let ctx = Ctx {
         sigmas: &sigmas,

@@ -2,9 +2,6 @@
 
 use crate::{Dialect, Error, Result, ScheduleOptions};
 
-/// The most steps a plan may have.
-pub const MAX_STEPS: usize = 10_000;
-
 /// Where sampling starts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
@@ -29,7 +26,7 @@ pub struct PlanOptions {
     pub dialect: Dialect,
     /// Where to start.
     pub start: Start,
-    /// How much fresh noise replaces old; `None` is the sampler's own ([`default_eta`](crate::Sampler::default_eta)). At least 0.
+    /// How much fresh noise replaces old; `None` is the sampler's own ([`default_eta`](super::Sampler::default_eta)). At least 0.
     pub eta: Option<f64>,
     /// Karras' churn of Euler, Heun and DPM2: at least 0.
     pub s_churn: f64,
@@ -44,7 +41,7 @@ pub struct PlanOptions {
     /// The user's own sigmas in place of a schedule: strictly falling, finite, the last may be 0. `steps` is then ignored.
     pub sigmas: Option<Vec<f64>>,
     /// Make one sigma more and drop the last but one; `None` is the sampler's own habit
-    /// ([`discards_next_to_last_sigma`](crate::Sampler::discards_next_to_last_sigma)).
+    /// ([`discards_next_to_last_sigma`](super::Sampler::discards_next_to_last_sigma)).
     pub discard_next_to_last_sigma: Option<bool>,
     /// Order of LMS (4), DEIS (3; diffusers 2), UniPC (3; diffusers 2), SA-Solver's predictor (3), DPM adaptive (3): 1..=4.
     /// `None` is the sampler's own.
@@ -109,7 +106,7 @@ impl Default for PlanOptions {
 }
 
 /// Every number in its range.
-pub(super) fn check(o: &PlanOptions) -> Result<()> {
+pub(crate) fn check(o: &PlanOptions) -> Result<()> {
     let at_least_0 = |name: &'static str, v: f64, finite: bool| {
         if v >= 0.0 && (v.is_finite() || !finite) {
             return Ok(());
