@@ -140,40 +140,30 @@ fn find<T: Copy>(table: &[Names<T>], name: &str) -> Option<T> {
         .map(|e| e.value)
 }
 
-/// How many letters must be put in, taken out or exchanged.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// The first letters: a name can be anything, of any length, and nothing is compared with a novel.
+fn first(name: &str, most: usize) -> &str {
+    name.char_indices()
+        .nth(most)
+        .map_or(name, |(end, _)| &name[..end])
 }
 
-fn unknown<T>(kind: &'static str, table: &[Names<T>], name: &str) -> Error {
-    // A name can be anything, of any length: no distance is measured to a novel.
-    let folded: String = fold(name).chars().take(64).collect();
-    let folded = folded.as_str();
-    let near = (table
-        .iter()
-        .flat_map(|e| e.all().map(move |n| (distance(&fold(n), folded), e.webui, n))))
-    .filter(|(d, _, n)| *d <= fold(n).chars().count().max(4) / 2)
-    .min_by_key(|(d, _, _)| *d);
-    let name = if name.chars().count() > 80 {
-        name.chars().take(80).chain(['…']).collect()
-    } else {
-        name.to_owned()
-    };
+/// The entry with a name near a folded one, and how many letters must be put in, taken out, exchanged or swapped with their
+/// neighbour: at most half of the name's.
+fn nearest<'a, T: Copy>(table: &'a [Names<T>], folded: &str) -> Option<(usize, &'a Names<T>)> {
+    (table.iter().flat_map(|e| e.all().map(move |n| (fold(n), e))))
+        .map(|(n, e)| (strsim::osa_distance(&n, folded), n.chars().count(), e))
+        .filter(|(d, length, _)| *d <= (*length).max(4) / 2)
+        .min_by_key(|(d, ..)| *d)
+        .map(|(d, _, e)| (d, e))
+}
+
+fn unknown<T: Copy>(kind: &'static str, table: &[Names<T>], name: &str) -> Error {
+    let near = nearest(table, first(&fold(name), 64));
+    let dots = if first(name, 80) == name { "" } else { "…" };
     Error::UnknownName {
         kind,
-        name,
-        suggestion: near.map(|(_, webui, _)| webui.to_owned()),
+        name: format!("{}{dots}", first(name, 80)),
+        suggestion: near.map(|(_, e)| e.webui.to_owned()),
     }
 }
 
@@ -213,23 +203,56 @@ named!(Dialect, DIALECTS, "dialect");
 /// A sampler's name that may carry its schedule as a suffix, as infotexts before WebUI 1.9 do: "DPM++ 2M Karras".
 ///
 /// # Errors
-/// [`Error::UnknownName`] with the nearest known sampler.
+/// [`Error::UnknownName`] with the nearest known name, schedule included if it seems to have one.
 pub fn parse_sampler(name: &str) -> Result<(Sampler, Option<Schedule>)> {
     if let Some(sampler) = find(SAMPLERS, name) {
         return Ok((sampler, None));
     }
-    let cuts = name.char_indices().filter(|(_, c)| matches!(c, ' ' | '_' | '-'));
-    for (at, _) in cuts {
-        let (head, tail) = name.split_at(at);
-        if let (Some(sampler), Some(schedule)) = (find(SAMPLERS, head), find(SCHEDULES, &tail[1..])) {
-            return Ok((sampler, Some(schedule)));
-        }
+    let folded = fold(name);
+    let suffixed = || heads(&folded).filter(|(_, rest)| !rest.is_empty());
+    let whole = suffixed().find_map(|(e, rest)| Some((e.value, suffix(rest)?)));
+    if let Some((sampler, schedule)) = whole {
+        return Ok((sampler, Some(schedule)));
     }
-    // The A1111 API's suffixes: k_dpmpp_2m_ka.
-    if let Some(sampler) = name.strip_suffix("_ka").and_then(|head| find(SAMPLERS, head)) {
-        return Ok((sampler, Some(Schedule::Karras)));
+    // One of both may be misspelt.
+    let folded = first(&folded, 64);
+    let tails = SCHEDULES.iter().flat_map(move |e| {
+        let stripped = e.all().filter_map(move |n| folded.strip_suffix(&fold(n)));
+        stripped.map(move |head| (head, e))
+    });
+    let misspelt_tail = heads(folded).filter_map(|(sampler, rest)| {
+        let (d, schedule) = nearest(SCHEDULES, rest)?;
+        Some((d, sampler.webui, schedule.webui))
+    });
+    let misspelt_head = tails.filter_map(|(head, schedule)| {
+        let (d, sampler) = nearest(SAMPLERS, head)?;
+        Some((d, sampler.webui, schedule.webui))
+    });
+    let both = misspelt_tail.chain(misspelt_head).min_by_key(|(d, ..)| *d);
+    let alone = nearest(SAMPLERS, folded).map_or(usize::MAX, |(d, _)| d);
+    let mut error = unknown("sampler", SAMPLERS, name);
+    if let Some((_, sampler, schedule)) = both.filter(|(d, ..)| *d < alone)
+        && let Error::UnknownName { suggestion, .. } = &mut error
+    {
+        *suggestion = Some(format!("{sampler} {schedule}"));
     }
-    Err(unknown("sampler", SAMPLERS, name))
+    Err(error)
+}
+
+/// Samplers whose name a folded one begins with, and what follows.
+fn heads(folded: &str) -> impl Iterator<Item = (&'static Names<Sampler>, &str)> {
+    SAMPLERS.iter().flat_map(move |e| {
+        let stripped = e.all().filter_map(move |n| folded.strip_prefix(&fold(n)));
+        stripped.map(move |rest| (e, rest))
+    })
+}
+
+/// A schedule after a sampler's name; the A1111 API has short ones, as in k_dpmpp_2m_ka.
+fn suffix(folded: &str) -> Option<Schedule> {
+    match folded {
+        "ka" => Some(Schedule::Karras),
+        _ => find(SCHEDULES, folded),
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +286,22 @@ mod tests {
         }
     }
 
+    /// Nobody's name for one sampler is another's with a suffix.
+    #[test]
+    fn suffixes_are_unambiguous() {
+        for sampler in SAMPLERS {
+            for (schedule, n) in SCHEDULES.iter().flat_map(|e| e.all().map(move |n| (e, n))) {
+                let wanted = find(SCHEDULES, n).unwrap_or(schedule.value);
+                for name in sampler.all() {
+                    for between in ["", " ", "_"] {
+                        let name = format!("{name}{between}{n}");
+                        assert_eq!(parse_sampler(&name), Ok((sampler.value, Some(wanted))), "{name}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn spellings() {
         assert_eq!(
@@ -277,6 +316,22 @@ mod tests {
             parse_sampler("dpm++ 2m SGM Uniform"),
             Ok((Sampler::DpmPp2m, Some(Schedule::SgmUniform)))
         );
+        for name in [
+            "DPM++2MKarras",
+            "dpmpp2m_karras",
+            "DPM++ 2M-Karras",
+            "d p m + + 2 m karras",
+        ] {
+            assert_eq!(
+                parse_sampler(name),
+                Ok((Sampler::DpmPp2m, Some(Schedule::Karras))),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            parse_sampler("DPM++ 2M SDE Heun Align Your Steps 32"),
+            Ok((Sampler::DpmPp2mSdeHeun, Some(Schedule::AlignYourSteps32)))
+        );
         assert_eq!("euler_a".parse(), Ok(Sampler::EulerAncestral));
         assert_eq!("EULER A".parse(), Ok(Sampler::EulerAncestral));
         assert_eq!("normal".parse::<Schedule>(), Ok(Schedule::Normal));
@@ -288,6 +343,21 @@ mod tests {
         assert_eq!(e.to_string(), "unknown sampler \"Eulr\"; did you mean \"Euler\"?");
         let e = "qqqqqqqqqqqqqqqq".parse::<Schedule>().unwrap_err();
         assert_eq!(e.to_string(), "unknown schedule \"qqqqqqqqqqqqqqqq\"");
+        for (name, wanted) in [
+            ("dpm++ 2m karas", Some("DPM++ 2M Karras")),
+            ("dpm+ 2m karras", Some("DPM++ 2M Karras")),
+            ("Euler a exponentail", Some("Euler a Exponential")),
+            ("DPM++ 2M SDE Karas", Some("DPM++ 2M SDE Karras")),
+            ("ddmi", Some("DDIM")),
+            ("elueraa", Some("Euler a")),
+            ("dpm++ 2m foo", Some("DPM++ 2M")),
+            ("the quick brown fox", None),
+        ] {
+            let Err(Error::UnknownName { suggestion, .. }) = parse_sampler(name) else {
+                panic!("{name} is known");
+            };
+            assert_eq!(suggestion.as_deref(), wanted, "{name}");
+        }
         assert!("".parse::<Sampler>().is_err());
         assert!(parse_sampler(&"\u{e9}".repeat(100_000)).is_err());
     }
