@@ -895,7 +895,8 @@ typedef struct {
      */
     double cfg_scale;
     /**
-     * Seed of the first picture; the others of a batch follow it by one each. -1 (the default) draws one at random.
+     * Seed of the first picture; the others of a batch follow it by one each, and 0 follows 2^64-1. -1 (the default) draws one at
+     * random. For seeds from 2^63 on set `unsigned_seeds`.
      */
     int64_t seed;
     /**
@@ -911,7 +912,7 @@ typedef struct {
      */
     double eta;
     /**
-     * Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this.
+     * Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
      */
     int64_t ensd;
     /**
@@ -984,6 +985,11 @@ typedef struct {
      * outermost.
      */
     uint32_t deep_cache_branch;
+    /**
+     * Whether `seed` and `variation_seed` are the bits of unsigned numbers: 1, as in `params.seed = (int64_t)image.seed`, so that there
+     * are all seeds up to 2^64-1 and no random one; or 0 (the default).
+     */
+    int32_t unsigned_seeds;
 } sdrs_generate_params;
 
 /**

@@ -47,7 +47,8 @@ pub struct sdrs_generate_params {
     pub schedule: sdrs_schedule_value,
     /// Strength of classifier-free guidance (7); 1 is none.
     pub cfg_scale: f64,
-    /// Seed of the first picture; the others of a batch follow it by one each. -1 (the default) draws one at random.
+    /// Seed of the first picture; the others of a batch follow it by one each, and 0 follows 2^64-1. -1 (the default) draws one at
+    /// random. For seeds from 2^63 on set `unsigned_seeds`.
     pub seed: i64,
     /// Seed of the noise that the first noise is mixed with; -1 (the default) draws one at random.
     pub variation_seed: i64,
@@ -55,7 +56,7 @@ pub struct sdrs_generate_params {
     pub variation_strength: f64,
     /// How much fresh noise replaces old; NAN (the default) is the sampler's own.
     pub eta: f64,
-    /// Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this.
+    /// Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
     pub ensd: i64,
     /// Which of the text encoder's layers is used, from the end: 1 (the default) is the last, or by diffusers' `clip_skip_rule` the one
     /// before it. The final norm follows in any case.
@@ -95,6 +96,9 @@ pub struct sdrs_generate_params {
     /// How many layers are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the
     /// outermost.
     pub deep_cache_branch: u32,
+    /// Whether `seed` and `variation_seed` are the bits of unsigned numbers: 1, as in `params.seed = (int64_t)image.seed`, so that there
+    /// are all seeds up to 2^64-1 and no random one; or 0 (the default).
+    pub unsigned_seeds: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -131,8 +135,8 @@ fn defaults() -> Result<sdrs_generate_params> {
         sampler: number::<sdrs_sampler>(d.sampler)?,
         schedule: number::<sdrs_schedule>(d.schedule)?,
         cfg_scale: d.cfg_scale,
-        seed: d.seed,
-        variation_seed: d.variation_seed,
+        seed: -1,
+        variation_seed: -1,
         variation_strength: d.variation_strength,
         eta: d.eta.unwrap_or(f64::NAN),
         ensd: d.ensd,
@@ -152,6 +156,7 @@ fn defaults() -> Result<sdrs_generate_params> {
         ngms_all_steps: i32::from(d.ngms_all_steps),
         deep_cache_interval: small("deep_cache_interval", d.deep_cache_interval)?,
         deep_cache_branch: small("deep_cache_branch", d.deep_cache_branch)?,
+        unsigned_seeds: 0,
     })
 }
 
@@ -179,8 +184,12 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<Gene
     params.sampler = value::<sdrs_sampler>(c.sampler)?;
     params.schedule = value::<sdrs_schedule>(c.schedule)?;
     params.cfg_scale = c.cfg_scale;
-    params.seed = c.seed;
-    params.variation_seed = c.variation_seed;
+    let seed = |seed: i64| match c.unsigned_seeds {
+        0 => seed.into(),
+        _ => i128::from(seed as u64),
+    };
+    params.seed = seed(c.seed);
+    params.variation_seed = seed(c.variation_seed);
     params.variation_strength = c.variation_strength;
     params.eta = (!c.eta.is_nan()).then_some(c.eta);
     params.ensd = c.ensd;

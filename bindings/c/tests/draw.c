@@ -84,6 +84,12 @@ static void batches_and_names(const sdrs_pipeline *pipeline) {
         CHECK(same_picture(&in_batch, &alone));
         sdrs_images_free(single);
     }
+    params.seed = (int64_t)UINT64_MAX;
+    params.unsigned_seeds = 1;
+    sdrs_images *last = draw(pipeline, &params);
+    sdrs_image of_last = image_of(last, 0);
+    CHECK(of_last.seed == UINT64_MAX);
+    sdrs_images_free(last);
     sdrs_image first = image_of(batch, 0), second = image_of(batch, 1);
     CHECK(!same_picture(&first, &second));
     sdrs_images_free(batch);

@@ -146,6 +146,7 @@ pub(crate) fn parse_infotext(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResul
         "model": read.model,
         "model_hash": read.model_hash,
         "rest": read.rest,
+        "notes": read.notes,
     }))
 }
 

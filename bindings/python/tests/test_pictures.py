@@ -88,6 +88,14 @@ class Pictures(unittest.TestCase):
         self.assertIsNone(result._repr_html_())
         self.assertIn(f"1 picture, {side}x{side}, seeds 1", repr(result))
 
+    def test_seeds_up_to_the_last(self):
+        last = demo().txt2img(PROMPT, **{**QUICK, "seed": 2**64 - 1, "batch_size": 2})
+        self.assertEqual(last.seeds, [2**64 - 1, 0])
+        self.assertEqual(sdrs.infotext.parse(last.infotexts[0])["settings"]["seed"], 2**64 - 1)
+        # The CPU's noise is that of the low 32 bits.
+        low = demo().txt2img(PROMPT, **{**QUICK, "seed": 2**32 - 1})
+        np.testing.assert_array_equal(low.arrays[0], last.arrays[0])
+
     def test_a_random_seed_can_be_repeated(self):
         first = demo().txt2img(PROMPT, **{**QUICK, "seed": -1})
         again = demo().txt2img(PROMPT, **{**QUICK, "seed": first.seeds[0]})

@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{
-    CancelToken, ClipSkipRule, GenerateParams, Pipeline, PreviewMethod, Quantization, Schedule, parse_sampler,
+    CancelToken, ClipSkipRule, GenerateParams, LogLevel, Pipeline, PreviewMethod, Quantization, Schedule,
+    parse_sampler,
 };
 
 use crate::{
@@ -53,9 +54,9 @@ pub struct Args {
     /// The noise schedule, such as "uniform" or "karras" [default: automatic, what suits the sampler].
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
-    /// Seed of the first picture; -1, the default, draws one at random.
+    /// Seed of the first picture, 0 to 18446744073709551615; -1, the default, draws one at random.
     #[arg(long, allow_negative_numbers = true)]
-    seed: Option<i64>,
+    seed: Option<i128>,
     /// Number of pictures, with consecutive seeds [default: 1].
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -105,9 +106,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let _ = ctrlc::set_handler(move || token.cancel());
 
     let pipeline = args.pipeline()?;
-    for skipped in pipeline.skipped_embeddings() {
-        eprintln!("passed over: {skipped}");
-    }
     let bar = ProgressBar::new((params.steps * params.batch_size) as u64).with_style(style());
     let mut request = pipeline.txt2img("").params(params).cancel_token(&cancel);
     if let Some(every) = args.preview_every {
@@ -185,7 +183,11 @@ impl Args {
     }
 
     fn pipeline(&self) -> Result<Pipeline, Failure> {
-        let mut builder = Pipeline::builder().device(&self.device);
+        let mut builder = Pipeline::builder().device(&self.device).on_log(|level, line| {
+            if level != LogLevel::Info {
+                eprintln!("{line}");
+            }
+        });
         builder = match &self.model {
             Some(path) => builder.checkpoint(path),
             #[cfg(feature = "demo")]
@@ -234,6 +236,9 @@ pub(crate) fn set<T: Clone>(to: &mut T, given: &Option<T>) {
 fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
     let text = sdrs::infotext::of_file(path)?;
     let read = sdrs::infotext::parse(&text)?;
+    for note in &read.notes {
+        eprintln!("infotext: {note}");
+    }
     for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
         eprintln!("not used: {key}: {value}");
     }

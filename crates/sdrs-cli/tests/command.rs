@@ -316,6 +316,17 @@ fn shared_settings_draw_the_same_picture() {
         draw(&["--from-infotext", "shared.txt", "-o", "fourth.png"]),
         "not used: Hires upscale: 2\n"
     );
+    let text = "a ring\nSteps: 2, Sampler: Euler, Seed: 3\nby me";
+    std::fs::write(folder.path().join("signed.txt"), text).unwrap();
+    let told = draw(&["--from-infotext", "signed.txt", "--steps", "1", "-o", "fifth.png"]);
+    assert!(
+        told.starts_with("infotext: line 2, 'Steps: 2, Sampler: Euler, Seed: 3'"),
+        "{told}"
+    );
+    #[rustfmt::skip]
+    let told = draw(&["a ring", "--steps", "1", "--sampler", "ddim", "--seed", "18446744073709551615", "-o", "last.png"]);
+    assert!(told.contains("the picture is noise"), "{told}");
+    assert!(String::from_utf8_lossy(&read("last.png")).contains("Seed: 18446744073709551615, "));
     std::fs::write(folder.path().join("bad"), b"\xff\x00").unwrap();
     let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "bad"]);
     assert_eq!(output.status.code(), Some(4));

@@ -52,10 +52,9 @@ impl Denoiser<'_> {
         mut cancelled: impl FnMut() -> bool,
         mut told: impl FnMut(Step<'_>) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let mut brownian = match plan.sampler().uses_brownian_noise() {
-            true => Some(noise.brownian(plan.brownian_range())?),
-            false => None,
-        };
+        let range = (plan.sampler().uses_brownian_noise()).then(|| plan.brownian_range());
+        // Grown when noise is first asked for: a single step asks for none, and has no range for a tree.
+        let mut trees = None;
         let x = Vec::lincomb(&[(plan.noise_scale(), &noise.first().swap_remove(0))]);
         let mut stepper = Stepper::new(plan, x);
         let (mut done, mut calls) = (0, 0);
@@ -66,7 +65,10 @@ impl Denoiser<'_> {
                 Request::Noise {
                     sigma_from, sigma_to, ..
                 } => {
-                    let drawn = match &mut brownian {
+                    if let (Some(range), None) = (range, &trees) {
+                        trees = Some(noise.brownian(range)?);
+                    }
+                    let drawn = match &mut trees {
                         Some(trees) => trees.noise(sigma_from, sigma_to),
                         None => noise.next(),
                     };

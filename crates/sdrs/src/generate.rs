@@ -125,8 +125,8 @@ impl<'a> Txt2Img<'a> {
         sampler: Sampler => sampler;
         /// The noise schedule.
         schedule: Schedule => schedule;
-        /// Seed of the first picture; -1 draws one at random.
-        seed: i64 => seed;
+        /// Seed of the first picture, 0 to 2^64-1; -1 draws one at random.
+        seed: impl Into<i128> => seed.into();
         /// Number of pictures.
         batch_size: usize => batch_size;
         /// Which of the text encoder's layers is used, from the end.
@@ -148,7 +148,7 @@ impl<'a> Txt2Img<'a> {
         /// Eta noise seed delta.
         ensd: i64 => ensd;
         /// Seed of the noise that the first noise is mixed with.
-        variation_seed: i64 => variation_seed;
+        variation_seed: impl Into<i128> => variation_seed.into();
         /// How far to go towards that noise, 0 to 1.
         variation_strength: f64 => variation_strength;
         /// Whose random numbers the noise is made of.
@@ -260,6 +260,9 @@ impl<'a> Txt2Img<'a> {
         };
         let (sampler, schedule) = (params.sampler, params.schedule);
         let plan = plan(sampler, schedule, params.steps, &pipeline.sampling, &options)?;
+        for oddity in oddities(&plan) {
+            pipeline.runtime.warn(oddity);
+        }
         let phases = Phases::new(pipeline, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let (prompt, negative) = (&params.prompt, &params.negative_prompt);
@@ -353,6 +356,23 @@ impl<'a> Txt2Img<'a> {
         };
         Ok((latents, seeds))
     }
+}
+
+/// What is as in the WebUI, and gives no picture.
+fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
+    let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
+    let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {
+        format!(
+            "{sampler} makes one step less than it is asked for, as in the WebUI: here none, and the picture is noise; take more steps"
+        )
+    });
+    let late = (without_calls.is_none() && start < 1.0).then(|| {
+        format!(
+            "{schedule} with so few steps starts at sigma {start:.3}, as in the WebUI, where there is hardly any noise to remove: \
+             the picture hardly forms; take more steps or another schedule"
+        )
+    });
+    without_calls.into_iter().chain(late)
 }
 
 /// What the pictures of a run share.

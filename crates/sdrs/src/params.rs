@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, Steps, TimeRule};
 use sd_sched::{MAX_STEPS, Sampler, Schedule, rng::Source};
 
@@ -23,8 +25,9 @@ pub struct GenerateParams {
     pub sampler: Sampler,
     /// The noise schedule; automatic is the one that suits the sampler.
     pub schedule: Schedule,
-    /// Seed of the first picture; the others of a batch follow it by one each. -1 draws one at random.
-    pub seed: i64,
+    /// Seed of the first picture, 0 to 2^64-1; the others of a batch follow it by one each, and 0 follows the last. -1 draws one at
+    /// random. PyTorch's CPU noise (the default of `rng`) is that of a seed's low 32 bits.
+    pub seed: i128,
     /// Number of pictures, 1 to 1,000.
     pub batch_size: usize,
     /// Which of the text encoder's layers is used, from the end: 1 is the last. The final norm follows in any case.
@@ -45,10 +48,10 @@ pub struct GenerateParams {
     pub pad_prompts: bool,
     /// How much fresh noise replaces old; `None` is the sampler's own (1 for ancestral ones, 0 for DDIM).
     pub eta: Option<f64>,
-    /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this.
+    /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
     pub ensd: i64,
-    /// Seed of the noise that the first noise is mixed with; the others of a batch follow by one each. -1 draws one at random.
-    pub variation_seed: i64,
+    /// Seed of the noise that the first noise is mixed with; range and batches are as for `seed`, -1 draws one at random.
+    pub variation_seed: i128,
     /// How far to go towards that noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
     pub variation_strength: f64,
     /// Whose random numbers the noise is made of.
@@ -254,8 +257,9 @@ impl GenerateParams {
         let first = usize::from(self.clip_skip_rule == ClipSkipRule::WebUi);
         within("clip_skip", self.clip_skip, first, limits.layers - 1 + first)?;
         for (name, seed) in [("seed", self.seed), ("variation_seed", self.variation_seed)] {
-            if seed < -1 {
-                let reason = format!("must be 0 or more, or -1 for a random one, not {seed}");
+            if !SEEDS.contains(&seed) {
+                let most = SEEDS.end();
+                let reason = format!("must be 0 to {most}, or -1 for a random one, not {seed}");
                 return Err(Error::parameter(name, reason));
             }
         }
@@ -288,8 +292,11 @@ impl GenerateParams {
     }
 }
 
+/// -1, and the seeds of generators.
+pub(crate) const SEEDS: RangeInclusive<i128> = -1..=u64::MAX as i128;
+
 /// The seed given, or for -1 32 random bits, which is the range of the seeds that people share.
-pub(crate) fn resolve_seed(seed: i64) -> u64 {
+pub(crate) fn resolve_seed(seed: i128) -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     // The standard library's hash keys are the operating system's random numbers.
     u64::try_from(seed).unwrap_or_else(|_| RandomState::new().build_hasher().finish() & 0xffff_ffff)
@@ -354,7 +361,11 @@ mod tests {
         assert_eq!(message(|p| p.steps = 0), "steps: must be 1 to 10000, not 0");
         assert_eq!(
             message(|p| p.seed = -2),
-            "seed: must be 0 or more, or -1 for a random one, not -2"
+            "seed: must be 0 to 18446744073709551615, or -1 for a random one, not -2"
+        );
+        assert_eq!(
+            message(|p| p.variation_seed = 1 << 64),
+            "variation_seed: must be 0 to 18446744073709551615, or -1 for a random one, not 18446744073709551616"
         );
         assert_eq!(
             message(|p| p.batch_size = 0),

@@ -1,10 +1,15 @@
 //! The pipeline as its users see it, on the tiny model of `goldens/tiny-sd1`.
 
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use sdrs::{
-    CancelToken, ClipSkipRule, Dtype, Emphasis, ErrorCode, GenerateParams, Layout, Pipeline, PromptDialect,
-    Rng, Sampler, Schedule, Txt2Img,
+    CancelToken, ClipSkipRule, Dtype, Emphasis, ErrorCode, GenerateParams, Layout, LogLevel, Pipeline,
+    PromptDialect, Rng, Sampler, Schedule, Txt2Img,
 };
 
 fn folder() -> PathBuf {
@@ -98,12 +103,113 @@ fn a_batch_gives_what_single_runs_give() {
             assert_eq!(image.seed, 7 + i as u64);
             let alone = request(&pipeline)
                 .sampler(sampler)
-                .seed(image.seed as i64)
+                .seed(image.seed)
                 .run()
                 .unwrap();
             assert_eq!(alone.images[0], *image);
         }
         assert_ne!(batch[0].rgb, batch[1].rgb);
+    }
+}
+
+/// The seeds of PyTorch's generators, which know no sign.
+#[test]
+fn seeds_up_to_the_last() {
+    let pipeline = from_folder();
+    let last = request(&pipeline)
+        .seed(u64::MAX)
+        .batch_size(2)
+        .run()
+        .unwrap()
+        .images;
+    assert_eq!([last[0].seed, last[1].seed], [u64::MAX, 0]);
+    for image in &last {
+        let alone = request(&pipeline).seed(image.seed).run().unwrap();
+        assert_eq!(alone.images[0], *image);
+        let read = sdrs::infotext::parse(&image.infotext).unwrap().params;
+        assert_eq!(read.seed, image.seed.into());
+    }
+    // The CPU's noise is that of the low 32 bits, CUDA's that of all 64.
+    let big = |rng| pictures(request(&pipeline).rng(rng).seed((1u64 << 63) + 7));
+    let small = |rng| pictures(request(&pipeline).rng(rng).seed(7));
+    assert_eq!(big(Rng::Cpu), small(Rng::Cpu));
+    assert_ne!(big(Rng::Nv), small(Rng::Nv));
+    let varied = |seed: u64| {
+        let request = request(&pipeline).variation_strength(0.4);
+        request.variation_seed(seed).batch_size(2).run().unwrap().images
+    };
+    let varied = varied(u64::MAX);
+    assert!(
+        varied[0]
+            .infotext
+            .contains("Variation seed: 18446744073709551615, ")
+    );
+    assert!(varied[1].infotext.contains("Variation seed: 0, "));
+}
+
+/// One step to no noise at all gives what the network takes for the picture, whichever solver comes to it.
+#[test]
+fn one_step_is_the_prediction() {
+    let pipeline = from_folder();
+    let one = |sampler| {
+        pictures(
+            request(&pipeline)
+                .sampler(sampler)
+                .schedule(Schedule::Karras)
+                .steps(1),
+        )
+    };
+    let euler = one(Sampler::Euler);
+    for sampler in [
+        Sampler::DpmPpSde,
+        Sampler::DpmPp2mSde,
+        Sampler::DpmPp2mSdeHeun,
+        Sampler::DpmPp3mSde,
+        Sampler::DpmPp2m,
+    ] {
+        assert_eq!(one(sampler), euler, "{sampler}");
+    }
+    for &sampler in Sampler::ALL {
+        request(&pipeline).sampler(sampler).steps(1).run().unwrap();
+    }
+}
+
+#[test]
+fn what_gives_no_picture_is_told() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let pipeline = Pipeline::builder()
+        .checkpoint(goldens::root().join("tiny-sd1"))
+        .device("cpu")
+        .on_log(move |level, line| {
+            if level == LogLevel::Warning {
+                log.lock().unwrap().push(line.to_owned());
+            }
+        })
+        .build()
+        .unwrap();
+    let told = |sampler, schedule, steps| {
+        request(&pipeline)
+            .sampler(sampler)
+            .schedule(schedule)
+            .steps(steps)
+            .run()
+            .unwrap();
+        std::mem::take(&mut *lines.lock().unwrap())
+    };
+    for sampler in [Sampler::Ddim, Sampler::Plms] {
+        let [line] = &told(sampler, Schedule::Automatic, 1)[..] else {
+            panic!("one line")
+        };
+        assert!(line.contains("the picture is noise"), "{line}");
+        assert!(told(sampler, Schedule::Automatic, 2).is_empty());
+    }
+    for schedule in [Schedule::AlignYourSteps, Schedule::Ddim] {
+        let [line] = &told(Sampler::Euler, schedule, 1)[..] else {
+            panic!("one line")
+        };
+        assert!(line.contains("starts at sigma 0.0"), "{line}");
+        assert!(told(Sampler::Euler, schedule, 3).is_empty());
     }
 }
 

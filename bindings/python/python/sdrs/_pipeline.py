@@ -320,7 +320,7 @@ class Pipeline(Parts):
         `steps`: 1 to 10,000. `cfg_scale`: -1000 to 1000; 1 is no guidance, and halves the work.
         `sampler`: one of `sdrs.samplers()`, in any program's spelling; may carry its schedule ("DPM++ 2M Karras").
         `schedule`: one of `sdrs.schedules()`; None is the sampler's suffix, or what suits the sampler.
-        `seed`: of the first picture, the others follow by one each; -1 draws one at random. `batch_size`: 1 to 1000.
+        `seed`: of the first picture, 0 to 2**64 - 1, the others follow by one each; -1 draws one at random. `batch_size`: 1 to 1000.
         `clip_skip`: the text encoder's layer, from the end; 1 is the last ("webui"), or 0 (`clip_skip_rule="diffusers"`).
         `prompt_dialect`: "webui" or "comfy". `emphasis`: "original", "no norm", "ignore" or "none".
         `time_rule`: "current", or "before-1.6" for prompt edits as in older versions of the WebUI.

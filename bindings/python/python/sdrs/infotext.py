@@ -12,8 +12,8 @@ __all__ = ["parse", "read"]
 
 
 def parse(text: str) -> dict[str, Any]:
-    """What an infotext says: "settings", keyword arguments of `Pipeline.txt2img`; "model" and "model_hash", or None; and "rest", pairs
-    that have no place among the settings, in their order.
+    """What an infotext says: "settings", keyword arguments of `Pipeline.txt2img`; "model" and "model_hash", or None; "rest", pairs
+    that have no place among the settings, in their order; and "notes", what looks as if it was meant otherwise, for people.
 
         pipe.txt2img(**sdrs.infotext.parse(text)["settings"])
 

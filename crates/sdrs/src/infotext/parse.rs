@@ -5,7 +5,10 @@ use std::str::FromStr;
 use sd_core::prompt::TimeRule;
 use sd_sched::{Schedule, parse_sampler};
 
-use crate::{Error, GenerateParams, Result, Rng, params::parse_emphasis};
+use crate::{
+    Error, GenerateParams, Result, Rng,
+    params::{SEEDS, parse_emphasis},
+};
 
 /// Settings that were read.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,8 @@ pub struct Infotext {
     pub model_hash: Option<String>,
     /// What else stood there, in its order, quotes undone: pairs that `params` has no place for.
     pub rest: Vec<(String, String)>,
+    /// What looks as if it was meant otherwise than it is read, for people.
+    pub notes: Vec<String>,
 }
 
 /// The fewest pairs that make a last line one of settings.
@@ -51,6 +56,7 @@ pub fn parse(text: &str) -> Result<Infotext> {
         model: None,
         model_hash: None,
         rest: Vec::new(),
+        notes: misplaced(prompts).into_iter().collect(),
     };
     (read.params.prompt, read.params.negative_prompt) = both_prompts(prompts);
     let (mut named, mut version) = (None, None);
@@ -66,6 +72,26 @@ pub fn parse(text: &str) -> Result<Infotext> {
     }
     read.settle(named, version);
     Ok(read)
+}
+
+/// Settings before the last line, which the WebUI takes for the prompt that they follow.
+fn misplaced(prompts: &str) -> Option<String> {
+    let lines: Vec<&str> = prompts.lines().collect();
+    let settings = |line: &&str| {
+        let pairs = pairs(line);
+        pairs.len() >= FEWEST_PAIRS && pairs.iter().any(|(key, _)| key == "Steps")
+    };
+    let at = lines.iter().rposition(|line| settings(&line.trim()))?;
+    let negative = lines[..=at]
+        .iter()
+        .any(|line| line.trim().starts_with("Negative prompt:"));
+    let side = if negative { "negative prompt" } else { "prompt" };
+    let settings: String = lines[at].trim().chars().take(60).collect();
+    Some(format!(
+        "line {}, '{settings}', looks like settings, but only the last line is read as such, as in the WebUI: it is part of the {side}; \
+         delete what follows it",
+        at + 1
+    ))
 }
 
 /// Joins lines, each without white space around it, as long as nothing stood before them.
@@ -140,6 +166,14 @@ fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
         .map_err(|_| bad(key, value, "number that fits here"))
 }
 
+fn seed(key: &str, value: &str) -> Result<i128> {
+    let seed = number(key, value)?;
+    match SEEDS.contains(&seed) {
+        true => Ok(seed),
+        false => Err(bad(key, value, "seed: they are 0 to 2^64-1, or -1")),
+    }
+}
+
 fn known<T: FromStr<Err = sd_sched::Error>>(key: &str, value: &str) -> Result<T> {
     value
         .parse()
@@ -172,7 +206,7 @@ impl Infotext {
                 (p.sampler, p.schedule) = (sampler, schedule.unwrap_or_default());
             }
             "CFG scale" => p.cfg_scale = number(key, value)?,
-            "Seed" => p.seed = number(key, value)?,
+            "Seed" => p.seed = seed(key, value)?,
             "Size" => {
                 let sides = value
                     .split_once('x')
@@ -180,7 +214,7 @@ impl Infotext {
                 (p.width, p.height) = (Some(number(key, sides.0)?), Some(number(key, sides.1)?));
             }
             "Clip skip" => p.clip_skip = number(key, value)?,
-            "Variation seed" => p.variation_seed = number(key, value)?,
+            "Variation seed" => p.variation_seed = seed(key, value)?,
             "Variation seed strength" => p.variation_strength = number(key, value)?,
             "Eta" | "Eta DDIM" => p.eta = Some(number(key, value)?),
             "ENSD" => p.ensd = number(key, value)?,
@@ -354,6 +388,27 @@ mod tests {
         assert_eq!(read(r#""\q""#).model.unwrap(), r#""\q""#);
     }
 
+    #[test]
+    fn settings_before_the_last_line_are_told() {
+        let settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1";
+        let read = parse(&format!("a\nNegative prompt: b\n{settings}\nmade by me")).unwrap();
+        assert_eq!(read.params.negative_prompt, format!("b\n{settings}\nmade by me"));
+        assert!(
+            read.notes[0].starts_with("line 3, 'Steps: 20, Sampler: Euler a"),
+            "{:?}",
+            read.notes
+        );
+        assert!(
+            read.notes[0].contains("part of the negative prompt"),
+            "{:?}",
+            read.notes
+        );
+        let twice = parse(&format!("a\n{settings}\n{settings}")).unwrap();
+        assert!(twice.notes[0].contains("line 2") && twice.notes[0].contains("part of the prompt"));
+        let usual = parse(&format!("1: 2, 3: 4, a: b\nNegative prompt: b\n{settings}")).unwrap();
+        assert!(usual.notes.is_empty(), "{:?}", usual.notes);
+    }
+
     fn line() -> impl Strategy<Value = String> {
         // Lines are trimmed, and one that begins with the other prompt's mark is the other prompt's.
         "[^\\n\\r\\x0b\\x0c\\x1c-\\x1e\\u{85}\\u{2028}\\u{2029}]{0,20}"
@@ -370,7 +425,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             (prompt, negative_prompt, model) in (prompt(), prompt(), ".{0,12}"),
-            (steps, seed, side) in (1usize..10_000, 0u64..1 << 40, 1u32..2000),
+            (steps, seed, side) in (1usize..10_000, any::<u64>(), 1u32..2000),
             (cfg_scale, eta) in (-1000.0..1000.0, proptest::option::of(0.0..10.0)),
             (sampler, schedule) in (0..Sampler::ALL.len(), 0..Schedule::ALL.len()),
             (clip_skip, emphasis, ensd) in (1usize..12, 0usize..4, 0i64..100_000),
@@ -386,14 +441,14 @@ mod tests {
                 prompt, negative_prompt, steps, cfg_scale, sampler, clip_skip, eta,
                 width: Some(8 * side),
                 height: Some(16 * side),
-                seed: seed as i64,
+                seed: seed.into(),
                 schedule: Schedule::ALL[schedule],
                 emphasis: emphases[emphasis],
                 ensd: if sampler.uses_ensd() { ensd } else { 0 },
                 time_rule: if old { TimeRule::Before16 } else { TimeRule::Current },
                 pad_prompts: pad,
                 rng: if cpu { Rng::Cpu } else { Rng::Nv },
-                variation_seed: variation.map_or(-1, |(seed, _)| seed as i64),
+                variation_seed: variation.map_or(-1, |(seed, _)| seed.into()),
                 variation_strength: variation.map_or(0.0, |(_, strength)| strength),
                 ngms,
                 ngms_all_steps: old && ngms > 0.0,
