@@ -9,6 +9,7 @@ mod device;
 pub mod embedding;
 mod error;
 pub mod models;
+pub mod output;
 mod png_text;
 pub mod prompt;
 mod tokenizer;

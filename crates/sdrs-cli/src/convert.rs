@@ -4,6 +4,7 @@ use sdrs::Pipeline;
 
 use crate::{
     Failure,
+    out::print,
     parts::{Parts, dtype},
 };
 
@@ -25,14 +26,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let dtype = dtype(&args.dtype)?;
     let builder = args.parts.apply(Pipeline::builder().checkpoint(&args.model));
-    match args
-        .target
-        .extension()
-        .is_some_and(|ending| ending == "safetensors")
-    {
+    let ending = args.target.extension();
+    match ending.is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors")) {
         true => builder.save_file(&args.target, dtype)?,
         false => builder.save_folder(&args.target, dtype)?,
     }
-    println!("{}", args.target.display());
-    Ok(())
+    print(&format!("{}\n", args.target.display()))
 }

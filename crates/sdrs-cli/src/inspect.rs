@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
-use crate::Failure;
+use sdrs::Inspection;
+
+use crate::{Failure, out::print};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,31 +17,42 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let found = sdrs::inspect(&args.path)?;
     if args.json {
         let json = serde_json::to_string_pretty(&found).expect("plain data");
-        println!("{json}");
-        return Ok(());
+        return print(&format!("{json}\n"));
     }
-    println!("{}", found.path);
-    println!("  kind         {}", found.kind);
-    println!("  layout       {}", found.layout);
-    println!("  family       {}", found.family);
-    if let Some(variant) = found.variant {
-        println!("  made for     {variant}");
-    }
-    if let Some(adapter) = found.adapter {
-        println!("  adapter      {adapter}");
-    }
-    if let Some(channels) = found.in_channels {
-        println!("  U-Net input  {channels} channels");
-    }
-    println!(
-        "  prediction   {}",
-        found.prediction_type.as_deref().unwrap_or("not marked")
+    print(&table(&found))
+}
+
+fn table(found: &Inspection) -> String {
+    let mut lines = vec![
+        found.path.clone(),
+        format!("  kind         {}", found.kind),
+        format!("  layout       {}", found.layout),
+        format!("  family       {}", found.family),
+    ];
+    lines.extend(
+        found
+            .variant
+            .iter()
+            .map(|variant| format!("  made for     {variant}")),
     );
-    if let Some(reason) = &found.prediction_reason {
-        println!("               {reason}");
-    }
+    lines.extend(
+        found
+            .adapter
+            .iter()
+            .map(|adapter| format!("  adapter      {adapter}")),
+    );
+    let channels = found.in_channels.iter();
+    lines.extend(channels.map(|channels| format!("  U-Net input  {channels} channels")));
+    let prediction = found.prediction_type.as_deref().unwrap_or("not marked");
+    lines.push(format!("  prediction   {prediction}"));
+    lines.extend(
+        found
+            .prediction_reason
+            .iter()
+            .map(|reason| format!("               {reason}")),
+    );
     if found.zero_terminal_snr {
-        println!("  zero terminal SNR");
+        lines.push("  zero terminal SNR".into());
     }
     for (name, part) in &found.parts {
         let dtypes: Vec<String> = part
@@ -47,12 +60,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .iter()
             .map(|(dtype, n)| format!("{n} {dtype}"))
             .collect();
-        println!(
+        lines.push(format!(
             "  {name:<12} {} tensors, {} values ({})",
             part.tensors,
             part.parameters,
             dtypes.join(", ")
-        );
+        ));
     }
-    Ok(())
+    lines.push(String::new());
+    lines.join("\n")
 }

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::Failure;
+use crate::{Failure, out::print};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,10 +31,8 @@ struct Doctor {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let Command::Doctor(args) = &args.command;
     let found = sdrs::lora_doctor(&args.file, args.model.as_deref())?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&found).expect("plain data"));
-    } else {
-        print!("{found}");
+    match args.json {
+        true => print(&(serde_json::to_string_pretty(&found).expect("plain data") + "\n")),
+        false => print(&found.to_string()),
     }
-    Ok(())
 }

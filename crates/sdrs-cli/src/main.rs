@@ -1,15 +1,24 @@
 //! The `sdrs` command.
 
+// They panic if nobody listens: `out` writes instead.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod convert;
 mod inspect;
 mod lora;
+mod out;
 mod parts;
 mod profile;
 mod prompt;
 mod shortcuts;
 mod txt2img;
 
-use std::process::ExitCode;
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind, set_hook},
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
 use clap::{Parser, Subcommand};
 use sdrs::ErrorCode;
@@ -40,9 +49,15 @@ enum Command {
 }
 
 /// Why a command failed: from the library, or from the command itself.
+#[derive(Debug)]
 enum Failure {
     Sdrs(sdrs::Error),
     Usage(String),
+    /// What was drawn could not be written where it belongs.
+    Write(String),
+    Stdout(io::Error),
+    /// A panic.
+    Internal(String),
 }
 
 impl From<sdrs::Error> for Failure {
@@ -51,28 +66,92 @@ impl From<sdrs::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// The exit code, and what is said about it.
+    fn told(self) -> (u8, Option<String>) {
+        match self {
+            Self::Usage(message) => (2, Some(message)),
+            Self::Write(message) => (3, Some(message)),
+            // Whoever read it has seen enough.
+            Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => (0, None),
+            Self::Stdout(error) => (3, Some(format!("cannot write standard output: {error}"))),
+            Self::Internal(message) => (1, Some(format!("internal error, please report it: {message}"))),
+            Self::Sdrs(error) => {
+                let code = match error.code() {
+                    ErrorCode::InvalidParameter | ErrorCode::UnknownName => 2,
+                    ErrorCode::Io => 3,
+                    ErrorCode::InvalidFile | ErrorCode::InvalidWeights => 4,
+                    ErrorCode::Cancelled => 130,
+                    ErrorCode::NotFinite | ErrorCode::Internal => 1,
+                };
+                (code, Some(error.to_string()))
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let Err(failure) = guarded(run) else {
+        return ExitCode::SUCCESS;
+    };
+    let (code, message) = failure.told();
+    if let Some(message) = message {
+        out::note(format_args!("error: {message}"));
+    }
+    ExitCode::from(code)
+}
+
+fn run() -> Result<(), Failure> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors.
+        Err(asked) if !asked.use_stderr() => return asked.print().map_err(Failure::Stdout),
+        Err(error) => error.exit(),
+    };
+    match cli.command {
         Command::Txt2img(args) => txt2img::run(*args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Lora(args) => lora::run(&args),
-    };
-    let (message, code) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => (message, 2),
-        Err(Failure::Sdrs(error)) => {
-            let code = match error.code() {
-                ErrorCode::InvalidParameter | ErrorCode::UnknownName => 2,
-                ErrorCode::Io => 3,
-                ErrorCode::InvalidFile | ErrorCode::InvalidWeights => 4,
-                ErrorCode::Cancelled => 130,
-                ErrorCode::NotFinite | ErrorCode::Internal => 1,
-            };
-            (error.to_string(), code)
-        }
-    };
-    eprintln!("error: {message}");
-    ExitCode::from(code)
+    }
+}
+
+/// Where the last panic was, and what it said.
+static PANICKED: Mutex<String> = Mutex::new(String::new());
+
+/// Runs the command: a panic in any thread becomes a failure like others, and prints nothing of its own.
+fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    set_hook(Box::new(|info| {
+        let said = info.payload_as_str().unwrap_or("unknown");
+        let at = info.location().map_or_else(String::new, |at| format!(" ({at})"));
+        *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = format!("{said}{at}");
+    }));
+    // Nothing is used after a panic.
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        let message = PANICKED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Err(Failure::Internal(message))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_like_others() {
+        let failure = guarded(|| panic!("so {}", "what")).unwrap_err();
+        let (code, message) = failure.told();
+        let message = message.unwrap();
+        assert_eq!(code, 1);
+        let begins = "internal error, please report it: so what (crates/sdrs-cli/src/main.rs:";
+        assert!(message.starts_with(begins), "{message}");
+        let thread = || std::thread::spawn(|| panic!("elsewhere")).join();
+        let failure = guarded(|| match thread() {
+            Ok(()) => Ok(()),
+            Err(payload) => std::panic::resume_unwind(payload),
+        });
+        let message = failure.unwrap_err().told().1.unwrap();
+        assert!(message.contains("elsewhere (crates/"), "{message}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Options of what a pipeline is made of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sdrs::{Dtype, PipelineBuilder};
 
@@ -50,13 +50,29 @@ pub fn dtype(name: &str) -> Result<Dtype, Failure> {
         .ok_or_else(|| Failure::Usage(format!("--dtype: '{name}' is not one of f32, bf16, f16")))
 }
 
-/// `PATH` or `PATH:WEIGHT`; a colon that is not before a number belongs to the path.
-fn lora(arg: &str) -> Result<(PathBuf, f64), std::convert::Infallible> {
-    let split = arg
-        .rsplit_once(':')
-        .and_then(|(path, weight)| Some((path, weight.parse().ok()?)));
-    let (path, weight) = split.unwrap_or((arg, 1.0));
-    Ok((path.into(), weight))
+/// `PATH` or `PATH:WEIGHT`. Where a file has a colon in its name, the whole is the path.
+fn lora(arg: &str) -> Result<(PathBuf, f64), String> {
+    let whole = || Ok((PathBuf::from(arg), 1.0));
+    let there = |path: &str| Path::new(path).exists();
+    let Some((path, weight)) = arg.rsplit_once(':') else {
+        return whole();
+    };
+    match weight.parse() {
+        Ok(_) if !there(path) && there(arg) => whole(),
+        Ok(_) if path.is_empty() => Err("there is no path before the colon".into()),
+        Ok(weight) => Ok((path.into(), weight)),
+        // The colon of a drive or of a folder.
+        Err(_) if there(arg) || weight.contains(['/', '\\']) => whole(),
+        Err(_) => {
+            let example = match weight.replace(',', ".").parse::<f64>() {
+                Ok(number) => format!("{path}:{number}"),
+                Err(_) => format!("{path}:0.8"),
+            };
+            Err(format!(
+                "there is no file of this name, and '{weight}' behind the colon is no number; write a weight like {example}, or none"
+            ))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -68,5 +84,34 @@ mod tests {
         assert_eq!(lora("a/b.safetensors"), Ok(("a/b.safetensors".into(), 1.0)));
         assert_eq!(lora("b.safetensors:-0.5"), Ok(("b.safetensors".into(), -0.5)));
         assert_eq!(lora("c:\\b.safetensors"), Ok(("c:\\b.safetensors".into(), 1.0)));
+        let message = lora("f:0,8").unwrap_err();
+        assert!(
+            message.contains("'0,8' behind the colon is no number; write a weight like f:0.8,"),
+            "{message}"
+        );
+        for weight in ["", "abc", "1.2.3", "0,8,"] {
+            let message = lora(&format!("f:{weight}")).unwrap_err();
+            assert!(
+                message.contains(&format!("'{weight}' behind the colon is no number")),
+                "{message}"
+            );
+        }
+        assert!(lora(":0.5").is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn files_with_colons_open() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["f:abc", "f:", "f:0,8", "f:0.8"] {
+            let path = folder.path().join(name).display().to_string();
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(lora(&path), Ok((path.clone().into(), 1.0)));
+            assert_eq!(lora(&format!("{path}:0.5")), Ok((path.into(), 0.5)));
+        }
+        // A file that a weight leads to comes first.
+        let path = folder.path().join("f").display().to_string();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(lora(&format!("{path}:0.8")), Ok((path.into(), 0.8)));
     }
 }

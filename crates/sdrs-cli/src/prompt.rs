@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use sdrs::{GenerateParams, Pipeline, PlannedLora, PlannedPart, PromptPlan, parse_sampler};
 
-use crate::Failure;
+use crate::{Failure, out::print};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,12 +77,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .plan_prompts(&params)?,
         None => sdrs::plan_prompts(&params)?,
     };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&plan).expect("plain data"));
-    } else {
-        print!("{}", table(&plan));
+    match args.json {
+        true => print(&(serde_json::to_string_pretty(&plan).expect("plain data") + "\n")),
+        false => print(&table(&plan)),
     }
-    Ok(())
 }
 
 /// A LoRA's strength on the U-Net, with its course and blocks if it has any.

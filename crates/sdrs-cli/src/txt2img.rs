@@ -8,6 +8,7 @@ use sdrs::{
 
 use crate::{
     Failure,
+    out::{Pictures, note},
     parts::{Parts, dtype},
     shortcuts::Shortcuts,
 };
@@ -94,60 +95,70 @@ pub struct Args {
     /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent.
     #[arg(long, value_name = "N")]
     preview_every: Option<usize>,
-    /// The PNG to write; of a batch, OUT-1.png, OUT-2.png and so on.
+    /// The PNG to write, or - for standard output; of a batch, OUT-1.png, OUT-2.png and so on.
     #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
     output: PathBuf,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let (params, cancel) = (args.params()?, CancelToken::new());
+    let pictures = Pictures::checked(&args.output, &params, args.preview_every)?;
     let token = cancel.clone();
     // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
     let _ = ctrlc::set_handler(move || token.cancel());
 
     let pipeline = args.pipeline()?;
-    let bar = ProgressBar::new((params.steps * params.batch_size) as u64).with_style(style());
+    let steps = params.steps.saturating_mul(params.batch_size);
+    let bar = ProgressBar::new(steps as u64).with_style(style());
     let mut request = pipeline.txt2img("").params(params).cancel_token(&cancel);
     if let Some(every) = args.preview_every {
         request = request.previews(PreviewMethod::Approximate, every);
     }
-    let mut unwritten = None;
+    let mut failed = Vec::new();
     let output = request
         .on_progress(|progress| {
             // How many steps a sampler takes may differ from what was asked for.
             bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
             bar.set_position((progress.image * progress.steps + progress.step) as u64);
-            if let Some(preview) = &progress.preview {
+            if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {
                 let number = (progress.images > 1).then_some(progress.image + 1);
-                let path = numbered(&args.output, number, Some(progress.step));
-                if let Err(error) = preview.save_png(path) {
-                    unwritten.get_or_insert(error);
-                    cancel.cancel();
-                }
+                // The picture is worth more: the run goes on without previews.
+                let written = pictures.preview(preview, number, progress.step);
+                failed.extend(
+                    written
+                        .err()
+                        .map(|error| Failure::Write(format!("{error}; no more previews"))),
+                );
             }
         })
-        .run();
-    let output = match unwritten {
-        Some(error) => return Err(error.into()),
-        None => output?,
-    };
+        .run()?;
     bar.finish_and_clear();
     let count = output.images.len();
     for (i, image) in output.images.iter().enumerate() {
-        let path = numbered(&args.output, (count > 1).then_some(i + 1), None);
-        image.save_png(&path)?;
-        println!(
-            "{} ({}x{}, seed {})",
-            path.display(),
-            image.width,
-            image.height,
-            image.seed
-        );
+        failed.extend(pictures.save(image, (count > 1).then_some(i + 1)).err());
     }
     if args.profile {
-        eprint!("{}", crate::profile::table(&pipeline.profile()));
+        note(crate::profile::table(&pipeline.profile()).trim_end());
     }
-    Ok(())
+    worst(failed)
+}
+
+/// What is left to tell once all pictures are written: each failure but the last is said here.
+fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
+    // That a reader has gone matters least.
+    failed.sort_by_key(|failure| matches!(failure, Failure::Write(_)));
+    let Some(last) = failed.pop() else {
+        return Ok(());
+    };
+    let mut messages: Vec<String> = failed
+        .into_iter()
+        .filter_map(|failure| failure.told().1)
+        .collect();
+    messages.dedup();
+    for message in messages {
+        note(format_args!("error: {message}"));
+    }
+    Err(last)
 }
 
 impl Args {
@@ -185,7 +196,7 @@ impl Args {
     fn pipeline(&self) -> Result<Pipeline, Failure> {
         let mut builder = Pipeline::builder().device(&self.device).on_log(|level, line| {
             if level != LogLevel::Info {
-                eprintln!("{line}");
+                note(line);
             }
         });
         builder = match &self.model {
@@ -236,11 +247,11 @@ pub(crate) fn set<T: Clone>(to: &mut T, given: &Option<T>) {
 fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
     let text = sdrs::infotext::of_file(path)?;
     let read = sdrs::infotext::parse(&text)?;
-    for note in &read.notes {
-        eprintln!("infotext: {note}");
+    for told in &read.notes {
+        note(format_args!("infotext: {told}"));
     }
     for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
-        eprintln!("not used: {key}: {value}");
+        note(format_args!("not used: {key}: {value}"));
     }
     Ok(read.params)
 }
@@ -254,34 +265,4 @@ fn style() -> ProgressStyle {
             let _ = write!(out, "{:.2} it/s", state.per_sec());
         },
     )
-}
-
-/// `out.png` to `out-1.png`, `out-step-5.png` or `out-1-step-5.png`.
-fn numbered(path: &Path, number: Option<usize>, step: Option<usize>) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    if let Some(number) = number {
-        name.push(format!("-{number}"));
-    }
-    if let Some(step) = step {
-        name.push(format!("-step-{step}"));
-    }
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_are_numbered() {
-        let path = |path, number, step| numbered(Path::new(path), number, step);
-        assert_eq!(path("a/b.c.png", Some(2), None), Path::new("a/b.c-2.png"));
-        assert_eq!(path("b", Some(1), Some(5)), Path::new("b-1-step-5"));
-        assert_eq!(path("b.png", None, Some(5)), Path::new("b-step-5.png"));
-        assert_eq!(path("b.png", None, None), Path::new("b.png"));
-    }
 }

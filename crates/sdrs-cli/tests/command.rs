@@ -331,7 +331,11 @@ fn shared_settings_draw_the_same_picture() {
     let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "bad"]);
     assert_eq!(output.status.code(), Some(4));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(told, "error: bad: neither a PNG picture nor UTF-8 text\n");
+    let reason = "neither a PNG picture nor text in UTF-8, as its byte 0 shows; save the text as UTF-8";
+    assert_eq!(told, format!("error: bad: {reason}\n"));
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "empty"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(4), 0));
     assert_eq!(
         sdrs(folder.path(), &["txt2img", "--from-infotext", "none"])
             .status

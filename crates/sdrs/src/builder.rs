@@ -7,6 +7,7 @@ use std::{
 use sd_core::{
     Device, Dtype, Quantization,
     embedding::{self, Embedding},
+    output,
     weights::{Checkpoint, Configs, Folder, Layout, Part, Target, TensorFile},
 };
 use sd_sched::Prediction;
@@ -17,6 +18,7 @@ use crate::{
     lora_tags::LoraFolders,
     memory::MemoryLimit,
     runtime::{Log, Runtime},
+    save,
     source::Source,
 };
 
@@ -242,6 +244,8 @@ impl PipelineBuilder {
     /// # Errors
     /// As [`build`](Self::build) and [`Pipeline::save_folder`].
     pub fn save_folder(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        save::check_folder(path.as_ref())?;
+        output::check_folder(path.as_ref())?;
         Ok(self.merged()?.save_folder(path.as_ref(), dtype)?)
     }
 
@@ -251,6 +255,8 @@ impl PipelineBuilder {
     /// # Errors
     /// As [`build`](Self::build) and [`Pipeline::save_file`].
     pub fn save_file(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        save::check_file(path.as_ref())?;
+        output::check_regular_file(path.as_ref())?;
         Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
     }
 

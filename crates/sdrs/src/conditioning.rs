@@ -165,10 +165,10 @@ impl Pipeline {
 
     fn add_embedding_to(&self, embeddings: &mut Arc<Embeddings>, embedding: &Embedding) -> Result<()> {
         let refuse = |reason: String| {
-            Err(Error::parameter(
-                "embedding",
-                format!("{}: {reason}", embedding.origin),
-            ))
+            Err(Error::InvalidFile {
+                path: embedding.origin.clone(),
+                reason,
+            })
         };
         let (width, places) = (self.text_encoder.config().hidden_size, self.chunk_length());
         let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
@@ -189,10 +189,9 @@ impl Pipeline {
             ));
         }
         if embeddings.names.contains(&embedding.name) {
-            return refuse(format!(
-                "there is another embedding named '{}' already",
-                embedding.name
-            ));
+            let (origin, name) = (&embedding.origin, &embedding.name);
+            let reason = format!("{origin}: there is another embedding named '{name}' already");
+            return Err(Error::parameter("embedding", reason));
         }
         let embeddings = Arc::make_mut(embeddings);
         embeddings

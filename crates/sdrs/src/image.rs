@@ -1,5 +1,7 @@
 use std::{io::Write, path::Path};
 
+use sd_core::output;
+
 use crate::{Error, Result};
 
 /// A finished picture with what made it.
@@ -46,10 +48,22 @@ impl Image {
 
     /// Writes a PNG with the infotext in its `parameters` chunk.
     ///
+    /// An existing file is replaced only by a whole new one, with its permissions; links to it stay. What is no regular file, such as a
+    /// pipe, is written into.
+    ///
     /// # Errors
-    /// [`Error::Write`], naming the file. An existing file is replaced only by a whole new one.
+    /// [`Error::Write`], naming the file; [`Error::InvalidParameter`] if its name ends as another format's.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_whole(path.as_ref(), &self.png()?)
+        save(path.as_ref(), &self.png()?)
+    }
+
+    /// Whether [`save_png`](Self::save_png) could write there now: to be asked before a long run. Nothing is left behind.
+    ///
+    /// # Errors
+    /// Those of [`save_png`](Self::save_png).
+    pub fn check_path(path: impl AsRef<Path>) -> Result<()> {
+        check_ending(path.as_ref())?;
+        output::check_file(path.as_ref()).map_err(unwritten)
     }
 
     /// The PNG's bytes, with the infotext in the `parameters` chunk.
@@ -61,20 +75,49 @@ impl Image {
     }
 }
 
-/// Replaces a file by a whole new one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |e: std::io::Error| Error::Write {
-        path: path.display().to_string(),
-        reason: e.to_string(),
-    };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".part");
-    std::fs::write(&partial, bytes).map_err(fail)?;
-    std::fs::rename(&partial, path).map_err(|e| {
-        // The write's error is the one to tell; a leftover is only clutter.
-        let _ = std::fs::remove_file(&partial);
-        fail(e)
-    })
+/// Writes a PNG's bytes to a file.
+pub(crate) fn save(path: &Path, png: &[u8]) -> Result<()> {
+    check_ending(path)?;
+    output::write_file(path, png).map_err(unwritten)
+}
+
+fn unwritten(error: sd_core::Error) -> Error {
+    match error {
+        sd_core::Error::Write { path, source } => Error::Write {
+            path: path.display().to_string(),
+            reason: source.to_string(),
+        },
+        other => other.into(),
+    }
+}
+
+/// How pictures of other formats are called: a PNG under such a name would deceive.
+const OTHER_FORMATS: &[&str] = &[
+    "avif", "bmp", "dds", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg", "jpg",
+    "jxl", "pbm", "pdf", "pgm", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif", "tiff", "webp",
+];
+
+fn check_ending(path: &Path) -> Result<()> {
+    match wrong_ending(path, OTHER_FORMATS) {
+        Some(ending) => {
+            let (path, png) = (path.display(), path.with_extension("png"));
+            let reason = format!(
+                "{path}: pictures are written as PNG, not as .{ending}; name it {}",
+                png.display()
+            );
+            Err(Error::parameter("path", reason))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A path's ending if it is one of these, in any case.
+pub(crate) fn wrong_ending(path: &Path, wrong: &[&str]) -> Option<String> {
+    let ending = path.extension()?.to_str()?;
+    wrong
+        .iter()
+        .any(|wrong| ending.eq_ignore_ascii_case(wrong))
+        .then(|| ending.to_owned())
 }
 
 /// A PNG's bytes, with a `parameters` chunk if there is an infotext.
@@ -167,7 +210,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none/out.png");
         let message = picture("").save_png(&path).unwrap_err().to_string();
-        assert!(message.contains("none/out.png"), "{message}");
+        assert!(message.contains("none/out.png: there is no folder"), "{message}");
+        for name in ["out.jpg", "a.b.JPEG", "out.WebP"] {
+            for error in [picture("").save_png(name), Image::check_path(name)] {
+                let message = error.unwrap_err().to_string();
+                let right = format!("name it {}", Path::new(name).with_extension("png").display());
+                assert!(
+                    message.starts_with("path: ") && message.ends_with(&right),
+                    "{message}"
+                );
+            }
+        }
+        let free = ["out.PNG", "out", "v1.5"].map(|name| folder.path().join(name));
+        free.iter().for_each(|path| Image::check_path(path).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

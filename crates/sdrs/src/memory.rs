@@ -146,7 +146,7 @@ impl Pipeline {
     }
 }
 
-/// Reads an amount of memory: "3GB", "2.5 GB", "800MB", "3GiB", "1073741824".
+/// Reads an amount of memory, up to terabytes: "3GB", "2.5 GB", "800MB", "3GiB", "3Gi", "1TB", "1073741824"; case doesn't matter.
 ///
 /// # Errors
 /// [`Error::InvalidParameter`] if it is none.
@@ -154,13 +154,15 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "kb" | "k" => 1e3,
-        "mb" | "m" => 1e6,
-        "gb" | "g" => 1e9,
-        "kib" => 1024.0,
-        "mib" => 1_048_576.0,
-        "gib" => 1_073_741_824.0,
+        "" | "b" | "byte" | "bytes" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "ki" | "kib" => 1024.0,
+        "mi" | "mib" => 1_048_576.0,
+        "gi" | "gib" => 1_073_741_824.0,
+        "ti" | "tib" => 1_099_511_627_776.0,
         _ => f64::NAN,
     };
     let bytes = digits.trim().parse::<f64>().unwrap_or(f64::NAN) * unit;
@@ -168,7 +170,7 @@ pub fn parse_memory(text: &str) -> Result<u64> {
         true => Ok(bytes as u64),
         false => Err(Error::parameter(
             "memory_limit",
-            format!("'{text}' is no amount of memory; write it like 3GB, 2.5GB or 800MB"),
+            format!("'{text}' is no amount of memory; write it like 800MB, 2.5GB, 3GiB or 1TB"),
         )),
     }
 }
@@ -185,10 +187,19 @@ mod tests {
             ("800MB", 800_000_000),
             ("1GiB", 1 << 30),
             ("12345", 12345),
+            ("1TB", 1_000_000_000_000),
+            ("1.5T", 1_500_000_000_000),
+            ("2TiB", 2 << 40),
+            ("512Mi", 512 << 20),
+            ("64k", 64_000),
+            ("16 KIB", 16 << 10),
+            ("4096 bytes", 4096),
         ] {
             assert_eq!(parse_memory(text).unwrap(), bytes, "{text}");
         }
-        for text in ["", "GB", "-1GB", "3 apples", "nan", "inf", "1e30", "0"] {
+        for text in [
+            "", "GB", "-1GB", "3 apples", "nan", "inf", "1e30", "0", "1XB", "2,5GB", "1TBB", "1 0GB",
+        ] {
             assert!(parse_memory(text).is_err(), "{text}");
         }
     }

@@ -84,7 +84,10 @@ impl Pipeline {
             let reason = format!(
                 "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
             );
-            return Err(Error::parameter("checkpoint", reason));
+            return Err(Error::InvalidFile {
+                path: checkpoint.origin().to_owned(),
+                reason,
+            });
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
         let tokenizer = checkpoint.tokenizer()?.into();

@@ -4,7 +4,7 @@ use sd_sched::rng::{Dtype, Generator, Source};
 
 use crate::{
     Error, Pipeline, Result,
-    image::{png, rgb_of_planes, write_whole},
+    image::{png, rgb_of_planes, save},
 };
 
 /// How a preview is made of the denoised latent.
@@ -31,12 +31,12 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Writes a PNG.
+    /// Writes a PNG, as [`Image::save_png`](crate::Image::save_png) does.
     ///
     /// # Errors
-    /// [`Error::Write`], naming the file. An existing file is replaced only by a whole new one.
+    /// [`Error::Write`], naming the file; [`Error::InvalidParameter`] if its name ends as another format's.
     pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        write_whole(path.as_ref(), &png(self.width, self.height, &self.rgb, None)?)
+        save(path.as_ref(), &png(self.width, self.height, &self.rgb, None)?)
     }
 }
 

@@ -99,12 +99,13 @@ fn faults_of_a_named_file_are_told() {
     assert_eq!(
         wide,
         (
-            ErrorCode::InvalidParameter,
-            "embedding: ink: its vectors have 768 values, and this model's text encoder has 16: it is for another kind of model"
+            ErrorCode::InvalidFile,
+            "ink: its vectors have 768 values, and this model's text encoder has 16: it is for another kind of model"
                 .into()
         )
     );
     let long = message(builder().embedding_bytes("ink", file(76, 16, 1.0)));
+    assert_eq!(long.0, ErrorCode::InvalidFile);
     assert!(
         long.1.contains("its 76 vectors don't fit into the 75 places"),
         "{}",
@@ -112,6 +113,7 @@ fn faults_of_a_named_file_are_told() {
     );
     let twice = builder().embedding_bytes("ink", file(1, 16, 1.0));
     let twice = message(twice.embedding_bytes("ink", file(1, 16, 0.5)));
+    assert_eq!(twice.0, ErrorCode::InvalidParameter);
     assert!(
         twice.1.contains("there is another embedding named 'ink' already"),
         "{}",

@@ -19,7 +19,6 @@ mod parts;
 mod patch;
 mod pickle;
 mod quant;
-mod replace;
 mod save;
 mod scaled;
 

@@ -12,12 +12,12 @@ use super::{
     names::{Diffusers, Ldm, Names},
     parameters,
     params::check,
-    replace::Partial,
 };
 use crate::{
     Device, Dtype, Error, Result,
     config::Fields,
     models::{ClipTextModel, UNet, Vae},
+    output::Partial,
 };
 
 /// A tensor to be written: its values are made when it is their turn.
@@ -127,28 +127,32 @@ impl Checkpoint {
     /// [`Error::Write`] if it can't be written, is there already, or values go beyond the type's range; [`Error::Weights`] if the
     /// checkpoint's own weights don't fit its configurations, or a patch can't be applied.
     pub fn save_folder(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        // First of all, so that a place that can't be written to costs no work.
+        let partial = Partial::folder(path)?;
         let plans = self.plans(|part| Box::new(Diffusers { part }))?;
         let tokenizer = self.tokenizer_files()?;
-        let partial = Partial::folder(path)?;
         let write = |name: &str, text: String| {
             let place = partial.path.join(name);
             let folder = place.parent().unwrap_or(&partial.path);
             std::fs::create_dir_all(folder).map_err(|e| Error::write(path, e))?;
-            std::fs::write(&place, text).map_err(|e| Error::write(path, e))
+            let written = std::fs::write(&place, text).and_then(|()| std::fs::metadata(&place));
+            Ok::<_, Error>(written.map_err(|e| Error::write(path, e))?.permissions())
         };
         for (part, plan) in PARTS.into_iter().zip(&plans) {
-            write(
+            let usual = write(
                 &format!("{}/config.json", part.name()),
                 pretty(self.config_json(part, dtype)),
             )?;
             let file = format!("{}/{}.safetensors", part.name(), part.stem());
             write_tensors(
-                &partial.path.join(file),
+                &partial.path.join(&file),
                 path,
                 dtype,
                 std::slice::from_ref(plan),
                 HashMap::new(),
             )?;
+            let place = partial.path.join(file);
+            std::fs::set_permissions(place, usual).map_err(|e| Error::write(path, e))?;
         }
         let scheduler = self.scheduler_json();
         let class = scheduler.get("_class_name").cloned().unwrap_or_default();
@@ -178,6 +182,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::save_folder`].
     pub fn save_file(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        let partial = Partial::file(path)?;
         let configs = self.configs();
         let plans = self.plans(|part| match part {
             Part::TextEncoder => Box::new(Ldm::text_encoder()),
@@ -202,7 +207,6 @@ impl Checkpoint {
             carried.insert(metadata::VOCAB.to_owned(), tokenizer.vocab);
             carried.insert(metadata::MERGES.to_owned(), tokenizer.merges);
         }
-        let partial = Partial::file(path)?;
         write_tensors(&partial.path, path, dtype, &plans, carried)?;
         partial.put()
     }
@@ -269,7 +273,7 @@ fn pretty(json: Map<String, Value>) -> String {
     format!("{:#}\n", Value::Object(json))
 }
 
-/// Writes the tensors of these parts to `place`, which is to become `path`.
+/// Writes the tensors of these parts to `place`, which is to become `path`. The writer leaves it readable for nobody but its owner.
 fn write_tensors(
     place: &Path,
     path: &Path,
@@ -288,7 +292,6 @@ fn write_tensors(
         };
         Error::write(path, e)
     })?;
-    readable_as_others(place).map_err(|e| Error::write(path, e))?;
     let Faults { overflown, unpatched } = faults.into_inner();
     if let Some(error) = unpatched {
         return Err(error);
@@ -301,12 +304,4 @@ fn write_tensors(
         return Err(Error::write(path, std::io::Error::other(reason)));
     }
     Ok(())
-}
-
-/// The writer leaves its file readable for nobody but its owner: gives it the permissions that files usually get here.
-fn readable_as_others(place: &Path) -> std::io::Result<()> {
-    let usual = place.with_extension("permissions");
-    let permissions = std::fs::File::create_new(&usual)?.metadata()?.permissions();
-    std::fs::remove_file(usual)?;
-    std::fs::set_permissions(place, permissions)
 }

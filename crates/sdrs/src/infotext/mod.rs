@@ -20,11 +20,43 @@ use crate::{Error, Result};
 /// The first bytes of a PNG file.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
+/// How many bytes show what a file is.
+const HEAD: usize = 12;
+
+/// What a file is that begins so, if it is none with an infotext.
+fn other_kind(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xff, 0xd8, 0xff, ..] => Some("a JPEG picture"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("a WebP picture"),
+        [
+            _,
+            _,
+            _,
+            _,
+            b'f',
+            b't',
+            b'y',
+            b'p',
+            b'a',
+            b'v',
+            b'i',
+            b'f' | b's',
+            ..,
+        ] => Some("an AVIF picture"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => Some("a HEIC picture"),
+        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Some("a JPEG XL picture"),
+        [b'G', b'I', b'F', b'8', ..] => Some("a GIF picture"),
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some("a TIFF picture"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("a text in UTF-16"),
+        _ => None,
+    }
+}
+
 /// The infotext of a file: of a PNG from its `parameters` text, of any other file the whole of it, which must be UTF-8 of no more
 /// than a megabyte.
 ///
 /// # Errors
-/// [`Error::Core`] if the file can't be read, [`Error::InvalidFile`] if it holds no infotext.
+/// [`Error::Core`] if the file can't be read, [`Error::InvalidFile`] if it holds no infotext, or an empty one.
 pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let fail = |reason: String| Error::InvalidFile {
@@ -38,23 +70,78 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
     let mut file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.by_ref()
-        .take(PNG.len() as u64)
+        .take(HEAD as u64)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    let picture = bytes == PNG;
+    let picture = bytes.starts_with(PNG);
+    if let Some(kind) = other_kind(&bytes) {
+        let reason =
+            format!("{kind}; give the PNG picture that was saved, or its infotext as a text file in UTF-8");
+        return Err(fail(reason));
+    }
     let most = if picture { LARGEST_PNG } else { LARGEST_TEXT };
     file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > most {
         return Err(fail(format!("more than {most} bytes long: no infotext")));
     }
-    if !picture {
-        return String::from_utf8(bytes).map_err(|_| fail("neither a PNG picture nor UTF-8 text".into()));
+    let text = if picture {
+        let text = sd_core::png_text(&bytes, "parameters").map_err(fail)?;
+        text.ok_or_else(|| fail("a picture without an infotext in it".into()))?
+    } else {
+        String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            fail(format!(
+                "neither a PNG picture nor text in UTF-8, as its byte {at} shows; save the text as UTF-8"
+            ))
+        })?
+    };
+    match text.trim().is_empty() {
+        true => Err(fail(
+            "there is nothing in it: an infotext has a prompt or settings".into(),
+        )),
+        false => Ok(text),
     }
-    let text = sd_core::png_text(&bytes, "parameters").map_err(fail)?;
-    text.ok_or_else(|| fail("a picture without an infotext in it".into()))
 }
 
 const LARGEST_TEXT: u64 = 1 << 20;
 
 /// Larger than any picture that is drawn here.
 const LARGEST_PNG: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_without_an_infotext_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut jpeg = b"\xff\xd8\xff\xe0".to_vec();
+        jpeg.resize(2 << 20, 0);
+        let cases: [(&[u8], &str); 8] = [
+            (b"", "there is nothing in it"),
+            (b" \n\t\n", "there is nothing in it"),
+            (&jpeg, "a JPEG picture; give the PNG picture"),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture"),
+            (b"\0\0\0\x20ftypavif\0\0", "an AVIF picture"),
+            (b"\xff\xfea\0 \0c\0", "a text in UTF-16"),
+            (
+                b"a \xe4 b",
+                "neither a PNG picture nor text in UTF-8, as its byte 2 shows",
+            ),
+            (PNG, "not a usable PNG picture"),
+        ];
+        for (bytes, reason) in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let error = of_file(&path).unwrap_err();
+            assert_eq!(error.code(), crate::ErrorCode::InvalidFile);
+            let message = error.to_string();
+            assert!(
+                message.starts_with(&format!("{}: {reason}", path.display())),
+                "{message}"
+            );
+        }
+        std::fs::write(&path, "a").unwrap();
+        assert_eq!(of_file(&path).unwrap(), "a");
+    }
+}
