@@ -16,6 +16,9 @@ import words
 
 OUT = os.path.normpath(f"{os.path.dirname(os.path.abspath(__file__))}/../../models/demo")
 
+# What the judge found best (models/demo/README.md).
+RECOMMENDED = {"steps": 20, "cfg_scale": 4.5, "sampler": "DPM++ 2M", "schedule": "Karras"}
+
 
 def scheduler():
     return PNDMScheduler(
@@ -50,6 +53,8 @@ def base():
     weights = f"{path}/text_encoder/model.safetensors"
     state = load_file(weights)
     save_file({k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in state.items()}, weights, {"format": "pt"})
+    with open(f"{path}/sdrs_recommended.json", "w") as f:
+        f.write(json.dumps(RECOMMENDED, indent=2) + "\n")
     # SD1's own scheduler entries that diffusers' PNDM doesn't read, and none of this machine's paths.
     edit(f"{path}/scheduler/scheduler_config.json", lambda c: c.update(clip_sample=False, trained_betas=None))
     for part in ("vae/config.json", "unet/config.json", "text_encoder/config.json", "model_index.json"):

@@ -11,6 +11,8 @@ use crate::error::{Failure, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_sampler {
+    /// In a run's parameters: what the model recommends, else `SDRS_SAMPLER_DPMPP_2M`. No sampler elsewhere.
+    SDRS_SAMPLER_NOT_SET = -1,
     /// "DPM++ 2M": DPM-Solver++(2M) (Lu et al. 2022).
     SDRS_SAMPLER_DPMPP_2M = 0,
     /// "DPM++ SDE": DPM-Solver++ for the SDE, single step of order 2.
@@ -79,7 +81,9 @@ pub enum sdrs_sampler {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_schedule {
-    /// "Automatic":
+    /// In a run's parameters: what the model recommends with its sampler, else `SDRS_SCHEDULE_AUTOMATIC`. No schedule elsewhere.
+    SDRS_SCHEDULE_NOT_SET = -1,
+    /// "Automatic": what suits the sampler.
     SDRS_SCHEDULE_AUTOMATIC = 0,
     /// "Uniform": Evenly spaced timesteps from the last to the first, then 0 (k-diffusion's `get_sigmas`; ComfyUI's "normal").
     SDRS_SCHEDULE_UNIFORM = 1,

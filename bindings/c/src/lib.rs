@@ -41,6 +41,9 @@ pub const SDRS_ABI_VERSION: u32 = 0;
 /// For a text's length: the text ends at its first zero byte. (`tests/header.rs` writes it to the header: cbindgen can't.)
 pub const SDRS_NUL_TERMINATED: usize = usize::MAX;
 
+/// In a run's parameters, for numbers that a model may recommend: take what it recommends, else the WebUI's default.
+pub const SDRS_NOT_SET: u32 = 0xffff_ffff;
+
 /// The library's version, such as "0.1.0". Never NULL, valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn sdrs_version() -> *const c_char {

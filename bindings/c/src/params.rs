@@ -2,10 +2,10 @@
 
 use std::ffi::c_char;
 
-use sdrs::GenerateParams;
+use sdrs::{GenerateParams, Recommended};
 
 use crate::{
-    SDRS_NUL_TERMINATED,
+    SDRS_NOT_SET, SDRS_NUL_TERMINATED,
     enums::{
         number, sdrs_rng, sdrs_rng_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
         sdrs_schedule_value, value,
@@ -19,7 +19,9 @@ use crate::{
     sized::{get, grows, init},
 };
 
-/// Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults.
+/// Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open what a
+/// model may recommend: there the pipeline's recommendation counts, if its checkpoint has one (`sdrs_pipeline_info` tells), and else the
+/// default in brackets. The pipeline's log says what was taken.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_generate_params {
@@ -37,15 +39,16 @@ pub struct sdrs_generate_params {
     pub width: u32,
     /// Height in pixels, likewise.
     pub height: u32,
-    /// Sampling steps, 1 to 10,000 (20).
+    /// Sampling steps, 1 to 10,000; `SDRS_NOT_SET` (the default) is what the model recommends (20).
     pub steps: u32,
     /// Number of pictures, 1 to 1,000 (1). A batch gives exactly what single runs with its seeds give.
     pub batch_size: u32,
-    /// The sampler (`SDRS_SAMPLER_DPMPP_2M`).
+    /// The sampler; `SDRS_SAMPLER_NOT_SET` (the default) is what the model recommends (`SDRS_SAMPLER_DPMPP_2M`).
     pub sampler: sdrs_sampler_value,
-    /// The noise schedule (`SDRS_SCHEDULE_AUTOMATIC`: what suits the sampler).
+    /// The noise schedule; `SDRS_SCHEDULE_NOT_SET` (the default) is what the model recommends, if the sampler isn't set either
+    /// (`SDRS_SCHEDULE_AUTOMATIC`: what suits the sampler).
     pub schedule: sdrs_schedule_value,
-    /// Strength of classifier-free guidance (7); 1 is none.
+    /// Strength of classifier-free guidance, 1 is none; NAN (the default) is what the model recommends (7).
     pub cfg_scale: f64,
     /// Seed of the first picture; the others of a batch follow it by one each, and 0 follows 2^64-1. -1 (the default) draws one at
     /// random. For seeds from 2^63 on set `unsigned_seeds`.
@@ -58,8 +61,8 @@ pub struct sdrs_generate_params {
     pub eta: f64,
     /// Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
     pub ensd: i64,
-    /// Which of the text encoder's layers is used, from the end: 1 (the default) is the last, or by diffusers' `clip_skip_rule` the one
-    /// before it. The final norm follows in any case.
+    /// Which of the text encoder's layers is used, from the end: 1 is the last, or by diffusers' `clip_skip_rule` the one before it;
+    /// `SDRS_NOT_SET` (the default) is what the model recommends, if the rule is the WebUI's (1). The final norm follows in any case.
     pub clip_skip: u32,
     /// How `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
     pub clip_skip_rule: sdrs_clip_skip_rule_value,
@@ -130,17 +133,17 @@ fn defaults() -> Result<sdrs_generate_params> {
         negative_prompt_length: SDRS_NUL_TERMINATED,
         width: d.width.unwrap_or(0),
         height: d.height.unwrap_or(0),
-        steps: small("steps", d.steps)?,
+        steps: SDRS_NOT_SET,
         batch_size: small("batch_size", d.batch_size)?,
-        sampler: number::<sdrs_sampler>(d.sampler)?,
-        schedule: number::<sdrs_schedule>(d.schedule)?,
-        cfg_scale: d.cfg_scale,
+        sampler: sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value,
+        schedule: sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value,
+        cfg_scale: f64::NAN,
         seed: -1,
         variation_seed: -1,
         variation_strength: d.variation_strength,
         eta: d.eta.unwrap_or(f64::NAN),
         ensd: d.ensd,
-        clip_skip: small("clip_skip", d.clip_skip)?,
+        clip_skip: SDRS_NOT_SET,
         clip_skip_rule: number::<sdrs_clip_skip_rule>(d.clip_skip_rule)?,
         prompt_dialect: number::<sdrs_prompt_dialect>(d.prompt_dialect)?,
         emphasis: number::<sdrs_emphasis>(d.emphasis)?,
@@ -160,11 +163,11 @@ fn defaults() -> Result<sdrs_generate_params> {
     })
 }
 
-/// A caller's parameters. Ranges are checked by the run itself.
+/// A caller's parameters, and what was set of those that a model may recommend. Ranges are checked by the run itself.
 ///
 /// # Safety
 /// As the header says of pointers.
-pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<GenerateParams> {
+pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(GenerateParams, Recommended)> {
     // SAFETY: as promised by the caller.
     let c = unsafe { get(pointer, defaults()?, "params") }?;
     let prompt = |pointer: *const c_char, length: usize, name| {
@@ -179,11 +182,7 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<Gene
     params.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
     params.width = (c.width != 0).then_some(c.width);
     params.height = (c.height != 0).then_some(c.height);
-    params.steps = c.steps as usize;
     params.batch_size = c.batch_size as usize;
-    params.sampler = value::<sdrs_sampler>(c.sampler)?;
-    params.schedule = value::<sdrs_schedule>(c.schedule)?;
-    params.cfg_scale = c.cfg_scale;
     let seed = |seed: i64| match c.unsigned_seeds {
         0 => seed.into(),
         _ => i128::from(seed as u64),
@@ -193,7 +192,6 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<Gene
     params.variation_strength = c.variation_strength;
     params.eta = (!c.eta.is_nan()).then_some(c.eta);
     params.ensd = c.ensd;
-    params.clip_skip = c.clip_skip as usize;
     params.clip_skip_rule = value::<sdrs_clip_skip_rule>(c.clip_skip_rule)?;
     params.prompt_dialect = value::<sdrs_prompt_dialect>(c.prompt_dialect)?;
     params.emphasis = value::<sdrs_emphasis>(c.emphasis)?;
@@ -209,7 +207,21 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<Gene
     params.token_merging = c.token_merging;
     params.deep_cache_interval = c.deep_cache_interval as usize;
     params.deep_cache_branch = c.deep_cache_branch as usize;
-    Ok(params)
+    let mut given = Recommended::default();
+    given.steps = set(c.steps);
+    given.cfg_scale = (!c.cfg_scale.is_nan()).then_some(c.cfg_scale);
+    if c.sampler != sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value {
+        given.sampler = Some(value::<sdrs_sampler>(c.sampler)?);
+    }
+    if c.schedule != sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value {
+        given.schedule = Some(value::<sdrs_schedule>(c.schedule)?);
+    }
+    given.clip_skip = set(c.clip_skip);
+    Ok((params, given))
+}
+
+fn set(n: u32) -> Option<usize> {
+    (n != SDRS_NOT_SET).then_some(n as usize)
 }
 
 #[cfg(test)]
@@ -221,7 +233,7 @@ mod tests {
         let default = defaults().unwrap();
         // SAFETY: a whole structure.
         let got = unsafe { params(&raw const default) }.unwrap();
-        assert_eq!(got, GenerateParams::default());
+        assert_eq!(got, (GenerateParams::default(), Recommended::default()));
     }
 
     /// Every field arrives: a value for each that differs from the default.
@@ -240,7 +252,9 @@ mod tests {
         (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         // SAFETY: a whole structure with valid texts.
-        let got = unsafe { params(&raw const c) }.unwrap();
+        let (mut got, given) = unsafe { params(&raw const c) }.unwrap();
+        Recommended::default().settle(&given, &mut got);
+        assert_eq!(given, Recommended::all(&got));
         let mut expected = GenerateParams::default();
         (expected.prompt, expected.negative_prompt) = ("a".into(), "bc".into());
         (expected.width, expected.height) = (Some(64), Some(72));

@@ -3,7 +3,11 @@
 use std::ffi::{CString, c_char};
 
 use crate::{
-    enums::{number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value},
+    SDRS_NOT_SET,
+    enums::{
+        number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
+        sdrs_schedule_value,
+    },
     error::{guard, sdrs_status},
     names::c_string,
     pointer::{free, object},
@@ -73,6 +77,16 @@ pub struct sdrs_pipeline_info {
     pub sigma_min: f64,
     /// The largest noise level of the table.
     pub sigma_max: f64,
+    /// The strength of guidance that the checkpoint recommends; NAN if none.
+    pub recommended_cfg_scale: f64,
+    /// The sampling steps that it recommends; `SDRS_NOT_SET` if none.
+    pub recommended_steps: u32,
+    /// The text encoder's layer that it recommends, from the end, 1 the last; `SDRS_NOT_SET` if none.
+    pub recommended_clip_skip: u32,
+    /// The sampler that it recommends; `SDRS_SAMPLER_NOT_SET` if none.
+    pub recommended_sampler: sdrs_sampler_value,
+    /// The schedule that it recommends with that; `SDRS_SCHEDULE_NOT_SET` if none.
+    pub recommended_schedule: sdrs_schedule_value,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -104,6 +118,11 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     reserved: 0,
     sigma_min: 0.0,
     sigma_max: 0.0,
+    recommended_cfg_scale: f64::NAN,
+    recommended_steps: SDRS_NOT_SET,
+    recommended_clip_skip: SDRS_NOT_SET,
+    recommended_sampler: sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value,
+    recommended_schedule: sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value,
 };
 
 /// Tells what a pipeline is.
@@ -116,6 +135,7 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, SizedOut::new(info, "info")?) };
         let (sizes, sampling) = (pipeline.inner.sizes(), pipeline.inner.sampling());
+        let recommended = pipeline.inner.recommended();
         // Configurations are bounded far below this.
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         out.put(sdrs_pipeline_info {
@@ -136,6 +156,17 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
             reserved: 0,
             sigma_min: sampling.sigma_min(),
             sigma_max: sampling.sigma_max(),
+            recommended_cfg_scale: recommended.cfg_scale.unwrap_or(EMPTY.recommended_cfg_scale),
+            recommended_steps: recommended.steps.map_or(SDRS_NOT_SET, small),
+            recommended_clip_skip: recommended.clip_skip.map_or(SDRS_NOT_SET, small),
+            recommended_sampler: match recommended.sampler {
+                Some(sampler) => number::<sdrs_sampler>(sampler)?,
+                None => EMPTY.recommended_sampler,
+            },
+            recommended_schedule: match recommended.schedule {
+                Some(schedule) => number::<sdrs_schedule>(schedule)?,
+                None => EMPTY.recommended_schedule,
+            },
         });
         Ok(())
     })

@@ -5,7 +5,7 @@ use std::{
     ptr,
 };
 
-use sdrs::{ClipSkipRule, Emphasis, PromptDialect, TimeRule};
+use sdrs::{ClipSkipRule, Emphasis, PromptDialect, Recommended, TimeRule};
 
 use crate::{
     enums::{enumeration, number},
@@ -235,13 +235,18 @@ pub unsafe extern "C" fn sdrs_plan_prompts(
 ) -> sdrs_status {
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
-        let (params, out) = unsafe { (self::params(params)?, Out::new(json, "json")?) };
+        let ((mut params, given), out) = unsafe { (self::params(params)?, Out::new(json, "json")?) };
         let plan = match pipeline.is_null() {
-            true => sdrs::plan_prompts(&params)?,
-            // SAFETY: as above.
-            false => unsafe { object(pipeline, "pipeline") }?
-                .inner
-                .plan_prompts(&params)?,
+            true => {
+                Recommended::default().settle(&given, &mut params);
+                sdrs::plan_prompts(&params)?
+            }
+            false => {
+                // SAFETY: as above.
+                let pipeline = &unsafe { object(pipeline, "pipeline") }?.inner;
+                pipeline.recommended().settle(&given, &mut params);
+                pipeline.plan_prompts(&params)?
+            }
         };
         out.put(json_text(serde_json::to_string(&plan))?);
         Ok(())

@@ -172,7 +172,7 @@ unsafe fn run<'a>(
     options: *const sdrs_run_options,
 ) -> Result<Txt2Img<'a>> {
     // SAFETY: as promised by the caller.
-    let params = unsafe { crate::params::params(params) }?;
+    let (params, given) = unsafe { crate::params::params(params) }?;
     let options = match options.is_null() {
         true => NONE,
         // SAFETY: as above.
@@ -183,7 +183,7 @@ unsafe fn run<'a>(
         // SAFETY: as above.
         false => unsafe { object(options.cancel, "cancel") }?.inner.clone(),
     };
-    let mut run = pipeline.txt2img("").params(params).cancel_token(&token);
+    let mut run = pipeline.txt2img("").params_and_given(params, given).cancel_token(&token);
     if let Some(method) = value::<sdrs_preview>(options.preview)? {
         run = run.previews(method, options.preview_every.max(1) as usize);
     }

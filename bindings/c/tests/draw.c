@@ -30,7 +30,7 @@ static void a_picture(const sdrs_pipeline *pipeline, const char *out) {
     CHECK(image.stride >= 3 * (size_t)image.width);
     CHECK(strlen(image.infotext) == image.infotext_length);
     CHECK(strncmp(image.infotext, params.prompt, strlen(params.prompt)) == 0);
-    CHECK(strstr(image.infotext, "Steps: 20, Sampler: DPM++ 2M") != NULL);
+    CHECK(strstr(image.infotext, "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, ") != NULL);
 
     /* Something red is in the upper half, something blue in the lower, and on the whole the red is above the blue. */
     size_t red = 0, blue = 0, all_red = 0, all_blue = 0;
@@ -60,6 +60,30 @@ static void a_picture(const sdrs_pipeline *pipeline, const char *out) {
     FILE *file = fopen(out, "rb");
     CHECK(file != NULL && fseek(file, 0, SEEK_END) == 0 && ftell(file) == (long)size);
     fclose(file);
+    sdrs_images_free(images);
+}
+
+/* What the demo model recommends is taken where nothing else is set. */
+static void recommendations(const sdrs_pipeline *pipeline) {
+    sdrs_pipeline_info info;
+    OK(sdrs_pipeline_info_init(&info, sizeof info));
+    CHECK(info.recommended_steps == SDRS_NOT_SET && isnan(info.recommended_cfg_scale));
+    CHECK(info.recommended_sampler == SDRS_SAMPLER_NOT_SET);
+    OK(sdrs_pipeline_get_info(pipeline, &info));
+    CHECK(info.recommended_steps == 20 && info.recommended_cfg_scale == 4.5);
+    CHECK(info.recommended_sampler == SDRS_SAMPLER_DPMPP_2M && info.recommended_schedule == SDRS_SCHEDULE_KARRAS);
+    CHECK(info.recommended_clip_skip == SDRS_NOT_SET);
+
+    sdrs_generate_params params = quick_params();
+    sdrs_images *images = draw(pipeline, &params);
+    sdrs_image image = image_of(images, 0);
+    CHECK(strstr(image.infotext, "Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, ") != NULL);
+    sdrs_images_free(images);
+    params.cfg_scale = 7.0;
+    params.sampler = SDRS_SAMPLER_EULER;
+    images = draw(pipeline, &params);
+    image = image_of(images, 0);
+    CHECK(strstr(image.infotext, "Steps: 2, Sampler: Euler, Schedule type: Automatic, CFG scale: 7, ") != NULL);
     sdrs_images_free(images);
 }
 
@@ -216,6 +240,7 @@ int main(int argc, char **argv) {
     versions();
     sdrs_pipeline *pipeline = demo_pipeline();
     a_picture(pipeline, out);
+    recommendations(pipeline);
     batches_and_names(pipeline);
     callbacks(pipeline);
     four_threads(pipeline);

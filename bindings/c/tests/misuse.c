@@ -377,7 +377,7 @@ static void huge_parameters(void) {
     params.batch_size = UINT32_MAX;
     BAD("batch_size: must be", sdrs_txt2img(pipeline, &params, NULL, &images));
     params = quick_params();
-    params.steps = UINT32_MAX;
+    params.steps = UINT32_MAX - 1;
     BAD("steps: must be", sdrs_txt2img(pipeline, &params, NULL, &images));
     params = quick_params();
     params.seed = INT64_MIN;

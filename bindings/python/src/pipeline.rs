@@ -9,7 +9,7 @@ use crate::{
     image::Image,
     json,
     run::{self, CancelToken, Request, Run},
-    settings::{previews, settings},
+    settings::{previews, recommended_words, settings},
 };
 
 /// A loaded checkpoint.
@@ -147,6 +147,16 @@ impl Pipeline {
         self.inner.prediction().to_string()
     }
 
+    /// What the checkpoint recommends, as JSON.
+    #[getter]
+    fn recommended(&self) -> PyResult<String> {
+        let mut words = serde_json::Map::new();
+        for (name, value) in recommended_words(self.inner.recommended()) {
+            words.insert(name.into(), value);
+        }
+        json(&words)
+    }
+
     #[getter]
     fn embeddings(&self) -> Vec<&str> {
         self.inner.embeddings().collect()
@@ -173,7 +183,8 @@ impl Pipeline {
 
     /// How prompts are read, as JSON.
     fn plan(&self, py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
-        let params = settings(given)?;
+        let (mut params, given) = settings(given)?;
+        self.inner.recommended().settle(&given, &mut params);
         detached(py, || self.inner.plan_prompts(&params)).and_then(|plan| json(&plan))
     }
 
@@ -338,8 +349,10 @@ fn listed(loras: Vec<LoraFile>) -> PyResult<Vec<Lora>> {
 }
 
 fn request(given: &Bound<'_, PyDict>, preview: Option<&str>, every: &Bound<'_, PyAny>) -> PyResult<Request> {
+    let (params, given) = settings(given)?;
     Ok(Request {
-        params: settings(given)?,
+        params,
+        given,
         previews: previews(preview, every)?,
     })
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use pyo3::{prelude::*, types::PyByteArray};
-use sdrs::{GenerateParams, PreviewMethod, Progress, Txt2Img};
+use sdrs::{GenerateParams, PreviewMethod, Progress, Recommended, Txt2Img};
 
 use crate::{
     error::{detached, internal, not_forked, raised, told},
@@ -58,12 +58,15 @@ fn step(py: Python<'_>, p: &Progress) -> Step {
 /// What a run is to make.
 pub(crate) struct Request {
     pub params: GenerateParams,
+    /// Of what a model may recommend, what the caller said.
+    pub given: Recommended,
     pub previews: Option<(PreviewMethod, usize)>,
 }
 
 impl Request {
     fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> Txt2Img<'a> {
-        let run = pipeline.txt2img("").params(self.params).cancel_token(token);
+        let run = pipeline.txt2img("").params_and_given(self.params, self.given);
+        let run = run.cancel_token(token);
         match self.previews {
             Some((method, every)) => run.previews(method, every),
             None => run,

@@ -1,7 +1,7 @@
 //! `GenerateParams` from the package's keyword arguments, and back for its tests.
 
 use pyo3::{prelude::*, types::PyDict};
-use sdrs::{ClipSkipRule, GenerateParams, PreviewMethod, Rng, TimeRule};
+use sdrs::{ClipSkipRule, GenerateParams, PreviewMethod, Recommended, Rng, TimeRule};
 
 use crate::{
     error::{argument, detached, exception, raised, sched},
@@ -34,10 +34,11 @@ pub(crate) fn rng(name: &str) -> PyResult<Rng> {
     named("rng", name, RNGS)
 }
 
-/// Every word that a run understands. Values that are not there keep their defaults.
-pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<GenerateParams> {
-    let mut p = GenerateParams::default();
-    let (mut suffix, mut schedule) = (None, None);
+/// Every word that a run understands, and what was given of those that a model may recommend. Values that are not there keep their
+/// defaults.
+pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<(GenerateParams, Recommended)> {
+    let (mut p, mut own) = (GenerateParams::default(), Recommended::default());
+    let mut suffix = None;
     for (key, value) in given {
         let key: String = key.extract()?;
         let name = key.as_str();
@@ -47,16 +48,20 @@ pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<GenerateParams> {
             "negative_prompt" => p.negative_prompt = text()?,
             "width" => p.width = argument(name, &value)?,
             "height" => p.height = argument(name, &value)?,
-            "steps" => p.steps = argument(name, &value)?,
-            "cfg_scale" => p.cfg_scale = argument(name, &value)?,
-            "sampler" => (p.sampler, suffix) = sdrs::parse_sampler(&text()?).map_err(sched)?,
+            "steps" => own.steps = argument(name, &value)?,
+            "cfg_scale" => own.cfg_scale = argument(name, &value)?,
+            "sampler" => {
+                let named: Option<String> = argument(name, &value)?;
+                let read = named.map(|name| sdrs::parse_sampler(&name)).transpose().map_err(sched)?;
+                (own.sampler, suffix) = read.unzip();
+            }
             "schedule" => {
                 let named: Option<String> = argument(name, &value)?;
-                schedule = named.map(|name| name.parse()).transpose().map_err(sched)?;
+                own.schedule = named.map(|name| name.parse()).transpose().map_err(sched)?;
             }
             "seed" => p.seed = argument(name, &value)?,
             "batch_size" => p.batch_size = argument(name, &value)?,
-            "clip_skip" => p.clip_skip = argument(name, &value)?,
+            "clip_skip" => own.clip_skip = argument(name, &value)?,
             "clip_skip_rule" => p.clip_skip_rule = named("clip_skip_rule", &text()?, CLIP_SKIP_RULES)?,
             "prompt_dialect" => {
                 p.prompt_dialect = sdrs::parse_prompt_dialect(&text()?).map_err(|e| raised(&e))?
@@ -86,8 +91,8 @@ pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<GenerateParams> {
             }
         }
     }
-    p.schedule = schedule.or(suffix).unwrap_or_default();
-    Ok(p)
+    own.schedule = own.schedule.or(suffix.flatten());
+    Ok((p, own))
 }
 
 /// Settings in the package's words: what `settings` reads.
@@ -130,10 +135,25 @@ fn words(p: &GenerateParams) -> serde_json::Value {
     })
 }
 
-/// The library's defaults, as JSON: a test compares them with the package's signatures.
+/// The library's defaults, as JSON: a test compares them with the package's signatures. What a model may recommend is null.
 #[pyfunction]
 pub(crate) fn default_settings() -> PyResult<String> {
-    json(&words(&GenerateParams::default()))
+    let mut words = words(&GenerateParams::default());
+    for (name, value) in recommended_words(&Recommended::default()) {
+        words[name] = value;
+    }
+    json(&words)
+}
+
+/// What a model may recommend, by name; null where it doesn't.
+pub(crate) fn recommended_words(r: &Recommended) -> [(&'static str, serde_json::Value); 5] {
+    [
+        ("steps", r.steps.into()),
+        ("cfg_scale", r.cfg_scale.into()),
+        ("sampler", r.sampler.map(|sampler| sampler.to_string()).into()),
+        ("schedule", r.schedule.map(|schedule| schedule.to_string()).into()),
+        ("clip_skip", r.clip_skip.into()),
+    ]
 }
 
 /// What an infotext says, as JSON.
@@ -169,6 +189,7 @@ pub(crate) fn previews(
 /// How prompts are read, without a checkpoint, as JSON.
 #[pyfunction]
 pub(crate) fn plan_prompts(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
-    let params = settings(given)?;
+    let (mut params, given) = settings(given)?;
+    Recommended::default().settle(&given, &mut params);
     detached(py, || sdrs::plan_prompts(&params)).and_then(|plan| json(&plan))
 }

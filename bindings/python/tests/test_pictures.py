@@ -122,8 +122,26 @@ class Pictures(unittest.TestCase):
         self.assertTrue(0 < far < 8, far)
 
     def test_settings_of_numpy(self):
-        settings = {**QUICK, "seed": np.int64(1), "steps": np.uint8(2), "cfg_scale": np.float32(7)}
+        settings = {**QUICK, "seed": np.int64(1), "steps": np.uint8(2), "cfg_scale": np.float32(4.5)}
         np.testing.assert_array_equal(demo().txt2img(PROMPT, **settings).arrays[0], quick())
+
+
+class Recommended(unittest.TestCase):
+    def test_the_demo_s(self):
+        settings = {"steps": 20, "cfg_scale": 4.5, "sampler": "DPM++ 2M", "schedule": "Karras"}
+        self.assertEqual(demo().recommended, settings)
+        self.assertEqual(sdrs.Pipeline(DEMO).recommended, settings)
+        result = demo().txt2img(PROMPT, steps=2, width=48, height=32, seed=1)
+        self.assertIn("Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, ", result.infotexts[0])
+        result = demo().txt2img(PROMPT, steps=2, width=48, height=32, seed=1, sampler="Euler", cfg_scale=7)
+        self.assertIn("Steps: 2, Sampler: Euler, Schedule type: Automatic, CFG scale: 7, ", result.infotexts[0])
+        self.assertEqual(demo().plan("a", sampler="Heun")["calls"], 40)
+
+    def test_it_is_told(self):
+        lines = []
+        pipeline = sdrs.demo(log=lambda level, line: lines.append(line))
+        pipeline.txt2img(PROMPT, width=48, height=32, steps=1)
+        self.assertIn("as the checkpoint recommends: cfg_scale 4.5, sampler DPM++ 2M, schedule Karras", lines)
 
 
 class Words(unittest.TestCase):

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use sdrs::{GenerateParams, Pipeline, PlannedLora, PlannedPart, PromptPlan, parse_sampler};
+use sdrs::{GenerateParams, Pipeline, PlannedLora, PlannedPart, PromptPlan, Recommended, parse_sampler};
 
 use crate::{Failure, out::print};
 
@@ -11,12 +11,12 @@ pub struct Args {
     /// What it should not show.
     #[arg(long, value_name = "TEXT", default_value = "")]
     negative_prompt: String,
-    /// Sampling steps.
-    #[arg(long, default_value_t = 20)]
-    steps: usize,
-    /// The sampler: some count steps double.
-    #[arg(long, value_name = "NAME", default_value = "DPM++ 2M")]
-    sampler: String,
+    /// Sampling steps [default: what the model recommends, else 20].
+    #[arg(long)]
+    steps: Option<usize>,
+    /// The sampler: some count steps double [default: what the model recommends, else DPM++ 2M].
+    #[arg(long, value_name = "NAME")]
+    sampler: Option<String>,
     #[command(flatten)]
     reading: Reading,
     /// The checkpoint whose tokenizer is used [default: CLIP's own].
@@ -65,17 +65,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut params = GenerateParams::default();
     params.prompt.clone_from(&args.prompt);
     params.negative_prompt.clone_from(&args.negative_prompt);
-    params.steps = args.steps;
-    params.sampler = parse_sampler(&args.sampler)
-        .map_err(|e| Failure::Usage(e.to_string()))?
-        .0;
     args.reading.apply(&mut params)?;
+    let mut given = Recommended::default();
+    given.steps = args.steps;
+    if let Some(name) = &args.sampler {
+        let sampler = parse_sampler(name).map_err(|e| Failure::Usage(e.to_string()))?;
+        given.sampler = Some(sampler.0);
+    }
     let plan = match &args.model {
-        Some(path) => Pipeline::builder()
-            .checkpoint(path)
-            .build()?
-            .plan_prompts(&params)?,
-        None => sdrs::plan_prompts(&params)?,
+        Some(path) => {
+            let pipeline = Pipeline::builder().checkpoint(path).build()?;
+            pipeline.recommended().settle(&given, &mut params);
+            pipeline.plan_prompts(&params)?
+        }
+        None => {
+            Recommended::default().settle(&given, &mut params);
+            sdrs::plan_prompts(&params)?
+        }
     };
     match args.json {
         true => print(&(serde_json::to_string_pretty(&plan).expect("plain data") + "\n")),

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{
-    CancelToken, ClipSkipRule, GenerateParams, LogLevel, Pipeline, PreviewMethod, Quantization, Schedule,
+    CancelToken, ClipSkipRule, GenerateParams, LogLevel, Pipeline, PreviewMethod, Quantization, Recommended, Schedule,
     parse_sampler,
 };
 
@@ -43,16 +43,18 @@ pub struct Args {
     /// Height in pixels, a multiple of 8 [default: what the model was trained on].
     #[arg(long, value_name = "PIXELS")]
     height: Option<u32>,
-    /// Sampling steps [default: 20].
+    /// Sampling steps [default: what the model recommends, else 20].
     #[arg(long)]
     steps: Option<usize>,
-    /// Strength of guidance by the prompt; 1 is none [default: 7].
+    /// Strength of guidance by the prompt; 1 is none [default: what the model recommends, else 7].
     #[arg(long, allow_negative_numbers = true)]
     cfg_scale: Option<f64>,
-    /// The sampler, such as "Euler", "Euler a", "DDIM"; may carry its schedule: "DPM++ 2M Karras" [default: DPM++ 2M].
+    /// The sampler, such as "Euler", "Euler a", "DDIM"; may carry its schedule: "DPM++ 2M Karras" [default: what the model
+    /// recommends, else DPM++ 2M].
     #[arg(long, value_name = "NAME")]
     sampler: Option<String>,
-    /// The noise schedule, such as "uniform" or "karras" [default: automatic, what suits the sampler].
+    /// The noise schedule, such as "uniform" or "karras" [default: what the model recommends with its sampler, else
+    /// automatic, what suits the sampler].
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
     /// Seed of the first picture, 0 to 18446744073709551615; -1, the default, draws one at random.
@@ -61,7 +63,7 @@ pub struct Args {
     /// Number of pictures, with consecutive seeds [default: 1].
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Which layer of the text encoder is used, from the end [default: 1, the last].
+    /// Which layer of the text encoder is used, from the end [default: what the model recommends, else 1, the last].
     #[arg(long, value_name = "N")]
     clip_skip: Option<usize>,
     /// Count --clip-skip as diffusers does: 0 is the last layer.
@@ -101,13 +103,18 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let (params, cancel) = (args.params()?, CancelToken::new());
+    let (mut params, given) = args.params()?;
     let pictures = Pictures::checked(&args.output, &params, args.preview_every)?;
+    let cancel = CancelToken::new();
     let token = cancel.clone();
     // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
     let _ = ctrlc::set_handler(move || token.cancel());
 
     let pipeline = args.pipeline()?;
+    let taken = pipeline.recommended().settle(&given, &mut params);
+    if !taken.is_empty() {
+        note(format_args!("as the model recommends: {taken}"));
+    }
     let steps = params.steps.saturating_mul(params.batch_size);
     let bar = ProgressBar::new(steps as u64).with_style(style());
     let mut request = pipeline.txt2img("").params(params).cancel_token(&cancel);
@@ -162,35 +169,38 @@ fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn params(&self) -> Result<GenerateParams, Failure> {
-        let mut params = match &self.from_infotext {
-            Some(path) => from_infotext(path)?,
-            None => GenerateParams::default(),
-        };
+    /// All settings, and of those that a model may recommend what was given.
+    fn params(&self) -> Result<(GenerateParams, Recommended), Failure> {
+        let mut params = GenerateParams::default();
+        let mut given = Recommended::default();
+        if let Some(path) = &self.from_infotext {
+            params = from_infotext(path)?;
+            given = Recommended::all(&params);
+        }
         if let Some(name) = &self.sampler {
             let (sampler, suffix) = parse_sampler(name).map_err(|e| Failure::Usage(e.to_string()))?;
-            (params.sampler, params.schedule) = (sampler, suffix.unwrap_or_default());
+            (given.sampler, given.schedule) = (Some(sampler), Some(suffix.unwrap_or_default()));
         }
         if let Some(name) = &self.schedule {
             let schedule = name.parse::<Schedule>();
-            params.schedule = schedule.map_err(|e| Failure::Usage(e.to_string()))?;
+            given.schedule = Some(schedule.map_err(|e| Failure::Usage(e.to_string()))?);
         }
+        given.steps = self.steps.or(given.steps);
+        given.cfg_scale = self.cfg_scale.or(given.cfg_scale);
+        given.clip_skip = self.clip_skip.or(given.clip_skip);
         set(&mut params.prompt, &self.prompt);
         set(&mut params.negative_prompt, &self.negative_prompt);
         params.width = self.width.or(params.width);
         params.height = self.height.or(params.height);
-        set(&mut params.steps, &self.steps);
-        set(&mut params.cfg_scale, &self.cfg_scale);
         set(&mut params.seed, &self.seed);
         set(&mut params.batch_size, &self.batch_size);
-        set(&mut params.clip_skip, &self.clip_skip);
         if self.diffusers_clip_skip {
             params.clip_skip_rule = ClipSkipRule::Diffusers;
         }
         params.pad_prompts |= self.pad_prompts;
         self.reading.apply(&mut params)?;
         self.shortcuts.apply(&mut params);
-        Ok(params)
+        Ok((params, given))
     }
 
     fn pipeline(&self) -> Result<Pipeline, Failure> {

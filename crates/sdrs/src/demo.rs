@@ -12,6 +12,7 @@ macro_rules! files {
 pub(crate) fn folder() -> Folder {
     let files = files! {
         "scheduler/scheduler_config.json"
+        "sdrs_recommended.json"
         "text_encoder/config.json"
         "text_encoder/model.safetensors"
         "tokenizer/merges.txt"

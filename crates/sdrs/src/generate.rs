@@ -10,7 +10,7 @@ use sd_sched::{
 };
 
 use crate::{
-    Array, Error, GenerateParams, Image, Pipeline, Preview, PreviewMethod, Result,
+    Array, Error, GenerateParams, Image, Pipeline, Preview, PreviewMethod, Recommended, Result,
     conditioning::Conditioning,
     denoise::{Denoiser, Step},
     infotext::{Seeds, infotext},
@@ -84,16 +84,18 @@ pub struct Latents {
 pub struct Txt2Img<'a> {
     pipeline: &'a Pipeline,
     params: GenerateParams,
+    /// Of what a checkpoint may recommend, what the caller said.
+    given: Recommended,
     cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
     previews: Option<(PreviewMethod, usize)>,
 }
 
 macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty => $value:expr;)*) => {$(
+    ($into:ident: $($(#[$doc:meta])* $name:ident: $type:ty => $value:expr;)*) => {$(
         $(#[$doc])*
         pub fn $name(mut self, $name: $type) -> Self {
-            self.params.$name = $value;
+            self.$into.$name = $value;
             self
         }
     )*};
@@ -104,33 +106,24 @@ impl<'a> Txt2Img<'a> {
         Self {
             pipeline,
             params,
+            given: Recommended::default(),
             cancel: CancelToken::new(),
             progress: None,
             previews: None,
         }
     }
 
-    setters! {
+    setters! { params:
         /// What the picture should not show.
         negative_prompt: impl Into<String> => negative_prompt.into();
         /// Width in pixels, a multiple of 8.
         width: u32 => Some(width);
         /// Height in pixels, a multiple of 8.
         height: u32 => Some(height);
-        /// Sampling steps.
-        steps: usize => steps;
-        /// Strength of classifier-free guidance.
-        cfg_scale: f64 => cfg_scale;
-        /// The sampler.
-        sampler: Sampler => sampler;
-        /// The noise schedule.
-        schedule: Schedule => schedule;
         /// Seed of the first picture, 0 to 2^64-1; -1 draws one at random.
         seed: impl Into<i128> => seed.into();
         /// Number of pictures.
         batch_size: usize => batch_size;
-        /// Which of the text encoder's layers is used, from the end.
-        clip_skip: usize => clip_skip;
         /// How `clip_skip` counts.
         clip_skip_rule: ClipSkipRule => clip_skip_rule;
         /// Whose prompt language is meant.
@@ -171,8 +164,30 @@ impl<'a> Txt2Img<'a> {
         deep_cache_branch: usize => deep_cache_branch;
     }
 
-    /// All parameters at once.
+    setters! { given:
+        /// Sampling steps.
+        steps: usize => Some(steps);
+        /// Strength of classifier-free guidance.
+        cfg_scale: f64 => Some(cfg_scale);
+        /// The sampler. A schedule that the checkpoint recommends for another one is not taken then.
+        sampler: Sampler => Some(sampler);
+        /// The noise schedule.
+        schedule: Schedule => Some(schedule);
+        /// Which of the text encoder's layers is used, from the end.
+        clip_skip: usize => Some(clip_skip);
+    }
+
+    /// All parameters at once: nothing that the checkpoint recommends is taken.
     pub fn params(mut self, params: GenerateParams) -> Self {
+        self.given = Recommended::all(&params);
+        self.params = params;
+        self
+    }
+
+    /// All parameters at once, but those that a checkpoint may recommend: of these, what is `given` counts, else what it recommends, else
+    /// `params`.
+    pub fn params_and_given(mut self, params: GenerateParams, given: Recommended) -> Self {
+        self.given = given;
         self.params = params;
         self
     }
@@ -242,8 +257,14 @@ impl<'a> Txt2Img<'a> {
     }
 
     /// Everything that is the same for all pictures.
-    fn prepare(&self) -> Result<Run<'a>> {
-        let (own, params) = (self.pipeline, &self.params);
+    fn prepare(&mut self) -> Result<Run<'a>> {
+        let own = self.pipeline;
+        let taken = own.recommended().settle(&self.given, &mut self.params);
+        if !taken.is_empty() {
+            own.runtime
+                .info(|| format!("as the checkpoint recommends: {taken}"));
+        }
+        let params = &self.params;
         let size = params.validate(&own.limits())?;
         if let Some(limit) = own.runtime.memory_limit() {
             limit.check(own.checkpoint.configs(), &own.target, size)?;

@@ -32,6 +32,7 @@ mod params;
 mod pipeline;
 mod preview;
 mod prompt_plan;
+mod recommended;
 mod remembered;
 mod runtime;
 mod save;
@@ -52,6 +53,7 @@ pub use preview::{Preview, PreviewMethod};
 pub use prompt_plan::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
 };
+pub use recommended::Recommended;
 pub use runtime::LogLevel;
 pub use sd_core::{
     Dtype, Quantization, available_devices,

@@ -19,6 +19,7 @@ use crate::{
     lora_tags::LoraFolders,
     params::Limits,
     preview::LinearPreview,
+    recommended::Recommended,
     runtime::Runtime,
 };
 
@@ -36,6 +37,7 @@ pub struct Pipeline {
     pub(crate) unet: Arc<Loaded<UNet>>,
     pub(crate) vae: Arc<Loaded<Vae>>,
     pub(crate) sampling: ModelSampling,
+    recommended: Recommended,
     pub(crate) target: Target,
     /// Those that it was given, and with them those that come along with its LoRAs.
     pub(crate) own_embeddings: Arc<Embeddings>,
@@ -90,6 +92,7 @@ impl Pipeline {
             });
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
+        let recommended = recommended(&checkpoint, &runtime)?;
         let tokenizer = checkpoint.tokenizer()?.into();
         let (on, patches) = (&target, lora::patches(&loras));
         let weights = |part| checkpoint.weights(part).with_patches(&patches);
@@ -110,7 +113,8 @@ impl Pipeline {
                 target.dtype
             )
         });
-        Ok(Self {
+        let pipeline = Self {
+            recommended,
             rows: rows(&text_encoder),
             own_embeddings: Arc::default(),
             embeddings: Arc::default(),
@@ -127,7 +131,11 @@ impl Pipeline {
             target,
             name: model_name(checkpoint.origin()).into(),
             checkpoint: checkpoint.into(),
-        })
+        };
+        if let Some((origin, _)) = pipeline.checkpoint.recommended() {
+            recommended.check(&pipeline.limits(), origin)?;
+        }
+        Ok(pipeline)
     }
 
     /// The same pipeline, sharing everything.
@@ -139,6 +147,7 @@ impl Pipeline {
             unet: self.unet.clone(),
             vae: self.vae.clone(),
             sampling: self.sampling.clone(),
+            recommended: self.recommended,
             target: self.target.clone(),
             own_embeddings: self.own_embeddings.clone(),
             embeddings: self.embeddings.clone(),
@@ -222,7 +231,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Starts to describe a picture.
+    /// Starts to describe a picture: with what the checkpoint recommends ([`recommended`](Self::recommended)) where nothing else is said,
+    /// else the WebUI's defaults.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
         Txt2Img::new(
             self,
@@ -231,6 +241,11 @@ impl Pipeline {
                 ..GenerateParams::default()
             },
         )
+    }
+
+    /// The settings that the checkpoint recommends; most don't.
+    pub fn recommended(&self) -> &Recommended {
+        &self.recommended
     }
 
     /// The checkpoint's name: its file's or folder's, without extension.
@@ -292,6 +307,20 @@ impl Pipeline {
             (self.target.device.burn(), DType::F32),
         )
     }
+}
+
+/// What the checkpoint recommends. What is not known here is told in the log.
+fn recommended(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Recommended> {
+    let Some((origin, json)) = checkpoint.recommended() else {
+        return Ok(Recommended::default());
+    };
+    let (found, unknown) = Recommended::parse(json, origin)?;
+    for key in unknown {
+        runtime.warn(format_args!(
+            "{origin}: the recommended '{key}' is not known, and not used"
+        ));
+    }
+    Ok(found)
 }
 
 /// What a text encoder gives for each input is kept.

@@ -241,6 +241,12 @@ class Pipeline(Parts):
         return self._native.prediction
 
     @property
+    def recommended(self) -> dict[str, Any]:
+        """The settings that the checkpoint recommends, by their names in `txt2img`; most checkpoints recommend none."""
+        told: dict[str, Any] = json.loads(self._native.recommended)
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
     def loras(self) -> list[tuple[str, float, float]]:
         """The LoRAs that it has: path, weight on the U-Net, weight on the text encoder."""
         return self._native.loras
@@ -282,13 +288,13 @@ class Pipeline(Parts):
         negative_prompt: str = "",
         width: int | None = None,
         height: int | None = None,
-        steps: int = 20,
-        cfg_scale: float = 7.0,
-        sampler: str = "DPM++ 2M",
+        steps: int | None = None,
+        cfg_scale: float | None = None,
+        sampler: str | None = None,
         schedule: str | None = None,
         seed: int = -1,
         batch_size: int = 1,
-        clip_skip: int = 1,
+        clip_skip: int | None = None,
         clip_skip_rule: str = "webui",
         prompt_dialect: str = "webui",
         emphasis: str = "original",
@@ -318,8 +324,10 @@ class Pipeline(Parts):
 
         `width`, `height`: pixels, multiples of 8 up to 16384; None is what the model was trained on.
         `steps`: 1 to 10,000. `cfg_scale`: -1000 to 1000; 1 is no guidance, and halves the work.
+        `steps`, `cfg_scale`, `sampler`, `schedule`, `clip_skip`: None is what the checkpoint recommends (`recommended`), else the WebUI's
+        default: 20, 7, "DPM++ 2M", "automatic", 1. A recommended schedule counts only with its sampler; the log tells what was taken.
         `sampler`: one of `sdrs.samplers()`, in any program's spelling; may carry its schedule ("DPM++ 2M Karras").
-        `schedule`: one of `sdrs.schedules()`; None is the sampler's suffix, or what suits the sampler.
+        `schedule`: one of `sdrs.schedules()`; with a given `sampler` None is its suffix, or what suits it.
         `seed`: of the first picture, 0 to 2**64 - 1, the others follow by one each; -1 draws one at random. `batch_size`: 1 to 1000.
         `clip_skip`: the text encoder's layer, from the end; 1 is the last ("webui"), or 0 (`clip_skip_rule="diffusers"`).
         `prompt_dialect`: "webui" or "comfy". `emphasis`: "original", "no norm", "ignore" or "none".
@@ -359,13 +367,13 @@ class Pipeline(Parts):
         negative_prompt: str = "",
         width: int | None = None,
         height: int | None = None,
-        steps: int = 20,
-        cfg_scale: float = 7.0,
-        sampler: str = "DPM++ 2M",
+        steps: int | None = None,
+        cfg_scale: float | None = None,
+        sampler: str | None = None,
         schedule: str | None = None,
         seed: int = -1,
         batch_size: int = 1,
-        clip_skip: int = 1,
+        clip_skip: int | None = None,
         clip_skip_rule: str = "webui",
         prompt_dialect: str = "webui",
         emphasis: str = "original",
@@ -404,13 +412,13 @@ class Pipeline(Parts):
         negative_prompt: str = "",
         width: int | None = None,
         height: int | None = None,
-        steps: int = 20,
-        cfg_scale: float = 7.0,
-        sampler: str = "DPM++ 2M",
+        steps: int | None = None,
+        cfg_scale: float | None = None,
+        sampler: str | None = None,
         schedule: str | None = None,
         seed: int = -1,
         batch_size: int = 1,
-        clip_skip: int = 1,
+        clip_skip: int | None = None,
         clip_skip_rule: str = "webui",
         prompt_dialect: str = "webui",
         emphasis: str = "original",
@@ -446,8 +454,8 @@ class Pipeline(Parts):
         prompt: str,
         *,
         negative_prompt: str = "",
-        steps: int = 20,
-        sampler: str = "DPM++ 2M",
+        steps: int | None = None,
+        sampler: str | None = None,
         prompt_dialect: str = "webui",
         emphasis: str = "original",
         time_rule: str = "current",

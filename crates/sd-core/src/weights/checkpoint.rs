@@ -67,11 +67,16 @@ pub struct Checkpoint {
     pub(super) texts: Texts,
 }
 
+/// The file of a folder in which a checkpoint may recommend settings.
+pub(super) const RECOMMENDED: &str = "sdrs_recommended.json";
+
 /// The configurations as they were found, for those who save them: other programs read more in them.
 #[derive(Clone, Default)]
 pub(super) struct Texts {
     parts: [Option<String>; 3],
     scheduler: Option<String>,
+    /// Settings that the checkpoint recommends, behind their place.
+    recommended: Option<(String, String)>,
 }
 
 impl Texts {
@@ -81,6 +86,7 @@ impl Texts {
         Ok(Self {
             parts: [part(Part::TextEncoder)?, part(Part::Unet)?, part(Part::Vae)?],
             scheduler: text("scheduler/scheduler_config.json".into())?,
+            recommended: text(RECOMMENDED.into())?.map(|text| (folder.origin(RECOMMENDED), text)),
         })
     }
 
@@ -89,6 +95,8 @@ impl Texts {
         Self {
             parts: [Part::TextEncoder, Part::Unet, Part::Vae].map(|part| text(metadata::of(part))),
             scheduler: text(metadata::SCHEDULER),
+            recommended: text(metadata::RECOMMENDED)
+                .map(|text| (format!("{}: {}", file.origin(), metadata::RECOMMENDED), text)),
         }
     }
 
@@ -250,6 +258,12 @@ impl Checkpoint {
     /// What the U-Net predicts, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
     pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
         self.configs.scheduler.prediction_type = prediction_type.into();
+    }
+
+    /// Settings that it recommends, as JSON, behind the place where they stand.
+    pub fn recommended(&self) -> Option<(&str, &str)> {
+        let (origin, json) = self.texts.recommended.as_ref()?;
+        Some((origin, json))
     }
 
     /// A part's configuration as it was found.

@@ -33,6 +33,7 @@ pub(super) mod metadata {
     pub const SCHEDULER: &str = "sdrs.scheduler.config";
     pub const VOCAB: &str = "sdrs.tokenizer.vocab";
     pub const MERGES: &str = "sdrs.tokenizer.merges";
+    pub const RECOMMENDED: &str = "sdrs.recommended";
     pub const SPECIAL: &str = "sdrs.tokenizer.special_tokens_map";
 
     /// The key of a part's configuration.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Checkpoint, Model, Part, PartWeights, StoredDtype, Target, cast,
+    checkpoint::RECOMMENDED,
     configs::metadata,
     names::{Diffusers, Ldm, Names},
     parameters,
@@ -157,6 +158,9 @@ impl Checkpoint {
         let scheduler = self.scheduler_json();
         let class = scheduler.get("_class_name").cloned().unwrap_or_default();
         write("scheduler/scheduler_config.json", pretty(scheduler))?;
+        if let Some((_, json)) = self.recommended() {
+            write(RECOMMENDED, json.to_owned())?;
+        }
         for (name, text) in tokenizer.files() {
             write(&format!("tokenizer/{name}"), text)?;
         }
@@ -200,6 +204,9 @@ impl Checkpoint {
         // The words that other programs look for.
         if configs.scheduler.prediction_type == "v_prediction" {
             carried.insert("modelspec.prediction_type".to_owned(), "v".to_owned());
+        }
+        if let Some((_, json)) = self.recommended() {
+            carried.insert(metadata::RECOMMENDED.to_owned(), json.to_owned());
         }
         let tokenizer = self.tokenizer_files()?;
         if !tokenizer.embedded {
