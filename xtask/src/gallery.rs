@@ -112,6 +112,8 @@ const PICTURES: [Picture; 16] = [
     (SAME, 13, &["--lora", "models/demo/outlines.safetensors"]),
     (SAME, 13, &["--vae", "models/demo/vae-washed.safetensors"]),
 ];
+/// What all are drawn with, the demo model and others.
+const SETTINGS: [&str; 2] = ["--cfg-scale", "7"];
 const COLUMNS: usize = 4;
 /// How many times a pixel is repeated, and the white space between pictures, in pixels.
 const SCALE: usize = 2;
@@ -147,7 +149,10 @@ pub fn run(names: &[&str]) -> Outcome {
         for (prompt, seed, more) in *pictures {
             let mut command = program(built().join("release/sdrs"));
             let seed = seed.to_string();
-            command.args(["txt2img", prompt, "--seed", &seed]).args(*more);
+            command
+                .args(["txt2img", prompt, "--seed", &seed])
+                .args(SETTINGS)
+                .args(*more);
             run_command(command.args(["-o", "docs/gallery/one.png"]))?;
             drawn.push(read(&out)?);
         }
@@ -164,9 +169,10 @@ fn built() -> PathBuf {
 }
 
 fn page() -> String {
-    let mut text = String::from(
-        "# Pictures of the demo model\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed SEED` with these options; \
+    let mut text = format!(
+        "# Pictures of the demo model\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed SEED {}` with these options; \
          made by `cargo xtask gallery`.\n",
+        SETTINGS.join(" ")
     );
     for Sheet {
         name,

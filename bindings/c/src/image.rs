@@ -150,9 +150,10 @@ pub unsafe extern "C" fn sdrs_images_png(
     })
 }
 
-/// Writes a picture to a PNG file, with the infotext in its `parameters` chunk. An existing file is replaced only by a whole new one.
+/// Writes a picture to a PNG file, with the infotext in its `parameters` chunk. An existing file is replaced only by a whole new one,
+/// with its permissions; what is no regular file is written into.
 ///
-/// Fails with `SDRS_ERROR_IO`.
+/// Fails with `SDRS_ERROR_IO`, or with `SDRS_ERROR_INVALID_PARAMETER` if the name ends as another format's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_images_save_png(
     images: *const sdrs_images,

@@ -5,8 +5,8 @@ use std::ffi::{CString, c_char};
 use crate::{
     SDRS_NOT_SET,
     enums::{
-        number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
-        sdrs_schedule_value,
+        number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler,
+        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value,
     },
     error::{guard, sdrs_status},
     names::c_string,

@@ -183,7 +183,10 @@ unsafe fn run<'a>(
         // SAFETY: as above.
         false => unsafe { object(options.cancel, "cancel") }?.inner.clone(),
     };
-    let mut run = pipeline.txt2img("").params_and_given(params, given).cancel_token(&token);
+    let mut run = pipeline
+        .txt2img("")
+        .params_and_given(params, given)
+        .cancel_token(&token);
     if let Some(method) = value::<sdrs_preview>(options.preview)? {
         run = run.previews(method, options.preview_every.max(1) as usize);
     }

@@ -52,7 +52,10 @@ pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<(GenerateParams, R
             "cfg_scale" => own.cfg_scale = argument(name, &value)?,
             "sampler" => {
                 let named: Option<String> = argument(name, &value)?;
-                let read = named.map(|name| sdrs::parse_sampler(&name)).transpose().map_err(sched)?;
+                let read = named
+                    .map(|name| sdrs::parse_sampler(&name))
+                    .transpose()
+                    .map_err(sched)?;
                 (own.sampler, suffix) = read.unzip();
             }
             "schedule" => {

@@ -69,6 +69,10 @@ class Pictures(unittest.TestCase):
             paths = batch.save(Path(folder) / "a.b.png")
             self.assertEqual([path.name for path in paths], ["a.b-1.png", "a.b-2.png"])
             np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), batch.arrays[1])
+            # A PNG under such a name would deceive.
+            with self.assertRaisesRegex(sdrs.InvalidParameterError, "name it .*b-1.png"):
+                batch.save(Path(folder) / "b.jpg")
+            self.assertEqual(len(list(Path(folder).iterdir())), 2)
 
     def test_forms(self):
         result = demo().txt2img(PROMPT, **QUICK)

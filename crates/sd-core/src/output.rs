@@ -175,11 +175,12 @@ impl Partial {
             }
             fs::set_permissions(&self.path, self.permissions.clone())?;
             sync(&self.path)?;
-            fs::rename(&self.path, &self.target)?;
-            sync_folder(folder_of(&self.target))
+            fs::rename(&self.path, &self.target)
         };
         put().map_err(|e| Error::write(&self.named, e))?;
         self.put = true;
+        // It is there. Folders that may not be read, and some file systems, don't let their names be put on the disk.
+        let _ = sync_folder(folder_of(&self.target));
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ mod shortcuts;
 mod txt2img;
 
 use std::{
-    io,
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind, set_hook},
     process::ExitCode,
     sync::{Mutex, PoisonError},
@@ -105,7 +105,12 @@ fn run() -> Result<(), Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are no errors.
-        Err(asked) if !asked.use_stderr() => return asked.print().map_err(Failure::Stdout),
+        Err(asked) if !asked.use_stderr() => {
+            return asked
+                .print()
+                .and_then(|()| io::stdout().flush())
+                .map_err(Failure::Stdout);
+        }
         Err(error) => error.exit(),
     };
     match cli.command {

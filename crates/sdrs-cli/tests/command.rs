@@ -64,10 +64,12 @@ fn the_first_command_draws() {
     assert_eq!(text.keyword, "parameters");
     assert!(
         text.text
-            .starts_with("a red circle above a blue square\nSteps: 4, Sampler: DPM++ 2M, "),
+            .starts_with("a red circle above a blue square\nSteps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, "),
         "{}",
         text.text
     );
+    let told = "as the model recommends: cfg_scale 4.5, sampler DPM++ 2M, schedule Karras\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), told);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn demo(dtype: Dtype, quantization: Quantization) -> PipelineBuilder {
 }
 
 fn draw(pipeline: &Pipeline, prompt: &str, seed: i64, batch_size: usize) -> Vec<Image> {
-    let request = pipeline.txt2img(prompt).seed(seed).steps(20);
+    let request = pipeline.txt2img(prompt).seed(seed).steps(20).cfg_scale(7.0);
     request.batch_size(batch_size).run().unwrap().images
 }
 

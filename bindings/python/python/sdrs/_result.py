@@ -61,7 +61,8 @@ class Result:
     def save(self, path: str | os.PathLike[str]) -> list[Path]:
         """Writes PNG files with their infotexts and returns their paths: `path`, or of several pictures `name-1.png` and so on.
 
-        Raises `FileError`. An existing file is replaced only by a whole new one.
+        Raises `FileError`, and `InvalidParameterError` for a name that ends as another format's (`images` can be saved as such). An
+        existing file is replaced only by a whole new one, with its permissions; what is no regular file is written into.
         """
         first = Path(path)
         paths = [first]
