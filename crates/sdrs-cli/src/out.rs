@@ -91,7 +91,7 @@ impl Pictures {
                 }
                 Err(error) => (
                     format!("cannot write standard output: {error}"),
-                    "out.png".into(),
+                    PathBuf::from("out.png"),
                     Vec::new(),
                 ),
             },
@@ -101,7 +101,7 @@ impl Pictures {
                     Ok(()) => return print(&format!("{} {about}\n", path.display())),
                     Err(error) => {
                         let folder = path.parent().unwrap_or(Path::new(""));
-                        let name = path.file_name().unwrap_or_default().into();
+                        let name = PathBuf::from(path.file_name().unwrap_or_default());
                         (error.to_string(), name, vec![folder.to_owned()])
                     }
                 }
@@ -112,8 +112,10 @@ impl Pictures {
         match place {
             Ok(place) => {
                 let place = place.display();
-                // The picture is there, told or not.
-                let _ = print(&format!("{place} {about}\n"));
+                if let Self::Files(_) = self {
+                    // The picture is there, told or not.
+                    let _ = print(&format!("{place} {about}\n"));
+                }
                 Err(Failure::Write(format!(
                     "{error}; the picture is in {place} instead"
                 )))

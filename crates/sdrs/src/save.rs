@@ -14,8 +14,8 @@ impl Pipeline {
     /// inversions stay files of their own.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) if it can't be written, a folder with something in it is there already, or values go beyond
-    /// the type's range; [`Error::InvalidParameter`](crate::Error::InvalidParameter) if the name ends as a file of weights does.
+    /// [`Error::Core`] if it can't be written, a folder with something in it is there already, or values go beyond
+    /// the type's range; [`Error::InvalidParameter`] if the name ends as a file of weights does.
     pub fn save_folder(&self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
         check_folder(path.as_ref())?;
         Ok(self.merged().save_folder(path.as_ref(), dtype)?)

@@ -263,7 +263,7 @@ impl Checkpoint {
     /// Settings that it recommends, as JSON, behind the place where they stand.
     pub fn recommended(&self) -> Option<(&str, &str)> {
         let (origin, json) = self.texts.recommended.as_ref()?;
-        Some((origin, json))
+        Some((origin.as_str(), json.as_str()))
     }
 
     /// A part's configuration as it was found.

@@ -43,7 +43,7 @@ fn other_kind(head: &[u8]) -> Option<&'static str> {
             b'f' | b's',
             ..,
         ] => Some("an AVIF picture"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => Some("a HEIC picture"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => Some("a HEIC picture"),
         [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Some("a JPEG XL picture"),
         [b'G', b'I', b'F', b'8', ..] => Some("a GIF picture"),
         [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some("a TIFF picture"),
