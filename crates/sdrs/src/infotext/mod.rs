@@ -21,35 +21,28 @@ use crate::{Error, Result};
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// How many bytes show what a file is.
-const HEAD: usize = 12;
+const HEAD: usize = 16;
+
+/// What other files show at which place.
+const OTHERS: [(usize, &[u8], &str); 11] = [
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (8, b"WEBPVP8", "a WebP picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (4, b"ftyphei", "a HEIC picture"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"GIF8", "a GIF picture"),
+    (0, b"II*\0", "a TIFF picture"),
+    (0, b"MM\0*", "a TIFF picture"),
+    (0, b"\xff\xfe", "a text in UTF-16"),
+    (0, b"\xfe\xff", "a text in UTF-16"),
+];
 
 /// What a file is that begins so, if it is none with an infotext.
 fn other_kind(head: &[u8]) -> Option<&'static str> {
-    match head {
-        [0xff, 0xd8, 0xff, ..] => Some("a JPEG picture"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("a WebP picture"),
-        [
-            _,
-            _,
-            _,
-            _,
-            b'f',
-            b't',
-            b'y',
-            b'p',
-            b'a',
-            b'v',
-            b'i',
-            b'f' | b's',
-            ..,
-        ] => Some("an AVIF picture"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => Some("a HEIC picture"),
-        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Some("a JPEG XL picture"),
-        [b'G', b'I', b'F', b'8', ..] => Some("a GIF picture"),
-        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some("a TIFF picture"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("a text in UTF-16"),
-        _ => None,
-    }
+    let shows = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
+    let found = OTHERS.iter().find(|(at, mark, _)| shows(*at, mark));
+    found.map(|(.., kind)| *kind)
 }
 
 /// The infotext of a file: of a PNG from its `parameters` text, of any other file the whole of it, which must be UTF-8 of no more
