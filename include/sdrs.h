@@ -66,6 +66,11 @@
 
 
 /**
+ * In a run's parameters, for numbers that a model may recommend: take what it recommends, else the WebUI's default.
+ */
+#define SDRS_NOT_SET 4294967295
+
+/**
  * How a call went. The numbers never change.
  */
 enum sdrs_status
@@ -127,6 +132,10 @@ enum sdrs_sampler
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
+    /**
+     * In a run's parameters: what the model recommends, else `SDRS_SAMPLER_DPMPP_2M`. No sampler elsewhere.
+     */
+    SDRS_SAMPLER_NOT_SET = -1,
     /**
      * "DPM++ 2M": DPM-Solver++(2M) (Lu et al. 2022).
      */
@@ -269,7 +278,11 @@ enum sdrs_schedule
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * "Automatic":
+     * In a run's parameters: what the model recommends with its sampler, else `SDRS_SCHEDULE_AUTOMATIC`. No schedule elsewhere.
+     */
+    SDRS_SCHEDULE_NOT_SET = -1,
+    /**
+     * "Automatic": what suits the sampler.
      */
     SDRS_SCHEDULE_AUTOMATIC = 0,
     /**
@@ -843,7 +856,9 @@ typedef struct {
 } sdrs_noise_options;
 
 /**
- * Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults.
+ * Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open what a
+ * model may recommend: there the pipeline's recommendation counts, if its checkpoint has one (`sdrs_pipeline_info` tells), and else the
+ * default in brackets. The pipeline's log says what was taken.
  */
 typedef struct {
     /**
@@ -875,7 +890,7 @@ typedef struct {
      */
     uint32_t height;
     /**
-     * Sampling steps, 1 to 10,000 (20).
+     * Sampling steps, 1 to 10,000; `SDRS_NOT_SET` (the default) is what the model recommends (20).
      */
     uint32_t steps;
     /**
@@ -883,15 +898,16 @@ typedef struct {
      */
     uint32_t batch_size;
     /**
-     * The sampler (`SDRS_SAMPLER_DPMPP_2M`).
+     * The sampler; `SDRS_SAMPLER_NOT_SET` (the default) is what the model recommends (`SDRS_SAMPLER_DPMPP_2M`).
      */
     sdrs_sampler sampler;
     /**
-     * The noise schedule (`SDRS_SCHEDULE_AUTOMATIC`: what suits the sampler).
+     * The noise schedule; `SDRS_SCHEDULE_NOT_SET` (the default) is what the model recommends, if the sampler isn't set either
+     * (`SDRS_SCHEDULE_AUTOMATIC`: what suits the sampler).
      */
     sdrs_schedule schedule;
     /**
-     * Strength of classifier-free guidance (7); 1 is none.
+     * Strength of classifier-free guidance, 1 is none; NAN (the default) is what the model recommends (7).
      */
     double cfg_scale;
     /**
@@ -916,8 +932,8 @@ typedef struct {
      */
     int64_t ensd;
     /**
-     * Which of the text encoder's layers is used, from the end: 1 (the default) is the last, or by diffusers' `clip_skip_rule` the one
-     * before it. The final norm follows in any case.
+     * Which of the text encoder's layers is used, from the end: 1 is the last, or by diffusers' `clip_skip_rule` the one before it;
+     * `SDRS_NOT_SET` (the default) is what the model recommends, if the rule is the WebUI's (1). The final norm follows in any case.
      */
     uint32_t clip_skip;
     /**
@@ -1064,6 +1080,26 @@ typedef struct {
      * The largest noise level of the table.
      */
     double sigma_max;
+    /**
+     * The strength of guidance that the checkpoint recommends; NAN if none.
+     */
+    double recommended_cfg_scale;
+    /**
+     * The sampling steps that it recommends; `SDRS_NOT_SET` if none.
+     */
+    uint32_t recommended_steps;
+    /**
+     * The text encoder's layer that it recommends, from the end, 1 the last; `SDRS_NOT_SET` if none.
+     */
+    uint32_t recommended_clip_skip;
+    /**
+     * The sampler that it recommends; `SDRS_SAMPLER_NOT_SET` if none.
+     */
+    sdrs_sampler recommended_sampler;
+    /**
+     * The schedule that it recommends with that; `SDRS_SCHEDULE_NOT_SET` if none.
+     */
+    sdrs_schedule recommended_schedule;
 } sdrs_pipeline_info;
 
 /**
@@ -1460,9 +1496,10 @@ sdrs_status sdrs_images_png(const sdrs_images *images,
                             size_t *size);
 
 /**
- * Writes a picture to a PNG file, with the infotext in its `parameters` chunk. An existing file is replaced only by a whole new one.
+ * Writes a picture to a PNG file, with the infotext in its `parameters` chunk. An existing file is replaced only by a whole new one,
+ * with its permissions; what is no regular file is written into.
  *
- * Fails with `SDRS_ERROR_IO`.
+ * Fails with `SDRS_ERROR_IO`, or with `SDRS_ERROR_INVALID_PARAMETER` if the name ends as another format's.
  */
 sdrs_status sdrs_images_save_png(const sdrs_images *images,
                                  size_t index,

@@ -112,9 +112,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
     let pipeline = args.pipeline()?;
     let taken = pipeline.recommended().settle(&given, &mut params);
-    if !taken.is_empty() {
-        note(format_args!("as the model recommends: {taken}"));
-    }
+    // Told when the run has begun: an error speaks for itself.
+    let mut taken = Some(taken).filter(|taken| !taken.is_empty());
     let steps = params.steps.saturating_mul(params.batch_size);
     let bar = ProgressBar::new(steps as u64).with_style(style());
     let mut request = pipeline.txt2img("").params(params).cancel_token(&cancel);
@@ -124,6 +123,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut failed = Vec::new();
     let output = request
         .on_progress(|progress| {
+            if let Some(taken) = taken.take() {
+                bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
+            }
             // How many steps a sampler takes may differ from what was asked for.
             bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
             bar.set_position((progress.image * progress.steps + progress.step) as u64);
@@ -154,15 +156,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     // That a reader has gone matters least.
     failed.sort_by_key(|failure| matches!(failure, Failure::Write(_)));
+    failed.dedup_by(|a, b| matches!((a, b), (Failure::Stdout(_), Failure::Stdout(_))));
     let Some(last) = failed.pop() else {
         return Ok(());
     };
-    let mut messages: Vec<String> = failed
-        .into_iter()
-        .filter_map(|failure| failure.told().1)
-        .collect();
-    messages.dedup();
-    for message in messages {
+    for message in failed.into_iter().filter_map(|failure| failure.told().1) {
         note(format_args!("error: {message}"));
     }
     Err(last)
