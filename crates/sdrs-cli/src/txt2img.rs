@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{
-    CancelToken, ClipSkipRule, GenerateParams, LogLevel, Pipeline, PreviewMethod, Quantization, Recommended, Schedule,
-    parse_sampler,
+    CancelToken, ClipSkipRule, GenerateParams, LogLevel, Pipeline, PreviewMethod, Quantization, Recommended,
+    Schedule, parse_sampler,
 };
 
 use crate::{
