@@ -1,6 +1,10 @@
 use serde::Deserialize;
 
-use super::{MAX_LAYERS, MAX_WIDTH, divides, parse, within};
+use super::{
+    MAX_LAYERS, MAX_WIDTH, divides,
+    others::{Others, Plain},
+    within,
+};
 use crate::{Error, Result};
 
 /// The activation between the two layers of a feed-forward network.
@@ -59,13 +63,83 @@ fn default_eps() -> f64 {
     1e-5
 }
 
+/// What transformers keeps for all its models: training, generation of text, labels, what a call returns.
+static OTHERS: Others = Others {
+    only: &[(
+        "model_type",
+        &[Plain::Text("clip_text_model"), Plain::Text("clip")],
+    )],
+    harmless: &[
+        "add_cross_attention",
+        "architectures",
+        "attention_dropout",
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "cross_attention_hidden_size",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "dropout",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "eos_token_id",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "gradient_checkpointing",
+        "id2label",
+        "initializer_factor",
+        "initializer_range",
+        "is_decoder",
+        "is_encoder_decoder",
+        "label2id",
+        "length_penalty",
+        "max_length",
+        "min_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_labels",
+        "num_return_sequences",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "pad_token_id",
+        "prefix",
+        "problem_type",
+        "projection_dim",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "return_dict",
+        "return_dict_in_generate",
+        "sep_token_id",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
+        "tie_word_embeddings",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "torchscript",
+        "transformers_version",
+        "typical_p",
+        "use_bfloat16",
+        "use_cache",
+    ],
+};
+
 impl ClipTextConfig {
     /// Reads a `text_encoder/config.json`; `origin` names it in errors.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values that no model can have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
-        let config: Self = parse(json, origin)?;
+        let config: Self = OTHERS.parse(json, origin)?;
         within(config.vocab_size, 2..=1 << 24, origin, "vocab_size")?;
         within(config.hidden_size, 1..=MAX_WIDTH, origin, "hidden_size")?;
         within(

@@ -13,10 +13,10 @@ pub fn sd1_unet(in_channels: usize) -> UnetConfig {
         in_channels,
         out_channels: 4,
         levels: vec![level(320, 1), level(640, 1), level(1280, 1), level(1280, 0)],
-        middle: UnetMiddle {
+        middle: Some(UnetMiddle {
             transformer_depth: 1,
             heads: 8,
-        },
+        }),
         layers_per_block: 2,
         cross_attention_dim: 768,
         use_linear_projection: false,

@@ -3,17 +3,21 @@
 
 mod clip;
 mod families;
+mod others;
 mod unet;
 mod vae;
 mod write;
 
 pub use clip::{Activation, ClipTextConfig};
 pub use families::{sd1_text_encoder, sd1_unet, sd1_vae};
+pub use others::{Others, Plain};
 pub use unet::{UnetConfig, UnetLevel, UnetMiddle};
 pub use vae::VaeConfig;
 pub(crate) use write::Fields;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
@@ -48,6 +52,71 @@ impl Default for SchedulerConfig {
     }
 }
 
+/// How diffusers' schedulers sample is not read: which sampler and which schedule run is the caller's choice.
+static OTHERS: Others = Others {
+    only: &[
+        ("trained_betas", &[]),
+        // Timesteps between the trained ones, or sigmas that don't follow from the betas.
+        ("timestep_type", &[Plain::Text("discrete")]),
+        ("sigma_min", &[]),
+        ("sigma_max", &[]),
+        ("use_flow_sigmas", &[Plain::Bool(false)]),
+        // Of models whose output holds a variance too.
+        (
+            "variance_type",
+            &[
+                Plain::Text("fixed_small"),
+                Plain::Text("fixed_small_log"),
+                Plain::Text("fixed_large"),
+                Plain::Text("fixed_large_log"),
+            ],
+        ),
+        // Of pixels, not latents.
+        ("thresholding", &[Plain::Bool(false)]),
+        // Before diffusers 0.10, in place of `prediction_type`.
+        ("predict_epsilon", &[Plain::Bool(true)]),
+    ],
+    harmless: &[
+        "algorithm_type",
+        "clip_sample",
+        "clip_sample_range",
+        "corrector_order",
+        "disable_corrector",
+        "dynamic_thresholding_ratio",
+        "eta",
+        "euler_at_final",
+        "final_sigmas_type",
+        "flow_shift",
+        "interpolation_type",
+        "lambda_min_clipped",
+        "lower_order_final",
+        "noise_sampler_seed",
+        "original_inference_steps",
+        "predict_x0",
+        "predictor_order",
+        "rho",
+        "sample_max_value",
+        "set_alpha_to_one",
+        "shift_terminal",
+        "skip_prk_steps",
+        "solver_order",
+        "solver_p",
+        "solver_type",
+        "steps_offset",
+        "tau_func",
+        "tensor_format",
+        "time_shift_type",
+        "timestep_scaling",
+        "timestep_spacing",
+        "timestep_values",
+        "use_beta_sigmas",
+        "use_dynamic_shifting",
+        "use_exponential_sigmas",
+        "use_karras_sigmas",
+        "use_lu_lambdas",
+    ],
+};
+
 impl SchedulerConfig {
     /// Reads a diffusers `scheduler_config.json`; `origin` names it in errors.
     ///
@@ -63,10 +132,8 @@ impl SchedulerConfig {
             num_train_timesteps: Option<usize>,
             #[serde(default)]
             rescale_betas_zero_snr: bool,
-            trained_betas: Option<IgnoredAny>,
         }
-        let (raw, default): (Raw, _) = (parse(json, origin)?, Self::default());
-        refuse(&[("trained_betas", raw.trained_betas.is_some())], origin)?;
+        let (raw, default): (Raw, _) = (OTHERS.parse(json, origin)?, Self::default());
         let config = Self {
             prediction_type: raw.prediction_type.unwrap_or(default.prediction_type),
             // diffusers' own defaults where the file is silent.
@@ -103,16 +170,19 @@ impl SchedulerConfig {
     }
 }
 
-/// Parses a configuration, with errors that name the file and the field.
-pub(crate) fn parse<T: DeserializeOwned>(json: &str, origin: &str) -> Result<T> {
+/// Parses a configuration, with errors that name the file and the field. `ignored` is given the name of each field that is not read.
+fn parse<T: DeserializeOwned>(json: &str, origin: &str, ignored: &mut dyn FnMut(String)) -> Result<T> {
     // A real one has a few thousand bytes. What serde sets aside while it decides takes many times the text.
     const MAX: usize = 1 << 20;
     if json.len() > MAX {
         let reason = format!("{} bytes are too many for a configuration", json.len());
         return Err(Error::malformed(origin, reason));
     }
-    let mut from = serde_json::Deserializer::from_str(json);
-    let parsed = serde_path_to_error::deserialize(&mut from).map_err(|e| {
+    let json = standard(json);
+    let mut from = serde_json::Deserializer::from_str(&json);
+    let mut ignored = |path: serde_ignored::Path| ignored(path.to_string());
+    let parsed = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(&mut from, &mut ignored));
+    let parsed = parsed.map_err(|e| {
         let (path, e) = (e.path().to_string(), e.inner());
         match e.is_data() && path != "." {
             true => Error::config(origin, path, e.to_string()),
@@ -121,6 +191,37 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &str, origin: &str) -> Result<T> 
     })?;
     from.end().map_err(|e| not_json(origin, &e))?;
     Ok(parsed)
+}
+
+/// JSON as Python writes it, with null for the numbers that JSON lacks: `-Infinity` stands in the configuration of every
+/// `DPMSolverMultistepScheduler`.
+fn standard(json: &str) -> Cow<'_, str> {
+    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    if !WORDS.iter().any(|word| json.contains(word)) {
+        return Cow::Borrowed(json);
+    }
+    let (mut out, mut rest) = (String::with_capacity(json.len()), json);
+    loop {
+        // What stands before a text, then the text.
+        let (plain, text) = rest.split_at(rest.find('"').unwrap_or(rest.len()));
+        out.push_str(
+            &WORDS
+                .iter()
+                .fold(plain.to_owned(), |plain, word| plain.replace(word, "null")),
+        );
+        let mut escaped = false;
+        let end = text.bytes().skip(1).position(|byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        });
+        let Some(end) = end else {
+            out.push_str(text);
+            return Cow::Owned(out);
+        };
+        out.push_str(&text[..end + 2]);
+        rest = &text[end + 2..];
+    }
 }
 
 /// JSON of another shape than wanted, or none at all.
@@ -153,14 +254,6 @@ fn one_of(value: &str, known: &[&str], origin: &str, field: &str) -> Result<()> 
         field,
         format!("'{value}' is not supported; supported: {}", known.join(", ")),
     ))
-}
-
-/// Features of other models: leaving them out would be silently wrong.
-fn refuse(features: &[(&str, bool)], origin: &str) -> Result<()> {
-    match features.iter().find(|(_, present)| *present) {
-        Some((field, _)) => Err(Error::config(origin, *field, "is not supported")),
-        None => Ok(()),
-    }
 }
 
 /// `part` heads or groups of equal width, in `whole` channels.

@@ -1,6 +1,10 @@
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
-use super::{MAX_BLOCKS, MAX_LAYERS, MAX_LEVELS, MAX_WIDTH, divides, one_of, parse, refuse, within};
+use super::{
+    MAX_BLOCKS, MAX_LAYERS, MAX_LEVELS, MAX_WIDTH, divides, one_of,
+    others::{Others, Plain, SILU},
+    within,
+};
 use crate::{Error, Result};
 
 /// The U-Net as data: a row for each level.
@@ -12,8 +16,8 @@ pub struct UnetConfig {
     pub out_channels: usize,
     /// The levels, from the latents' resolution down; the way up mirrors them.
     pub levels: Vec<UnetLevel>,
-    /// The middle, at the last level's width.
-    pub middle: UnetMiddle,
+    /// The middle, at the last level's width; small distilled models have none.
+    pub middle: Option<UnetMiddle>,
     /// Residual blocks in a level of the way down; the way up has one more.
     pub layers_per_block: usize,
     /// Width of the context, the text encoder's hidden states.
@@ -45,10 +49,10 @@ pub struct UnetLevel {
     pub heads: usize,
 }
 
-/// The middle of the U-Net.
+/// The middle of the U-Net: two residual blocks, and a transformer between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnetMiddle {
-    /// Transformer blocks between the two residual blocks; 0 for none.
+    /// Transformer blocks; 0 for none.
     pub transformer_depth: usize,
     /// Attention heads of those.
     pub heads: usize,
@@ -119,19 +123,49 @@ struct Raw {
     freq_shift: f64,
     addition_embed_type: Option<String>,
     projection_class_embeddings_input_dim: Option<usize>,
-    #[serde(default = "silu")]
-    act_fn: String,
-    #[serde(default = "default_scale_shift")]
-    resnet_time_scale_shift: String,
-    // Features of other U-Nets: anything but absent would be silently wrong.
-    class_embed_type: Option<IgnoredAny>,
-    encoder_hid_dim: Option<IgnoredAny>,
-    time_cond_proj_dim: Option<IgnoredAny>,
-    #[serde(default)]
-    dual_cross_attention: bool,
-    #[serde(default)]
-    center_input_sample: bool,
+    /// Width of the time embedding, if not the usual four times the first level's.
+    time_embedding_dim: Option<usize>,
 }
+
+static OTHERS: Others = Others {
+    only: &[
+        SILU,
+        ("addition_time_embed_dim", &[Plain::Number(256.0)]),
+        ("attention_type", &[Plain::Text("default")]),
+        ("center_input_sample", &[Plain::Bool(false)]),
+        ("class_embed_type", &[]),
+        ("class_embeddings_concat", &[Plain::Bool(false)]),
+        ("conv_in_kernel", &[Plain::Number(3.0)]),
+        ("conv_out_kernel", &[Plain::Number(3.0)]),
+        ("cross_attention_norm", &[]),
+        ("downsample_padding", &[Plain::Number(1.0)]),
+        ("dual_cross_attention", &[Plain::Bool(false)]),
+        ("encoder_hid_dim", &[]),
+        ("encoder_hid_dim_type", &[]),
+        ("mid_block_only_cross_attention", &[Plain::Bool(false)]),
+        ("mid_block_scale_factor", &[Plain::Number(1.0)]),
+        ("num_class_embeds", &[]),
+        ("only_cross_attention", &[Plain::Bool(false)]),
+        ("resnet_out_scale_factor", &[Plain::Number(1.0)]),
+        ("resnet_skip_time_act", &[Plain::Bool(false)]),
+        ("resnet_time_scale_shift", &[Plain::Text("default")]),
+        ("reverse_transformer_layers_per_block", &[]),
+        ("time_cond_proj_dim", &[]),
+        ("time_embedding_act_fn", &[]),
+        ("time_embedding_type", &[Plain::Text("positional")]),
+        ("timestep_post_act", &[]),
+    ],
+    harmless: &[
+        // Of a kind of embedding that is refused.
+        "addition_embed_type_num_heads",
+        "dropout",
+        // The type that scores are computed in.
+        "upcast_attention",
+        // How Flax computes the same.
+        "split_head_dim",
+        "use_memory_efficient_attention",
+    ],
+};
 
 fn one() -> PerLevel {
     PerLevel::All(1)
@@ -154,12 +188,6 @@ fn norm_eps() -> f64 {
 fn yes() -> bool {
     true
 }
-fn silu() -> String {
-    "silu".into()
-}
-fn default_scale_shift() -> String {
-    "default".into()
-}
 
 impl UnetConfig {
     /// Reads a `unet/config.json`; `origin` names it in errors.
@@ -167,14 +195,25 @@ impl UnetConfig {
     /// # Errors
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values and features that these models don't have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
-        let raw: Raw = parse(json, origin)?;
+        let raw: Raw = OTHERS.parse(json, origin)?;
         let n = within(
             raw.block_out_channels.len(),
             1..=MAX_LEVELS,
             origin,
             "block_out_channels",
         )?;
-        raw.refuse_other_features(origin)?;
+        if let Some(kind) = &raw.mid_block_type {
+            one_of(kind, &["UNetMidBlock2DCrossAttn"], origin, "mid_block_type")?;
+        }
+        if let Some(kind) = &raw.addition_embed_type {
+            one_of(kind, &["text_time"], origin, "addition_embed_type")?;
+        }
+        let usual = raw.block_out_channels[0].saturating_mul(4);
+        if let Some(width) = raw.time_embedding_dim.filter(|width| *width != usual) {
+            let reason =
+                format!("{width} is not supported; supported: {usual}, four times the first level's width");
+            return Err(Error::config(origin, "time_embedding_dim", reason));
+        }
 
         let down = attention_levels(
             &raw.down_block_types,
@@ -257,11 +296,8 @@ impl UnetConfig {
             });
         }
         // diffusers gives the middle the last level's depth and heads, even where that level has no attention itself.
-        let middle = match raw.mid_block_type.as_deref() {
-            None => UnetMiddle {
-                transformer_depth: 0,
-                heads: heads[n - 1],
-            },
+        let middle = match raw.mid_block_type {
+            None => None,
             Some(_) => {
                 divides(heads[n - 1], levels[n - 1].channels, origin, field)?;
                 let depth = within(
@@ -270,10 +306,10 @@ impl UnetConfig {
                     origin,
                     "transformer_layers_per_block",
                 )?;
-                UnetMiddle {
+                Some(UnetMiddle {
                     transformer_depth: depth,
                     heads: heads[n - 1],
-                }
+                })
             }
         };
         let added_width = match raw.addition_embed_type.as_deref() {
@@ -303,34 +339,6 @@ impl UnetConfig {
             sample_size,
             added_width,
         })
-    }
-}
-
-impl Raw {
-    fn refuse_other_features(&self, origin: &str) -> Result<()> {
-        one_of(&self.act_fn, &["silu", "swish"], origin, "act_fn")?;
-        one_of(
-            &self.resnet_time_scale_shift,
-            &["default"],
-            origin,
-            "resnet_time_scale_shift",
-        )?;
-        if let Some(kind) = &self.mid_block_type {
-            one_of(kind, &["UNetMidBlock2DCrossAttn"], origin, "mid_block_type")?;
-        }
-        if let Some(kind) = &self.addition_embed_type {
-            one_of(kind, &["text_time"], origin, "addition_embed_type")?;
-        }
-        refuse(
-            &[
-                ("class_embed_type", self.class_embed_type.is_some()),
-                ("encoder_hid_dim", self.encoder_hid_dim.is_some()),
-                ("time_cond_proj_dim", self.time_cond_proj_dim.is_some()),
-                ("dual_cross_attention", self.dual_cross_attention),
-                ("center_input_sample", self.center_input_sample),
-            ],
-            origin,
-        )
     }
 }
 

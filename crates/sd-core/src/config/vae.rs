@@ -1,6 +1,10 @@
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
-use super::{MAX_BLOCKS, MAX_LEVELS, MAX_WIDTH, divides, one_of, parse, refuse, within};
+use super::{
+    MAX_BLOCKS, MAX_LEVELS, MAX_WIDTH, divides,
+    others::{Others, Plain, SILU},
+    within,
+};
 use crate::{Error, Result};
 
 /// The KL autoencoder as data, in the words of diffusers' `AutoencoderKL`.
@@ -29,19 +33,17 @@ pub struct VaeConfig {
     pub mid_block_add_attention: bool,
 }
 
-/// What other autoencoders have.
-#[derive(Deserialize)]
-struct Others {
-    #[serde(default = "silu")]
-    act_fn: String,
-    shift_factor: Option<IgnoredAny>,
-    latents_mean: Option<IgnoredAny>,
-    latents_std: Option<IgnoredAny>,
-}
-
-fn silu() -> String {
-    "silu".into()
-}
+static OTHERS: Others = Others {
+    only: &[
+        SILU,
+        ("down_block_types", &[Plain::Text("DownEncoderBlock2D")]),
+        ("up_block_types", &[Plain::Text("UpDecoderBlock2D")]),
+        ("shift_factor", &[]),
+        ("latents_mean", &[]),
+        ("latents_std", &[]),
+    ],
+    harmless: &["sample_size", "force_upcast"],
+};
 
 impl Default for VaeConfig {
     /// diffusers' defaults, for what a file leaves out.
@@ -67,17 +69,7 @@ impl VaeConfig {
     /// # Errors
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values that no model can have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
-        let config: Self = parse(json, origin)?;
-        let others: Others = parse(json, origin)?;
-        one_of(&others.act_fn, &["silu", "swish"], origin, "act_fn")?;
-        refuse(
-            &[
-                ("shift_factor", others.shift_factor.is_some()),
-                ("latents_mean", others.latents_mean.is_some()),
-                ("latents_std", others.latents_std.is_some()),
-            ],
-            origin,
-        )?;
+        let config: Self = OTHERS.parse(json, origin)?;
         within(
             config.block_out_channels.len(),
             1..=MAX_LEVELS,

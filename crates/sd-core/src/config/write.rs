@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig};
+use super::{Activation, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig, standard};
 
 /// Fields of a configuration; written over those of the file that it was read from, of which other programs may want more.
 pub(crate) trait Fields {
@@ -12,7 +12,7 @@ pub(crate) trait Fields {
     /// A whole `config.json`; `original` is the one that the configuration was read from, if there was one.
     fn to_json(&self, original: Option<&str>) -> Map<String, Value> {
         let mut file: Map<String, Value> = original
-            .and_then(|json| serde_json::from_str(json).ok())
+            .and_then(|json| serde_json::from_str(&standard(json)).ok())
             .unwrap_or_default();
         if let Value::Object(fields) = self.fields() {
             for (key, value) in fields {
@@ -46,12 +46,12 @@ impl Fields for UnetConfig {
         };
         let mut up = kinds("UpBlock2D", "CrossAttnUpBlock2D");
         up.reverse();
+        let middle = self.middle.map_or(0, |middle| middle.transformer_depth);
         // The middle's depth is the last level's, also where that has no attention itself.
         let depth = |(i, level): (usize, &super::UnetLevel)| match i == last {
-            true => self.middle.transformer_depth.max(level.transformer_depth).max(1),
+            true => middle.max(level.transformer_depth).max(1),
             false => level.transformer_depth.max(1),
         };
-        let middle = (self.middle.transformer_depth > 0).then_some("UNetMidBlock2DCrossAttn");
         let channels: Vec<usize> = self.levels.iter().map(|level| level.channels).collect();
         let mut fields = json!({
             "_class_name": "UNet2DConditionModel",
@@ -62,7 +62,7 @@ impl Fields for UnetConfig {
             "cross_attention_dim": self.cross_attention_dim,
             "down_block_types": kinds("DownBlock2D", "CrossAttnDownBlock2D"),
             "up_block_types": up,
-            "mid_block_type": middle,
+            "mid_block_type": self.middle.map(|_| "UNetMidBlock2DCrossAttn"),
             "flip_sin_to_cos": self.flip_sin_to_cos,
             "freq_shift": whole(self.freq_shift),
             "in_channels": self.in_channels,
@@ -177,10 +177,10 @@ mod tests {
         };
         let sdxl = UnetConfig {
             levels: vec![level(320, 0, 5), level(640, 2, 10), level(1280, 10, 20)],
-            middle: UnetMiddle {
+            middle: Some(UnetMiddle {
                 transformer_depth: 10,
                 heads: 20,
-            },
+            }),
             use_linear_projection: true,
             cross_attention_dim: 2048,
             added_width: Some(2816),
@@ -189,10 +189,7 @@ mod tests {
         };
         let tiny = UnetConfig {
             levels: vec![level(64, 1, 8), level(32, 0, 8)],
-            middle: UnetMiddle {
-                transformer_depth: 0,
-                heads: 8,
-            },
+            middle: None,
             ..sd1_unet(9)
         };
         for unet in [sd1_unet(4), sdxl, tiny] {
@@ -229,8 +226,8 @@ mod tests {
 
     #[test]
     fn what_others_want_is_kept() {
-        let original =
-            r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "beta_end": 0.5}"#;
+        let original = r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "beta_end": 0.5,
+            "lambda_min_clipped": -Infinity}"#;
         let written = SchedulerConfig::default().to_json(Some(original));
         assert_eq!(written["_class_name"], "EulerDiscreteScheduler");
         assert_eq!(written["use_karras_sigmas"], true);

@@ -59,7 +59,8 @@ fn texts(config: &UnetConfig, dtype: Dtype, batch: usize) -> usize {
     let blocks = 2 * config.layers_per_block + 1;
     let levels = levels.map(|level| blocks * level.transformer_depth * level.channels);
     let last = config.levels.last().map_or(0, |level| level.channels);
-    let channels = levels.sum::<usize>() + config.middle.transformer_depth * last;
+    let middle = config.middle.map_or(0, |middle| middle.transformer_depth);
+    let channels = levels.sum::<usize>() + middle * last;
     2 * batch * TOKENS * channels * dtype.size()
 }
 
@@ -88,11 +89,13 @@ pub fn unet_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usiz
             held += size(i + 1).of(channels);
         }
     }
-    let last = size(levels.len() - 1);
-    let middle = last
-        .resnet(channels, channels)
-        .max(last.transformer(config.middle.transformer_depth, channels));
-    most = most.max(held + middle);
+    if let Some(middle) = config.middle {
+        let last = size(levels.len() - 1);
+        let middle = last
+            .resnet(channels, channels)
+            .max(last.transformer(middle.transformer_depth, channels));
+        most = most.max(held + middle);
+    }
     for (i, level) in levels.iter().enumerate().rev() {
         for _ in 0..=config.layers_per_block {
             let (at, skip) = skips.pop().unwrap_or_default();

@@ -174,10 +174,15 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     let mut found = classify_folder(&folder, &files.iter().map(|(part, _)| *part).collect::<Vec<_>>());
     if folder.has("scheduler/scheduler_config.json") {
         let name = "scheduler/scheduler_config.json";
-        let scheduler = SchedulerConfig::from_json(&folder.text(name)?, &folder.origin(name))?;
-        found.prediction_type = Some(scheduler.prediction_type);
-        found.prediction_reason = Some(format!("{name} says so"));
-        found.zero_terminal_snr = scheduler.rescale_betas_zero_snr;
+        // Other models' schedulers are no reason to say nothing of their files.
+        match SchedulerConfig::from_json(&folder.text(name)?, &folder.origin(name)) {
+            Ok(scheduler) => {
+                found.prediction_type = Some(scheduler.prediction_type);
+                found.prediction_reason = Some(format!("{name} says so"));
+                found.zero_terminal_snr = scheduler.rescale_betas_zero_snr;
+            }
+            Err(error) => found.prediction_reason = Some(error.to_string()),
+        }
     }
     let files: Vec<_> = files
         .iter()

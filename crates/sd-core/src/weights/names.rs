@@ -262,7 +262,8 @@ fn unet_table(config: &UnetConfig) -> Table {
     ] {
         table.add(canonical.into(), stored.into(), Leaves::Same);
     }
-    let second = if config.middle.transformer_depth > 0 { 2 } else { 1 };
+    let attention = config.middle.is_some_and(|middle| middle.transformer_depth > 0);
+    let second = if attention { 2 } else { 1 };
     table.add(
         "mid_block.resnets.0".into(),
         "middle_block.0".into(),

@@ -8,7 +8,7 @@ use super::{
         nn::{channels_first, channels_last},
         resnet::{Downsample, Upsample},
     },
-    Deep, DeepFeatures, Layer, TextMemory, Transformer, UNet, UnetCall, UnetOptions,
+    Deep, DeepFeatures, Layer, Middle, TextMemory, Transformer, UNet, UnetCall, UnetOptions,
 };
 use crate::{Error, Result, config::UnetConfig};
 
@@ -138,13 +138,11 @@ impl UNet {
                 x
             }
             None => {
-                let (first, transformer, second) = &self.middle;
                 let x = skips.last().cloned().expect("what conv_in gave, at least");
-                let mut x = first.forward(x, Some(&call.time));
-                if let Some(transformer) = transformer {
-                    x = transformer.forward(x, call);
+                match &self.middle {
+                    Some(middle) => middle.forward(x, call),
+                    None => x,
                 }
-                second.forward(x, Some(&call.time))
             }
         };
         let mut kept = None;
@@ -214,7 +212,11 @@ impl UNet {
         let down = self.down.iter().flat_map(|level| &level.layers);
         let up = self.up.iter().flat_map(|level| &level.layers);
         let (down, up) = (down.filter_map(|l| l.1.as_ref()), up.filter_map(|l| l.1.as_ref()));
-        down.chain(&self.middle.1).chain(up)
+        let middle = self
+            .middle
+            .iter()
+            .filter_map(|middle| middle.transformer.as_ref());
+        down.chain(middle).chain(up)
     }
 
     fn check(&self, latents: &Tensor<4>, timesteps: &[f64], added: Option<&Tensor<2>>) -> Result<()> {
@@ -268,6 +270,17 @@ impl Layer {
             Some(transformer) => transformer.forward(x, call),
             None => x,
         }
+    }
+}
+
+impl Middle {
+    fn forward(&self, x: Tensor<4>, call: &Call) -> Tensor<4> {
+        let x = self.first.forward(x, Some(&call.time));
+        let x = match &self.transformer {
+            Some(transformer) => transformer.forward(x, call),
+            None => x,
+        };
+        self.second.forward(x, Some(&call.time))
     }
 }
 

@@ -29,7 +29,7 @@ pub struct UNet {
     time: [Linear; 2],
     added: Option<[Linear; 2]>,
     down: Vec<DownLevel>,
-    middle: (ResnetBlock, Option<Transformer>, ResnetBlock),
+    middle: Option<Middle>,
     up: Vec<UpLevel>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
@@ -40,6 +40,12 @@ struct Layer(ResnetBlock, Option<Transformer>);
 
 /// A transformer, and its place among all of the network's.
 struct Transformer(SpatialTransformer, usize);
+
+struct Middle {
+    first: ResnetBlock,
+    transformer: Option<Transformer>,
+    second: ResnetBlock,
+}
 
 struct DownLevel {
     layers: Vec<Layer>,
@@ -136,19 +142,15 @@ impl UNet {
                 downsample: halves.then(|| Downsample::new(&p, channels, Padding::Even(1))),
             });
         }
-        let middle = {
-            let (p, spec_mid) = (p.at("mid_block"), &config.middle);
-            (
-                ResnetBlock::new(&p.at("resnets.0"), last, last, spec),
-                transformer(
-                    &p.at("attentions.0"),
-                    last,
-                    spec_mid.heads,
-                    spec_mid.transformer_depth,
-                ),
-                ResnetBlock::new(&p.at("resnets.1"), last, last, spec),
-            )
-        };
+        let middle = config.middle.map(|middle| {
+            let p = p.at("mid_block");
+            let attentions = p.at("attentions.0");
+            Middle {
+                first: ResnetBlock::new(&p.at("resnets.0"), last, last, spec),
+                transformer: transformer(&attentions, last, middle.heads, middle.transformer_depth),
+                second: ResnetBlock::new(&p.at("resnets.1"), last, last, spec),
+            }
+        });
         let mut up = Vec::new();
         for (i, level) in levels.iter().rev().enumerate() {
             let p = p.at(format_args!("up_blocks.{i}"));
