@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_kohya
 from lycoris.modules.boft import ButterflyOFTModule
 from lycoris.modules.diag_oft import DiagOFTModule
 from lycoris.modules.full import FullModule
@@ -16,7 +17,7 @@ from lycoris.modules.locon import LoConModule
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
 from lycoris.modules.norms import NormModule
-from peft import LoraConfig, OFTConfig, get_peft_model
+from peft import LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
@@ -145,23 +146,40 @@ class Tree(nn.Module):
             here.add_module(leaf, layer)
 
 
-def peft_folder(out, generator):
-    """A folder as PEFT saves it, whose settings lie beside the tensors."""
-    settings = {"r": 3, "lora_alpha": 5, "use_rslora": True, "alpha_pattern": {CONV: 2}}
-    tensors, changed, config = peft_case(generator, **settings)
-    out.weights(f"{FOLDER}/peft/adapter_model.safetensors", tensors, note=f"PEFT LoRA, random {settings}")
+# Folders as PEFT saves them, whose settings lie beside the tensors: the kind and its settings. Patterns are regular expressions, the
+# first that is for a layer counts, and what none is for has the default.
+PEFT_FOLDERS = {
+    "peft": (LoraConfig, {"r": 3, "lora_alpha": 5, "use_rslora": True, "alpha_pattern": {CONV: 2}}),
+    "peft_patterns": (LoraConfig, {
+        "r": 3, "lora_alpha": 5, "rank_pattern": {r"^down_blocks\.\d\.resnets.*": 2},
+        "alpha_pattern": {"nothing.here": 7, r"down_blocks.*net.\d": 9, "proj_in|conv1": 4, "conv1": 8, "roj_in": 6},
+    }),
+    # As alpha over r is what PEFT multiplies by, also where no tensor has the rank: both factors are whole here.
+    "peft_lokr": (LoKrConfig, {"r": 32, "alpha": 8}),
+    "peft_lokr_patterns": (LoKrConfig, {
+        "r": 1, "alpha": 3, "decompose_both": True, "use_effective_conv2d": True, "rank_pattern": {"proj.in": 16}, "alpha_pattern": {".*in$": 5},
+    }),
+    "peft_loha": (LoHaConfig, {"r": 3, "alpha": 2, "use_effective_conv2d": True, "alpha_pattern": {"(conv|linear)1": 9}}),
+}
+
+
+def peft_folder(out, case, generator):
+    kind, settings = PEFT_FOLDERS[case]
+    tensors, changed, config = peft_case(generator, kind, **settings)
+    out.weights(f"{FOLDER}/{case}/adapter_model.safetensors", tensors, note=f"PEFT {kind.__name__}, random {settings}")
     config["target_modules"] = sorted(config["target_modules"])
-    out.json(f"{FOLDER}/peft/adapter_config.json", config, note="the settings of adapter_model.safetensors")
+    # In this order, as PEFT writes it.
+    config = {name: config[name] for name in sorted(config)}
+    out.json(f"{FOLDER}/{case}/adapter_config.json", config, note="the settings of adapter_model.safetensors")
     return changed
 
 
-def peft_case(generator, r=3, lora_alpha=3, **options):
+def peft_case(generator, kind=LoraConfig, **options):
     layers = {name: layer.double() for name, layer in base_layers().items() if name in (LINEAR, POINT, CONV)}
-    # The file has no alpha: with alpha as the rank it acts as the file alone says.
-    config = LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=list(layers), **options)
-    model = get_peft_model(Tree(layers), config)
+    config = kind(target_modules=list(layers), **options)
+    model = get_peft_model(Tree(layers), config).double()
     for name, parameter in model.named_parameters():
-        if "lora_" in name:
+        if any(prefix in name for prefix in ["lora_", "lokr_", "hada_"]):
             noise = torch.randn(parameter.shape, generator=generator) * 0.3
             parameter.data = (noise.abs() + 0.5 if "magnitude" in name else noise).to(parameter.dtype)
     tensors = {name: t.float() for name, t in get_peft_model_state_dict(model).items()}
@@ -188,6 +206,33 @@ def peft_oft(out, case, generator, **settings):
     config["target_modules"] = sorted(config["target_modules"])
     out.json(f"{FOLDER}/{case}/adapter_config.json", config, note="the settings of adapter_model.safetensors")
     return {name: {"weight": modules[name].weight.data, "bias": modules[name].bias.data} for name in layers}
+
+
+def kohya_oft(generator, strength, blocks=4, alpha=0.02):
+    """OFT of kohya's sd-scripts (networks/oft.py, OFTModule): no package, so its formula is written down here.
+
+    Q is skew-symmetric, its norm over all blocks at most alpha times the outputs; R = (I + Q)(I - Q)^-1 turns blocks of outputs from
+    the other side, and the strength is a share of R - I.
+    """
+    tensors, merged = {}, {}
+    for name in (LINEAR, POINT, CONV):
+        layer = base_layers()[name].double()
+        weight = layer.weight.data
+        outputs = weight.shape[0]
+        size = outputs // blocks
+        stored = (torch.randn(blocks, size, size, generator=generator) * 0.6)
+        flat = "oft_unet_" + name.replace(".", "_")
+        tensors |= {f"{flat}.oft_blocks": stored, f"{flat}.alpha": torch.tensor(alpha)}
+        q = (stored - stored.transpose(1, 2)).double()
+        # In f32 there, as stored.
+        limit = torch.tensor(alpha).double() * outputs
+        norm = q.norm()
+        q = q * ((norm.clamp(max=limit) + 1e-8) / (norm + 1e-8))
+        eye = torch.eye(size, dtype=torch.float64).expand(blocks, size, size)
+        r = strength * ((eye + q) @ torch.linalg.inv(eye - q) - eye) + eye
+        turned = torch.einsum("knm,knp->kmp", r, weight.reshape(blocks, size, -1)).reshape(weight.shape)
+        merged[name] = {"weight": turned, "bias": layer.bias.data}
+    return tensors, merged
 
 
 # Layers of the tiny SD1.
@@ -273,10 +318,24 @@ def make(out):
     for i, (case, options) in enumerate({
         "peft": {}, "peft_dora": {"use_dora": True}, "peft_bias": {"lora_bias": True},
     }.items()):
-        tensors, changed, _ = peft_case(torch.Generator().manual_seed(SEED + 100 + i), **options)
+        # The file has no alpha: with alpha as the rank it acts as the file alone says.
+        tensors, changed, _ = peft_case(torch.Generator().manual_seed(SEED + 100 + i), r=3, lora_alpha=3, **options)
         add(case, 1.0, changed)
         out.weights(f"{FOLDER}/{case}.safetensors", tensors, note=f"PEFT LoRA, random {options}")
-    add("peft_folder", 1.0, peft_folder(out, torch.Generator().manual_seed(SEED + 150)))
+        if case == "peft_dora":
+            bare = {name.removeprefix("base_model.model."): t for name, t in tensors.items()}
+            for name, prefix in [("kohya_dora", "unet."), ("kohya_dora_bare", "")]:
+                converted = convert_state_dict_to_kohya({f"{prefix}{key}": t for key, t in bare.items()})
+                out.weights(
+                    f"{FOLDER}/{name}.safetensors", converted,
+                    note=f"peft_dora.safetensors, its names with the prefix '{prefix}', through diffusers' convert_state_dict_to_kohya",
+                )
+    for i, case in enumerate(PEFT_FOLDERS):
+        add(case if case != "peft" else "peft_folder", 1.0, peft_folder(out, case, torch.Generator().manual_seed(SEED + 150 + i)))
+    for strength in [1.0, -0.6]:
+        tensors, changed = kohya_oft(torch.Generator().manual_seed(SEED + 400), strength)
+        add("kohya_oft", strength, changed)
+    out.weights(f"{FOLDER}/kohya_oft.safetensors", tensors, note="kohya's OFT, random; formula of sd-scripts' networks/oft.py")
     for i, (case, settings) in enumerate({
         "peft_oft": {"r": 2},
         "peft_oft_exact": {"r": 2, "use_cayley_neumann": False},

@@ -40,6 +40,8 @@ pub struct Diagnosis {
     pub faults: BTreeMap<String, String>,
     /// What has no place in the model.
     pub unmatched: Vec<Unmatched>,
+    /// What its settings say in vain.
+    pub notes: Vec<String>,
 }
 
 /// A textual inversion in an adapter's file.
@@ -123,6 +125,7 @@ pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosi
         modules: Vec::new(),
         faults: BTreeMap::new(),
         unmatched: unknown(&file.contents),
+        notes: file.notes().to_vec(),
     };
     for (name, embedding) in file.embeddings_by_name() {
         found.embeddings.push(BundledEmbedding {

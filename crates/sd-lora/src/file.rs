@@ -35,6 +35,16 @@ pub(crate) struct Contents {
     pub unknown: Vec<String>,
     /// Names of bundled embeddings.
     bundled: BTreeSet<String>,
+    /// What its settings say in vain.
+    notes: Vec<String>,
+}
+
+/// The tensors of a module, and its name.
+#[derive(Default)]
+struct Gathered {
+    name: String,
+    keys: BTreeMap<Leaf, String>,
+    fault: Option<String>,
 }
 
 impl AdapterFile {
@@ -51,9 +61,9 @@ impl AdapterFile {
         if place == path || !folder.has(CONFIG) {
             return Self::from_tensors(tensors);
         }
-        let noted = Noted::of_folder(&folder.text(CONFIG)?).ok_or_else(|| Error::Unsupported {
+        let noted = Noted::of_folder(&folder.text(CONFIG)?).map_err(|reason| Error::Unsupported {
             origin: folder.origin(CONFIG),
-            reason: "is not a JSON object, as PEFT's settings are".into(),
+            reason,
         })?;
         Self::with_settings(tensors, &noted)
     }
@@ -71,27 +81,30 @@ impl AdapterFile {
     /// # Errors
     /// [`Error::Unsupported`] if it holds no adapter.
     pub fn from_tensors(tensors: TensorFile) -> Result<Self> {
-        let noted = Noted::read(&tensors);
+        let noted = Noted::read(&tensors).map_err(|reason| Error::Unsupported {
+            origin: tensors.origin().to_owned(),
+            reason,
+        })?;
         Self::with_settings(tensors, &noted)
     }
 
     fn with_settings(tensors: TensorFile, noted: &Noted) -> Result<Self> {
-        let mut modules: BTreeMap<String, BTreeMap<Leaf, String>> = BTreeMap::new();
-        let mut twice: HashMap<String, String> = HashMap::new();
+        // By flattened name: diffusers' converter to kohya's names leaves a dot in some.
+        let mut modules: BTreeMap<String, Gathered> = BTreeMap::new();
         let (mut unknown, mut bundled) = (Vec::new(), BTreeSet::new());
         // Sorted, so that the same file always gives the same message.
         let names: BTreeSet<&str> = tensors.names().collect();
         for name in names {
             match keys::parse(name) {
                 Key::Module(module, leaf) => {
-                    let keys = modules.entry(module.to_owned()).or_default();
-                    if let Some(other) = keys.insert(leaf, name.to_owned()) {
-                        let reason = format!(
+                    let gathered = modules.entry(module.replace('.', "_")).or_default();
+                    module.clone_into(&mut gathered.name);
+                    if let Some(other) = gathered.keys.insert(leaf, name.to_owned()) {
+                        gathered.fault = Some(format!(
                             "{} and {} are the same tensor of two adapters",
                             shown(&other),
                             shown(name)
-                        );
-                        twice.insert(module.to_owned(), reason);
+                        ));
                     }
                 }
                 Key::Bundled(embedding, _) => {
@@ -101,7 +114,7 @@ impl AdapterFile {
             }
         }
         // Whole weights look like IA3's but for one tensor.
-        let adapts = |keys: &BTreeMap<Leaf, String>| keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
+        let adapts = |module: &Gathered| module.keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
         if !modules.values().any(adapts) && bundled.is_empty() {
             let first = tensors.names().min();
             let reason = match first {
@@ -116,21 +129,24 @@ impl AdapterFile {
                 reason,
             });
         }
-        let modules = modules.into_iter().map(|(name, keys)| {
-            let fault = twice.remove(&name);
+        let modules = modules.into_values().map(|gathered| {
+            let Gathered { name, keys, fault } = gathered.with_magnitude();
             let mut module = Module::read(&tensors, name, keys, noted);
             if let Some(reason) = fault {
                 module.parsed = Err(reason);
             }
             module
         });
-        let modules = modules.collect();
+        let mut modules: Vec<Module> = modules.collect();
+        modules.sort_by(|a, b| a.name.cmp(&b.name));
+        let notes = noted.idle(modules.iter().map(|module| module.name.as_str()));
         Ok(Self {
             contents: Arc::new(Contents {
                 tensors,
                 modules,
                 unknown,
                 bundled,
+                notes,
             }),
         })
     }
@@ -143,6 +159,11 @@ impl AdapterFile {
     /// What its trainer noted in the header.
     pub fn metadata(&self) -> &HashMap<String, String> {
         self.contents.tensors.metadata()
+    }
+
+    /// What its settings say in vain, a sentence each: patterns that are no layer's name.
+    pub fn notes(&self) -> &[String] {
+        &self.contents.notes
     }
 
     /// How many modules are of each kind; those that can't be read are none.
@@ -205,5 +226,20 @@ impl AdapterFile {
     /// don't fit together, [`Error::Strength`] for strengths that can't be used.
     pub fn bind(&self, model: &ModelNames, strengths: &Strengths) -> Result<Adapter> {
         Adapter::new(self, model, strengths)
+    }
+}
+
+impl Gathered {
+    /// PEFT's magnitudes that diffusers' converter calls `dora_scale`, told by the dot that it leaves in the module's name: they are of
+    /// outputs, whatever their shape.
+    fn with_magnitude(mut self) -> Self {
+        let own = |key: &String| keys::parse(key) == Key::Module(&self.name, Leaf::DoraScale);
+        if self.keys.get(&Leaf::DoraScale).is_some_and(|key| !own(key))
+            && !self.keys.contains_key(&Leaf::Magnitude)
+            && let Some(key) = self.keys.remove(&Leaf::DoraScale)
+        {
+            self.keys.insert(Leaf::Magnitude, key);
+        }
+        self
     }
 }

@@ -7,7 +7,7 @@ use sd_core::weights::TensorFile;
 use crate::{
     change::{self, Amount, Axis, Change, Kind, Values, all_finite, decompose},
     keys::Leaf,
-    peft::Noted,
+    peft::{Noted, Parts},
 };
 
 /// The tensors that change one layer, read as far as their shapes go.
@@ -59,13 +59,23 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
     let change = change::read(values, noted.rotation(name))?;
     let alpha = values.number(Leaf::Alpha)?;
     let rank = change.as_ref().and_then(|change| change.rank());
-    let scale = match (values.number(Leaf::Scale)?, rank) {
-        (Some(scale), _) => scale,
-        (None, Some(rank)) => match alpha {
-            Some(alpha) => alpha / rank as f32,
-            None => noted.scale(name, rank),
-        },
-        (None, None) => 1.0,
+    let dora = [Leaf::DoraScale, Leaf::Magnitude].map(|leaf| values.has(leaf));
+    let said = match &change {
+        Some(change) => {
+            let parts = Parts {
+                kind: change.kind(),
+                rank,
+                dora: dora != [false, false],
+                bias: values.has(Leaf::UpBias),
+            };
+            noted.scale(name, &parts)?
+        }
+        None => None,
+    };
+    let scale = match (values.number(Leaf::Scale)?, alpha, rank) {
+        (Some(scale), ..) => scale,
+        (None, Some(alpha), Some(rank)) => alpha / rank as f32,
+        _ => said.unwrap_or(1.0),
     };
     let biases = [(Leaf::DiffBias, 1.0), (Leaf::BNorm, 1.0), (Leaf::UpBias, scale)];
     let mut biases = biases.into_iter().filter(|(leaf, _)| values.has(*leaf));
@@ -79,7 +89,6 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
     if change.is_none() && bias.is_none() {
         return Err("none of its tensors changes anything".into());
     }
-    let dora = [Leaf::DoraScale, Leaf::Magnitude].map(|leaf| values.has(leaf));
     if dora == [true, true] || (dora != [false, false] && change.is_none()) {
         return Err("it has magnitudes (DoRA) twice, or for no change".into());
     }

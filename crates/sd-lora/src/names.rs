@@ -38,13 +38,17 @@ impl Network {
     }
 }
 
+/// How the names of modules of kohya's own OFT begin.
+pub(crate) const KOHYA_OFT: &str = "oft_unet_";
+
 /// How flattened module names begin, with the network that this means; where one begins with another, the longer comes first.
-const PREFIXES: [(&str, Network); 19] = [
+const PREFIXES: [(&str, Network); 20] = [
     // kohya's scripts and what follows them; LyCORIS' own wrapper.
     ("lora_unet_", Network::Unet),
     ("lora_te1_", Network::TextEncoder),
     ("lora_te2_", Network::TextEncoder2),
     ("lora_te_", Network::TextEncoder),
+    (KOHYA_OFT, Network::Unet),
     ("lycoris_", Network::Unet),
     ("lycoris_", Network::TextEncoder),
     // diffusers.

@@ -57,6 +57,9 @@ impl fmt::Display for Diagnosis {
         for unmatched in &self.unmatched {
             writeln!(f, "  unmatched    {unmatched}")?;
         }
+        for note in &self.notes {
+            writeln!(f, "  note         {note}")?;
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Every kind of adapter against the packages that train it: the weights that their own forward passes act with.
 
 use goldens::Refs;
+use safetensors::tensor::{Dtype as Stored, TensorView};
 use sd_core::weights::{Checkpoint, Part, TensorFile};
 use sd_lora::{Adapter, AdapterFile, Kind, ModelNames, Network, Strengths};
 
@@ -12,8 +13,9 @@ fn names(base: &Refs) -> ModelNames {
 
 fn open(case: &str) -> AdapterFile {
     let path = match case {
+        "peft" => "lora/peft.safetensors".to_owned(),
         "peft_folder" => "lora/peft".to_owned(),
-        "peft_oft" | "peft_oft_exact" | "peft_oft_shared" | "peft_coft" => format!("lora/{case}"),
+        _ if goldens::root().join("lora").join(case).is_dir() => format!("lora/{case}"),
         _ => format!("lora/{case}.safetensors"),
     };
     AdapterFile::open(&goldens::root().join(path)).unwrap()
@@ -77,7 +79,7 @@ fn agree_with_lycoris_and_peft() {
             assert_eq!(got, plain);
         }
     }
-    assert_eq!(cases.len(), 31);
+    assert_eq!(cases.len(), 36);
 }
 
 /// The rotations themselves, as LyCORIS kept them before, and GLoRA with its matrices in the order it had before.
@@ -121,6 +123,55 @@ fn older_dialects_say_the_same() {
         .filter(|name| old.touches_in(Network::Unet, name))
     {
         merged.assert_close(&format!("glora@1.0/{name}"), &changed(&old, &base, name), 1e-6);
+    }
+}
+
+/// kohya's names as diffusers' converter writes them, with a dot left in the names of magnitudes.
+#[test]
+fn converted_dora_is_the_same() {
+    let (base, merged) = (
+        Refs::open("lora/base.safetensors"),
+        Refs::open("lora/merged.safetensors"),
+    );
+    for case in ["kohya_dora", "kohya_dora_bare"] {
+        let adapter = bind(case, &base, 1.0);
+        let names = base.names();
+        let touched: Vec<&String> = names
+            .iter()
+            .filter(|name| adapter.touches_in(Network::Unet, name))
+            .collect();
+        assert_eq!(touched.len(), 3, "{case}");
+        for name in touched {
+            merged.assert_close(
+                &format!("peft_dora@1.0/{name}"),
+                &changed(&adapter, &base, name),
+                1e-5,
+            );
+        }
+    }
+}
+
+/// kohya's limit of 0 lets nothing turn; LyCORIS' is none.
+#[test]
+fn a_limit_of_nothing() {
+    let base = Refs::open("lora/base.safetensors");
+    let layer = "down_blocks.0.attentions.0.proj_in";
+    let blocks: Vec<u8> = (0..4 * 4 * 4)
+        .flat_map(|i| (i as f32).sin().to_le_bytes())
+        .collect();
+    for (prefix, turns) in [("oft_unet_", false), ("lora_unet_", true)] {
+        let module = format!("{prefix}{}", layer.replace('.', "_"));
+        let view = |shape: Vec<usize>, bytes| TensorView::new(Stored::F32, shape, bytes).unwrap();
+        let tensors = [
+            (format!("{module}.oft_blocks"), view(vec![4, 4, 4], &blocks)),
+            (format!("{module}.alpha"), view(vec![], &[0; 4])),
+        ];
+        let bytes = safetensors::serialize(tensors, None).unwrap();
+        let file = AdapterFile::from_tensors(TensorFile::from_bytes("x", bytes).unwrap()).unwrap();
+        let adapter = file.bind(&names(&base), &Strengths::both(1.0)).unwrap();
+        let name = format!("{layer}.weight");
+        let difference = goldens::relative_error(&changed(&adapter, &base, &name), &base.f32s(&name));
+        assert_eq!(difference > 1e-6, turns, "{prefix}: {difference}");
     }
 }
 
@@ -185,6 +236,19 @@ fn agrees_with_diffusers_files() {
     assert_eq!(seen, 3);
 }
 
+/// PEFT passes over patterns that are for nothing; so do we, and say it.
+#[test]
+fn idle_patterns_are_told() {
+    let file = open("peft_patterns");
+    let expected =
+        ["nothing.here", "roj_in"].map(|key| format!("alpha_pattern: '{key}' is no layer's name here"));
+    assert_eq!(file.notes(), expected);
+    let page = sd_lora::doctor(&file, None).unwrap().to_string();
+    assert!(page.contains("note         alpha_pattern: 'roj_in'"), "{page}");
+    assert!(open("peft_folder").notes().is_empty());
+    assert!(open("diffusers").notes().is_empty());
+}
+
 #[test]
 fn kinds_are_told_by_their_tensors() {
     for (case, kind) in [
@@ -203,6 +267,10 @@ fn kinds_are_told_by_their_tensors() {
         ("boft", Kind::Boft),
         ("peft_dora", Kind::Lora),
         ("peft_oft", Kind::Oft),
+        ("peft_lokr", Kind::Lokr),
+        ("peft_loha", Kind::Loha),
+        ("kohya_oft", Kind::Oft),
+        ("kohya_dora", Kind::Lora),
     ] {
         assert!(
             open(case).kinds().contains_key(&kind),

@@ -259,6 +259,9 @@ pub(crate) fn apply(
             let origin = lora.origin();
             format!("opened {origin}: {unet} on the U-Net, {text_encoder} on the text encoder")
         });
+        for note in file.notes() {
+            runtime.warn(format_args!("{}: {note}", lora.origin()));
+        }
         for unmatched in patch.unmatched() {
             runtime.warn(format_args!("{}: passed over: {unmatched}", lora.origin()));
         }

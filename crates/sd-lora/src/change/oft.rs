@@ -3,7 +3,7 @@
 use sd_kernels::{Matrix, add_product};
 
 use super::{Amount, Change, Kind, Values, as_matrix, same_shape};
-use crate::keys::Leaf;
+use crate::{keys::Leaf, names::KOHYA_OFT};
 
 #[derive(Debug)]
 struct Rotation {
@@ -44,7 +44,10 @@ pub(super) fn read(values: &Values) -> Result<Box<dyn Change>, String> {
     let constraint = match leaf {
         // Rotations as they are: alpha has no meaning.
         Leaf::OftDiag => None,
-        _ => values.number(Leaf::Alpha)?.filter(|alpha| *alpha != 0.0),
+        // LyCORIS has 0 for no limit; for kohya's script it is a limit like others.
+        _ => values
+            .number(Leaf::Alpha)?
+            .filter(|alpha| *alpha != 0.0 || values.keys.values().any(|key| key.starts_with(KOHYA_OFT))),
     };
     if constraint.is_some_and(|alpha| alpha < 0.0) {
         return Err("alpha, which limits the rotation, is negative".into());
