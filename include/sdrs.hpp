@@ -332,6 +332,16 @@ public:
         return loras;
     }
 
+    /** Writes it as a single .safetensors file, with its LoRAs merged. */
+    void save_file(const std::string &path, sdrs_dtype dtype) const {
+        check(sdrs_pipeline_save_file(handle_.get(), path.c_str(), dtype));
+    }
+
+    /** Writes it as a diffusers folder, with its LoRAs merged. */
+    void save_folder(const std::string &path, sdrs_dtype dtype) const {
+        check(sdrs_pipeline_save_folder(handle_.get(), path.c_str(), dtype));
+    }
+
     /** Names of the textual inversions that prompts may use. */
     std::vector<std::string> embeddings() const { return detail::listed(handle_.get(), sdrs_pipeline_embedding); }
 
@@ -366,6 +376,14 @@ public:
         return Tensor(context);
     }
 
+    /** The context of token ids, with the final norm. */
+    Tensor encode_ids(View<std::uint32_t> ids, std::uint32_t clip_skip = 1) const {
+        sdrs_tensor *context = nullptr;
+        check(sdrs_encode_ids(handle_.get(), ids.data(), ids.size(), clip_skip, &context));
+        return Tensor(context);
+    }
+
+    /** Without the final norm. */
     Tensor text_hidden_states(View<std::uint32_t> ids) const {
         sdrs_tensor *states = nullptr;
         check(sdrs_text_hidden_states(handle_.get(), ids.data(), ids.size(), &states));
@@ -385,7 +403,7 @@ public:
         return Tensor(prediction);
     }
 
-    /** A latent is mean + std * noise. */
+    /** A latent of the U-Net is mean + std * noise. */
     struct Encoded {
         Tensor mean;
         Tensor std;

@@ -112,15 +112,15 @@ pub unsafe extern "C" fn sdrs_tokenize(
 }
 
 /// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
-/// There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the text's in bytes, or
+/// There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
 /// `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
 ///
-/// Fails with `SDRS_ERROR_INVALID_PARAMETER` for a text with an AND in it, which has several contexts, or with the tag of a LoRA that the
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
 /// pipeline doesn't have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_encode_prompt(
     pipeline: *const sdrs_pipeline,
-    text: *const c_char,
+    prompt: *const c_char,
     length: usize,
     clip_skip: u32,
     context: *mut *mut sdrs_tensor,
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn sdrs_encode_prompt(
     guard(|| unsafe {
         encode(
             pipeline,
-            text,
+            (prompt, "prompt"),
             length,
             clip_skip,
             context,
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn sdrs_encode_text(
     guard(|| unsafe {
         encode(
             pipeline,
-            text,
+            (text, "text"),
             length,
             clip_skip,
             context,
@@ -167,22 +167,43 @@ pub unsafe extern "C" fn sdrs_encode_text(
 /// As the header says of pointers.
 unsafe fn encode(
     pipeline: *const sdrs_pipeline,
-    text: *const c_char,
+    (text, name): (*const c_char, &'static str),
     length: usize,
     clip_skip: u32,
     context: *mut *mut sdrs_tensor,
     how: fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<Array>,
 ) -> Result {
     // SAFETY: as promised by the caller.
-    let (pipeline, text) = unsafe { (object(pipeline, "pipeline")?, self::text(text, length, "text")?) };
+    let (pipeline, text) = unsafe { (object(pipeline, "pipeline")?, self::text(text, length, name)?) };
     // SAFETY: as above.
     let out = unsafe { Out::new(context, "context") }?;
     out.give(sdrs_tensor::new(how(&pipeline.inner, text, clip_skip as usize)?));
     Ok(())
 }
 
+/// The context of token ids as they are (start and end token included, if they are wanted), `[count, context_width]`: the text encoder's
+/// hidden state, from the end the one that `clip_skip` counts (1 is the last), with the final norm. There may be 1 to `context_length` ids.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_encode_ids(
+    pipeline: *const sdrs_pipeline,
+    ids: *const u32,
+    count: usize,
+    clip_skip: u32,
+    context: *mut *mut sdrs_tensor,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (pipeline, ids) = unsafe { (object(pipeline, "pipeline")?, slice(ids, count, "ids")?) };
+        // SAFETY: as above.
+        let out = unsafe { Out::new(context, "context") }?;
+        let encoded = pipeline.inner.encode_ids(ids, clip_skip as usize)?;
+        out.give(sdrs_tensor::new(encoded));
+        Ok(())
+    })
+}
+
 /// Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
-/// norm: `[text_layers + 1, count, context_width]`, the embeddings first.
+/// norm: `[text_layers + 1, count, context_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_text_hidden_states(
     pipeline: *const sdrs_pipeline,
@@ -242,8 +263,10 @@ pub unsafe extern "C" fn sdrs_unet(
     })
 }
 
-/// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, to latents `[batch, latent_channels, h, w]` as the U-Net has them:
-/// `mean + std * noise`. `shape` has the pictures' 4 numbers. `std` may be NULL.
+/// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`; values far beyond are refused), to latents
+/// `[batch, latent_channels, h, w]` as the U-Net has them: `mean + std * noise`. Both are the autoencoder's own times the
+/// `scaling_factor` of `sdrs_pipeline_info`: in diffusers, `vae.encode(images).latent_dist.mean * vae.config.scaling_factor`. `shape` has
+/// the pictures' 4 numbers. `std` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_vae_encode(
     pipeline: *const sdrs_pipeline,
@@ -274,7 +297,8 @@ pub unsafe extern "C" fn sdrs_vae_encode(
 }
 
 /// Decodes latents as the U-Net has them, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values
-/// -1 to 1, or a little beyond. `shape` has the latents' 4 numbers.
+/// -1 to 1, or a little beyond. The autoencoder is given them divided by the `scaling_factor` of `sdrs_pipeline_info`: in diffusers,
+/// `vae.decode(latents / vae.config.scaling_factor)`. `shape` has the latents' 4 numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_vae_decode(
     pipeline: *const sdrs_pipeline,

@@ -1,16 +1,21 @@
 //! A loaded checkpoint, and what there is to know of it.
 
-use std::ffi::{CString, c_char};
+use std::{
+    ffi::{CString, c_char},
+    path::Path,
+};
+
+use sdrs::Dtype;
 
 use crate::{
     SDRS_NOT_SET,
     enums::{
         number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler,
-        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value,
+        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, value,
     },
-    error::{guard, sdrs_status},
+    error::{Failure, Result, guard, sdrs_status},
     names::c_string,
-    pointer::{free, object},
+    pointer::{free, object, path},
     sized::{SizedOut, grows, init},
 };
 
@@ -87,6 +92,8 @@ pub struct sdrs_pipeline_info {
     pub recommended_sampler: sdrs_sampler_value,
     /// The schedule that it recommends with that; `SDRS_SCHEDULE_NOT_SET` if none.
     pub recommended_schedule: sdrs_schedule_value,
+    /// What the autoencoder's own latents are multiplied by to be those of the U-Net: 0.18215 for SD1 and SD2.
+    pub scaling_factor: f64,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -123,6 +130,7 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     recommended_clip_skip: SDRS_NOT_SET,
     recommended_sampler: sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value,
     recommended_schedule: sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value,
+    scaling_factor: 0.0,
 };
 
 /// Tells what a pipeline is.
@@ -167,6 +175,7 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
                 Some(schedule) => number::<sdrs_schedule>(schedule)?,
                 None => EMPTY.recommended_schedule,
             },
+            scaling_factor: pipeline.inner.scaling_factor(),
         });
         Ok(())
     })
@@ -211,6 +220,58 @@ unsafe fn listed(
         Ok(())
     });
     found
+}
+
+/// Writes a pipeline as a single .safetensors file in LDM's layout, its weights as `dtype`, with its LoRAs merged into them. Its metadata
+/// carries the configurations, and the tokenizer unless it is CLIP's own. A file that is there is replaced, when the new one is whole.
+///
+/// Fails with `SDRS_ERROR_IO`, and with `SDRS_ERROR_INVALID_PARAMETER` for `SDRS_DTYPE_AUTO`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_save_file(
+    pipeline: *const sdrs_pipeline,
+    path: *const c_char,
+    dtype: sdrs_dtype_value,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        save(pipeline, path, dtype, |pipeline, path, dtype| {
+            pipeline.save_file(path, dtype)
+        })
+    })
+}
+
+/// The same as a diffusers folder. It fails if there is one with something in it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_pipeline_save_folder(
+    pipeline: *const sdrs_pipeline,
+    path: *const c_char,
+    dtype: sdrs_dtype_value,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        save(pipeline, path, dtype, |pipeline, path, dtype| {
+            pipeline.save_folder(path, dtype)
+        })
+    })
+}
+
+/// What both functions that save do.
+///
+/// # Safety
+/// As the header says of pointers.
+unsafe fn save(
+    pipeline: *const sdrs_pipeline,
+    path: *const c_char,
+    dtype: sdrs_dtype_value,
+    how: fn(&sdrs::Pipeline, &Path, Dtype) -> sdrs::Result<()>,
+) -> Result {
+    // SAFETY: as promised by the caller.
+    let (pipeline, path) = unsafe { (object(pipeline, "pipeline")?, self::path(path, "path")?) };
+    let Some(dtype) = value::<sdrs_dtype>(dtype)? else {
+        let reason = "is AUTO; a file needs one: F32, BF16 or F16";
+        return Err(Failure::argument("dtype", reason));
+    };
+    Ok(how(&pipeline.inner, &path, dtype)?)
 }
 
 /// Frees a pipeline that no thread uses any more; NULL is fine. Images, tensors and steppers that came of it stay.

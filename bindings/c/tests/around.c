@@ -239,6 +239,44 @@ static void siblings(const sdrs_pipeline *pipeline, const char *folder) {
     sdrs_pipeline_free(plain);
 }
 
+/* What was saved, LoRA and all, draws what the pipeline does. */
+static void saved(const sdrs_pipeline *pipeline, const char *folder, const char *work) {
+    char lora[1000], file[1000], saved_folder[1000];
+    place(lora, sizeof lora, folder, "../outlines.safetensors");
+    place(file, sizeof file, work, "saved.safetensors");
+    place(saved_folder, sizeof saved_folder, work, "saved");
+    const char *loras[] = {lora}, *paths[] = {file, saved_folder};
+    sdrs_pipeline *styled = NULL;
+    OK(sdrs_pipeline_with_loras(pipeline, loras, NULL, NULL, 1, &styled));
+    sdrs_generate_params params = quick_params();
+    sdrs_images *drawn = draw(styled, &params);
+    sdrs_image expected = image_of(drawn, 0);
+    OK(sdrs_pipeline_save_file(styled, file, SDRS_DTYPE_F32));
+    OK(sdrs_pipeline_save_folder(styled, saved_folder, SDRS_DTYPE_F32));
+    for (size_t i = 0; i < 2; i++) {
+        sdrs_builder *builder = NULL;
+        sdrs_pipeline *again = NULL;
+        OK(sdrs_builder_new(&builder));
+        OK(sdrs_builder_device(builder, "cpu"));
+        OK(sdrs_builder_checkpoint(builder, paths[i]));
+        OK(sdrs_builder_build(builder, &again));
+        sdrs_images *images = draw(again, &params);
+        sdrs_image image = image_of(images, 0);
+        CHECK(same_picture(&image, &expected));
+        sdrs_images_free(images);
+        sdrs_pipeline_free(again);
+        sdrs_builder_free(builder);
+    }
+    FAILS(SDRS_ERROR_IO, "saved", sdrs_pipeline_save_folder(styled, saved_folder, SDRS_DTYPE_F32));
+    FAILS(SDRS_ERROR_IO, "none", sdrs_pipeline_save_file(styled, "none/none.safetensors", SDRS_DTYPE_F16));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "dtype: is AUTO", sdrs_pipeline_save_file(styled, file, SDRS_DTYPE_AUTO));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "dtype: 9 is none", sdrs_pipeline_save_folder(styled, file, (sdrs_dtype)9));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "path: is NULL", sdrs_pipeline_save_file(styled, NULL, SDRS_DTYPE_F16));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "pipeline: is NULL", sdrs_pipeline_save_folder(NULL, file, SDRS_DTYPE_F16));
+    sdrs_images_free(drawn);
+    sdrs_pipeline_free(styled);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     weights_held_elsewhere(argv[1]);
@@ -246,6 +284,7 @@ int main(int argc, char **argv) {
     previews(pipeline);
     latents_of_a_run(pipeline);
     siblings(pipeline, argv[1]);
+    saved(pipeline, argv[1], argv[2]);
     sdrs_pipeline_free(pipeline);
     return 0;
 }

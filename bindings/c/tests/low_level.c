@@ -17,6 +17,12 @@ static void tokens(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *info
     OK(sdrs_tensor_get(states, &data, &shape, &rank));
     CHECK(rank == 3 && shape[0] == info->text_layers + 1 && shape[1] == 2 && shape[2] == info->context_width);
     CHECK(sdrs_tensor_size(states) == shape[0] * shape[1] * shape[2] && isfinite(data[0]));
+    sdrs_tensor *context = NULL;
+    OK(sdrs_encode_ids(pipeline, ids, 2, 1, &context));
+    const float *normed = NULL;
+    OK(sdrs_tensor_get(context, &normed, &shape, &rank));
+    CHECK(rank == 2 && shape[0] == 2 && shape[1] == info->context_width && isfinite(normed[0]));
+    sdrs_tensor_free(context);
     sdrs_tensor_free(states);
 }
 
@@ -139,6 +145,7 @@ static void by_hand(const sdrs_pipeline *pipeline, const sdrs_pipeline_info *inf
     OK(sdrs_tensor_get(mean, &means, NULL, NULL));
     OK(sdrs_tensor_get(std, &stds, NULL, NULL));
     CHECK(sdrs_tensor_size(mean) == n && sdrs_tensor_size(std) == n);
+    CHECK(info->scaling_factor > 0.0 && info->scaling_factor < 10.0);
     double off = 0.0, size = 0.0;
     for (size_t i = 0; i < n; i++) {
         CHECK(stds[i] > 0.0f);

@@ -226,6 +226,7 @@ int main(int argc, char **argv) {
     sdrs::Images expected = pipeline.txt2img(params);
     assert(pipeline.tokenize("red red").size() == 2);
     assert(pipeline.text_hidden_states(pipeline.tokenize("red red")).shape().size() == 3);
+    assert(pipeline.encode_ids(pipeline.tokenize("red red")).shape().size() == 2);
     const sdrs::Tensor context = pipeline.encode_prompt(params.prompt);
     const std::vector<std::size_t> context_shape = {1, context.shape()[0], context.shape()[1]};
     const std::vector<std::size_t> shape = {1, info.latent_channels, 32 / info.downscale, 48 / info.downscale};

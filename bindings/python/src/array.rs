@@ -32,9 +32,10 @@ pub(crate) fn take_doubles(bytes: &[u8]) -> Vec<f64> {
     values.iter().map(|v| f64::from_ne_bytes(*v)).collect()
 }
 
-/// A shape with the number of axes that a computation wants.
-pub(crate) fn axes<const D: usize>(name: &str, shape: &[usize]) -> PyResult<[usize; D]> {
-    shape
-        .try_into()
-        .map_err(|_| parameter(name, format!("must have {D} axes, not the shape {shape:?}")))
+/// A shape with the number of axes that a computation wants, which `axes` names.
+pub(crate) fn axes<const D: usize>(name: &str, axes: &str, shape: &[usize]) -> PyResult<[usize; D]> {
+    shape.try_into().map_err(|_| {
+        let reason = format!("must have {D} axes, {axes}, not the shape {shape:?}");
+        parameter(name, reason)
+    })
 }

@@ -69,6 +69,13 @@ pub(crate) fn parameter(name: &str, reason: impl std::fmt::Display) -> PyErr {
     exception("InvalidParameterError", &format!("{name}: {reason}"))
 }
 
+/// A name that is none of those known.
+pub(crate) fn unknown(what: &str, name: &str, known: &str) -> PyErr {
+    let short: String = name.chars().take(80).collect();
+    let text = format!("unknown {what} '{short}'; known are {known}");
+    exception("UnknownNameError", &text)
+}
+
 pub(crate) fn internal(message: &str) -> PyErr {
     exception(
         "InternalError",
@@ -93,7 +100,10 @@ where
             return PyTypeError::new_err(format!("{name}: {}", error.value(py)));
         }
         if error.is_instance_of::<PyOverflowError>(py) {
-            return parameter(name, "the number is far out of range");
+            // Python refuses to write out numbers of thousands of digits.
+            let number = value.str().map_or("the number".into(), |text| text.to_string());
+            let short: String = number.chars().take(40).collect();
+            return parameter(name, format!("{short} is out of range"));
         }
         // Text with lone surrogates.
         match error.is_instance_of::<PyValueError>(py) {

@@ -5,11 +5,11 @@ use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization};
 
 use crate::{
     array::{Given, axes, doubles, give, take},
-    error::{argument, detached, exception, raised, sched},
+    error::{argument, detached, raised, sched, unknown},
     image::Image,
     json,
-    run::{self, CancelToken, Request, Run},
-    settings::{previews, recommended_words, settings},
+    run::{self, Request, Run},
+    settings::{dtype_of, previews, recommended_words, settings},
 };
 
 /// A loaded checkpoint.
@@ -45,14 +45,16 @@ impl Pipeline {
     fn encode(
         &self,
         py: Python<'_>,
-        text: &Bound<'_, PyAny>,
+        (name, text): (&str, &Bound<'_, PyAny>),
         clip_skip: &Bound<'_, PyAny>,
         how: Encode,
     ) -> PyResult<Given> {
-        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
+        let (text, clip_skip): (String, usize) = (argument(name, text)?, argument("clip_skip", clip_skip)?);
         Ok(give(py, &detached(py, || how(&self.inner, &text, clip_skip))?))
     }
 }
+
+const LATENTS: &str = "[batch, latent_channels, h, w]";
 
 /// An array as it comes in: bytes of float32 and a shape.
 type Taken = (PyBackedBytes, Vec<usize>);
@@ -76,7 +78,7 @@ impl Pipeline {
         embeddings: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
-        prediction: Option<&str>,
+        prediction: &Bound<'_, PyAny>,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
         memory_limit: &Bound<'_, PyAny>,
@@ -109,18 +111,14 @@ impl Pipeline {
         for path in embeddings {
             builder = builder.embedding(path);
         }
-        let dtype: String = argument("dtype", dtype)?;
-        if !dtype.eq_ignore_ascii_case("auto") {
-            let known = || format!("unknown dtype '{dtype}'; known are auto, f32, bf16, f16");
-            let found = Dtype::from_name(&dtype).ok_or_else(|| exception("UnknownNameError", &known()))?;
-            builder = builder.dtype(found);
+        if let Some(dtype) = auto_or_dtype(dtype)? {
+            builder = builder.dtype(dtype);
         }
         let quantization: String = argument("quantization", quantization)?;
-        let known = || format!("unknown quantization '{quantization}'; known are none, int8");
-        let found =
-            Quantization::from_name(&quantization).ok_or_else(|| exception("UnknownNameError", &known()))?;
+        let found = Quantization::from_name(&quantization)
+            .ok_or_else(|| unknown("quantization", &quantization, "none, int8"))?;
         builder = builder.quantization(found);
-        if let Some(name) = prediction {
+        if let Some(name) = argument::<Option<String>>("prediction", prediction)? {
             builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);
         }
         let inner = Arc::new(detached(py, || builder.build())?);
@@ -192,10 +190,10 @@ impl Pipeline {
         &self,
         py: Python<'_>,
         given: &Bound<'_, PyDict>,
-        preview: Option<&str>,
+        preview: &Bound<'_, PyAny>,
         preview_every: &Bound<'_, PyAny>,
         callback: Option<Py<PyAny>>,
-        cancel: Option<&Bound<'_, CancelToken>>,
+        cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<Image>> {
         let request = request(given, preview, preview_every)?;
         let output = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
@@ -209,10 +207,10 @@ impl Pipeline {
         &self,
         py: Python<'_>,
         given: &Bound<'_, PyDict>,
-        preview: Option<&str>,
+        preview: &Bound<'_, PyAny>,
         preview_every: &Bound<'_, PyAny>,
         callback: Option<Py<PyAny>>,
-        cancel: Option<&Bound<'_, CancelToken>>,
+        cancel: &Bound<'_, PyAny>,
     ) -> PyResult<(Given, Vec<u64>, Vec<String>)> {
         let request = request(given, preview, preview_every)?;
         let made = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
@@ -224,9 +222,9 @@ impl Pipeline {
     fn start(
         &self,
         given: &Bound<'_, PyDict>,
-        preview: Option<&str>,
+        preview: &Bound<'_, PyAny>,
         preview_every: &Bound<'_, PyAny>,
-        cancel: Option<&Bound<'_, CancelToken>>,
+        cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Run> {
         let request = request(given, preview, preview_every)?;
         run::start(Arc::clone(&self.inner), request, cancel)
@@ -241,6 +239,21 @@ impl Pipeline {
     fn with_vae(&self, py: Python<'_>, vae: PathBuf) -> PyResult<Self> {
         let inner = detached(py, || self.inner.with_vae(vae))?.into();
         Ok(Self { inner })
+    }
+
+    fn save_file(&self, py: Python<'_>, path: PathBuf, dtype: &Bound<'_, PyAny>) -> PyResult<()> {
+        let dtype = dtype_of(dtype)?;
+        detached(py, || self.inner.save_file(path, dtype))
+    }
+
+    fn save_folder(&self, py: Python<'_>, path: PathBuf, dtype: &Bound<'_, PyAny>) -> PyResult<()> {
+        let dtype = dtype_of(dtype)?;
+        detached(py, || self.inner.save_folder(path, dtype))
+    }
+
+    #[getter]
+    fn scaling_factor(&self) -> f64 {
+        self.inner.scaling_factor()
     }
 
     #[getter]
@@ -258,10 +271,11 @@ impl Pipeline {
     fn encode_prompt(
         &self,
         py: Python<'_>,
-        text: &Bound<'_, PyAny>,
+        prompt: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
     ) -> PyResult<Given> {
-        self.encode(py, text, clip_skip, sdrs::Pipeline::encode_prompt)
+        let prompt = ("prompt", prompt);
+        self.encode(py, prompt, clip_skip, sdrs::Pipeline::encode_prompt)
     }
 
     fn encode_text(
@@ -270,18 +284,25 @@ impl Pipeline {
         text: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
     ) -> PyResult<Given> {
-        self.encode(py, text, clip_skip, sdrs::Pipeline::encode_text)
+        self.encode(py, ("text", text), clip_skip, sdrs::Pipeline::encode_text)
     }
 
-    fn text_hidden_states(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<Given> {
-        let ids: Vec<u32> = argument("ids", ids)?;
+    fn encode_ids(&self, py: Python<'_>, ids: Vec<u32>, clip_skip: &Bound<'_, PyAny>) -> PyResult<Given> {
+        let clip_skip = argument("clip_skip", clip_skip)?;
+        Ok(give(
+            py,
+            &detached(py, || self.inner.encode_ids(&ids, clip_skip))?,
+        ))
+    }
+
+    fn text_hidden_states(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<Given> {
         let states = detached(py, || self.inner.text_hidden_states(&ids))?;
         Ok(give(py, &states))
     }
 
     fn unet(&self, py: Python<'_>, latents: Taken, timesteps: Vec<f64>, context: Taken) -> PyResult<Given> {
-        let shape = axes("latents", &latents.1)?;
-        let context_shape = axes("context", &context.1)?;
+        let shape = axes("latents", LATENTS, &latents.1)?;
+        let context_shape = axes("context", "[batch, tokens, context_width]", &context.1)?;
         let (latents, context) = (take(&latents.0), take(&context.0));
         let output = detached(py, || {
             self.inner
@@ -292,13 +313,16 @@ impl Pipeline {
 
     /// Mean and standard deviation.
     fn vae_encode(&self, py: Python<'_>, images: Taken) -> PyResult<(Given, Given)> {
-        let (shape, images) = (axes("images", &images.1)?, take(&images.0));
+        let (shape, images) = (
+            axes("images", "[batch, 3, height, width]", &images.1)?,
+            take(&images.0),
+        );
         let encoded = detached(py, || self.inner.vae_encode(&images, shape))?;
         Ok((give(py, &encoded.mean), give(py, &encoded.std)))
     }
 
     fn vae_decode(&self, py: Python<'_>, latents: Taken) -> PyResult<Given> {
-        let (shape, latents) = (axes("latents", &latents.1)?, take(&latents.0));
+        let (shape, latents) = (axes("latents", LATENTS, &latents.1)?, take(&latents.0));
         let images = detached(py, || self.inner.vae_decode(&latents, shape))?;
         Ok(give(py, &images))
     }
@@ -306,6 +330,14 @@ impl Pipeline {
     /// The model's own noise levels, as bytes of float64, by timestep.
     fn train_sigmas(&self, py: Python<'_>) -> Py<pyo3::types::PyByteArray> {
         doubles(py, self.inner.sampling().sigmas())
+    }
+}
+
+fn auto_or_dtype(given: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
+    let name: String = argument("dtype", given)?;
+    match (name.eq_ignore_ascii_case("auto"), Dtype::from_name(&name)) {
+        (false, None) => Err(unknown("dtype", &name, "auto, f32, bf16, f16")),
+        (_, found) => Ok(found),
     }
 }
 
@@ -348,7 +380,11 @@ fn listed(loras: Vec<LoraFile>) -> PyResult<Vec<Lora>> {
     loras.into_iter().map(lora).collect()
 }
 
-fn request(given: &Bound<'_, PyDict>, preview: Option<&str>, every: &Bound<'_, PyAny>) -> PyResult<Request> {
+fn request(
+    given: &Bound<'_, PyDict>,
+    preview: &Bound<'_, PyAny>,
+    every: &Bound<'_, PyAny>,
+) -> PyResult<Request> {
     let (params, given) = settings(given)?;
     Ok(Request {
         params,

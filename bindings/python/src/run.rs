@@ -14,7 +14,7 @@ use pyo3::{prelude::*, types::PyByteArray};
 use sdrs::{GenerateParams, PreviewMethod, Progress, Recommended, Txt2Img};
 
 use crate::{
-    error::{detached, internal, not_forked, raised, told},
+    error::{argument, detached, internal, not_forked, raised, told},
     image::Image,
 };
 
@@ -74,8 +74,9 @@ impl Request {
     }
 }
 
-fn token(given: Option<&Bound<'_, CancelToken>>) -> sdrs::CancelToken {
-    given.map(|token| token.get().inner.clone()).unwrap_or_default()
+fn token(given: &Bound<'_, PyAny>) -> PyResult<sdrs::CancelToken> {
+    let given: Option<Bound<'_, CancelToken>> = argument("cancel", given)?;
+    Ok(given.map(|token| token.get().inner.clone()).unwrap_or_default())
 }
 
 /// Runs, and gives what `end` makes of the run: pictures or latents. `callback` is called with every step.
@@ -84,10 +85,10 @@ pub(crate) fn watched<T: Send>(
     pipeline: &sdrs::Pipeline,
     request: Request,
     callback: Option<&Py<PyAny>>,
-    cancel: Option<&Bound<'_, CancelToken>>,
+    cancel: &Bound<'_, PyAny>,
     end: impl FnOnce(Txt2Img<'_>) -> sdrs::Result<T> + Send,
 ) -> PyResult<T> {
-    let token = token(cancel);
+    let token = token(cancel)?;
     let mut stopped: Option<PyErr> = None;
     let watch = |progress: Progress| {
         // Python's signal handlers run here, so that Ctrl-C ends a run within a step; what they or the callback raise ends it too.
@@ -114,10 +115,10 @@ pub(crate) fn watched<T: Send>(
 pub(crate) fn start(
     pipeline: Arc<sdrs::Pipeline>,
     request: Request,
-    cancel: Option<&Bound<'_, CancelToken>>,
+    cancel: &Bound<'_, PyAny>,
 ) -> PyResult<Run> {
     not_forked()?;
-    let token = token(cancel);
+    let token = token(cancel)?;
     // One step ahead of who looks at them: a loop that ends has not let much be computed in vain.
     let (sender, receiver) = sync_channel(1);
     let cancel = token.clone();

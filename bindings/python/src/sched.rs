@@ -1,6 +1,9 @@
 //! Schedules, samplers and noise alone: the caller brings the network.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
 
 use pyo3::{
     prelude::*,
@@ -17,7 +20,7 @@ use crate::{
     array::{doubles, floats, take, take_doubles},
     error::{argument, exception, parameter, sched},
     pipeline::Pipeline,
-    settings::{named, rng as rng_of},
+    settings::{dtype_of, rng as rng_of},
 };
 
 /// The names of the samplers, the WebUI's.
@@ -87,7 +90,11 @@ fn finite_and_positive(sigma: f64) -> PyResult<()> {
 
 /// How to call a network at a noise level: timestep, `c_in`, `c_skip`, `c_out`.
 #[pyfunction]
-pub(crate) fn scalings(pipeline: Option<&Bound<'_, Pipeline>>, sigma: f64) -> PyResult<[f64; 4]> {
+pub(crate) fn scalings(
+    pipeline: Option<&Bound<'_, Pipeline>>,
+    sigma: &Bound<'_, PyAny>,
+) -> PyResult<[f64; 4]> {
+    let sigma = argument("sigma", sigma)?;
     finite_and_positive(sigma)?;
     let model = model(pipeline);
     let s = model.scalings(sigma);
@@ -99,14 +106,14 @@ pub(crate) fn scalings(pipeline: Option<&Bound<'_, Pipeline>>, sigma: f64) -> Py
 pub(crate) fn sigmas(
     py: Python<'_>,
     pipeline: Option<&Bound<'_, Pipeline>>,
-    schedule: &str,
+    schedule: &Bound<'_, PyAny>,
     steps: &Bound<'_, PyAny>,
-    sampler: Option<&str>,
-    dialect: &str,
+    sampler: &Bound<'_, PyAny>,
+    dialect: &Bound<'_, PyAny>,
     options: &Bound<'_, PyDict>,
 ) -> PyResult<Py<PyByteArray>> {
-    let schedule: Schedule = schedule.parse().map_err(sched)?;
-    let dialect: Dialect = dialect.parse().map_err(sched)?;
+    let schedule: Schedule = name("schedule", schedule)?;
+    let dialect: Dialect = name("dialect", dialect)?;
     let steps: usize = argument("steps", steps)?;
     let model = model(pipeline);
     let mut bent = ScheduleOptions::default();
@@ -116,7 +123,7 @@ pub(crate) fn sigmas(
             return Err(unknown(&key));
         }
     }
-    let sigmas = match sampler {
+    let sigmas = match argument::<Option<String>>("sampler", sampler)? {
         None => schedule.sigmas(steps, &model, dialect, &bent),
         Some(name) => {
             let options = PlanOptions {
@@ -149,8 +156,13 @@ fn unknown(option: &str) -> PyErr {
     exception("UnknownNameError", &format!("unknown option '{option}'"))
 }
 
-fn source(name: &str) -> PyResult<Source> {
-    match rng_of(name)? {
+/// What an argument names.
+fn name<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    argument::<String>(name, value)?.parse().map_err(sched)
+}
+
+fn source(name: &Bound<'_, PyAny>) -> PyResult<Source> {
+    match rng_of(&argument::<String>("rng", name)?)? {
         Rng::Cpu => Ok(Source::TorchCpu),
         Rng::Nv => Ok(Source::Philox),
         other => Err(parameter(
@@ -177,14 +189,24 @@ pub(crate) struct Generator {
 #[pymethods]
 impl Generator {
     #[new]
-    fn new(seed: &Bound<'_, PyAny>, rng: &str) -> PyResult<Self> {
+    fn new(seed: &Bound<'_, PyAny>, rng: &Bound<'_, PyAny>) -> PyResult<Self> {
         let inner = rng::Generator::new(source(rng)?, argument("seed", seed)?);
         Ok(Self { inner: inner.into() })
     }
 
     /// Standard normal noise, as bytes of float32; `dtype` is the type that it is drawn in.
-    fn normal(&self, py: Python<'_>, n: usize, dtype: &str) -> PyResult<Py<PyByteArray>> {
-        let (n, dtype) = (count(n)?, named("dtype", dtype, DTYPES)?);
+    fn normal(
+        &self,
+        py: Python<'_>,
+        n: &Bound<'_, PyAny>,
+        dtype: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyByteArray>> {
+        let n = count(argument("shape", n)?)?;
+        let dtype = match dtype_of(dtype)? {
+            sdrs::Dtype::F32 => Dtype::F32,
+            sdrs::Dtype::Bf16 => Dtype::Bf16,
+            sdrs::Dtype::F16 => Dtype::F16,
+        };
         let values = py.detach(|| {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             inner.normal(n, dtype)
@@ -193,19 +215,21 @@ impl Generator {
     }
 }
 
-const DTYPES: &[(&str, Dtype)] = &[("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16)];
-
 /// Brownian noise for ways between sigmas, one after the other, as bytes of float32.
 #[pyfunction]
 pub(crate) fn brownian(
     py: Python<'_>,
-    n: usize,
+    n: &Bound<'_, PyAny>,
     seed: &Bound<'_, PyAny>,
     range: (f64, f64),
     ways: Vec<(f64, f64)>,
-    rng: &str,
+    rng: &Bound<'_, PyAny>,
 ) -> PyResult<Py<PyByteArray>> {
-    let (n, seed, source) = (count(n)?, argument("seed", seed)?, source(rng)?);
+    let (n, seed, source) = (
+        count(argument("shape", n)?)?,
+        argument("seed", seed)?,
+        source(rng)?,
+    );
     count(n.saturating_mul(ways.len()))?;
     let values = py.detach(|| {
         let mut tree = BrownianTree::new(seed, source, n, range.0, range.1)?;
@@ -227,18 +251,18 @@ impl Plan {
     #[new]
     fn new(
         pipeline: Option<&Bound<'_, Pipeline>>,
-        sampler: &str,
-        schedule: &str,
+        sampler: &Bound<'_, PyAny>,
+        schedule: &Bound<'_, PyAny>,
         steps: &Bound<'_, PyAny>,
         sigmas: Option<Vec<f64>>,
-        dialect: &str,
+        dialect: &Bound<'_, PyAny>,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
-        let sampler: Sampler = sampler.parse().map_err(sched)?;
-        let schedule: Schedule = schedule.parse().map_err(sched)?;
+        let sampler: Sampler = name("sampler", sampler)?;
+        let schedule: Schedule = name("schedule", schedule)?;
         let mut plan = PlanOptions {
             sigmas,
-            dialect: dialect.parse().map_err(sched)?,
+            dialect: name("dialect", dialect)?,
             ..PlanOptions::default()
         };
         let mut zero_terminal_snr = None;
@@ -290,7 +314,7 @@ pub(crate) fn sample(
     plan: &Bound<'_, Plan>,
     noise: Option<&Bound<'_, PyAny>>,
     seed: &Bound<'_, PyAny>,
-    rng: &str,
+    rng: &Bound<'_, PyAny>,
     callback: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyByteArray>> {
     let plan = plan.get().inner.clone();

@@ -1,10 +1,10 @@
 //! `GenerateParams` from the package's keyword arguments, and back for its tests.
 
 use pyo3::{prelude::*, types::PyDict};
-use sdrs::{ClipSkipRule, GenerateParams, PreviewMethod, Recommended, Rng, TimeRule};
+use sdrs::{ClipSkipRule, Dtype, GenerateParams, PreviewMethod, Recommended, Rng, TimeRule};
 
 use crate::{
-    error::{argument, detached, exception, raised, sched},
+    error::{argument, detached, exception, raised, sched, unknown},
     json,
 };
 
@@ -24,10 +24,13 @@ pub(crate) fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> PyR
     let found = known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
     found.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        let short: String = name.chars().take(80).collect();
-        let text = format!("unknown {what} '{short}'; known are {}", names.join(", "));
-        exception("UnknownNameError", &text)
+        unknown(what, name, &names.join(", "))
     })
+}
+
+pub(crate) fn dtype_of(given: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+    let name: String = argument("dtype", given)?;
+    Dtype::from_name(&name).ok_or_else(|| unknown("dtype", &name, "f32, bf16, f16"))
 }
 
 pub(crate) fn rng(name: &str) -> PyResult<Rng> {
@@ -181,11 +184,12 @@ pub(crate) fn read_infotext(py: Python<'_>, path: std::path::PathBuf) -> PyResul
 
 /// How previews are asked for: a method's name, and after how many steps.
 pub(crate) fn previews(
-    method: Option<&str>,
+    method: &Bound<'_, PyAny>,
     every: &Bound<'_, PyAny>,
 ) -> PyResult<Option<(PreviewMethod, usize)>> {
     let every: usize = argument("preview_every", every)?;
-    let method = method.map(|name| named("preview", name, PREVIEWS)).transpose()?;
+    let method: Option<String> = argument("preview", method)?;
+    let method = method.map(|name| named("preview", &name, PREVIEWS)).transpose()?;
     Ok(method.map(|method| (method, every)))
 }
 

@@ -1,6 +1,7 @@
 """What the tests share. They run by `cargo xtask python`, which says where the command and the demo model's folder are."""
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from PIL import Image
 
 import sdrs
 
+GOLDENS = Path(__file__).resolve().parents[3] / "goldens"
 DEMO = Path(os.environ["SDRS_DEMO"])
 COMMAND = os.environ["SDRS_COMMAND"]
 PROMPT = "a red circle above a blue square"
@@ -42,6 +44,19 @@ def python(code: str, **kwargs: object) -> "subprocess.Popen[str]":
     """Another Python that runs `code`, with pipes."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", code], **{**pipes, **kwargs})
+
+
+def tensors(path: Path) -> "dict[str, np.ndarray]":
+    """What a .safetensors file holds."""
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    types = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "BF16": np.uint16}
+    read = {}
+    for name, about in json.loads(data[8:begin]).items():
+        if name != "__metadata__":
+            first, last = about["data_offsets"]
+            read[name] = np.frombuffer(data[begin + first : begin + last], types[about["dtype"]]).reshape(about["shape"])
+    return read
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,24 +9,11 @@ from PIL import Image
 import sdrs
 from sdrs import diffusers
 from sdrs.diffusers import StableDiffusionPipeline
-from support import DEMO, PROMPT, psnr
+from support import DEMO, GOLDENS, PROMPT, psnr, tensors
 
-GOLDENS = Path(__file__).resolve().parents[3] / "goldens"
 CASES = json.loads((GOLDENS / "diffusers/cases.json").read_text())
 # Both models' folders have it, but for clip_sample.
 CONFIG = json.loads((DEMO / "scheduler/scheduler_config.json").read_text())
-
-
-def tensors(path):
-    data = path.read_bytes()
-    begin = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:begin])
-    read = {}
-    for name, about in header.items():
-        if name != "__metadata__":
-            first, last = about["data_offsets"]
-            read[name] = np.frombuffer(data[begin + first : begin + last], np.float32).reshape(about["shape"])
-    return read
 
 
 def scheduler(case):

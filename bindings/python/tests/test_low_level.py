@@ -3,7 +3,7 @@ import unittest
 import numpy as np
 
 import sdrs
-from support import PROMPT, demo
+from support import GOLDENS, PROMPT, demo, tensors
 
 
 class Text(unittest.TestCase):
@@ -27,7 +27,7 @@ class Text(unittest.TestCase):
         for bad in [0, sizes.text_layers + 1, -1]:
             with self.assertRaises(sdrs.InvalidParameterError):
                 demo().encode_prompt(PROMPT, clip_skip=bad)
-        with self.assertRaises(sdrs.InvalidParameterError):
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "^prompt: AND"):
             demo().encode_prompt("a ring AND a star")
 
     def test_hidden_states(self):
@@ -35,9 +35,42 @@ class Text(unittest.TestCase):
         states = demo().text_hidden_states([1, 2, 3])
         self.assertEqual(states.shape, (sizes.text_layers + 1, 3, sizes.context_width))
         np.testing.assert_array_equal(demo().text_hidden_states(np.array([1, 2, 3], dtype=np.uint16)), states)
-        for bad in [[], [-1], [sizes.vocabulary], [[1]], [1.5], ["a"], [0] * (sizes.context_length + 1), [2**40]]:
-            with self.assertRaises(sdrs.InvalidParameterError, msg=str(bad)[:40]):
-                demo().text_hidden_states(bad)
+        last, most = sizes.vocabulary - 1, sizes.context_length
+        for bad, words in [
+            ([], f"must be 1 to {most}, not 0"),
+            ([0] * (most + 1), f"must be 1 to {most}, not {most + 1}"),
+            ([5, -1], f"-1 at index 1 is no token: this model's are 0 to {last}"),
+            ([last + 1], f"{last + 1} at index 0 is no token"),
+            ([2**40], f"{2**40} at index 0 is no token"),
+            ([[1]], r"must have one axis, \[tokens\], not the shape \[1, 1\]"),
+            (3, "must have one axis"),
+            ([1.5], "must be whole numbers, not of float64"),
+            ([True], "real numbers, not of bool"),
+            (["a"], "real numbers, not of <U1"),
+            (None, "not None"),
+        ]:
+            for encode in [demo().text_hidden_states, demo().encode_ids]:
+                with self.assertRaisesRegex(sdrs.InvalidParameterError, f"^ids: .*{words}"):
+                    encode(bad)
+
+    def test_the_final_norm_of_ids(self):
+        """The reference is transformers' last_hidden_state."""
+        pipe = sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu")
+        refs = tensors(GOLDENS / "tiny-sd1/refs/text_encoder.safetensors")
+        ids, final = refs["input_ids"][0], refs["final"][0]
+        np.testing.assert_allclose(pipe.encode_ids(ids), final, atol=1e-4)
+        np.testing.assert_allclose(pipe.text_hidden_states(ids)[-1], refs[f"hidden_state.{pipe.sizes.text_layers}"][0], atol=1e-4)
+        start, end = demo().sizes.vocabulary - 2, demo().sizes.vocabulary - 1
+        row = np.full(demo().sizes.context_length, end)
+        row[0] = start
+        tokens = demo().tokenize(PROMPT)
+        row[1 : 1 + len(tokens)] = tokens
+        for clip_skip in (1, 2):
+            expected = demo().encode_text(PROMPT, clip_skip=clip_skip)
+            np.testing.assert_array_equal(demo().encode_ids(row, clip_skip=clip_skip), expected)
+        for bad in [0, demo().sizes.text_layers + 1, -1]:
+            with self.assertRaisesRegex(sdrs.InvalidParameterError, "^clip_skip: "):
+                demo().encode_ids(row, clip_skip=bad)
 
 
 class Networks(unittest.TestCase):

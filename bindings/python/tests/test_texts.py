@@ -94,7 +94,7 @@ class Siblings(unittest.TestCase):
         self.assertTrue((drawn(sdrs.Lora(file, ranks=1)) != drawn(file)).any())
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "schedule: 'late' is no FACTOR@MOMENT"):
             demo().with_loras([sdrs.Lora(file, schedule="late")])
-        with self.assertRaisesRegex(sdrs.InvalidParameterError, "ranks must be at least 1"):
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "ranks: must be 1 or more"):
             demo().with_loras([sdrs.Lora(file, ranks=0)])
         named = demo().with_loras([sdrs.Lora(file, name="lines")]).txt2img(PROMPT, **QUICK)
         self.assertIn('Lora hashes: "lines: ', named.infotexts[0])

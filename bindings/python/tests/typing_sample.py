@@ -39,7 +39,22 @@ def by_hand(pipe: sdrs.Pipeline) -> npt.NDArray[np.float32]:
     output = pipe.unet(latents * scalings.c_in, scalings.timestep, context[None])
     told: dict[str, Any] = pipe.plan("a ring")
     print(told, pipe.vae_encode(pipe.vae_decode(output)).mean.shape)
-    return pipe.text_hidden_states(pipe.tokenize("a ring"))
+    pipe.save_file("a.safetensors", dtype="bf16")
+    pipe.save_folder(Path("a"), dtype=np.dtype(np.float16))
+    states: npt.NDArray[np.float32] = pipe.encode_ids(pipe.tokenize("a ring"), clip_skip=2)
+    print(states, pipe.vae_encode([image for image in pipe.txt2img("a ring")]), pipe.scaling_factor + 1)
+    return pipe.text_hidden_states([1, 2])
+
+
+class Torch:
+    """As torch's types and devices are declared."""
+
+    is_floating_point: bool
+    type: str
+
+
+def of_torch(dtype: Torch, device: Torch) -> sdrs.Pipeline:
+    return sdrs.demo(dtype=dtype, device=device)
 
 
 pipe = sdrs.demo()

@@ -1,7 +1,7 @@
 //! The networks one call at a time, on buffers of the host: for callers who write their own loop.
 //!
-//! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor. Every array is row-major `f32`, and its shape
-//! is checked before anything is computed.
+//! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor, [`Pipeline::scaling_factor`]. Every array is
+//! row-major `f32`, and its shape is checked before anything is computed.
 
 use sd_sched::{ModelSampling, Sampler};
 
@@ -17,7 +17,8 @@ pub struct Array {
     pub values: Vec<f32>,
 }
 
-/// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent is `mean + std * noise`.
+/// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent of the U-Net is `mean + std * noise`. Both are
+/// the autoencoder's own times [`Pipeline::scaling_factor`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EncodedImages {
@@ -67,6 +68,13 @@ impl Pipeline {
         &self.sampling
     }
 
+    /// The factor from the autoencoder's own latents `z` to those of the U-Net: `latents = scaling_factor * z`. It stands in the VAE's
+    /// configuration; for SD1 and SD2 it is 0.18215. [`vae_encode`](Self::vae_encode) multiplies by it, [`vae_decode`](Self::vae_decode)
+    /// divides by it.
+    pub fn scaling_factor(&self) -> f64 {
+        self.vae.config().scaling_factor
+    }
+
     /// The token ids of a text, as they are: no start or end token, no padding, no limit.
     ///
     /// # Errors
@@ -79,11 +87,11 @@ impl Pipeline {
     /// every 75 of the prompt: what a run of one step computes of it. `clip_skip` is 1 for the text encoder's last layer.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] for `clip_skip`, and for a `text` with an AND in it, which has several contexts, or with a LoRA's tag
+    /// [`Error::InvalidParameter`] for `clip_skip`, and for a `prompt` with an AND in it, which has several contexts, or with a LoRA's tag
     /// that the pipeline doesn't have.
-    pub fn encode_prompt(&self, text: &str, clip_skip: usize) -> Result<Array> {
+    pub fn encode_prompt(&self, prompt: &str, clip_skip: usize) -> Result<Array> {
         let params = self.low_level_params(clip_skip)?;
-        let mut encoded = self.condition(text, "", &params.reading(), &|| false)?;
+        let mut encoded = self.condition(prompt, "", &params.reading(), &|| false)?;
         let width = encoded.width;
         match (encoded.conds.pop(), encoded.conds.pop()) {
             (Some((_, timeline)), None) => {
@@ -94,7 +102,7 @@ impl Pipeline {
                 })
             }
             _ => Err(Error::parameter(
-                "text",
+                "prompt",
                 "AND joins several prompts, each with a context of its own; encode them one by one",
             )),
         }
@@ -145,30 +153,56 @@ impl Pipeline {
         })
     }
 
+    /// The context of token ids as they are, `[ids, context_width]`: the text encoder's hidden state, from the end the one that `clip_skip`
+    /// counts (1 is the last), with the final norm. With `clip_skip` 1 it is what transformers calls `last_hidden_state`. Start and end
+    /// token are the caller's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for `clip_skip`, and unless there are 1 to `context_length` ids, each in the vocabulary.
+    pub fn encode_ids(&self, ids: &[u32], clip_skip: usize) -> Result<Array> {
+        self.check_ids(ids)?;
+        self.low_level_params(clip_skip)?;
+        self.runtime.compute(|| {
+            let mut states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+            let state = states.swap_remove(states.len() - clip_skip);
+            Ok(Array {
+                shape: vec![ids.len(), self.sizes().context_width],
+                values: values(self.text_encoder.final_norm(state))?,
+            })
+        })
+    }
+
     /// Every hidden state of the text encoder for one row of token ids, without the final norm: `[text_layers + 1, ids, context_width]`,
-    /// the embeddings first.
+    /// the embeddings first. With the final norm, [`encode_ids`](Self::encode_ids) gives them.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] unless there are 1 to `context_length` ids, each in the vocabulary.
     pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
-        let sizes = self.sizes();
-        if !(1..=sizes.context_length).contains(&ids.len()) {
-            let reason = format!("must be 1 to {}, not {}", sizes.context_length, ids.len());
-            return Err(Error::parameter("ids", reason));
-        }
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= sizes.vocabulary) {
-            let reason = format!("{id} is no token: this model has {} of them", sizes.vocabulary);
-            return Err(Error::parameter("ids", reason));
-        }
+        self.check_ids(ids)?;
         self.runtime.compute(|| {
             let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
-            let shape = vec![states.len(), ids.len(), sizes.context_width];
+            let shape = vec![states.len(), ids.len(), self.sizes().context_width];
             let mut all = Vec::with_capacity(shape.iter().product());
             for state in states {
                 all.extend(values(state)?);
             }
             Ok(Array { shape, values: all })
         })
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        let sizes = self.sizes();
+        if !(1..=sizes.context_length).contains(&ids.len()) {
+            let reason = format!("must be 1 to {}, not {}", sizes.context_length, ids.len());
+            return Err(Error::parameter("ids", reason));
+        }
+        let mut numbered = ids.iter().enumerate();
+        if let Some((at, id)) = numbered.find(|&(_, &id)| id as usize >= sizes.vocabulary) {
+            let last = sizes.vocabulary - 1;
+            let reason = format!("{id} at index {at} is no token: this model's are 0 to {last}");
+            return Err(Error::parameter("ids", reason));
+        }
+        Ok(())
     }
 
     /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
@@ -213,10 +247,13 @@ impl Pipeline {
         })
     }
 
-    /// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, sides multiples of `downscale`.
+    /// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`), sides multiples of `downscale`, to latents of
+    /// the U-Net: mean and standard deviation are the autoencoder's own times [`scaling_factor`](Self::scaling_factor), which diffusers
+    /// calls `vae.encode(images).latent_dist.mean * vae.config.scaling_factor`.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
+    /// [`Error::InvalidParameter`] if the shape is not as above, the buffer does not hold what it says, or a value is far beyond -1 to 1,
+    /// as a byte would be.
     pub fn vae_encode(&self, images: &[f32], shape: [usize; 4]) -> Result<EncodedImages> {
         let (config, f) = (self.vae.config(), self.sizes().downscale);
         let [_, channels, height, width] = shape;
@@ -228,6 +265,11 @@ impl Pipeline {
                 config.in_channels
             )
         })?;
+        // What decoders and resampling put beyond -1 to 1 is fine; bytes are not.
+        if let Some(value) = images.iter().find(|value| !(value.abs() <= PICTURE_MAX)) {
+            let reason = format!("values must be -1 to 1, not {value}; bytes are divided by 127.5, less 1");
+            return Err(Error::parameter("images", reason));
+        }
         self.runtime.compute(|| {
             let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
             let shape = moments.mean.dims().to_vec();
@@ -243,8 +285,9 @@ impl Pipeline {
         })
     }
 
-    /// Decodes latents, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to 1, or a
-    /// little beyond.
+    /// Decodes latents of the U-Net, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to
+    /// 1, or a little beyond. The autoencoder is given the latents divided by [`scaling_factor`](Self::scaling_factor), which diffusers
+    /// calls `vae.decode(latents / vae.config.scaling_factor)`.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
@@ -267,6 +310,9 @@ impl Pipeline {
         })
     }
 }
+
+/// No picture has a value beyond it.
+const PICTURE_MAX: f32 = 10.0;
 
 /// The buffer holds what its shape says, and that is something.
 fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {

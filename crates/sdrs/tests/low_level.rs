@@ -33,6 +33,14 @@ fn calls_are_the_references() {
         let expected = refs.f32s(&format!("hidden_state.{i}"));
         goldens::assert_close("hidden state", state, &expected[..state.len()], 1e-5);
     }
+    let context = pipeline.encode_ids(&ids[..77], 1).unwrap();
+    assert_eq!(context.shape, [77, width]);
+    goldens::assert_close(
+        "final norm",
+        &context.values,
+        &refs.f32s("final")[..77 * width],
+        1e-5,
+    );
 
     let refs = Refs::open("tiny-sd1/refs/unet.safetensors");
     let names = refs.names();
@@ -54,6 +62,7 @@ fn calls_are_the_references() {
     let refs = Refs::open("tiny-sd1/refs/vae.safetensors");
     // SD1's scaling factor, which the references are without.
     const SCALE: f32 = 0.18215;
+    assert_eq!(pipeline.scaling_factor() as f32, SCALE);
     let image = "encode.image";
     let encoded = pipeline
         .vae_encode(&refs.f32s(image), shape(&refs, image))
@@ -110,6 +119,20 @@ fn tokens_are_the_texts() {
     assert_eq!(pipeline.tokenize(&"red ".repeat(500)).unwrap().len(), 500);
 }
 
+/// The ids of a text give the text's context, whatever the layer.
+#[test]
+fn ids_of_a_text_are_encoded_as_the_text() {
+    let pipeline = pipeline();
+    let sizes = pipeline.sizes();
+    let mut ids = vec![49406];
+    ids.extend(pipeline.tokenize("a photo of a cat").unwrap());
+    ids.resize(sizes.context_length, 49407);
+    for clip_skip in 1..=sizes.text_layers {
+        let text = pipeline.encode_text("a photo of a cat", clip_skip).unwrap();
+        assert_eq!(pipeline.encode_ids(&ids, clip_skip).unwrap(), text);
+    }
+}
+
 #[test]
 fn wrong_arguments_are_named() {
     let pipeline = pipeline();
@@ -155,13 +178,31 @@ fn wrong_arguments_are_named() {
     let encode = |shape| pipeline.vae_encode(&images, shape).map(drop);
     fails(encode([1, 3, 12, 16]), "images: must have the shape");
     fails(encode([1, 3, 12, 17]), "images: 576 values");
+    for value in [255.0, -11.0, f32::NAN, f32::INFINITY] {
+        let mut images = vec![0.5; 3 * 8 * 8];
+        images[17] = value;
+        let encoded = pipeline.vae_encode(&images, [1, 3, 8, 8]).map(drop);
+        fails(
+            encoded,
+            &format!("images: values must be -1 to 1, not {value}; bytes"),
+        );
+    }
     let decode = |shape| pipeline.vae_decode(&latents, shape).map(drop);
     fails(decode([1, 2 * c, 4, 8]), "latents: must have the shape");
     fails(decode([1, c, 4, 8]), "latents: 256 values");
     let states = |ids: &[u32]| pipeline.text_hidden_states(ids).map(drop);
     fails(states(&[]), "ids: must be 1 to 77, not 0");
     fails(states(&[0; 78]), "ids: must be 1 to 77, not 78");
-    fails(states(&[u32::MAX]), "ids: 4294967295 is no token");
+    let last = sizes.vocabulary - 1;
+    fails(
+        states(&[1, u32::MAX]),
+        &format!("ids: 4294967295 at index 1 is no token: this model's are 0 to {last}"),
+    );
+    let encode = |ids: &[u32], clip_skip| pipeline.encode_ids(ids, clip_skip).map(drop);
+    fails(encode(&[], 1), "ids: must be 1 to 77, not 0");
+    fails(encode(&[sizes.vocabulary as u32], 1), "ids: ");
+    fails(encode(&[1], 0), "clip_skip: must be 1 to");
+    fails(encode(&[1], sizes.text_layers + 1), "clip_skip: must be 1 to");
     let encode = |text: &str, clip_skip| pipeline.encode_prompt(text, clip_skip).map(drop);
     fails(encode("a", 0), "clip_skip: must be 1 to");
     fails(encode("a", sizes.text_layers + 1), "clip_skip: must be 1 to");

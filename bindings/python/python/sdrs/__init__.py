@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import json as _json
-import os as _os
 from typing import Any as _Any
 
 from . import _sdrs, errors, infotext, noise, prompt, sched
+from ._arguments import StrPath as _StrPath
+from ._arguments import path as _path
 from ._files import Lora
 from ._parts import EncodedImages, Latents, Scalings, Sizes
 from ._pipeline import Pipeline
@@ -76,12 +77,12 @@ __all__ = [
 demo = Pipeline.demo
 
 
-def inspect(path: str | _os.PathLike[str]) -> dict[str, _Any]:
+def inspect(path: _StrPath) -> dict[str, _Any]:
     """What a file or diffusers folder is (kind, family, parts, types, prediction type), reading nothing but headers.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`.
     """
-    told: dict[str, _Any] = _json.loads(_sdrs.inspect(_os.fspath(path)))
+    told: dict[str, _Any] = _json.loads(_sdrs.inspect(_path("path", path)))
     return told
 
 

@@ -1,11 +1,11 @@
-"""Paths, and LoRAs with their weights."""
+"""LoRAs with their weights."""
 
 from __future__ import annotations
 
-import os
-from typing import Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union, cast
 
-StrPath = Union[str, "os.PathLike[str]"]
+from ._arguments import StrPath, flag, listed, number, path, text, whole
+
 _Blocks = Union[List[float], List[Tuple[str, float]]]
 
 
@@ -38,25 +38,45 @@ LoraLike = Union[StrPath, "tuple[StrPath, float]", "tuple[StrPath, float, float]
 
 _Native = Tuple[str, float, float, Union[_Blocks, None], bool, Union[str, None], Union[int, None], Union[str, None]]
 
+_MOST = 1000.0
+
 
 def lora_files(loras: Iterable[LoraLike]) -> list[_Native]:
     """All that is to be said of each."""
-    if isinstance(loras, (str, os.PathLike, Lora)):
-        raise TypeError("loras: must be a list of paths, not one")
-    files: list[_Native] = []
-    for given in loras:
-        if isinstance(given, Lora):
-            lora = given
-        elif isinstance(given, tuple):
-            lora = Lora(given[0], given[1], given[-1])
-        else:
-            lora = Lora(given)
-        text_encoder = lora.weight if lora.text_encoder is None else lora.text_encoder
-        blocks: _Blocks | None = None
-        if isinstance(lora.blocks, Mapping):
-            blocks = [(str(pattern), float(factor)) for pattern, factor in lora.blocks.items()]
-        elif lora.blocks is not None:
-            blocks = [float(factor) for factor in lora.blocks]
-        strengths = float(lora.weight), float(text_encoder), blocks, bool(lora.allow_unmatched)
-        files.append((os.fspath(lora.path), *strengths, lora.schedule, lora.ranks, lora.name))
-    return files
+    if isinstance(loras, Lora):
+        raise TypeError("loras: must be a list of LoRAs, not one")
+    return [_native(f"loras[{i}]", given) for i, given in enumerate(listed("loras", loras, "LoRAs"))]
+
+
+def _native(place: str, given: Any) -> _Native:
+    if isinstance(given, Lora):
+        lora = given
+    elif isinstance(given, (tuple, list)):
+        parts = cast("Sequence[Any]", given)
+        if len(parts) not in (2, 3):
+            raise TypeError(f"{place}: must be (path, weight) or (path, weight, text_encoder), not {len(parts)} values")
+        lora = Lora(parts[0], parts[1], parts[-1])
+    else:
+        lora = Lora(given)
+    file = path(f"{place}: path", lora.path)
+    weight = number(f"{place}: weight", lora.weight, -_MOST, _MOST)
+    text_encoder = weight
+    if lora.text_encoder is not None:
+        text_encoder = number(f"{place}: text_encoder", lora.text_encoder, -_MOST, _MOST)
+    allowed = flag(f"{place}: allow_unmatched", lora.allow_unmatched)
+    schedule = None if lora.schedule is None else text(f"{place}: schedule", lora.schedule)
+    ranks = None if lora.ranks is None else whole(f"{place}: ranks", lora.ranks, 1)
+    name = None if lora.name is None else text(f"{place}: name", lora.name)
+    return file, weight, text_encoder, _factors(f"{place}: blocks", lora.blocks), allowed, schedule, ranks, name
+
+
+def _factors(name: str, blocks: Any) -> _Blocks | None:
+    if blocks is None:
+        return None
+    if issubclass(type(blocks), Mapping):
+        return [
+            (text(f"{name}: a pattern", pattern), number(f"{name}[{pattern!r:.80}]", factor, -_MOST, _MOST))
+            for pattern, factor in blocks.items()
+        ]
+    factors = listed(name, blocks, "numbers or a dictionary of them")
+    return [number(f"{name}[{i}]", factor, -_MOST, _MOST) for i, factor in enumerate(factors)]

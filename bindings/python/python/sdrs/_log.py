@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Callable, Union
 
+from ._arguments import function
+
 Log = Union[Callable[[str, str], object], logging.Logger]
 
 
@@ -13,6 +15,5 @@ def told(log: Log | None) -> Callable[[str, str], object] | None:
     if isinstance(log, logging.Logger):
         levels = {"info": logging.INFO, "warning": logging.WARNING}
         return lambda level, message: log.log(levels[level], "%s", message)
-    if log is not None and not callable(log):
-        raise TypeError("log: must be a function of a level and a message, or a logging.Logger")
+    function("log", log, "a level and a message, a logging.Logger")
     return log

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _sdrs
-from ._arrays import FloatArray, give, numbers, take
+from ._arrays import FloatArray, give, numbers, plain, take
+from ._pictures import planes
 from .errors import InvalidParameterError
 
 
@@ -41,7 +42,8 @@ class Scalings(NamedTuple):
 
 
 class EncodedImages(NamedTuple):
-    """The Gaussian that pictures are encoded to, each `[batch, latent_channels, h, w]`: a latent is `mean + std * noise`."""
+    """The Gaussian that pictures are encoded to, each `[batch, latent_channels, h, w]`: a latent of the U-Net is `mean + std * noise`. Both
+    are the autoencoder's own times `Pipeline.scaling_factor`."""
 
     mean: FloatArray
     std: FloatArray
@@ -68,6 +70,12 @@ class Parts:
         """The sizes that this model's arrays have."""
         return Sizes(*self._native.sizes())
 
+    @property
+    def scaling_factor(self) -> float:
+        """The factor from the autoencoder's own latents to those of the U-Net, diffusers' `vae.config.scaling_factor`: 0.18215 for SD1 and
+        SD2. `vae_encode` multiplies by it, `vae_decode` divides by it."""
+        return self._native.scaling_factor
+
     def tokenize(self, text: str) -> npt.NDArray[np.int64]:
         """The token ids of a text, `[tokens]`, as they are: no start or end token, no padding, no limit."""
         return np.array(self._native.tokenize(text), dtype=np.int64)
@@ -85,13 +93,32 @@ class Parts:
         it: tokens for which there is no room are dropped."""
         return take(self._native.encode_text(text, clip_skip))
 
-    def text_hidden_states(self, ids: Sequence[int] | npt.NDArray[Any]) -> FloatArray:
+    def encode_ids(self, ids: Any, *, clip_skip: int = 1) -> FloatArray:
+        """The context of token ids as they are, `[tokens, context_width]`, for 1 to `context_length` of them: the text encoder's hidden
+        state, from the end the one that `clip_skip` counts, with the final norm. With `clip_skip` 1 it is what transformers calls
+        `last_hidden_state`. Start and end token are the caller's."""
+        return take(self._native.encode_ids(self._ids(ids), clip_skip))
+
+    def text_hidden_states(self, ids: Any) -> FloatArray:
         """Every hidden state of the text encoder, without the final norm, the embeddings first:
-        `[text_layers + 1, tokens, context_width]`, for 1 to `context_length` ids `[tokens]`."""
-        array = np.asarray(ids)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise InvalidParameterError("ids: must be whole numbers with one axis")
-        return take(self._native.text_hidden_states(array.tolist()))
+        `[text_layers + 1, tokens, context_width]`, for 1 to `context_length` ids `[tokens]`. `encode_ids` gives them with the norm."""
+        return take(self._native.text_hidden_states(self._ids(ids)))
+
+    def _ids(self, given: Any) -> list[int]:
+        """Token ids, of a list or an array."""
+        ids, sizes = plain("ids", given), self.sizes
+        if ids.ndim != 1:
+            raise InvalidParameterError(f"ids: must have one axis, [tokens], not the shape {list(ids.shape)}")
+        if not 1 <= len(ids) <= sizes.context_length:
+            raise InvalidParameterError(f"ids: must be 1 to {sizes.context_length}, not {len(ids)}")
+        if ids.dtype.kind not in "iu":
+            raise InvalidParameterError(f"ids: must be whole numbers, not of {ids.dtype}")
+        listed: list[int] = ids.tolist()
+        for i, one in enumerate(listed):
+            if not 0 <= one < sizes.vocabulary:
+                last = sizes.vocabulary - 1
+                raise InvalidParameterError(f"ids: {one} at index {i} is no token: this model's are 0 to {last}")
+        return listed
 
     def unet(self, latents: npt.ArrayLike, timesteps: npt.ArrayLike, context: npt.ArrayLike) -> FloatArray:
         """One evaluation of the U-Net: its raw prediction, of the latents' shape.
@@ -103,18 +130,29 @@ class Parts:
         times = numbers("timesteps", timesteps, np.float64)
         if times.ndim > 1:
             raise InvalidParameterError(f"timesteps: must be a number or have one axis, not the shape {list(times.shape)}")
-        if times.ndim == 0 and shape:
-            times = np.repeat(times, min(shape[0], 65536))
+        if times.ndim == 0:
+            times = np.repeat(times, min([65536, *shape[:1]]))
         return take(self._native.unet((data, shape), times.tolist(), give("context", context)))
 
-    def vae_encode(self, images: npt.ArrayLike) -> EncodedImages:
-        """Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, sides multiples of `downscale`."""
-        mean, std = self._native.vae_encode(give("images", images))
+    def vae_encode(self, images: Any) -> EncodedImages:
+        """Encodes pictures to latents of the U-Net.
+
+        `images`: `[batch, 3, height, width]` with values -1 to 1, or bytes (`uint8`), `[height, width, 3]` or `[batch, height, width, 3]`,
+        such as `Result.arrays`, or a PIL picture or a list of them: bytes become `byte / 127.5 - 1`. Sides are multiples of `downscale`.
+
+        What comes is `vae.encode(images).latent_dist` of diffusers, `mean` and `std` times its `vae.config.scaling_factor`, which is
+        `scaling_factor` here. Raises `InvalidParameterError`, also for values far beyond -1 to 1.
+        """
+        data = planes("images", images)
+        mean, std = self._native.vae_encode((data.tobytes(), list(data.shape)))
         return EncodedImages(take(mean), take(std))
 
     def vae_decode(self, latents: npt.ArrayLike) -> FloatArray:
-        """Decodes latents, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to 1,
-        or a little beyond."""
+        """Decodes latents of the U-Net, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to
+        1, or a little beyond.
+
+        It is `vae.decode(latents / vae.config.scaling_factor)` of diffusers, whose own latents are to be multiplied by `scaling_factor`.
+        """
         return take(self._native.vae_decode(give("latents", latents)))
 
     def sigmas(self, schedule: str, steps: int, *, sampler: str | None = None) -> npt.NDArray[np.float64]:

@@ -6,9 +6,10 @@ import json
 import os
 from typing import Any, Iterable, NoReturn
 
-from . import _sdrs
+from . import _arguments, _sdrs
+from ._arguments import DeviceLike, DtypeLike, StrPath, optional_path, paths
 from ._arrays import take
-from ._files import LoraLike, StrPath, lora_files
+from ._files import LoraLike, lora_files
 from ._log import Log, told
 from ._parts import Latents, Parts
 from ._progress import Callback, Progress, Watch
@@ -29,8 +30,8 @@ class Pipeline(Parts):
     `lora_dirs`: folders whose LoRAs prompts may name, `<lora:name:0.8>`, by their files' names or by the names inside; subfolders included.
     They act in the runs whose prompt names them.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
-    `device`: "auto", "cpu", "cuda:0", "vulkan:0"; `sdrs.available_devices()` has the kinds that this build knows.
-    `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16".
+    `device`: "auto", "cpu", "cuda:0", "vulkan:0", or torch's; `sdrs.available_devices()` has the kinds that this build knows.
+    `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16", or the type itself, such as `torch.float16` or `np.float32`.
     `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
     on it.
     `log`: a function that is called with "info" or "warning" and each line of the pipeline's log, or a `logging.Logger`: what was opened,
@@ -54,8 +55,8 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
-        device: str = "auto",
-        dtype: str = "auto",
+        device: DeviceLike = "auto",
+        dtype: DtypeLike = "auto",
         prediction: str | None = None,
         threads: int | None = None,
         log: Log | None = None,
@@ -63,7 +64,7 @@ class Pipeline(Parts):
         quantization: str = "none",
     ) -> None:
         self._open(
-            os.fspath(checkpoint),
+            _arguments.path("checkpoint", checkpoint),
             config=config,
             vae=vae,
             loras=loras,
@@ -87,26 +88,23 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike],
         lora_dirs: Iterable[StrPath],
         embeddings: Iterable[StrPath],
-        device: str,
-        dtype: str,
+        device: DeviceLike,
+        dtype: DtypeLike,
         prediction: str | None,
         threads: int | None,
         log: Log | None,
         memory_limit: int | None,
         quantization: str,
     ) -> None:
-        for name, paths in (("lora_dirs", lora_dirs), ("embeddings", embeddings)):
-            if isinstance(paths, (str, os.PathLike)):
-                raise TypeError(f"{name}: must be a list of paths, not one")
         self._native = _sdrs.Pipeline(
             checkpoint,
-            config=None if config is None else os.fspath(config),
-            vae=None if vae is None else os.fspath(vae),
+            config=optional_path("config", config),
+            vae=optional_path("vae", vae),
             loras=lora_files(loras),
-            lora_dirs=[os.fspath(path) for path in lora_dirs],
-            embeddings=[os.fspath(path) for path in embeddings],
-            device=device,
-            dtype=dtype,
+            lora_dirs=paths("lora_dirs", lora_dirs),
+            embeddings=paths("embeddings", embeddings),
+            device=_arguments.device("device", device),
+            dtype=_arguments.dtype("dtype", dtype),
             prediction=prediction,
             threads=threads,
             log=told(log),
@@ -122,8 +120,8 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
-        device: str = "auto",
-        dtype: str = "auto",
+        device: DeviceLike = "auto",
+        dtype: DtypeLike = "auto",
         threads: int | None = None,
         log: Log | None = None,
         memory_limit: int | None = None,
@@ -157,8 +155,8 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
-        device: str = "auto",
-        dtype: str = "auto",
+        device: DeviceLike = "auto",
+        dtype: DtypeLike = "auto",
         prediction: str | None = None,
         threads: int | None = None,
         log: Log | None = None,
@@ -166,7 +164,7 @@ class Pipeline(Parts):
         quantization: str = "none",
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
-        if os.path.isfile(path):
+        if os.path.isfile(_arguments.path("path", path)):
             raise InvalidParameterError(f"path: {os.fspath(path)} is a file; use from_single_file")
         return cls(
             path,
@@ -193,8 +191,8 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
-        device: str = "auto",
-        dtype: str = "auto",
+        device: DeviceLike = "auto",
+        dtype: DtypeLike = "auto",
         prediction: str | None = None,
         threads: int | None = None,
         log: Log | None = None,
@@ -202,7 +200,7 @@ class Pipeline(Parts):
         quantization: str = "none",
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
-        if os.path.isdir(path):
+        if os.path.isdir(_arguments.path("path", path)):
             raise InvalidParameterError(f"path: {os.fspath(path)} is a folder; use from_pretrained")
         return cls(
             path,
@@ -264,7 +262,25 @@ class Pipeline(Parts):
 
         Raises what the constructor raises.
         """
-        return self._sibling(self._native.with_vae(os.fspath(vae)))
+        return self._sibling(self._native.with_vae(_arguments.path("vae", vae)))
+
+    def save_file(self, path: StrPath, *, dtype: DtypeLike = "f16") -> None:
+        """Writes the pipeline as a single `.safetensors` file in LDM's layout, weights with its LoRAs merged into them. Its metadata
+        carries the configurations, and the tokenizer unless it is CLIP's own.
+
+        `dtype`: "f32", "bf16", "f16", or the type itself; everything is made from the checkpoint's own values, in whatever type the
+        pipeline computes. A file that is there is replaced, when the new one is whole. Textual inversions stay files of their own.
+
+        Raises `FileError`, `UnknownNameError`, and `InvalidWeightsError` for values beyond the type's range.
+        """
+        self._native.save_file(_arguments.path("path", path), _arguments.dtype("dtype", dtype))
+
+    def save_folder(self, path: StrPath, *, dtype: DtypeLike = "f16") -> None:
+        """Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
+
+        Arguments and errors are those of `save_file`; a folder with something in it is not replaced, but an error.
+        """
+        self._native.save_folder(_arguments.path("path", path), _arguments.dtype("dtype", dtype))
 
     def _sibling(self, native: _sdrs.Pipeline) -> Pipeline:
         pipeline = type(self).__new__(type(self))

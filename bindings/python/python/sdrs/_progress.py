@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Tuple, Un
 import numpy as np
 import numpy.typing as npt
 
+from ._arguments import function
 from ._arrays import shaped
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ class Watch:
     """The bar and the caller's callback together, for one run."""
 
     def __init__(self, progress: Progress, callback: Callback | None) -> None:
+        function("callback", callback, "an Event")
+        if progress is not None and not isinstance(progress, bool):
+            function("progress", progress, "an Event, True, False", optional=True)
         self._bar = Bar() if (watched() if progress is None else progress is True) else None
         told: list[Any] = [self._bar, progress if callable(progress) else None, callback]
         self._told: list[Callback] = [who for who in told if who is not None]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _sdrs
+from . import _arguments, _sdrs
+from ._arguments import StrPath
 from ._arrays import shaped
 
 if TYPE_CHECKING:
@@ -56,15 +56,21 @@ class Result:
 
     def png(self, index: int = 0) -> bytes:
         """A picture as the bytes of a PNG file, with its infotext in the `parameters` chunk."""
-        return self._pictures[index].png()
+        return self._picture(index).png()
 
-    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+    def _picture(self, index: int) -> _sdrs.Image:
+        try:
+            return self._pictures[index]
+        except IndexError:
+            raise IndexError(f"index: there are {len(self)} pictures, the last is {len(self) - 1}, not {index}") from None
+
+    def save(self, path: StrPath) -> list[Path]:
         """Writes PNG files with their infotexts and returns their paths: `path`, or of several pictures `name-1.png` and so on.
 
         Raises `FileError`, and `InvalidParameterError` for a name that ends as another format's (`images` can be saved as such). An
         existing file is replaced only by a whole new one, with its permissions; what is no regular file is written into.
         """
-        first = Path(path)
+        first = Path(_arguments.path("path", path))
         paths = [first]
         if len(self) > 1:
             paths = [first.with_name(f"{first.stem}-{i + 1}{first.suffix}") for i in range(len(self))]
@@ -79,6 +85,7 @@ class Result:
         return iter(self.images)
 
     def __getitem__(self, index: int) -> Image:
+        self._picture(index)
         return self.images[index]
 
     def __repr__(self) -> str:

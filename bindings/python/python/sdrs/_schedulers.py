@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, ClassVar, Dict, Mapping, cast
 
@@ -11,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _sdrs
-from .errors import InvalidFileError, InvalidParameterError, MissingFileError
+from ._arguments import StrPath, kind, whole
+from ._arguments import path as _path
+from .errors import FileError, InvalidFileError, InvalidParameterError, MissingFileError
 
 _SPACED: dict[str, object] = {"timestep_spacing": "linspace", "steps_offset": 0}
 _LEADING: dict[str, object] = {"timestep_spacing": "leading", "steps_offset": 0}
@@ -47,14 +48,16 @@ class Scheduler:
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **settings: Any) -> Scheduler:
         """This scheduler with another one's settings: what was given to that one, but not its defaults, and `settings`."""
+        if not isinstance(cast(object, config), Mapping):
+            raise TypeError(f"config: must be a scheduler's config or a dictionary, not {kind(config)}")
         given = config.given if isinstance(config, Config) else set(config) - set(config.get("_use_default_values", ()))
         kept = {key: value for key, value in config.items() if key in given and not key.startswith("_")}
         return cls(**{**kept, **settings})
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], subfolder: str = "scheduler", **settings: Any) -> Scheduler:
+    def from_pretrained(cls, path: StrPath, subfolder: str = "scheduler", **settings: Any) -> Scheduler:
         """From the configuration in a diffusers folder of this machine."""
-        return cls.from_config(_read(Path(path, subfolder)), **settings)
+        return cls.from_config(_read(Path(_path("path", path), subfolder)), **settings)
 
     def plan(self, pipeline: _sdrs.Pipeline, steps: int, eta: float) -> _sdrs.Plan:
         """The sampler laid out over its steps."""
@@ -216,7 +219,7 @@ class _Multistep(Scheduler):
     defaults: ClassVar[Mapping[str, object]] = {**_SPACED, **_BENT, "solver_order": 2}
 
     def options(self) -> dict[str, object]:
-        return {"order": self.config["solver_order"]}
+        return {"order": whole("solver_order", self.config["solver_order"], 1)}
 
 
 class DPMSolverMultistepScheduler(_Multistep):
@@ -279,7 +282,9 @@ def _read(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(f"{file}: is not there") from None
-    except ValueError as error:
+    except OSError as error:
+        raise FileError(f"{file}: can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise InvalidFileError(f"{file}: is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise InvalidFileError(f"{file}: must be a JSON object")
@@ -290,6 +295,6 @@ def of_folder(path: Path) -> Scheduler:
     """The scheduler that a diffusers folder names."""
     config = _read(path / "scheduler")
     name = config.get("_class_name")
-    if name not in SCHEDULERS:
+    if not isinstance(name, str) or name not in SCHEDULERS:
         raise InvalidFileError(f"{path}: its scheduler {name!r} is not there; known are {', '.join(SCHEDULERS)}")
     return SCHEDULERS[name].from_config(config)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence, Union, ca
 
 import numpy as np
 
-from . import _sdrs, noise, sched
+from . import _arguments, _sdrs, noise, sched
+from ._arguments import DeviceLike, DtypeLike, StrPath, function, listed, number, text, whole
 from ._arrays import FloatArray, numbers
-from ._files import StrPath
 from ._pipeline import Pipeline
 from ._progress import Bar, Event, watched
 from ._schedulers import (
@@ -85,7 +85,7 @@ class StableDiffusionPipeline:
 
     def __init__(self, pipeline: Pipeline, scheduler: Scheduler) -> None:
         self.pipeline = pipeline
-        self.scheduler = scheduler
+        self.scheduler = _own(scheduler)
         self._progress: bool | None = None
 
     @classmethod
@@ -93,10 +93,10 @@ class StableDiffusionPipeline:
         cls,
         path: StrPath,
         *,
-        torch_dtype: Any = None,
-        dtype: Any = None,
+        torch_dtype: DtypeLike | None = None,
+        dtype: DtypeLike | None = None,
         scheduler: Scheduler | None = None,
-        device: str = "auto",
+        device: DeviceLike = "auto",
         safety_checker: None = None,
         requires_safety_checker: bool = False,
     ) -> StableDiffusionPipeline:
@@ -104,7 +104,9 @@ class StableDiffusionPipeline:
 
         `device` is where it computes; it can't be moved afterwards.
         """
-        pipeline = Pipeline.from_pretrained(path, device=device, dtype=_dtype(dtype or torch_dtype))
+        if scheduler is not None:
+            _own(scheduler)
+        pipeline = Pipeline.from_pretrained(path, device=device, dtype=_dtype(dtype, torch_dtype))
         return cls(pipeline, scheduler or of_folder(Path(path)))
 
     @classmethod
@@ -112,20 +114,21 @@ class StableDiffusionPipeline:
         cls,
         path: StrPath,
         *,
-        torch_dtype: Any = None,
-        dtype: Any = None,
+        torch_dtype: DtypeLike | None = None,
+        dtype: DtypeLike | None = None,
         scheduler: Scheduler | None = None,
         config: StrPath | None = None,
-        device: str = "auto",
+        device: DeviceLike = "auto",
     ) -> StableDiffusionPipeline:
         """A checkpoint that is one file, with PNDM if no scheduler is given."""
-        name = _dtype(dtype or torch_dtype)
-        pipeline = Pipeline.from_single_file(path, config=config, device=device, dtype=name)
+        if scheduler is not None:
+            _own(scheduler)
+        pipeline = Pipeline.from_single_file(path, config=config, device=device, dtype=_dtype(dtype, torch_dtype))
         return cls(pipeline, scheduler or PNDMScheduler(skip_prk_steps=True, steps_offset=1))
 
-    def to(self, device: Any) -> StableDiffusionPipeline:
+    def to(self, device: DeviceLike) -> StableDiffusionPipeline:
         """Itself, if it computes there already: the device is chosen when it is loaded."""
-        wanted = str(device)
+        wanted = _arguments.device("device", device)
         if wanted.split(":")[0] != self.pipeline.device.split(":")[0]:
             raise InvalidParameterError(
                 f"device: it computes on {self.pipeline.device}; load it with from_pretrained(.., device={wanted!r})"
@@ -138,8 +141,8 @@ class StableDiffusionPipeline:
 
     def encode_prompt(self, prompt: Texts, clip_skip: int | None = None) -> FloatArray:
         """The contexts of texts, `[texts, context_length, context_width]`. `clip_skip`: None or 0 for the last layer."""
-        layer = 1 + (0 if clip_skip is None else clip_skip)
-        return np.stack([self.pipeline.encode_text(text, clip_skip=layer) for text in _texts(prompt)])
+        skipped = 0 if clip_skip is None else whole("clip_skip", clip_skip, 0, self.pipeline.sizes.text_layers - 1)
+        return np.stack([self.pipeline.encode_text(text, clip_skip=1 + skipped) for text in _texts("prompt", prompt)])
 
     def __call__(
         self,
@@ -173,8 +176,13 @@ class StableDiffusionPipeline:
 
         Returns a `StableDiffusionPipelineOutput`, without `return_dict` its fields. Raises `InvalidParameterError`.
         """
-        if output_type not in ("pil", "np", "latent"):
-            raise InvalidParameterError(f"output_type: must be pil, np or latent, not {output_type!r}")
+        if text("output_type", output_type) not in ("pil", "np", "latent"):
+            raise InvalidParameterError(f"output_type: must be pil, np or latent, not {output_type!r:.80}")
+        steps = whole("num_inference_steps", num_inference_steps, 1, 10_000)
+        num_images_per_prompt = whole("num_images_per_prompt", num_images_per_prompt, 1)
+        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
+        guidance_rescale = number("guidance_rescale", guidance_rescale, 0, 1)
+        function("callback_on_step_end", callback_on_step_end, "this pipeline, step, timestep and a dictionary")
         guided = guidance_scale > 1
         cond = self._contexts("prompt", prompt, prompt_embeds, clip_skip)
         contexts = np.repeat(cond, num_images_per_prompt, axis=0)
@@ -191,7 +199,7 @@ class StableDiffusionPipeline:
         count = len(cond) * num_images_per_prompt
         shape = self._shape(count, height, width)
         draw = _drawer(generator, shape, self.pipeline.dtype)
-        plan = self.scheduler.plan(self.pipeline._native, num_inference_steps, eta)
+        plan = _own(self.scheduler).plan(self.pipeline._native, steps, number("eta", eta, 0))
         first = draw() if latents is None else numbers("latents", latents, np.float32)
         if first.shape != shape:
             raise InvalidParameterError(f"latents: must have the shape {list(shape)}, not {list(first.shape)}")
@@ -230,7 +238,7 @@ class StableDiffusionPipeline:
         if (prompt is None) == (embeds is None):
             raise InvalidParameterError(f"{name}: give either it or {name}_embeds")
         if embeds is None:
-            return self.encode_prompt(prompt, clip_skip)
+            return self.encode_prompt(_texts(name, prompt), clip_skip)
         array: FloatArray = numbers(f"{name}_embeds", embeds, np.float32)
         if array.ndim != 3 or array.shape[2] != self.pipeline.sizes.context_width:
             raise InvalidParameterError(
@@ -242,8 +250,8 @@ class StableDiffusionPipeline:
         sizes = self.pipeline.sizes
         sides: list[int] = []
         for name, side in (("height", height), ("width", width)):
-            pixels = sizes.default_side if side is None else side
-            if not (0 < pixels <= 16384 and pixels % 8 == 0):
+            pixels = sizes.default_side if side is None else whole(name, side, 8, 16384)
+            if pixels % 8 != 0:
                 raise InvalidParameterError(f"{name}: must be a multiple of 8 up to 16384, not {pixels}")
             sides.append(pixels // sizes.downscale)
         return count, sizes.latent_channels, sides[0], sides[1]
@@ -260,19 +268,26 @@ class StableDiffusionPipeline:
         return [pil.fromarray(picture) for picture in pixels]
 
 
-def _texts(prompt: Texts) -> Sequence[str]:
-    if prompt is None:
-        raise InvalidParameterError("prompt: is missing")
-    texts = [prompt] if isinstance(prompt, str) else list(prompt)
+def _texts(name: str, prompt: Texts) -> Sequence[str]:
+    texts = [prompt] if isinstance(prompt, str) else listed(name, prompt, "texts")
     if not texts:
-        raise InvalidParameterError("prompt: the list is empty")
-    return texts
+        raise InvalidParameterError(f"{name}: the list is empty")
+    return [text(name, one) for one in texts]
 
 
-def _dtype(given: Any) -> str:
-    """A name from torch's type, such as torch.float16, or from a name."""
-    name = "auto" if given is None else str(given).rsplit(".", 1)[-1]
-    return {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}.get(name, name)
+def _dtype(dtype: DtypeLike | None, torch_dtype: DtypeLike | None) -> str:
+    """The argument that was given, under its new or its old name."""
+    if dtype is None:
+        return "auto" if torch_dtype is None else _arguments.dtype("torch_dtype", torch_dtype)
+    return _arguments.dtype("dtype", dtype)
+
+
+def _own(scheduler: Scheduler) -> Scheduler:
+    if not isinstance(cast(object, scheduler), Scheduler):
+        raise TypeError(
+            f"scheduler: must be one of sdrs.diffusers, not {type(scheduler).__name__}; from_config of one of these takes another's config"
+        )
+    return scheduler
 
 
 def _guide(uncond: FloatArray, cond: FloatArray, scale: float, rescale: float) -> FloatArray:
@@ -312,7 +327,7 @@ def _source(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], 
     elif isinstance(generator, np.random.Generator):
         seed = int(generator.integers(2**63))
     elif isinstance(generator, (int, np.integer)):
-        seed = int(cast(int, generator))
+        seed = whole("generator: a seed", cast(int, generator), 0, 2**64 - 1)
     else:
         raise InvalidParameterError(f"generator: must be a seed, or NumPy's or torch's, not {type(generator).__name__}")
     own = noise.Generator(seed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from . import _sdrs
+from ._arguments import StrPath
+from ._arguments import path as _path
 
 __all__ = ["parse", "read"]
 
@@ -25,6 +26,6 @@ def parse(text: str) -> dict[str, Any]:
     return told
 
 
-def read(path: str | os.PathLike[str]) -> str:
+def read(path: StrPath) -> str:
     """The infotext of a PNG picture, or a text file that is one. Raises `FileError`, and `InvalidFileError` if there is none."""
-    return _sdrs.read_infotext(os.fspath(path))
+    return _sdrs.read_infotext(_path("path", path))

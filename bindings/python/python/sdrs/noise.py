@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _sdrs
+from . import _arguments, _sdrs
+from ._arguments import DtypeLike, number
 from ._arrays import shaped
 from .errors import InvalidParameterError
 
 __all__ = ["Generator", "brownian", "randn"]
-
-
-def _shape(shape: Sequence[int]) -> tuple[int, ...]:
-    axes = tuple(int(axis) for axis in shape)
-    if any(axis < 0 for axis in axes):
-        raise InvalidParameterError(f"shape: must not be negative, as in {list(axes)}")
-    return axes
 
 
 class Generator:
@@ -28,11 +22,12 @@ class Generator:
     def __init__(self, seed: int, *, rng: str = "cpu") -> None:
         self._native = _sdrs.Generator(seed, rng)
 
-    def randn(self, shape: Sequence[int], *, dtype: str = "f32") -> npt.NDArray[np.float32]:
+    def randn(self, shape: Sequence[int], *, dtype: DtypeLike = "f32") -> npt.NDArray[np.float32]:
         """Standard normal noise, as `torch.randn(shape, generator=..)`. `dtype`: the type that it is drawn in, "f32", "f16" or "bf16";
         the array is of float32 all the same."""
-        axes = _shape(shape)
-        return shaped(self._native.normal(math.prod(axes), dtype), np.float32, axes)
+        axes = _arguments.shape("shape", shape)
+        kind = _arguments.dtype("dtype", dtype)
+        return shaped(self._native.normal(math.prod(axes), kind), np.float32, axes)
 
 
 def randn(shape: Sequence[int], seed: int, *, rng: str = "cpu") -> npt.NDArray[np.float32]:
@@ -51,7 +46,15 @@ def brownian(
 ) -> npt.NDArray[np.float32]:
     """Noise of unit variance from a Brownian tree over a range of sigmas, as SDE samplers want it: `[len(ways), *shape]`, one for each
     `(sigma, sigma_next)`."""
-    axes = _shape(shape)
-    pairs = [(float(a), float(b)) for a, b in ways]
-    data = _sdrs.brownian(math.prod(axes), seed, (sigma_min, sigma_max), pairs, rng)
+    axes = _arguments.shape("shape", shape)
+    pairs = [_pair(f"ways[{i}]", way) for i, way in enumerate(_arguments.listed("ways", ways, "pairs of sigmas"))]
+    levels = number("sigma_min", sigma_min), number("sigma_max", sigma_max)
+    data = _sdrs.brownian(math.prod(axes), seed, levels, pairs, rng)
     return shaped(data, np.float32, (len(pairs), *axes))
+
+
+def _pair(name: str, way: Any) -> tuple[float, float]:
+    ends = _arguments.listed(name, way, "two sigmas")
+    if len(ends) != 2:
+        raise InvalidParameterError(f"{name}: must be a pair (sigma, sigma_next), not {len(ends)} values")
+    return number(name, ends[0]), number(name, ends[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import _sdrs
+from ._arguments import text as _text
 from .errors import UnknownNameError
 
 __all__ = ["parse_attention", "schedule", "subprompts"]
@@ -20,7 +21,7 @@ def schedule(
 
     `steps`: 1 to 10,000. `hires_steps`: those of the second pass, if it is the one meant. `time_rule`: "current" or "before-1.6".
     """
-    if time_rule not in ("current", "before-1.6"):
+    if _text("time_rule", time_rule) not in ("current", "before-1.6"):
         raise UnknownNameError(f"unknown time_rule '{time_rule[:80]}'; known are current, before-1.6")
     return _sdrs.schedule(text, steps, hires_steps, time_rule == "before-1.6")
 

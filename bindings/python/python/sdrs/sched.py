@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _sdrs
-from ._arrays import numbers, shaped
+from ._arguments import function, text
+from ._arrays import numbers, plain, shaped
 from .errors import InvalidParameterError
 
 __all__ = ["sample", "sigmas"]
@@ -35,8 +36,8 @@ def sigmas(
 
     Raises `UnknownNameError`, `InvalidParameterError`.
     """
-    if family not in ("sd1", "sdxl"):
-        raise InvalidParameterError(f"family: must be sd1 or sdxl, not {family}")
+    if text("family", family) not in ("sd1", "sdxl"):
+        raise InvalidParameterError(f"family: must be sd1 or sdxl, not {family!r:.80}")
     given: dict[str, object] = {**options, "sdxl": family == "sdxl"}
     return np.frombuffer(_sdrs.sigmas(None, schedule, steps, sampler, dialect, given), dtype=np.float64)
 
@@ -64,6 +65,7 @@ def sample(
 
     Raises `InvalidParameterError`, `UnknownNameError`, and what the functions raise.
     """
+    function("denoiser", denoiser, "x and sigma", optional=False)
     levels = numbers("sigmas", sigmas, np.float64)
     if levels.ndim != 1:
         raise InvalidParameterError("sigmas: must have one axis")
@@ -82,10 +84,13 @@ def run(
     callback: Callable[[int, int, float, Array, Array], object] | None = None,
 ) -> Array:
     """Follows a plan; `denoiser` is given the timestep, too."""
-    start = np.asarray(x)
+    start = plain("x", x)
     single = start.dtype == np.float32
     dtype = np.float32 if single else np.float64
     start = numbers("x", start, dtype)
+
+    function("noise", noise, "sigma and sigma_next")
+    function("callback", callback, "step, steps, sigma, x and denoised")
 
     def array(data: bytearray) -> Array:
         return shaped(data, dtype, start.shape)
