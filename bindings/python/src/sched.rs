@@ -172,11 +172,15 @@ fn source(name: &Bound<'_, PyAny>) -> PyResult<Source> {
     }
 }
 
-/// What would be refused is more than any machine holds.
+/// Sixteen times what the largest picture's latents have: where memory runs out, the process ends.
 fn count(n: usize) -> PyResult<usize> {
-    match n <= 1 << 31 {
+    const MOST: usize = 1 << 28;
+    match n <= MOST {
         true => Ok(n),
-        false => Err(parameter("shape", format!("{n} values are too many"))),
+        false => Err(parameter(
+            "shape",
+            format!("{n} values are too many; {MOST} are the most"),
+        )),
     }
 }
 

@@ -138,6 +138,7 @@ class Arguments(unittest.TestCase):
             for given in [nan, float("inf"), huge]:
                 self.refused(BAD, f"({name}|sigma_m.*): ", call, given)
         self.refused(TypeError, "shape: must be a list of whole numbers, not int", noise.randn, 3, 1)
+        self.refused(BAD, "shape: .* values are too many", noise.randn, [2**16, 2**16], 1)
         self.refused(TypeError, "shape: must be a list of whole numbers", noise.randn, np.array(3), 1)
         self.refused(TypeError, "ways: must be a list of pairs of sigmas", noise.brownian, [2], 1, 1, 2, 3)
         self.refused(BAD, r"ways\[1\]: must be a pair", noise.brownian, [2], 1, 1, 2, [(1, 2), (1, 2, 3)])
