@@ -6,6 +6,7 @@
 
 static const char *const FILES[] = {
     "scheduler/scheduler_config.json",
+    "sdrs_recommended.json",
     "text_encoder/config.json",
     "text_encoder/model.safetensors",
     "tokenizer/merges.txt",
