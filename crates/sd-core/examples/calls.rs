@@ -7,7 +7,7 @@
 
 use std::{path::Path, sync::LazyLock, time::Instant};
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
     models::{Deep, UNet, UnetOptions},

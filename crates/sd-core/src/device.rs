@@ -1,6 +1,6 @@
 //! Devices and compute types by name, chosen at run time.
 
-use burn::tensor::{DType, Device as BurnDevice};
+use burn_tensor::{DType, Device as BurnDevice};
 
 use crate::{Error, Result};
 
@@ -41,15 +41,15 @@ impl Device {
             #[cfg(feature = "ndarray")]
             ("ndarray", Ok(0)) => ("ndarray".to_owned(), BurnDevice::ndarray()),
             #[cfg(feature = "cuda")]
-            ("cuda", Ok(n)) => (format!("cuda:{n}"), nth(burn::tensor::DeviceType::Cuda, n, name)?),
+            ("cuda", Ok(n)) => (format!("cuda:{n}"), nth(burn_tensor::DeviceType::Cuda, n, name)?),
             #[cfg(feature = "vulkan")]
             ("vulkan", Ok(n)) => (
                 format!("vulkan:{n}"),
-                nth(burn::tensor::DeviceType::Vulkan, n, name)?,
+                nth(burn_tensor::DeviceType::Vulkan, n, name)?,
             ),
             #[cfg(feature = "vulkan")]
             ("vulkan", Err(_)) if index == "cpu" => {
-                (lower.clone(), BurnDevice::vulkan(burn::tensor::DeviceKind::Cpu))
+                (lower.clone(), BurnDevice::vulkan(burn_tensor::DeviceKind::Cpu))
             }
             _ => return Err(unknown(name)),
         };
@@ -87,7 +87,7 @@ pub fn available() -> Vec<&'static str> {
 
 /// The n-th device of a kind that the machine has.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
-fn nth(kind: burn::tensor::DeviceType, n: u16, name: &str) -> Result<BurnDevice> {
+fn nth(kind: burn_tensor::DeviceType, n: u16, name: &str) -> Result<BurnDevice> {
     // Drivers that are missing or broken make the backends panic.
     let found = std::panic::catch_unwind(|| BurnDevice::enumerate(kind).into_vec()).unwrap_or_default();
     let count = found.len();

@@ -1,6 +1,6 @@
 //! The demo model's networks against transformers and diffusers, element by element in f32.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,

@@ -1,6 +1,6 @@
 //! The networks against transformers and diffusers, element by element, on the tiny model of `goldens/tiny-sd1`.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,

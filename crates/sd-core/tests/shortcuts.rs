@@ -1,6 +1,6 @@
 //! What a call of the U-Net may leave out or take over, against the packages that brought it.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,

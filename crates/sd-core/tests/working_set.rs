@@ -1,6 +1,6 @@
 //! What a run is said to take of memory, and what it takes: counted by the workspace, which holds nothing idle here.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
     models::{UNet, Vae, decoder_bytes, unet_bytes},

@@ -8,7 +8,7 @@
 
 use std::{hint::black_box, time::Instant};
 
-use burn::tensor::{DType, Device, Distribution, Tensor, activation, module, ops::ConvOptions};
+use burn_tensor::{DType, Device, Distribution, Tensor, activation, module, ops::ConvOptions};
 use criterion::{Criterion, Throughput};
 use sd_kernels::{
     Activation, Conv2d, ConvExtras, ConvShape, GroupNorm, LayerNorm, Linear, Padding, Quantization,

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use crate::{Conv2d, ConvExtras, GroupNorm, composed, norm::Scales};
 #[cfg(feature = "flex")]

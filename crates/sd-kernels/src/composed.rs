@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{
+use burn_tensor::{
     DType, Tensor, activation, module,
     ops::{AttentionModuleOptions, ConvOptions, InterpolateMode, InterpolateOptions},
 };

@@ -1,6 +1,6 @@
 //! Token merging: attention over fewer pixels, where neighbours are alike.
 
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn_tensor::{DType, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::{Matrix, add_product};
@@ -304,7 +304,7 @@ fn floats(x: Tensor<3>) -> Vec<f32> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::tensor::Device;
+    use burn_tensor::Device;
 
     use super::*;
 

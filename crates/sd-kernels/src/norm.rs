@@ -3,7 +3,7 @@
 #[cfg(feature = "flex")]
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use crate::{Activation, composed};
 #[cfg(feature = "flex")]

@@ -1,6 +1,6 @@
 //! Operations without weights.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use crate::{Activation, composed};
 #[cfg(feature = "flex")]

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use burn::tensor::{Element, Shape, Tensor, TensorData};
+use burn_tensor::{Element, Shape, Tensor, TensorData};
 
 /// Values that a tensor is made of, of the workspace that is in use: what a layer packs, and lets go of, is the next layer's, so that
 /// the system need not clear as much memory again as the weights take.
@@ -27,7 +27,7 @@ impl<E: Element + bytemuck::Pod> Staging<E> {
     ///
     /// # Panics
     /// If the shape is of another number of values.
-    pub fn into_tensor<const D: usize>(self, shape: [usize; D], device: &burn::tensor::Device) -> Tensor<D> {
+    pub fn into_tensor<const D: usize>(self, shape: [usize; D], device: &burn_tensor::Device) -> Tensor<D> {
         assert_eq!(self.values.len(), shape.iter().product::<usize>());
         #[cfg(feature = "flex")]
         let data = TensorData::from_bytes(self.values.into_bytes(), Shape::from(shape), E::dtype());

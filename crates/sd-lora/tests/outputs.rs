@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use sd_core::{

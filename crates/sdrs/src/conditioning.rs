@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use sd_core::{
     embedding::Embedding,
     prompt::{EmbeddingNames, Prompt, PromptOptions, Side, Steps},

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use sd_core::{
     models::{DeepFeatures, TextMemory, UNet},
     weights::Loaded,

@@ -1,6 +1,6 @@
 //! CLIP's text encoder (Radford et al. 2021, arXiv:2103.00020), as Stable Diffusion conditions on it.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn_tensor::{Int, Tensor, TensorData};
 
 use sd_kernels::{LayerNorm, Linear};
 
@@ -121,7 +121,7 @@ impl ClipTextModel {
             }
         }
         let flat: Vec<i32> = ids.iter().flatten().map(|&id| id as i32).collect();
-        let options = (self.target.device.burn(), burn::tensor::DType::I32);
+        let options = (self.target.device.burn(), burn_tensor::DType::I32);
         let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [ids.len(), n]), options);
         let mut x = self.tokens.forward(ids);
         for (row, (at, values)) in placed
@@ -130,7 +130,7 @@ impl ClipTextModel {
             .flat_map(|(row, list)| list.iter().map(move |p| (row, p)))
         {
             let vectors = values.len() / width;
-            let options = (self.target.device.burn(), burn::tensor::DType::F32);
+            let options = (self.target.device.burn(), burn_tensor::DType::F32);
             let values =
                 Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, vectors, width]), options);
             x = x.clone().slice_assign(

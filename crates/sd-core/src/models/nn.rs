@@ -1,6 +1,6 @@
 //! Layers from their weights: each takes its tensors from [`Params`] by their canonical names.
 
-use burn::tensor::{Int, Tensor, module};
+use burn_tensor::{Int, Tensor, module};
 use sd_kernels::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
 
 use crate::weights::Params;

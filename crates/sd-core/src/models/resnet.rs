@@ -1,6 +1,6 @@
 //! The residual block that U-Net and VAE share, and their changes of resolution.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, First, GroupNorm, Linear, Padding};
 
 use super::nn::{conv, conv_of_shape, group_norm, linear};

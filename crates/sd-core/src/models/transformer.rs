@@ -1,6 +1,6 @@
 //! The spatial transformer: where the U-Net looks at itself and at the text.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use sd_kernels::{GroupNorm, LayerNorm, Linear, TokenMerging};
 

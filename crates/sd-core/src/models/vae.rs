@@ -2,7 +2,7 @@
 //!
 //! Where pictures are large it works in bands ([`Bands`]), layer by layer, with the statistics of the whole picture.
 
-use burn::tensor::{DType, Tensor};
+use burn_tensor::{DType, Tensor};
 use sd_kernels::{Bands, Conv2d, ConvExtras, First, GroupNorm, Padding};
 
 use super::{

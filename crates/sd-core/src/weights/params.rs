@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
-use burn::tensor::{Element, Tensor};
+use burn_tensor::{Element, Tensor};
 use half::{bf16, f16};
 use sd_kernels::{Quantization, Staging, Workspace};
 
@@ -347,7 +347,7 @@ fn tensor<E: cast::Element + Element, const D: usize>(
     weights: &PartWeights,
     canonical: &str,
     shape: [usize; D],
-    device: &burn::tensor::Device,
+    device: &burn_tensor::Device,
 ) -> std::result::Result<Tensor<D>, String> {
     let mut values = Staging::<E>::new(shape.iter().product());
     weights.values_into(canonical, &shape, &mut values)?;

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use safetensors::tensor::TensorView;
 use sd_core::{
     Device, Dtype, Result,

@@ -1,18 +1,19 @@
 //! Between Burn's tensors on the CPU and slices.
 
-use burn::{
-    backend::{
-        BackendTensor, DispatchTensor, DispatchTensorKind, Flex,
+use burn_dispatch::{
+    BackendTensor, DispatchTensor, DispatchTensorKind,
+    backends::{
+        Flex,
         flex::{FlexTensor, Layout},
     },
-    tensor::{DType, Shape, Tensor},
 };
+use burn_tensor::{DType, Shape, Tensor};
 use half::bf16;
 
 use super::{memory::Buffer, tile::Element};
 
 /// What kernels compute in and Burn stores.
-pub(crate) trait Stored: Element + burn::tensor::Element {
+pub(crate) trait Stored: Element + burn_tensor::Element {
     /// A tensor's values, if they are of this type.
     fn take(host: Host) -> Option<Values<Self>>;
 }

@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use burn::tensor::{DType, Tensor};
+use burn_tensor::{DType, Tensor};
 
 use super::packed::{Quantization, Weights};
 use crate::composed;

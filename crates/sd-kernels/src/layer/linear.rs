@@ -1,8 +1,8 @@
 //! Linear layers.
 
 #[cfg(feature = "flex")]
-use burn::tensor::DType;
-use burn::tensor::Tensor;
+use burn_tensor::DType;
+use burn_tensor::Tensor;
 
 use super::packed::{Quantization, Weights};
 use crate::composed;

@@ -3,7 +3,7 @@
 #[cfg(feature = "flex")]
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 #[cfg(feature = "flex")]
 use crate::host::{self, Columns, Element, Factor, Host, Isa, Right};

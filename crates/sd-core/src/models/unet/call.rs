@@ -1,6 +1,6 @@
 //! Evaluating the U-Net, or as much of it as is asked for.
 
-use burn::tensor::{Tensor, TensorData};
+use burn_tensor::{Tensor, TensorData};
 use sd_kernels::{Activation, ConvExtras, Linear};
 
 use super::{
@@ -77,7 +77,7 @@ impl UNet {
         let sinusoids = timestep_embedding(timesteps, self.config.levels[0].channels, &self.config);
         let sinusoids = TensorData::new(sinusoids, [batch, self.config.levels[0].channels]);
         let sinusoids =
-            Tensor::<2>::from_data(sinusoids, (self.target.device.burn(), burn::tensor::DType::F32));
+            Tensor::<2>::from_data(sinusoids, (self.target.device.burn(), burn_tensor::DType::F32));
         let mut time = mlp(&self.time, sinusoids.cast(dtype));
         if let (Some(layers), Some(added)) = (&self.added, added) {
             time = time + mlp(layers, added.cast(dtype));
@@ -99,7 +99,7 @@ impl UNet {
             .conv_out
             .forward(self.norm_out.forward_silu(x), ConvExtras::default());
         Ok(UnetCall {
-            prediction: channels_first(x).cast(burn::tensor::DType::F32),
+            prediction: channels_first(x).cast(burn_tensor::DType::F32),
             deep,
         })
     }

@@ -1,6 +1,6 @@
 //! What a call of the U-Net may take over from others, and what it may leave out.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 /// What cross-attention has to know of a context: keys and values, for every block that looks at it. They don't depend on the
 /// timestep. Made by [`UNet::remember`](super::UNet::remember).
