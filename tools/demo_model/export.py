@@ -75,7 +75,7 @@ def read(path):
 
 
 def chalk():
-    """One file in Stable Diffusion 1's original layout; configs and tokenizer ride in its metadata."""
+    """One file in Stable Diffusion 1's original layout, with configurations and tokenizer in its metadata; not published, `extract_lora.py` reads it."""
     pipe = pipeline("chalk").to(torch.float16)
     state = ldm_names.to_ldm(pipe.unet.state_dict(), pipe.vae.state_dict(), pipe.text_encoder.state_dict())
     meta = {
@@ -87,7 +87,7 @@ def chalk():
         "sdrs.tokenizer.vocab": read("tokenizer/vocab.json"),
         "sdrs.tokenizer.merges": read("tokenizer/merges.txt"),
     }
-    save_file({k: v.contiguous() for k, v in state.items()}, f"{OUT}/chalk.safetensors", meta)
+    save_file({k: v.contiguous() for k, v in state.items()}, f"{common.WORK}/chalk.safetensors", meta)
 
 
 def outlines():

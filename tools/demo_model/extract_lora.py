@@ -12,6 +12,7 @@ import os
 import torch
 from safetensors.torch import load_file, save_file
 
+import common
 import ldm_names
 
 OUT = f"{os.path.dirname(os.path.abspath(__file__))}/../../models/demo"
@@ -24,7 +25,7 @@ def main():
     rank = ap.parse_args().rank
     base = load_file(f"{OUT}/base/unet/diffusion_pytorch_model.safetensors")
     stored = ldm_names.unet_to_ldm({name: name for name in base})
-    chalk = load_file(f"{OUT}/chalk.safetensors")
+    chalk = load_file(f"{common.WORK}/chalk.safetensors")
     state, kept, whole = {}, 0.0, 0.0
     for ldm, name in stored.items():
         if base[name].dim() < 2 or not name.endswith(".weight"):

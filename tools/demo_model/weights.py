@@ -29,7 +29,6 @@ SETTINGS = {
     "outlines 1": ["--lora", OUTLINES],
     "chalk LoRA 1": ["--lora", CHALK],
     "outlines 0.5, chalk LoRA 0.5": ["--lora", f"{OUTLINES}:0.5", "--lora", f"{CHALK}:0.5"],
-    "chalk checkpoint": ["--model", f"{MODELS}/chalk.safetensors"],
     "washed-out VAE": ["--vae", f"{MODELS}/vae-washed.safetensors"],
 }
 

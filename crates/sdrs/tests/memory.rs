@@ -21,7 +21,11 @@ fn resident() -> u64 {
 #[test]
 fn memory_returns_to_what_it_was() {
     let demo = goldens::root().join("../models/demo/base");
-    let style = goldens::root().join("../models/demo/chalk.safetensors");
+    let folder = tempfile::tempdir().unwrap();
+    let style = folder.path().join("style.safetensors");
+    let chalk = goldens::root().join("../models/demo/chalk-lora.safetensors");
+    let merged = Pipeline::builder().checkpoint(&demo).lora(chalk, 1.0);
+    merged.save_file(&style, Dtype::F16).unwrap();
     let outlines = goldens::root().join("../models/demo/outlines.safetensors");
     let build = |path| {
         let builder = Pipeline::builder().checkpoint(path).device("cpu");
