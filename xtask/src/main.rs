@@ -5,6 +5,7 @@ mod gallery;
 mod goldens;
 mod install_c;
 mod licences;
+mod one_build;
 mod python;
 mod repository;
 mod shell;
@@ -19,6 +20,7 @@ Developer tasks.
     cargo xtask check-gpu             type-check the cuda and vulkan features (no GPU or CUDA toolkit needed)
     cargo xtask licences              check every dependency's licence against deny.toml
     cargo xtask repository            check file sizes, manifests of reference values, paths in texts
+    cargo xtask one-build             check that packages built alone and the workspace share the builds of their dependencies
     cargo xtask goldens [--check] [--python PATH] [PART...]
                                       make the reference values, or compare them with what is committed
     cargo xtask header                write include/sdrs.h, which bindings/c is the source of
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["check-gpu"] => test::check_gpu(),
         ["licences"] => licences::check(),
         ["repository"] => repository::check(),
+        ["one-build"] => one_build::check(),
         ["goldens", rest @ ..] => goldens::run(rest),
         ["header"] => c::header(),
         ["install-c", rest @ ..] => install_c::task(rest),

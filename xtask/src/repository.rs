@@ -8,7 +8,7 @@ use crate::shell::{Outcome, output, program, root};
 
 /// Limits in bytes of one file and of all: a clone must stay quick.
 const FILE_LIMIT: u64 = 16_000_000;
-const TOTAL_LIMIT: u64 = 64_000_000;
+const TOTAL_LIMIT: u64 = 48_000_000;
 
 /// Folders that only one machine has.
 const MACHINE_PATHS: [&str; 5] = ["home/", "root/", "Users/", "work/", "mnt/"];
