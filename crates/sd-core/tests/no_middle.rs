@@ -137,7 +137,7 @@ fn its_memory_is_less() {
         transformer_depth: 1,
         heads: 4,
     });
-    let bytes = |config| unet_bytes(config, Dtype::F32, 2, [8, 8]);
+    let bytes = |config| unet_bytes(config, Dtype::F32, Quantization::None, 2, [8, 8]);
     assert!(bytes(unet) <= bytes(&with));
     let error = UNet::load(&with, checkpoint.weights(Part::Unet), &cpu())
         .map(drop)

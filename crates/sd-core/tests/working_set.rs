@@ -46,7 +46,11 @@ fn estimates_are_near_what_is_counted() {
             let decoded = zeros(&target, [1, configs.vae.latent_channels, h, w]);
             let decoding = peak(|| drop(vae.decode(decoded).unwrap()));
             for (what, estimate, counted) in [
-                ("U-Net", unet_bytes(&configs.unet, dtype, 2, [h, w]), counted),
+                (
+                    "U-Net",
+                    unet_bytes(&configs.unet, dtype, quantization, 2, [h, w]),
+                    counted,
+                ),
                 ("VAE", decoder_bytes(&configs.vae, dtype, [h, w]), decoding),
             ] {
                 let ratio = estimate as f64 / counted as f64;

@@ -37,7 +37,7 @@ impl MemoryPlan {
             + weight_bytes::<Vae>(&configs.vae, Part::Vae, target);
         Self {
             weights: weights as u64,
-            denoising: unet_bytes(&configs.unet, dtype, 2, latent) as u64,
+            denoising: unet_bytes(&configs.unet, dtype, target.quantization, 2, latent) as u64,
             decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,
             other: OTHER,
         }

@@ -1,7 +1,7 @@
 //! How much memory a run of a network takes on the CPU, by its configuration: the bytes that are in use at once where it takes the
 //! most. These are the kernels' inputs, results and what they need meanwhile; the weights are not among them.
 
-use sd_kernels::conv_room;
+use sd_kernels::{Quantization, conv_room};
 
 use super::vae::CPU_BAND;
 use crate::{
@@ -17,13 +17,23 @@ const ATTENTION: usize = 9;
 #[derive(Clone, Copy)]
 struct Size {
     dtype: Dtype,
+    quantization: Quantization,
     /// `[batch, h, w]`.
     shape: [usize; 3],
 }
 
 impl Size {
-    fn new(dtype: Dtype, shape: [usize; 3]) -> Self {
-        Self { dtype, shape }
+    fn new(dtype: Dtype, quantization: Quantization, shape: [usize; 3]) -> Self {
+        Self {
+            dtype,
+            quantization,
+            shape,
+        }
+    }
+
+    /// Pictures of another size.
+    fn sized(self, shape: [usize; 3]) -> Self {
+        Self { shape, ..self }
     }
 
     /// Bytes of so many channels.
@@ -33,7 +43,7 @@ impl Size {
 
     /// What a convolution to this size needs meanwhile.
     fn conv(self, input: usize, output: usize) -> usize {
-        conv_room(self.dtype.burn(), self.shape, input, output)
+        conv_room(self.dtype.burn(), self.quantization, self.shape, input, output)
     }
 
     /// A residual block: first its input, that normalised, and what comes of it; then what was kept to be added, a second time the
@@ -65,9 +75,21 @@ fn texts(config: &UnetConfig, dtype: Dtype, batch: usize) -> usize {
 }
 
 /// Bytes that a U-Net has in use at once for latents `[batch, in_channels, h, w]`.
-pub fn unet_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usize; 2]) -> usize {
+pub fn unet_bytes(
+    config: &UnetConfig,
+    dtype: Dtype,
+    quantization: Quantization,
+    batch: usize,
+    [h, w]: [usize; 2],
+) -> usize {
     let levels = &config.levels;
-    let size = |i: usize| Size::new(dtype, [batch, h.div_ceil(1 << i), w.div_ceil(1 << i)]);
+    let size = |i: usize| {
+        Size::new(
+            dtype,
+            quantization,
+            [batch, h.div_ceil(1 << i), w.div_ceil(1 << i)],
+        )
+    };
     let mut channels = levels[0].channels;
     // Each with its level.
     let mut skips = vec![(0, channels)];
@@ -118,22 +140,22 @@ pub fn unet_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usiz
 pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> usize {
     let widths = &config.block_out_channels;
     let mut channels = widths[widths.len() - 1];
-    let small = Size::new(dtype, [1, h, w]);
+    let small = Size::new(dtype, Quantization::None, [1, h, w]);
     let mut most = small
         .resnet(channels, channels)
         .max(small.of(ATTENTION * channels));
     for (i, &width) in widths.iter().rev().enumerate() {
-        let whole = Size::new(dtype, [1, h << i, w << i]);
-        let large = Size::new(dtype, [1, h << (i + 1), w << (i + 1)]);
+        let whole = small.sized([1, h << i, w << i]);
+        let large = small.sized([1, h << (i + 1), w << (i + 1)]);
         let band = |whole: Size| {
             let [_, h, w] = whole.shape;
-            Size::new(dtype, [1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
+            small.sized([1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
         };
         // What a band is convolved from, with the rows around it, and what that needs.
         let from = |whole: Size, input: usize, output: usize| {
             let band = band(whole);
             let [_, h, w] = band.shape;
-            Size::new(dtype, [1, h + 2, w]).of(input) + band.conv(input, output)
+            small.sized([1, h + 2, w]).of(input) + band.conv(input, output)
         };
         for _ in 0..=config.layers_per_block {
             let first = whole.of(channels + width) + from(whole, channels, width);

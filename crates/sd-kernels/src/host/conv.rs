@@ -39,17 +39,27 @@ impl Geometry {
 
 /// Bytes that a 3x3 convolution of stride 1 has in use beside what goes in and what comes out, for `[batch, h, w]` of the output.
 pub(crate) fn room<T: Element>([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
-    let geometry = Geometry {
+    let geometry = whole([h, w]);
+    match winograd::suits::<T>(Isa::detect(), geometry, channels, columns) {
+        true => winograd::room([batch, h, w], channels, columns) * size_of::<f32>(),
+        false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
+    }
+}
+
+/// The same of a quantized convolution, whose input is brought to bytes.
+pub(crate) fn room_of_bytes([batch, h, w]: [usize; 3], channels: usize) -> usize {
+    bordered([batch, h, w], channels.next_multiple_of(u8::K), whole([h, w]))
+}
+
+/// A 3x3 convolution of stride 1 over a whole picture.
+fn whole(source: [usize; 2]) -> Geometry {
+    Geometry {
         kernel: [3, 3],
         stride: 1,
         rows: (1, 1),
         columns: (1, 1),
-        source: [h, w],
+        source,
         upsample: false,
-    };
-    match winograd::suits::<T>(Isa::detect(), geometry, channels, columns) {
-        true => winograd::room([batch, h, w], channels, columns) * size_of::<f32>(),
-        false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
     }
 }
 

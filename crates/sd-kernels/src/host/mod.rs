@@ -25,7 +25,7 @@ mod tile;
 mod winograd;
 
 pub(crate) use attention::{Heads, attention};
-pub(crate) use conv::{Extras, Geometry, Kernels, Pictures, conv, room};
+pub(crate) use conv::{Extras, Geometry, Kernels, Pictures, conv, room, room_of_bytes};
 pub(crate) use copy::{Pieces, concatenate, window};
 pub(crate) use gemm::{Finish, Left, Right, Store, multiply, pack, repeat};
 pub(crate) use isa::Isa;

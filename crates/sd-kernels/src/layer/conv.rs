@@ -41,15 +41,22 @@ pub struct ConvShape {
 
 /// Bytes that a 3x3 convolution of stride 1 has in use on the CPU beside what goes in and what comes out: `[batch, h, w]` are the
 /// output's. 0 in builds without kernels of our own.
-pub fn conv_room(dtype: DType, output: [usize; 3], channels: usize, columns: usize) -> usize {
+pub fn conv_room(
+    dtype: DType,
+    quantization: Quantization,
+    output: [usize; 3],
+    channels: usize,
+    columns: usize,
+) -> usize {
     #[cfg(feature = "flex")]
     return match dtype {
+        _ if quantization == Quantization::Int8 => host::room_of_bytes(output, channels),
         DType::BF16 => host::room::<half::bf16>(output, channels, columns),
         _ => host::room::<f32>(output, channels, columns),
     };
     #[cfg(not(feature = "flex"))]
     {
-        let _ = (dtype, output, channels, columns);
+        let _ = (dtype, quantization, output, channels, columns);
         0
     }
 }
