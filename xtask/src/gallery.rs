@@ -30,6 +30,16 @@ struct Sheet {
     pictures: &'static [Picture],
 }
 
+/// A checkpoint in another style, which is there while the pictures are drawn, and how it is made.
+const CHALK: &str = "docs/gallery/chalk.safetensors";
+const MAKE_CHALK: [&str; 5] = [
+    "convert",
+    "models/demo/base",
+    CHALK,
+    "--lora",
+    "models/demo/chalk-lora.safetensors",
+];
+
 /// The prompt that is drawn with every model.
 const SAME: &str = "a yellow star above a red square";
 
@@ -60,17 +70,17 @@ const WEIGHTS: [Picture; 16] = [
     (SAME, 13, &["--lora", "models/demo/outlines.safetensors"]),
     (SAME, 13, &["--lora", "models/demo/chalk-lora.safetensors"]),
     (SAME, 13, &["--lora", "models/demo/outlines.safetensors:0.5", "--lora", "models/demo/chalk-lora.safetensors:0.7"]),
-    (SAME, 13, &["--model", "models/demo/chalk.safetensors"]),
+    (SAME, 13, &["--model", CHALK]),
     (SAME, 13, &["--vae", "models/demo/vae-washed.safetensors"]),
-    (SAME, 13, &["--model", "models/demo/chalk.safetensors", "--vae", "models/demo/vae-washed.safetensors"]),
+    (SAME, 13, &["--model", CHALK, "--vae", "models/demo/vae-washed.safetensors"]),
     (OTHER, 14, &["--lora", "models/demo/outlines.safetensors:0"]),
     (OTHER, 14, &["--lora", "models/demo/outlines.safetensors:0.5"]),
     (OTHER, 14, &["--lora", "models/demo/outlines.safetensors"]),
     (OTHER, 14, &["--lora", "models/demo/chalk-lora.safetensors"]),
     (OTHER, 14, &["--lora", "models/demo/outlines.safetensors:0.5", "--lora", "models/demo/chalk-lora.safetensors:0.7"]),
-    (OTHER, 14, &["--model", "models/demo/chalk.safetensors"]),
+    (OTHER, 14, &["--model", CHALK]),
     (OTHER, 14, &["--vae", "models/demo/vae-washed.safetensors"]),
-    (OTHER, 14, &["--model", "models/demo/chalk.safetensors", "--vae", "models/demo/vae-washed.safetensors"]),
+    (OTHER, 14, &["--model", CHALK, "--vae", "models/demo/vae-washed.safetensors"]),
 ];
 
 #[rustfmt::skip]
@@ -108,7 +118,7 @@ const PICTURES: [Picture; 16] = [
     ("a red heart inside a white square on a green background", 11, &[]),
     ("a small pink ring on a meadow", 12, &[]),
     (SAME, 13, &[]),
-    (SAME, 13, &["--model", "models/demo/chalk.safetensors"]),
+    (SAME, 13, &["--model", CHALK]),
     (SAME, 13, &["--lora", "models/demo/outlines.safetensors"]),
     (SAME, 13, &["--vae", "models/demo/vae-washed.safetensors"]),
 ];
@@ -143,6 +153,8 @@ pub fn run(names: &[&str]) -> Outcome {
     let folder = root().join("docs/gallery");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let out = folder.join("one.png");
+    let _ = fs::remove_file(root().join(CHALK));
+    run_command(program(built().join("release/sdrs")).args(MAKE_CHALK))?;
     let wanted = |sheet: &&Sheet| names.is_empty() || names.contains(&sheet.name);
     for Sheet { name, pictures, .. } in SHEETS.iter().filter(wanted) {
         let mut drawn = Vec::new();
@@ -160,6 +172,7 @@ pub fn run(names: &[&str]) -> Outcome {
         write(&folder.join(format!("{name}.png")), &sheet(&drawn))?;
         println!("docs/gallery/{name}.png: {} pictures", drawn.len());
     }
+    fs::remove_file(root().join(CHALK)).map_err(|e| format!("{CHALK}: {e}"))?;
     fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))
 }
 
@@ -171,8 +184,9 @@ fn built() -> PathBuf {
 fn page() -> String {
     let mut text = format!(
         "# Pictures of the demo model\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed SEED {}` with these options; \
-         made by `cargo xtask gallery`.\n",
-        SETTINGS.join(" ")
+         made by `cargo xtask gallery`, before which `sdrs {}` makes a checkpoint in another style.\n",
+        SETTINGS.join(" "),
+        MAKE_CHALK.join(" ")
     );
     for Sheet {
         name,
