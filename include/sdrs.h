@@ -1006,6 +1006,11 @@ typedef struct {
      * are all seeds up to 2^64-1 and no random one; or 0 (the default).
      */
     int32_t unsigned_seeds;
+    /**
+     * Whether prompts are tokenized as they are, like by transformers' fast tokenizer: 1, or 0 (the default): they are repaired first as
+     * ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
+     */
+    int32_t text_as_is;
 } sdrs_generate_params;
 
 /**
@@ -1350,6 +1355,13 @@ sdrs_status sdrs_builder_config(sdrs_builder *builder,
 sdrs_status sdrs_builder_vae(sdrs_builder *builder, const char *vae);
 
 /**
+ * Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a diffusers folder, or
+ * a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
+ */
+sdrs_status sdrs_builder_tokenizer(sdrs_builder *builder,
+                                   const char *tokenizer);
+
+/**
  * Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
  * prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
  */
@@ -1583,7 +1595,7 @@ size_t sdrs_tensor_size(const sdrs_tensor *tensor);
 void sdrs_tensor_free(sdrs_tensor *tensor);
 
 /**
- * The token ids of a text, as they are: no start or end token, no padding, no limit. `length` is the text's in bytes, or
+ * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
  * `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
  */
 sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,

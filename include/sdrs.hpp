@@ -536,6 +536,7 @@ public:
     Builder &demo() { return done(sdrs_builder_demo(get())); }
     Builder &config(const std::string &folder) { return done(sdrs_builder_config(get(), folder.c_str())); }
     Builder &vae(const std::string &path) { return done(sdrs_builder_vae(get(), path.c_str())); }
+    Builder &tokenizer(const std::string &path) { return done(sdrs_builder_tokenizer(get(), path.c_str())); }
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));
     }

@@ -1,17 +1,28 @@
-//! Tokenizer files and texts, parted by null characters: vocabulary, merges, special tokens, text. No id is outside the vocabulary.
+//! Tokenizer files and texts, parted by null characters: a text, then the files in the order of their names in `TokenizerFiles`. No id is
+//! outside the vocabulary, and no place outside the text.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sd_core::ClipTokenizer;
+use sd_core::{ClipTokenizer, TokenizerFiles};
 
 fuzz_target!(|input: &str| {
-    let mut parts = input.splitn(4, '\0');
-    let mut next = || parts.next().unwrap_or_default();
-    let (vocab, merges, special, text) = (next(), next(), next(), next());
-    let special = (!special.is_empty()).then(|| special.to_owned());
-    if let Ok(tokenizer) = ClipTokenizer::from_files("fuzz", vocab, merges, &[special]) {
-        let ids = tokenizer.encode(text).unwrap();
-        assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+    let mut parts = input.split('\0');
+    let text = parts.next().unwrap_or_default();
+    let mut next = || parts.next().filter(|text| !text.is_empty()).map(str::to_owned);
+    let files = TokenizerFiles {
+        tokenizer: next(),
+        vocab: next(),
+        merges: next(),
+        added_tokens: next(),
+        special_tokens_map: next(),
+        tokenizer_config: next(),
+    };
+    if let Ok(tokenizer) = ClipTokenizer::from_files("fuzz", &files) {
+        let tokens = tokenizer.encode_spans(text).unwrap();
+        for (id, span) in tokens.into_iter().chain(tokenizer.encode_repaired(text).unwrap()) {
+            assert!((id as usize) < tokenizer.vocab_size());
+            assert!(text.get(span).is_some());
+        }
     }
 });

@@ -21,6 +21,7 @@ pub struct sdrs_builder {
     pub(crate) source: Option<Source>,
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
+    tokenizer: Option<PathBuf>,
     pub(crate) loras: Vec<Lora>,
     pub(crate) lora_folders: Vec<PathBuf>,
     embeddings: Vec<Embedding>,
@@ -67,6 +68,9 @@ impl sdrs_builder {
         }
         if let Some(path) = &self.vae {
             builder = builder.vae(path);
+        }
+        if let Some(path) = &self.tokenizer {
+            builder = builder.tokenizer(path);
         }
         builder = builder.loras(&self.loras);
         for folder in &self.lora_folders {
@@ -124,6 +128,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             source: None,
             config: None,
             vae: None,
+            tokenizer: None,
             loras: Vec::new(),
             lora_folders: Vec::new(),
             embeddings: Vec::new(),
@@ -239,6 +244,21 @@ pub unsafe extern "C" fn sdrs_builder_vae(builder: *mut sdrs_builder, vae: *cons
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(vae, "vae")?) };
         builder.vae = Some(path);
+        Ok(())
+    })
+}
+
+/// Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a diffusers folder, or
+/// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_tokenizer(
+    builder: *mut sdrs_builder,
+    tokenizer: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(tokenizer, "tokenizer")?) };
+        builder.tokenizer = Some(path);
         Ok(())
     })
 }

@@ -90,7 +90,7 @@ unsafe fn floats<'a>(pointer: *const f32, shape: &[usize], name: &'static str) -
     unsafe { slice(pointer, size, name) }
 }
 
-/// The token ids of a text, as they are: no start or end token, no padding, no limit. `length` is the text's in bytes, or
+/// The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
 /// `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_tokenize(

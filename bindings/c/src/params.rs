@@ -102,6 +102,9 @@ pub struct sdrs_generate_params {
     /// Whether `seed` and `variation_seed` are the bits of unsigned numbers: 1, as in `params.seed = (int64_t)image.seed`, so that there
     /// are all seeds up to 2^64-1 and no random one; or 0 (the default).
     pub unsigned_seeds: i32,
+    /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer: 1, or 0 (the default): they are repaired first as
+    /// ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
+    pub text_as_is: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -160,6 +163,7 @@ fn defaults() -> Result<sdrs_generate_params> {
         deep_cache_interval: small("deep_cache_interval", d.deep_cache_interval)?,
         deep_cache_branch: small("deep_cache_branch", d.deep_cache_branch)?,
         unsigned_seeds: 0,
+        text_as_is: i32::from(d.text_as_is),
     })
 }
 
@@ -207,6 +211,7 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
     params.token_merging = c.token_merging;
     params.deep_cache_interval = c.deep_cache_interval as usize;
     params.deep_cache_branch = c.deep_cache_branch as usize;
+    params.text_as_is = c.text_as_is != 0;
     let mut given = Recommended::default();
     given.steps = set(c.steps);
     given.cfg_scale = (!c.cfg_scale.is_nan()).then_some(c.cfg_scale);
@@ -251,6 +256,7 @@ mod tests {
         (c.ngms, c.ngms_all_steps, c.skip_early_cfg) = (2.5, 1, 0.125);
         (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
+        c.text_as_is = 1;
         // SAFETY: a whole structure with valid texts.
         let (mut got, given) = unsafe { params(&raw const c) }.unwrap();
         Recommended::default().settle(&given, &mut got);
@@ -271,7 +277,7 @@ mod tests {
         (expected.ngms, expected.ngms_all_steps, expected.skip_early_cfg) = (2.5, true, 0.125);
         (expected.guidance_sigma_min, expected.guidance_sigma_max) = (0.5, Some(6.0));
         (expected.token_merging, expected.deep_cache_interval) = (0.375, 3);
-        expected.deep_cache_branch = 4;
+        (expected.deep_cache_branch, expected.text_as_is) = (4, true);
         assert_eq!(got, expected);
     }
 }

@@ -37,6 +37,8 @@ static void nulls(void) {
     BAD("config: is NULL", sdrs_builder_config(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_vae(NULL, "x"));
     BAD("vae: is NULL", sdrs_builder_vae(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_tokenizer(NULL, "x"));
+    BAD("tokenizer: is NULL", sdrs_builder_tokenizer(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_lora(NULL, "x", 1.0));
     BAD("lora: is NULL", sdrs_builder_lora(builder, NULL, 1.0));
     BAD("builder: has no LoRA yet", sdrs_builder_lora_blocks(builder, "0,0,0,0,0,0,0,0,0,0,0,0"));

@@ -267,6 +267,31 @@ static sdrs_builder *demo_builder(void) {
     return builder;
 }
 
+/* "it's" with a typographic quote, which is repaired unless texts are taken as they are. */
+static void repaired(const char *folder) {
+    sdrs_generate_params params = quick_params();
+    CHECK(params.text_as_is == 0);
+    params.prompt = "it\xe2\x80\x99s";
+    CHECK(first_chunk(NULL, &params) == 2 && planned(NULL, &params, "\"id\":568"));
+    params.text_as_is = 1;
+    CHECK(first_chunk(NULL, &params) == 4 && planned(NULL, &params, "\"id\":728"));
+
+    /* A tokenizer that is given: its folder, or a pipeline's. */
+    sdrs_builder *builder = demo_builder();
+    OK(sdrs_builder_tokenizer(builder, folder));
+    sdrs_pipeline *given = NULL;
+    OK(sdrs_builder_build(builder, &given));
+    uint32_t ids[2];
+    size_t count = 0;
+    OK(sdrs_tokenize(given, "red circle", SDRS_NUL_TERMINATED, ids, 2, &count));
+    CHECK(count == 2);
+    sdrs_pipeline_free(given);
+    OK(sdrs_builder_tokenizer(builder, "no/such/folder"));
+    given = NULL;
+    FAILS(SDRS_ERROR_IO, "no/such/folder", sdrs_builder_build(builder, &given));
+    sdrs_builder_free(builder);
+}
+
 static void embeddings(const char *folder, const char *scratch) {
     sdrs_pipeline_info info;
     OK(sdrs_pipeline_info_init(&info, sizeof info));
@@ -354,6 +379,7 @@ int main(int argc, char **argv) {
     plans();
     contexts();
     fields();
+    repaired(argv[1]);
     embeddings(argv[1], argv[2]);
     sdrs_pipeline_free(pipeline);
     return 0;

@@ -64,7 +64,7 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit,
+        checkpoint, *, config, vae, tokenizer, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit,
         quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
@@ -73,6 +73,7 @@ impl Pipeline {
         checkpoint: Option<PathBuf>,
         config: Option<PathBuf>,
         vae: Option<PathBuf>,
+        tokenizer: Option<PathBuf>,
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
@@ -94,6 +95,9 @@ impl Pipeline {
         }
         if let Some(path) = vae {
             builder = builder.vae(path);
+        }
+        if let Some(path) = tokenizer {
+            builder = builder.tokenizer(path);
         }
         builder = builder.loras(listed(loras)?);
         for folder in lora_dirs {

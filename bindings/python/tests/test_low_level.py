@@ -1,4 +1,5 @@
 import unittest
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,27 @@ class Text(unittest.TestCase):
         self.assertEqual((ids.dtype, ids.ndim), (np.int64, 1))
         self.assertLess(ids.max(), demo().sizes.vocabulary)
         self.assertEqual(demo().tokenize("").shape, (0,))
+
+    def test_typographic_quotes(self):
+        def ids(**how):
+            (part,) = sdrs.plan("it\u2019s", **how)["prompt"]
+            return [token["id"] for token in part["texts"][0]["chunks"][0]]
+
+        # As transformers' slow tokenizer with ftfy has it, and its fast one.
+        self.assertEqual(ids(), [585, 568])
+        self.assertEqual(ids(text_as_is=True), [585, 728, 503, 338])
+        self.assertEqual(demo().tokenize("\u201cred\u201d").tolist(), demo().tokenize('"red"').tolist())
+        # What diffusers encodes is taken as it is.
+        encoded = [demo().encode_text(text) for text in ("it\u2019s", "it's")]
+        self.assertFalse(np.array_equal(*encoded))
+
+    def test_tokenizers(self):
+        folder = Path(__file__).resolve().parents[3] / "models/demo/base"
+        for path in (folder, folder / "tokenizer"):
+            pipe = sdrs.Pipeline.demo(tokenizer=path, device="cpu")
+            self.assertEqual(pipe.tokenize(PROMPT).tolist(), demo().tokenize(PROMPT).tolist())
+        with self.assertRaises(sdrs.MissingFileError):
+            sdrs.Pipeline.demo(tokenizer="no/such/folder")
 
     def test_contexts(self):
         sizes = demo().sizes

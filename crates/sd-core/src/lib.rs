@@ -12,6 +12,7 @@ pub mod models;
 pub mod output;
 mod png_text;
 pub mod prompt;
+mod repair;
 mod tokenizer;
 pub mod weights;
 
@@ -19,4 +20,4 @@ pub use device::{Device, Dtype, available as available_devices};
 pub use error::{Error, Misshapen, Result, WeightsError, shown};
 pub use png_text::png_text;
 pub use sd_kernels::Quantization;
-pub use tokenizer::ClipTokenizer;
+pub use tokenizer::{ClipTokenizer, TokenizerFiles};

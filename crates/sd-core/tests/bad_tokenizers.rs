@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{assert_says, put, tiny_copy};
-use sd_core::{ClipTokenizer, weights::Checkpoint};
+use sd_core::{ClipTokenizer, TokenizerFiles, weights::Checkpoint};
 use serde_json::{Value, json};
 
 /// Enough of a vocabulary for "ab": ids 0 to 5.
@@ -28,8 +28,13 @@ fn without(token: &str) -> String {
 }
 
 fn reading(vocab: &str, merges: &str, special: &str) -> Result<ClipTokenizer, String> {
-    let special = (!special.is_empty()).then(|| special.to_owned());
-    ClipTokenizer::from_files("folder", vocab, merges, &[special]).map_err(|e| e.to_string())
+    let files = TokenizerFiles {
+        vocab: Some(vocab.to_owned()),
+        merges: Some(merges.to_owned()),
+        special_tokens_map: (!special.is_empty()).then(|| special.to_owned()),
+        ..TokenizerFiles::default()
+    };
+    ClipTokenizer::from_files("folder", &files).map_err(|e| e.to_string())
 }
 
 #[test]
@@ -59,23 +64,23 @@ fn each_gets_its_error() {
         (&with("a", json!(u64::MAX)), MERGES, "", &["vocab.json", "u32"]),
         (&good, "a", "", &["merges.txt", "line 1", "expected two symbols"]),
         (&good, "#version: 0.2\n\na\n", "", &["merges.txt", "line 3"]),
-        (&good, "a b c", "", &["merges.txt", "'b c'", "vocab.json lacks"]),
-        (&good, "a c", "", &["merges.txt", "'c'", "vocab.json lacks"]),
-        (&good, "a b", "", &["merges.txt", "'ab'", "vocab.json lacks"]),
+        (&good, "a b c", "", &["merges", "'b c'", "the vocabulary lacks"]),
+        (&good, "a c", "", &["merges", "'c'", "the vocabulary lacks"]),
+        (&good, "a b", "", &["merges", "'ab'", "the vocabulary lacks"]),
         // What a merge makes is longer than any token: no buffer may be sized by the tokens alone.
         (
             &good,
             "<|startoftext|> <|endoftext|>",
             "",
-            &["merges.txt", "'<|startoftext|><|endoftext|>'"],
+            &["merges", "'<|startoftext|><|endoftext|>'"],
         ),
-        (&good, &format!("a {long}"), "", &["merges.txt", "xxx..."]),
-        (&good, MERGES, "{", &["special tokens", "EOF"]),
+        (&good, &format!("a {long}"), "", &["merges", "xxx..."]),
+        (&good, MERGES, "{", &["special_tokens_map.json", "EOF"]),
         (
             &good,
             MERGES,
             r#"{"pad_token":5}"#,
-            &["special tokens", "pad_token"],
+            &["special_tokens_map.json", "pad_token"],
         ),
         (
             &good,
@@ -87,7 +92,7 @@ fn each_gets_its_error() {
             &good,
             MERGES,
             r#"{"pad_token":{"text":"a"}}"#,
-            &["special tokens", "pad_token"],
+            &["special_tokens_map.json", "pad_token"],
         ),
     ];
     for (vocab, merges, special, words) in cases {
@@ -99,17 +104,20 @@ fn each_gets_its_error() {
 
 #[test]
 fn the_padding_token_is_the_one_named() {
-    for (special, pad) in [
-        ("", 5),
-        ("{}", 5),
-        (r#"{"pad_token":null}"#, 5),
-        (r#"{"pad_token":"a"}"#, 0),
-        (r#"{"pad_token":{"content":"b"}}"#, 1),
-    ] {
+    for (special, pad) in [("", 5), ("{}", 5), (r#"{"pad_token":null}"#, 5)] {
         let tokenizer = reading(&vocab().to_string(), MERGES, special).unwrap();
         assert_eq!((tokenizer.pad(), tokenizer.end()), (pad, 5), "{special}");
         // Bytes that this vocabulary lacks count as the end, as they do for transformers.
         assert_eq!(tokenizer.encode("ab é").unwrap(), [3, 5, 5]);
+    }
+    // One of the vocabulary is found wherever it stands, as by transformers.
+    for (special, pad, ids) in [
+        (r#"{"pad_token":"a"}"#, 0, [0, 2, 5, 5]),
+        (r#"{"pad_token":{"content":"b"}}"#, 1, [5, 1, 5, 5]),
+    ] {
+        let tokenizer = reading(&vocab().to_string(), MERGES, special).unwrap();
+        assert_eq!(tokenizer.pad(), pad);
+        assert_eq!(tokenizer.encode("ab é").unwrap(), ids);
     }
 }
 
@@ -129,7 +137,12 @@ fn ids_beyond_the_embedding() {
         let message = of_checkpoint(&with("b", json!(id))).map(drop).unwrap_err();
         assert_says(
             &message,
-            &["tokenizer", &format!("go up to {id}"), "vocab_size is 49408"],
+            &[
+                "tokenizer",
+                &format!("go up to {id}"),
+                "vocab_size is 49408",
+                "as `tokenizer`",
+            ],
         );
     }
     // Gaps do no harm.
@@ -148,20 +161,18 @@ fn ids_beyond_the_embedding() {
 fn a_folder_with_files_missing() {
     let folder = tempfile::tempdir().unwrap();
     let says = |words: &[&str]| {
-        let message = ClipTokenizer::from_folder(folder.path()).map(drop).unwrap_err();
+        let message = ClipTokenizer::open(folder.path()).map(drop).unwrap_err();
         assert_says(&message.to_string(), words);
     };
     let file = |name: &str, bytes: &[u8]| put(folder.path(), name, bytes);
-    says(&["cannot read", "vocab.json"]);
+    says(&["vocab.json: is missing", "tokenizer.json"]);
     file("vocab.json", vocab().to_string().as_bytes());
-    says(&["cannot read", "merges.txt"]);
+    says(&["merges.txt: is missing"]);
     file("merges.txt", b"\xff\xfe");
     says(&["merges.txt", "utf-8"]);
     file("merges.txt", MERGES.as_bytes());
-    ClipTokenizer::from_folder(folder.path()).map(drop).unwrap();
-    ClipTokenizer::from_folder(Path::new("/nowhere"))
-        .map(drop)
-        .unwrap_err();
+    ClipTokenizer::open(folder.path()).map(drop).unwrap();
+    ClipTokenizer::open(Path::new("/nowhere")).map(drop).unwrap_err();
     file("special_tokens_map.json", b"{");
-    says(&["special tokens", "EOF"]);
+    says(&["special_tokens_map.json", "EOF"]);
 }

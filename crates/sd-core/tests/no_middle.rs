@@ -2,7 +2,7 @@
 
 mod common;
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData};
 use common::{cpu, tensors, tiny_copy};
 use goldens::Refs;
 use sd_core::{

@@ -262,6 +262,7 @@ fn embeddings_stay_whole() {
     let options = ChunkOptions {
         length: 75,
         comma_backtrack: 20,
+        text_as_is: false,
     };
     let run =
         |text: &str| chunks(&attention(&Excerpt::new(text)), &tokenizer, &embeddings, &options).unwrap();

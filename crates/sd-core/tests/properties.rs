@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{raw, tiny};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use sd_core::{
-    ClipTokenizer,
+    ClipTokenizer, TokenizerFiles,
     config::{ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
     weights::{Checkpoint, TensorFile},
 };
@@ -283,15 +283,52 @@ proptest! {
         vocab.extend([("<|startoftext|>".to_owned(), 3), ("<|endoftext|>".to_owned(), 50)]);
         let merges: String = merges.iter().map(|(a, b)| format!("{a} {b}\n")).collect();
         let vocab = serde_json::to_string(&vocab).unwrap();
-        if let Ok(tokenizer) = ClipTokenizer::from_files("x", &vocab, &merges, &[]) {
-            let ids = tokenizer.encode(&text).unwrap();
-            assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+        let files = TokenizerFiles { vocab: Some(vocab), merges: Some(merges), ..TokenizerFiles::default() };
+        if let Ok(tokenizer) = ClipTokenizer::from_files("x", &files) {
+            check_text(&tokenizer, &text);
         }
     }
 
     #[test]
-    fn arbitrary_tokenizer_files(vocab in ".{0,60}", merges in "(.{0,9}\n){0,5}", special in ".{0,30}") {
-        let _ = ClipTokenizer::from_files("x", &vocab, &merges, &[Some(special)]);
+    fn arbitrary_tokenizer_files(
+        texts in vec(proptest::option::of("(.{0,60}|(.{0,9}\n){0,5})"), 6),
+    ) {
+        let mut texts = texts.into_iter().map(Option::unwrap_or_default).map(|text| (!text.is_empty()).then_some(text));
+        let mut next = || texts.next().flatten();
+        let files = TokenizerFiles {
+            tokenizer: next(),
+            vocab: next(),
+            merges: next(),
+            added_tokens: next(),
+            special_tokens_map: next(),
+            tokenizer_config: next(),
+        };
+        let _ = ClipTokenizer::from_files("x", &files);
+    }
+
+    /// Words of `tokenizer.json` in wrong places, and added tokens that are odd.
+    #[test]
+    fn arbitrary_tokenizer_json(
+        path in 0..JSON_PLACES.len(),
+        value in json(),
+        added in vec(("[ab<>. ]{0,3}", 0..70u32, any::<[bool; 5]>()), 0..5),
+        text in "[ab<>. ]{0,12}",
+    ) {
+        let mut file = tokenizer_json();
+        for (content, id, [normalized, special, lstrip, rstrip, single_word]) in added {
+            file["added_tokens"].as_array_mut().unwrap().push(serde_json::json!({
+                "id": id, "content": content, "normalized": normalized, "special": special, "lstrip": lstrip,
+                "rstrip": rstrip, "single_word": single_word,
+            }));
+        }
+        let files = |file: &Value| TokenizerFiles { tokenizer: Some(file.to_string()), ..TokenizerFiles::default() };
+        if let Ok(tokenizer) = ClipTokenizer::from_files("x", &files(&file)) {
+            check_text(&tokenizer, &text);
+        }
+        *file.pointer_mut(JSON_PLACES[path]).unwrap() = value;
+        if let Ok(tokenizer) = ClipTokenizer::from_files("x", &files(&file)) {
+            check_text(&tokenizer, &text);
+        }
     }
 }
 
@@ -303,10 +340,79 @@ proptest! {
         thread_local!(static TOKENIZER: ClipTokenizer = ClipTokenizer::embedded());
         TOKENIZER.with(|tokenizer| {
             for text in &texts {
-                let ids = tokenizer.encode(text).unwrap();
-                assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
-                assert_eq!(ids, tokenizer.encode(text).unwrap());
+                check_text(tokenizer, text);
             }
         });
     }
+}
+
+/// All ids are in the vocabulary and all places in the text; a text is read twice in the same way.
+fn check_text(tokenizer: &ClipTokenizer, text: &str) {
+    let as_is = tokenizer.encode_spans(text).unwrap();
+    let ids: Vec<u32> = as_is.iter().map(|&(id, _)| id).collect();
+    assert_eq!(ids, tokenizer.encode(text).unwrap());
+    let repaired = tokenizer.encode_repaired(text).unwrap();
+    assert_eq!(repaired, tokenizer.encode_repaired(text).unwrap());
+    for (id, span) in as_is.into_iter().chain(repaired) {
+        assert!((id as usize) < tokenizer.vocab_size());
+        assert!(text.get(span.clone()).is_some(), "{text:?} {span:?}");
+    }
+}
+
+const JSON_PLACES: &[&str] = &[
+    "/model",
+    "/model/vocab",
+    "/model/merges",
+    "/model/merges/0",
+    "/model/merges/0/1",
+    "/model/unk_token",
+    "/added_tokens",
+    "/added_tokens/0",
+    "/added_tokens/0/id",
+    "/added_tokens/0/content",
+    "/normalizer",
+    "/normalizer/normalizers",
+    "/normalizer/normalizers/1",
+    "/normalizer/normalizers/1/pattern",
+    "/normalizer/normalizers/1/pattern/Regex",
+    "/pre_tokenizer",
+    "/pre_tokenizer/pretokenizers/0/pattern",
+    "/post_processor",
+    "/post_processor/cls",
+    "/padding",
+];
+
+/// Of few tokens.
+fn tokenizer_json() -> Value {
+    let token = |id: u32, content: &str| {
+        serde_json::json!({
+            "id": id, "content": content, "normalized": false, "special": true, "lstrip": false, "rstrip": false, "single_word": false,
+        })
+    };
+    serde_json::json!({
+        "added_tokens": [token(4, "<|startoftext|>"), token(5, "<|endoftext|>")],
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "NFC" },
+            { "type": "Replace", "pattern": { "Regex": "\\s+" }, "content": " " },
+            { "type": "Lowercase" },
+        ] },
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
+            {
+                "type": "Split",
+                "pattern": { "Regex": r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+" },
+                "behavior": "Removed",
+                "invert": true,
+            },
+            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        ] },
+        "post_processor": { "type": "RobertaProcessing", "sep": ["<|endoftext|>", 5], "cls": ["<|startoftext|>", 4] },
+        "padding": null,
+        "model": {
+            "type": "BPE",
+            "unk_token": "<|endoftext|>",
+            "end_of_word_suffix": "</w>",
+            "vocab": { "a": 0, "b": 1, "b</w>": 2, "ab</w>": 3, "<|startoftext|>": 4, "<|endoftext|>": 5 },
+            "merges": [["a", "b</w>"]],
+        },
+    })
 }

@@ -18,6 +18,9 @@ pub struct Parts {
     /// Another text encoder than the checkpoint's, from the same kinds of files.
     #[arg(long, value_name = "PATH")]
     text_encoder: Option<PathBuf>,
+    /// Another tokenizer than the checkpoint's: its folder, a diffusers folder, or a tokenizer.json.
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     /// Another U-Net than the checkpoint's, from the same kinds of files.
     #[arg(long, value_name = "PATH")]
     unet: Option<PathBuf>,
@@ -36,6 +39,9 @@ impl Parts {
         }
         if let Some(path) = &self.text_encoder {
             builder = builder.text_encoder(path);
+        }
+        if let Some(path) = &self.tokenizer {
+            builder = builder.tokenizer(path);
         }
         if let Some(path) = &self.unet {
             builder = builder.unet(path);

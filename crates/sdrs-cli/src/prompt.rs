@@ -22,6 +22,9 @@ pub struct Args {
     /// The checkpoint whose tokenizer is used [default: CLIP's own].
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
+    /// The tokenizer that is used: its folder, a diffusers folder, or a tokenizer.json [default: the checkpoint's].
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -42,6 +45,9 @@ pub struct Reading {
     /// How many tokens back the last comma may lie for a long prompt to be cut there; 0 never does so.
     #[arg(long, value_name = "TOKENS", default_value_t = 20)]
     comma_backtrack: usize,
+    /// Tokenize prompts as they are, without repairing typographic quotes and the like first.
+    #[arg(long)]
+    text_as_is: bool,
 }
 
 impl Reading {
@@ -57,6 +63,7 @@ impl Reading {
             params.time_rule = sdrs::TimeRule::Before16;
         }
         params.comma_backtrack = self.comma_backtrack;
+        params.text_as_is |= self.text_as_is;
         Ok(())
     }
 }
@@ -72,15 +79,22 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let sampler = parse_sampler(name).map_err(|e| Failure::Usage(e.to_string()))?;
         given.sampler = Some(sampler.0);
     }
-    let plan = match &args.model {
-        Some(path) => {
-            let pipeline = Pipeline::builder().checkpoint(path).build()?;
+    let plan = match (&args.model, &args.tokenizer) {
+        (Some(path), tokenizer) => {
+            let mut builder = Pipeline::builder().checkpoint(path);
+            if let Some(tokenizer) = tokenizer {
+                builder = builder.tokenizer(tokenizer);
+            }
+            let pipeline = builder.build()?;
             pipeline.recommended().settle(&given, &mut params);
             pipeline.plan_prompts(&params)?
         }
-        None => {
+        (None, tokenizer) => {
             Recommended::default().settle(&given, &mut params);
-            sdrs::plan_prompts(&params)?
+            match tokenizer {
+                Some(tokenizer) => sdrs::plan_prompts_with(tokenizer, &params)?,
+                None => sdrs::plan_prompts(&params)?,
+            }
         }
     };
     match args.json {

@@ -228,6 +228,18 @@ negative
     let json: serde_json::Value =
         serde_json::from_str(&prompt(&["(a)", "--json", "--model", &tiny()])).unwrap();
     assert_eq!(json["prompt"][0]["texts"][0]["chunks"][0][0]["span"]["start"], 1);
+    // Typographic quotes are repaired, unless texts are taken as they are; so for all languages.
+    assert!(prompt(&["it\u{2019}ll"]).contains("[585 1342]"));
+    assert!(prompt(&["it\u{2019}s", "--text-as-is"]).contains("[585 728 503 338]"));
+    let demo = format!("{}/../../models/demo/base", env!("CARGO_MANIFEST_DIR"));
+    let by_demo = prompt(&["a red circle", "--tokenizer", &demo]);
+    assert_eq!(
+        by_demo,
+        prompt(&["a red circle", "--tokenizer", &format!("{demo}/tokenizer")])
+    );
+    assert_ne!(by_demo, prompt(&["a red circle"]));
+    let (code, message) = failure(&["prompt", "a", "--tokenizer", "no/such"]);
+    assert_eq!(code, 3, "{message}");
     let (code, message) = failure(&["prompt", "a", "--emphasis", "much"]);
     assert_eq!(code, 2);
     assert!(

@@ -29,6 +29,7 @@ pub struct PipelineBuilder {
     checkpoint: Option<CheckpointSource>,
     config: Option<PathBuf>,
     parts: Vec<(Part, Source)>,
+    tokenizer: Option<PathBuf>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -75,7 +76,7 @@ impl PipelineBuilder {
     }
 
     /// A diffusers folder whose `config.json` files describe the single-file checkpoint, where the file does not say it itself and
-    /// belongs to no known family. No weights are read from there.
+    /// belongs to no known family. Its tokenizer is taken too, if the file carries none. No weights are read from there.
     pub fn config(mut self, folder: impl Into<PathBuf>) -> Self {
         self.config = Some(folder.into());
         self
@@ -101,6 +102,13 @@ impl PipelineBuilder {
     /// Another U-Net than the checkpoint's, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
     pub fn unet(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Unet, Source::Path(path.into()))
+    }
+
+    /// Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a pipeline's, or
+    /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
+    pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tokenizer = Some(path.into());
+        self
     }
 
     fn part(mut self, part: Part, source: Source) -> Self {
@@ -275,10 +283,8 @@ impl PipelineBuilder {
                 "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
             ));
         };
-        let configs = match self.config.take() {
-            Some(folder) => Some(Configs::from_folder(&Folder::Disk(folder))?),
-            None => None,
-        };
+        let config = self.config.take().map(Folder::Disk);
+        let configs = config.as_ref().map(Configs::from_folder).transpose()?;
         let mut checkpoint = match (source, configs) {
             (CheckpointSource::Folder(folder), _) => Checkpoint::from_folder(folder)?,
             (CheckpointSource::File(file), Some(configs)) => {
@@ -287,6 +293,9 @@ impl PipelineBuilder {
             (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open(&path)?,
             (CheckpointSource::File(file), None) => Checkpoint::from_file(file.open()?)?,
         };
+        if let Some(folder) = &config {
+            checkpoint.take_tokenizer(folder);
+        }
         runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
         for (part, source) in self.parts.drain(..) {
             runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
@@ -296,6 +305,10 @@ impl PipelineBuilder {
                     checkpoint.replace_part_by_file(part, TensorFile::from_bytes(name, bytes)?)?;
                 }
             }
+        }
+        if let Some(path) = &self.tokenizer {
+            checkpoint.set_tokenizer(path)?;
+            runtime.info(|| format!("opened {}: tokenizer", path.display()));
         }
         match self.prediction {
             Some(Prediction::Epsilon) => checkpoint.set_prediction_type("epsilon"),

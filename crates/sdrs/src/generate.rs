@@ -134,6 +134,8 @@ impl<'a> Txt2Img<'a> {
         time_rule: TimeRule => time_rule;
         /// How many tokens back the last comma may lie for a prompt to be cut after it.
         comma_backtrack: usize => comma_backtrack;
+        /// Whether prompts are tokenized as they are, and not repaired first.
+        text_as_is: bool => text_as_is;
         /// Whether the shorter of both prompts is padded with the empty one.
         pad_prompts: bool => pad_prompts;
         /// How much fresh noise replaces old.

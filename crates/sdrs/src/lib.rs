@@ -52,6 +52,7 @@ pub use pipeline::Pipeline;
 pub use preview::{Preview, PreviewMethod};
 pub use prompt_plan::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
+    plan_prompts_with,
 };
 pub use recommended::Recommended;
 pub use runtime::LogLevel;

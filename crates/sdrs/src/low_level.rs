@@ -75,11 +75,20 @@ impl Pipeline {
         self.vae.config().scaling_factor
     }
 
-    /// The token ids of a text, as they are: no start or end token, no padding, no limit.
+    /// The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit.
     ///
     /// # Errors
     /// [`Error::Core`] if the tokenizer fails, which no text should make it do.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        let tokens = self.tokenizer.encode_repaired(text)?;
+        Ok(tokens.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same of a text as it is, as transformers' fast tokenizer gives them ([`GenerateParams::text_as_is`]).
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize).
+    pub fn tokenize_as_is(&self, text: &str) -> Result<Vec<u32>> {
         Ok(self.tokenizer.encode(text)?)
     }
 
@@ -109,7 +118,7 @@ impl Pipeline {
     }
 
     /// The context of a text in which no character has a meaning of its own, `[context_length, context_width]`: what diffusers encodes.
-    /// Tokens for which the encoder has no room are dropped. `clip_skip` is 1 for the text encoder's last layer.
+    /// The text is tokenized as it is; tokens for which the encoder has no room are dropped. `clip_skip` is 1 for the text encoder's last layer.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] for `clip_skip`.
@@ -120,7 +129,7 @@ impl Pipeline {
             reading: &params.reading(),
             cancelled: &|| false,
         };
-        let mut ids = self.tokenize(text)?;
+        let mut ids = self.tokenize_as_is(text)?;
         ids.truncate(self.chunk_length());
         let mut chunk = encoder.empty();
         let placed = ids.into_iter().chain([self.tokenizer.end()]);

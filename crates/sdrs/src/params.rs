@@ -43,6 +43,10 @@ pub struct GenerateParams {
     /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never cuts
     /// there.
     pub comma_backtrack: usize,
+    /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer. Else they are repaired first as ftfy does it, like
+    /// by the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings. Most texts are alike to
+    /// both; ComfyUI's dialect always takes them as they are.
+    pub text_as_is: bool,
     /// Whether the shorter of both prompts is padded with the empty one, where they are of different length; else each has its own
     /// call of the U-Net. Pictures differ slightly.
     pub pad_prompts: bool,
@@ -179,6 +183,7 @@ impl Default for GenerateParams {
             emphasis: prompt.emphasis,
             time_rule: prompt.time_rule,
             comma_backtrack: prompt.comma_backtrack,
+            text_as_is: prompt.text_as_is,
             pad_prompts: false,
             eta: None,
             ensd: 0,
@@ -220,6 +225,7 @@ impl GenerateParams {
         options.emphasis = self.emphasis;
         options.time_rule = self.time_rule;
         options.comma_backtrack = self.comma_backtrack;
+        options.text_as_is = self.text_as_is;
         let calls = if self.sampler.is_second_order() { 2 } else { 1 };
         Reading {
             options,

@@ -1,6 +1,6 @@
 //! What prompts will be encoded as, told without encoding them.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use sd_core::{
     ClipTokenizer,
@@ -118,6 +118,18 @@ struct Planner<'a> {
 /// # Errors
 /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument is no number.
 pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
+    planned(params, &ClipTokenizer::embedded())
+}
+
+/// The same with another tokenizer: its folder, a pipeline's, or a `tokenizer.json`.
+///
+/// # Errors
+/// As [`plan_prompts`]; [`Error::Core`](crate::Error::Core) if the tokenizer can't be used.
+pub fn plan_prompts_with(tokenizer: impl AsRef<Path>, params: &GenerateParams) -> Result<PromptPlan> {
+    planned(params, &ClipTokenizer::open(tokenizer.as_ref())?)
+}
+
+fn planned(params: &GenerateParams, tokenizer: &ClipTokenizer) -> Result<PromptPlan> {
     params.validate(&Limits {
         downscale: 8,
         default_side: 512,
@@ -125,7 +137,7 @@ pub fn plan_prompts(params: &GenerateParams) -> Result<PromptPlan> {
         branches: 12,
     })?;
     let planner = Planner {
-        tokenizer: &ClipTokenizer::embedded(),
+        tokenizer,
         names: &EmbeddingNames::default(),
         resolves: &|_| false,
         length: 75,

@@ -96,6 +96,7 @@ def plan(
     emphasis: str = "original",
     time_rule: str = "current",
     comma_backtrack: int = 20,
+    text_as_is: bool = False,
 ) -> dict[str, _Any]:
     """How prompts are read, as `Pipeline.plan` tells it, with CLIP's own tokenizer and no checkpoint."""
     told: dict[str, _Any] = _json.loads(_sdrs.plan_prompts(dict(locals())))

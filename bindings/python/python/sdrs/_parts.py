@@ -77,7 +77,7 @@ class Parts:
         return self._native.scaling_factor
 
     def tokenize(self, text: str) -> npt.NDArray[np.int64]:
-        """The token ids of a text, `[tokens]`, as they are: no start or end token, no padding, no limit."""
+        """The token ids of a text, `[tokens]`, which is repaired first as a prompt's is: no start or end token, no padding, no limit."""
         return np.array(self._native.tokenize(text), dtype=np.int64)
 
     def encode_prompt(self, prompt: str, *, clip_skip: int = 1) -> FloatArray:

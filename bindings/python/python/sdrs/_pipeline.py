@@ -23,8 +23,9 @@ class Pipeline(Parts):
 
     `checkpoint` is a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
 
-    `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape.
+    `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape; its tokenizer is taken too.
     `vae`: another autoencoder than the checkpoint's, a file or a folder.
+    `tokenizer`: another tokenizer than the checkpoint's: its folder, a diffusers folder, or a `tokenizer.json`.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
     `Lora`; 1 is as trained.
     `lora_dirs`: folders whose LoRAs prompts may name, `<lora:name:0.8>`, by their files' names or by the names inside; subfolders included.
@@ -52,6 +53,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
+        tokenizer: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -67,6 +69,7 @@ class Pipeline(Parts):
             _arguments.path("checkpoint", checkpoint),
             config=config,
             vae=vae,
+            tokenizer=tokenizer,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -85,6 +88,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None,
         vae: StrPath | None,
+        tokenizer: StrPath | None,
         loras: Iterable[LoraLike],
         lora_dirs: Iterable[StrPath],
         embeddings: Iterable[StrPath],
@@ -100,6 +104,7 @@ class Pipeline(Parts):
             checkpoint,
             config=optional_path("config", config),
             vae=optional_path("vae", vae),
+            tokenizer=optional_path("tokenizer", tokenizer),
             loras=lora_files(loras),
             lora_dirs=paths("lora_dirs", lora_dirs),
             embeddings=paths("embeddings", embeddings),
@@ -117,6 +122,7 @@ class Pipeline(Parts):
         cls,
         *,
         vae: StrPath | None = None,
+        tokenizer: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -133,6 +139,7 @@ class Pipeline(Parts):
             None,
             config=None,
             vae=vae,
+            tokenizer=tokenizer,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -152,6 +159,7 @@ class Pipeline(Parts):
         path: StrPath,
         *,
         vae: StrPath | None = None,
+        tokenizer: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -169,6 +177,7 @@ class Pipeline(Parts):
         return cls(
             path,
             vae=vae,
+            tokenizer=tokenizer,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -188,6 +197,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
+        tokenizer: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -206,6 +216,7 @@ class Pipeline(Parts):
             path,
             config=config,
             vae=vae,
+            tokenizer=tokenizer,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -316,6 +327,7 @@ class Pipeline(Parts):
         emphasis: str = "original",
         time_rule: str = "current",
         comma_backtrack: int = 20,
+        text_as_is: bool = False,
         pad_prompts: bool = False,
         eta: float | None = None,
         ensd: int = 0,
@@ -349,6 +361,8 @@ class Pipeline(Parts):
         `prompt_dialect`: "webui" or "comfy". `emphasis`: "original", "no norm", "ignore" or "none".
         `time_rule`: "current", or "before-1.6" for prompt edits as in older versions of the WebUI.
         `comma_backtrack`: how many tokens back the last comma may lie for a long prompt to be cut there.
+        `text_as_is`: tokenizes prompts as they are, like transformers' fast tokenizer; else they are repaired first, like in the WebUI:
+        typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings.
         `pad_prompts`: pads the shorter of both prompts.
         `eta`: how much fresh noise replaces old, 0 or more; None is the sampler's own. `ensd`: eta noise seed delta.
         `variation_seed`, `variation_strength`: mixes the first noise with another seed's, by 0 to 1.
@@ -395,6 +409,7 @@ class Pipeline(Parts):
         emphasis: str = "original",
         time_rule: str = "current",
         comma_backtrack: int = 20,
+        text_as_is: bool = False,
         pad_prompts: bool = False,
         eta: float | None = None,
         ensd: int = 0,
@@ -440,6 +455,7 @@ class Pipeline(Parts):
         emphasis: str = "original",
         time_rule: str = "current",
         comma_backtrack: int = 20,
+        text_as_is: bool = False,
         pad_prompts: bool = False,
         eta: float | None = None,
         ensd: int = 0,
@@ -476,6 +492,7 @@ class Pipeline(Parts):
         emphasis: str = "original",
         time_rule: str = "current",
         comma_backtrack: int = 20,
+        text_as_is: bool = False,
     ) -> dict[str, Any]:
         """How prompts are read: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
 

@@ -75,6 +75,7 @@ class Pipeline:
         *,
         config: str | None,
         vae: str | None,
+        tokenizer: str | None,
         loras: list[_Lora],
         lora_dirs: list[str],
         embeddings: list[str],

@@ -12,6 +12,8 @@ pub struct ChunkOptions {
     pub length: usize,
     /// How many tokens back the last comma may lie for a chunk to be cut after it; 0 never does so. The WebUI's default is 20.
     pub comma_backtrack: usize,
+    /// Whether texts are taken as they are, and not repaired.
+    pub text_as_is: bool,
 }
 
 /// One input of a text encoder.
@@ -45,11 +47,15 @@ impl Chunk {
     }
 }
 
+/// Names' tokens, numbers and vectors by the first token; longest names first.
+type ByToken = HashMap<u32, Vec<(Vec<u32>, usize, usize)>>;
+
 /// Textual inversions by the tokens of their names.
 #[derive(Debug, Clone, Default)]
 pub struct EmbeddingNames {
-    /// By the first token; longest names first.
-    by_token: HashMap<u32, Vec<(Vec<u32>, usize, usize)>>,
+    by_token: ByToken,
+    /// The same, names taken as they are.
+    as_is: ByToken,
     names: Vec<(String, usize)>,
 }
 
@@ -59,11 +65,14 @@ impl EmbeddingNames {
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer fails.
     pub fn add(&mut self, name: &str, vectors: usize, tokenizer: &ClipTokenizer) -> Result<()> {
-        let ids = tokenizer.encode(name)?;
+        let repaired = tokenizer.encode_repaired(name)?;
+        let as_is = tokenizer.encode(name)?;
         let index = self.names.len();
         self.names.push((name.to_owned(), vectors));
-        if let Some(&first) = ids.first() {
-            let list = self.by_token.entry(first).or_default();
+        let repaired: Vec<u32> = repaired.into_iter().map(|(id, _)| id).collect();
+        for (by_token, ids) in [(&mut self.by_token, repaired), (&mut self.as_is, as_is)] {
+            let Some(&first) = ids.first() else { continue };
+            let list = by_token.entry(first).or_default();
             let at = list.partition_point(|(other, ..)| other.len() >= ids.len());
             list.insert(at, (ids, index, vectors));
         }
@@ -87,8 +96,9 @@ impl EmbeddingNames {
     }
 
     /// The longest whose name begins here: its number, its vectors, and the tokens of its name.
-    fn find(&self, tokens: &[Token]) -> Option<(usize, usize, usize)> {
-        let candidates = self.by_token.get(&tokens.first()?.id)?;
+    fn find(&self, tokens: &[Token], as_is: bool) -> Option<(usize, usize, usize)> {
+        let by_token = if as_is { &self.as_is } else { &self.by_token };
+        let candidates = by_token.get(&tokens.first()?.id)?;
         let begins = |ids: &[u32]| {
             tokens.len() >= ids.len() && ids.iter().zip(tokens).all(|(id, token)| *id == token.id)
         };
@@ -216,7 +226,11 @@ pub fn chunks(
             last_comma = None;
             continue;
         }
-        let spans = tokenizer.encode_spans(fragment.text.as_str())?;
+        let text = fragment.text.as_str();
+        let spans = match options.text_as_is {
+            true => tokenizer.encode_spans(text)?,
+            false => tokenizer.encode_repaired(text)?,
+        };
         let token = |(id, span)| Token {
             id,
             span: fragment.text.span(span),
@@ -238,7 +252,7 @@ pub fn chunks(
                 filler.next(length);
                 last_comma = None;
             }
-            let Some((index, vectors, named)) = embeddings.find(rest) else {
+            let Some((index, vectors, named)) = embeddings.find(rest, options.text_as_is) else {
                 filler.push(token.id, fragment.weight, token.span.clone());
                 rest = &rest[1..];
                 continue;

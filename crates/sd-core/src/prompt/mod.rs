@@ -72,6 +72,9 @@ pub struct PromptOptions {
     pub comma_backtrack: usize,
     /// Which numbers of edits are fractions.
     pub time_rule: TimeRule,
+    /// Texts are not repaired before they are tokenized: transformers' fast tokenizer takes them as they are, its slow one, which the
+    /// WebUI has, runs ftfy first. ComfyUI's dialect always takes them as they are.
+    pub text_as_is: bool,
 }
 
 impl Default for PromptOptions {
@@ -81,6 +84,7 @@ impl Default for PromptOptions {
             emphasis: Emphasis::Original,
             comma_backtrack: 20,
             time_rule: TimeRule::Current,
+            text_as_is: false,
         }
     }
 }
@@ -93,6 +97,8 @@ pub enum Side {
     /// What not to draw: both are text.
     Negative,
 }
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A prompt, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +121,11 @@ pub struct Part {
 impl Prompt {
     /// Reads a prompt.
     pub fn parse(prompt: &str, side: Side, options: &PromptOptions) -> Self {
-        let whole = Excerpt::new(prompt);
+        let mut whole = Excerpt::new(prompt);
+        // Editors write it at the head of files, and it comes along.
+        if prompt.starts_with(BYTE_ORDER_MARK) {
+            whole = whole.slice(BYTE_ORDER_MARK.len_utf8()..prompt.len());
+        }
         if options.dialect == PromptDialect::Comfy {
             return Self {
                 tags: Vec::new(),
@@ -166,6 +176,7 @@ pub fn encoder_inputs(
     let options = ChunkOptions {
         length,
         comma_backtrack: options.comma_backtrack,
+        text_as_is: options.text_as_is,
     };
     chunks(&fragments, tokenizer, embeddings, &options)
 }

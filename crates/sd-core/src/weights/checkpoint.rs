@@ -11,10 +11,10 @@ use super::{
     parameters,
 };
 use crate::{
-    ClipTokenizer, Device, Dtype, Error, Result,
+    ClipTokenizer, Device, Dtype, Error, Result, TokenizerFiles,
     config::Fields,
     models::{ClipTextModel, UNet},
-    tokenizer::TokenizerFiles,
+    tokenizer::SavedTokenizer,
 };
 
 /// A part of a pipeline that has weights.
@@ -111,8 +111,45 @@ impl Texts {
 #[derive(Clone)]
 pub(super) enum Tokenizer {
     Embedded,
+    /// In a pipeline's folder.
     Folder(Folder),
     Metadata(Arc<TensorFile>),
+    /// Given by itself, with its name for errors.
+    Given(String, Arc<TokenizerFiles>),
+}
+
+impl Tokenizer {
+    pub fn of_folder(folder: &Folder) -> Option<Self> {
+        TokenizerFiles::are_in(folder, "tokenizer/").then(|| Self::Folder(folder.clone()))
+    }
+
+    pub fn of_file(file: &Arc<TensorFile>) -> Option<Self> {
+        let has = |key: &str| file.metadata().contains_key(key);
+        (has(metadata::VOCAB) || has(metadata::TOKENIZER)).then(|| Self::Metadata(file.clone()))
+    }
+
+    /// Its files; `None` for CLIP's own.
+    fn files(&self) -> Result<Option<(String, Arc<TokenizerFiles>)>> {
+        Ok(match self {
+            Self::Embedded => None,
+            Self::Folder(folder) => {
+                let files = TokenizerFiles::of_folder(folder, "tokenizer/")?;
+                Some((folder.origin("tokenizer"), files.into()))
+            }
+            Self::Metadata(file) => {
+                let value = |key: &str| file.metadata().get(key).cloned();
+                let files = TokenizerFiles {
+                    tokenizer: value(metadata::TOKENIZER),
+                    vocab: value(metadata::VOCAB),
+                    merges: value(metadata::MERGES),
+                    special_tokens_map: value(metadata::SPECIAL),
+                    ..TokenizerFiles::default()
+                };
+                Some((file.origin().to_owned(), files.into()))
+            }
+            Self::Given(origin, files) => Some((origin.clone(), files.clone())),
+        })
+    }
 }
 
 impl Checkpoint {
@@ -149,10 +186,7 @@ impl Checkpoint {
             weights(Part::Unet)?,
             weights(Part::Vae)?,
         ];
-        let tokenizer = match folder.has("tokenizer/vocab.json") {
-            true => Tokenizer::Folder(folder.clone()),
-            false => Tokenizer::Embedded,
-        };
+        let tokenizer = Tokenizer::of_folder(&folder).unwrap_or(Tokenizer::Embedded);
         Ok(Self {
             texts: Texts::of_folder(&folder)?,
             origin: folder.origin(""),
@@ -187,10 +221,7 @@ impl Checkpoint {
             weights(Part::Unet, Arc::new(Ldm::unet(&configs.unet))),
             weights(Part::Vae, Arc::new(Ldm::vae(&configs.vae))),
         ];
-        let tokenizer = match file.metadata().contains_key(metadata::VOCAB) {
-            true => Tokenizer::Metadata(file.clone()),
-            false => Tokenizer::Embedded,
-        };
+        let tokenizer = Tokenizer::of_file(&file).unwrap_or(Tokenizer::Embedded);
         Self {
             texts: Texts::of_file(&file),
             origin,
@@ -276,26 +307,46 @@ impl Checkpoint {
         self.configs.scheduler.to_json(self.texts.scheduler.as_deref())
     }
 
+    /// Takes a tokenizer from elsewhere: from its folder, from a pipeline's, or from a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`TokenizerFiles::open`]. The checkpoint is then as it was.
+    pub fn set_tokenizer(&mut self, path: &Path) -> Result<()> {
+        let files = TokenizerFiles::open(path)?;
+        self.tokenizer = Tokenizer::Given(path.display().to_string(), files.into());
+        Ok(())
+    }
+
+    /// Takes the tokenizer that lies in a pipeline's folder, unless it has one already.
+    pub fn take_tokenizer(&mut self, folder: &Folder) {
+        if let (Tokenizer::Embedded, Some(tokenizer)) = (&self.tokenizer, Tokenizer::of_folder(folder)) {
+            self.tokenizer = tokenizer;
+        }
+    }
+
     /// Its own tokenizer if it carries one, else CLIP's.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if its own can't be used, or knows more tokens than the text encoder.
     pub fn tokenizer(&self) -> Result<ClipTokenizer> {
-        let tokenizer = match &self.tokenizer {
-            Tokenizer::Embedded => ClipTokenizer::embedded(),
-            Tokenizer::Folder(folder) => ClipTokenizer::read(folder, "tokenizer/")?,
-            Tokenizer::Metadata(file) => {
-                let value = |key: &str| file.metadata().get(key).map_or("", String::as_str);
-                let special = file.metadata().get(metadata::SPECIAL).cloned();
-                let (vocab, merges) = (value(metadata::VOCAB), value(metadata::MERGES));
-                ClipTokenizer::from_files(&self.origin, vocab, merges, &[special])?
-            }
+        let files = self.tokenizer.files()?;
+        let tokenizer = match &files {
+            None => ClipTokenizer::embedded(),
+            Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
         };
         // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
         let rows = self.configs.text_encoder.vocab_size;
         if tokenizer.vocab_size() > rows {
+            let whose = match files {
+                None => format!(
+                    "{} carries no tokenizer, and CLIP's own is another model's: ",
+                    self.origin
+                ),
+                Some(_) => String::new(),
+            };
             let reason = format!(
-                "its token ids go up to {}, but the text encoder's vocab_size is {rows}",
+                "{whose}its token ids go up to {}, but the text encoder's vocab_size is {rows}; give the tokenizer that the text \
+                 encoder was trained with, its folder or its tokenizer.json, as `tokenizer`",
                 tokenizer.vocab_size() - 1
             );
             return Err(Error::Tokenizer {
@@ -306,26 +357,18 @@ impl Checkpoint {
         Ok(tokenizer)
     }
 
+    /// Whether its tokenizer is CLIP's own, which is compiled in.
+    pub(super) fn has_clip_tokenizer(&self) -> bool {
+        matches!(self.tokenizer, Tokenizer::Embedded)
+    }
+
     /// Its tokenizer as the files that a folder has.
-    pub(super) fn tokenizer_files(&self) -> Result<TokenizerFiles> {
-        let pad = self.tokenizer()?.pad_token();
-        let (vocab, merges) = match &self.tokenizer {
-            Tokenizer::Embedded => ClipTokenizer::embedded_files(),
-            Tokenizer::Folder(folder) => {
-                let text = |name: &str| folder.text(&format!("tokenizer/{name}"));
-                (text("vocab.json")?, text("merges.txt")?)
-            }
-            Tokenizer::Metadata(file) => {
-                let value = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
-                (value(metadata::VOCAB), value(metadata::MERGES))
-            }
-        };
-        Ok(TokenizerFiles {
-            embedded: matches!(self.tokenizer, Tokenizer::Embedded),
-            vocab,
-            merges,
-            pad,
-            length: self.configs.text_encoder.max_position_embeddings,
-        })
+    pub(super) fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
+        self.tokenizer()?;
+        let length = self.configs.text_encoder.max_position_embeddings;
+        match self.tokenizer.files()? {
+            None => Ok(SavedTokenizer::embedded(length)),
+            Some((origin, files)) => SavedTokenizer::of_files(&origin, &files, length),
+        }
     }
 }

@@ -31,6 +31,7 @@ pub(super) mod metadata {
     pub const UNET: &str = "sdrs.unet.config";
     pub const VAE: &str = "sdrs.vae.config";
     pub const SCHEDULER: &str = "sdrs.scheduler.config";
+    pub const TOKENIZER: &str = "sdrs.tokenizer.json";
     pub const VOCAB: &str = "sdrs.tokenizer.vocab";
     pub const MERGES: &str = "sdrs.tokenizer.merges";
     pub const RECOMMENDED: &str = "sdrs.recommended";

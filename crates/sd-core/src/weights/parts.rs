@@ -47,9 +47,7 @@ impl Checkpoint {
         let configs = configs.agreeing(&origin)?;
         let files = folder.part_tensors(inner, part.stem())?;
         self.texts.put(part, Some(json), scheduler);
-        let tokenizer = folder
-            .has("tokenizer/vocab.json")
-            .then(|| Tokenizer::Folder(folder.clone()));
+        let tokenizer = Tokenizer::of_folder(&folder);
         self.put(
             part,
             &path.display().to_string(),
@@ -95,10 +93,7 @@ impl Checkpoint {
         self.texts.put(part, json, scheduler);
         let names = Ldm::alone(part, (&configs.unet, &configs.vae), file.names());
         let file = Arc::new(file);
-        let tokenizer = file
-            .metadata()
-            .contains_key(metadata::VOCAB)
-            .then(|| Tokenizer::Metadata(file.clone()));
+        let tokenizer = Tokenizer::of_file(&file);
         self.put(part, &origin, configs, vec![file], Arc::new(names));
         self.put_tokenizer(part, tokenizer);
         Ok(())

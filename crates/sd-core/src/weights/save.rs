@@ -131,7 +131,7 @@ impl Checkpoint {
         // First of all, so that a place that can't be written to costs no work.
         let partial = Partial::folder(path)?;
         let plans = self.plans(|part| Box::new(Diffusers { part }))?;
-        let tokenizer = self.tokenizer_files()?;
+        let tokenizer = self.saved_tokenizer()?;
         let write = |name: &str, text: String| {
             let place = partial.path.join(name);
             let folder = place.parent().unwrap_or(&partial.path);
@@ -172,7 +172,7 @@ impl Checkpoint {
             "safety_checker": [null, null],
             "scheduler": ["diffusers", class],
             "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "tokenizer": ["transformers", tokenizer.class()],
             "unet": ["diffusers", "UNet2DConditionModel"],
             "vae": ["diffusers", "AutoencoderKL"],
         });
@@ -208,11 +208,16 @@ impl Checkpoint {
         if let Some((_, json)) = self.recommended() {
             carried.insert(metadata::RECOMMENDED.to_owned(), json.to_owned());
         }
-        let tokenizer = self.tokenizer_files()?;
-        if !tokenizer.embedded {
+        let tokenizer = self.saved_tokenizer()?;
+        if !self.has_clip_tokenizer() {
             carried.insert(metadata::SPECIAL.to_owned(), tokenizer.special_tokens());
-            carried.insert(metadata::VOCAB.to_owned(), tokenizer.vocab);
-            carried.insert(metadata::MERGES.to_owned(), tokenizer.merges);
+            match tokenizer.json {
+                Some(json) => drop(carried.insert(metadata::TOKENIZER.to_owned(), json)),
+                None => {
+                    carried.insert(metadata::VOCAB.to_owned(), tokenizer.vocab);
+                    carried.insert(metadata::MERGES.to_owned(), tokenizer.merges);
+                }
+            }
         }
         write_tensors(&partial.path, path, dtype, &plans, carried)?;
         partial.put()

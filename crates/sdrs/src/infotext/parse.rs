@@ -40,6 +40,8 @@ const FEWEST_PAIRS: usize = 3;
 /// [`Error::InvalidParameter`] or [`Error::UnknownName`] if a known key has a value that means nothing. Whether values are in range is
 /// for a run to say.
 pub fn parse(text: &str) -> Result<Infotext> {
+    // Editors write a byte-order mark at the head of files.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (prompts, last) = match text.trim().rsplit_once('\n') {
         Some((prompts, last)) => (prompts, last),
         None => ("", text.trim()),
@@ -219,6 +221,7 @@ impl Infotext {
             "Eta" | "Eta DDIM" => p.eta = Some(number(key, value)?),
             "ENSD" => p.ensd = number(key, value)?,
             "Emphasis" => p.emphasis = parse_emphasis(value)?,
+            "Text as is" => p.text_as_is = flag(key, value)?,
             "Pad conds" => p.pad_prompts = flag(key, value)?,
             "Old prompt editing timelines" => {
                 p.time_rule = if flag(key, value)? {
@@ -411,7 +414,7 @@ mod tests {
 
     fn line() -> impl Strategy<Value = String> {
         // Lines are trimmed, and one that begins with the other prompt's mark is the other prompt's.
-        "[^\\n\\r\\x0b\\x0c\\x1c-\\x1e\\u{85}\\u{2028}\\u{2029}]{0,20}"
+        "[^\\n\\r\\x0b\\x0c\\x1c-\\x1e\\u{85}\\u{2028}\\u{2029}\\u{feff}]{0,20}"
             .prop_map(|line| line.trim().to_owned())
             .prop_filter("a mark", |line| !line.starts_with("Negative prompt:"))
     }
@@ -433,7 +436,7 @@ mod tests {
             variation in proptest::option::of((0u64..1 << 40, 0.001..1.0)),
             (ngms, early, sigma_min) in (0.0..20.0, 0.0..1.0, 0.0..20.0),
             (sigma_max, merging) in (proptest::option::of(0.0..20.0), 0.0..1.0),
-            (interval, branch) in (1usize..20, 0usize..12),
+            (interval, branch, text_as_is) in (1usize..20, 0usize..12, proptest::bool::ANY),
         ) {
             let emphases = [Emphasis::Original, Emphasis::NoNorm, Emphasis::Ignore, Emphasis::None];
             let sampler = Sampler::ALL[sampler];
@@ -447,6 +450,7 @@ mod tests {
                 ensd: if sampler.uses_ensd() { ensd } else { 0 },
                 time_rule: if old { TimeRule::Before16 } else { TimeRule::Current },
                 pad_prompts: pad,
+                text_as_is,
                 rng: if cpu { Rng::Cpu } else { Rng::Nv },
                 variation_seed: variation.map_or(-1, |(seed, _)| seed.into()),
                 variation_strength: variation.map_or(0.0, |(_, strength)| strength),

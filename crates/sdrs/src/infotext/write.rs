@@ -50,6 +50,9 @@ pub(crate) fn infotext(
     if params.time_rule == TimeRule::Before16 {
         pairs.push(("Old prompt editing timelines", "True".into()));
     }
+    if params.text_as_is {
+        pairs.push(("Text as is", "True".into()));
+    }
     if params.pad_prompts {
         pairs.push(("Pad conds", "True".into()));
     }
