@@ -62,8 +62,8 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit,
-        quantization
+        checkpoint, *, config, vae, text_encoder, unet, loras, lora_dirs, embeddings, device, dtype, prediction, allow_unexpected, threads,
+        log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -71,12 +71,15 @@ impl Pipeline {
         checkpoint: Option<PathBuf>,
         config: Option<PathBuf>,
         vae: Option<PathBuf>,
+        text_encoder: Option<PathBuf>,
+        unet: Option<PathBuf>,
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: Option<&str>,
+        allow_unexpected: bool,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
         memory_limit: &Bound<'_, PyAny>,
@@ -93,6 +96,13 @@ impl Pipeline {
         if let Some(path) = vae {
             builder = builder.vae(path);
         }
+        if let Some(path) = text_encoder {
+            builder = builder.text_encoder(path);
+        }
+        if let Some(path) = unet {
+            builder = builder.unet(path);
+        }
+        builder = builder.allow_unexpected(allow_unexpected);
         builder = builder.loras(listed(loras)?);
         for folder in lora_dirs {
             builder = builder.lora_dir(folder);

@@ -41,6 +41,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if found.zero_terminal_snr {
         println!("  zero terminal SNR");
     }
+    for part in &found.lacks {
+        println!("  lacks        {}", part.name());
+    }
+    if let Some(half) = found.vae_half {
+        println!("  of the VAE   {half} alone");
+    }
     for (name, part) in &found.parts {
         let dtypes: Vec<String> = part
             .dtypes

@@ -164,12 +164,8 @@ impl Pipeline {
     }
 
     fn add_embedding_to(&self, embeddings: &mut Arc<Embeddings>, embedding: &Embedding) -> Result<()> {
-        let refuse = |reason: String| {
-            Err(Error::parameter(
-                "embedding",
-                format!("{}: {reason}", embedding.origin),
-            ))
-        };
+        let path = || embedding.origin.clone();
+        let refuse = |reason: String| Err(Error::InvalidFile { path: path(), reason });
         let (width, places) = (self.text_encoder.config().hidden_size, self.chunk_length());
         let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
             let widths: Vec<String> = embedding
@@ -189,10 +185,9 @@ impl Pipeline {
             ));
         }
         if embeddings.names.contains(&embedding.name) {
-            return refuse(format!(
-                "there is another embedding named '{}' already",
-                embedding.name
-            ));
+            let name = &embedding.name;
+            let reason = format!("{}: there is another embedding named '{name}' already", path());
+            return Err(Error::parameter("embedding", reason));
         }
         let embeddings = Arc::make_mut(embeddings);
         embeddings

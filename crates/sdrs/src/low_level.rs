@@ -216,7 +216,8 @@ impl Pipeline {
     /// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, sides multiples of `downscale`.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
+    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says; [`Error::Core`] if the VAE has
+    /// no encoder.
     pub fn vae_encode(&self, images: &[f32], shape: [usize; 4]) -> Result<EncodedImages> {
         let (config, f) = (self.vae.config(), self.sizes().downscale);
         let [_, channels, height, width] = shape;
@@ -247,7 +248,8 @@ impl Pipeline {
     /// little beyond.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
+    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says; [`Error::Core`] if the VAE has
+    /// no decoder.
     pub fn vae_decode(&self, latents: &[f32], shape: [usize; 4]) -> Result<Array> {
         let sizes = self.sizes();
         let [batch, channels, height, width] = shape;

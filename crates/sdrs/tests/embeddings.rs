@@ -99,8 +99,8 @@ fn faults_of_a_named_file_are_told() {
     assert_eq!(
         wide,
         (
-            ErrorCode::InvalidParameter,
-            "embedding: ink: its vectors have 768 values, and this model's text encoder has 16: it is for another kind of model"
+            ErrorCode::InvalidFile,
+            "ink: its vectors have 768 values, and this model's text encoder has 16: it is for another kind of model"
                 .into()
         )
     );

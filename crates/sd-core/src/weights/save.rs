@@ -10,7 +10,6 @@ use super::{
     Checkpoint, Model, Part, PartWeights, StoredDtype, Target, cast,
     configs::metadata,
     names::{Diffusers, Ldm, Names},
-    parameters,
     params::check,
     replace::Partial,
 };
@@ -117,8 +116,6 @@ impl Plan<'_> {
     }
 }
 
-const PARTS: [Part; 3] = [Part::TextEncoder, Part::Unet, Part::Vae];
-
 impl Checkpoint {
     /// Writes a diffusers folder: every part's weights, changed as their patches say and cast to `dtype`, configurations, tokenizer and
     /// scheduler. One tensor at a time is in memory. The folder appears in whole or not at all.
@@ -136,7 +133,7 @@ impl Checkpoint {
             std::fs::create_dir_all(folder).map_err(|e| Error::write(path, e))?;
             std::fs::write(&place, text).map_err(|e| Error::write(path, e))
         };
-        for (part, plan) in PARTS.into_iter().zip(&plans) {
+        for (part, plan) in Part::ALL.into_iter().zip(&plans) {
             write(
                 &format!("{}/config.json", part.name()),
                 pretty(self.config_json(part, dtype)),
@@ -189,7 +186,7 @@ impl Checkpoint {
             ("format".to_owned(), "pt".to_owned()),
             (metadata::SCHEDULER.to_owned(), text(self.scheduler_json())),
         ]);
-        for part in PARTS {
+        for part in Part::ALL {
             carried.insert(metadata::of(part).to_owned(), text(self.config_json(part, dtype)));
         }
         // The words that other programs look for.
@@ -224,9 +221,8 @@ impl Checkpoint {
     ) -> Result<Plan<'_>> {
         let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let (weights, names) = (self.weights(part), names(part));
-        check(weights, &target, |p| M::build(config, p, &target))?;
-        let parameters = parameters(part, &target, |p| M::build(config, p, &target));
-        let stored = parameters.into_iter().map(|(canonical, mut shape)| {
+        let checked = check(weights, &target, |p| M::build(config, p, &target))?;
+        let stored = checked.parameters.into_iter().map(|(canonical, mut shape)| {
             let stored = names.spellings(&canonical).swap_remove(0);
             // The VAE's attention is made of 1x1 convolutions there.
             if part == Part::Vae && stored.contains(".attn_1.") && shape.len() == 2 {
