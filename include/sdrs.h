@@ -1350,9 +1350,30 @@ sdrs_status sdrs_builder_config(sdrs_builder *builder,
                                 const char *config);
 
 /**
- * Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
+ * Another autoencoder than the checkpoint's, which may lack one: a file with a VAE in it, or a diffusers folder.
  */
-sdrs_status sdrs_builder_vae(sdrs_builder *builder, const char *vae);
+sdrs_status sdrs_builder_vae(sdrs_builder *builder,
+                             const char *vae);
+
+/**
+ * Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that
+ * is taken too.
+ */
+sdrs_status sdrs_builder_text_encoder(sdrs_builder *builder,
+                                      const char *text_encoder);
+
+/**
+ * Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that
+ * counts.
+ */
+sdrs_status sdrs_builder_unet(sdrs_builder *builder,
+                              const char *unet);
+
+/**
+ * Passes over tensors that belong to no part and aren't known to be unneeded, and tells them in the log. They are an error otherwise, since
+ * they may mean that the model is of another kind than it seems.
+ */
+sdrs_status sdrs_builder_allow_unexpected(sdrs_builder *builder);
 
 /**
  * Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a diffusers folder, or

@@ -537,6 +537,11 @@ public:
     Builder &config(const std::string &folder) { return done(sdrs_builder_config(get(), folder.c_str())); }
     Builder &vae(const std::string &path) { return done(sdrs_builder_vae(get(), path.c_str())); }
     Builder &tokenizer(const std::string &path) { return done(sdrs_builder_tokenizer(get(), path.c_str())); }
+    Builder &text_encoder(const std::string &path) {
+        return done(sdrs_builder_text_encoder(get(), path.c_str()));
+    }
+    Builder &unet(const std::string &path) { return done(sdrs_builder_unet(get(), path.c_str())); }
+    Builder &allow_unexpected() { return done(sdrs_builder_allow_unexpected(get())); }
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));
     }

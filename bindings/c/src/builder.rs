@@ -22,6 +22,9 @@ pub struct sdrs_builder {
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
     tokenizer: Option<PathBuf>,
+    text_encoder: Option<PathBuf>,
+    unet: Option<PathBuf>,
+    allow_unexpected: bool,
     pub(crate) loras: Vec<Lora>,
     pub(crate) lora_folders: Vec<PathBuf>,
     embeddings: Vec<Embedding>,
@@ -72,6 +75,13 @@ impl sdrs_builder {
         if let Some(path) = &self.tokenizer {
             builder = builder.tokenizer(path);
         }
+        if let Some(path) = &self.text_encoder {
+            builder = builder.text_encoder(path);
+        }
+        if let Some(path) = &self.unet {
+            builder = builder.unet(path);
+        }
+        builder = builder.allow_unexpected(self.allow_unexpected);
         builder = builder.loras(&self.loras);
         for folder in &self.lora_folders {
             builder = builder.lora_dir(folder);
@@ -129,6 +139,9 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             config: None,
             vae: None,
             tokenizer: None,
+            text_encoder: None,
+            unet: None,
+            allow_unexpected: false,
             loras: Vec::new(),
             lora_folders: Vec::new(),
             embeddings: Vec::new(),
@@ -237,7 +250,7 @@ pub unsafe extern "C" fn sdrs_builder_config(
     })
 }
 
-/// Another autoencoder than the checkpoint's: a file with a VAE in it, or a diffusers folder.
+/// Another autoencoder than the checkpoint's, which may lack one: a file with a VAE in it, or a diffusers folder.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_vae(builder: *mut sdrs_builder, vae: *const c_char) -> sdrs_status {
     guard(|| {
@@ -259,6 +272,45 @@ pub unsafe extern "C" fn sdrs_builder_tokenizer(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(tokenizer, "tokenizer")?) };
         builder.tokenizer = Some(path);
+        Ok(())
+    })
+}
+
+/// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that
+/// is taken too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_text_encoder(
+    builder: *mut sdrs_builder,
+    text_encoder: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        // SAFETY: as above.
+        builder.text_encoder = Some(unsafe { path(text_encoder, "text_encoder") }?);
+        Ok(())
+    })
+}
+
+/// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that
+/// counts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_unet(builder: *mut sdrs_builder, unet: *const c_char) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(unet, "unet")?) };
+        builder.unet = Some(path);
+        Ok(())
+    })
+}
+
+/// Passes over tensors that belong to no part and aren't known to be unneeded, and tells them in the log. They are an error otherwise, since
+/// they may mean that the model is of another kind than it seems.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_allow_unexpected(builder: *mut sdrs_builder) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        unsafe { object_mut(builder, "builder") }?.allow_unexpected = true;
         Ok(())
     })
 }

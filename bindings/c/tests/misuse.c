@@ -39,6 +39,11 @@ static void nulls(void) {
     BAD("vae: is NULL", sdrs_builder_vae(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_tokenizer(NULL, "x"));
     BAD("tokenizer: is NULL", sdrs_builder_tokenizer(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_text_encoder(NULL, "x"));
+    BAD("text_encoder: is NULL", sdrs_builder_text_encoder(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_unet(NULL, "x"));
+    BAD("unet: is NULL", sdrs_builder_unet(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_allow_unexpected(NULL));
     BAD("builder: is NULL", sdrs_builder_lora(NULL, "x", 1.0));
     BAD("lora: is NULL", sdrs_builder_lora(builder, NULL, 1.0));
     BAD("builder: has no LoRA yet", sdrs_builder_lora_blocks(builder, "0,0,0,0,0,0,0,0,0,0,0,0"));

@@ -64,8 +64,8 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, tokenizer, loras, lora_dirs, embeddings, device, dtype, prediction, threads, log, memory_limit,
-        quantization
+        checkpoint, *, config, vae, tokenizer, text_encoder, unet, loras, lora_dirs, embeddings, device, dtype, prediction,
+        allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -74,12 +74,15 @@ impl Pipeline {
         config: Option<PathBuf>,
         vae: Option<PathBuf>,
         tokenizer: Option<PathBuf>,
+        text_encoder: Option<PathBuf>,
+        unet: Option<PathBuf>,
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: &Bound<'_, PyAny>,
+        allow_unexpected: bool,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
         memory_limit: &Bound<'_, PyAny>,
@@ -99,6 +102,13 @@ impl Pipeline {
         if let Some(path) = tokenizer {
             builder = builder.tokenizer(path);
         }
+        if let Some(path) = text_encoder {
+            builder = builder.text_encoder(path);
+        }
+        if let Some(path) = unet {
+            builder = builder.unet(path);
+        }
+        builder = builder.allow_unexpected(allow_unexpected);
         builder = builder.loras(listed(loras)?);
         for folder in lora_dirs {
             builder = builder.lora_dir(folder);

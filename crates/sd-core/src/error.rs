@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything that can go wrong in `sd-core`.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,14 @@ pub enum Error {
     /// The weights don't fit the model.
     #[error("{}", .0)]
     Weights(Box<WeightsError>),
+    /// The weights lack something that is asked for only now.
+    #[error("{origin}: {reason}")]
+    Incomplete {
+        /// The part, and its file.
+        origin: String,
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// A device name is unknown, or its support was not compiled in.
     #[error("device '{name}': {reason}")]
     Device {
@@ -74,10 +82,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.into(),
-            source,
-        }
+        let path = path.into();
+        let source = match elsewhere(&path) {
+            Some(reason) if source.kind() == std::io::ErrorKind::NotFound => {
+                std::io::Error::new(source.kind(), format!("{source}; {reason}"))
+            }
+            _ => source,
+        };
+        Self::Io { path, source }
     }
 
     pub(crate) fn write(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
@@ -105,6 +117,23 @@ impl Error {
             reason: shortened(reason.into()),
         }
     }
+}
+
+/// What to say of a path that isn't there, if it looks like something on the internet.
+fn elsewhere(path: &Path) -> Option<&'static str> {
+    let text = path.to_str()?;
+    if text.contains("://") {
+        return Some("nothing is downloaded: fetch the file yourself and give its path");
+    }
+    let name = |part: &str| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(char::is_alphanumeric)
+            && chars.all(|c| c.is_alphanumeric() || "-_.".contains(c))
+    };
+    let (owner, repository) = text.split_once('/')?;
+    (name(owner) && name(repository)).then_some(
+        "nothing is downloaded: if this names a model on the internet, fetch its folder or file and give the path of that",
+    )
 }
 
 /// A message that quotes a hostile file must not grow as large as that file.
@@ -201,6 +230,14 @@ impl std::fmt::Display for WeightsError {
             "of an unsupported type",
             types.map(|(name, dtype)| format!("{name} ({dtype})")).collect(),
         )?;
-        list("that an adapter can't change", self.patches.clone())
+        list("that an adapter can't change", self.patches.clone())?;
+        let only = Self {
+            unexpected: Vec::new(),
+            ..self.clone()
+        };
+        match only.is_empty() {
+            true => f.write_str("; allow_unexpected (--allow-unexpected) passes over what is unexpected"),
+            false => Ok(()),
+        }
     }
 }

@@ -190,7 +190,11 @@ fn other_files_as_checkpoints() {
         "first_stage_model.decoder.conv_in.bias",
     ]);
     let cases: [(&str, Vec<u8>, &[&str]); 11] = [
-        ("another family", other_family, &["family other", "not supported"]),
+        (
+            "another family",
+            other_family,
+            &["a checkpoint of no known family", "--config"],
+        ),
         (
             "kohya",
             names(&["lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"]),

@@ -40,22 +40,30 @@ fn missing_parts() {
         &inspect(empty.path()).unwrap_err().to_string(),
         &["not a diffusers folder"],
     );
-    with_file(
-        "unet/config.json",
-        None,
-        &["not a diffusers folder", "unet/config.json"],
-    );
-    with_file("vae/config.json", None, &["cannot read", "vae/config.json"]);
-    with_file(
-        "text_encoder/config.json",
-        None,
-        &["cannot read", "text_encoder/config.json"],
-    );
+    for (part, option) in [
+        ("unet", "unet (--unet)"),
+        ("vae", "vae (--vae)"),
+        ("text_encoder", "text_encoder (--text-encoder)"),
+    ] {
+        let name = format!("{part}/config.json");
+        with_file(&name, None, &["it lacks", &format!("(no {name})"), option]);
+    }
     for (name, part) in [(UNET, "unet"), (VAE, "vae"), (TEXT_ENCODER, "text_encoder")] {
         with_file(
             name,
             None,
-            &[part, "no weights: looked for", ".safetensors", ".fp16"],
+            &[
+                part,
+                match part {
+                    "text_encoder" => {
+                        "no weights: looked for model.safetensors, pytorch_model.bin, model.bin,"
+                    }
+                    _ => {
+                        "no weights: looked for diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin,"
+                    }
+                },
+                ".fp16",
+            ],
         );
         let folder = tiny_copy();
         std::fs::remove_dir_all(folder.path().join(part)).unwrap();
@@ -110,7 +118,7 @@ fn files_of_another_kind() {
     let folder = tiny_copy();
     std::fs::remove_file(folder.path().join("vae/config.json")).unwrap();
     std::fs::create_dir(folder.path().join("vae/config.json")).unwrap();
-    assert_says(&opening(folder.path()), &["vae/config.json", "is not a file"]);
+    assert_says(&opening(folder.path()), &["it lacks a VAE (no vae/config.json)"]);
 }
 
 #[test]

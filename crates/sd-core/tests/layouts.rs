@@ -56,6 +56,7 @@ fn ldm(tensors: &Tensors) -> Checkpoint {
         TensorFile::from_bytes("ldm", serialized(tensors)).unwrap(),
         configs,
     )
+    .unwrap()
 }
 
 fn ldm_tensors() -> Tensors {
@@ -104,10 +105,11 @@ fn shard(folder: &Path, file: &str, index: &str, shards: [&str; 2]) {
 fn shards() {
     for (part, file) in PARTS {
         let stem = Path::new(file).file_stem().unwrap().to_str().unwrap();
-        // diffusers puts the variant before ".json", transformers before ".safetensors".
+        // diffusers puts the variant before ".json", and did before ".index.json" once, transformers before ".safetensors".
         for index in [
             format!("{stem}.safetensors.index.json"),
             format!("{stem}.safetensors.index.fp16.json"),
+            format!("{stem}.safetensors.fp16.index.json"),
             format!("{stem}.fp16.safetensors.index.json"),
         ] {
             let folder = tiny_copy();

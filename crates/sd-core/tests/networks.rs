@@ -37,7 +37,7 @@ fn folder() -> Checkpoint {
 fn single_file() -> Checkpoint {
     let configs = Configs::from_folder(&Folder::Disk(goldens::root().join("tiny-sd1"))).unwrap();
     let file = TensorFile::open(&goldens::root().join("tiny-sd1-ldm.safetensors")).unwrap();
-    Checkpoint::from_file_and_configs(file, configs)
+    Checkpoint::from_file_and_configs(file, configs).unwrap()
 }
 
 /// Per network: the tolerances of the issue in f32; in bf16 and f16 those that PyTorch itself needs, from the manifest.

@@ -63,7 +63,7 @@ fn models_in_pickles() {
     let single = checkpoint(&tensors(&goldens::root().join("tiny-sd1-ldm.safetensors")));
     let configs = || Configs::from_folder(&Folder::Disk(tiny())).unwrap();
     let opened = TensorFile::from_bytes("x", single.clone()).unwrap();
-    let pickled = Checkpoint::from_file_and_configs(opened, configs());
+    let pickled = Checkpoint::from_file_and_configs(opened, configs()).unwrap();
     let plain = Checkpoint::open(&tiny()).unwrap();
     let folder = tiny_copy();
     for (part, name) in [

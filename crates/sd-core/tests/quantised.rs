@@ -112,7 +112,7 @@ fn models_in_gguf() {
     let configs = Configs::from_folder(&Folder::Disk(tiny())).unwrap();
     let opened = TensorFile::from_bytes("x", Gguf::of(&all).file()).unwrap();
     let (packed, plain) = (
-        Checkpoint::from_file_and_configs(opened, configs),
+        Checkpoint::from_file_and_configs(opened, configs).unwrap(),
         Checkpoint::open(&tiny()).unwrap(),
     );
     for part in [Part::TextEncoder, Part::Unet, Part::Vae] {

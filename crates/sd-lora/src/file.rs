@@ -9,7 +9,7 @@ use std::{
 use sd_core::{
     embedding::Embedding,
     shown,
-    weights::{Family, Folder, TensorFile, adapter_family},
+    weights::{self, Family, Folder, Inspection, TensorFile, Wanted, adapter_family},
 };
 
 use crate::{
@@ -57,6 +57,16 @@ impl AdapterFile {
         const CONFIG: &str = "adapter_config.json";
         let folder = Folder::Disk(path.to_owned());
         let place = Self::tensors_at(path);
+        if place == path && path.is_dir() {
+            let reason = match weights::inspect(path) {
+                Ok(found) => found.instead_of(Wanted::Adapter),
+                Err(_) => {
+                    "is a folder without adapter_model.safetensors, in which PEFT saves an adapter".into()
+                }
+            };
+            let origin = path.display().to_string();
+            return Err(Error::Unsupported { origin, reason });
+        }
         let tensors = TensorFile::open(&place)?;
         if place == path || !folder.has(CONFIG) {
             return Self::from_tensors(tensors);
@@ -116,17 +126,9 @@ impl AdapterFile {
         // Whole weights look like IA3's but for one tensor.
         let adapts = |module: &Gathered| module.keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
         if !modules.values().any(adapts) && bundled.is_empty() {
-            let first = tensors.names().min();
-            let reason = match first {
-                None => "holds no tensors".into(),
-                Some(name) => format!(
-                    "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
-                    shown(name)
-                ),
-            };
             return Err(Error::Unsupported {
+                reason: no_adapter(&tensors),
                 origin: tensors.origin().to_owned(),
-                reason,
             });
         }
         let modules = modules.into_values().map(|gathered| {
@@ -241,5 +243,21 @@ impl Gathered {
             self.keys.insert(Leaf::Magnitude, key);
         }
         self
+    }
+}
+
+/// What a file without an adapter is instead.
+fn no_adapter(tensors: &TensorFile) -> String {
+    let Some(first) = tensors.names().min() else {
+        return "holds no tensors".into();
+    };
+    match Inspection::of_file(tensors) {
+        Ok(found) if !matches!(found.kind, weights::Kind::Lora | weights::Kind::Unknown) => {
+            found.instead_of(Wanted::Adapter)
+        }
+        _ => format!(
+            "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
+            shown(first)
+        ),
     }
 }

@@ -183,9 +183,10 @@ fn what_does_not_fit_is_named() {
     let alpha = "lora_unet_mid_block_attentions_0_proj_in.alpha";
     let f32 = Stored::F32;
     assert!(message(&[]).contains("holds no tensors"));
+    assert!(message(&[("weight", f32, &[2])]).contains("'weight' is none's tensor"));
     assert!(
         message(&[("decoder.conv_in.weight", f32, &[2])])
-            .contains("'decoder.conv_in.weight' is none's tensor")
+            .contains("is a VAE's decoder alone, not a LoRA or another adapter; its place is vae (--vae)")
     );
     assert!(message(&[(down, f32, &[4, 64])]).contains("it has no tensor lora_up"));
     assert!(message(&[(down, f32, &[4, 64]), (up, f32, &[64, 5])]).contains("can't be multiplied"));

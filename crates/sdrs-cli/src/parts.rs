@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sdrs::{Dtype, PipelineBuilder};
+use sdrs::{Dtype, PipelineBuilder, Prediction};
 
 use crate::Failure;
 
@@ -12,7 +12,7 @@ pub struct Parts {
     /// A diffusers folder whose config.json files describe a single file of an unusual shape.
     #[arg(long, value_name = "FOLDER", requires = "model")]
     config: Option<PathBuf>,
-    /// Another VAE than the checkpoint's: a file with a VAE in it or a diffusers folder.
+    /// Another VAE than the checkpoint's, which may lack one: a file with a VAE in it or a diffusers folder.
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
     /// Another text encoder than the checkpoint's, from the same kinds of files.
@@ -24,6 +24,12 @@ pub struct Parts {
     /// Another U-Net than the checkpoint's, from the same kinds of files.
     #[arg(long, value_name = "PATH")]
     unet: Option<PathBuf>,
+    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly: epsilon, v or sample.
+    #[arg(long, value_name = "TYPE", value_parser = str::parse::<Prediction>)]
+    prediction: Option<Prediction>,
+    /// Pass over tensors that belong to no part of the model, instead of refusing the file.
+    #[arg(long)]
+    allow_unexpected: bool,
     /// A LoRA or another adapter, and how strongly it acts [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
@@ -46,7 +52,12 @@ impl Parts {
         if let Some(path) = &self.unet {
             builder = builder.unet(path);
         }
-        builder.loras(self.lora.clone())
+        if let Some(prediction) = self.prediction {
+            builder = builder.prediction(prediction);
+        }
+        builder
+            .allow_unexpected(self.allow_unexpected)
+            .loras(self.lora.clone())
     }
 }
 

@@ -136,7 +136,7 @@ fn wrong_files_are_named() {
     let vae = format!("{}/vae/diffusion_pytorch_model.safetensors", tiny());
     let (code, message) = failure(&["txt2img", "x", "--model", &vae]);
     assert_eq!(code, 4);
-    assert!(message.contains("no checkpoint but a VAE alone"), "{message}");
+    assert!(message.contains("is a VAE alone, not a checkpoint"), "{message}");
     let (code, message) = failure(&["txt2img", "x", "--steps", "1", "-o", "no/folder/out.png"]);
     assert_eq!(code, 3);
     assert!(

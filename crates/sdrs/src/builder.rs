@@ -8,7 +8,7 @@ use sd_core::{
     Device, Dtype, Quantization,
     embedding::{self, Embedding},
     output,
-    weights::{Checkpoint, Configs, Folder, Layout, Part, Target, TensorFile},
+    weights::{Checkpoint, Folder, Given, Layout, Part, Target, TensorFile},
 };
 use sd_sched::Prediction;
 
@@ -37,6 +37,7 @@ pub struct PipelineBuilder {
     dtype: Option<Dtype>,
     quantization: Quantization,
     prediction: Option<Prediction>,
+    allow_unexpected: bool,
     threads: Option<usize>,
     memory_limit: Option<u64>,
     profile: bool,
@@ -82,7 +83,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// Another autoencoder than the checkpoint's: a single file with a VAE in it, alone or among other parts, under LDM's names or
+    /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under LDM's names or
     /// diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
     pub fn vae(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Vae, Source::Path(path.into()))
@@ -93,13 +94,13 @@ impl PipelineBuilder {
         self.part(Part::Vae, Source::Bytes(name.into(), bytes.into()))
     }
 
-    /// Another text encoder than the checkpoint's, from the same kinds of files as a VAE. If a tokenizer comes with it, that is taken
+    /// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that is taken
     /// too.
     pub fn text_encoder(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::TextEncoder, Source::Path(path.into()))
     }
 
-    /// Another U-Net than the checkpoint's, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
+    /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
     pub fn unet(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Unet, Source::Path(path.into()))
     }
@@ -173,9 +174,17 @@ impl PipelineBuilder {
         self
     }
 
-    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly. Without it counts, in this order, what lies with
+    /// the weights (a folder's scheduler, a file's metadata or a tensor that marks it), the scheduler of [`config`](Self::config), and eps.
     pub fn prediction(mut self, prediction: Prediction) -> Self {
         self.prediction = Some(prediction);
+        self
+    }
+
+    /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and told in the log; they are an error
+    /// otherwise, since they may mean that the model is of another kind than it seems.
+    pub fn allow_unexpected(mut self, allow: bool) -> Self {
+        self.allow_unexpected = allow;
         self
     }
 
@@ -210,8 +219,9 @@ impl PipelineBuilder {
     /// Reads and checks everything, then loads it.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if there is no checkpoint, an embedding is for another kind of model, memory is limited to too
-    /// little, or nothing can be quantized there, [`Error::Core`] if the checkpoint, the device or an embedding can't be used, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
+    /// [`Error::InvalidParameter`] if there is no checkpoint, memory is limited to too little, or nothing can be quantized there,
+    /// [`Error::Core`] if the checkpoint, the device or an embedding can't be used, or a part is missing, [`Error::InvalidFile`] if an
+    /// embedding is for another kind of model, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
     pub fn build(mut self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = device.is_cpu();
@@ -283,32 +293,46 @@ impl PipelineBuilder {
                 "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
             ));
         };
-        let config = self.config.take().map(Folder::Disk);
-        let configs = config.as_ref().map(Configs::from_folder).transpose()?;
-        let mut checkpoint = match (source, configs) {
-            (CheckpointSource::Folder(folder), _) => Checkpoint::from_folder(folder)?,
-            (CheckpointSource::File(file), Some(configs)) => {
-                Checkpoint::from_file_and_configs(file.open()?, configs)
+        let config = match self.config.take() {
+            Some(folder) => Some(Folder::open(&folder)?),
+            None => None,
+        };
+        let given = config.as_ref().map(Given::from_folder).transpose()?;
+        let mut checkpoint = match (source, given) {
+            (CheckpointSource::Folder(folder), None) => Checkpoint::parts_of_folder(&folder)?,
+            (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open_parts(&path)?,
+            (CheckpointSource::File(Source::Path(path)), Some(_)) if path.is_dir() => {
+                return Err(own_configs());
             }
-            (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open(&path)?,
-            (CheckpointSource::File(file), None) => Checkpoint::from_file(file.open()?)?,
+            (CheckpointSource::Folder(_), Some(_)) => return Err(own_configs()),
+            (CheckpointSource::File(file), given) => Checkpoint::parts_of_file(file.open()?, given.as_ref())?,
         };
         if let Some(folder) = &config {
             checkpoint.take_tokenizer(folder);
         }
+        checkpoint.set_allow_unexpected(self.allow_unexpected);
         runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
         for (part, source) in self.parts.drain(..) {
             runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
             match source {
-                Source::Path(path) => checkpoint.replace_part(part, &path)?,
+                Source::Path(path) => checkpoint.put_part(part, &path)?,
                 Source::Bytes(name, bytes) => {
-                    checkpoint.replace_part_by_file(part, TensorFile::from_bytes(name, bytes)?)?;
+                    checkpoint.put_part_of_file(part, TensorFile::from_bytes(name, bytes)?)?;
                 }
             }
         }
         if let Some(path) = &self.tokenizer {
             checkpoint.set_tokenizer(path)?;
             runtime.info(|| format!("opened {}: tokenizer", path.display()));
+        }
+        checkpoint.check()?;
+        if self.allow_unexpected {
+            for name in checkpoint.passed_over()? {
+                runtime.warn(format_args!(
+                    "passed over: a tensor of no part, {}",
+                    sd_core::shown(&name)
+                ));
+            }
         }
         match self.prediction {
             Some(Prediction::Epsilon) => checkpoint.set_prediction_type("epsilon"),
@@ -320,6 +344,11 @@ impl PipelineBuilder {
         let loras = lora::apply(std::mem::take(&mut self.loras), &checkpoint, &[], runtime)?;
         Ok((checkpoint, loras))
     }
+}
+
+fn own_configs() -> Error {
+    let reason = "describes a single file, and the checkpoint is a folder, with configurations of its own; leave it out";
+    Error::parameter("config", reason)
 }
 
 /// What a checkpoint is, for the log.

@@ -164,12 +164,8 @@ impl Pipeline {
     }
 
     fn add_embedding_to(&self, embeddings: &mut Arc<Embeddings>, embedding: &Embedding) -> Result<()> {
-        let refuse = |reason: String| {
-            Err(Error::InvalidFile {
-                path: embedding.origin.clone(),
-                reason,
-            })
-        };
+        let path = || embedding.origin.clone();
+        let refuse = |reason: String| Err(Error::InvalidFile { path: path(), reason });
         let (width, places) = (self.text_encoder.config().hidden_size, self.chunk_length());
         let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
             let widths: Vec<String> = embedding
@@ -189,8 +185,8 @@ impl Pipeline {
             ));
         }
         if embeddings.names.contains(&embedding.name) {
-            let (origin, name) = (&embedding.origin, &embedding.name);
-            let reason = format!("{origin}: there is another embedding named '{name}' already");
+            let name = &embedding.name;
+            let reason = format!("{}: there is another embedding named '{name}' already", path());
             return Err(Error::parameter("embedding", reason));
         }
         let embeddings = Arc::make_mut(embeddings);

@@ -102,7 +102,9 @@ fn core_code(error: &sd_core::Error) -> ErrorCode {
     match error {
         sd_core::Error::Io { .. } | sd_core::Error::Write { .. } => ErrorCode::Io,
         sd_core::Error::Malformed { .. } | sd_core::Error::Tokenizer { .. } => ErrorCode::InvalidFile,
-        sd_core::Error::Config { .. } | sd_core::Error::Weights(_) => ErrorCode::InvalidWeights,
+        sd_core::Error::Config { .. } | sd_core::Error::Weights(_) | sd_core::Error::Incomplete { .. } => {
+            ErrorCode::InvalidWeights
+        }
         sd_core::Error::Device { .. } => ErrorCode::UnknownName,
         sd_core::Error::Shape { .. } => ErrorCode::InvalidParameter,
         _ => ErrorCode::Internal,

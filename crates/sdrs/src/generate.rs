@@ -215,10 +215,11 @@ impl<'a> Txt2Img<'a> {
     /// Draws the pictures, one after the other, so that a batch gives exactly what single runs give.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work,
-    /// [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work, and [`Error::Core`](crate::Error::Core) if the VAE has
+    /// no decoder; [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn run(mut self) -> Result<Output> {
         let _memory = self.pipeline.runtime.run();
+        self.pipeline.vae.can_decode()?;
         let run = self.prepare()?;
         let mut images = Vec::with_capacity(self.params.batch_size);
         for image in 0..self.params.batch_size {
@@ -271,8 +272,10 @@ impl<'a> Txt2Img<'a> {
         if let Some(limit) = own.runtime.memory_limit() {
             limit.check(own.checkpoint.configs(), &own.target, size)?;
         }
-        if self.previews.is_some_and(|(_, every)| every == 0) {
-            return Err(Error::parameter("preview_every", "must be 1 or more, not 0"));
+        match self.previews {
+            Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
+            Some((PreviewMethod::Full, _)) => own.vae.can_decode()?,
+            _ => {}
         }
         let read = Prompt::parse(&params.prompt, Side::Positive, &params.reading().options);
         let tagged = own.for_tags(&read)?;

@@ -59,7 +59,7 @@ pub use runtime::LogLevel;
 pub use sd_core::{
     Dtype, Quantization, available_devices,
     prompt::{self, Emphasis, PromptDialect, TimeRule},
-    weights::{Family, Inspection, Kind, Layout, ModelHash, PartInspection},
+    weights::{Family, Inspection, Kind, Layout, ModelHash, Part, PartInspection},
 };
 pub use sd_kernels::OperationTime;
 pub use sd_lora::{

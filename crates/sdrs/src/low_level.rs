@@ -262,7 +262,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] if the shape is not as above, the buffer does not hold what it says, or a value is far beyond -1 to 1,
-    /// as a byte would be.
+    /// as a byte would be; [`Error::Core`] if the VAE has no encoder.
     pub fn vae_encode(&self, images: &[f32], shape: [usize; 4]) -> Result<EncodedImages> {
         let (config, f) = (self.vae.config(), self.sizes().downscale);
         let [_, channels, height, width] = shape;
@@ -299,7 +299,8 @@ impl Pipeline {
     /// calls `vae.decode(latents / vae.config.scaling_factor)`.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says.
+    /// [`Error::InvalidParameter`] if the shape is not as above, or the buffer does not hold what it says; [`Error::Core`] if the VAE has
+    /// no decoder.
     pub fn vae_decode(&self, latents: &[f32], shape: [usize; 4]) -> Result<Array> {
         let sizes = self.sizes();
         let [batch, channels, height, width] = shape;

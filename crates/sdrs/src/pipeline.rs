@@ -108,8 +108,10 @@ impl Pipeline {
         })?;
         runtime.info(|| {
             let (device, prediction) = (target.device.name(), sampling.prediction());
+            let reason = checkpoint.prediction_reason();
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!(
-                "computing on {device} in {}, the U-Net predicts {prediction}",
+                "computing on {device} in {}, the U-Net predicts {prediction}{reason}",
                 target.dtype
             )
         });

@@ -53,15 +53,28 @@ pub(crate) struct LinearPreview {
 impl LinearPreview {
     /// Least squares over what the autoencoder makes of blurred mosaics: its latents lie where those of real pictures do, which random
     /// latents don't.
+    ///
+    /// Where it has no encoder, over what its decoder makes of blurred mosaics of latents.
     fn fit(pipeline: &Pipeline) -> Result<Self> {
-        let f = pipeline.sizes().downscale;
-        let side = LEARNED_SIDE * f;
+        let (f, channels) = (pipeline.sizes().downscale, pipeline.sizes().latent_channels);
+        let (side, n) = (LEARNED_SIDE * f, LEARNED_SIDE * LEARNED_SIDE);
+        let encodes = pipeline.vae.can_encode().is_ok();
         let (mut latents, mut colours) = (Vec::new(), Vec::new());
         for (seed, cells) in (0..).zip([3, 6, 12]) {
-            let picture = mosaic(seed, cells, side);
-            let encoded = pipeline.vae_encode(&picture, [1, 3, side, side])?;
-            let n = LEARNED_SIDE * LEARNED_SIDE;
-            latents.extend((0..n).map(|i| row(&encoded.mean.values, n, i)));
+            let (latent, picture) = match encodes {
+                true => {
+                    let picture = mosaic(seed, cells, side, 3);
+                    let encoded = pipeline.vae_encode(&picture, [1, 3, side, side])?;
+                    (encoded.mean.values, picture)
+                }
+                false => {
+                    let latent = mosaic(seed, cells, LEARNED_SIDE, channels);
+                    let picture =
+                        pipeline.decode(latent.clone(), [1, channels, LEARNED_SIDE, LEARNED_SIDE])?;
+                    (latent, picture)
+                }
+            };
+            latents.extend((0..n).map(|i| row(&latent, n, i)));
             colours.extend((0..n).map(|i| mean_colour(&picture, side, f, i)));
         }
         let factors = [0, 1, 2].map(|c| least_squares(&latents, colours.iter().map(|colour| colour[c])));
@@ -92,17 +105,17 @@ fn row(latent: &[f32], n: usize, i: usize) -> Vec<f64> {
     channels.chain([1.0]).collect()
 }
 
-/// A picture `[3, side, side]` of random colours at a grid of `cells + 1` points a side, linear between them.
-fn mosaic(seed: u64, cells: usize, side: usize) -> Vec<f32> {
+/// A picture `[channels, side, side]` of random values at a grid of `cells + 1` points a side, linear between them.
+fn mosaic(seed: u64, cells: usize, side: usize, channels: usize) -> Vec<f32> {
     let points = cells + 1;
-    let grid = Generator::new(Source::TorchCpu, seed).normal(3 * points * points, Dtype::F32);
+    let grid = Generator::new(Source::TorchCpu, seed).normal(channels * points * points, Dtype::F32);
     let at = |c: usize, y: usize, x: usize| grid[(c * points + y) * points + x];
     let place = |i: usize| {
         let position = i as f32 * cells as f32 / side as f32;
         (position as usize, position.fract())
     };
-    let mut picture = Vec::with_capacity(3 * side * side);
-    for c in 0..3 {
+    let mut picture = Vec::with_capacity(channels * side * side);
+    for c in 0..channels {
         for (y, v) in (0..side).map(place) {
             for (x, u) in (0..side).map(place) {
                 let line = |y| at(c, y, x) * (1.0 - u) + at(c, y, x + 1) * u;

@@ -159,7 +159,7 @@ fn embeddings_come_along() {
     // One of another width is for another model.
     let wide = Lora::bytes("wide", with_tensors(&[(key, &[2, 20], 0.25)]));
     let error = plain.with_loras([wide.clone()]).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InvalidParameter);
+    assert_eq!(error.code(), ErrorCode::InvalidFile);
     let lenient = plain.with_loras([wide.allow_unmatched(true)]).unwrap();
     assert_eq!(
         (lenient.embeddings().count(), lenient.skipped_embeddings().len()),

@@ -356,7 +356,9 @@ fn wrong_sources_say_what_to_do() {
     let vae =
         message(Pipeline::builder().checkpoint(folder().join("vae/diffusion_pytorch_model.safetensors")));
     assert!(
-        vae.contains("no checkpoint but a VAE alone; give a file with U-Net"),
+        vae.ends_with(
+            "is a VAE alone, not a checkpoint; give a checkpoint, and this beside it with vae (--vae)"
+        ),
         "{vae}"
     );
     let error = Pipeline::builder()
@@ -384,8 +386,11 @@ fn another_vae_changes_the_picture_alone() {
         assert_eq!(with_vae(source).unwrap(), expected);
     }
     let error = with_vae(folder().join("unet/diffusion_pytorch_model.safetensors")).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InvalidWeights);
-    assert!(error.to_string().contains("the weights don't fit"), "{error}");
+    assert_eq!(error.code(), ErrorCode::InvalidFile);
+    assert!(
+        error.to_string().contains("is a U-Net alone, not a VAE"),
+        "{error}"
+    );
     assert_eq!(with_vae("no/vae".into()).unwrap_err().code(), ErrorCode::Io);
 }
 
@@ -411,7 +416,9 @@ fn a_lora_acts_as_strongly_as_asked() {
     let error = builder.lora(single_file(), 1.0).build().unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidFile);
     assert!(
-        error.to_string().contains("holds no adapter of a known kind"),
+        error
+            .to_string()
+            .contains("not a LoRA or another adapter; its place is checkpoint (--model)"),
         "{error}"
     );
 }

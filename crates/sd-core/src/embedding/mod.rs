@@ -20,7 +20,7 @@ use std::path::Path;
 use crate::{
     Error, Result,
     error::shown,
-    weights::{TensorFile, files_below},
+    weights::{Inspection, Kind, TensorFile, Wanted, files_below},
 };
 
 /// More vectors than any prompt has room for.
@@ -194,7 +194,7 @@ impl Embedding {
             ["clip_g"] => vec![("clip_g", Some(Encoder::OpenClipG))],
             ["clip_l"] => vec![("clip_l", Some(Encoder::ClipL))],
             [one] => vec![(one, None)],
-            _ => return Err(Error::malformed(origin, no_embedding(&names))),
+            _ => return Err(Error::malformed(origin, no_embedding(file, &names))),
         };
         let read = |(name, encoder): &(&str, Option<Encoder>)| {
             let key = format!("{prefix}{name}");
@@ -299,9 +299,15 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-fn no_embedding(names: &[&str]) -> String {
+fn no_embedding(file: &TensorFile, names: &[&str]) -> String {
     if names.is_empty() {
         return "no embedding: it holds no tensors".into();
+    }
+    match Inspection::of_file(file) {
+        Ok(found) if !matches!(found.kind, Kind::TextualInversion | Kind::Unknown) => {
+            return found.instead_of(Wanted::Embedding);
+        }
+        _ => {}
     }
     let first: Vec<String> = names.iter().take(3).map(|name| shown(name)).collect();
     format!(

@@ -15,16 +15,19 @@ use crate::{
     weights::{Model, Params, PartWeights, Target, load},
 };
 
-/// The KL autoencoder. Latents here are the autoencoder's own; the U-Net's are these times `scaling_factor`.
+/// The KL autoencoder, or one half of it, where the weights hold no more. Latents here are the autoencoder's own; the U-Net's are these times `scaling_factor`.
 pub struct Vae {
     config: VaeConfig,
     target: Target,
     /// Pixels of the bands that pictures go through in.
     band_pixels: usize,
-    encoder: Encoder,
+    /// What errors call it.
+    origin: String,
+    /// One of the halves may be missing.
+    encoder: Option<Encoder>,
     quant: Option<Conv2d>,
     post_quant: Option<Conv2d>,
-    decoder: Decoder,
+    decoder: Option<Decoder>,
 }
 
 /// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h / f, w / f]` in `f32`.
@@ -80,15 +83,19 @@ impl Vae {
 
     pub(crate) fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
         let z = config.latent_channels;
+        let [encoder, decoder] = ["encoder", "decoder"].map(|half| p.at(half).any("conv_in.weight"));
+        // Of nothing at all everything is missing.
+        let (encodes, decodes) = (encoder || !decoder, decoder || !encoder);
+        // A half's file may or may not have the other half's.
+        let wanted = |used: bool, half: bool, name: &str| used && (half || p.at(name).any("weight"));
         Self {
-            encoder: Encoder::new(config, &p.at("encoder")),
-            quant: config
-                .use_quant_conv
+            encoder: encodes.then(|| Encoder::new(config, &p.at("encoder"))),
+            quant: wanted(config.use_quant_conv, encodes, "quant_conv")
                 .then(|| conv(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
-            post_quant: config
-                .use_post_quant_conv
+            post_quant: wanted(config.use_post_quant_conv, decodes, "post_quant_conv")
                 .then(|| conv(&p.at("post_quant_conv"), z, z, 1)),
-            decoder: Decoder::new(config, &p.at("decoder")),
+            decoder: decodes.then(|| Decoder::new(config, &p.at("decoder"))),
+            origin: p.origin().to_owned(),
             config: config.clone(),
             band_pixels: match target.device.is_cpu() {
                 true => CPU_BAND,
@@ -109,12 +116,48 @@ impl Vae {
         &self.config
     }
 
+    fn encoder(&self) -> Result<&Encoder> {
+        self.encoder
+            .as_ref()
+            .ok_or_else(|| self.lacks("encoder", "encode pictures"))
+    }
+
+    fn decoder(&self) -> Result<&Decoder> {
+        self.decoder
+            .as_ref()
+            .ok_or_else(|| self.lacks("decoder", "make pictures of latents"))
+    }
+
+    fn lacks(&self, half: &str, purpose: &str) -> Error {
+        Error::Incomplete {
+            origin: self.origin.clone(),
+            reason: format!("has no {half}, so it can't {purpose}; give a whole VAE with vae (--vae)"),
+        }
+    }
+
+    /// Whether it can encode: whether its weights hold the encoder.
+    ///
+    /// # Errors
+    /// [`Error::Incomplete`] if not.
+    pub fn can_encode(&self) -> Result<()> {
+        self.encoder().map(drop)
+    }
+
+    /// Whether it can decode: whether its weights hold the decoder.
+    ///
+    /// # Errors
+    /// [`Error::Incomplete`] if not.
+    pub fn can_decode(&self) -> Result<()> {
+        self.decoder().map(drop)
+    }
+
     /// Encodes pictures, `[batch, in_channels, h, w]` with values -1 to 1, whose sides are multiples of
     /// [`VaeConfig::downscale`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for other shapes.
+    /// [`Error::Shape`] for other shapes, [`Error::Incomplete`] if it has no encoder.
     pub fn encode(&self, pictures: Tensor<4>) -> Result<Moments> {
+        let encoder = self.encoder()?;
         let [batch, c, h, w] = pictures.dims();
         let f = self.config.downscale();
         if c != self.config.in_channels || batch * h * w == 0 || h % f != 0 || w % f != 0 {
@@ -129,7 +172,7 @@ impl Vae {
         }
         let pictures = pictures.cast(self.target.dtype.burn());
         let x = one_by_one(pictures, |picture| {
-            let x = self.encoder.forward(Bands::new(picture, self.band_pixels));
+            let x = encoder.forward(Bands::new(picture, self.band_pixels));
             match &self.quant {
                 Some(quant) => quant.forward(x, ConvExtras::default()),
                 None => x,
@@ -148,8 +191,9 @@ impl Vae {
     /// or a little beyond.
     ///
     /// # Errors
-    /// [`Error::Shape`] for other shapes.
+    /// [`Error::Shape`] for other shapes, [`Error::Incomplete`] if it has no decoder.
     pub fn decode(&self, latents: Tensor<4>) -> Result<Tensor<4>> {
+        let decoder = self.decoder()?;
         let [batch, c, h, w] = latents.dims();
         if c != self.config.latent_channels || batch * h * w == 0 {
             return Err(Error::Shape {
@@ -163,7 +207,7 @@ impl Vae {
             if let Some(post_quant) = &self.post_quant {
                 x = post_quant.forward(x, ConvExtras::default());
             }
-            self.decoder.forward(x, self.band_pixels)
+            decoder.forward(x, self.band_pixels)
         });
         Ok(channels_first(x).cast(DType::F32))
     }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{
     Configs, Folder, PartWeights, Target, TensorFile, WeightPatch,
     configs::metadata,
-    names::{Diffusers, Ldm, Names, UNET_PREFIX},
+    names::{Ldm, Names, UNET_PREFIX},
+    opening::About,
     parameters,
 };
 use crate::{
@@ -18,7 +19,8 @@ use crate::{
 };
 
 /// A part of a pipeline that has weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The text encoder.
     TextEncoder,
@@ -29,6 +31,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// All parts, in the order in which they are loaded.
+    pub const ALL: [Self; 3] = [Self::TextEncoder, Self::Unet, Self::Vae];
+
     /// Its folder's name in diffusers' layout.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,12 +64,13 @@ pub enum Layout {
 /// An opened checkpoint: configurations read and checked, weights mapped but not loaded.
 #[derive(Clone)]
 pub struct Checkpoint {
-    origin: String,
-    layout: Layout,
+    pub(super) origin: String,
+    pub(super) layout: Layout,
     pub(super) configs: Configs,
     pub(super) weights: [PartWeights; 3],
     pub(super) tokenizer: Tokenizer,
     pub(super) texts: Texts,
+    pub(super) about: About,
 }
 
 /// The file of a folder in which a checkpoint may recommend settings.
@@ -80,7 +86,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    fn of_folder(folder: &Folder) -> Result<Self> {
+    pub fn of_folder(folder: &Folder) -> Result<Self> {
         let text = |name: String| folder.has(&name).then(|| folder.text(&name)).transpose();
         let part = |part: Part| text(format!("{}/config.json", part.name()));
         Ok(Self {
@@ -90,10 +96,10 @@ impl Texts {
         })
     }
 
-    fn of_file(file: &TensorFile) -> Self {
+    pub fn of_file(file: &TensorFile) -> Self {
         let text = |key: &str| file.metadata().get(key).cloned();
         Self {
-            parts: [Part::TextEncoder, Part::Unet, Part::Vae].map(|part| text(metadata::of(part))),
+            parts: Part::ALL.map(|part| text(metadata::of(part))),
             scheduler: text(metadata::SCHEDULER),
             recommended: text(metadata::RECOMMENDED)
                 .map(|text| (format!("{}: {}", file.origin(), metadata::RECOMMENDED), text)),
@@ -153,85 +159,6 @@ impl Tokenizer {
 }
 
 impl Checkpoint {
-    /// Opens a diffusers folder or a single file.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] or [`Error::Config`], naming the file that can't be read or used.
-    pub fn open(path: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        match meta.is_dir() {
-            true => Self::from_folder(Folder::Disk(path.to_owned())),
-            false => Self::from_file(TensorFile::open(path)?),
-        }
-    }
-
-    /// Opens a diffusers folder, on disk or in memory.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`].
-    pub fn from_folder(folder: Folder) -> Result<Self> {
-        let configs = Configs::from_folder(&folder)?;
-        let weights = |part: Part| -> Result<PartWeights> {
-            let files = folder.part_tensors(part.name(), part.stem())?;
-            Ok(PartWeights {
-                origin: folder.origin(part.name()),
-                files,
-                names: Arc::new(Diffusers { part }),
-                part,
-                patches: Vec::new(),
-            })
-        };
-        let weights = [
-            weights(Part::TextEncoder)?,
-            weights(Part::Unet)?,
-            weights(Part::Vae)?,
-        ];
-        let tokenizer = Tokenizer::of_folder(&folder).unwrap_or(Tokenizer::Embedded);
-        Ok(Self {
-            texts: Texts::of_folder(&folder)?,
-            origin: folder.origin(""),
-            layout: Layout::Diffusers,
-            configs,
-            weights,
-            tokenizer,
-        })
-    }
-
-    /// Opens a single file, whose configurations are those in its metadata, else those of the family that its tensors show.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`]; [`Error::Malformed`] if it is no checkpoint, or one of a family that isn't supported.
-    pub fn from_file(file: TensorFile) -> Result<Self> {
-        let configs = Configs::from_file(&file)?;
-        Ok(Self::from_file_and_configs(file, configs))
-    }
-
-    /// Opens a single file with configurations from elsewhere: for models that no family describes.
-    pub fn from_file_and_configs(file: TensorFile, configs: Configs) -> Self {
-        let (origin, file) = (file.origin().to_owned(), Arc::new(file));
-        let weights = |part: Part, names: Arc<dyn Names>| PartWeights {
-            origin: format!("{} of {origin}", part.name()),
-            files: vec![file.clone()],
-            names,
-            part,
-            patches: Vec::new(),
-        };
-        let weights = [
-            weights(Part::TextEncoder, Arc::new(Ldm::text_encoder())),
-            weights(Part::Unet, Arc::new(Ldm::unet(&configs.unet))),
-            weights(Part::Vae, Arc::new(Ldm::vae(&configs.vae))),
-        ];
-        let tokenizer = Tokenizer::of_file(&file).unwrap_or(Tokenizer::Embedded);
-        Self {
-            texts: Texts::of_file(&file),
-            origin,
-            layout: Layout::Ldm,
-            configs,
-            weights,
-            tokenizer,
-        }
-    }
-
     /// The path, or the name given with the bytes.
     pub fn origin(&self) -> &str {
         &self.origin
@@ -289,6 +216,7 @@ impl Checkpoint {
     /// What the U-Net predicts, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
     pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
         self.configs.scheduler.prediction_type = prediction_type.into();
+        self.about.prediction_reason = Some("the caller says so".into());
     }
 
     /// Settings that it recommends, as JSON, behind the place where they stand.

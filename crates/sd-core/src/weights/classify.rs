@@ -3,7 +3,8 @@
 use super::{
     TensorFile,
     inspect::{Family, Kind},
-    names::{UNET_PREFIX, VAE_PREFIX},
+    names::{EMA_PREFIX, UNET_PREFIX, VAE_PREFIX},
+    prediction::Marks,
 };
 
 /// What [`classify`] finds.
@@ -13,20 +14,18 @@ pub(super) struct Classified {
     pub variant: Option<&'static str>,
     pub adapter: Option<&'static str>,
     pub in_channels: Option<usize>,
-    pub prediction_type: Option<String>,
-    pub prediction_reason: Option<String>,
-    pub zero_terminal_snr: bool,
+    pub marks: Marks,
 }
 
 /// The names of the files' tensors, with their shapes.
-struct Tensors<'a>(&'a [&'a TensorFile]);
+pub(super) struct Tensors<'a>(&'a [&'a TensorFile]);
 
 impl<'a> Tensors<'a> {
     fn names(&self) -> impl Iterator<Item = &'a str> {
         self.0.iter().flat_map(|file| file.names())
     }
 
-    fn any(&self, test: impl Fn(&str) -> bool) -> bool {
+    pub fn any(&self, test: impl Fn(&str) -> bool) -> bool {
         self.names().any(test)
     }
 
@@ -45,11 +44,18 @@ impl<'a> Tensors<'a> {
         self.shape(name)?.get(axis).copied()
     }
 
-    fn metadata(&self, key: &str) -> Option<&'a str> {
+    pub fn metadata(&self, key: &str) -> Option<&'a str> {
         self.0
             .iter()
             .find_map(|file| file.metadata().get(key))
             .map(String::as_str)
+    }
+
+    /// A tensor's values, if there aren't many.
+    pub fn small(&self, name: &str) -> Option<Vec<f32>> {
+        let few = self.shape(name)?.iter().product::<usize>() <= 1 << 16;
+        let mut files = self.0.iter().filter(|_| few);
+        files.find_map(|file| file.values_f32(name))
     }
 }
 
@@ -66,19 +72,16 @@ pub(super) fn classify(files: &[&TensorFile]) -> Classified {
         Kind::TextualInversion => embedding_family(&all),
         _ => unet.family,
     };
-    let (prediction_type, prediction_reason) = match kind {
-        Kind::Checkpoint | Kind::Unet => prediction(&all, &unet),
-        _ => (None, None),
-    };
     Classified {
         kind,
         family,
         variant: unet.variant,
         adapter: (kind == Kind::Lora).then(|| adapter(&all)),
         in_channels: unet.in_channels,
-        prediction_type,
-        prediction_reason,
-        zero_terminal_snr: all.any(|name| name == "ztsnr"),
+        marks: match kind {
+            Kind::Checkpoint | Kind::Unet => Marks::of(&all, &unet),
+            _ => Marks::default(),
+        },
     }
 }
 
@@ -93,18 +96,34 @@ fn kind(all: &Tensors) -> Kind {
         .iter()
         .any(|prefix| all.has_prefix(prefix));
     let vae = all.has_prefix(VAE_PREFIX);
+    let averages = all.has_prefix(EMA_PREFIX);
     let control = ["control_model.", "input_hint_block.", "controlnet_", "lllite_"];
-    if unet && (text || vae) {
+    let has = |names: [&str; 2]| all.any(|name| names.contains(&name));
+    let halves = all.has_prefix("decoder.") && all.has_prefix("encoder.");
+    if [unet || averages, text, vae]
+        .into_iter()
+        .filter(|there| *there)
+        .count()
+        > 1
+    {
         Kind::Checkpoint
     } else if all.any(is_lora_name) {
         Kind::Lora
     } else if control.iter().any(|prefix| all.has_prefix(prefix)) {
         Kind::ControlNet
-    } else if unet || all.has_prefix("input_blocks.") || all.has_prefix("down_blocks.") {
+    } else if unet || averages || all.has_prefix("input_blocks.") || all.has_prefix("down_blocks.") {
         Kind::Unet
-    } else if vae || (all.has_prefix("decoder.") && all.has_prefix("encoder.")) {
+    } else if vae || halves || has(["decoder.conv_in.weight", "encoder.conv_in.weight"]) {
         Kind::Vae
-    } else if text || all.has_prefix("text_model.") || all.has_prefix("transformer.resblocks.") {
+    } else if text
+        || [
+            "text_model.",
+            "transformer.resblocks.",
+            "embeddings.token_embedding.",
+        ]
+        .iter()
+        .any(|prefix| all.has_prefix(prefix))
+    {
         Kind::TextEncoder
     } else if is_embedding(all) {
         Kind::TextualInversion
@@ -154,11 +173,11 @@ fn is_embedding(all: &Tensors) -> bool {
 }
 
 #[derive(Default)]
-struct Unet {
-    family: Family,
+pub(super) struct Unet {
+    pub family: Family,
     variant: Option<&'static str>,
-    in_channels: Option<usize>,
-    prefix: &'static str,
+    pub in_channels: Option<usize>,
+    pub prefix: &'static str,
 }
 
 /// The family of a U-Net or ControlNet, under LDM's names or diffusers'.
@@ -184,6 +203,9 @@ fn unet(all: &Tensors) -> Unet {
             _ => Family::Sdxl,
         },
         (Some(384), Some(1280)) => Family::SdxlRefiner,
+        // Of other widths, as models for tests have them.
+        _ if all.has_prefix("conditioner.embedders.1.") => Family::Sdxl,
+        _ if all.has_prefix("conditioner.embedders.0.model.") => Family::SdxlRefiner,
         _ => Family::Other,
     };
     let has = |leaf: &str| all.any(|name| name.strip_prefix(prefix) == Some(leaf));
@@ -234,57 +256,6 @@ fn depth(all: &Tensors, prefix: &str) -> usize {
         .filter_map(block)
         .max()
         .map_or(0, |last| last.saturating_add(1))
-}
-
-/// What the U-Net predicts, and why we think so; no type where nothing says it.
-fn prediction(all: &Tensors, unet: &Unet) -> (Option<String>, Option<String>) {
-    let verdict = |kind: &str, reason: String| (Some(kind.to_owned()), Some(reason));
-    if let Some(said) = all.metadata("modelspec.prediction_type") {
-        let reason = || "its metadata says so (modelspec.prediction_type)".to_owned();
-        match said {
-            "v" | "v_prediction" => return verdict("v_prediction", reason()),
-            "epsilon" => return verdict("epsilon", reason()),
-            _ => {}
-        }
-    }
-    for marker in ["v_pred", "edm_vpred.sigma_max"] {
-        if all.any(|name| name == marker) {
-            return verdict("v_prediction", format!("it has a tensor named {marker}"));
-        }
-    }
-    if unet.family == Family::Sd2 && unet.in_channels == Some(4) {
-        // Nothing else tells SD2's two kinds apart without running them; the rule and its bound are ComfyUI's.
-        const BOUND: f64 = 0.09;
-        let leaves = [
-            "output_blocks.11.1.transformer_blocks.0.norm1.bias",
-            "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias",
-        ];
-        let values = leaves.iter().find_map(|leaf| {
-            let name = format!("{}{leaf}", unet.prefix);
-            let small = all.shape(&name)?.iter().product::<usize>() <= 1 << 16;
-            let values = all
-                .0
-                .iter()
-                .find_map(|file| file.values_f32(&name).filter(|_| small))?;
-            (!values.is_empty()).then_some((*leaf, values))
-        });
-        if let Some((leaf, values)) = values {
-            let n = values.len() as f64;
-            let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-            let spread = (values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n).sqrt();
-            let (kind, side) = if spread > BOUND {
-                ("v_prediction", "over")
-            } else {
-                ("epsilon", "not over")
-            };
-            return verdict(
-                kind,
-                format!("the spread of {leaf} is {spread:.3}, {side} {BOUND}: a guess, as ComfyUI makes it"),
-            );
-        }
-    }
-    let reason = "nothing in it says otherwise, and its family's usual is epsilon";
-    (None, (unet.family != Family::Other).then(|| reason.to_owned()))
 }
 
 /// The kind of an adapter, by the names of its tensors' leaves.

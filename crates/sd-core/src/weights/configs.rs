@@ -1,9 +1,9 @@
 //! The configurations of a checkpoint's parts: from a folder's files, a single file's metadata, or its family.
 
 use super::{
-    Folder, TensorFile,
-    classify::classify,
-    inspect::{Family, Kind},
+    Family, Folder, Inspection, Part, TensorFile,
+    contents::FolderContents,
+    prediction::{Decided, Marks, Stated, decide},
 };
 use crate::{
     Error, Result,
@@ -21,6 +21,35 @@ pub struct Configs {
     pub vae: VaeConfig,
     /// The noise schedule's and prediction type's.
     pub scheduler: SchedulerConfig,
+}
+
+/// Configurations for a single file, from elsewhere.
+#[derive(Debug, Clone)]
+pub struct Given {
+    pub(super) configs: Configs,
+    /// Whether its scheduler's is more than the usual one.
+    pub(super) scheduler: bool,
+}
+
+impl Given {
+    /// These configurations.
+    pub fn of(configs: Configs) -> Self {
+        let scheduler = true;
+        Self { configs, scheduler }
+    }
+
+    /// Those of a diffusers folder, of which nothing else is read.
+    ///
+    /// # Errors
+    /// As [`Configs::from_folder`].
+    pub fn from_folder(folder: &Folder) -> Result<Self> {
+        let stated = Stated::of_folder(folder)?;
+        let configs = Configs::from_folder(folder)?;
+        Ok(Self {
+            scheduler: stated.is_some(),
+            configs,
+        })
+    }
 }
 
 /// Keys under which a single file may carry in its metadata what a folder holds in files of its own.
@@ -53,90 +82,104 @@ impl Configs {
     /// # Errors
     /// [`Error::Io`] if one is missing, [`Error::Malformed`] or [`Error::Config`] if one can't be used.
     pub fn from_folder(folder: &Folder) -> Result<Self> {
-        let read = |name: &str| Ok::<_, Error>((folder.text(name)?, folder.origin(name)));
-        if !folder.has("unet/config.json") {
-            let reason = "not a diffusers folder: it has no unet/config.json; give the folder that holds model_index.json, or a \
-                          .safetensors file";
-            return Err(Error::malformed(folder.origin(""), reason));
+        if !folder.has_part(Part::Unet) {
+            return Err(Error::malformed(folder.origin(""), folder.no_parts()));
         }
-        let (text_encoder, text_encoder_origin) = read("text_encoder/config.json")?;
-        let (unet, unet_origin) = read("unet/config.json")?;
-        let (vae, vae_origin) = read("vae/config.json")?;
-        let scheduler = match folder.has("scheduler/scheduler_config.json") {
-            true => Some(read("scheduler/scheduler_config.json")?),
-            false => None,
-        };
-        Self {
-            text_encoder: ClipTextConfig::from_json(&text_encoder, &text_encoder_origin)?,
-            unet: UnetConfig::from_json(&unet, &unet_origin)?,
-            vae: VaeConfig::from_json(&vae, &vae_origin)?,
-            scheduler: match scheduler {
-                Some((json, origin)) => SchedulerConfig::from_json(&json, &origin)?,
-                None => SchedulerConfig::default(),
-            },
+        let mut configs = Self::sd1(4);
+        for part in Part::ALL {
+            configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
-        .agreeing(&folder.origin(""))
+        if let Some(stated) = Stated::of_folder(folder)? {
+            configs.scheduler = stated.config;
+        }
+        configs.agree(&folder.origin(""))?;
+        Ok(configs)
     }
 
-    /// The configurations that a single file carries in its metadata, or else those of its family.
-    pub(super) fn from_file(file: &TensorFile) -> Result<Self> {
+    /// Reads a part's from a folder.
+    fn read(&mut self, part: Part, folder: &Folder, name: &str) -> Result<()> {
+        self.set(part, &folder.text(name)?, &folder.origin(name))
+    }
+
+    /// Those of an opened folder; of parts that it lacks, SD1's.
+    pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
+        let (folder, mut configs) = (&contents.folder, Self::sd1(4));
+        for part in Part::ALL {
+            if folder.has_part(part) {
+                configs.read(part, folder, &format!("{}/config.json", part.name()))?;
+            }
+        }
+        let decided = decide(contents.stated.as_ref(), &contents.found.marks, None);
+        configs.scheduler = decided.config.clone();
+        Ok((configs, decided))
+    }
+
+    /// Those of a single file: those `given`, those that it carries in its metadata, or else its family's; of parts that it lacks, SD1's.
+    pub(super) fn of_file(
+        file: &TensorFile,
+        (found, marks): (&Inspection, &Marks),
+        given: Option<&Given>,
+    ) -> Result<(Self, Decided)> {
+        let mut configs = match given {
+            Some(given) => given.configs.clone(),
+            None => Self::carried(file, found)?,
+        };
+        let elsewhere = given.filter(|given| given.scheduler);
+        let elsewhere = elsewhere.map(|given| &given.configs.scheduler);
+        let decided = decide(Stated::of_file(file)?.as_ref(), marks, elsewhere);
+        configs.scheduler = decided.config.clone();
+        Ok((configs, decided))
+    }
+
+    fn carried(file: &TensorFile, found: &Inspection) -> Result<Self> {
         let origin = file.origin();
-        let get = |key: &str| file.metadata().get(key).map(String::as_str);
-        let parts = (
-            get(metadata::TEXT_ENCODER),
-            get(metadata::UNET),
-            get(metadata::VAE),
-        );
-        if let (Some(text_encoder), Some(unet), Some(vae)) = parts {
-            return Self {
-                text_encoder: ClipTextConfig::from_json(text_encoder, origin)?,
-                unet: UnetConfig::from_json(unet, origin)?,
-                vae: VaeConfig::from_json(vae, origin)?,
-                scheduler: match get(metadata::SCHEDULER) {
-                    Some(json) => SchedulerConfig::from_json(json, origin)?,
-                    None => SchedulerConfig::default(),
-                },
-            }
-            .agreeing(origin);
-        }
-        let found = classify(&[file]);
-        match (found.kind, found.family) {
-            (Kind::Checkpoint, Family::Sd1) => {}
-            (Kind::Checkpoint, family) => {
-                return Err(Error::malformed(
-                    origin,
-                    format!("a checkpoint of family {family}, which is not supported yet"),
-                ));
-            }
-            (kind, _) => {
-                let reason =
-                    format!("no checkpoint but {kind}; give a file with U-Net, VAE and text encoder");
-                return Err(Error::malformed(origin, reason));
+        let text = |part: Part| file.metadata().get(metadata::of(part));
+        let unknown = !found.lacks.contains(&Part::Unet) && text(Part::Unet).is_none();
+        let mut configs = match (
+            unknown && found.parts.contains_key(Part::Unet.name()),
+            found.family,
+        ) {
+            (false, _) => Self::sd1(4),
+            (true, Family::Sd1) => Self::sd1(match found.in_channels {
+                Some(n @ (4 | 8 | 9)) => n,
+                other => {
+                    let n = other.map_or("no number of".into(), |n| n.to_string());
+                    let reason = format!("a U-Net with {n} input channels; SD1 has 4, 8 or 9");
+                    return Err(Error::malformed(origin, reason));
+                }
+            }),
+            (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
+        };
+        for part in Part::ALL {
+            if let Some(json) = text(part) {
+                configs.set(part, json, origin)?;
             }
         }
-        let in_channels = match found.in_channels {
-            Some(n @ (4 | 8 | 9)) => n,
-            other => {
-                let n = other.map_or("no number of".into(), |n| n.to_string());
-                let reason = format!("a U-Net with {n} input channels; SD1 has 4, 8 or 9");
-                return Err(Error::malformed(origin, reason));
-            }
-        };
-        let scheduler = SchedulerConfig {
-            prediction_type: found.prediction_type.unwrap_or_else(|| "epsilon".into()),
-            rescale_betas_zero_snr: found.zero_terminal_snr,
-            ..SchedulerConfig::default()
-        };
-        Ok(Self {
+        Ok(configs)
+    }
+
+    /// SD1's.
+    fn sd1(in_channels: usize) -> Self {
+        Self {
             text_encoder: config::sd1_text_encoder(),
             unet: config::sd1_unet(in_channels),
             vae: config::sd1_vae(),
-            scheduler,
-        })
+            scheduler: SchedulerConfig::default(),
+        }
+    }
+
+    /// Reads a part's configuration.
+    pub(super) fn set(&mut self, part: Part, json: &str, origin: &str) -> Result<()> {
+        match part {
+            Part::TextEncoder => self.text_encoder = ClipTextConfig::from_json(json, origin)?,
+            Part::Unet => self.unet = UnetConfig::from_json(json, origin)?,
+            Part::Vae => self.vae = VaeConfig::from_json(json, origin)?,
+        }
+        Ok(())
     }
 
     /// Checks that the parts fit together.
-    pub(super) fn agreeing(self, origin: &str) -> Result<Self> {
+    pub(super) fn agree(&self, origin: &str) -> Result<()> {
         let (text, context) = (self.text_encoder.hidden_size, self.unet.cross_attention_dim);
         if text != context {
             let reason =
@@ -163,6 +206,6 @@ impl Configs {
                 format!("the U-Net's {input} channels don't hold the VAE's {latents} latent channels");
             return Err(Error::config(origin, "in_channels", reason));
         }
-        Ok(self)
+        Ok(())
     }
 }

@@ -93,29 +93,33 @@ impl Folder {
     /// [`Error::Malformed`] if there are none, naming what was looked for; those of [`TensorFile::open`].
     pub fn part_tensors(&self, part: &str, stem: &str) -> Result<Vec<Arc<TensorFile>>> {
         // transformers calls its pickles otherwise.
-        for (stem, ending) in [(stem, "safetensors"), (stem, "bin"), ("pytorch_model", "bin")] {
+        let pickle = match stem {
+            "model" => "pytorch_model",
+            stem => stem,
+        };
+        let mut looked_for = Vec::new();
+        for name in [
+            format!("{stem}.safetensors"),
+            format!("{pickle}.bin"),
+            format!("{stem}.bin"),
+        ] {
+            if looked_for.contains(&name) {
+                continue;
+            }
             for variant in VARIANTS {
-                let dotted = if variant.is_empty() {
-                    String::new()
-                } else {
-                    format!(".{variant}")
-                };
-                let single = format!("{part}/{stem}{dotted}.{ending}");
+                let (single, indices) = names(part, &name, variant);
                 if self.has(&single) {
                     return Ok(vec![Arc::new(self.tensors(&single)?)]);
                 }
-                // diffusers puts the variant before ".json", transformers before the ending.
-                let indices = [
-                    format!("{part}/{stem}.{ending}.index{dotted}.json"),
-                    format!("{part}/{stem}{dotted}.{ending}.index.json"),
-                ];
                 if let Some(index) = indices.iter().find(|name| self.has(name)) {
                     return self.shards(part, index);
                 }
             }
+            looked_for.push(name);
         }
         let reason = format!(
-            "no weights: looked for {stem}.safetensors and {stem}.bin, their .fp16 and .bf16 variants and their indices"
+            "no weights: looked for {}, their .fp16 and .bf16 variants and their indices",
+            looked_for.join(", ")
         );
         Err(Error::malformed(self.origin(part), reason))
     }
@@ -152,6 +156,25 @@ impl Folder {
     fn missing(&self, name: &str) -> Error {
         Error::io(self.origin(name), std::io::ErrorKind::NotFound.into())
     }
+}
+
+/// How a part's weights are called in a variant: one file, or the indices of several. The variant stands in one of three places:
+/// before ".json" (diffusers), before ".index.json" (diffusers once, and it still reads that), before the ending (transformers).
+fn names(part: &str, name: &str, variant: &str) -> (String, Vec<String>) {
+    if variant.is_empty() {
+        return (
+            format!("{part}/{name}"),
+            vec![format!("{part}/{name}.index.json")],
+        );
+    }
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    let single = format!("{part}/{stem}.{variant}.{ending}");
+    let indices = vec![
+        format!("{part}/{name}.index.{variant}.json"),
+        format!("{part}/{name}.{variant}.index.json"),
+        format!("{single}.index.json"),
+    ];
+    (single, indices)
 }
 
 /// All files in a folder and below it that aren't empty, sorted by path, and what of it can't be read. A folder that links lead to more

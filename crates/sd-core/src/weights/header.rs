@@ -73,10 +73,10 @@ fn safetensors(bytes: &[u8]) -> Result<Header, String> {
             n => format!("only {n} bytes long: not a safetensors file, or cut off"),
         });
     };
-    if rest.first() != Some(&b'{') {
+    let length = u64::from_le_bytes(*first);
+    if rest.first() != Some(&b'{') || length > rest.len() as u64 {
         foreign(bytes)?;
     }
-    let length = u64::from_le_bytes(*first);
     if length > rest.len() as u64 {
         return Err(format!(
             "its header says it is {length} bytes long, but the file has {} bytes: cut off, or not a safetensors file; \
@@ -107,6 +107,9 @@ fn foreign(bytes: &[u8]) -> Result<(), String> {
     let what = match bytes {
         [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', ..] => {
             "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+        }
+        _ if bytes.trim_ascii_start().first() == Some(&b'{') => {
+            "a text that begins as JSON does, not weights; if it is a configuration, give the folder that it belongs to"
         }
         [b'<', ..] => "looks like a web page, not safetensors; the download probably failed",
         _ => return Ok(()),

@@ -7,9 +7,16 @@ use serde::Serialize;
 use super::{
     Folder, Part, TensorFile,
     classify::{Classified, classify},
-    names::{TEXT_ENCODER_PREFIX, UNET_PREFIX, VAE_PREFIX},
+    contents::FolderContents,
+    names::{EMA_PREFIX, UNET_PREFIX, VAE_BEGINNINGS, harmless},
+    prediction::{Stated, decide},
 };
-use crate::{Error, Result, config::SchedulerConfig};
+use crate::{Error, Result};
+
+/// The layout of a folder.
+pub(super) const FOLDER: &str = "diffusers";
+/// Under which name averages of a U-Net's weights are counted.
+pub(super) const AVERAGES: &str = "ema";
 
 /// What a file or folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -126,8 +133,12 @@ pub struct Inspection {
     pub prediction_reason: Option<String>,
     /// Whether it is marked as trained with zero terminal SNR.
     pub zero_terminal_snr: bool,
-    /// The parts by name; "other" holds what belongs to none.
+    /// The parts by name; "ema" are averages of the U-Net's weights, "other" holds what belongs to none.
     pub parts: BTreeMap<String, PartInspection>,
+    /// What a checkpoint, or a U-Net alone, lacks to be a whole one.
+    pub lacks: Vec<Part>,
+    /// "encoder" or "decoder" where a VAE has but this half.
+    pub vae_half: Option<&'static str>,
     /// The free-form strings of the file's header.
     pub metadata: BTreeMap<String, String>,
 }
@@ -137,156 +148,112 @@ pub struct Inspection {
 /// # Errors
 /// [`Error::Io`] or [`Error::Malformed`] if it can't be read.
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    let origin = path.display().to_string();
-    if !meta.is_dir() {
-        let file = TensorFile::open(path)?;
-        return Ok(describe(
-            origin,
-            "single file",
-            &[(None, &file)],
-            &classify(&[&file]),
-        ));
+    match std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
+        true => Ok(FolderContents::open(&Folder::Disk(path.to_owned()))?.inspection()),
+        false => Inspection::of_file(&TensorFile::open(path)?),
     }
-    let folder = Folder::Disk(path.to_owned());
-    let mut files = Vec::new();
-    for part in [Part::TextEncoder, Part::Unet, Part::Vae] {
-        if folder.has(&format!("{}/config.json", part.name())) {
-            let stem = if part == Part::TextEncoder {
-                "model"
-            } else {
-                "diffusion_pytorch_model"
-            };
-            files.extend(
-                folder
-                    .part_tensors(part.name(), stem)?
-                    .into_iter()
-                    .map(|file| (part, file)),
-            );
-        }
-    }
-    if files.is_empty() {
-        return Err(Error::malformed(
-            origin,
-            "not a diffusers folder: no part of it has a config.json",
-        ));
-    }
-    let mut found = classify_folder(&folder, &files.iter().map(|(part, _)| *part).collect::<Vec<_>>());
-    if folder.has("scheduler/scheduler_config.json") {
-        let name = "scheduler/scheduler_config.json";
-        // Other models' schedulers are no reason to say nothing of their files.
-        match SchedulerConfig::from_json(&folder.text(name)?, &folder.origin(name)) {
-            Ok(scheduler) => {
-                found.prediction_type = Some(scheduler.prediction_type);
-                found.prediction_reason = Some(format!("{name} says so"));
-                found.zero_terminal_snr = scheduler.rescale_betas_zero_snr;
-            }
-            Err(error) => found.prediction_reason = Some(error.to_string()),
-        }
-    }
-    let files: Vec<_> = files
-        .iter()
-        .map(|(part, file)| (Some(*part), file.as_ref()))
-        .collect();
-    Ok(describe(origin, "diffusers", &files, &found))
 }
 
-fn classify_folder(folder: &Folder, parts: &[Part]) -> Classified {
-    let kind = match (
-        parts.contains(&Part::Unet),
-        parts.contains(&Part::Vae),
-        parts.contains(&Part::TextEncoder),
-    ) {
-        (true, true, true) => Kind::Checkpoint,
-        (true, ..) => Kind::Unet,
-        (_, true, _) => Kind::Vae,
-        _ => Kind::TextEncoder,
-    };
-    let unet = folder.text("unet/config.json").ok();
-    let unet = unet.and_then(|json| crate::config::UnetConfig::from_json(&json, "").ok());
-    let family = match unet
-        .as_ref()
-        .map(|unet| (unet.levels[0].channels, unet.cross_attention_dim))
-    {
-        Some((320, 768)) => Family::Sd1,
-        Some((320, 1024)) => Family::Sd2,
-        Some((320, 2048)) => Family::Sdxl,
-        Some((384, 1280)) => Family::SdxlRefiner,
-        _ => Family::Other,
-    };
-    let in_channels = unet.map(|unet| unet.in_channels);
-    Classified {
-        kind,
-        family,
-        variant: match in_channels {
-            Some(9) => Some("inpainting"),
-            Some(8) => Some("InstructPix2Pix"),
+impl Inspection {
+    /// Tells what an opened file is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Malformed`] if it carries a scheduler's configuration that can't be used.
+    pub fn of_file(file: &TensorFile) -> Result<Self> {
+        let found = classify(&[file]);
+        let stated = match found.kind {
+            Kind::Checkpoint | Kind::Unet => Stated::of_file(file)?,
             _ => None,
-        },
-        adapter: None,
-        in_channels,
-        prediction_type: None,
-        prediction_reason: None,
-        zero_terminal_snr: false,
+        };
+        Ok(Self::of_classified(file, &found, stated.as_ref()))
     }
-}
 
-fn describe(
-    path: String,
-    layout: &'static str,
-    files: &[(Option<Part>, &TensorFile)],
-    found: &Classified,
-) -> Inspection {
-    let mut parts: BTreeMap<String, PartInspection> = BTreeMap::new();
-    for (part, file) in files {
-        for name in file.names() {
-            let Some(info) = file.info(name) else { continue };
-            let part = match (part, found.kind) {
-                (Some(part), _) => part.name(),
-                (None, Kind::Checkpoint) => part_of(name),
-                (None, Kind::Unet) => Part::Unet.name(),
-                (None, Kind::Vae) => Part::Vae.name(),
-                (None, Kind::TextEncoder) => Part::TextEncoder.name(),
-                (None, Kind::Lora) => "lora",
-                (None, Kind::ControlNet) => "controlnet",
-                (None, Kind::TextualInversion) => "embedding",
-                (None, _) => "other",
-            };
-            let entry = parts.entry(part.to_owned()).or_default();
-            entry.tensors += 1;
-            entry.parameters += info.shape.iter().map(|&n| n as u64).product::<u64>();
-            *entry.dtypes.entry(info.type_name()).or_default() += 1;
+    pub(super) fn of_classified(file: &TensorFile, found: &Classified, stated: Option<&Stated>) -> Self {
+        let files = [(None, file)];
+        Self::new(file.origin().to_owned(), "single file", &files, found, stated)
+    }
+
+    pub(super) fn new(
+        path: String,
+        layout: &'static str,
+        files: &[(Option<Part>, &TensorFile)],
+        found: &Classified,
+        stated: Option<&Stated>,
+    ) -> Self {
+        let mut parts: BTreeMap<String, PartInspection> = BTreeMap::new();
+        let (mut encoder, mut decoder) = (false, false);
+        for (part, file) in files {
+            for name in file.names() {
+                let Some(info) = file.info(name) else { continue };
+                let part = match (part, found.kind) {
+                    (Some(part), _) => part.name(),
+                    (None, kind) => part_of(kind, name),
+                };
+                if part == Part::Vae.name() {
+                    let inner = name.strip_prefix(VAE_BEGINNINGS[0]).unwrap_or(name);
+                    encoder |= inner.starts_with("encoder.");
+                    decoder |= inner.starts_with("decoder.");
+                }
+                let entry = parts.entry(part.to_owned()).or_default();
+                entry.tensors += 1;
+                entry.parameters += info.shape.iter().map(|&n| n as u64).product::<u64>();
+                *entry.dtypes.entry(info.type_name()).or_default() += 1;
+            }
+        }
+        let metadata = files
+            .iter()
+            .flat_map(|(_, file)| file.metadata().clone())
+            .collect();
+        let lacks = match found.kind {
+            Kind::Checkpoint | Kind::Unet => Part::ALL
+                .into_iter()
+                .filter(|part| !parts.contains_key(part.name()))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let decided = decide(stated, &found.marks, None);
+        Self {
+            path,
+            kind: found.kind,
+            family: found.family,
+            layout,
+            variant: found.variant,
+            adapter: found.adapter,
+            in_channels: found.in_channels,
+            prediction_type: decided.known.then_some(decided.config.prediction_type),
+            prediction_reason: decided.reason,
+            zero_terminal_snr: decided.config.rescale_betas_zero_snr,
+            parts,
+            lacks,
+            vae_half: match (encoder, decoder) {
+                (true, false) => Some("encoder"),
+                (false, true) => Some("decoder"),
+                _ => None,
+            },
+            metadata,
         }
     }
-    let metadata = files
-        .iter()
-        .flat_map(|(_, file)| file.metadata().clone())
-        .collect();
-    Inspection {
-        path,
-        kind: found.kind,
-        family: found.family,
-        layout,
-        variant: found.variant,
-        adapter: found.adapter,
-        in_channels: found.in_channels,
-        prediction_type: found.prediction_type.clone(),
-        prediction_reason: found.prediction_reason.clone(),
-        zero_terminal_snr: found.zero_terminal_snr,
-        parts,
-        metadata,
-    }
 }
 
-fn part_of(name: &str) -> &'static str {
-    if name.starts_with(UNET_PREFIX) {
+fn part_of(kind: Kind, name: &str) -> &'static str {
+    match kind {
+        Kind::Lora => return "lora",
+        Kind::ControlNet => return "controlnet",
+        Kind::TextualInversion => return "embedding",
+        _ if name.starts_with(EMA_PREFIX) => return AVERAGES,
+        Kind::Unet if harmless(name) => return "other",
+        Kind::Unet => return Part::Unet.name(),
+        Kind::Vae => return Part::Vae.name(),
+        Kind::TextEncoder => return Part::TextEncoder.name(),
+        Kind::Unknown => return "other",
+        Kind::Checkpoint => {}
+    }
+    let begins = |with: &[&str]| with.iter().any(|prefix| name.starts_with(prefix));
+    if begins(&[UNET_PREFIX]) {
         Part::Unet.name()
-    } else if name.starts_with(VAE_PREFIX) {
+    } else if begins(&VAE_BEGINNINGS) {
         Part::Vae.name()
-    } else if name.starts_with(TEXT_ENCODER_PREFIX)
-        || name.starts_with("cond_stage_model.")
-        || name.starts_with("conditioner.")
-    {
+    } else if begins(&["cond_stage_model.", "conditioner."]) {
         Part::TextEncoder.name()
     } else {
         "other"

@@ -168,9 +168,10 @@ impl<M: Model> Loaded<M> {
     }
 
     fn hollow(&self, weights: &PartWeights) -> Result<M> {
-        check(weights, &self.target, |p| {
+        let checked = check(weights, &self.target, |p| {
             M::build(self.model.config(), p, &self.target)
-        })
+        });
+        Ok(checked?.hollow)
     }
 
     fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Result<Self> {

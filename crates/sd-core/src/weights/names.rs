@@ -16,7 +16,7 @@ pub trait Names: Send + Sync {
 }
 
 /// Tensors that checkpoints carry and inference needs not: by their names' beginning.
-const HARMLESS_PREFIXES: [&str; 20] = [
+const HARMLESS_PREFIXES: [&str; 25] = [
     // Averages kept by training, and their bookkeeping.
     "model_ema.",
     "first_stage_model.model_ema.",
@@ -42,6 +42,13 @@ const HARMLESS_PREFIXES: [&str; 20] = [
     // Markers of the prediction type and of zero terminal SNR, which are read where the checkpoint is opened.
     "v_pred",
     "ztsnr",
+    // What trainers saved beside the model: textual inversion's words, and a ControlNet with its base.
+    "embedding_manager.",
+    "control_model.",
+    // CLIP's other half, which sees pictures.
+    "cond_stage_model.transformer.vision_model.",
+    "cond_stage_model.transformer.visual_projection.",
+    "vision_model.",
 ];
 
 /// The same, by their names' end: buffers, and CLIP's heads that text conditioning doesn't use.
@@ -150,6 +157,8 @@ impl Table {
 /// A part of a single-file checkpoint in the layout of the latent-diffusion repository.
 pub struct Ldm {
     prefixes: &'static [&'static str],
+    /// Beginnings of the names that belong to the part; empty where it has all that no other part's prefix has.
+    claimed: &'static [&'static str],
     /// `None` where only the prefix differs.
     table: Option<Table>,
     /// Diffusers' spelling of the part may stand behind the prefix as well.
@@ -161,15 +170,17 @@ impl Ldm {
     pub fn unet(config: &UnetConfig) -> Self {
         Self {
             prefixes: &[UNET_PREFIX],
+            claimed: &[UNET_PREFIX],
             table: Some(unet_table(config)),
             part: Part::Unet,
         }
     }
 
-    /// The autoencoder, below `first_stage_model.`, or alone in a file without a prefix.
+    /// The autoencoder, below `first_stage_model.`, or without a prefix.
     pub fn vae(config: &VaeConfig) -> Self {
         Self {
             prefixes: &[VAE_PREFIX, ""],
+            claimed: &VAE_BEGINNINGS,
             table: Some(vae_table(config)),
             part: Part::Vae,
         }
@@ -179,6 +190,7 @@ impl Ldm {
     pub fn text_encoder() -> Self {
         Self {
             prefixes: &[TEXT_ENCODER_PREFIX],
+            claimed: &[TEXT_ENCODER_PREFIX],
             table: None,
             part: Part::TextEncoder,
         }
@@ -212,6 +224,10 @@ impl Ldm {
                 true => &usual.prefixes[..1],
                 false => &[""],
             },
+            claimed: match prefixed {
+                true => &usual.prefixes[..1],
+                false => &[],
+            },
             table: usual.table.filter(|_| !diffusers),
             part,
         }
@@ -219,7 +235,17 @@ impl Ldm {
 }
 
 pub(super) const UNET_PREFIX: &str = "model.diffusion_model.";
+/// What averages of a U-Net's weights begin with, whose names have no dots behind it.
+pub(super) const EMA_PREFIX: &str = "model_ema.diffusion_model";
 pub(super) const VAE_PREFIX: &str = "first_stage_model.";
+/// What an autoencoder's names begin with in a checkpoint, some of which were written without the prefix.
+pub(super) const VAE_BEGINNINGS: [&str; 5] = [
+    VAE_PREFIX,
+    "encoder.",
+    "decoder.",
+    "quant_conv.",
+    "post_quant_conv.",
+];
 pub(super) const TEXT_ENCODER_PREFIX: &str = "cond_stage_model.transformer.";
 
 impl Names for Ldm {
@@ -238,12 +264,12 @@ impl Names for Ldm {
     }
 
     fn claims(&self, stored: &str) -> bool {
-        // The empty prefix claims only what no other part's prefix does.
-        let others = [UNET_PREFIX, VAE_PREFIX, TEXT_ENCODER_PREFIX];
-        let own = self.prefixes.iter().any(|prefix| match *prefix {
-            "" => !others.iter().any(|other| stored.starts_with(other)),
-            prefix => stored.starts_with(prefix),
-        });
+        let own = match self.claimed {
+            [] => ![UNET_PREFIX, VAE_PREFIX, TEXT_ENCODER_PREFIX]
+                .iter()
+                .any(|other| stored.starts_with(other)),
+            claimed => claimed.iter().any(|prefix| stored.starts_with(prefix)),
+        };
         own && !harmless(stored)
     }
 }

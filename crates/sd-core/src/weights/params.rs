@@ -26,6 +26,8 @@ pub struct PartWeights {
     pub part: Part,
     /// What changes them on their way, in this order.
     pub patches: Vec<Arc<dyn WeightPatch>>,
+    /// Whether tensors that the part has no place for are passed over; they are an error otherwise.
+    pub allow_unexpected: bool,
 }
 
 impl PartWeights {
@@ -174,22 +176,50 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
     Ok(make(weights, target, Layers::default(), build)?.0)
 }
 
-/// Whether the weights are what a constructor asks for; gives the model that it makes of placeholders.
-pub(super) fn check<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
+/// What a constructor makes of checked weights.
+pub(super) struct Checked<M> {
+    /// The model, of placeholders.
+    pub hollow: M,
+    /// The canonical names and shapes of all parameters that it asked for.
+    pub parameters: Vec<(String, Vec<usize>)>,
+    /// Tensors that it has no place for, where these are allowed.
+    pub passed_over: Vec<String>,
+}
+
+/// Whether the weights are what a constructor asks for.
+pub(super) fn check<M>(
+    weights: &PartWeights,
+    target: &Target,
+    build: impl Fn(&Params) -> M,
+) -> Result<Checked<M>> {
     let shared = Shared {
         weights,
         target,
         mode: Mode::Check(RefCell::default()),
     };
     let hollow = build(&shared.root());
-    let Check { used, mut faults, .. } = shared.mode.into_check();
+    let Check {
+        used,
+        mut faults,
+        asked,
+        ..
+    } = shared.mode.into_check();
     let names = weights.files.iter().flat_map(|file| file.names());
     let unexpected = names.filter(|name| !used.contains(*name) && weights.names.claims(name));
-    faults.unexpected = unexpected.map(str::to_owned).collect();
-    faults.unexpected.sort();
+    let mut unexpected: Vec<String> = unexpected.map(str::to_owned).collect();
+    unexpected.sort();
+    let mut passed_over = Vec::new();
+    match weights.allow_unexpected {
+        true => passed_over = unexpected,
+        false => faults.unexpected = unexpected,
+    }
     faults.origin.clone_from(&weights.origin);
     match faults.is_empty() {
-        true => Ok(hollow),
+        true => Ok(Checked {
+            hollow,
+            parameters: asked,
+            passed_over,
+        }),
         false => Err(Error::Weights(Box::new(faults))),
     }
 }
@@ -246,6 +276,24 @@ impl<'a> Params<'a> {
             format!("{}.{name}", self.path)
         };
         Params { path, ..*self }
+    }
+
+    /// What errors call the part.
+    pub fn origin(&self) -> &str {
+        &self.shared.weights.origin
+    }
+
+    /// Whether the files hold anything of the parameters here, of which `one` is a parameter's path that every layout spells alike
+    /// ("conv_in.weight"). Without files, which is asked when only names are wanted, all is there.
+    pub fn any(&self, one: &str) -> bool {
+        let PartWeights { files, names, .. } = self.shared.weights;
+        let beginnings = names.spellings(&self.at(one).path);
+        let beginnings: Vec<&str> = beginnings
+            .iter()
+            .filter_map(|name| name.strip_suffix(one))
+            .collect();
+        let mut stored = files.iter().flat_map(|file| file.names());
+        files.is_empty() || stored.any(|name| beginnings.iter().any(|beginning| name.starts_with(beginning)))
     }
 
     /// The same for layers that lose too much in whole numbers, and save too little.
@@ -381,6 +429,7 @@ fn asked<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Check 
         names,
         part,
         patches: Vec::new(),
+        allow_unexpected: false,
     };
     let shared = Shared {
         weights: &weights,

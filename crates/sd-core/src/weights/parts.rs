@@ -3,17 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Checkpoint, Configs, Folder, Part, PartWeights, TensorFile,
+    Checkpoint, Configs, Family, Folder, Inspection, Part, PartWeights, TensorFile, Wanted,
     checkpoint::Tokenizer,
     classify::classify,
     configs::metadata,
-    inspect::Family,
     names::{Diffusers, Ldm, Names},
+    prediction::{Stated, decide},
 };
-use crate::{
-    Error, Result,
-    config::{ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
-};
+use crate::{Error, Result};
 
 impl Checkpoint {
     /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
@@ -23,39 +20,12 @@ impl Checkpoint {
     /// brings its tokenizer along, and a U-Net what it predicts, where the source says it.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; [`Error::Config`] if the part doesn't fit the others. The checkpoint is then as it was.
+    /// As [`Checkpoint::put_part`] and [`Checkpoint::check`]. The checkpoint is then as it was.
     pub fn replace_part(&mut self, part: Part, path: &Path) -> Result<()> {
-        if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
-            return self.replace_part_by_file(part, TensorFile::open(path)?);
-        }
-        let folder = Folder::Disk(path.to_owned());
-        let whole = format!("{}/config.json", part.name());
-        let (inner, config) = match folder.has(&whole) {
-            true => (part.name(), whole),
-            false => (".", "config.json".into()),
-        };
-        let origin = folder.origin(&config);
-        let (mut configs, json) = (self.configs.clone(), folder.text(&config)?);
-        configs.set(part, &json, &origin)?;
-        let name = "scheduler/scheduler_config.json";
-        let mut scheduler = None;
-        if part == Part::Unet && folder.has(name) {
-            let json = folder.text(name)?;
-            configs.scheduler = SchedulerConfig::from_json(&json, &folder.origin(name))?;
-            scheduler = Some(json);
-        }
-        let configs = configs.agreeing(&origin)?;
-        let files = folder.part_tensors(inner, part.stem())?;
-        self.texts.put(part, Some(json), scheduler);
-        let tokenizer = Tokenizer::of_folder(&folder);
-        self.put(
-            part,
-            &path.display().to_string(),
-            configs,
-            files,
-            Arc::new(Diffusers { part }),
-        );
-        self.put_tokenizer(part, tokenizer);
+        let mut changed = self.clone();
+        changed.put_part(part, path)?;
+        changed.check_beside(path.display().to_string())?;
+        *self = changed;
         Ok(())
     }
 
@@ -64,56 +34,145 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::replace_part`].
     pub fn replace_part_by_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
+        let (mut changed, origin) = (self.clone(), file.origin().to_owned());
+        changed.put_part_of_file(part, file)?;
+        changed.check_beside(origin)?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// [`Checkpoint::replace_part`] for a checkpoint that isn't whole yet: whether the parts fit together, and whether all are there,
+    /// is left to [`Checkpoint::check`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_parts`]; [`Error::Malformed`] if the part isn't there. The checkpoint is then as it was.
+    pub fn put_part(&mut self, part: Part, path: &Path) -> Result<()> {
+        if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
+            return self.put_part_of_file(part, TensorFile::open(path)?);
+        }
+        let folder = Folder::Disk(path.to_owned());
+        let (inner, config) = match folder.own_part() {
+            _ if folder.has_part(part) => (part.name(), format!("{}/config.json", part.name())),
+            None if folder.has("config.json") => (".", "config.json".to_owned()),
+            Some(own) if own == part => (".", "config.json".to_owned()),
+            _ => {
+                let reason = folder.instead_of(Wanted::Part(part));
+                return Err(Error::malformed(path.display().to_string(), reason));
+            }
+        };
+        let origin = folder.origin(&config);
+        let (mut configs, json) = (self.configs.clone(), folder.text(&config)?);
+        configs.set(part, &json, &origin)?;
+        let files = folder.part_tensors(inner, part.stem())?;
+        let stated = Stated::of_folder(&folder)?;
+        let about = self.told_by(part, &files, stated.as_ref(), &mut configs);
+        self.texts.put(
+            part,
+            Some(json),
+            stated.filter(|_| part == Part::Unet).map(|it| it.json),
+        );
+        let tokenizer = Tokenizer::of_folder(&folder);
+        let names = Arc::new(Diffusers { part });
+        self.put(part, &path.display().to_string(), (configs, about), files, names);
+        self.put_tokenizer(part, tokenizer);
+        Ok(())
+    }
+
+    /// The same from an opened file, which may be one in memory.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::put_part`].
+    pub fn put_part_of_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
         let origin = file.origin().to_owned();
-        let (mut configs, mut scheduler) = (self.configs.clone(), None);
+        let found = Inspection::of_classified(&file, &classify(&[&file]), None);
+        let there = found.parts.contains_key(part.name());
+        if !there || part == Part::Unet && found.unsupported() {
+            return Err(Error::malformed(origin, found.instead_of(Wanted::Part(part))));
+        }
+        let mut configs = self.configs.clone();
         let json = file.metadata().get(metadata::of(part)).cloned();
         if let Some(json) = &json {
             configs.set(part, json, &origin)?;
+        } else if part == Part::Unet {
+            self.same_family(&found)?;
         }
-        if part == Part::Unet {
-            let found = classify(&[&file]);
-            let own: Vec<&TensorFile> = self.weights(part).files.iter().map(AsRef::as_ref).collect();
-            let own = classify(&own).family;
-            if found.family != own && found.family != Family::Other && own != Family::Other {
-                let reason = format!(
-                    "a U-Net of family {} for a checkpoint of family {own}; give one of the same family",
-                    found.family
-                );
-                return Err(Error::malformed(origin, reason));
-            }
-            scheduler = file.metadata().get(metadata::SCHEDULER).cloned();
-            if let Some(json) = &scheduler {
-                configs.scheduler = SchedulerConfig::from_json(json, &origin)?;
-            } else if let Some(said) = found.prediction_type {
-                configs.scheduler.prediction_type = said;
-                configs.scheduler.rescale_betas_zero_snr = found.zero_terminal_snr;
-            }
-        }
-        let configs = configs.agreeing(&origin)?;
-        self.texts.put(part, json, scheduler);
         let names = Ldm::alone(part, (&configs.unet, &configs.vae), file.names());
-        let file = Arc::new(file);
+        let (stated, file) = (Stated::of_file(&file)?, Arc::new(file));
+        let about = self.told_by(part, std::slice::from_ref(&file), stated.as_ref(), &mut configs);
+        self.texts.put(
+            part,
+            json,
+            stated.filter(|_| part == Part::Unet).map(|it| it.json),
+        );
         let tokenizer = Tokenizer::of_file(&file);
-        self.put(part, &origin, configs, vec![file], Arc::new(names));
+        self.put(part, &origin, (configs, about), vec![file], Arc::new(names));
         self.put_tokenizer(part, tokenizer);
         Ok(())
+    }
+
+    /// A file's U-Net without configuration must have the structure of the one that it replaces.
+    fn same_family(&self, found: &Inspection) -> Result<()> {
+        let own: Vec<&TensorFile> = self.weights(Part::Unet).files.iter().map(AsRef::as_ref).collect();
+        let own = classify(&own).family;
+        if found.family == own || found.family == Family::Other || own == Family::Other {
+            return Ok(());
+        }
+        let reason = format!(
+            "a U-Net of family {} for a checkpoint of family {own}; give one of the same family",
+            found.family
+        );
+        Err(Error::malformed(&found.path, reason))
+    }
+
+    /// What the source of a U-Net says of its prediction counts, whatever the old one's said.
+    fn told_by(
+        &self,
+        part: Part,
+        files: &[Arc<TensorFile>],
+        stated: Option<&Stated>,
+        configs: &mut Configs,
+    ) -> Option<String> {
+        let before = self.about.prediction_reason.clone();
+        if part != Part::Unet {
+            return before;
+        }
+        let files: Vec<&TensorFile> = files.iter().map(AsRef::as_ref).collect();
+        let marks = classify(&files).marks;
+        let elsewhere = (!self.lacks().contains(&part)).then(|| {
+            let mut elsewhere = configs.scheduler.clone();
+            elsewhere.rescale_betas_zero_snr &= !marks.say();
+            elsewhere
+        });
+        let decided = decide(stated, &marks, elsewhere.as_ref());
+        configs.scheduler = decided.config;
+        decided.reason
+    }
+
+    /// [`Checkpoint::check`] where the last part may be to blame.
+    fn check_beside(&self, origin: String) -> Result<()> {
+        match self.lacks().is_empty() {
+            true => self.configs.agree(&origin),
+            false => Ok(()),
+        }
     }
 
     fn put(
         &mut self,
         part: Part,
         origin: &str,
-        configs: Configs,
+        (configs, reason): (Configs, Option<String>),
         files: Vec<Arc<TensorFile>>,
         names: Arc<dyn Names>,
     ) {
         self.configs = configs;
+        self.about.prediction_reason = reason;
         self.weights[part as usize] = PartWeights {
             origin: format!("{} {origin}", part.name()),
             files,
             names,
             part,
             patches: self.weights[part as usize].patches.clone(),
+            allow_unexpected: self.about.allow_unexpected,
         };
     }
 
@@ -121,16 +180,5 @@ impl Checkpoint {
         if let (Part::TextEncoder, Some(tokenizer)) = (part, tokenizer) {
             self.tokenizer = tokenizer;
         }
-    }
-}
-
-impl Configs {
-    fn set(&mut self, part: Part, json: &str, origin: &str) -> Result<()> {
-        match part {
-            Part::TextEncoder => self.text_encoder = ClipTextConfig::from_json(json, origin)?,
-            Part::Unet => self.unet = UnetConfig::from_json(json, origin)?,
-            Part::Vae => self.vae = VaeConfig::from_json(json, origin)?,
-        }
-        Ok(())
     }
 }

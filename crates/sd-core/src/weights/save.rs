@@ -11,7 +11,6 @@ use super::{
     checkpoint::RECOMMENDED,
     configs::metadata,
     names::{Diffusers, Ldm, Names},
-    parameters,
     params::check,
 };
 use crate::{
@@ -118,8 +117,6 @@ impl Plan<'_> {
     }
 }
 
-const PARTS: [Part; 3] = [Part::TextEncoder, Part::Unet, Part::Vae];
-
 impl Checkpoint {
     /// Writes a diffusers folder: every part's weights, changed as their patches say and cast to `dtype`, configurations, tokenizer and
     /// scheduler. One tensor at a time is in memory. The folder appears in whole or not at all.
@@ -139,7 +136,7 @@ impl Checkpoint {
             let written = std::fs::write(&place, text).and_then(|()| std::fs::metadata(&place));
             Ok::<_, Error>(written.map_err(|e| Error::write(path, e))?.permissions())
         };
-        for (part, plan) in PARTS.into_iter().zip(&plans) {
+        for (part, plan) in Part::ALL.into_iter().zip(&plans) {
             let usual = write(
                 &format!("{}/config.json", part.name()),
                 pretty(self.config_json(part, dtype)),
@@ -198,7 +195,7 @@ impl Checkpoint {
             ("format".to_owned(), "pt".to_owned()),
             (metadata::SCHEDULER.to_owned(), text(self.scheduler_json())),
         ]);
-        for part in PARTS {
+        for part in Part::ALL {
             carried.insert(metadata::of(part).to_owned(), text(self.config_json(part, dtype)));
         }
         // The words that other programs look for.
@@ -240,9 +237,8 @@ impl Checkpoint {
     ) -> Result<Plan<'_>> {
         let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let (weights, names) = (self.weights(part), names(part));
-        check(weights, &target, |p| M::build(config, p, &target))?;
-        let parameters = parameters(part, &target, |p| M::build(config, p, &target));
-        let stored = parameters.into_iter().map(|(canonical, mut shape)| {
+        let checked = check(weights, &target, |p| M::build(config, p, &target))?;
+        let stored = checked.parameters.into_iter().map(|(canonical, mut shape)| {
             let stored = names.spellings(&canonical).swap_remove(0);
             // The VAE's attention is made of 1x1 convolutions there.
             if part == Part::Vae && stored.contains(".attn_1.") && shape.len() == 2 {
