@@ -160,7 +160,7 @@ static void prompts(void) {
     params.clip_skip_rule = 2;
     BAD("clip_skip_rule: 2 is none", sdrs_plan_prompts(pipeline, &params, &json));
     params.clip_skip_rule = SDRS_CLIP_SKIP_RULE_DIFFUSERS;
-    params.clip_skip = UINT32_MAX;
+    params.clip_skip = UINT32_MAX - 1;
     BAD("clip_skip: must be", sdrs_txt2img(pipeline, &params, NULL, &images));
     CHECK(images == NULL && json == NULL);
     /* Any distance is one, any number but 0 is true, and broken prompts are text. */
@@ -398,7 +398,7 @@ static void huge_parameters(void) {
     params.cfg_scale = INFINITY;
     BAD("cfg_scale: must be", sdrs_txt2img(pipeline, &params, NULL, &images));
     params = quick_params();
-    params.clip_skip = UINT32_MAX;
+    params.clip_skip = UINT32_MAX - 1;
     BAD("clip_skip: must be", sdrs_txt2img(pipeline, &params, NULL, &images));
     CHECK(images == NULL);
 }
