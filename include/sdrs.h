@@ -1105,6 +1105,10 @@ typedef struct {
      * The schedule that it recommends with that; `SDRS_SCHEDULE_NOT_SET` if none.
      */
     sdrs_schedule recommended_schedule;
+    /**
+     * What the autoencoder's own latents are multiplied by to be those of the U-Net: 0.18215 for SD1 and SD2.
+     */
+    double scaling_factor;
 } sdrs_pipeline_info;
 
 /**
@@ -1628,14 +1632,14 @@ sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
 
 /**
  * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
- * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the text's in bytes, or
+ * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
  * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
  *
- * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a text with an AND in it, which has several contexts, or with the tag of a LoRA that the
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
  * pipeline doesn't have.
  */
 sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
-                               const char *text,
+                               const char *prompt,
                                size_t length,
                                uint32_t clip_skip,
                                sdrs_tensor **context);
@@ -1651,8 +1655,18 @@ sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
                              sdrs_tensor **context);
 
 /**
+ * The context of token ids as they are (start and end token included, if they are wanted), `[count, context_width]`: the text encoder's
+ * hidden state, from the end the one that `clip_skip` counts (1 is the last), with the final norm. There may be 1 to `context_length` ids.
+ */
+sdrs_status sdrs_encode_ids(const sdrs_pipeline *pipeline,
+                            const uint32_t *ids,
+                            size_t count,
+                            uint32_t clip_skip,
+                            sdrs_tensor **context);
+
+/**
  * Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
- * norm: `[text_layers + 1, count, context_width]`, the embeddings first.
+ * norm: `[text_layers + 1, count, context_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
  */
 sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
                                     const uint32_t *ids,
@@ -1675,8 +1689,10 @@ sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
                       sdrs_tensor **prediction);
 
 /**
- * Encodes pictures, `[batch, 3, height, width]` with values -1 to 1, to latents `[batch, latent_channels, h, w]` as the U-Net has them:
- * `mean + std * noise`. `shape` has the pictures' 4 numbers. `std` may be NULL.
+ * Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`; values far beyond are refused), to latents
+ * `[batch, latent_channels, h, w]` as the U-Net has them: `mean + std * noise`. Both are the autoencoder's own times the
+ * `scaling_factor` of `sdrs_pipeline_info`: in diffusers, `vae.encode(images).latent_dist.mean * vae.config.scaling_factor`. `shape` has
+ * the pictures' 4 numbers. `std` may be NULL.
  */
 sdrs_status sdrs_vae_encode(const sdrs_pipeline *pipeline,
                             const float *images,
@@ -1686,7 +1702,8 @@ sdrs_status sdrs_vae_encode(const sdrs_pipeline *pipeline,
 
 /**
  * Decodes latents as the U-Net has them, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values
- * -1 to 1, or a little beyond. `shape` has the latents' 4 numbers.
+ * -1 to 1, or a little beyond. The autoencoder is given them divided by the `scaling_factor` of `sdrs_pipeline_info`: in diffusers,
+ * `vae.decode(latents / vae.config.scaling_factor)`. `shape` has the latents' 4 numbers.
  */
 sdrs_status sdrs_vae_decode(const sdrs_pipeline *pipeline,
                             const float *latents,
@@ -1814,6 +1831,21 @@ const char *sdrs_pipeline_embedding(const sdrs_pipeline *pipeline,
  */
 const char *sdrs_pipeline_skipped_embedding(const sdrs_pipeline *pipeline,
                                             size_t index);
+
+/**
+ * Writes a pipeline as a single .safetensors file in LDM's layout, its weights as `dtype`, with its LoRAs merged into them. Its metadata
+ * carries the configurations, and the tokenizer unless it is CLIP's own. A file that is there is replaced, when the new one is whole.
+ *
+ * Fails with `SDRS_ERROR_IO`, and with `SDRS_ERROR_INVALID_PARAMETER` for `SDRS_DTYPE_AUTO`.
+ */
+sdrs_status sdrs_pipeline_save_file(const sdrs_pipeline *pipeline,
+                                    const char *path,
+                                    sdrs_dtype dtype);
+
+/**
+ * The same as a diffusers folder. It fails if there is one with something in it.
+ */
+sdrs_status sdrs_pipeline_save_folder(const sdrs_pipeline *pipeline, const char *path, sdrs_dtype dtype);
 
 /**
  * Frees a pipeline that no thread uses any more; NULL is fine. Images, tensors and steppers that came of it stay.

@@ -49,7 +49,7 @@ class Saving(unittest.TestCase):
             demo().save_folder(occupied)
         with self.assertRaisesRegex(sdrs.FileError, "occupied"):
             demo().save_file(occupied)
-        with self.assertRaises(sdrs.MissingFileError):
+        with self.assertRaisesRegex(sdrs.FileError, "none"):
             demo().save_file(self.folder / "none" / "x.safetensors")
         for save in [demo().save_file, demo().save_folder]:
             for dtype in ["auto", "f8", np.float64]:
