@@ -29,6 +29,7 @@ class Arguments(unittest.TestCase):
             ("path", infotext.read),
             ("path", result.save),
             ("vae", pipe.with_vae),
+            ("tokenizer", lambda path: sdrs.demo(tokenizer={} if path is None else path)),
             ("config", lambda path: sdrs.Pipeline(DEMO, config={} if path is None else path)),
             (r"lora_dirs\[0\]", lambda path: sdrs.demo(lora_dirs=[path])),
             (r"embeddings\[1\]", lambda path: sdrs.demo(embeddings=[DEMO, path])),

@@ -275,7 +275,8 @@ impl Pipeline {
             )
         })?;
         // What decoders and resampling put beyond -1 to 1 is fine; bytes are not.
-        if let Some(value) = images.iter().find(|value| !(value.abs() <= PICTURE_MAX)) {
+        let range = -PICTURE_MAX..=PICTURE_MAX;
+        if let Some(value) = images.iter().find(|value| !range.contains(*value)) {
             let reason = format!("values must be -1 to 1, not {value}; bytes are divided by 127.5, less 1");
             return Err(Error::parameter("images", reason));
         }
