@@ -123,7 +123,7 @@ class Pipeline(Parts):
             device=_arguments.device("device", device),
             dtype=_arguments.dtype("dtype", dtype),
             prediction=prediction,
-            allow_unexpected=allow_unexpected,
+            allow_unexpected=_arguments.flag("allow_unexpected", allow_unexpected),
             threads=threads,
             log=told(log),
             memory_limit=memory_limit,
