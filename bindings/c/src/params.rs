@@ -1,6 +1,6 @@
 //! A run's parameters: `sdrs::GenerateParams` as a structure that may grow.
 
-use std::ffi::c_char;
+use std::{ffi::c_char, mem::offset_of};
 
 use sdrs::{GenerateParams, Recommended};
 
@@ -115,11 +115,17 @@ pub unsafe extern "C" fn sdrs_generate_params_init(
     struct_size: usize,
 ) -> sdrs_status {
     guard(|| {
-        let default = defaults()?;
+        let default = match struct_size < LEAVES_OPEN {
+            true => numbers()?,
+            false => defaults()?,
+        };
         // SAFETY: the caller keeps the header's rules for pointers.
         unsafe { init(params, struct_size, default, "params") }
     })
 }
+
+/// From this size on a caller's header says that parameters may be left open.
+const LEAVES_OPEN: usize = offset_of!(sdrs_generate_params, unsigned_seeds) + size_of::<i32>();
 
 fn small(name: &'static str, n: usize) -> Result<u32> {
     u32::try_from(n).map_err(|e| Failure::argument(name, e.to_string()))
@@ -164,6 +170,19 @@ fn defaults() -> Result<sdrs_generate_params> {
         deep_cache_branch: small("deep_cache_branch", d.deep_cache_branch)?,
         unsigned_seeds: 0,
         text_as_is: i32::from(d.text_as_is),
+    })
+}
+
+/// The same with numbers in all places, as older headers promise them.
+fn numbers() -> Result<sdrs_generate_params> {
+    let d = GenerateParams::default();
+    Ok(sdrs_generate_params {
+        steps: small("steps", d.steps)?,
+        sampler: number::<sdrs_sampler>(d.sampler)?,
+        schedule: number::<sdrs_schedule>(d.schedule)?,
+        cfg_scale: d.cfg_scale,
+        clip_skip: small("clip_skip", d.clip_skip)?,
+        ..defaults()?
     })
 }
 
@@ -239,6 +258,35 @@ mod tests {
         // SAFETY: a whole structure.
         let got = unsafe { params(&raw const default) }.unwrap();
         assert_eq!(got, (GenerateParams::default(), Recommended::default()));
+    }
+
+    #[test]
+    fn older_callers_get_numbers() {
+        let mut c = defaults().unwrap();
+        let old = offset_of!(sdrs_generate_params, ngms);
+        // SAFETY: a whole structure, of which the beginning is asked for.
+        assert_eq!(
+            unsafe { sdrs_generate_params_init(&raw mut c, old) },
+            sdrs_status::SDRS_OK
+        );
+        assert_eq!(
+            (c.struct_size, c.steps, c.clip_skip, c.cfg_scale),
+            (old, 20, 1, 7.0)
+        );
+        let named = (c.sampler, c.schedule);
+        assert_eq!(
+            named,
+            (
+                sdrs_sampler::SDRS_SAMPLER_DPMPP_2M as i32,
+                sdrs_schedule::SDRS_SCHEDULE_AUTOMATIC as i32
+            )
+        );
+        // SAFETY: as above.
+        let (params, given) = unsafe { params(&raw const c) }.unwrap();
+        assert_eq!(
+            (&params, given),
+            (&GenerateParams::default(), Recommended::all(&params))
+        );
     }
 
     /// Every field arrives: a value for each that differs from the default.
