@@ -1360,6 +1360,13 @@ sdrs_status sdrs_builder_vae(sdrs_builder *builder,
                              const char *vae);
 
 /**
+ * Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a diffusers folder, or
+ * a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
+ */
+sdrs_status sdrs_builder_tokenizer(sdrs_builder *builder,
+                                   const char *tokenizer);
+
+/**
  * Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that
  * is taken too.
  */
@@ -1378,13 +1385,6 @@ sdrs_status sdrs_builder_unet(sdrs_builder *builder,
  * they may mean that the model is of another kind than it seems.
  */
 sdrs_status sdrs_builder_allow_unexpected(sdrs_builder *builder);
-
-/**
- * Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a diffusers folder, or
- * a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
- */
-sdrs_status sdrs_builder_tokenizer(sdrs_builder *builder,
-                                   const char *tokenizer);
 
 /**
  * Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a

@@ -18,7 +18,8 @@ pub(super) struct FolderContents {
     /// None of a part that isn't there.
     pub files: [Vec<Arc<TensorFile>>; 3],
     pub found: Classified,
-    pub stated: Option<Stated>,
+    /// An error is no reason to say nothing of the files: other models have other schedulers.
+    pub stated: Result<Option<Stated>>,
 }
 
 impl Folder {
@@ -137,7 +138,7 @@ impl FolderContents {
             },
             folder: folder.clone(),
             files,
-            stated: Stated::of_folder(folder)?,
+            stated: Stated::of_folder(folder),
         })
     }
 
@@ -147,13 +148,19 @@ impl FolderContents {
             let files = self.files[part as usize].iter();
             files.map(move |file| (Some(part), file.as_ref()))
         });
-        Inspection::new(
+        let stated = self.stated.as_ref().ok().and_then(Option::as_ref);
+        let mut found = Inspection::new(
             self.folder.origin(""),
             FOLDER,
             &files.collect::<Vec<_>>(),
             &self.found,
-            self.stated.as_ref(),
-        )
+            stated,
+        );
+        if let Err(error) = &self.stated {
+            found.prediction_type = None;
+            found.prediction_reason = Some(error.to_string());
+        }
+        found
     }
 
     /// Refuses what no pipeline can be made of.
