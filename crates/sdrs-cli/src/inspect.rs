@@ -54,12 +54,10 @@ fn table(found: &Inspection) -> String {
     if found.zero_terminal_snr {
         lines.push("  zero terminal SNR".into());
     }
-    for part in &found.lacks {
-        println!("  lacks        {}", part.name());
-    }
-    if let Some(half) = found.vae_half {
-        println!("  of the VAE   {half} alone");
-    }
+    let lacks = found.lacks.iter();
+    lines.extend(lacks.map(|part| format!("  lacks        {}", part.name())));
+    let half = found.vae_half.iter();
+    lines.extend(half.map(|half| format!("  of the VAE   {half} alone")));
     for (name, part) in &found.parts {
         let dtypes: Vec<String> = part
             .dtypes
