@@ -12,17 +12,17 @@ use std::{
 
 use syn::{Item, UseTree, Visibility, visit::Visit};
 
-/// Source folders, from the root of the repository.
-const CRATES: [&str; 9] = [
-    "bindings/c",
-    "bindings/python",
-    "crates/goldens",
-    "crates/sd-core",
-    "crates/sd-kernels",
-    "crates/sd-lora",
-    "crates/sd-sched",
-    "crates/sdrs",
-    "crates/sdrs-cli",
+/// Folders of crates, and how many modules the largest circle has that is still to be taken apart; 0 where none is left.
+const CRATES: [(&str, usize); 9] = [
+    ("bindings/c", 3),
+    ("bindings/python", 0),
+    ("crates/goldens", 0),
+    ("crates/sd-core", 19),
+    ("crates/sd-kernels", 8),
+    ("crates/sd-lora", 2),
+    ("crates/sd-sched", 2),
+    ("crates/sdrs", 19),
+    ("crates/sdrs-cli", 2),
 ];
 
 /// A module's path from the crate's root, which is the empty one.
@@ -241,17 +241,22 @@ fn is_family(circle: &BTreeSet<&Name>) -> bool {
 }
 
 #[test]
-fn no_circles() {
+fn circles_grow_no_more() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut faults = Vec::new();
-    for name in CRATES {
+    for (name, known) in CRATES {
         let modules = Modules::read(&root.join(name).join("src"));
-        for circle in modules.circles() {
-            let names: Vec<String> = circle.iter().map(|name| name.join("::")).collect();
-            println!("{name}: {}: {}", names.len(), names.join(", "));
-            if !is_family(&circle) {
-                faults.push(format!("{name}: {}: {}", names.len(), names.join(", ")));
-            }
+        let circles = modules.circles().into_iter().filter(|circle| !is_family(circle));
+        let circles: Vec<Vec<String>> = circles
+            .map(|circle| circle.iter().map(|name| name.join("::")).collect())
+            .collect();
+        let largest = circles.iter().map(Vec::len).max().unwrap_or(0);
+        if largest != known {
+            let listed: Vec<String> = circles.iter().map(|circle| circle.join(", ")).collect();
+            faults.push(format!(
+                "{name}: {largest} modules in a circle, not {known}:\n  {}",
+                listed.join("\n  ")
+            ));
         }
     }
     assert!(faults.is_empty(), "circles of modules:\n{}", faults.join("\n"));

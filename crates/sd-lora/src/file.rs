@@ -251,13 +251,12 @@ fn no_adapter(tensors: &TensorFile) -> String {
     let Some(first) = tensors.names().min() else {
         return "holds no tensors".into();
     };
-    match Inspection::of_file(tensors) {
-        Ok(found) if !matches!(found.kind, weights::Kind::Lora | weights::Kind::Unknown) => {
-            found.instead_of(Wanted::Adapter)
-        }
-        _ => format!(
+    let found = Inspection::of_file(tensors);
+    match found.kind {
+        weights::Kind::Lora | weights::Kind::Unknown => format!(
             "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
             shown(first)
         ),
+        _ => found.instead_of(Wanted::Adapter),
     }
 }

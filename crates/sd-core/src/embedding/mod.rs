@@ -303,11 +303,9 @@ fn no_embedding(file: &TensorFile, names: &[&str]) -> String {
     if names.is_empty() {
         return "no embedding: it holds no tensors".into();
     }
-    match Inspection::of_file(file) {
-        Ok(found) if !matches!(found.kind, Kind::TextualInversion | Kind::Unknown) => {
-            return found.instead_of(Wanted::Embedding);
-        }
-        _ => {}
+    let found = Inspection::of_file(file);
+    if !matches!(found.kind, Kind::TextualInversion | Kind::Unknown) {
+        return found.instead_of(Wanted::Embedding);
     }
     let first: Vec<String> = names.iter().take(3).map(|name| shown(name)).collect();
     format!(

@@ -102,15 +102,14 @@ impl Configs {
     }
 
     /// Those of an opened folder; of parts that it lacks, SD1's.
-    pub(super) fn of_contents(contents: &mut FolderContents) -> Result<(Self, Decided)> {
-        let stated = std::mem::replace(&mut contents.stated, Ok(None))?;
+    pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
         let (folder, mut configs) = (&contents.folder, Self::sd1(4));
         for part in Part::ALL {
             if folder.has_part(part) {
                 configs.read(part, folder, &format!("{}/config.json", part.name()))?;
             }
         }
-        let decided = decide(stated.as_ref(), &contents.found.marks, None);
+        let decided = decide(Stated::of_folder(folder)?.as_ref(), &contents.found.marks, None);
         configs.scheduler = decided.config.clone();
         Ok((configs, decided))
     }

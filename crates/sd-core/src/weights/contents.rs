@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Family, Folder, Inspection, Kind, Part, TensorFile, Wanted,
     classify::{Classified, classify},
-    inspect::FOLDER,
+    inspect::{FOLDER, told},
     prediction::Stated,
 };
 use crate::{Error, Result, config::UnetConfig};
@@ -18,8 +18,6 @@ pub(super) struct FolderContents {
     /// None of a part that isn't there.
     pub files: [Vec<Arc<TensorFile>>; 3],
     pub found: Classified,
-    /// An error is no reason to say nothing of the files: other models have other schedulers.
-    pub stated: Result<Option<Stated>>,
 }
 
 impl Folder {
@@ -138,7 +136,6 @@ impl FolderContents {
             },
             folder: folder.clone(),
             files,
-            stated: Stated::of_folder(folder),
         })
     }
 
@@ -148,19 +145,9 @@ impl FolderContents {
             let files = self.files[part as usize].iter();
             files.map(move |file| (Some(part), file.as_ref()))
         });
-        let stated = self.stated.as_ref().ok().and_then(Option::as_ref);
-        let mut found = Inspection::new(
-            self.folder.origin(""),
-            FOLDER,
-            &files.collect::<Vec<_>>(),
-            &self.found,
-            stated,
-        );
-        if let Err(error) = &self.stated {
-            found.prediction_type = None;
-            found.prediction_reason = Some(error.to_string());
-        }
-        found
+        let (stated, fault) = told(Stated::of_folder(&self.folder));
+        let (origin, files) = (self.folder.origin(""), files.collect::<Vec<_>>());
+        Inspection::new(origin, FOLDER, &files, &self.found, stated.as_ref()).with_fault(fault)
     }
 
     /// Refuses what no pipeline can be made of.

@@ -150,22 +150,29 @@ pub struct Inspection {
 pub fn inspect(path: &Path) -> Result<Inspection> {
     match std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
         true => Ok(FolderContents::open(&Folder::Disk(path.to_owned()))?.inspection()),
-        false => Inspection::of_file(&TensorFile::open(path)?),
+        false => Ok(Inspection::of_file(&TensorFile::open(path)?)),
     }
 }
 
 impl Inspection {
     /// Tells what an opened file is.
-    ///
-    /// # Errors
-    /// [`Error::Config`] or [`Error::Malformed`] if it carries a scheduler's configuration that can't be used.
-    pub fn of_file(file: &TensorFile) -> Result<Self> {
+    pub fn of_file(file: &TensorFile) -> Self {
         let found = classify(&[file]);
         let stated = match found.kind {
-            Kind::Checkpoint | Kind::Unet => Stated::of_file(file)?,
-            _ => None,
+            Kind::Checkpoint | Kind::Unet => Stated::of_file(file),
+            _ => Ok(None),
         };
-        Ok(Self::of_classified(file, &found, stated.as_ref()))
+        let (stated, fault) = told(stated);
+        Self::of_classified(file, &found, stated.as_ref()).with_fault(fault)
+    }
+
+    /// That of a scheduler's configuration that can't be used, which is no reason to say nothing of the file.
+    pub(super) fn with_fault(self, fault: Option<String>) -> Self {
+        let prediction_reason = fault.or(self.prediction_reason.clone());
+        Self {
+            prediction_reason,
+            ..self
+        }
     }
 
     pub(super) fn of_classified(file: &TensorFile, found: &Classified, stated: Option<&Stated>) -> Self {
@@ -232,6 +239,14 @@ impl Inspection {
             },
             metadata,
         }
+    }
+}
+
+/// What is stated, or why it can't be used.
+pub(super) fn told(stated: Result<Option<Stated>>) -> (Option<Stated>, Option<String>) {
+    match stated {
+        Ok(stated) => (stated, None),
+        Err(error) => (None, Some(error.to_string())),
     }
 }
 

@@ -100,10 +100,10 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open_parts`].
     pub fn parts_of_folder(folder: &Folder) -> Result<Self> {
-        let mut contents = FolderContents::open(folder)?;
+        let contents = FolderContents::open(folder)?;
         contents.supported()?;
+        let (configs, decided) = Configs::of_contents(&contents)?;
         let found = contents.inspection();
-        let (configs, decided) = Configs::of_contents(&mut contents)?;
         let [text_encoder, unet, vae] = contents.files;
         let weights = |part: Part, files| PartWeights {
             origin: folder.origin(part.name()),
