@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use syn::{Item, UseTree, Visibility, visit::Visit};
@@ -49,18 +49,18 @@ impl Modules {
             .iter()
             .find(|path| path.is_file())
             .expect("a crate has a root");
-        modules.read_file(root, &source.to_owned(), Vec::new());
+        modules.read_file(root, source, Vec::new());
         modules
     }
 
     /// Reads a module's file; the files of its children lie in `folder`.
-    fn read_file(&mut self, path: &Path, folder: &PathBuf, name: Name) {
+    fn read_file(&mut self, path: &Path, folder: &Path, name: Name) {
         let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let file = syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         self.read_items(&file.items, folder, name);
     }
 
-    fn read_items(&mut self, items: &[Item], folder: &PathBuf, name: Name) {
+    fn read_items(&mut self, items: &[Item], folder: &Path, name: Name) {
         let mut module = Module::default();
         for item in items {
             match item {

@@ -266,6 +266,7 @@ mod tests {
         let old = offset_of!(sdrs_generate_params, ngms);
         // SAFETY: a whole structure, of which the beginning is asked for.
         assert_eq!(
+            // SAFETY: the structure is whole, and `old` bytes are within it.
             unsafe { sdrs_generate_params_init(&raw mut c, old) },
             sdrs_status::SDRS_OK
         );
