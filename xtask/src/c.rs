@@ -230,7 +230,11 @@ impl Stage {
             }
             _ => program(exe),
         };
-        command.arg(root().join("models/demo/base")).arg(&self.work);
+        // Each begins with an empty folder: some refuse to write over what another run has left.
+        let scratch = self.work.join("scratch");
+        let _ = fs::remove_dir_all(&scratch);
+        fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
+        command.arg(root().join("models/demo/base")).arg(&scratch);
         if rounds && self.tool != Tool::None {
             // Resident memory means little here; the tool itself tells of leaks.
             command.arg("3");

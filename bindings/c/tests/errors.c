@@ -115,7 +115,7 @@ static void everything_of_a_builder(const char *folder) {
     CHECK(!as_before(plain, build_and_draw(builder)));
     sdrs_pipeline *none = NULL;
     OK(sdrs_builder_lora(builder, file, 1.0));
-    FAILS(SDRS_ERROR_INVALID_FILE, "holds no adapter", sdrs_builder_build(builder, &none));
+    FAILS(SDRS_ERROR_INVALID_FILE, "not a LoRA or another adapter", sdrs_builder_build(builder, &none));
     CHECK(none == NULL);
     sdrs_images_free(plain);
     sdrs_builder_free(builder);
@@ -180,6 +180,7 @@ static void invalid_file(const char *folder) {
     sdrs_builder_free(builder);
     char unet[1000];
     snprintf(unet, sizeof unet, "%s/unet/diffusion_pytorch_model.safetensors", folder);
+    OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_demo(builder));
     OK(sdrs_builder_vae(builder, unet));
     FAILS(SDRS_ERROR_INVALID_FILE, "is a U-Net alone, not a VAE", sdrs_builder_build(builder, &none));
