@@ -20,8 +20,8 @@ const CRATES: [(&str, usize); 9] = [
     ("crates/sd-core", 19),
     ("crates/sd-kernels", 8),
     ("crates/sd-lora", 2),
-    ("crates/sd-sched", 2),
-    ("crates/sdrs", 19),
+    ("crates/sd-sched", 0),
+    ("crates/sdrs", 0),
     ("crates/sdrs-cli", 2),
 ];
 

@@ -3,7 +3,11 @@ use std::ops::RangeInclusive;
 use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, Steps, TimeRule};
 use sd_sched::{MAX_STEPS, Sampler, Schedule, rng::Source};
 
-use crate::{Error, Result, conditioning::Reading};
+mod recommended;
+
+pub use recommended::Recommended;
+
+use crate::{Error, Result};
 
 /// Everything that decides a picture, besides the weights. The defaults are the WebUI's.
 #[derive(Debug, Clone, PartialEq)]
@@ -202,7 +206,19 @@ impl Default for GenerateParams {
     }
 }
 
-/// What validation needs to know of a model.
+/// Rules by which a run's prompts are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    pub options: PromptOptions,
+    /// Calls of the denoiser that prompts are scheduled over.
+    pub steps: Steps,
+    /// Which layer of the text encoder, from the end: 1 is the last.
+    pub clip_skip: usize,
+    /// Whether the shorter of cond and uncond is padded, so that one call of the U-Net does for both.
+    pub pad: bool,
+}
+
+/// Bounds that a model sets to a run's parameters.
 pub(crate) struct Limits {
     /// Pixels of a side for each latent.
     pub downscale: u32,

@@ -1,29 +1,26 @@
-//! Texts through the text encoder: chunk by chunk, kept for later runs, weighted.
+//! Texts through the text encoder: chunk by chunk, cached for later runs, weighted.
 
 use std::{
-    collections::HashMap,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use lru::LruCache;
 use sd_core::prompt::{
-    Chunk, Emphasis, Placed, PromptDialect, PromptOptions, Tree, empty_chunk, encoder_inputs,
+    Chunk, Emphasis, Excerpt, Placed, PromptDialect, PromptOptions, empty_chunk, encoder_inputs,
 };
 
+use super::Embeddings;
 use crate::{
-    Error, Pipeline, Result,
-    conditioning::{Reading, Timeline},
-    pipeline::values,
+    Error, Result,
+    model::{Model, Runtime, values},
+    params::Reading,
 };
 
-/// Texts that one prompt may take over the steps; each is encoded and kept.
-const MOST_TEXTS: usize = 1000;
-
-/// Encoded inputs that a pipeline keeps: at most 128 of SD1's 77 tokens of 768 values.
+/// Values of encoded inputs that a pipeline caches: 128 of SD1's 77 tokens of 768.
 const CACHED_VALUES: usize = 128 * 77 * 768;
 
-/// What the text encoder gave for one input: its values alone decide it, so it is kept from run to run.
+/// An input of the text encoder: these values alone decide its output, which is cached from run to run.
 #[derive(PartialEq, Eq, Hash)]
 struct RowKey {
     tokens: Vec<u32>,
@@ -35,8 +32,10 @@ struct RowKey {
 pub(crate) struct RowCache(Mutex<LruCache<RowKey, Arc<[f32]>>>);
 
 impl RowCache {
-    /// `row` is how many values an encoded input has.
-    pub fn new(row: usize) -> Self {
+    /// A cache for one model's text encoder.
+    pub fn new(model: &Model) -> Self {
+        let text = model.text_encoder.config();
+        let row = text.max_position_embeddings * text.hidden_size;
         let rows = NonZeroUsize::new(CACHED_VALUES / row.max(1)).unwrap_or(NonZeroUsize::MIN);
         Self(Mutex::new(LruCache::new(rows)))
     }
@@ -44,106 +43,50 @@ impl RowCache {
 
 /// Encodes the texts of one run.
 pub(crate) struct Encoder<'a> {
-    pub pipeline: &'a Pipeline,
+    pub model: &'a Model,
+    pub embeddings: &'a Embeddings,
+    pub rows: &'a RowCache,
+    pub runtime: &'a Runtime,
     pub reading: &'a Reading,
     pub cancelled: &'a dyn Fn() -> bool,
 }
 
-/// A text, as inputs, and for how many of a prompt's steps' texts it stands.
-struct Text {
-    chunks: Vec<Chunk>,
-    count: usize,
-}
-
 impl Encoder<'_> {
-    pub fn empty(&self) -> Chunk {
-        empty_chunk(&self.pipeline.tokenizer, self.pipeline.chunk_length())
-    }
-
-    /// A prompt's texts, and when each holds.
-    pub fn timeline(&self, name: &'static str, tree: &Tree) -> Result<Timeline> {
-        let mut index: HashMap<String, usize> = HashMap::new();
-        let mut texts: Vec<Text> = Vec::new();
-        let mut entries = Vec::new();
-        let Pipeline {
+    /// A text as inputs of the text encoder.
+    pub fn inputs(&self, text: &Excerpt) -> Result<Vec<Chunk>> {
+        let Model { tokenizer, .. } = self.model;
+        let (names, options) = (&self.embeddings.names, &self.reading.options);
+        Ok(encoder_inputs(
+            text,
             tokenizer,
-            embeddings,
-            ..
-        } = self.pipeline;
-        for variant in tree.variants(&self.reading.steps) {
-            let at = match index.get(variant.text.as_str()) {
-                Some(&at) => at,
-                None => {
-                    if texts.len() == MOST_TEXTS {
-                        let reason =
-                            format!("it says more than {MOST_TEXTS} different things over the steps");
-                        return Err(Error::parameter(name, reason));
-                    }
-                    let options = &self.reading.options;
-                    let chunks = encoder_inputs(
-                        &variant.text,
-                        tokenizer,
-                        &embeddings.names,
-                        self.pipeline.chunk_length(),
-                        options,
-                    )?;
-                    texts.push(Text { chunks, count: 0 });
-                    index.insert(variant.text.as_str().to_owned(), texts.len() - 1);
-                    texts.len() - 1
-                }
-            };
-            texts[at].count += 1;
-            entries.push((variant.end, at));
-        }
-        let longest = texts.iter().map(|text| text.chunks.len()).max().unwrap_or(1);
-        let empty = self.empty();
-        let mut contexts = vec![Vec::new(); texts.len()];
-        for i in 0..longest {
-            // The WebUI encodes the texts of all steps together, input by input, and restores the mean of all of them.
-            let chunks: Vec<&Chunk> = texts
-                .iter()
-                .map(|text| text.chunks.get(i).unwrap_or(&empty))
-                .collect();
-            let rows: Vec<Arc<[f32]>> = chunks
-                .iter()
-                .map(|chunk| self.row(chunk))
-                .collect::<Result<_>>()?;
-            let counts: Vec<usize> = texts.iter().map(|text| text.count).collect();
-            for (context, row) in contexts
-                .iter_mut()
-                .zip(self.weighted(name, &chunks, &rows, &counts)?)
-            {
-                context.extend(row);
-            }
-        }
-        Ok(Timeline { entries, contexts })
+            names,
+            self.model.chunk_length(),
+            options,
+        )?)
     }
 
-    /// What the encoder gives for one input, `[n, width]`. Encoded alone, so that no other text can touch its last bits.
+    pub fn empty(&self) -> Chunk {
+        empty_chunk(&self.model.tokenizer, self.model.chunk_length())
+    }
+
+    /// One input encoded, `[n, width]`. Encoded alone, so that no other text can touch its last bits.
     pub fn row(&self, chunk: &Chunk) -> Result<Arc<[f32]>> {
         let key = RowKey {
             tokens: chunk.tokens.clone(),
             embeddings: chunk.embeddings.clone(),
             clip_skip: self.reading.clip_skip,
         };
-        let cache = || {
-            self.pipeline
-                .rows
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
+        let cache = || self.rows.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(row) = cache().get(&key) {
             return Ok(row.clone());
         }
         if (self.cancelled)() {
             return Err(Error::Cancelled);
         }
-        let encoder = &self.pipeline.text_encoder;
-        let vectors = |placed: &Placed| (placed.at, &self.pipeline.embeddings.vectors[placed.index][..]);
+        let encoder = &self.model.text_encoder;
+        let vectors = |placed: &Placed| (placed.at, &self.embeddings.vectors[placed.index][..]);
         let embedded: Vec<(usize, &[f32])> = chunk.embeddings.iter().map(vectors).collect();
         let row: Arc<[f32]> = self
-            .pipeline
             .runtime
             .compute(|| {
                 let tokens = std::slice::from_ref(&chunk.tokens);
@@ -157,14 +100,14 @@ impl Encoder<'_> {
     }
 
     /// Applies the weights of one input each of several texts.
-    fn weighted(
+    pub fn weighted(
         &self,
         name: &'static str,
         chunks: &[&Chunk],
         rows: &[Arc<[f32]>],
         counts: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
-        let width = self.pipeline.text_encoder.config().hidden_size;
+        let width = self.model.text_encoder.config().hidden_size;
         let plain = |chunk: &&Chunk| chunk.weights.iter().all(|&w| w == 1.0);
         let PromptOptions {
             dialect, emphasis, ..

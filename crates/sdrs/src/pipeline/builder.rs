@@ -5,21 +5,18 @@ use std::{
 };
 
 use sd_core::{
-    Device, Dtype, Quantization,
-    embedding::{self, Embedding},
-    output,
+    Device, Dtype, Quantization, output,
     weights::{Checkpoint, Folder, Given, Layout, Part, Target, TensorFile},
 };
 use sd_sched::Prediction;
 
+use super::Pipeline;
 use crate::{
-    Error, LogLevel, Lora, Pipeline, Result,
-    lora::{self, Applied},
-    lora_tags::LoraFolders,
-    memory::MemoryLimit,
-    runtime::{Log, Runtime},
-    save,
-    source::Source,
+    Error, LogLevel, Lora, Result,
+    lora::{LoraFolders, Loras},
+    model::{Log, MemoryLimit, Model, Runtime, Source, check_file, check_folder},
+    run::Components,
+    text::Embeddings,
 };
 
 /// Describes a pipeline: which weights, where, in which type.
@@ -72,7 +69,7 @@ impl PipelineBuilder {
     /// The small model that is compiled in, trained for this project on pictures of coloured shapes.
     #[cfg(feature = "demo")]
     pub fn demo(mut self) -> Self {
-        self.checkpoint = Some(CheckpointSource::Folder(crate::demo::folder()));
+        self.checkpoint = Some(CheckpointSource::Folder(crate::model::demo_folder()));
         self
     }
 
@@ -246,14 +243,14 @@ impl PipelineBuilder {
         if let Some(bytes) = self.memory_limit {
             runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
         }
-        let mut pipeline = Pipeline::load(checkpoint, target, self.prediction, loras, runtime)?;
-        pipeline.lora_folders = LoraFolders::new(self.lora_folders)?.into();
-        pipeline.add_embeddings(&self.embeddings)?;
-        pipeline.embeddings = pipeline.bundled(&pipeline.loras)?;
-        for skipped in pipeline.skipped_embeddings() {
-            pipeline.runtime.warn(format_args!("passed over: {skipped}"));
+        let model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        let folders = LoraFolders::new(self.lora_folders)?;
+        let embeddings = Embeddings::open(&self.embeddings, &model)?;
+        let components = Components::new(model, loras, folders, embeddings, runtime)?;
+        for skipped in &components.embeddings.skipped {
+            components.runtime.warn(format_args!("passed over: {skipped}"));
         }
-        Ok(pipeline)
+        Ok(components.into())
     }
 
     /// Writes the pipeline that [`build`](Self::build) would load as a diffusers folder, without loading it. See
@@ -262,7 +259,7 @@ impl PipelineBuilder {
     /// # Errors
     /// As [`build`](Self::build) and [`Pipeline::save_folder`].
     pub fn save_folder(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
-        save::check_folder(path.as_ref())?;
+        check_folder(path.as_ref())?;
         output::check_folder(path.as_ref())?;
         Ok(self.merged()?.save_folder(path.as_ref(), dtype)?)
     }
@@ -273,7 +270,7 @@ impl PipelineBuilder {
     /// # Errors
     /// As [`build`](Self::build) and [`Pipeline::save_file`].
     pub fn save_file(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
-        save::check_file(path.as_ref())?;
+        check_file(path.as_ref())?;
         output::check_regular_file(path.as_ref())?;
         Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
     }
@@ -281,12 +278,12 @@ impl PipelineBuilder {
     fn merged(&mut self) -> Result<Checkpoint> {
         let runtime = Runtime::new(None, false, self.log.take())?;
         let (mut checkpoint, loras) = self.open(&runtime)?;
-        checkpoint.set_patches(&lora::patches(&loras));
+        checkpoint.set_patches(&loras.patches());
         Ok(checkpoint)
     }
 
     /// Opens the checkpoint with the parts and LoRAs that it is to have.
-    fn open(&mut self, runtime: &Runtime) -> Result<(Checkpoint, Vec<Arc<Applied>>)> {
+    fn open(&mut self, runtime: &Runtime) -> Result<(Checkpoint, Loras)> {
         let Some(source) = self.checkpoint.take() else {
             return Err(Error::parameter(
                 "checkpoint",
@@ -341,7 +338,7 @@ impl PipelineBuilder {
             // EDM's has no name in a scheduler's configuration.
             _ => {}
         }
-        let loras = lora::apply(std::mem::take(&mut self.loras), &checkpoint, &[], runtime)?;
+        let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
         Ok((checkpoint, loras))
     }
 }
@@ -363,27 +360,4 @@ fn described(checkpoint: &Checkpoint) -> String {
         "{layout}, context width {}, latents {channels}x{side}x{side}",
         text.hidden_size
     )
-}
-
-impl Pipeline {
-    fn add_embeddings(&mut self, sources: &[Source]) -> Result<()> {
-        for source in sources {
-            match source {
-                Source::Path(path) if path.is_dir() => {
-                    let found = embedding::from_folder(path)?;
-                    let unreadable = found.unreadable.iter().map(ToString::to_string);
-                    let mut skipped: Vec<String> = unreadable.collect();
-                    for embedding in &found.embeddings {
-                        skipped.extend(self.add_embedding(embedding).err().map(|error| error.to_string()));
-                    }
-                    Arc::make_mut(&mut self.own_embeddings).skipped.extend(skipped);
-                }
-                Source::Path(path) => self.add_embedding(&Embedding::open(path)?)?,
-                Source::Bytes(name, bytes) => {
-                    self.add_embedding(&Embedding::from_bytes(name, name, bytes.clone())?)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }

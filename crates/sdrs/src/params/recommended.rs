@@ -5,7 +5,8 @@ use std::fmt;
 use sd_sched::{Sampler, Schedule, parse_sampler};
 use serde_json::Value;
 
-use crate::{ClipSkipRule, Error, GenerateParams, Result, params::Limits};
+use super::{ClipSkipRule, GenerateParams, Limits};
+use crate::{Error, Result};
 
 /// Those of a run's settings that depend on the model: what a checkpoint recommends, or what a caller has given. `None` is left open.
 ///

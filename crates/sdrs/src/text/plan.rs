@@ -4,11 +4,16 @@ use std::{ops::Range, path::Path};
 
 use sd_core::{
     ClipTokenizer,
-    prompt::{EmbeddingNames, LoraTag, Part, Prompt, Side, encoder_inputs},
+    prompt::{EmbeddingNames, LoraTag, Part, encoder_inputs},
 };
 use serde::Serialize;
 
-use crate::{GenerateParams, Pipeline, Result, conditioning::Reading, lora_tags::lora_tags, params::Limits};
+use super::Prompts;
+use crate::{
+    GenerateParams, Result,
+    lora::lora_tags,
+    params::{Limits, Reading},
+};
 
 /// What both prompts of a picture say, step by step. Spans are in bytes of the prompt as it was given.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,14 +108,15 @@ pub struct PlannedToken {
     pub embedding: Option<String>,
 }
 
-/// What a plan is made with.
-struct Planner<'a> {
-    tokenizer: &'a ClipTokenizer,
-    names: &'a EmbeddingNames,
-    /// Whether a run would have what a tag asks for.
-    resolves: &'a dyn Fn(&LoraTag) -> bool,
-    length: usize,
-    reading: Reading,
+/// Plans prompts for a tokenizer and the textual inversions of a model.
+pub(crate) struct Planner<'a> {
+    pub tokenizer: &'a ClipTokenizer,
+    pub names: &'a EmbeddingNames,
+    /// Whether a run would have the LoRA that a tag asks for.
+    pub resolves: &'a dyn Fn(&LoraTag) -> bool,
+    /// Tokens of a chunk.
+    pub length: usize,
+    pub reading: Reading,
 }
 
 /// Plans prompts for CLIP's own tokenizer, as all checkpoints of Stable Diffusion 1 have it, without a checkpoint.
@@ -143,37 +149,15 @@ fn planned(params: &GenerateParams, tokenizer: &ClipTokenizer) -> Result<PromptP
         length: 75,
         reading: params.reading(),
     };
-    planner.plan(&params.prompt, &params.negative_prompt)
-}
-
-impl Pipeline {
-    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings, those that
-    /// come along with the tags' LoRAs among them.
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument has no
-    /// meaning; as [`with_loras`](Self::with_loras) if a LoRA that was found can't be used.
-    pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
-        params.validate(&self.limits())?;
-        let reading = params.reading();
-        let embeddings =
-            self.embeddings_for(&Prompt::parse(&params.prompt, Side::Positive, &reading.options))?;
-        let planner = Planner {
-            tokenizer: &self.tokenizer,
-            names: &embeddings.names,
-            resolves: &|tag| self.resolves(tag),
-            length: self.chunk_length(),
-            reading,
-        };
-        planner.plan(&params.prompt, &params.negative_prompt)
-    }
+    let texts = [params.prompt.as_str(), &params.negative_prompt];
+    planner.plan(texts, &Prompts::read(texts[0], texts[1], &planner.reading))
 }
 
 impl Planner<'_> {
-    fn plan(&self, prompt: &str, negative_prompt: &str) -> Result<PromptPlan> {
-        let positive = Prompt::parse(prompt, Side::Positive, &self.reading.options);
-        let negative = Prompt::parse(negative_prompt, Side::Negative, &self.reading.options);
-        let loras = lora_tags(&positive)?.into_iter().map(|(lora, span)| PlannedLora {
+    /// Plans both prompts, which are `read` of these texts.
+    pub fn plan(&self, [prompt, negative_prompt]: [&str; 2], read: &Prompts) -> Result<PromptPlan> {
+        let Prompts { positive, negative } = read;
+        let loras = lora_tags(positive)?.into_iter().map(|(lora, span)| PlannedLora {
             loaded: (self.resolves)(&lora),
             name: lora.name,
             text_encoder: lora.text_encoder,

@@ -1,4 +1,4 @@
-//! What a pipeline computes with, and whom it tells: its threads, its workspace and its log.
+//! Threads, workspace and log of a pipeline.
 
 use std::{fmt::Display, sync::Arc, time::Instant};
 
@@ -6,7 +6,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use sd_core::weights::{Configs, Target};
 use sd_kernels::{OperationTime, Workspace};
 
-use crate::{Error, Result, memory::MemoryLimit};
+use super::MemoryLimit;
+use crate::{Error, Result};
 
 /// More threads than any processor has.
 const MOST_THREADS: usize = 1024;

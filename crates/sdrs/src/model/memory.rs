@@ -7,7 +7,7 @@ use sd_core::{
 };
 use sd_kernels::Workspace;
 
-use crate::{Error, Pipeline, Result};
+use crate::{Error, Result};
 
 /// What a process has besides weights and what networks compute: the program, vocabularies, pages of files that are being read.
 const OTHER: u64 = 128 << 20;
@@ -28,7 +28,8 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
+    /// For pictures of this width and height.
+    pub(super) fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
         let dtype = target.dtype;
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
@@ -127,23 +128,6 @@ fn narrower(target: &Target) -> &'static str {
 /// Rounded up, so that what is named is enough.
 fn gigabytes(bytes: u64) -> String {
     format!("{:.2} GB", (bytes as f64 / 1e7).ceil() / 100.0)
-}
-
-impl Pipeline {
-    /// What drawing a picture of this size takes of the CPU's memory; of a GPU's own it says nothing. LoRAs that a prompt names take more,
-    /// for the weights that they change.
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`] for sizes that can't be drawn.
-    pub fn memory_plan(&self, width: u32, height: u32) -> Result<MemoryPlan> {
-        let params = crate::GenerateParams {
-            width: Some(width),
-            height: Some(height),
-            ..crate::GenerateParams::default()
-        };
-        let size = params.validate(&self.limits())?;
-        Ok(MemoryPlan::new(self.checkpoint.configs(), &self.target, size))
-    }
 }
 
 /// Reads an amount of memory, up to terabytes: "3GB", "2.5 GB", "800MB", "3GiB", "3Gi", "1TB", "1073741824"; case doesn't matter.

@@ -1,16 +1,71 @@
-//! What a run leaves out to be faster.
+//! Guidance: one denoised latent of those for each prompt.
 
-use sd_core::models::{Deep, UnetOptions};
-use sd_sched::Dialect;
+use sd_sched::{DenoiseCall, Denoised, Dialect, Latent};
 
-use crate::{
-    GenerateParams,
-    remembered::{Remembered, Text},
-};
+use crate::GenerateParams;
 
-/// A run's settings that make calls of the U-Net fewer or cheaper. The default leaves nothing out.
+/// Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) over the prompts that AND joins:
+/// `uncond + cfg_scale * sum(weight * (cond - uncond))`.
+pub(crate) struct Guidance {
+    /// The weight of each cond.
+    pub weights: Vec<f64>,
+    pub cfg_scale: f64,
+    pub rule: UncondRule,
+}
+
+/// The denoised latents that a call is guided by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guide {
+    /// One cond at scale 1: uncond would cancel out.
+    Cond,
+    /// Conds without uncond: the first cond stands for it, and the scale is 1, as in the WebUI.
+    Conds,
+    /// Conds and uncond.
+    Full,
+}
+
+impl Guidance {
+    /// How a call is guided.
+    pub fn guide(&self, call: &DenoiseCall) -> Guide {
+        let plain = self.weights.len() == 1 && self.weights[0] * self.cfg_scale == 1.0;
+        match plain && !call.needs_uncond {
+            true => Guide::Cond,
+            false if self.rule.skips(call.call, call.sigma, call.timestep) => Guide::Conds,
+            false => Guide::Full,
+        }
+    }
+
+    /// How many latents that takes: the conds, then uncond.
+    pub fn count(&self, guide: Guide) -> usize {
+        self.weights.len() + usize::from(guide == Guide::Full)
+    }
+
+    /// The guided latent of those that were asked for.
+    pub fn apply(&self, guide: Guide, mut denoised: Vec<Vec<f32>>) -> Denoised<Vec<f32>> {
+        let (uncond, scale) = match guide {
+            Guide::Cond => return denoised.swap_remove(0).into(),
+            Guide::Conds => (denoised[0].clone(), 1.0),
+            Guide::Full => (denoised.pop().unwrap_or_default(), self.cfg_scale),
+        };
+        if guide == Guide::Conds && denoised.len() == 1 {
+            return Denoised {
+                denoised: denoised.swap_remove(0),
+                uncond: Some(uncond),
+            };
+        }
+        let scales: Vec<f64> = self.weights.iter().map(|weight| weight * scale).collect();
+        let mut terms = vec![(1.0 - scales.iter().sum::<f64>(), &uncond)];
+        terms.extend(scales.iter().copied().zip(&denoised));
+        Denoised {
+            denoised: Vec::lincomb(&terms),
+            uncond: Some(uncond),
+        }
+    }
+}
+
+/// The calls that go without the negative prompt. By default none does.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Shortcuts {
+pub(crate) struct UncondRule {
     ngms: f64,
     ngms_all_steps: bool,
     /// Whether `ngms` is a timestep.
@@ -19,13 +74,10 @@ pub(crate) struct Shortcuts {
     /// Calls of the denoiser that the WebUI expects.
     calls: usize,
     /// Guidance acts above the first noise level and up to the second.
-    guided: Option<[f64; 2]>,
-    token_merging: f64,
-    deep_cache_interval: usize,
-    deep_cache_branch: usize,
+    interval: Option<[f64; 2]>,
 }
 
-impl Shortcuts {
+impl UncondRule {
     pub fn new(params: &GenerateParams) -> Self {
         Self {
             ngms: params.ngms,
@@ -33,43 +85,23 @@ impl Shortcuts {
             over_timesteps: params.sampler.is_timestep_based(Dialect::WebUi),
             skip_early_cfg: params.skip_early_cfg,
             calls: params.reading().steps.base,
-            guided: Some([
+            interval: Some([
                 params.guidance_sigma_min,
                 params.guidance_sigma_max.unwrap_or(f64::INFINITY),
             ]),
-            token_merging: params.token_merging,
-            deep_cache_interval: params.deep_cache_interval,
-            deep_cache_branch: params.deep_cache_branch,
         }
     }
 
     /// Whether a call, counted from 0, goes without the negative prompt.
-    pub fn skips_uncond(&self, call: usize, sigma: f64, timestep: f64) -> bool {
+    fn skips(&self, call: usize, sigma: f64, timestep: f64) -> bool {
         // The WebUI's samplers over timesteps compare those.
         let level = if self.over_timesteps { timestep } else { sigma };
         let early = self.skip_early_cfg > 0.0 && call as f64 / self.calls as f64 <= self.skip_early_cfg;
         let late = (call % 2 == 1 || self.ngms_all_steps) && level < self.ngms;
         let outside = self
-            .guided
+            .interval
             .is_some_and(|[min, max]| !(sigma > min && sigma <= max));
         early || late || outside
-    }
-
-    /// How these texts go through the network at a step.
-    pub fn options(&self, memory: &mut Remembered, step: usize, texts: &[Text]) -> UnetOptions {
-        let deep = match self.deep_cache_interval {
-            0 | 1 => Deep::Whole,
-            interval => match memory.deep(step, interval, texts) {
-                Some(features) => Deep::Reuse(features),
-                None => Deep::Keep {
-                    branch: self.deep_cache_branch,
-                },
-            },
-        };
-        UnetOptions {
-            token_merging: self.token_merging,
-            deep,
-        }
     }
 }
 
@@ -83,10 +115,10 @@ mod tests {
     fn skipped(change: impl Fn(&mut GenerateParams)) -> Vec<usize> {
         let mut params = GenerateParams::default();
         change(&mut params);
-        let shortcuts = Shortcuts::new(&params);
+        let rule = UncondRule::new(&params);
         let skips = |call: &usize| {
             let sigma = 20.0 - *call as f64;
-            shortcuts.skips_uncond(*call, sigma, 50.0 * sigma)
+            rule.skips(*call, sigma, 50.0 * sigma)
         };
         (0..20).filter(skips).collect()
     }

@@ -3,20 +3,24 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sd_core::prompt::{Emphasis, Prompt, PromptDialect, Side, TimeRule};
+use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{
     Plan, PlanOptions, Sampler, Schedule, plan,
     rng::{BatchNoise, NoiseOptions, Shape},
 };
 
+use super::{
+    Components, Tagged,
+    guide::{Guidance, UncondRule},
+    pass::{Denoiser, Pass},
+    predict::Savings,
+};
 use crate::{
-    Array, Error, GenerateParams, Image, Pipeline, Preview, PreviewMethod, Recommended, Result,
-    conditioning::Conditioning,
-    denoise::{Denoiser, Step},
+    Array, Error, GenerateParams, Image, Preview, PreviewMethod, Recommended, Result,
     infotext::{Seeds, infotext},
-    lora_phases::Phases,
+    lora::ScheduledUnet,
     params::{ClipSkipRule, Rng, resolve_seed},
-    shortcuts::Shortcuts,
+    text::{Conditioning, Prompts},
 };
 
 /// Stops a run from anywhere: keep a clone, and the run returns [`Error::Cancelled`](crate::Error::Cancelled) within one step.
@@ -82,7 +86,8 @@ pub struct Latents {
 /// A picture being described. Every setter has the name of a field of [`GenerateParams`].
 #[must_use = "a request does nothing until `run`"]
 pub struct Txt2Img<'a> {
-    pipeline: &'a Pipeline,
+    components: &'a Components,
+    tagged: &'a Tagged,
     params: GenerateParams,
     /// Of what a checkpoint may recommend, what the caller said.
     given: Recommended,
@@ -102,10 +107,14 @@ macro_rules! setters {
 }
 
 impl<'a> Txt2Img<'a> {
-    pub(crate) fn new(pipeline: &'a Pipeline, params: GenerateParams) -> Self {
+    pub(crate) fn new(components: &'a Components, tagged: &'a Tagged, prompt: String) -> Self {
         Self {
-            pipeline,
-            params,
+            components,
+            tagged,
+            params: GenerateParams {
+                prompt,
+                ..GenerateParams::default()
+            },
             given: Recommended::default(),
             cancel: CancelToken::new(),
             progress: None,
@@ -218,17 +227,18 @@ impl<'a> Txt2Img<'a> {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work, and [`Error::Core`](crate::Error::Core) if the VAE has
     /// no decoder; [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn run(mut self) -> Result<Output> {
-        let _memory = self.pipeline.runtime.run();
-        self.pipeline.vae.can_decode()?;
-        let run = self.prepare()?;
+        let _memory = self.components.runtime.run();
+        self.components.model.vae.can_decode()?;
+        let mut run = self.prepare()?;
         let mut images = Vec::with_capacity(self.params.batch_size);
         for image in 0..self.params.batch_size {
-            let (latents, seeds) = self.sample(&run, image)?;
-            let pipeline = run.pipeline();
-            let decode = || pipeline.decode(latents, run.shape);
-            let pixels = pipeline.runtime.timed("decoded the picture", decode)?;
+            let (latents, seeds) = self.sample(&mut run, image)?;
+            let Components { model, runtime, .. } = run.components();
+            let Pass { size, shape, .. } = *run.result();
+            let decode = || model.decode(latents, shape, runtime);
+            let pixels = runtime.timed("decoded the picture", decode)?;
             let infotext = self.infotext(&run, seeds);
-            let [width, height] = run.size;
+            let [width, height] = size;
             images.push(Image::from_planes(&pixels, width, height, seeds.seed, infotext)?);
         }
         Ok(Output { images })
@@ -239,19 +249,19 @@ impl<'a> Txt2Img<'a> {
     /// # Errors
     /// As [`Txt2Img::run`].
     pub fn latents(mut self) -> Result<Latents> {
-        let _memory = self.pipeline.runtime.run();
-        let run = self.prepare()?;
+        let _memory = self.components.runtime.run();
+        let mut run = self.prepare()?;
         let n = self.params.batch_size;
         let mut made = Latents {
             latents: Array {
-                shape: [&[n], &run.shape[1..]].concat(),
+                shape: [&[n], &run.result().shape[1..]].concat(),
                 values: Vec::new(),
             },
             seeds: Vec::with_capacity(n),
             infotexts: Vec::with_capacity(n),
         };
         for image in 0..n {
-            let (latents, seeds) = self.sample(&run, image)?;
+            let (latents, seeds) = self.sample(&mut run, image)?;
             made.latents.values.extend(latents);
             made.seeds.push(seeds.seed);
             made.infotexts.push(self.infotext(&run, seeds));
@@ -261,49 +271,62 @@ impl<'a> Txt2Img<'a> {
 
     /// Everything that is the same for all pictures.
     fn prepare(&mut self) -> Result<Run<'a>> {
-        let own = self.pipeline;
-        let taken = own.recommended().settle(&self.given, &mut self.params);
+        let own = self.components;
+        let taken = own.model.recommended.settle(&self.given, &mut self.params);
         if !taken.is_empty() {
             own.runtime
                 .info(|| format!("as the checkpoint recommends: {taken}"));
         }
-        let params = &self.params;
-        let size = params.validate(&own.limits())?;
+        let (params, limits) = (&self.params, own.model.limits());
+        let size = params.validate(&limits)?;
         if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.checkpoint.configs(), &own.target, size)?;
+            limit.check(own.model.checkpoint.configs(), &own.model.target, size)?;
         }
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
-            Some((PreviewMethod::Full, _)) => own.vae.can_decode()?,
+            Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
             _ => {}
         }
-        let read = Prompt::parse(&params.prompt, Side::Positive, &params.reading().options);
-        let tagged = own.for_tags(&read)?;
-        let pipeline = tagged.as_deref().unwrap_or(own);
+        let reading = params.reading();
+        let prompts = Prompts::read(&params.prompt, &params.negative_prompt, &reading);
+        let tagged = self.tagged.components(own, &prompts.positive)?;
+        let components = tagged.as_deref().unwrap_or(own);
+        let Components {
+            model,
+            loras,
+            runtime,
+            ..
+        } = components;
         let options = PlanOptions {
             eta: params.eta,
             ..PlanOptions::default()
         };
         let (sampler, schedule) = (params.sampler, params.schedule);
-        let plan = plan(sampler, schedule, params.steps, &pipeline.sampling, &options)?;
+        let plan = plan(sampler, schedule, params.steps, &model.sampling, &options)?;
         for oddity in oddities(&plan) {
-            pipeline.runtime.warn(oddity);
+            runtime.warn(oddity);
         }
-        let phases = Phases::new(pipeline, &plan)?;
+        let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
-        let (prompt, negative) = (&params.prompt, &params.negative_prompt);
-        let conditioning = pipeline.runtime.timed("encoded the prompts", || {
-            pipeline.condition(prompt, negative, &params.reading(), &cancelled)
+        let conditioning = runtime.timed("encoded the prompts", || {
+            Conditioning::new(&prompts, &components.encoder(&reading, &cancelled))
         })?;
-        let f = pipeline.limits().downscale;
-        let [width, height] = size.map(|side| (side / f) as usize);
-        Ok(Run {
+        let [width, height] = size.map(|side| (side / limits.downscale) as usize);
+        let pass = Pass {
             plan,
-            phases,
-            conditioning,
             size,
-            shape: [1, pipeline.vae.config().latent_channels, height, width],
-            hashes: pipeline.lora_hashes(),
+            shape: [1, model.vae.config().latent_channels, height, width],
+        };
+        Ok(Run {
+            passes: vec![pass],
+            unets,
+            guidance: Guidance {
+                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
+                cfg_scale: params.cfg_scale * sampler.cfg_scale_multiplier(),
+                rule: UncondRule::new(params),
+            },
+            conditioning,
+            hashes: loras.hashes(),
             own,
             tagged,
             seed: resolve_seed(params.seed),
@@ -312,79 +335,89 @@ impl<'a> Txt2Img<'a> {
     }
 
     fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
-        infotext(&self.params, seeds, run.size, self.pipeline.name(), &run.hashes)
+        let (size, model) = (run.result().size, &self.components.model.name);
+        infotext(&self.params, seeds, size, model, &run.hashes)
     }
 
     /// Samples one picture's latents.
-    fn sample(&mut self, run: &Run<'a>, image: usize) -> Result<(Vec<f32>, Seeds)> {
-        let (pipeline, params, shape) = (run.pipeline(), &self.params, run.shape);
+    fn sample(&mut self, run: &mut Run<'a>, image: usize) -> Result<(Vec<f32>, Seeds)> {
+        let params = &self.params;
         let nth = |first: u64| first.wrapping_add(image as u64);
         let varied = params.variation_strength > 0.0;
         // Variations keep the seed and differ in the other one (WebUI).
         let seed = if varied { run.seed } else { nth(run.seed) };
-        let [_, channels, height, width] = shape;
-        let noise = BatchNoise::new(NoiseOptions {
-            source: params.rng.source(),
-            variation_seed: nth(run.variation_seed),
-            variation_strength: params.variation_strength,
-            ensd: params.ensd,
-            ..NoiseOptions::new(
-                seed,
-                Shape {
-                    channels,
-                    height,
-                    width,
-                },
-            )
-        })?;
-        let denoiser = Denoiser {
-            pipeline,
-            conditioning: &run.conditioning,
-            phases: &run.phases,
-            cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
-            shape,
-            shortcuts: Shortcuts::new(params),
-        };
-        let (images, steps) = (params.batch_size, run.plan.steps());
-        let (previews, progress) = (self.previews, &mut self.progress);
-        let told = |step: Step<'_>| {
-            let Some(callback) = progress else {
-                return Ok(());
-            };
-            let done = step.index + 1;
-            let preview = match previews {
-                Some((method, every)) if done.is_multiple_of(every) => {
-                    Some(pipeline.preview(step.denoised, shape, method)?)
-                }
-                _ => None,
-            };
-            callback(Progress {
-                image,
-                images,
-                step: done,
-                steps,
-                sigma: step.sigma,
-                preview,
-            });
-            Ok(())
-        };
-        let what = format_args!("sampled picture {} of {images}", image + 1);
-        let cancelled = || self.cancel.is_cancelled();
-        let latents = pipeline
-            .runtime
-            .timed(what, || denoiser.run(run.plan.clone(), noise, cancelled, told))?;
-        if self.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
         let seeds = Seeds {
             seed,
             variation_seed: varied.then(|| nth(run.variation_seed)),
         };
-        Ok((latents, seeds))
+        let images = params.batch_size;
+        let components = run.tagged.as_deref().unwrap_or(run.own);
+        let Components {
+            model,
+            loras,
+            runtime,
+            ..
+        } = components;
+        let denoiser = Denoiser {
+            model,
+            loras,
+            runtime,
+            conditioning: &run.conditioning,
+            guidance: &run.guidance,
+            savings: Savings::new(params),
+        };
+        let (previews, progress) = (self.previews, &mut self.progress);
+        let cancelled = || self.cancel.is_cancelled();
+        let mut latents = None;
+        for pass in &run.passes {
+            let [_, channels, height, width] = pass.shape;
+            let shape = Shape {
+                channels,
+                height,
+                width,
+            };
+            let noise = BatchNoise::new(NoiseOptions {
+                source: params.rng.source(),
+                variation_seed: nth(run.variation_seed),
+                variation_strength: params.variation_strength,
+                ensd: params.ensd,
+                ..NoiseOptions::new(seed, shape)
+            })?;
+            let on_step = |step: sd_sched::Progress<'_, Vec<f32>>| {
+                let Some(callback) = progress.as_mut() else {
+                    return Ok(());
+                };
+                let done = step.step + 1;
+                let preview = match previews {
+                    Some((method, every)) if done.is_multiple_of(every) => {
+                        Some(model.preview(step.denoised, pass.shape, method, runtime)?)
+                    }
+                    _ => None,
+                };
+                callback(Progress {
+                    image,
+                    images,
+                    step: done,
+                    steps: step.steps,
+                    sigma: step.sigma,
+                    preview,
+                });
+                Ok(())
+            };
+            let what = format_args!("sampled picture {} of {images}", image + 1);
+            let start = latents.as_ref();
+            latents = Some(runtime.timed(what, || {
+                denoiser.run(pass, start, noise, &mut run.unets, cancelled, on_step)
+            })?);
+        }
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        Ok((latents.unwrap_or_default(), seeds))
     }
 }
 
-/// What is as in the WebUI, and gives no picture.
+/// Warnings of what is as in the WebUI, and gives no picture.
 fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
     let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
     let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {
@@ -401,19 +434,17 @@ fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
     without_calls.into_iter().chain(late)
 }
 
-/// What the pictures of a run share.
+/// Everything that the pictures of a run share.
 struct Run<'a> {
-    /// What was asked to draw.
-    own: &'a Pipeline,
-    /// What draws in its place, with the LoRAs that the prompt's tags name.
-    tagged: Option<Arc<Pipeline>>,
-    plan: Plan,
-    phases: Phases,
+    /// The components of the pipeline that was asked to draw.
+    own: &'a Components,
+    /// Those that draw in their place, with the LoRAs that the prompt's tags name.
+    tagged: Option<Arc<Components>>,
+    /// One after the other, each from the latents of the one before: one at least.
+    passes: Vec<Pass>,
+    unets: ScheduledUnet,
     conditioning: Conditioning,
-    /// Width and height in pixels.
-    size: [u32; 2],
-    /// Of one picture's latents.
-    shape: [usize; 4],
+    guidance: Guidance,
     /// Names and hashes of the LoRAs.
     hashes: Vec<(String, String)>,
     seed: u64,
@@ -421,7 +452,12 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn pipeline(&self) -> &Pipeline {
+    fn components(&self) -> &Components {
         self.tagged.as_deref().unwrap_or(self.own)
+    }
+
+    /// The pass whose latents are the result.
+    fn result(&self) -> &Pass {
+        self.passes.last().expect("a run has a pass")
     }
 }

@@ -5,74 +5,25 @@
 
 use sd_sched::{ModelSampling, Sampler};
 
-use crate::{Error, GenerateParams, Pipeline, Result, encoder::Encoder, pipeline::values};
-
-/// Values with their shape, row-major.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[non_exhaustive]
-pub struct Array {
-    /// Length of each axis.
-    pub shape: Vec<usize>,
-    /// The values, as many as the shape holds.
-    pub values: Vec<f32>,
-}
-
-/// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent of the U-Net is `mean + std * noise`. Both are
-/// the autoencoder's own times [`Pipeline::scaling_factor`].
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct EncodedImages {
-    /// The mean, which is also the most likely latent.
-    pub mean: Array,
-    /// The standard deviation.
-    pub std: Array,
-}
-
-/// The sizes that the arrays of a model have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ModelSizes {
-    /// Channels of a latent.
-    pub latent_channels: usize,
-    /// Pixels of a side for each value of a latent's side.
-    pub downscale: usize,
-    /// Side in pixels of the pictures that the model was trained on.
-    pub default_side: usize,
-    /// Tokens of one chunk of the context, start and end token included.
-    pub context_length: usize,
-    /// Values of the context for each token.
-    pub context_width: usize,
-    /// Layers of the text encoder: the largest `clip_skip`.
-    pub text_layers: usize,
-    /// One more than the largest token id.
-    pub vocabulary: usize,
-}
+use super::Pipeline;
+use crate::{Array, EncodedImages, Error, GenerateParams, ModelSizes, Result, model::values};
 
 impl Pipeline {
     /// The sizes that this model's arrays have.
     pub fn sizes(&self) -> ModelSizes {
-        let (text, limits) = (self.text_encoder.config(), self.limits());
-        ModelSizes {
-            latent_channels: self.vae.config().latent_channels,
-            downscale: limits.downscale as usize,
-            default_side: limits.default_side as usize,
-            context_length: text.max_position_embeddings,
-            context_width: text.hidden_size,
-            text_layers: limits.layers,
-            vocabulary: text.vocab_size,
-        }
+        self.model().sizes()
     }
 
     /// The model's noise levels, timesteps and prediction type.
     pub fn sampling(&self) -> &ModelSampling {
-        &self.sampling
+        &self.model().sampling
     }
 
     /// The factor from the autoencoder's own latents `z` to those of the U-Net: `latents = scaling_factor * z`. It stands in the VAE's
     /// configuration; for SD1 and SD2 it is 0.18215. [`vae_encode`](Self::vae_encode) multiplies by it, [`vae_decode`](Self::vae_decode)
     /// divides by it.
     pub fn scaling_factor(&self) -> f64 {
-        self.vae.config().scaling_factor
+        self.model().vae.config().scaling_factor
     }
 
     /// The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit.
@@ -80,7 +31,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Core`] if the tokenizer fails, which no text should make it do.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.tokenizer.encode_repaired(text)?;
+        let tokens = self.model().tokenizer.encode_repaired(text)?;
         Ok(tokens.into_iter().map(|(id, _)| id).collect())
     }
 
@@ -89,7 +40,7 @@ impl Pipeline {
     /// # Errors
     /// As [`tokenize`](Self::tokenize).
     pub fn tokenize_as_is(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.tokenizer.encode(text)?)
+        Ok(self.model().tokenizer.encode(text)?)
     }
 
     /// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all, `context_length` tokens for
@@ -100,7 +51,9 @@ impl Pipeline {
     /// that the pipeline doesn't have.
     pub fn encode_prompt(&self, prompt: &str, clip_skip: usize) -> Result<Array> {
         let params = self.low_level_params(clip_skip)?;
-        let mut encoded = self.condition(prompt, "", &params.reading(), &|| false)?;
+        let mut encoded = self
+            .components
+            .condition(prompt, "", &params.reading(), &|| false)?;
         let width = encoded.width;
         match (encoded.conds.pop(), encoded.conds.pop()) {
             (Some((_, timeline)), None) => {
@@ -124,15 +77,12 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] for `clip_skip`.
     pub fn encode_text(&self, text: &str, clip_skip: usize) -> Result<Array> {
         let params = self.low_level_params(clip_skip)?;
-        let encoder = Encoder {
-            pipeline: self,
-            reading: &params.reading(),
-            cancelled: &|| false,
-        };
+        let reading = params.reading();
+        let encoder = self.components.encoder(&reading, &|| false);
         let mut ids = self.tokenize_as_is(text)?;
-        ids.truncate(self.chunk_length());
+        ids.truncate(self.model().chunk_length());
         let mut chunk = encoder.empty();
-        let placed = ids.into_iter().chain([self.tokenizer.end()]);
+        let placed = ids.into_iter().chain([self.model().tokenizer.end()]);
         chunk
             .tokens
             .iter_mut()
@@ -149,7 +99,7 @@ impl Pipeline {
 
     /// Parameters whose prompts are read as those of a run of one step.
     fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
-        let layers = self.limits().layers;
+        let layers = self.model().limits().layers;
         if !(1..=layers).contains(&clip_skip) {
             let reason = format!("must be 1 to {layers}, not {clip_skip}");
             return Err(Error::parameter("clip_skip", reason));
@@ -171,12 +121,12 @@ impl Pipeline {
     pub fn encode_ids(&self, ids: &[u32], clip_skip: usize) -> Result<Array> {
         self.check_ids(ids)?;
         self.low_level_params(clip_skip)?;
-        self.runtime.compute(|| {
-            let mut states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+        self.runtime().compute(|| {
+            let mut states = self.model().text_encoder.forward(&[ids.to_vec()])?.hidden_states;
             let state = states.swap_remove(states.len() - clip_skip);
             Ok(Array {
                 shape: vec![ids.len(), self.sizes().context_width],
-                values: values(self.text_encoder.final_norm(state))?,
+                values: values(self.model().text_encoder.final_norm(state))?,
             })
         })
     }
@@ -188,8 +138,8 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] unless there are 1 to `context_length` ids, each in the vocabulary.
     pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
         self.check_ids(ids)?;
-        self.runtime.compute(|| {
-            let states = self.text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+        self.runtime().compute(|| {
+            let states = self.model().text_encoder.forward(&[ids.to_vec()])?.hidden_states;
             let shape = vec![states.len(), ids.len(), self.sizes().context_width];
             let mut all = Vec::with_capacity(shape.iter().product());
             for state in states {
@@ -245,10 +195,10 @@ impl Pipeline {
         expect("context", &context_shape, fits, || {
             format!("[{batch}, tokens, {}]", sizes.context_width)
         })?;
-        self.runtime.compute(|| {
-            let latents = self.tensor(latents.to_vec(), shape);
-            let context = self.tensor(context.to_vec(), context_shape);
-            let output = self.unet.forward(latents, timesteps, context, None)?;
+        self.runtime().compute(|| {
+            let latents = self.model().tensor(latents.to_vec(), shape);
+            let context = self.model().tensor(context.to_vec(), context_shape);
+            let output = self.model().unet.forward(latents, timesteps, context, None)?;
             Ok(Array {
                 shape: output.dims().to_vec(),
                 values: values(output)?,
@@ -264,7 +214,7 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] if the shape is not as above, the buffer does not hold what it says, or a value is far beyond -1 to 1,
     /// as a byte would be; [`Error::Core`] if the VAE has no encoder.
     pub fn vae_encode(&self, images: &[f32], shape: [usize; 4]) -> Result<EncodedImages> {
-        let (config, f) = (self.vae.config(), self.sizes().downscale);
+        let (config, f) = (self.model().vae.config(), self.sizes().downscale);
         let [_, channels, height, width] = shape;
         filled("images", images, &shape)?;
         let fits = channels == config.in_channels && height.is_multiple_of(f) && width.is_multiple_of(f);
@@ -280,19 +230,7 @@ impl Pipeline {
             let reason = format!("values must be -1 to 1, not {value}; bytes are divided by 127.5, less 1");
             return Err(Error::parameter("images", reason));
         }
-        self.runtime.compute(|| {
-            let moments = self.vae.encode(self.tensor(images.to_vec(), shape))?;
-            let shape = moments.mean.dims().to_vec();
-            let mean = values(moments.mean * config.scaling_factor)?;
-            let std = values((moments.logvar * 0.5).exp() * config.scaling_factor)?;
-            Ok(EncodedImages {
-                mean: Array {
-                    shape: shape.clone(),
-                    values: mean,
-                },
-                std: Array { shape, values: std },
-            })
-        })
+        self.model().encode(images.to_vec(), shape, self.runtime())
     }
 
     /// Decodes latents of the U-Net, `[batch, latent_channels, h, w]`, to pictures `[batch, 3, downscale h, downscale w]` with values -1 to
@@ -311,13 +249,13 @@ impl Pipeline {
         })?;
         let shape_out = vec![
             batch,
-            self.vae.config().out_channels,
+            self.model().vae.config().out_channels,
             height * sizes.downscale,
             width * sizes.downscale,
         ];
         Ok(Array {
             shape: shape_out,
-            values: self.decode(latents.to_vec(), shape)?,
+            values: self.model().decode(latents.to_vec(), shape, self.runtime())?,
         })
     }
 }

@@ -1,76 +1,41 @@
-//! Pictures of a run that is not done yet.
+//! Pictures of latents that are not done yet: by the autoencoder, or by a linear function that stands for it.
 
 use sd_sched::rng::{Dtype, Generator, Source};
 
-use crate::{
-    Error, Pipeline, Result,
-    image::{png, rgb_of_planes, save},
-};
-
-/// How a preview is made of the denoised latent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PreviewMethod {
-    /// Each value of the latent's side becomes one pixel, its colour a linear function of the latent's channels: microseconds. The
-    /// function is fitted to the pipeline's own autoencoder when a run first asks for it.
-    Approximate,
-    /// The autoencoder decodes: the picture as it would be, at the price of a last step.
-    Full,
-}
-
-/// The picture as far as it is known after a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Preview {
-    /// Pixels of a row: those of the picture, or of [`PreviewMethod::Approximate`] those of the latent.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-    /// Red, green, blue, a byte each, row by row from the top, without padding.
-    pub rgb: Vec<u8>,
-}
-
-impl Preview {
-    /// Writes a PNG, as [`Image::save_png`](crate::Image::save_png) does.
-    ///
-    /// # Errors
-    /// [`Error::Write`], naming the file; [`Error::InvalidParameter`] if its name ends as another format's.
-    pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        save(path.as_ref(), &png(self.width, self.height, &self.rgb, None)?)
-    }
-}
+use super::{Model, Runtime};
+use crate::{Error, Preview, PreviewMethod, Result, image::rgb_of_planes};
 
 /// Sides of the pictures that colours are learned from, in values of a latent.
 const LEARNED_SIDE: usize = 16;
 
 /// A colour as a linear function of a latent's channels.
 #[derive(Debug)]
-pub(crate) struct LinearPreview {
+pub(crate) struct LinearDecoder {
     /// For red, green and blue: a factor for each channel, and a constant.
     factors: [Vec<f64>; 3],
 }
 
-impl LinearPreview {
+impl LinearDecoder {
     /// Least squares over what the autoencoder makes of blurred mosaics: its latents lie where those of real pictures do, which random
     /// latents don't.
     ///
     /// Where it has no encoder, over what its decoder makes of blurred mosaics of latents.
-    fn fit(pipeline: &Pipeline) -> Result<Self> {
-        let (f, channels) = (pipeline.sizes().downscale, pipeline.sizes().latent_channels);
+    fn fit(model: &Model, runtime: &Runtime) -> Result<Self> {
+        let (f, channels) = (model.sizes().downscale, model.sizes().latent_channels);
         let (side, n) = (LEARNED_SIDE * f, LEARNED_SIDE * LEARNED_SIDE);
-        let encodes = pipeline.vae.can_encode().is_ok();
+        let encodes = model.vae.can_encode().is_ok();
         let (mut latents, mut colours) = (Vec::new(), Vec::new());
         for (seed, cells) in (0..).zip([3, 6, 12]) {
             let (latent, picture) = match encodes {
                 true => {
                     let picture = mosaic(seed, cells, side, 3);
-                    let encoded = pipeline.vae_encode(&picture, [1, 3, side, side])?;
+                    let encoded = model.encode(picture.clone(), [1, 3, side, side], runtime)?;
                     (encoded.mean.values, picture)
                 }
                 false => {
                     let latent = mosaic(seed, cells, LEARNED_SIDE, channels);
-                    let picture =
-                        pipeline.decode(latent.clone(), [1, channels, LEARNED_SIDE, LEARNED_SIDE])?;
+                    let shape = [1, channels, LEARNED_SIDE, LEARNED_SIDE];
+                    let picture = model.decode(latent.clone(), shape, runtime)?;
                     (latent, picture)
                 }
             };
@@ -168,18 +133,22 @@ fn least_squares(rows: &[Vec<f64>], wanted: impl Iterator<Item = f64>) -> Option
     solved.iter().all(|v| v.is_finite()).then_some(solved)
 }
 
-impl Pipeline {
+impl Model {
     /// A picture of one denoised latent, `[1, c, h, w]`.
-    pub(crate) fn preview(
+    pub fn preview(
         &self,
         denoised: &[f32],
         shape: [usize; 4],
         method: PreviewMethod,
+        runtime: &Runtime,
     ) -> Result<Preview> {
         let [_, _, height, width] = shape;
         let (planes, scale) = match method {
-            PreviewMethod::Full => (self.decode(denoised.to_vec(), shape)?, self.sizes().downscale),
-            PreviewMethod::Approximate => (self.linear_preview()?.planes(denoised, height * width), 1),
+            PreviewMethod::Full => (
+                self.decode(denoised.to_vec(), shape, runtime)?,
+                self.sizes().downscale,
+            ),
+            PreviewMethod::Approximate => (self.linear_decoder(runtime)?.planes(denoised, height * width), 1),
         };
         Ok(Preview {
             // Sides of pictures are bounded far below this.
@@ -189,14 +158,14 @@ impl Pipeline {
         })
     }
 
-    fn linear_preview(&self) -> Result<&LinearPreview> {
-        match self.linear_preview.get() {
+    fn linear_decoder(&self, runtime: &Runtime) -> Result<&LinearDecoder> {
+        match self.linear_decoder.get() {
             Some(fitted) => Ok(fitted),
             None => {
-                let fitted = self
-                    .runtime
-                    .timed("fitted approximate previews", || LinearPreview::fit(self))?;
-                Ok(self.linear_preview.get_or_init(|| fitted))
+                let fitted = runtime.timed("fitted approximate previews", || {
+                    LinearDecoder::fit(self, runtime)
+                })?;
+                Ok(self.linear_decoder.get_or_init(|| fitted))
             }
         }
     }
@@ -205,6 +174,8 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "demo")]
+    use crate::Pipeline;
 
     #[test]
     fn least_squares_finds_what_made_the_values() {
