@@ -1,6 +1,6 @@
 //! The loop: from noise to latents.
 
-use sd_core::models::UNet;
+use sd_core::models::{UNet, UnetInput};
 use sd_sched::{Latent, Plan, Request, Stepper, rng::BatchNoise};
 
 use crate::{
@@ -184,12 +184,17 @@ impl Denoiser<'_> {
         let batch = texts.len();
         let [_, channels, height, width] = self.shape;
         let pipeline = self.pipeline;
-        let options = self.shortcuts.options(memory, wanted.step, texts);
+        let deep_cache = self.shortcuts.deep_cache(memory, wanted.step, texts);
+        let token_merging = self.shortcuts.token_merging;
         let (output, deep) = pipeline.runtime.compute(|| {
             let input = pipeline.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![wanted.timestep; batch];
             let call = memory.with_text(texts, wanted.unet, |text| {
-                Ok(wanted.unet.forward_with(input, &timesteps, text, None, options)?)
+                let input = UnetInput {
+                    token_merging,
+                    ..UnetInput::new(input, &timesteps, text)
+                };
+                Ok(wanted.unet.forward_cached(&input, &deep_cache)?)
             })?;
             Ok::<_, Error>((values(call.prediction)?, call.deep))
         })?;

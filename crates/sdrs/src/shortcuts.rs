@@ -1,6 +1,6 @@
 //! What a run leaves out to be faster.
 
-use sd_core::models::{Deep, UnetOptions};
+use sd_core::models::DeepCache;
 use sd_sched::Dialect;
 
 use crate::{
@@ -20,7 +20,8 @@ pub(crate) struct Shortcuts {
     calls: usize,
     /// Guidance acts above the first noise level and up to the second.
     guided: Option<[f64; 2]>,
-    token_merging: f64,
+    /// The share of the pixels that self-attention merges.
+    pub token_merging: f64,
     deep_cache_interval: usize,
     deep_cache_branch: usize,
 }
@@ -55,20 +56,16 @@ impl Shortcuts {
         early || late || outside
     }
 
-    /// How these texts go through the network at a step.
-    pub fn options(&self, memory: &mut Remembered, step: usize, texts: &[Text]) -> UnetOptions {
-        let deep = match self.deep_cache_interval {
-            0 | 1 => Deep::Whole,
+    /// The use of deep features for these texts at a step.
+    pub fn deep_cache(&self, memory: &mut Remembered, step: usize, texts: &[Text]) -> DeepCache {
+        match self.deep_cache_interval {
+            0 | 1 => DeepCache::Off,
             interval => match memory.deep(step, interval, texts) {
-                Some(features) => Deep::Reuse(features),
-                None => Deep::Keep {
+                Some(features) => DeepCache::Reuse(features),
+                None => DeepCache::Keep {
                     branch: self.deep_cache_branch,
                 },
             },
-        };
-        UnetOptions {
-            token_merging: self.token_merging,
-            deep,
         }
     }
 }
