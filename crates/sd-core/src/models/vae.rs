@@ -68,20 +68,6 @@ impl Model for Vae {
     }
 
     fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
-        Self::build(config, p, target)
-    }
-}
-
-impl Vae {
-    /// Loads the autoencoder.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if the weights don't fit `config`.
-    pub fn load(config: &VaeConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
-        load(weights, target, |p| Self::build(config, p, target))
-    }
-
-    pub(crate) fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
         let z = config.latent_channels;
         let [encoder, decoder] = ["encoder", "decoder"].map(|half| p.at(half).any("conv_in.weight"));
         // Of nothing at all everything is missing.
@@ -103,6 +89,16 @@ impl Vae {
             },
             target: target.clone(),
         }
+    }
+}
+
+impl Vae {
+    /// Loads the autoencoder.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the weights don't fit `config`.
+    pub fn load(config: &VaeConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
+        load(weights, target, |p| Self::build(config, p, target))
     }
 
     /// The same network, working in bands of about so many pixels. Results don't depend on them but for roundings.
@@ -253,7 +249,7 @@ impl Encoder {
             let halves = i + 1 < widths.len();
             levels.push((
                 resnets,
-                halves.then(|| Downsample::new(&p, width, Padding::RightBottom)),
+                halves.then(|| Downsample::new(&p.at("downsamplers.0.conv"), width, Padding::RightBottom)),
             ));
             c = width;
         }
@@ -292,7 +288,8 @@ impl Decoder {
                 ResnetBlock::new(&p.at(format_args!("resnets.{j}")), input, width, spec(config))
             };
             let resnets = (0..=config.layers_per_block).map(resnet).collect();
-            levels.push((resnets, (i + 1 < widths.len()).then(|| Upsample::new(&p, width))));
+            let upsample = || Upsample::new(&p.at("upsamplers.0.conv"), width);
+            levels.push((resnets, (i + 1 < widths.len()).then(upsample)));
             c = width;
         }
         Self {

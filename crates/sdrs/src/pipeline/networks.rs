@@ -3,6 +3,7 @@
 //! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor, [`Pipeline::scaling_factor`]. Every array is
 //! row-major `f32`, and its shape is checked before anything is computed.
 
+use sd_core::models::UnetInput;
 use sd_sched::{ModelSampling, Sampler};
 
 use super::Pipeline;
@@ -122,11 +123,13 @@ impl Pipeline {
         self.check_ids(ids)?;
         self.low_level_params(clip_skip)?;
         self.runtime().compute(|| {
-            let mut states = self.model().text_encoder.forward(&[ids.to_vec()])?.hidden_states;
-            let state = states.swap_remove(states.len() - clip_skip);
+            let encoded = self
+                .model()
+                .text_encoder
+                .encode(&[ids.to_vec()], &[], clip_skip)?;
             Ok(Array {
                 shape: vec![ids.len(), self.sizes().context_width],
-                values: values(self.model().text_encoder.final_norm(state))?,
+                values: values(encoded.context)?,
             })
         })
     }
@@ -139,7 +142,7 @@ impl Pipeline {
     pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
         self.check_ids(ids)?;
         self.runtime().compute(|| {
-            let states = self.model().text_encoder.forward(&[ids.to_vec()])?.hidden_states;
+            let states = self.model().text_encoder.hidden_states(&[ids.to_vec()], &[])?;
             let shape = vec![states.len(), ids.len(), self.sizes().context_width];
             let mut all = Vec::with_capacity(shape.iter().product());
             for state in states {
@@ -198,7 +201,8 @@ impl Pipeline {
         self.runtime().compute(|| {
             let latents = self.model().tensor(latents.to_vec(), shape);
             let context = self.model().tensor(context.to_vec(), context_shape);
-            let output = self.model().unet.forward(latents, timesteps, context, None)?;
+            let input = UnetInput::new(latents, timesteps, context);
+            let output = self.model().unet.forward(&input)?;
             Ok(Array {
                 shape: output.dims().to_vec(),
                 values: values(output)?,

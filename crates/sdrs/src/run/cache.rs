@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use burn_tensor::Tensor;
 use sd_core::{
-    models::{DeepFeatures, TextMemory, UNet},
+    models::{CrossAttentionCache, DeepFeatures, UNet},
     weights::Loaded,
 };
 
@@ -39,7 +39,7 @@ struct CallTexts {
     indices: Vec<usize>,
     contexts: Contexts,
     /// For the parts that go through the network together.
-    texts: Vec<(Vec<usize>, TextMemory)>,
+    texts: Vec<(Vec<usize>, CrossAttentionCache)>,
 }
 
 /// The deep features of a text at a step.
@@ -85,7 +85,7 @@ impl UnetCache {
         &mut self,
         texts: &[Text],
         unet: &UNet,
-        work: impl FnOnce(&TextMemory) -> Result<R>,
+        work: impl FnOnce(&CrossAttentionCache) -> Result<R>,
     ) -> Result<R> {
         let parts: Vec<usize> = texts.iter().map(|text| text.part).collect();
         let Some(last) = self.calls.last_mut() else {
@@ -95,7 +95,7 @@ impl UnetCache {
             return work(text);
         }
         let contexts = parts.iter().map(|&part| last.contexts.part(part).clone());
-        let text = unet.remember(Tensor::cat(contexts.collect(), 0))?;
+        let text = unet.cross_attention_cache(Tensor::cat(contexts.collect(), 0))?;
         let result = work(&text);
         if last.bytes() + text.bytes() <= MOST_BYTES {
             last.texts.push((parts, text));

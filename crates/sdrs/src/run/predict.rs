@@ -1,6 +1,6 @@
 //! Prediction: the denoised latents that the network gives for each text of a call.
 
-use sd_core::models::{Deep, UNet, UnetOptions};
+use sd_core::models::{DeepCache, UNet, UnetInput};
 use sd_sched::{DenoiseCall, Latent};
 
 use super::cache::{Text, UnetCache};
@@ -87,18 +87,20 @@ impl Predictor<'_> {
     ) -> Result<Vec<Vec<f32>>> {
         let batch = texts.len();
         let [_, channels, height, width] = self.shape;
-        let options = UnetOptions {
-            token_merging: self.savings.token_merging,
-            deep: self.deep(call.step, texts),
-        };
+        let deep_cache = self.deep_cache(call.step, texts);
+        let token_merging = self.savings.token_merging;
         let (model, cache) = (self.model, &mut self.cache);
         let (output, deep) = self.runtime.compute(|| {
-            let input = model.tensor(input.repeat(batch), [batch, channels, height, width]);
+            let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
-            let call = cache.with_text(texts, unet, |text| {
-                Ok(unet.forward_with(input, &timesteps, text, None, options)?)
+            let output = cache.with_text(texts, unet, |text| {
+                let input = UnetInput {
+                    token_merging,
+                    ..UnetInput::new(latents, &timesteps, text)
+                };
+                Ok(unet.forward_cached(&input, &deep_cache)?)
             })?;
-            Ok::<_, Error>((values(call.prediction)?, call.deep))
+            Ok::<_, Error>((values(output.prediction)?, output.deep))
         })?;
         if let Some(deep) = deep {
             self.cache.keep(call.step, texts, &deep);
@@ -109,13 +111,13 @@ impl Predictor<'_> {
             .collect())
     }
 
-    /// How much of the network is computed for these texts at a step.
-    fn deep(&mut self, step: usize, texts: &[Text]) -> Deep {
+    /// The use of deep features for these texts at a step.
+    fn deep_cache(&mut self, step: usize, texts: &[Text]) -> DeepCache {
         match self.savings.deep_cache_interval {
-            0 | 1 => Deep::Whole,
+            0 | 1 => DeepCache::Off,
             interval => match self.cache.deep(step, interval, texts) {
-                Some(features) => Deep::Reuse(features),
-                None => Deep::Keep {
+                Some(features) => DeepCache::Reuse(features),
+                None => DeepCache::Keep {
                     branch: self.savings.deep_cache_branch,
                 },
             },

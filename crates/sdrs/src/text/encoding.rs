@@ -90,9 +90,8 @@ impl Encoder<'_> {
             .runtime
             .compute(|| {
                 let tokens = std::slice::from_ref(&chunk.tokens);
-                let mut states = encoder.forward_with(tokens, &[embedded])?.hidden_states;
-                let state = states.swap_remove(states.len() - self.reading.clip_skip);
-                values(encoder.final_norm(state))
+                let encoded = encoder.encode(tokens, &[embedded], self.reading.clip_skip)?;
+                values(encoded.context)
             })?
             .into();
         cache().put(key, row.clone());
