@@ -1,0 +1,113 @@
+//! Memory of operations and their results, which the workspace in use lends.
+
+// Burn takes memory of ours through an unsafe trait; every block says why it holds.
+#![allow(unsafe_code)]
+
+use std::{marker::PhantomData, mem::MaybeUninit};
+
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+
+use super::{
+    region::{Line, Region},
+    workspace::{Home, take},
+};
+
+/// Values in memory that begins on a cache line. It comes from the workspace that is in use, and goes back there.
+pub(crate) struct Buffer<T> {
+    block: Block,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+/// A region that goes home when it is dropped; until then it is there.
+struct Block(Option<Region<Line>>, Home);
+
+impl Block {
+    fn lines(&self) -> &[Line] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    fn lines_mut(&mut self) -> &mut [Line] {
+        self.0.as_deref_mut().unwrap_or_default()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some(lines) = self.0.take() {
+            self.1.give(lines);
+        }
+    }
+}
+
+impl<T: bytemuck::Pod> Buffer<T> {
+    /// All zeros; memory of its own.
+    #[cfg(test)]
+    pub fn zeroed(len: usize) -> Self {
+        Self {
+            block: Block(Some(Region::zeroed(Self::lines(len))), Home::default()),
+            len,
+            of: PhantomData,
+        }
+    }
+
+    /// Any values: for callers that write all of them.
+    pub fn dirty(len: usize) -> Self {
+        let (lines, home) = take(Self::lines(len));
+        Self {
+            block: Block(Some(lines), home),
+            len,
+            of: PhantomData,
+        }
+    }
+
+    fn lines(len: usize) -> usize {
+        (len * size_of::<T>()).div_ceil(size_of::<Line>())
+    }
+
+    /// For Burn. Exactly the values' bytes, although the block may be larger: Burn copies what is longer than its tensor.
+    pub fn into_bytes(self) -> Bytes {
+        let len = self.len * size_of::<T>();
+        // SAFETY: all bytes of the block are initialised, `len` are not more than it has, and a `Block` may go to any thread, as `Bytes`
+        // expects.
+        unsafe { Bytes::from_controller(Box::new(self.block), len) }
+    }
+}
+
+impl<T: bytemuck::Pod> std::ops::Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &bytemuck::cast_slice(self.block.lines())[..self.len]
+    }
+}
+
+impl<T: bytemuck::Pod> std::ops::DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(self.block.lines_mut())[..self.len]
+    }
+}
+
+/// Memory that Burn holds for us: its own is aligned to no more than sixteen bytes.
+impl AllocationController for Block {
+    /// The most that Burn's own allocations have, since it makes copies.
+    fn alloc_align(&self) -> usize {
+        align_of::<u128>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(&mut self, _policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(self.lines_mut());
+        // SAFETY: the same memory; the caller promises to write nothing uninitialised.
+        Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
+    }
+
+    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let bytes: &[u8] = bytemuck::cast_slice(self.lines());
+        // SAFETY: the same memory, and what is initialised may be taken for what may not be.
+        Ok(unsafe { &*(std::ptr::from_ref(bytes) as *const [MaybeUninit<u8>]) })
+    }
+}
