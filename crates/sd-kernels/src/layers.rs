@@ -35,7 +35,7 @@ macro_rules! layer {
 
 /// A call of a layer, whichever it is.
 macro_rules! call {
-    ($layer:expr, $inner:ident => $call:expr) => {
+    ($layer:expr, |$inner:ident| $call:expr) => {
         match &$layer {
             Backend::Host($inner) => $call,
             Backend::Device($inner) => $call,
@@ -76,12 +76,12 @@ impl Linear {
 
     /// The same, and then the activation.
     pub fn forward_then<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
-        call!(self.0, layer => layer.forward(x, activation, None))
+        call!(self.0, |layer| layer.forward(x, activation, None))
     }
 
     /// The same, added to `residual`, `[.., out]`.
     pub fn forward_onto<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
-        call!(self.0, layer => layer.forward(x, Activation::None, Some(residual)))
+        call!(self.0, |layer| layer.forward(x, Activation::None, Some(residual)))
     }
 }
 
@@ -111,7 +111,7 @@ impl Conv2d {
 
     /// `[batch, h, w, in]` to `[batch, oh, ow, out]`.
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
-        call!(self.layer, layer => layer.forward(x, extras))
+        call!(self.layer, |layer| layer.forward(x, extras))
     }
 
     /// Height and width of the kernel, and the properties that weights don't tell.
@@ -145,12 +145,12 @@ impl GroupNorm {
 
     /// A tensor of `x`'s shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        call!(self.0, layer => layer.forward(x, false))
+        call!(self.0, |layer| layer.forward(x, false))
     }
 
     /// The same with SiLU, the pair that opens every half of a residual block.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        call!(self.0, layer => layer.forward(x, true))
+        call!(self.0, |layer| layer.forward(x, true))
     }
 
     /// The scales that normalise one picture, which is given in bands, `[1, rows, w, c]`, one or more.
@@ -199,7 +199,7 @@ impl LayerNorm {
 
     /// A tensor of `x`'s shape, `[.., c]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        call!(self.0, layer => layer.forward(x))
+        call!(self.0, |layer| layer.forward(x))
     }
 }
 

@@ -3,7 +3,7 @@
 use burn_tensor::{DType, Tensor};
 
 use super::{
-    kernel::{self, Extras, Geometry, Pictures, Weights},
+    kernel::{self, Geometry, Pictures, Shared, Store, Weights},
     simd::Isa,
     tensor::{HostTensor, Stored, in_type, tensor},
     weights::{Numbers, PackedWeights, Packing, with_weights},
@@ -45,7 +45,8 @@ impl Conv2d {
 
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
         assert_eq!(x.dims()[3], self.dims[1], "a convolution's inputs");
-        with_weights!(self.weights.numbers(), x.dtype(), weights => self.compute(weights, x, extras))
+        with_weights!(self.weights.numbers(), x.dtype(), |weights| self
+            .compute(weights, x, extras))
     }
 
     fn compute<T: Stored>(&self, weights: Weights<T>, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
@@ -66,14 +67,16 @@ impl Conv2d {
         let image_bias = extras.image_bias.map(HostTensor::<T>::new);
         let residual = extras.residual.map(HostTensor::<T>::new);
         let mut y = Buffer::dirty(batch * oh * ow * out);
+        let shared = Shared::new(&mut y);
         let pictures = Pictures {
             data: x.values(),
             shape,
         };
-        let extras = Extras {
+        let store = Store {
             bias: self.weights.bias(),
-            image_bias: image_bias.as_ref().map(HostTensor::values),
+            image_bias: image_bias.as_ref().map(|bias| (bias.values(), oh * ow)),
             residual: residual.as_ref().map(HostTensor::values),
+            ..Store::new(&shared, out)
         };
         Workspace::timed(
             "conv",
@@ -84,7 +87,7 @@ impl Conv2d {
                 )
             },
             2.0 * (batch * oh * ow) as f64 * (input * out * kh * kw) as f64,
-            || kernel::conv(Isa::detect(), pictures, geometry, weights, extras, &mut y, out),
+            || kernel::conv(Isa::detect(), pictures, geometry, weights, store),
         );
         tensor(y, [batch, oh, ow, out])
     }
@@ -99,6 +102,6 @@ pub(crate) fn conv_workspace_bytes(
 ) -> usize {
     match quantization {
         Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels),
-        Quantization::None => in_type!(dtype, T => kernel::workspace_bytes::<T>(output, channels, columns)),
+        Quantization::None => in_type!(dtype, |T| kernel::workspace_bytes::<T>(output, channels, columns)),
     }
 }

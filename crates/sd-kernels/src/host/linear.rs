@@ -65,7 +65,8 @@ impl Linear {
             (false, Activation::Gelu) => Epilogue::Gelu,
             (false, Activation::QuickGelu) => Epilogue::QuickGelu,
         };
-        with_weights!(self.weights.numbers(), x.dtype(), weights => self.compute(weights, x, epilogue, residual))
+        with_weights!(self.weights.numbers(), x.dtype(), |weights| self
+            .compute(weights, x, epilogue, residual))
     }
 
     fn compute<T: Stored, const D: usize>(
@@ -81,15 +82,12 @@ impl Linear {
         shape[D - 1] = columns;
         let (x, residual) = (HostTensor::<T>::new(x), residual.map(HostTensor::<T>::new));
         let mut out = Buffer::dirty(rows * columns);
+        let shared = Shared::new(&mut out);
         let store = Store {
-            out: &Shared::new(&mut out),
-            columns,
-            map: None,
-            scales: None,
             bias: self.weights.bias(),
-            image_bias: None,
             residual: residual.as_ref().map(HostTensor::values),
             epilogue,
+            ..Store::new(&shared, columns)
         };
         let (name, outputs) = match self.gated {
             true => ("linear, GEGLU", 2 * columns),

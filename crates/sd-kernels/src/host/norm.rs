@@ -8,7 +8,7 @@ pub(crate) use super::kernel::ChannelScales;
 use super::{
     kernel,
     simd::Isa,
-    tensor::{HostTensor, Stored, in_type, tensor},
+    tensor::{HostTensor, in_type, tensor},
 };
 use crate::memory::{buffer::Buffer, staging::floats, workspace::Workspace};
 
@@ -44,50 +44,38 @@ impl GroupNorm {
     }
 
     pub fn forward(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
-        in_type!(x.dtype(), T => self.compute::<T>(x, silu))
-    }
-
-    fn compute<T: Stored>(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
-        let shape = x.dims();
-        let [batch, h, w, c] = shape;
-        let x = HostTensor::<T>::new(x);
-        let mut out = Buffer::<T>::dirty(batch * h * w * c);
-        let norm = || {
-            kernel::group_norm(
-                Isa::detect(),
-                x.values(),
-                [batch, h * w, c],
-                self.groups,
-                self.affine.slices(),
-                self.eps,
-                silu,
-                &mut out,
+        let ([batch, h, w, c], groups) = (x.dims(), self.groups);
+        in_type!(x.dtype(), |T| {
+            let x = HostTensor::<T>::new(x);
+            let mut out = Buffer::<T>::dirty(batch * h * w * c);
+            let (x, shape, affine) = (x.values(), [batch, h * w, c], self.affine.slices());
+            Workspace::timed(
+                "group norm",
+                || format!("{} x {c}", batch * h * w),
+                0.0,
+                || kernel::group_norm(Isa::detect(), x, shape, groups, affine, self.eps, silu, &mut out),
             );
-        };
-        Workspace::timed("group norm", || format!("{} x {c}", batch * h * w), 0.0, norm);
-        tensor(out, shape)
+            tensor(out, [batch, h, w, c])
+        })
     }
 
     pub fn scales(&self, bands: &[&Tensor<4>]) -> ChannelScales {
-        in_type!(bands[0].dtype(), T => self.compute_scales::<T>(bands))
-    }
-
-    fn compute_scales<T: Stored>(&self, bands: &[&Tensor<4>]) -> ChannelScales {
-        let bands = bands.iter().map(|&band| HostTensor::<T>::new(band.clone()));
-        let bands: Vec<HostTensor<T>> = bands.collect();
-        let slices: Vec<&[T]> = bands.iter().map(HostTensor::values).collect();
         let affine = self.affine.slices();
-        let (c, values) = (
-            affine.0.len(),
-            slices.iter().map(|band| band.len()).sum::<usize>(),
-        );
-        let scales = || kernel::group_scales(Isa::detect(), &slices, self.groups, affine, self.eps);
-        Workspace::timed(
-            "group norm, moments",
-            || format!("{} x {c}", values / c),
-            0.0,
-            scales,
-        )
+        in_type!(bands[0].dtype(), |T| {
+            let bands = bands.iter().map(|&band| HostTensor::<T>::new(band.clone()));
+            let bands: Vec<_> = bands.collect();
+            let slices: Vec<&[T]> = bands.iter().map(HostTensor::values).collect();
+            let (c, values) = (
+                affine.0.len(),
+                slices.iter().map(|band| band.len()).sum::<usize>(),
+            );
+            Workspace::timed(
+                "group norm, moments",
+                || format!("{} x {c}", values / c),
+                0.0,
+                || kernel::group_scales(Isa::detect(), &slices, self.groups, affine, self.eps),
+            )
+        })
     }
 }
 
@@ -106,21 +94,13 @@ impl LayerNorm {
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        in_type!(x.dtype(), T => self.compute::<T, D>(x))
-    }
-
-    fn compute<T: Stored, const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (shape, affine) = (x.dims(), self.affine.slices());
-        let x = HostTensor::<T>::new(x);
-        let mut out = Buffer::<T>::dirty(shape.iter().product());
-        kernel::layer_norm(
-            Isa::detect(),
-            x.values(),
-            affine.0.len(),
-            affine,
-            self.eps,
-            &mut out,
-        );
-        tensor(out, shape)
+        in_type!(x.dtype(), |T| {
+            let x = HostTensor::<T>::new(x);
+            let mut out = Buffer::<T>::dirty(shape.iter().product());
+            let width = affine.0.len();
+            kernel::layer_norm(Isa::detect(), x.values(), width, affine, self.eps, &mut out);
+            tensor(out, shape)
+        })
     }
 }

@@ -21,7 +21,7 @@ impl<T: Simd + burn_tensor::Element> Stored for T {}
 
 /// An expression with `$T` as the type that kernels compute in for values of a type of Burn's: `bf16` or, for all others, `f32`.
 macro_rules! in_type {
-    ($dtype:expr, $T:ident => $body:expr) => {
+    ($dtype:expr, |$T:ident| $body:expr) => {
         match $dtype {
             burn_tensor::DType::BF16 => {
                 type $T = half::bf16;
@@ -76,7 +76,9 @@ pub(crate) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// The same picture, with any strides gone.
 pub(crate) fn contiguous(x: Tensor<4>) -> Tensor<4> {
-    in_type!(x.dtype(), T => Tensor::from_primitive::<Flex>(HostTensor::<T>::new(x).tensor))
+    in_type!(x.dtype(), |T| Tensor::from_primitive::<Flex>(
+        HostTensor::<T>::new(x).tensor
+    ))
 }
 
 /// A tensor of these values.

@@ -34,7 +34,7 @@ pub(super) enum Numbers {
 
 /// An expression with `$weights` as the weights for an input of this type.
 macro_rules! with_weights {
-    ($numbers:expr, $input:expr, $weights:ident => $body:expr) => {
+    ($numbers:expr, $input:expr, |$weights:ident| $body:expr) => {
         match $numbers {
             Numbers::F32(panels) => {
                 let $weights = Weights::Plain(panels.right());
@@ -44,7 +44,7 @@ macro_rules! with_weights {
                 let $weights = Weights::Plain(panels.right());
                 $body
             }
-            Numbers::Int8(panels, columns) => in_type!($input, T => {
+            Numbers::Int8(panels, columns) => in_type!($input, |T| {
                 let $weights = Weights::<T>::Quantised(panels.right(), columns);
                 $body
             }),
@@ -65,7 +65,7 @@ impl PackedWeights {
                 Numbers::Bf16(packing.pack(HostTensor::new(weight).values()))
             }
             (Quantization::None, _) => Numbers::F32(packing.pack(HostTensor::new(weight).values())),
-            (Quantization::Int8, dtype) => in_type!(dtype, T => {
+            (Quantization::Int8, dtype) => in_type!(dtype, |T| {
                 let weight = HostTensor::<T>::new(weight);
                 let (len, columns) = (packing.inputs * packing.taps, packing.padded());
                 let (bytes, scales) =

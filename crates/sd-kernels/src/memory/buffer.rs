@@ -7,70 +7,32 @@ use std::{marker::PhantomData, mem::MaybeUninit};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 
-use super::{
-    region::{Line, Region},
-    workspace::{Home, take},
-};
+use super::{region::Line, workspace::Loan};
 
 /// Values in memory that begins on a cache line. It comes from the workspace that is in use, and goes back there.
 pub(crate) struct Buffer<T> {
-    block: Block,
+    loan: Loan,
     len: usize,
     of: PhantomData<T>,
 }
 
-/// A region that goes home when it is dropped; until then it is there.
-struct Block(Option<Region<Line>>, Home);
-
-impl Block {
-    fn lines(&self) -> &[Line] {
-        self.0.as_deref().unwrap_or_default()
-    }
-
-    fn lines_mut(&mut self) -> &mut [Line] {
-        self.0.as_deref_mut().unwrap_or_default()
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        if let Some(lines) = self.0.take() {
-            self.1.give(lines);
-        }
-    }
-}
-
 impl<T: bytemuck::Pod> Buffer<T> {
-    /// All zeros; memory of its own.
-    #[cfg(test)]
-    pub fn zeroed(len: usize) -> Self {
-        Self {
-            block: Block(Some(Region::zeroed(Self::lines(len))), Home::default()),
-            len,
-            of: PhantomData,
-        }
-    }
-
     /// Any values: for callers that write all of them.
     pub fn dirty(len: usize) -> Self {
-        let (lines, home) = take(Self::lines(len));
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
         Self {
-            block: Block(Some(lines), home),
+            loan: Loan::new(lines),
             len,
             of: PhantomData,
         }
     }
 
-    fn lines(len: usize) -> usize {
-        (len * size_of::<T>()).div_ceil(size_of::<Line>())
-    }
-
-    /// For Burn. Exactly the values' bytes, although the block may be larger: Burn copies what is longer than its tensor.
+    /// For Burn. Exactly the values' bytes, although the loan may be larger: Burn copies what is longer than its tensor.
     pub fn into_bytes(self) -> Bytes {
         let len = self.len * size_of::<T>();
-        // SAFETY: all bytes of the block are initialised, `len` are not more than it has, and a `Block` may go to any thread, as `Bytes`
+        // SAFETY: all bytes of the loan are initialised, `len` are not more than it has, and a `Loan` may go to any thread, as `Bytes`
         // expects.
-        unsafe { Bytes::from_controller(Box::new(self.block), len) }
+        unsafe { Bytes::from_controller(Box::new(self.loan), len) }
     }
 }
 
@@ -78,18 +40,18 @@ impl<T: bytemuck::Pod> std::ops::Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &bytemuck::cast_slice(self.block.lines())[..self.len]
+        &bytemuck::cast_slice(self.loan.lines())[..self.len]
     }
 }
 
 impl<T: bytemuck::Pod> std::ops::DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(self.block.lines_mut())[..self.len]
+        &mut bytemuck::cast_slice_mut(self.loan.lines_mut())[..self.len]
     }
 }
 
 /// Memory that Burn holds for us: its own is aligned to no more than sixteen bytes.
-impl AllocationController for Block {
+impl AllocationController for Loan {
     /// The most that Burn's own allocations have, since it makes copies.
     fn alloc_align(&self) -> usize {
         align_of::<u128>()

@@ -20,15 +20,15 @@ pub(super) struct Pool {
     /// Bytes of these.
     idle: usize,
     /// Bytes in use.
-    in_use: usize,
+    pub in_use: usize,
     /// The most bytes in use at once since the last release.
     most_in_use: usize,
     /// The most bytes at once, in use or idle.
-    peak: usize,
+    pub peak: usize,
     /// The most bytes in use at once since the last operation began that is accounted for.
-    operation_peak: usize,
+    pub operation_peak: usize,
     /// The most bytes that may be in use and idle together, if that is bounded.
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     clock: u64,
 }
 
@@ -76,22 +76,9 @@ impl Pool {
         self.most_in_use = self.in_use;
     }
 
-    pub fn set_limit(&mut self, bytes: usize) {
-        self.limit = Some(bytes);
-    }
-
-    pub fn peak(&self) -> usize {
-        self.peak
-    }
-
+    /// Begins to look for the peak anew.
     pub fn reset_peak(&mut self) {
         self.peak = self.in_use + self.idle;
-    }
-
-    /// The most bytes in use at once since the last call.
-    #[cfg(feature = "flex")]
-    pub fn take_operation_peak(&mut self) -> usize {
-        std::mem::replace(&mut self.operation_peak, self.in_use)
     }
 
     /// Gives back what has lain idle longest while there is too much.

@@ -83,12 +83,12 @@ impl Workspace {
 
     /// Keeps no memory that isn't in use when more than this many bytes would be in use and kept together.
     pub fn set_limit(&self, bytes: usize) {
-        lock(&self.0.pool).set_limit(bytes);
+        lock(&self.0.pool).limit = Some(bytes);
     }
 
     /// The most bytes that operations' results and what they needed for them took at once, idle memory included.
     pub fn peak_bytes(&self) -> usize {
-        lock(&self.0.pool).peak()
+        lock(&self.0.pool).peak
     }
 
     /// Begins to look for the peak anew.
@@ -118,11 +118,15 @@ impl Workspace {
         let Some(current) = current else {
             return work();
         };
-        lock(&current.0.pool).take_operation_peak();
+        let peak = || {
+            let pool = &mut *lock(&current.0.pool);
+            std::mem::replace(&mut pool.operation_peak, pool.in_use)
+        };
+        peak();
         let start = std::time::Instant::now();
         let result = work();
         let time = start.elapsed();
-        let (shape, bytes) = (shape(), lock(&current.0.pool).take_operation_peak());
+        let (shape, bytes) = (shape(), peak());
         if let Some(account) = &current.0.account {
             let mut account = lock(account);
             let entry = account.entry((operation, shape.clone())).or_default();
@@ -141,26 +145,41 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The workspace that a region goes back to, if it is still there.
-#[derive(Clone, Default)]
-pub(super) struct Home(Weak<Inner>);
-
-/// A region of at least so many lines, twice as many at most, with whatever its last user left in it.
-pub(super) fn take(lines: usize) -> (Region<Line>, Home) {
-    let Some(workspace) = CURRENT.with_borrow(Clone::clone) else {
-        return (Region::zeroed(lines), Home::default());
-    };
-    let home = Home(Arc::downgrade(&workspace.0));
-    let region = lock(&workspace.0.pool).take(lines);
-    (region.unwrap_or_else(|| Region::zeroed(lines)), home)
+/// A region that a workspace lends: it goes back when it is dropped, if the workspace is still there.
+pub(super) struct Loan {
+    /// There until it is dropped.
+    region: Option<Region<Line>>,
+    lender: Weak<Inner>,
 }
 
-impl Home {
-    pub fn give(&self, region: Region<Line>) {
-        if let Some(inner) = self.0.upgrade()
+impl Loan {
+    /// At least so many lines from the workspace in use, twice as many at most, with whatever their last user left in them.
+    pub fn new(lines: usize) -> Self {
+        let current = CURRENT.with_borrow(Clone::clone);
+        let lent = current
+            .as_ref()
+            .and_then(|current| lock(&current.0.pool).take(lines));
+        Self {
+            region: Some(lent.unwrap_or_else(|| Region::zeroed(lines))),
+            lender: current.map_or_else(Weak::new, |current| Arc::downgrade(&current.0)),
+        }
+    }
+
+    pub fn lines(&self) -> &[Line] {
+        self.region.as_deref().unwrap_or_default()
+    }
+
+    pub fn lines_mut(&mut self) -> &mut [Line] {
+        self.region.as_deref_mut().unwrap_or_default()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let (Some(region), Some(lender)) = (self.region.take(), self.lender.upgrade())
             && !region.is_empty()
         {
-            lock(&inner.pool).give(region);
+            lock(&lender.pool).give(region);
         }
     }
 }

@@ -18,27 +18,22 @@ pub(crate) const KEYS: usize = 192;
 /// Queries that are looked at together.
 pub(crate) const QUERIES: usize = COLUMNS;
 
-/// Rows of `[batch, n, heads, d]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Heads<'a, T> {
-    pub data: &'a [T],
-    pub rows: usize,
-}
-
-/// `out = softmax(q k^T / sqrt(d)) v` for each of `batch * heads`; `out` is as `q`. With `causal`, row `i` sees keys up to `i`.
+/// `out = softmax(q k^T / sqrt(d)) v` for each of `batch * heads`: `q` and `out` are `[batch, n, heads, d]`, `k` and `v` are
+/// `[batch, m, heads, d]`. With `causal`, row `i` sees keys up to `i`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn attention<T: Simd>(
     isa: Isa,
-    q: Heads<T>,
-    k: Heads<T>,
-    v: Heads<T>,
+    q: &[T],
+    k: &[T],
+    v: &[T],
     [batch, heads, d]: [usize; 3],
     causal: bool,
     out: &mut [T],
 ) {
-    let (n, m, width) = (q.rows, k.rows, heads * d);
-    assert!(q.data.len() == batch * n * width && out.len() == q.data.len());
-    assert!(k.data.len() == batch * m * width && v.data.len() == k.data.len() && v.rows == m && m > 0);
+    let width = heads * d;
+    let [n, m] = [q, k].map(|x| x.len() / (batch * width));
+    assert!(q.len() == batch * n * width && out.len() == q.len());
+    assert!(k.len() == batch * m * width && v.len() == k.len() && m > 0);
     let out = Shared::new(out);
     let per_head = (2 * rayon::current_num_threads()).div_ceil(heads).max(1);
     let rows_per_task = n.div_ceil(per_head).next_multiple_of(QUERIES);
@@ -48,8 +43,8 @@ pub(crate) fn attention<T: Simd>(
         let memory: Vec<_> = (0..heads)
             .into_par_iter()
             .map(|head| {
-                let keys = |key: usize| &k.data[at(key, head)..][..d];
-                let values = |key: usize| &v.data[at(key, head)..][..d];
+                let keys = |key: usize| &k[at(key, head)..][..d];
+                let values = |key: usize| &v[at(key, head)..][..d];
                 Memory::new(T::rows(isa), m, d, keys, values)
             })
             .collect();
@@ -124,7 +119,7 @@ impl<T: Simd> Memory<T> {
 /// Some rows of one head.
 struct Queries<'a, T> {
     isa: Isa,
-    q: Heads<'a, T>,
+    q: &'a [T],
     out: &'a Shared<'a, T>,
     rows: std::ops::Range<usize>,
     /// The place of the head's first row.
@@ -147,7 +142,7 @@ impl<T: Simd> Work for Queries<'_, T> {
             let count = QUERIES.min(self.rows.end - first);
             tile.start();
             for query in 0..count {
-                tile.place(query, &self.q.data[at(first + query)..][..d]);
+                tile.place(query, &self.q[at(first + query)..][..d]);
             }
             let last = match self.causal {
                 true => (first + count).min(memory.count),
@@ -250,7 +245,6 @@ impl<T: Simd> QueryTile<T> {
                 b: self.q.as_ptr(),
                 panel: self.padded * PANEL,
                 c: self.scores[row * QUERIES..].as_mut_ptr(),
-                c_stride: QUERIES,
                 accumulate: false,
             };
             // SAFETY: keys are there in whole tiles; `q` is two panels; a block's scores are a whole number of tiles.
@@ -300,7 +294,6 @@ impl<T: Simd> QueryTile<T> {
                 b: self.weights.as_ptr(),
                 panel: KEYS * PANEL,
                 c: self.out[row * QUERIES..].as_mut_ptr(),
-                c_stride: QUERIES,
                 accumulate: keys.start > 0,
             };
             // SAFETY: a block's values are whole tiles of `KEYS` columns; the weights' panels are `KEYS` long; `out` is whole tiles.

@@ -4,12 +4,11 @@
 use rayon::prelude::*;
 
 use super::{
-    epilogue::{Epilogue, Store},
+    epilogue::Store,
     gemm::{Left, multiply},
     geometry::{Geometry, Pictures},
     packed::{Right, Weights},
     quantised::{self, PictureScales, ProductScales, ZERO},
-    shared::Shared,
     winograd,
 };
 use crate::{
@@ -42,40 +41,17 @@ fn bordered([batch, h, w]: [usize; 3], channels: usize, geometry: Geometry) -> u
     (batch * (h + above.max(below)) + above + below + geometry.kernel[0]) * (w + left.max(right)) * channels
 }
 
-/// Terms that are added to a convolution's result.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Extras<'a, T> {
-    /// One for each column, as packed.
-    pub bias: Option<&'a [f32]>,
-    /// `[batch, out]`.
-    pub image_bias: Option<&'a [T]>,
-    /// Pictures of the output's shape.
-    pub residual: Option<&'a [T]>,
-}
-
-/// A convolution to `out`, `[batch, oh, ow, columns]`. Weights have a tap for each place of the kernel, row by row.
+/// A convolution to pictures of `store.columns` channels. Weights have a tap for each place of the kernel, row by row.
 pub(crate) fn conv<T: Simd>(
     isa: Isa,
     x: Pictures<T>,
     geometry: Geometry,
     weights: Weights<T>,
-    extras: Extras<T>,
-    out: &mut [T],
-    columns: usize,
+    store: Store<T>,
 ) {
     let [batch, h, w, c] = x.shape;
-    let [oh, ow] = geometry.output();
-    assert!(x.data.len() == batch * h * w * c && out.len() == batch * oh * ow * columns);
-    let store = Store {
-        out: &Shared::new(out),
-        columns,
-        map: None,
-        scales: None,
-        bias: extras.bias,
-        image_bias: extras.image_bias.map(|bias| (bias, oh * ow)),
-        residual: extras.residual,
-        epilogue: Epilogue::Plain,
-    };
+    let ([oh, ow], columns) = (geometry.output(), store.columns);
+    assert!(x.data.len() == batch * h * w * c && store.out.len() == batch * oh * ow * columns);
     let unpadded = geometry.rows == (0, 0) && geometry.columns == (0, 0);
     let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample && unpadded;
     let rows = batch * h * w;

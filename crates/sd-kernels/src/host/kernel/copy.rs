@@ -60,14 +60,13 @@ pub(crate) fn window<T: Simd>(
         let (first, piece) = x.rows[piece - 1];
         let x = &piece[(row - first) * from..][..from];
         match scales {
-            Some((factors, terms)) => vectorised(
+            Some(scales) => vectorised(
                 isa,
                 Affine {
                     isa,
                     out,
                     x,
-                    factors,
-                    terms,
+                    scales,
                     silu: true,
                 },
             ),

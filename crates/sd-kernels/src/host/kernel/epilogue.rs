@@ -33,6 +33,22 @@ pub(crate) struct Store<'a, T> {
     pub epilogue: Epilogue,
 }
 
+impl<'a, T> Store<'a, T> {
+    /// Stores sums as they are.
+    pub fn new(out: &'a Shared<'a, T>, columns: usize) -> Self {
+        Self {
+            out,
+            columns,
+            map: None,
+            scales: None,
+            bias: None,
+            image_bias: None,
+            residual: None,
+            epilogue: Epilogue::Plain,
+        }
+    }
+}
+
 impl<T: Simd> Sink for Store<'_, T> {
     #[inline(always)]
     fn put(&self, isa: Isa, row: usize, column: usize, sums: &[[f32; COLUMNS]]) {

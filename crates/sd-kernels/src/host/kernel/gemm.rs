@@ -140,22 +140,14 @@ impl<T: Product, S: Sink> Work for Part<'_, T, S> {
 
     #[inline(always)]
     fn run(self) {
-        let Self {
-            isa,
-            left,
-            right,
-            rows,
-            pairs,
-            first,
-            sink,
-        } = self;
+        let (isa, left, right) = (self.isa, self.left, self.right);
         let _session = begin::<T>(isa);
         let tile_rows = T::rows(isa);
         let panel = right.data.len() / right.panels;
         let mut sums = Sums([[0.0; COLUMNS]; MAX_ROWS]);
-        for pair in pairs {
+        for pair in self.pairs {
             let b = &right.data[2 * pair * panel..2 * (pair + 1) * panel];
-            for row in rows.clone().step_by(tile_rows) {
+            for row in self.rows.clone().step_by(tile_rows) {
                 let tile = Tile {
                     a: left.data[row * left.stride..].as_ptr(),
                     stride: left.stride,
@@ -164,14 +156,14 @@ impl<T: Product, S: Sink> Work for Part<'_, T, S> {
                     b: b.as_ptr(),
                     panel,
                     c: sums.0.as_mut_ptr().cast(),
-                    c_stride: COLUMNS,
                     accumulate: false,
                 };
                 // SAFETY: `multiply` made sure that whole tiles of rows lie in the data; `b` is two panels; `sums` is this thread's, and
                 // has the most rows that a tile can have.
                 unsafe { T::tile(isa, &tile) };
-                let count = tile_rows.min(rows.end - row);
-                sink.put(isa, first + row, pair * COLUMNS, &sums.0[..count]);
+                let count = tile_rows.min(self.rows.end - row);
+                self.sink
+                    .put(isa, self.first + row, pair * COLUMNS, &sums.0[..count]);
             }
         }
     }
@@ -205,7 +197,6 @@ pub(crate) fn repeat<T: Product>(isa: Isa, a: &[T], b: &[T], taps: &[usize], tim
         b: b.as_ptr(),
         panel: k * taps.len() * PANEL,
         c: sums.0.as_mut_ptr().cast(),
-        c_stride: COLUMNS,
         accumulate: false,
     };
     vectorised(isa, Repeat(isa, tile, times));

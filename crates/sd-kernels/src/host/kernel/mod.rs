@@ -16,8 +16,8 @@ mod shared;
 mod tests;
 mod winograd;
 
-pub(crate) use attention::{Heads, attention};
-pub(crate) use conv::{Extras, conv, quantised_workspace_bytes, workspace_bytes};
+pub(crate) use attention::attention;
+pub(crate) use conv::{conv, quantised_workspace_bytes, workspace_bytes};
 pub(crate) use copy::{Pieces, concatenate, window};
 pub(crate) use epilogue::{Epilogue, Store};
 pub(crate) use gemm::repeat;

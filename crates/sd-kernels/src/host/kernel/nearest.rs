@@ -80,7 +80,6 @@ impl<T: Simd> Work for Columns<'_, T> {
                 b: self.right.as_ptr(),
                 panel: self.padded * PANEL,
                 c: scores.as_mut_ptr(),
-                c_stride: COLUMNS,
                 accumulate: false,
             };
             // SAFETY: the rows of a whole tile are there (the slice above), `right` is two panels, and `scores` is a whole tile.

@@ -115,16 +115,14 @@ pub(crate) fn group_norm<T: Simd>(
         let len = rows.min(pixels * c - part * rows);
         // SAFETY: blocks don't overlap, and each is written by one task.
         let out = unsafe { out.slice(start, len) };
-        let (factors, terms) = &scales[image];
-        let x = &x[start..start + len];
+        let (x, scales) = (&x[start..start + len], &scales[image]);
         vectorised(
             isa,
             Affine {
                 isa,
                 out,
                 x,
-                factors,
-                terms,
+                scales,
                 silu,
             },
         );
@@ -136,8 +134,7 @@ pub(super) struct Affine<'a, T> {
     pub isa: Isa,
     pub out: &'a mut [T],
     pub x: &'a [T],
-    pub factors: &'a [f32],
-    pub terms: &'a [f32],
+    pub scales: &'a ChannelScales,
     pub silu: bool,
 }
 
@@ -146,9 +143,10 @@ impl<T: Simd> Work for Affine<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let c = self.factors.len();
-        let (factors, last_factors) = self.factors.as_chunks::<COLUMNS>();
-        let (terms, last_terms) = self.terms.as_chunks::<COLUMNS>();
+        let (factors, terms) = self.scales;
+        let c = factors.len();
+        let (factors, last_factors) = factors.as_chunks::<COLUMNS>();
+        let (terms, last_terms) = terms.as_chunks::<COLUMNS>();
         for (out, x) in self.out.chunks_exact_mut(c).zip(self.x.chunks_exact(c)) {
             let (x, last_x) = x.as_chunks::<COLUMNS>();
             let (out, last_out) = out.as_chunks_mut::<COLUMNS>();

@@ -23,6 +23,10 @@ impl<'a, T> Shared<'a, T> {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// # Safety
     /// Nobody else uses these elements while the result lives.
     #[inline(always)]

@@ -3,9 +3,9 @@
 use half::bf16;
 
 use super::{
-    attention::{Heads, attention},
-    conv::{Extras, conv},
-    epilogue::{Epilogue, Store},
+    attention::attention,
+    conv::conv,
+    epilogue::Store,
     geometry::{Geometry, Pictures},
     linear::linear,
     norm::{group_norm, layer_norm},
@@ -21,7 +21,7 @@ use crate::{
 /// Numbers between -1/2 and 1/2 that follow from `seed`, as `T` has them.
 fn values<T: Simd>(len: usize, seed: u32) -> Buffer<T> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut values = Buffer::zeroed(len);
+    let mut values = Buffer::dirty(len);
     for value in values.iter_mut() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *value = T::from_f32((state >> 8) as f32 / (1 << 24) as f32 - 0.5);
@@ -83,16 +83,12 @@ fn product<T: Simd>(isa: Isa, [m, k, n]: [usize; 3], int8: bool) {
             expected.push(sum + f64::from(bias[j]) + wide_residual[i * n + j]);
         }
     }
-    let mut out = Buffer::<T>::zeroed(m * n);
+    let mut out = Buffer::<T>::dirty(m * n);
+    let shared = Shared::new(&mut out);
     let store = Store {
-        out: &Shared::new(&mut out),
-        columns: n,
-        map: None,
-        scales: None,
         bias: Some(&bias),
-        image_bias: None,
         residual: Some(&residual),
-        epilogue: Epilogue::Plain,
+        ..Store::new(&shared, n)
     };
     if int8 {
         let all = n.next_multiple_of(COLUMNS);
@@ -148,11 +144,12 @@ fn convolution<T: Simd>(
     let [oh, ow] = geometry.output();
     let (image_bias, residual) = (values::<T>(batch * n, 6), values::<T>(batch * oh * ow * n, 7));
     let len = c * kh * kw;
-    let mut out = Buffer::<T>::zeroed(batch * oh * ow * n);
-    let extras = Extras {
-        bias: None,
-        image_bias: Some(&image_bias),
+    let mut out = Buffer::<T>::dirty(batch * oh * ow * n);
+    let shared = Shared::new(&mut out);
+    let store = Store {
+        image_bias: Some((&image_bias, oh * ow)),
         residual: Some(&residual),
+        ..Store::new(&shared, n)
     };
     let pictures = Pictures {
         data: &x,
@@ -163,18 +160,10 @@ fn convolution<T: Simd>(
         let (bytes, columns) = ColumnScales::new(isa, &weight, len, all, |i| (i < n).then_some(i));
         let panels = pack::<u8>(n, kh * kw, c, |o| Some(&bytes[o * len..][..len]));
         let weights = Weights::Quantised(panels.right(), &columns);
-        conv(isa, pictures, geometry, weights, extras, &mut out, n);
+        conv(isa, pictures, geometry, weights, store);
     } else {
         let panels = pack::<T>(n, kh * kw, c, |o| Some(&weight[o * len..][..len]));
-        conv(
-            isa,
-            pictures,
-            geometry,
-            Weights::Plain(panels.right()),
-            extras,
-            &mut out,
-            n,
-        );
+        conv(isa, pictures, geometry, Weights::Plain(panels.right()), store);
     }
     let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample;
     let (x, weight) = match int8 {
@@ -276,17 +265,8 @@ fn attend<T: Simd>(isa: Isa, [batch, heads, d]: [usize; 3], [n, m]: [usize; 2], 
         values
     };
     let (q, k, v) = (sized(n, 8), sized(m, 9), values::<T>(batch * m * width, 10));
-    let mut out = Buffer::<T>::zeroed(batch * n * width);
-    let rows = |data, rows| Heads { data, rows };
-    attention(
-        isa,
-        rows(&q, n),
-        rows(&k, m),
-        rows(&v, m),
-        [batch, heads, d],
-        causal,
-        &mut out,
-    );
+    let mut out = Buffer::<T>::dirty(batch * n * width);
+    attention(isa, &q, &k, &v, [batch, heads, d], causal, &mut out);
     let (q, k, v) = (wide(&q), wide(&k), wide(&v));
     let mut expected = vec![0.0; q.len()];
     for (b, h, i) in (0..batch * heads * n).map(|x| (x / n / heads, x / n % heads, x % n)) {

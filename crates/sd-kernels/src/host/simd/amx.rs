@@ -6,7 +6,7 @@ use half::bf16;
 
 use super::{
     number::Operand,
-    tile::{PANEL, Tile},
+    tile::{COLUMNS, PANEL, Tile},
 };
 
 /// True if the processor has AMX for `bf16` and bytes, and the operating system lets this process use it.
@@ -94,6 +94,9 @@ pub(crate) unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
+/// Rows of a tile, which is four of AMX's.
+pub(crate) const ROWS: usize = 32;
+
 /// 32 rows by 32 columns: four tiles of sums, two of `A`, two of `B`.
 macro_rules! tile {
     ($name:ident, $type:ty, $product:literal) => {
@@ -101,8 +104,8 @@ macro_rules! tile {
 /// As [`Product::tile`](super::Product::tile).
 #[inline(always)]
 pub(crate) unsafe fn $name(t: &Tile<$type>) {
-    let c_bytes = 4 * t.c_stride;
-    let (c_right, c_below) = (t.c.wrapping_add(PANEL), t.c.wrapping_add(16 * t.c_stride));
+    let c_bytes = 4 * COLUMNS;
+    let (c_right, c_below) = (t.c.wrapping_add(PANEL), t.c.wrapping_add(16 * COLUMNS));
     let c_corner = c_below.wrapping_add(PANEL);
     // SAFETY: by the caller's promise the addresses are good for 16 rows each, and tiles are configured on this thread. Compilers
     // never use tile registers by themselves, so they keep their values between these blocks.

@@ -3,9 +3,8 @@
 use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
-use super::amx;
+use super::{amx, avx512};
 use super::{
-    avx512,
     isa::Isa,
     number::{Number, Operand},
     portable,
@@ -66,85 +65,46 @@ pub(crate) trait Simd: Number + Product {
     ) -> [f32; COLUMNS];
 }
 
-impl Product for f32 {
-    fn rows(isa: Isa) -> usize {
-        match isa {
-            Isa::Portable | Isa::Avx2 => portable::ROWS,
-            _ => avx512::ROWS,
-        }
-    }
+/// A type's tiles, with their rows: in plain Rust, and through other instruction sets.
+macro_rules! product {
+    ($type:ty, $portable:path, $($($isa:ident)|+ => $rows:expr, $tile:path;)+) => {
+        impl Product for $type {
+            fn rows(isa: Isa) -> usize {
+                match isa {
+                    $(#[cfg(target_arch = "x86_64")]
+                    $(Isa::$isa)|+ => $rows,)+
+                    _ => portable::ROWS,
+                }
+            }
 
-    #[inline(always)]
-    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match isa {
-                Isa::Portable => portable::tile(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => portable::tile_avx2(tile),
-                #[cfg(target_arch = "x86_64")]
-                _ => avx512::tile_f32(tile),
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => portable::tile(tile),
+            #[inline(always)]
+            unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match isa {
+                        $(#[cfg(target_arch = "x86_64")]
+                        $(Isa::$isa)|+ => $tile(tile),)+
+                        _ => $portable(tile),
+                    }
+                }
             }
         }
-    }
+    };
 }
 
-impl Product for bf16 {
-    fn rows(isa: Isa) -> usize {
-        match isa {
-            Isa::Amx => 32,
-            Isa::Avx512Bf16 => avx512::ROWS,
-            _ => portable::ROWS,
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match isa {
-                Isa::Portable => portable::tile(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => portable::tile_avx2(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Bf16 => avx512::tile_bf16(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx => amx::tile_bf16(tile),
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => portable::tile(tile),
-            }
-        }
-    }
+product! { f32, portable::tile,
+    Avx2 => portable::ROWS, portable::tile_avx2;
+    Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_f32;
 }
-
-impl Product for u8 {
-    fn rows(isa: Isa) -> usize {
-        match isa {
-            Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::ROWS,
-            Isa::Avx512Vnni | Isa::Avx512Bf16 => avx512::ROWS,
-            Isa::Amx => 32,
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match isa {
-                Isa::Portable => portable::tile_u8(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 | Isa::Avx512 => portable::tile_u8_avx2(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Vnni | Isa::Avx512Bf16 => avx512::tile_u8(tile),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Amx => amx::tile_u8(tile),
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => portable::tile_u8(tile),
-            }
-        }
-    }
+product! { bf16, portable::tile,
+    Avx2 | Avx512 | Avx512Vnni => portable::ROWS, portable::tile_avx2;
+    Avx512Bf16 => avx512::ROWS, avx512::tile_bf16;
+    Amx => amx::ROWS, amx::tile_bf16;
+}
+product! { u8, portable::tile_u8,
+    Avx2 | Avx512 => portable::ROWS, portable::tile_u8_avx2;
+    Avx512Vnni | Avx512Bf16 => avx512::ROWS, avx512::tile_u8;
+    Amx => amx::ROWS, amx::tile_u8;
 }
 
 /// The functions of [`Simd`] that differ by type in nothing but the kernels' names, and in what AVX-512 they begin at.

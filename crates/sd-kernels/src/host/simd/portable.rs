@@ -32,7 +32,7 @@ unsafe fn body<T: Number, const FMA: bool>(t: &Tile<T>) {
     unsafe {
         if t.accumulate {
             for (r, sums) in sums.iter_mut().enumerate() {
-                *sums = t.c.add(r * t.c_stride).cast::<[f32; COLUMNS]>().read();
+                *sums = t.c.add(r * COLUMNS).cast::<[f32; COLUMNS]>().read();
             }
         }
         let mut b = t.b;
@@ -58,7 +58,7 @@ unsafe fn body<T: Number, const FMA: bool>(t: &Tile<T>) {
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            t.c.add(r * t.c_stride).cast::<[f32; COLUMNS]>().write(*sums);
+            t.c.add(r * COLUMNS).cast::<[f32; COLUMNS]>().write(*sums);
         }
     }
 }
@@ -89,7 +89,7 @@ unsafe fn whole(t: &Tile<u8>) {
     unsafe {
         if t.accumulate {
             for (r, sums) in sums.iter_mut().enumerate() {
-                *sums = t.c.add(r * t.c_stride).cast::<[i32; COLUMNS]>().read();
+                *sums = t.c.add(r * COLUMNS).cast::<[i32; COLUMNS]>().read();
             }
         }
         let mut b = t.b;
@@ -109,7 +109,7 @@ unsafe fn whole(t: &Tile<u8>) {
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            t.c.add(r * t.c_stride).cast::<[i32; COLUMNS]>().write(*sums);
+            t.c.add(r * COLUMNS).cast::<[i32; COLUMNS]>().write(*sums);
         }
     }
 }

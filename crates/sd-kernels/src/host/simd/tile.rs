@@ -12,7 +12,7 @@ pub(crate) const MAX_ROWS: usize = 32;
 /// One tile of `C = A B`, or of `C += A B`.
 ///
 /// `A`'s row `r` is the concatenation over `taps` of the `k` elements from `a + r * stride + tap` on: one tap for a matrix, nine for a
-/// 3x3 convolution. `B` is two packed panels; `C`'s rows are `COLUMNS` wide and `c_stride` apart.
+/// 3x3 convolution. `B` is two packed panels; `C` is rows of `COLUMNS`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a, T> {
     pub a: *const T,
@@ -24,6 +24,5 @@ pub(crate) struct Tile<'a, T> {
     /// Elements from one panel to the next.
     pub panel: usize,
     pub c: *mut f32,
-    pub c_stride: usize,
     pub accumulate: bool,
 }
