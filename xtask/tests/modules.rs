@@ -18,7 +18,7 @@ const CRATES: [(&str, usize); 9] = [
     ("bindings/python", 0),
     ("crates/goldens", 0),
     ("crates/sd-core", 19),
-    ("crates/sd-kernels", 8),
+    ("crates/sd-kernels", 0),
     ("crates/sd-lora", 2),
     ("crates/sd-sched", 0),
     ("crates/sdrs", 0),
