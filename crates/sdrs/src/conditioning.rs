@@ -5,10 +5,10 @@ use std::sync::Arc;
 use burn_tensor::Tensor;
 use sd_core::{
     embedding::Embedding,
-    prompt::{EmbeddingNames, Prompt, PromptOptions, Side, Steps},
+    prompt::{EmbeddingNames, Prompt, Side},
 };
 
-use crate::{Error, Pipeline, Result, encoder::Encoder, lora::Applied};
+use crate::{Error, Pipeline, Result, encoder::Encoder, lora::Applied, params::Reading};
 
 /// Prompts that AND may join; each is another call of the U-Net at every step.
 const MOST_PARTS: usize = 100;
@@ -20,18 +20,6 @@ pub(crate) struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// Why some files of a folder are not among them.
     pub skipped: Vec<String>,
-}
-
-/// What decides how a run's prompts are read.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading {
-    pub options: PromptOptions,
-    /// Calls of the denoiser that prompts are scheduled over.
-    pub steps: Steps,
-    /// Which layer of the text encoder, from the end: 1 is the last.
-    pub clip_skip: usize,
-    /// Whether the shorter of cond and uncond is padded, so that one call of the U-Net does for both.
-    pub pad: bool,
 }
 
 /// A prompt's encoded texts, and which of them holds for which call.
@@ -255,7 +243,7 @@ mod tests {
 
     use goldens::Refs;
     use safetensors::{SafeTensors, tensor::TensorView};
-    use sd_core::prompt::TimeRule;
+    use sd_core::prompt::{PromptOptions, Steps, TimeRule};
 
     use super::*;
     use crate::pipeline::values;

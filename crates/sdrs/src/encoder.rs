@@ -11,11 +11,7 @@ use sd_core::prompt::{
     Chunk, Emphasis, Placed, PromptDialect, PromptOptions, Tree, empty_chunk, encoder_inputs,
 };
 
-use crate::{
-    Error, Pipeline, Result,
-    conditioning::{Reading, Timeline},
-    pipeline::values,
-};
+use crate::{Error, Pipeline, Result, conditioning::Timeline, params::Reading, pipeline::values};
 
 /// Texts that one prompt may take over the steps; each is encoded and kept.
 const MOST_TEXTS: usize = 1000;

@@ -3,19 +3,19 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sd_core::prompt::{Emphasis, Prompt, PromptDialect, Side, TimeRule};
+use sd_core::prompt::{Prompt, Side};
 use sd_sched::{
-    Plan, PlanOptions, Sampler, Schedule, plan,
+    Plan, PlanOptions, plan,
     rng::{BatchNoise, NoiseOptions, Shape},
 };
 
 use crate::{
-    Array, Error, GenerateParams, Image, Pipeline, Preview, PreviewMethod, Recommended, Result,
+    Array, Error, GenerateParams, Given, Image, Pipeline, Preview, PreviewMethod, Result,
     conditioning::Conditioning,
     denoise::{Denoiser, Step},
-    infotext::{Seeds, infotext},
     lora_phases::Phases,
-    params::{ClipSkipRule, Rng, resolve_seed},
+    params::resolve_seed,
+    picture::infotext::{Seeds, infotext},
     shortcuts::Shortcuts,
 };
 
@@ -83,22 +83,12 @@ pub struct Latents {
 #[must_use = "a request does nothing until `run`"]
 pub struct Txt2Img<'a> {
     pipeline: &'a Pipeline,
-    params: GenerateParams,
-    /// Of what a checkpoint may recommend, what the caller said.
-    given: Recommended,
+    pub(crate) params: GenerateParams,
+    /// The settings that the caller has given.
+    pub(crate) given: Given,
     cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
     previews: Option<(PreviewMethod, usize)>,
-}
-
-macro_rules! setters {
-    ($into:ident: $($(#[$doc:meta])* $name:ident: $type:ty => $value:expr;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(mut self, $name: $type) -> Self {
-            self.$into.$name = $value;
-            self
-        }
-    )*};
 }
 
 impl<'a> Txt2Img<'a> {
@@ -106,89 +96,22 @@ impl<'a> Txt2Img<'a> {
         Self {
             pipeline,
             params,
-            given: Recommended::default(),
+            given: Given::default(),
             cancel: CancelToken::new(),
             progress: None,
             previews: None,
         }
     }
 
-    setters! { params:
-        /// What the picture should not show.
-        negative_prompt: impl Into<String> => negative_prompt.into();
-        /// Width in pixels, a multiple of 8.
-        width: u32 => Some(width);
-        /// Height in pixels, a multiple of 8.
-        height: u32 => Some(height);
-        /// Seed of the first picture, 0 to 2^64-1; -1 draws one at random.
-        seed: impl Into<i128> => seed.into();
-        /// Number of pictures.
-        batch_size: usize => batch_size;
-        /// How `clip_skip` counts.
-        clip_skip_rule: ClipSkipRule => clip_skip_rule;
-        /// Whose prompt language is meant.
-        prompt_dialect: PromptDialect => prompt_dialect;
-        /// What weights in prompts do.
-        emphasis: Emphasis => emphasis;
-        /// Which numbers of prompt edits are fractions.
-        time_rule: TimeRule => time_rule;
-        /// How many tokens back the last comma may lie for a prompt to be cut after it.
-        comma_backtrack: usize => comma_backtrack;
-        /// Whether prompts are tokenized as they are, and not repaired first.
-        text_as_is: bool => text_as_is;
-        /// Whether the shorter of both prompts is padded with the empty one.
-        pad_prompts: bool => pad_prompts;
-        /// How much fresh noise replaces old.
-        eta: f64 => Some(eta);
-        /// Eta noise seed delta.
-        ensd: i64 => ensd;
-        /// Seed of the noise that the first noise is mixed with.
-        variation_seed: impl Into<i128> => variation_seed.into();
-        /// How far to go towards that noise, 0 to 1.
-        variation_strength: f64 => variation_strength;
-        /// Whose random numbers the noise is made of.
-        rng: Rng => rng;
-        /// The noise level below which every second call goes without the negative prompt.
-        ngms: f64 => ngms;
-        /// Whether that is so in every call.
-        ngms_all_steps: bool => ngms_all_steps;
-        /// The share of the steps at the beginning without the negative prompt.
-        skip_early_cfg: f64 => skip_early_cfg;
-        /// The noise level at which guidance ends.
-        guidance_sigma_min: f64 => guidance_sigma_min;
-        /// The noise level above which there is no guidance yet.
-        guidance_sigma_max: f64 => Some(guidance_sigma_max);
-        /// The share of the pixels that are merged where they look at each other.
-        token_merging: f64 => token_merging;
-        /// Every how many steps the whole U-Net is computed.
-        deep_cache_interval: usize => deep_cache_interval;
-        /// How deep the U-Net is computed in between.
-        deep_cache_branch: usize => deep_cache_branch;
-    }
-
-    setters! { given:
-        /// Sampling steps.
-        steps: usize => Some(steps);
-        /// Strength of classifier-free guidance.
-        cfg_scale: f64 => Some(cfg_scale);
-        /// The sampler. A schedule that the checkpoint recommends for another one is not taken then.
-        sampler: Sampler => Some(sampler);
-        /// The noise schedule.
-        schedule: Schedule => Some(schedule);
-        /// Which of the text encoder's layers is used, from the end.
-        clip_skip: usize => Some(clip_skip);
-    }
-
     /// All parameters at once: nothing that the checkpoint recommends is taken.
     pub fn params(mut self, params: GenerateParams) -> Self {
-        self.given = Recommended::all(&params);
+        self.given = Given::all();
         self.params = params;
         self
     }
 
-    /// All parameters at once, but those that a checkpoint may recommend: of these, what is `given` counts, else what it recommends, else
-    /// `params`.
-    pub fn params_and_given(mut self, params: GenerateParams, given: Recommended) -> Self {
+    /// All parameters at once. Those that are not `given` may be as the checkpoint recommends.
+    pub fn params_and_given(mut self, params: GenerateParams, given: Given) -> Self {
         self.given = given;
         self.params = params;
         self
@@ -221,8 +144,8 @@ impl<'a> Txt2Img<'a> {
         let _memory = self.pipeline.runtime.run();
         self.pipeline.vae.can_decode()?;
         let run = self.prepare()?;
-        let mut images = Vec::with_capacity(self.params.batch_size);
-        for image in 0..self.params.batch_size {
+        let mut images = Vec::with_capacity(self.params.size.batch_size);
+        for image in 0..self.params.size.batch_size {
             let (latents, seeds) = self.sample(&run, image)?;
             let pipeline = run.pipeline();
             let decode = || pipeline.decode(latents, run.shape);
@@ -241,7 +164,7 @@ impl<'a> Txt2Img<'a> {
     pub fn latents(mut self) -> Result<Latents> {
         let _memory = self.pipeline.runtime.run();
         let run = self.prepare()?;
-        let n = self.params.batch_size;
+        let n = self.params.size.batch_size;
         let mut made = Latents {
             latents: Array {
                 shape: [&[n], &run.shape[1..]].concat(),
@@ -277,21 +200,27 @@ impl<'a> Txt2Img<'a> {
             Some((PreviewMethod::Full, _)) => own.vae.can_decode()?,
             _ => {}
         }
-        let read = Prompt::parse(&params.prompt, Side::Positive, &params.reading().options);
+        let read = Prompt::parse(&params.text.prompt, Side::Positive, &params.reading().options);
         let tagged = own.for_tags(&read)?;
         let pipeline = tagged.as_deref().unwrap_or(own);
         let options = PlanOptions {
-            eta: params.eta,
+            eta: params.sampling.eta,
             ..PlanOptions::default()
         };
-        let (sampler, schedule) = (params.sampler, params.schedule);
-        let plan = plan(sampler, schedule, params.steps, &pipeline.sampling, &options)?;
+        let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
+        let plan = plan(
+            sampler,
+            schedule,
+            params.sampling.steps,
+            &pipeline.sampling,
+            &options,
+        )?;
         for oddity in oddities(&plan) {
             pipeline.runtime.warn(oddity);
         }
         let phases = Phases::new(pipeline, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
-        let (prompt, negative) = (&params.prompt, &params.negative_prompt);
+        let (prompt, negative) = (&params.text.prompt, &params.text.negative_prompt);
         let conditioning = pipeline.runtime.timed("encoded the prompts", || {
             pipeline.condition(prompt, negative, &params.reading(), &cancelled)
         })?;
@@ -306,8 +235,8 @@ impl<'a> Txt2Img<'a> {
             hashes: pipeline.lora_hashes(),
             own,
             tagged,
-            seed: resolve_seed(params.seed),
-            variation_seed: resolve_seed(params.variation_seed),
+            seed: resolve_seed(params.noise.seed),
+            variation_seed: resolve_seed(params.noise.variation_seed),
         })
     }
 
@@ -319,15 +248,15 @@ impl<'a> Txt2Img<'a> {
     fn sample(&mut self, run: &Run<'a>, image: usize) -> Result<(Vec<f32>, Seeds)> {
         let (pipeline, params, shape) = (run.pipeline(), &self.params, run.shape);
         let nth = |first: u64| first.wrapping_add(image as u64);
-        let varied = params.variation_strength > 0.0;
+        let varied = params.noise.variation_strength > 0.0;
         // Variations keep the seed and differ in the other one (WebUI).
         let seed = if varied { run.seed } else { nth(run.seed) };
         let [_, channels, height, width] = shape;
         let noise = BatchNoise::new(NoiseOptions {
-            source: params.rng.source(),
+            source: params.noise.rng.source(),
             variation_seed: nth(run.variation_seed),
-            variation_strength: params.variation_strength,
-            ensd: params.ensd,
+            variation_strength: params.noise.variation_strength,
+            ensd: params.noise.ensd,
             ..NoiseOptions::new(
                 seed,
                 Shape {
@@ -341,11 +270,11 @@ impl<'a> Txt2Img<'a> {
             pipeline,
             conditioning: &run.conditioning,
             phases: &run.phases,
-            cfg_scale: params.cfg_scale * params.sampler.cfg_scale_multiplier(),
+            cfg_scale: params.guidance.cfg_scale * params.sampling.sampler.cfg_scale_multiplier(),
             shape,
             shortcuts: Shortcuts::new(params),
         };
-        let (images, steps) = (params.batch_size, run.plan.steps());
+        let (images, steps) = (params.size.batch_size, run.plan.steps());
         let (previews, progress) = (self.previews, &mut self.progress);
         let told = |step: Step<'_>| {
             let Some(callback) = progress else {

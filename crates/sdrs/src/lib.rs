@@ -20,8 +20,6 @@ mod denoise;
 mod encoder;
 mod error;
 mod generate;
-mod image;
-pub mod infotext;
 mod lora;
 mod lora_phases;
 mod lora_schedule;
@@ -29,32 +27,36 @@ mod lora_tags;
 mod low_level;
 mod memory;
 mod params;
+mod picture;
 mod pipeline;
 mod preview;
 mod prompt_plan;
-mod recommended;
 mod remembered;
 mod runtime;
 mod save;
+mod setters;
 mod shortcuts;
 mod source;
 
 pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
 pub use generate::{CancelToken, Latents, Output, Progress, Txt2Img};
-pub use image::Image;
 pub use lora::Lora;
 pub use lora_schedule::{LoraSchedule, When};
 pub use low_level::{Array, EncodedImages, ModelSizes};
 pub use memory::{MemoryPlan, parse_memory};
-pub use params::{ClipSkipRule, GenerateParams, Rng, parse_emphasis, parse_prompt_dialect};
+pub use params::{
+    ClipSkipRule, GenerateParams, Given, GuidanceParams, NoiseParams, Recommended, Rng, SamplingParams,
+    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, TextParams, parse_emphasis,
+    parse_prompt_dialect, settings,
+};
+pub use picture::{Image, infotext};
 pub use pipeline::Pipeline;
 pub use preview::{Preview, PreviewMethod};
 pub use prompt_plan::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
     plan_prompts_with,
 };
-pub use recommended::Recommended;
 pub use runtime::LogLevel;
 pub use sd_core::{
     Dtype, Quantization, available_devices,

@@ -136,11 +136,8 @@ impl Pipeline {
     /// # Errors
     /// [`Error::InvalidParameter`] for sizes that can't be drawn.
     pub fn memory_plan(&self, width: u32, height: u32) -> Result<MemoryPlan> {
-        let params = crate::GenerateParams {
-            width: Some(width),
-            height: Some(height),
-            ..crate::GenerateParams::default()
-        };
+        let mut params = crate::GenerateParams::default();
+        (params.size.width, params.size.height) = (Some(width), Some(height));
         let size = params.validate(&self.limits())?;
         Ok(MemoryPlan::new(self.checkpoint.configs(), &self.target, size))
     }

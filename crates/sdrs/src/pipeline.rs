@@ -17,9 +17,8 @@ use crate::{
     encoder::RowCache,
     lora::{self, Applied},
     lora_tags::LoraFolders,
-    params::Limits,
+    params::{Limits, Recommended},
     preview::LinearPreview,
-    recommended::Recommended,
     runtime::Runtime,
 };
 
@@ -135,7 +134,7 @@ impl Pipeline {
             checkpoint: checkpoint.into(),
         };
         if let Some((origin, _)) = pipeline.checkpoint.recommended() {
-            recommended.check(&pipeline.limits(), origin)?;
+            pipeline.recommended.check(&pipeline.limits(), origin)?;
         }
         Ok(pipeline)
     }
@@ -149,7 +148,7 @@ impl Pipeline {
             unet: self.unet.clone(),
             vae: self.vae.clone(),
             sampling: self.sampling.clone(),
-            recommended: self.recommended,
+            recommended: self.recommended.clone(),
             target: self.target.clone(),
             own_embeddings: self.own_embeddings.clone(),
             embeddings: self.embeddings.clone(),
@@ -236,13 +235,7 @@ impl Pipeline {
     /// Starts to describe a picture: with what the checkpoint recommends ([`recommended`](Self::recommended)) where nothing else is said,
     /// else the WebUI's defaults.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
-        Txt2Img::new(
-            self,
-            GenerateParams {
-                prompt: prompt.into(),
-                ..GenerateParams::default()
-            },
-        )
+        Txt2Img::new(self, GenerateParams::default()).prompt(prompt)
     }
 
     /// The settings that the checkpoint recommends; most don't.

@@ -4,7 +4,7 @@ use sd_sched::rng::{Dtype, Generator, Source};
 
 use crate::{
     Error, Pipeline, Result,
-    image::{png, rgb_of_planes, save},
+    picture::{png, rgb_of_planes, save},
 };
 
 /// How a preview is made of the denoised latent.

@@ -8,7 +8,11 @@ use sd_core::{
 };
 use serde::Serialize;
 
-use crate::{GenerateParams, Pipeline, Result, conditioning::Reading, lora_tags::lora_tags, params::Limits};
+use crate::{
+    GenerateParams, Pipeline, Result,
+    lora_tags::lora_tags,
+    params::{Limits, Reading},
+};
 
 /// What both prompts of a picture say, step by step. Spans are in bytes of the prompt as it was given.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -143,7 +147,7 @@ fn planned(params: &GenerateParams, tokenizer: &ClipTokenizer) -> Result<PromptP
         length: 75,
         reading: params.reading(),
     };
-    planner.plan(&params.prompt, &params.negative_prompt)
+    planner.plan(&params.text.prompt, &params.text.negative_prompt)
 }
 
 impl Pipeline {
@@ -156,8 +160,11 @@ impl Pipeline {
     pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
         params.validate(&self.limits())?;
         let reading = params.reading();
-        let embeddings =
-            self.embeddings_for(&Prompt::parse(&params.prompt, Side::Positive, &reading.options))?;
+        let embeddings = self.embeddings_for(&Prompt::parse(
+            &params.text.prompt,
+            Side::Positive,
+            &reading.options,
+        ))?;
         let planner = Planner {
             tokenizer: &self.tokenizer,
             names: &embeddings.names,
@@ -165,7 +172,7 @@ impl Pipeline {
             length: self.chunk_length(),
             reading,
         };
-        planner.plan(&params.prompt, &params.negative_prompt)
+        planner.plan(&params.text.prompt, &params.text.negative_prompt)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sd_core::{Dtype, weights::Checkpoint};
 
-use crate::{Error, Pipeline, Result, image::wrong_ending, lora::patches};
+use crate::{Error, Pipeline, Result, lora::patches, picture::wrong_ending};
 
 impl Pipeline {
     /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
