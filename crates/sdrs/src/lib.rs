@@ -13,8 +13,6 @@
 //! at the same time. No type of the tensor library shows in this interface.
 
 mod error;
-mod image;
-pub mod infotext;
 mod lora;
 mod model;
 mod params;
@@ -24,11 +22,14 @@ mod run;
 mod text;
 
 pub use error::{Error, ErrorCode, Result};
-pub use image::Image;
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
-pub use params::{ClipSkipRule, GenerateParams, Recommended, Rng, parse_emphasis, parse_prompt_dialect};
-pub use picture::{Preview, PreviewMethod};
+pub use params::{
+    ClipSkipRule, GenerateParams, Given, GuidanceParams, NoiseParams, Recommended, Rng, SamplingParams,
+    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, TextParams, parse_emphasis,
+    parse_prompt_dialect, settings,
+};
+pub use picture::{Image, Preview, PreviewMethod, infotext};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use run::{CancelToken, Latents, Output, Progress, Txt2Img};
 pub use sd_core::{

@@ -114,7 +114,7 @@ impl Model {
             checkpoint: checkpoint.into(),
         };
         if let Some((origin, _)) = model.checkpoint.recommended() {
-            recommended.check(&model.limits(), origin)?;
+            model.recommended.check(&model.limits(), origin)?;
         }
         Ok(model)
     }

@@ -3,7 +3,7 @@
 use sd_sched::rng::{Dtype, Generator, Source};
 
 use super::{Model, Runtime};
-use crate::{Error, Preview, PreviewMethod, Result, image::rgb_of_planes};
+use crate::{Error, Preview, PreviewMethod, Result, picture::rgb_of_planes};
 
 /// Sides of the pictures that colours are learned from, in values of a latent.
 const LEARNED_SIDE: usize = 16;

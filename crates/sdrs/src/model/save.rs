@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{Error, Result, image::wrong_ending};
+use crate::{Error, Result, picture::wrong_ending};
 
 /// How files of weights in other formats are called: safetensors under such a name would not be read.
 const OTHER_FORMATS: &[&str] = &[

@@ -1,9 +1,7 @@
 //! Pictures of a run that is not done yet.
 
-use crate::{
-    Result,
-    image::{png, save},
-};
+use super::{png, save};
+use crate::Result;
 
 /// How a preview is made of the denoised latent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

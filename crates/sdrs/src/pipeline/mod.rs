@@ -137,7 +137,7 @@ impl Pipeline {
     /// Starts to describe a picture: with what the checkpoint recommends ([`recommended`](Self::recommended)) where nothing else is said,
     /// else the WebUI's defaults.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
-        Txt2Img::new(&self.components, &self.tagged, prompt.into())
+        Txt2Img::new(&self.components, &self.tagged).prompt(prompt)
     }
 
     /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings, those that
@@ -156,11 +156,8 @@ impl Pipeline {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that can't be drawn.
     pub fn memory_plan(&self, width: u32, height: u32) -> Result<MemoryPlan> {
-        let params = GenerateParams {
-            width: Some(width),
-            height: Some(height),
-            ..GenerateParams::default()
-        };
+        let mut params = GenerateParams::default();
+        (params.size.width, params.size.height) = (Some(width), Some(height));
         let size = params.validate(&self.model().limits())?;
         Ok(self.model().memory_plan(size))
     }

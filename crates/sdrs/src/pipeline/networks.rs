@@ -105,12 +105,10 @@ impl Pipeline {
             let reason = format!("must be 1 to {layers}, not {clip_skip}");
             return Err(Error::parameter("clip_skip", reason));
         }
-        Ok(GenerateParams {
-            steps: 1,
-            clip_skip,
-            sampler: Sampler::Euler,
-            ..GenerateParams::default()
-        })
+        let mut params = GenerateParams::default();
+        params.text.clip_skip = clip_skip;
+        (params.sampling.steps, params.sampling.sampler) = (1, Sampler::Euler);
+        Ok(params)
     }
 
     /// The context of token ids as they are, `[ids, context_width]`: the text encoder's hidden state, from the end the one that `clip_skip`

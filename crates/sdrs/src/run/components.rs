@@ -116,7 +116,7 @@ impl Components {
     pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
         params.validate(&self.model.limits())?;
         let reading = params.reading();
-        let texts = [params.prompt.as_str(), &params.negative_prompt];
+        let texts = [params.text.prompt.as_str(), &params.text.negative_prompt];
         let prompts = Prompts::read(texts[0], texts[1], &reading);
         let embeddings = self.embeddings_for(&prompts.positive)?;
         let planner = Planner {

@@ -80,14 +80,14 @@ pub(crate) struct UncondRule {
 impl UncondRule {
     pub fn new(params: &GenerateParams) -> Self {
         Self {
-            ngms: params.ngms,
-            ngms_all_steps: params.ngms_all_steps,
-            over_timesteps: params.sampler.is_timestep_based(Dialect::WebUi),
-            skip_early_cfg: params.skip_early_cfg,
+            ngms: params.guidance.ngms,
+            ngms_all_steps: params.guidance.ngms_all_steps,
+            over_timesteps: params.sampling.sampler.is_timestep_based(Dialect::WebUi),
+            skip_early_cfg: params.guidance.skip_early_cfg,
             calls: params.reading().steps.base,
             interval: Some([
-                params.guidance_sigma_min,
-                params.guidance_sigma_max.unwrap_or(f64::INFINITY),
+                params.guidance.guidance_sigma_min,
+                params.guidance.guidance_sigma_max.unwrap_or(f64::INFINITY),
             ]),
         }
     }
@@ -127,19 +127,20 @@ mod tests {
     fn calls_without_guidance() {
         assert_eq!(skipped(|_| {}), [0; 0]);
         // Below the threshold, every second call, or all.
-        assert_eq!(skipped(|p| p.ngms = 5.0), [17, 19]);
-        let all = |p: &mut GenerateParams| (p.ngms, p.ngms_all_steps) = (5.0, true);
+        assert_eq!(skipped(|p| p.guidance.ngms = 5.0), [17, 19]);
+        let all = |p: &mut GenerateParams| (p.guidance.ngms, p.guidance.ngms_all_steps) = (5.0, true);
         assert_eq!(skipped(all), [16, 17, 18, 19]);
         // A sampler over timesteps compares timesteps.
-        let ddim = |p: &mut GenerateParams| (p.ngms, p.sampler) = (150.0, Sampler::Ddim);
+        let ddim = |p: &mut GenerateParams| (p.guidance.ngms, p.sampling.sampler) = (150.0, Sampler::Ddim);
         assert_eq!(skipped(ddim), [19]);
         // The first call is number 0 of 20, the third is at a tenth.
-        assert_eq!(skipped(|p| p.skip_early_cfg = 0.1), [0, 1, 2]);
+        assert_eq!(skipped(|p| p.guidance.skip_early_cfg = 0.1), [0, 1, 2]);
         // Samplers of two calls a step have twice as many.
-        let heun = |p: &mut GenerateParams| (p.skip_early_cfg, p.sampler) = (0.1, Sampler::Heun);
+        let heun =
+            |p: &mut GenerateParams| (p.guidance.skip_early_cfg, p.sampling.sampler) = (0.1, Sampler::Heun);
         assert_eq!(skipped(heun), [0, 1, 2, 3, 4]);
         let interval = |p: &mut GenerateParams| {
-            (p.guidance_sigma_min, p.guidance_sigma_max) = (3.0, Some(18.0));
+            (p.guidance.guidance_sigma_min, p.guidance.guidance_sigma_max) = (3.0, Some(18.0));
         };
         assert_eq!(skipped(interval), [0, 1, 17, 18, 19]);
     }

@@ -6,6 +6,7 @@ mod guide;
 mod pass;
 mod predict;
 mod request;
+mod setters;
 
 pub(crate) use components::{Components, Tagged};
 pub use request::{CancelToken, Latents, Output, Progress, Txt2Img};

@@ -32,9 +32,9 @@ pub(crate) struct Savings {
 impl Savings {
     pub fn new(params: &GenerateParams) -> Self {
         Self {
-            token_merging: params.token_merging,
-            deep_cache_interval: params.deep_cache_interval,
-            deep_cache_branch: params.deep_cache_branch,
+            token_merging: params.speed.token_merging,
+            deep_cache_interval: params.speed.deep_cache_interval,
+            deep_cache_branch: params.speed.deep_cache_branch,
         }
     }
 }

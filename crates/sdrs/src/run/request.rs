@@ -3,9 +3,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{
-    Plan, PlanOptions, Sampler, Schedule, plan,
+    Plan, PlanOptions, plan,
     rng::{BatchNoise, NoiseOptions, Shape},
 };
 
@@ -16,10 +15,10 @@ use super::{
     predict::Savings,
 };
 use crate::{
-    Array, Error, GenerateParams, Image, Preview, PreviewMethod, Recommended, Result,
-    infotext::{Seeds, infotext},
+    Array, Error, GenerateParams, Given, Image, Preview, PreviewMethod, Result,
     lora::ScheduledUnet,
-    params::{ClipSkipRule, Rng, resolve_seed},
+    params::resolve_seed,
+    picture::infotext::{Seeds, infotext},
     text::{Conditioning, Prompts},
 };
 
@@ -88,116 +87,36 @@ pub struct Latents {
 pub struct Txt2Img<'a> {
     components: &'a Components,
     tagged: &'a Tagged,
-    params: GenerateParams,
-    /// Of what a checkpoint may recommend, what the caller said.
-    given: Recommended,
+    pub(super) params: GenerateParams,
+    /// The settings that the caller has given.
+    pub(super) given: Given,
     cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
     previews: Option<(PreviewMethod, usize)>,
 }
 
-macro_rules! setters {
-    ($into:ident: $($(#[$doc:meta])* $name:ident: $type:ty => $value:expr;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(mut self, $name: $type) -> Self {
-            self.$into.$name = $value;
-            self
-        }
-    )*};
-}
-
 impl<'a> Txt2Img<'a> {
-    pub(crate) fn new(components: &'a Components, tagged: &'a Tagged, prompt: String) -> Self {
+    pub(crate) fn new(components: &'a Components, tagged: &'a Tagged) -> Self {
         Self {
             components,
             tagged,
-            params: GenerateParams {
-                prompt,
-                ..GenerateParams::default()
-            },
-            given: Recommended::default(),
+            params: GenerateParams::default(),
+            given: Given::default(),
             cancel: CancelToken::new(),
             progress: None,
             previews: None,
         }
     }
 
-    setters! { params:
-        /// What the picture should not show.
-        negative_prompt: impl Into<String> => negative_prompt.into();
-        /// Width in pixels, a multiple of 8.
-        width: u32 => Some(width);
-        /// Height in pixels, a multiple of 8.
-        height: u32 => Some(height);
-        /// Seed of the first picture, 0 to 2^64-1; -1 draws one at random.
-        seed: impl Into<i128> => seed.into();
-        /// Number of pictures.
-        batch_size: usize => batch_size;
-        /// How `clip_skip` counts.
-        clip_skip_rule: ClipSkipRule => clip_skip_rule;
-        /// Whose prompt language is meant.
-        prompt_dialect: PromptDialect => prompt_dialect;
-        /// What weights in prompts do.
-        emphasis: Emphasis => emphasis;
-        /// Which numbers of prompt edits are fractions.
-        time_rule: TimeRule => time_rule;
-        /// How many tokens back the last comma may lie for a prompt to be cut after it.
-        comma_backtrack: usize => comma_backtrack;
-        /// Whether prompts are tokenized as they are, and not repaired first.
-        text_as_is: bool => text_as_is;
-        /// Whether the shorter of both prompts is padded with the empty one.
-        pad_prompts: bool => pad_prompts;
-        /// How much fresh noise replaces old.
-        eta: f64 => Some(eta);
-        /// Eta noise seed delta.
-        ensd: i64 => ensd;
-        /// Seed of the noise that the first noise is mixed with.
-        variation_seed: impl Into<i128> => variation_seed.into();
-        /// How far to go towards that noise, 0 to 1.
-        variation_strength: f64 => variation_strength;
-        /// Whose random numbers the noise is made of.
-        rng: Rng => rng;
-        /// The noise level below which every second call goes without the negative prompt.
-        ngms: f64 => ngms;
-        /// Whether that is so in every call.
-        ngms_all_steps: bool => ngms_all_steps;
-        /// The share of the steps at the beginning without the negative prompt.
-        skip_early_cfg: f64 => skip_early_cfg;
-        /// The noise level at which guidance ends.
-        guidance_sigma_min: f64 => guidance_sigma_min;
-        /// The noise level above which there is no guidance yet.
-        guidance_sigma_max: f64 => Some(guidance_sigma_max);
-        /// The share of the pixels that are merged where they look at each other.
-        token_merging: f64 => token_merging;
-        /// Every how many steps the whole U-Net is computed.
-        deep_cache_interval: usize => deep_cache_interval;
-        /// How deep the U-Net is computed in between.
-        deep_cache_branch: usize => deep_cache_branch;
-    }
-
-    setters! { given:
-        /// Sampling steps.
-        steps: usize => Some(steps);
-        /// Strength of classifier-free guidance.
-        cfg_scale: f64 => Some(cfg_scale);
-        /// The sampler. A schedule that the checkpoint recommends for another one is not taken then.
-        sampler: Sampler => Some(sampler);
-        /// The noise schedule.
-        schedule: Schedule => Some(schedule);
-        /// Which of the text encoder's layers is used, from the end.
-        clip_skip: usize => Some(clip_skip);
-    }
-
     /// All parameters at once: nothing that the checkpoint recommends is taken.
     pub fn params(mut self, params: GenerateParams) -> Self {
-        self.given = Recommended::all(&params);
+        self.given = Given::all();
         self.params = params;
         self
     }
 
-    /// All parameters at once, but those that a checkpoint may recommend: of these, what is `given` counts, else what it recommends, else
-    /// `params`.
-    pub fn params_and_given(mut self, params: GenerateParams, given: Recommended) -> Self {
+    /// All parameters at once. Those that are not `given` may be as the checkpoint recommends.
+    pub fn params_and_given(mut self, params: GenerateParams, given: Given) -> Self {
         self.given = given;
         self.params = params;
         self
@@ -230,8 +149,8 @@ impl<'a> Txt2Img<'a> {
         let _memory = self.components.runtime.run();
         self.components.model.vae.can_decode()?;
         let mut run = self.prepare()?;
-        let mut images = Vec::with_capacity(self.params.batch_size);
-        for image in 0..self.params.batch_size {
+        let mut images = Vec::with_capacity(self.params.size.batch_size);
+        for image in 0..self.params.size.batch_size {
             let (latents, seeds) = self.sample(&mut run, image)?;
             let Components { model, runtime, .. } = run.components();
             let Pass { size, shape, .. } = *run.result();
@@ -251,7 +170,7 @@ impl<'a> Txt2Img<'a> {
     pub fn latents(mut self) -> Result<Latents> {
         let _memory = self.components.runtime.run();
         let mut run = self.prepare()?;
-        let n = self.params.batch_size;
+        let n = self.params.size.batch_size;
         let mut made = Latents {
             latents: Array {
                 shape: [&[n], &run.result().shape[1..]].concat(),
@@ -288,7 +207,7 @@ impl<'a> Txt2Img<'a> {
             _ => {}
         }
         let reading = params.reading();
-        let prompts = Prompts::read(&params.prompt, &params.negative_prompt, &reading);
+        let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
         let tagged = self.tagged.components(own, &prompts.positive)?;
         let components = tagged.as_deref().unwrap_or(own);
         let Components {
@@ -298,11 +217,17 @@ impl<'a> Txt2Img<'a> {
             ..
         } = components;
         let options = PlanOptions {
-            eta: params.eta,
+            eta: params.sampling.eta,
             ..PlanOptions::default()
         };
-        let (sampler, schedule) = (params.sampler, params.schedule);
-        let plan = plan(sampler, schedule, params.steps, &model.sampling, &options)?;
+        let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
+        let plan = plan(
+            sampler,
+            schedule,
+            params.sampling.steps,
+            &model.sampling,
+            &options,
+        )?;
         for oddity in oddities(&plan) {
             runtime.warn(oddity);
         }
@@ -322,15 +247,15 @@ impl<'a> Txt2Img<'a> {
             unets,
             guidance: Guidance {
                 weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
-                cfg_scale: params.cfg_scale * sampler.cfg_scale_multiplier(),
+                cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
                 rule: UncondRule::new(params),
             },
             conditioning,
             hashes: loras.hashes(),
             own,
             tagged,
-            seed: resolve_seed(params.seed),
-            variation_seed: resolve_seed(params.variation_seed),
+            seed: resolve_seed(params.noise.seed),
+            variation_seed: resolve_seed(params.noise.variation_seed),
         })
     }
 
@@ -343,14 +268,14 @@ impl<'a> Txt2Img<'a> {
     fn sample(&mut self, run: &mut Run<'a>, image: usize) -> Result<(Vec<f32>, Seeds)> {
         let params = &self.params;
         let nth = |first: u64| first.wrapping_add(image as u64);
-        let varied = params.variation_strength > 0.0;
+        let varied = params.noise.variation_strength > 0.0;
         // Variations keep the seed and differ in the other one (WebUI).
         let seed = if varied { run.seed } else { nth(run.seed) };
         let seeds = Seeds {
             seed,
             variation_seed: varied.then(|| nth(run.variation_seed)),
         };
-        let images = params.batch_size;
+        let images = params.size.batch_size;
         let components = run.tagged.as_deref().unwrap_or(run.own);
         let Components {
             model,
@@ -377,10 +302,10 @@ impl<'a> Txt2Img<'a> {
                 width,
             };
             let noise = BatchNoise::new(NoiseOptions {
-                source: params.rng.source(),
+                source: params.noise.rng.source(),
                 variation_seed: nth(run.variation_seed),
-                variation_strength: params.variation_strength,
-                ensd: params.ensd,
+                variation_strength: params.noise.variation_strength,
+                ensd: params.noise.ensd,
                 ..NoiseOptions::new(seed, shape)
             })?;
             let on_step = |step: sd_sched::Progress<'_, Vec<f32>>| {

@@ -149,7 +149,7 @@ fn planned(params: &GenerateParams, tokenizer: &ClipTokenizer) -> Result<PromptP
         length: 75,
         reading: params.reading(),
     };
-    let texts = [params.prompt.as_str(), &params.negative_prompt];
+    let texts = [params.text.prompt.as_str(), &params.text.negative_prompt];
     planner.plan(texts, &Prompts::read(texts[0], texts[1], &planner.reading))
 }
 

@@ -3,7 +3,7 @@
 //! ```
 //! let text = "a red circle\nNegative prompt: blurry\nSteps: 25, Sampler: DPM++ 2M Karras, CFG scale: 5, Seed: 7, Size: 512x768";
 //! let read = sdrs::infotext::parse(text)?;
-//! assert_eq!((read.params.prompt.as_str(), read.params.steps, read.params.seed), ("a red circle", 25, 7));
+//! assert_eq!((read.params.text.prompt.as_str(), read.params.sampling.steps), ("a red circle", 25));
 //! # Ok::<(), sdrs::Error>(())
 //! ```
 

@@ -3,11 +3,10 @@
 use std::str::FromStr;
 
 use sd_core::prompt::TimeRule;
-use sd_sched::{Schedule, parse_sampler};
+use sd_sched::Schedule;
 
 use crate::{
-    Error, GenerateParams, Result, Rng,
-    params::{SEEDS, parse_emphasis},
+    Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
 };
 
 /// Settings that were read.
@@ -51,28 +50,26 @@ pub fn parse(text: &str) -> Result<Infotext> {
         pairs => (prompts, pairs),
     };
     let mut read = Infotext {
-        params: GenerateParams {
-            rng: Rng::Nv,
-            ..GenerateParams::default()
-        },
+        params: GenerateParams::default(),
         model: None,
         model_hash: None,
         rest: Vec::new(),
         notes: misplaced(prompts).into_iter().collect(),
     };
-    (read.params.prompt, read.params.negative_prompt) = both_prompts(prompts);
-    let (mut named, mut version) = (None, None);
+    read.params.noise.rng = Rng::Nv;
+    (read.params.text.prompt, read.params.text.negative_prompt) = both_prompts(prompts);
+    let (mut schedule, mut version) = (None, None);
     for (key, value) in pairs {
         if key == "Version" {
             version = version_of(&value);
         }
-        if key == "Schedule type" {
-            named = Some(known(&key, &value)?);
-        } else if !read.set(&key, &value)? {
+        if !read.set(&key, &value)? {
             read.rest.push((key, value));
+        } else if key == "Schedule type" {
+            schedule = Some(read.params.sampling.schedule);
         }
     }
-    read.settle(named, version);
+    read.settle(schedule, version);
     Ok(read)
 }
 
@@ -176,18 +173,34 @@ fn seed(key: &str, value: &str) -> Result<i128> {
     }
 }
 
-fn known<T: FromStr<Err = sd_sched::Error>>(key: &str, value: &str) -> Result<T> {
-    value
-        .parse()
-        .map_err(|e| Error::UnknownName(format!("infotext: {key}: {e}")))
-}
-
 fn flag(key: &str, value: &str) -> Result<bool> {
     match value.to_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(bad(key, value, "True or False")),
     }
+}
+
+/// A setting's value, from the WebUI's spelling.
+fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
+    let name = |name: &str| SettingValue::Text(name.into());
+    Ok(match (setting.name, setting.kind) {
+        ("time_rule", _) => name(if flag(key, value)? {
+            "before-1.6"
+        } else {
+            "current"
+        }),
+        ("rng", _) => match value {
+            "CPU" => name("cpu"),
+            "GPU" | "NV" => name("nv"),
+            _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
+        },
+        (_, SettingKind::Flag) => SettingValue::Flag(flag(key, value)?),
+        (_, SettingKind::Integer) if setting.is_seed() => SettingValue::Integer(seed(key, value)?),
+        (_, SettingKind::Count | SettingKind::Integer) => SettingValue::Integer(number(key, value)?),
+        (_, SettingKind::Number) => SettingValue::Number(number(key, value)?),
+        (_, SettingKind::Choice | SettingKind::Text) => name(value),
+    })
 }
 
 /// Major and minor number of the WebUI that wrote a text; `None` for other programs, and for revisions.
@@ -199,70 +212,42 @@ fn version_of(value: &str) -> Option<(u32, u32)> {
 impl Infotext {
     /// Takes a pair; false if there is no place for it.
     fn set(&mut self, key: &str, value: &str) -> Result<bool> {
-        let p = &mut self.params;
+        let size = &mut self.params.size;
         match key {
-            "Steps" => p.steps = number(key, value)?,
-            "Sampler" => {
-                let (sampler, schedule) =
-                    parse_sampler(value).map_err(|e| Error::UnknownName(format!("infotext: {key}: {e}")))?;
-                (p.sampler, p.schedule) = (sampler, schedule.unwrap_or_default());
-            }
-            "CFG scale" => p.cfg_scale = number(key, value)?,
-            "Seed" => p.seed = seed(key, value)?,
             "Size" => {
                 let sides = value
                     .split_once('x')
                     .ok_or_else(|| bad(key, value, "size such as 512x768"))?;
-                (p.width, p.height) = (Some(number(key, sides.0)?), Some(number(key, sides.1)?));
+                (size.width, size.height) = (Some(number(key, sides.0)?), Some(number(key, sides.1)?));
             }
-            "Clip skip" => p.clip_skip = number(key, value)?,
-            "Variation seed" => p.variation_seed = seed(key, value)?,
-            "Variation seed strength" => p.variation_strength = number(key, value)?,
-            "Eta" | "Eta DDIM" => p.eta = Some(number(key, value)?),
-            "ENSD" => p.ensd = number(key, value)?,
-            "Emphasis" => p.emphasis = parse_emphasis(value)?,
-            "Text as is" => p.text_as_is = flag(key, value)?,
-            "Pad conds" => p.pad_prompts = flag(key, value)?,
-            "Old prompt editing timelines" => {
-                p.time_rule = if flag(key, value)? {
-                    TimeRule::Before16
-                } else {
-                    TimeRule::Current
-                };
-            }
-            "RNG" => {
-                p.rng = match value {
-                    "CPU" => Rng::Cpu,
-                    "GPU" | "NV" => Rng::Nv,
-                    _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
-                };
-            }
-            "NGMS" => p.ngms = number(key, value)?,
-            "NGMS all steps" => p.ngms_all_steps = flag(key, value)?,
-            "Skip Early CFG" => p.skip_early_cfg = number(key, value)?,
-            "Guidance sigma min" => p.guidance_sigma_min = number(key, value)?,
-            "Guidance sigma max" => p.guidance_sigma_max = Some(number(key, value)?),
-            "Token merging ratio" => p.token_merging = number(key, value)?,
-            "DeepCache interval" => p.deep_cache_interval = number(key, value)?,
-            "DeepCache branch" => p.deep_cache_branch = number(key, value)?,
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
-            _ => return Ok(false),
+            _ => {
+                let key = if key == "Eta DDIM" { "Eta" } else { key };
+                let Some(setting) = settings().iter().find(|setting| setting.key() == Some(key)) else {
+                    return Ok(false);
+                };
+                let read = read(setting, key, value)?;
+                setting.set(&mut self.params, read).map_err(|error| match error {
+                    Error::UnknownName(reason) => Error::UnknownName(format!("infotext: {key}: {reason}")),
+                    _ => bad(key, value, "number that fits here"),
+                })?;
+            }
         }
         Ok(true)
     }
 
     /// What follows from several pairs together.
-    fn settle(&mut self, named: Option<Schedule>, version: Option<(u32, u32)>) {
+    fn settle(&mut self, schedule: Option<Schedule>, version: Option<(u32, u32)>) {
         let p = &mut self.params;
         let before = |minor| version.is_some_and(|version| version < (1, minor));
-        p.schedule = match named {
+        p.sampling.schedule = match schedule {
             Some(schedule) => schedule,
-            None if before(9) && p.schedule == Schedule::Automatic => Schedule::Uniform,
-            None => p.schedule,
+            None if before(9) && p.sampling.schedule == Schedule::Automatic => Schedule::Uniform,
+            None => p.sampling.schedule,
         };
         if before(6) {
-            p.time_rule = TimeRule::Before16;
+            p.text.time_rule = TimeRule::Before16;
         }
     }
 }
@@ -287,15 +272,21 @@ mod tests {
         let read = parse(SHARED).unwrap();
         let p = &read.params;
         assert_eq!(
-            p.prompt,
+            p.text.prompt,
             "masterpiece, (a castle:1.2), [day:night:0.5]\nBREAK <lora:ink:0.8>"
         );
-        assert_eq!(p.negative_prompt, "blurry,\nlow quality");
-        assert_eq!((p.steps, p.cfg_scale, p.seed), (28, 6.5, 1_234_567_890));
-        assert_eq!((p.sampler, p.schedule), (Sampler::DpmPp2m, Schedule::Karras));
-        assert_eq!((p.width, p.height), (Some(640), Some(832)));
-        assert_eq!((p.clip_skip, p.ensd, p.rng), (2, 31337, Rng::Nv));
-        assert_eq!(p.time_rule, TimeRule::Current);
+        assert_eq!(p.text.negative_prompt, "blurry,\nlow quality");
+        assert_eq!(
+            (p.sampling.steps, p.guidance.cfg_scale, p.noise.seed),
+            (28, 6.5, 1_234_567_890)
+        );
+        assert_eq!(
+            (p.sampling.sampler, p.sampling.schedule),
+            (Sampler::DpmPp2m, Schedule::Karras)
+        );
+        assert_eq!((p.size.width, p.size.height), (Some(640), Some(832)));
+        assert_eq!((p.text.clip_skip, p.noise.ensd, p.noise.rng), (2, 31337, Rng::Nv));
+        assert_eq!(p.text.time_rule, TimeRule::Current);
         assert_eq!(
             (read.model.as_deref(), read.model_hash.as_deref()),
             (Some("some_model"), Some("1234abcd56"))
@@ -317,7 +308,7 @@ mod tests {
         let read = |version: &str| {
             let text = format!("a\nSteps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 1{version}");
             let p = parse(&text).unwrap().params;
-            (p.schedule, p.time_rule)
+            (p.sampling.schedule, p.text.time_rule)
         };
         assert_eq!(read(", Version: v1.5.2"), (Schedule::Uniform, TimeRule::Before16));
         assert_eq!(
@@ -350,13 +341,19 @@ mod tests {
         ] {
             let read = parse(text).unwrap();
             assert_eq!(
-                (read.params.prompt.as_str(), read.params.steps),
+                (read.params.text.prompt.as_str(), read.params.sampling.steps),
                 (text, 20),
                 "{text}"
             );
         }
-        assert_eq!(parse("Steps: 2, Seed: 3, Size: 8x16").unwrap().params.prompt, "");
-        assert_eq!(parse("Negative prompt: x").unwrap().params.negative_prompt, "x");
+        assert_eq!(
+            parse("Steps: 2, Seed: 3, Size: 8x16").unwrap().params.text.prompt,
+            ""
+        );
+        assert_eq!(
+            parse("Negative prompt: x").unwrap().params.text.negative_prompt,
+            "x"
+        );
     }
 
     #[test]
@@ -395,7 +392,10 @@ mod tests {
     fn settings_before_the_last_line_are_told() {
         let settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1";
         let read = parse(&format!("a\nNegative prompt: b\n{settings}\nmade by me")).unwrap();
-        assert_eq!(read.params.negative_prompt, format!("b\n{settings}\nmade by me"));
+        assert_eq!(
+            read.params.text.negative_prompt,
+            format!("b\n{settings}\nmade by me")
+        );
         assert!(
             read.notes[0].starts_with("line 3, 'Steps: 20, Sampler: Euler a"),
             "{:?}",
@@ -440,30 +440,24 @@ mod tests {
         ) {
             let emphases = [Emphasis::Original, Emphasis::NoNorm, Emphasis::Ignore, Emphasis::None];
             let sampler = Sampler::ALL[sampler];
-            let params = GenerateParams {
-                prompt, negative_prompt, steps, cfg_scale, sampler, clip_skip, eta,
-                width: Some(8 * side),
-                height: Some(16 * side),
-                seed: seed.into(),
-                schedule: Schedule::ALL[schedule],
-                emphasis: emphases[emphasis],
-                ensd: if sampler.uses_ensd() { ensd } else { 0 },
-                time_rule: if old { TimeRule::Before16 } else { TimeRule::Current },
-                pad_prompts: pad,
-                text_as_is,
-                rng: if cpu { Rng::Cpu } else { Rng::Nv },
-                variation_seed: variation.map_or(-1, |(seed, _)| seed.into()),
-                variation_strength: variation.map_or(0.0, |(_, strength)| strength),
-                ngms,
-                ngms_all_steps: old && ngms > 0.0,
-                skip_early_cfg: early,
-                guidance_sigma_min: sigma_min,
-                guidance_sigma_max: sigma_max,
-                token_merging: merging,
-                deep_cache_interval: interval,
-                deep_cache_branch: if interval > 1 { branch } else { 0 },
-                ..GenerateParams::default()
-            };
+            let mut params = GenerateParams::default();
+            (params.text.prompt, params.text.negative_prompt) = (prompt, negative_prompt);
+            (params.text.clip_skip, params.text.emphasis) = (clip_skip, emphases[emphasis]);
+            params.text.time_rule = if old { TimeRule::Before16 } else { TimeRule::Current };
+            (params.text.pad_prompts, params.text.text_as_is) = (pad, text_as_is);
+            (params.size.width, params.size.height) = (Some(8 * side), Some(16 * side));
+            params.noise.seed = seed.into();
+            params.noise.variation_seed = variation.map_or(-1, |(seed, _)| seed.into());
+            params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
+            params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
+            params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
+            (params.sampling.steps, params.sampling.eta) = (steps, eta);
+            (params.sampling.sampler, params.sampling.schedule) = (sampler, Schedule::ALL[schedule]);
+            (params.guidance.cfg_scale, params.guidance.skip_early_cfg) = (cfg_scale, early);
+            (params.guidance.ngms, params.guidance.ngms_all_steps) = (ngms, old && ngms > 0.0);
+            (params.guidance.guidance_sigma_min, params.guidance.guidance_sigma_max) = (sigma_min, sigma_max);
+            (params.speed.token_merging, params.speed.deep_cache_interval) = (merging, interval);
+            params.speed.deep_cache_branch = if interval > 1 { branch } else { 0 };
             let seeds = Seeds { seed, variation_seed: variation.map(|(seed, _)| seed) };
             let text = infotext(&params, seeds, [8 * side, 16 * side], &model, &[]);
             let read = parse(&text).unwrap();
