@@ -19,7 +19,7 @@ const CRATES: [(&str, usize); 9] = [
     ("crates/goldens", 0),
     ("crates/sd-core", 18),
     ("crates/sd-kernels", 0),
-    ("crates/sd-lora", 2),
+    ("crates/sd-lora", 0),
     ("crates/sd-sched", 0),
     ("crates/sdrs", 0),
     ("crates/sdrs-cli", 0),

@@ -36,8 +36,19 @@ struct Bound {
     bias: bool,
 }
 
+impl AdapterFile {
+    /// Finds the place of every module in a model, and says how strongly each acts.
+    ///
+    /// # Errors
+    /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors
+    /// don't fit together, [`Error::Strength`] for strengths that can't be used.
+    pub fn bind(&self, model: &ModelNames, strengths: &Strengths) -> Result<Adapter> {
+        Adapter::new(self, model, strengths)
+    }
+}
+
 impl Adapter {
-    pub(crate) fn new(file: &AdapterFile, model: &ModelNames, strengths: &Strengths) -> Result<Self> {
+    fn new(file: &AdapterFile, model: &ModelNames, strengths: &Strengths) -> Result<Self> {
         strengths.check()?;
         let contents = file.contents.clone();
         let fault = |module: &Module, reason: String| Error::Module {

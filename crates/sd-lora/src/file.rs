@@ -13,7 +13,7 @@ use sd_core::{
 };
 
 use crate::{
-    Adapter, Error, Kind, ModelNames, Result, Strengths,
+    Error, Kind, Result,
     keys::{self, BUNDLE, Key, Leaf},
     module::Module,
     peft::Noted,
@@ -219,15 +219,6 @@ impl AdapterFile {
             let embedding = Embedding::bundled(name, tensors, &format!("{BUNDLE}{name}."));
             (name.clone(), embedding.map_err(Error::from))
         })
-    }
-
-    /// Finds the place of every module in a model, and says how strongly each acts.
-    ///
-    /// # Errors
-    /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors
-    /// don't fit together, [`Error::Strength`] for strengths that can't be used.
-    pub fn bind(&self, model: &ModelNames, strengths: &Strengths) -> Result<Adapter> {
-        Adapter::new(self, model, strengths)
     }
 }
 

@@ -1,7 +1,7 @@
 """Times stable-diffusion.cpp, for peers.py: prints a JSON line for each part.
 
     CMAKE_ARGS=-DGGML_LLAMAFILE=ON pip install --no-binary :all: --no-deps stable-diffusion-cpp-python
-    python tools/fullsize/sdcpp.py FILE --dtype bf16 --weights f16 [--size 512] [--threads N] [--repeat 3]
+    python benches/sdcpp.py FILE --dtype bf16 --weights f16 [--size 512] [--threads N] [--repeat 3]
 
 Built without that argument, it has no blocked matrix products, and the U-Net takes almost twice as long.
 

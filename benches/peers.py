@@ -1,7 +1,7 @@
 """Times sdrs and what it is compared with on the full-size model of make_sd15.py, network by network, in turn.
 
-    cargo build --release --workspace --examples
-    python tools/fullsize/peers.py SD15_FOLDER [--program sdrs torch openvino sdcpp] [--dtype f32 bf16] [--size 512] [--threads N]
+    cargo build --release -p benches
+    python benches/peers.py SD15_FOLDER [--program sdrs torch openvino sdcpp] [--dtype f32 bf16] [--size 512] [--threads N]
                                    [--repeat 3] [--file FILE] [--sdcpp-half f16]
 
 torch needs PyTorch, diffusers and transformers; openvino also OpenVINO, whose converted models are kept in
@@ -140,7 +140,7 @@ def beside(script):
 def command(args, program, part, dtype):
     if program == "sdrs":
         target = os.environ.get("CARGO_TARGET_DIR", "target")
-        own = [os.path.join(target, "release/examples/parts"), args.folder, dtype, str(args.size), str(args.repeat), part]
+        own = [os.path.join(target, "release/parts"), args.folder, dtype, str(args.size), str(args.repeat), part]
         return own, {**os.environ, **({"RAYON_NUM_THREADS": str(args.threads)} if args.threads else {})}
     common = ["--size", str(args.size), "--threads", str(args.threads), "--repeat", str(args.repeat)]
     if program == "sdcpp":

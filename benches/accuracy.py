@@ -1,7 +1,7 @@
 """The error of single calls on the full-size model of make_sd15.py, sdrs's beside PyTorch's own in the same type.
 
     pip install ./bindings/python
-    python tools/fullsize/accuracy.py SD15_FOLDER [--size 512] [--seeds 3]
+    python benches/accuracy.py SD15_FOLDER [--size 512] [--seeds 3]
 
 The reference is PyTorch with diffusers and transformers in f32. Weights are random, but f16 on disk, so f32 and bf16 start from
 the same numbers. Each program runs in a process of its own, so that one model is in memory at a time. Prints a Markdown table: norm

@@ -1,6 +1,6 @@
-//! Seconds of each network of a checkpoint by itself, on the CPU: what `tools/fullsize/peers.py` does with other programs.
+//! Seconds of each network of a checkpoint by itself, on the CPU: what `benches/peers.py` does with other programs.
 //!
-//!     cargo run --release -p sd-core --example parts -- CHECKPOINT [DTYPE] [SIDE] [REPEAT] [PARTS] [profile]
+//!     cargo run --release -p benches --bin parts -- CHECKPOINT [DTYPE] [SIDE] [REPEAT] [PARTS] [profile]
 //!
 //! DTYPE is f32, bf16, f16, or int8: bf16 with a quantized U-Net. One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded. A JSON line for each part; with `profile`
 //! also what each operation took.

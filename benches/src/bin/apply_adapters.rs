@@ -1,4 +1,4 @@
-//! How long adapters over all of SD1.5 take to apply: `cargo run --release --workspace --example apply_adapters`.
+//! How long adapters over all of SD1.5 take to apply: `cargo run --release -p benches --bin apply_adapters`.
 //!
 //! Files of random halves are made in memory, one for each kind, with modules for every linear layer and convolution of the U-Net and
 //! the text encoder; the time is that of `apply_in` over all parameters, which reads, multiplies, adds and checks.

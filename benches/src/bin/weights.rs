@@ -1,6 +1,6 @@
 //! Seconds and memory of loading a checkpoint and of changing its LoRAs, beside what reading and casting the file alone takes.
 //!
-//!     cargo run --release -p sdrs --example weights -- CHECKPOINT.safetensors [DTYPE] [RANK]
+//!     cargo run --release -p benches --bin weights -- CHECKPOINT.safetensors [DTYPE] [RANK]
 //!
 //! The LoRA has random values, on every linear layer and convolution of U-Net and text encoder. Files are read once beforehand, so that
 //! all times are with the file in the system's cache.

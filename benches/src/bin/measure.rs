@@ -1,6 +1,6 @@
 //! Seconds and memory of a checkpoint, part by part.
 //!
-//!     cargo run --release -p sdrs --example measure -- CHECKPOINT [DTYPE] [SIDE] [STEPS]
+//!     cargo run --release -p benches --bin measure -- CHECKPOINT [DTYPE] [SIDE] [STEPS]
 //!
 //! A step is one call of the U-Net with both halves of guidance. The first also holds the text encoder.
 

@@ -1,9 +1,9 @@
 //! What a run's shortcuts save, and how far the picture is from the one without them.
 //!
-//!     cargo run --release -p sdrs --features demo --example shortcuts -- demo|CHECKPOINT [DTYPE] [SIDE] [STEPS]
+//!     cargo run --release -p benches --bin shortcuts -- demo|CHECKPOINT [DTYPE] [SIDE] [STEPS]
 //!
 //! Arithmetic is counted, not timed: products of sampling alone. Errors: relative L2 of the final latents, and PSNR of the decoded
-//! pictures, on average over some prompts with the same seed. What a call takes, tells sd-core's example `calls`.
+//! pictures, on average over some prompts with the same seed. What a call takes, tells `calls`.
 
 use sdrs::{Dtype, GenerateParams, Pipeline, Sampler};
 
@@ -45,7 +45,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let steps: usize = arg(3, "20").parse()?;
     let builder = Pipeline::builder().device("cpu").dtype(dtype).profile(true);
     let (builder, prompts) = match arg(0, "demo").as_str() {
-        #[cfg(feature = "demo")]
         "demo" => (builder.demo(), &PROMPTS[..]),
         path => (builder.checkpoint(path), &PROMPTS[..1]),
     };

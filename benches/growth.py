@@ -1,7 +1,7 @@
 """How the cost of a picture grows with its size, with threads and with the batch, on the full-size model of make_sd15.py.
 
-    cargo build --release --workspace --examples && pip install ./bindings/python
-    python tools/fullsize/growth.py SD15_FOLDER [--threads 2] [--repeat 3] [--plot docs/growth.svg] [--quick]
+    cargo build --release -p benches && pip install ./bindings/python
+    python benches/growth.py SD15_FOLDER [--threads 2] [--repeat 3] [--plot docs/growth.svg] [--quick]
 
 Every measurement is the example `parts` in a process of its own, in bf16: one U-Net call of batch 2, one picture decoded.
 Arithmetic is what PyTorch counts on diffusers' networks without weights. Self-attention's grows with the square of the pixels, the
@@ -29,7 +29,7 @@ SELF_ATTENTION = {"unet": "attn1", "vae": "mid_block.attentions.0"}
 
 def measure(args, part, side, threads):
     target = os.environ.get("CARGO_TARGET_DIR", "target")
-    words = [os.path.join(target, "release/examples/parts"), args.folder, "bf16", str(side), str(args.repeat), part, "profile"]
+    words = [os.path.join(target, "release/parts"), args.folder, "bf16", str(side), str(args.repeat), part, "profile"]
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
     done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     figures = json.loads(done.stdout.splitlines()[0])

@@ -1,7 +1,7 @@
 """Writes a Stable Diffusion 1.5 of full size with random weights: for memory and speed, not for pictures.
 
-    python tools/fullsize/make_sd15.py OUT_FOLDER                        # a diffusers folder
-    python tools/fullsize/make_sd15.py OUT.safetensors --layout ldm      # an LDM single file
+    python benches/make_sd15.py OUT_FOLDER                        # a diffusers folder
+    python benches/make_sd15.py OUT.safetensors --layout ldm      # an LDM single file
 
 Tensors are made and written one at a time: it needs little memory, and 2.1 GB of disk.
 """
@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "goldens"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools/goldens"))
 import ldm_names
 
 TEXT_ENCODER = {
