@@ -17,7 +17,7 @@ const CRATES: [(&str, usize); 9] = [
     ("bindings/c", 3),
     ("bindings/python", 0),
     ("crates/goldens", 0),
-    ("crates/sd-core", 19),
+    ("crates/sd-core", 0),
     ("crates/sd-kernels", 8),
     ("crates/sd-lora", 2),
     ("crates/sd-sched", 2),

@@ -6,9 +6,11 @@ use std::{
 
 use sd_core::{
     Device, Dtype, Quantization,
+    checkpoint::{Checkpoint, Given, Layout},
+    config::Part,
     embedding::{self, Embedding},
     output,
-    weights::{Checkpoint, Folder, Given, Layout, Part, Target, TensorFile},
+    weights::{Folder, Target, TensorFile},
 };
 use sd_sched::Prediction;
 
@@ -357,7 +359,7 @@ fn described(checkpoint: &Checkpoint) -> String {
         Layout::Diffusers => "diffusers' layout",
         Layout::Ldm => "one file",
     };
-    let (text, unet) = (&checkpoint.configs().text_encoder, &checkpoint.configs().unet);
+    let (text, unet) = (checkpoint.configs().text_encoder(), &checkpoint.configs().unet);
     let (channels, side) = (unet.in_channels, unet.sample_size);
     format!(
         "{layout}, context width {}, latents {channels}x{side}x{side}",

@@ -6,8 +6,9 @@ use std::{
 };
 
 use sd_core::{
+    checkpoint::Checkpoint,
     embedding::Embedding,
-    weights::{Checkpoint, FileId, TensorFile, WeightPatch, adapter_hash},
+    weights::{FileId, TensorFile, WeightPatch, adapter_hash},
 };
 use sd_lora::{Adapter, AdapterFile, BlockWeights, ModelNames, Strengths};
 

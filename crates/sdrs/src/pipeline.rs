@@ -6,8 +6,10 @@ use std::{
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     ClipTokenizer,
+    checkpoint::{Checkpoint, Layout},
+    config::Part,
     models::{ClipTextModel, UNet, Vae},
-    weights::{Checkpoint, Layout, Loaded, Part, Target, TensorFile},
+    weights::{Loaded, Target, TensorFile},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
@@ -98,7 +100,11 @@ impl Pipeline {
         let weights = |part| checkpoint.weights(part).with_patches(&patches);
         let text_encoder = runtime.timed("loaded the text encoder", || {
             let weights = weights(Part::TextEncoder);
-            Ok(Loaded::<ClipTextModel>::load(&configs.text_encoder, weights, on)?)
+            Ok(Loaded::<ClipTextModel>::load(
+                configs.text_encoder(),
+                weights,
+                on,
+            )?)
         })?;
         let unet = runtime.timed("loaded the U-Net", || {
             Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), on)?)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sd_core::{Dtype, weights::Checkpoint};
+use sd_core::{Dtype, checkpoint::Checkpoint};
 
 use crate::{Error, Pipeline, Result, image::wrong_ending, lora::patches};
 
