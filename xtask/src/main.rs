@@ -24,6 +24,7 @@ Developer tasks.
     cargo xtask goldens [--check] [--python PATH] [PART...]
                                       make the reference values, or compare them with what is committed
     cargo xtask header                write include/sdrs.h, which bindings/c is the source of
+    cargo xtask settings              write the Python package's settings, which crates/sdrs has the table of
     cargo xtask install-c --prefix DIR [--no-demo] [--features LIST]
                                       install the C library with header, pkg-config and CMake files
     cargo xtask c [--valgrind|--asan] compile and run C and C++ callers of an installed library
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ["one-build"] => one_build::check(),
         ["goldens", rest @ ..] => goldens::run(rest),
         ["header"] => c::header(),
+        ["settings"] => python::settings(),
         ["install-c", rest @ ..] => install_c::task(rest),
         ["c", rest @ ..] => c::task(rest),
         ["python"] => python::check(),

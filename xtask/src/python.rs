@@ -16,6 +16,19 @@ use crate::{
 
 const PACKAGES: [&str; 4] = ["numpy", "pillow", "mypy", "basedpyright"];
 
+/// The task that writes the package's settings: its test does.
+pub fn settings() -> Outcome {
+    let test = [
+        "test",
+        "--workspace",
+        "--release",
+        "--locked",
+        "--test",
+        "settings",
+    ];
+    run(cargo().args(test).env("SDRS_WRITE_SETTINGS", "1"))
+}
+
 /// The task and the stage.
 pub fn check() -> Outcome {
     let work = target()?.join("python");

@@ -2,16 +2,14 @@
 
 use std::{collections::HashMap, ffi::c_char, path::PathBuf, sync::Arc};
 
-use sdrs::{Dtype, Lora, Prediction, Quantization};
+use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization};
 
 use crate::{
-    callbacks::Logger,
     enums::{
         sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_quantization,
         sdrs_quantization_value, value,
     },
     error::{Failure, Result, guard, sdrs_status},
-    loras,
     pipeline::sdrs_pipeline,
     pointer::{Out, free, object, object_mut, path, slice, string},
 };
@@ -34,9 +32,12 @@ pub struct sdrs_builder {
     prediction: Option<Prediction>,
     pub(crate) threads: Option<usize>,
     memory_limit: Option<u64>,
-    pub(crate) log: Option<Logger>,
+    pub(crate) log: Option<Log>,
 }
 crate::pointer::handle!(sdrs_builder, 1);
+
+/// A caller's log.
+pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 
 pub(crate) enum Source {
     Path(PathBuf),
@@ -108,8 +109,8 @@ impl sdrs_builder {
         if let Some(bytes) = self.memory_limit {
             builder = builder.memory_limit(bytes);
         }
-        if let Some(log) = self.log {
-            builder = builder.on_log(move |level, message| log.tell(level, message));
+        if let Some(log) = self.log.clone() {
+            builder = builder.on_log(move |level, message| log(level, message));
         }
         Ok(builder.build()?)
     }
@@ -331,6 +332,11 @@ pub unsafe extern "C" fn sdrs_builder_lora(
     })
 }
 
+/// A list's text, as `sdrs_builder_lora_blocks` takes it.
+pub(crate) fn blocks(text: &str) -> Result<BlockWeights> {
+    Ok(BlockWeights::parse(text).map_err(sdrs::Error::from)?)
+}
+
 /// Factors for the blocks of the LoRA that was added last, with which its weight is multiplied: 17 or 26 numbers with commas for SD1 and
 /// SD2, 12 or 20 for SDXL, as the WebUI's block-weight extension lists them, the first for the text encoder; or the name of one of its own
 /// lists, such as "OUTALL"; or factors by patterns of layers, "unet.*=0,unet.mid_block.*=0.5", of which the last that matches counts.
@@ -344,7 +350,7 @@ pub unsafe extern "C" fn sdrs_builder_lora_blocks(
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, blocks) = unsafe { (object_mut(builder, "builder")?, string(blocks, "blocks")?) };
-        let blocks = loras::blocks(blocks)?;
+        let blocks = self::blocks(blocks)?;
         let last = builder.last_lora()?;
         *last = last.clone().blocks(blocks);
         Ok(())

@@ -8,7 +8,7 @@ use std::{
 use sdrs::LogLevel;
 
 use crate::{
-    builder::{Source, sdrs_builder},
+    builder::{Log, Source, sdrs_builder},
     enums::{enumeration, number},
     error::{Failure, Result, guard, sdrs_status},
     pointer::{object_mut, string},
@@ -46,9 +46,8 @@ pub type sdrs_log_fn =
 pub type sdrs_read_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, offset: u64, buffer: *mut u8, length: usize) -> i32>;
 
-/// A caller's log.
-#[derive(Clone, Copy)]
-pub(crate) struct Logger {
+/// A caller's function, with what it is given.
+struct Logger {
     callback: unsafe extern "C" fn(sdrs_log_level_value, *const c_char, *mut c_void),
     user_data: *mut c_void,
 }
@@ -59,7 +58,7 @@ unsafe impl Send for Logger {}
 unsafe impl Sync for Logger {}
 
 impl Logger {
-    pub fn tell(&self, level: LogLevel, message: &str) {
+    fn tell(&self, level: LogLevel, message: &str) {
         let text = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
         // A level that this header doesn't know is told as one that everybody heeds.
         let level = number::<sdrs_log_level>(level).unwrap_or(sdrs_log_level::SDRS_LOG_LEVEL_WARNING as i32);
@@ -80,7 +79,10 @@ pub unsafe extern "C" fn sdrs_builder_on_log(
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
         let builder = unsafe { object_mut(builder, "builder") }?;
-        builder.log = on_log.map(|callback| Logger { callback, user_data });
+        builder.log = on_log.map(|callback| -> Log {
+            let logger = Logger { callback, user_data };
+            Arc::new(move |level, message| logger.tell(level, message))
+        });
         Ok(())
     })
 }

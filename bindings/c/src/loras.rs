@@ -2,10 +2,10 @@
 
 use std::{ffi::c_char, ptr};
 
-use sdrs::{BlockWeights, Lora};
+use sdrs::Lora;
 
 use crate::{
-    builder::sdrs_builder,
+    builder::{blocks, sdrs_builder},
     error::{Result, guard, sdrs_status},
     pipeline::sdrs_pipeline,
     pointer::{Out, object, object_mut, path, slice, string},
@@ -64,11 +64,6 @@ const DEFAULT: sdrs_lora = sdrs_lora {
 pub unsafe extern "C" fn sdrs_lora_init(lora: *mut sdrs_lora, struct_size: usize) -> sdrs_status {
     // SAFETY: the caller keeps the header's rules for pointers.
     guard(|| unsafe { init(lora, struct_size, DEFAULT, "lora") })
-}
-
-/// A list's text, as `sdrs_builder_lora_blocks` takes it.
-pub(crate) fn blocks(text: &str) -> Result<BlockWeights> {
-    Ok(BlockWeights::parse(text).map_err(sdrs::Error::from)?)
 }
 
 /// A caller's LoRA. Ranges are checked when it is applied.
@@ -192,7 +187,7 @@ mod tests {
         (c.text_encoder_weight, c.blocks, c.schedule) = (0.25, c"MIDD".as_ptr(), c"5-10".as_ptr());
         let expected = expected
             .text_encoder(0.25)
-            .blocks(BlockWeights::parse("MIDD").unwrap());
+            .blocks(sdrs::BlockWeights::parse("MIDD").unwrap());
         assert_eq!(read(&c).unwrap(), expected.schedule("5-10".parse().unwrap()));
         let mut c = DEFAULT;
         (c.path, c.data, c.data_size) = (c"held".as_ptr(), [1, 2].as_ptr(), 2);

@@ -2,7 +2,7 @@
 
 use std::{ffi::c_char, mem::offset_of};
 
-use sdrs::{GenerateParams, Recommended};
+use sdrs::{GenerateParams, Given};
 
 use crate::{
     SDRS_NOT_SET, SDRS_NUL_TERMINATED,
@@ -10,7 +10,7 @@ use crate::{
         number, sdrs_rng, sdrs_rng_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
         sdrs_schedule_value, value,
     },
-    error::{Failure, Result, guard, sdrs_status},
+    error::{Result, guard, sdrs_status},
     pointer::text,
     prompts::{
         sdrs_clip_skip_rule, sdrs_clip_skip_rule_value, sdrs_emphasis, sdrs_emphasis_value,
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn sdrs_generate_params_init(
 ) -> sdrs_status {
     guard(|| {
         let default = match struct_size < LEAVES_OPEN {
-            true => numbers()?,
+            true => closed()?,
             false => defaults()?,
         };
         // SAFETY: the caller keeps the header's rules for pointers.
@@ -127,70 +127,130 @@ pub unsafe extern "C" fn sdrs_generate_params_init(
 /// From this size on a caller's header says that parameters may be left open.
 const LEAVES_OPEN: usize = offset_of!(sdrs_generate_params, unsigned_seeds) + size_of::<i32>();
 
-fn small(name: &'static str, n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|e| Failure::argument(name, e.to_string()))
+/// A setting's type, and the type of its field.
+trait Field: Copy {
+    type C: Copy;
+
+    fn to_c(self) -> Result<Self::C>;
+    fn from_c(c: Self::C) -> Result<Self>;
 }
 
-/// The defaults are `sdrs`'s own.
-fn defaults() -> Result<sdrs_generate_params> {
-    let d = GenerateParams::default();
-    Ok(sdrs_generate_params {
-        struct_size: size_of::<sdrs_generate_params>(),
-        prompt: std::ptr::null(),
-        prompt_length: SDRS_NUL_TERMINATED,
-        negative_prompt: std::ptr::null(),
-        negative_prompt_length: SDRS_NUL_TERMINATED,
-        width: d.width.unwrap_or(0),
-        height: d.height.unwrap_or(0),
-        steps: SDRS_NOT_SET,
-        batch_size: small("batch_size", d.batch_size)?,
-        sampler: sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value,
-        schedule: sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value,
-        cfg_scale: f64::NAN,
-        seed: -1,
-        variation_seed: -1,
-        variation_strength: d.variation_strength,
-        eta: d.eta.unwrap_or(f64::NAN),
-        ensd: d.ensd,
-        clip_skip: SDRS_NOT_SET,
-        clip_skip_rule: number::<sdrs_clip_skip_rule>(d.clip_skip_rule)?,
-        prompt_dialect: number::<sdrs_prompt_dialect>(d.prompt_dialect)?,
-        emphasis: number::<sdrs_emphasis>(d.emphasis)?,
-        time_rule: number::<sdrs_time_rule>(d.time_rule)?,
-        comma_backtrack: small("comma_backtrack", d.comma_backtrack)?,
-        pad_prompts: i32::from(d.pad_prompts),
-        rng: number::<sdrs_rng>(d.rng)?,
-        ngms: d.ngms,
-        skip_early_cfg: d.skip_early_cfg,
-        guidance_sigma_min: d.guidance_sigma_min,
-        guidance_sigma_max: d.guidance_sigma_max.unwrap_or(f64::NAN),
-        token_merging: d.token_merging,
-        ngms_all_steps: i32::from(d.ngms_all_steps),
-        deep_cache_interval: small("deep_cache_interval", d.deep_cache_interval)?,
-        deep_cache_branch: small("deep_cache_branch", d.deep_cache_branch)?,
-        unsigned_seeds: 0,
-        text_as_is: i32::from(d.text_as_is),
-    })
+macro_rules! numbers {
+    ($($type:ty, $c:ty: |$value:ident| $to:expr, |$field:ident| $from:expr;)*) => {$(
+        impl Field for $type {
+            type C = $c;
+
+            fn to_c(self) -> Result<$c> {
+                let $value = self;
+                Ok($to)
+            }
+
+            fn from_c($field: $c) -> Result<Self> {
+                Ok($from)
+            }
+        }
+    )*};
 }
 
-/// The same with numbers in all places, as older headers promise them.
-fn numbers() -> Result<sdrs_generate_params> {
-    let d = GenerateParams::default();
-    Ok(sdrs_generate_params {
-        steps: small("steps", d.steps)?,
-        sampler: number::<sdrs_sampler>(d.sampler)?,
-        schedule: number::<sdrs_schedule>(d.schedule)?,
-        cfg_scale: d.cfg_scale,
-        clip_skip: small("clip_skip", d.clip_skip)?,
-        ..defaults()?
-    })
+numbers! {
+    usize, u32: |n| u32::try_from(n).unwrap_or(u32::MAX), |n| n as usize;
+    Option<u32>, u32: |n| n.unwrap_or(0), |n| (n != 0).then_some(n);
+    f64, f64: |x| x, |x| x;
+    Option<f64>, f64: |x| x.unwrap_or(f64::NAN), |x| (!x.is_nan()).then_some(x);
+    i64, i64: |n| n, |n| n;
+    bool, i32: |flag| i32::from(flag), |n| n != 0;
 }
 
-/// A caller's parameters, and what was set of those that a model may recommend. Ranges are checked by the run itself.
+macro_rules! choices {
+    ($($type:ident: $c:ty;)*) => {$(
+        impl Field for sdrs::$type {
+            type C = i32;
+
+            fn to_c(self) -> Result<i32> {
+                number::<$c>(self)
+            }
+
+            fn from_c(c: i32) -> Result<Self> {
+                value::<$c>(c)
+            }
+        }
+    )*};
+}
+
+choices! {
+    ClipSkipRule: sdrs_clip_skip_rule;
+    Emphasis: sdrs_emphasis;
+    PromptDialect: sdrs_prompt_dialect;
+    Rng: sdrs_rng;
+    Sampler: sdrs_sampler;
+    Schedule: sdrs_schedule;
+    TimeRule: sdrs_time_rule;
+}
+
+/// The fields that are settings, group by group: those that have a value, and those that may be left open, with what says so.
+macro_rules! fields {
+    ({$($group:ident: $($name:ident),*;)*} {$($open_group:ident: $open:ident = $not_set:expr, $is_set:expr;)*}) => {
+        /// The names of all of them.
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($(stringify!($name),)*)* $(stringify!($open),)*];
+
+        /// Numbers in all places, as older headers promise them.
+        fn closed() -> Result<sdrs_generate_params> {
+            let params = GenerateParams::default();
+            // SAFETY: any bytes are a valid value of it.
+            let mut c: sdrs_generate_params = unsafe { std::mem::zeroed() };
+            c.struct_size = size_of::<sdrs_generate_params>();
+            (c.prompt_length, c.negative_prompt_length) = (SDRS_NUL_TERMINATED, SDRS_NUL_TERMINATED);
+            (c.seed, c.variation_seed) = (-1, -1);
+            $($(c.$name = params.$group.$name.to_c()?;)*)*
+            $(c.$open = params.$open_group.$open.to_c()?;)*
+            Ok(c)
+        }
+
+        /// The defaults: the library's own, and open what a model may recommend.
+        fn defaults() -> Result<sdrs_generate_params> {
+            Ok(sdrs_generate_params { $($open: $not_set,)* ..closed()? })
+        }
+
+        /// Writes the fields to parameters, and returns which are given.
+        fn read(c: &sdrs_generate_params, params: &mut GenerateParams) -> Result<Given> {
+            let mut given = Given::default();
+            $($(params.$group.$name = Field::from_c(c.$name)?;)*)*
+            $(if $is_set(c.$open) {
+                params.$open_group.$open = Field::from_c(c.$open)?;
+                given.insert(stringify!($open));
+            })*
+            Ok(given)
+        }
+    };
+}
+
+fields! {
+    {
+        text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
+        size: width, height, batch_size;
+        noise: variation_strength, rng, ensd;
+        sampling: eta;
+        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max;
+        speed: token_merging, deep_cache_interval, deep_cache_branch;
+    }
+    {
+        text: clip_skip = SDRS_NOT_SET, |n| n != SDRS_NOT_SET;
+        sampling: steps = SDRS_NOT_SET, |n| n != SDRS_NOT_SET;
+        sampling: sampler = NO_SAMPLER, |n| n != NO_SAMPLER;
+        sampling: schedule = NO_SCHEDULE, |n| n != NO_SCHEDULE;
+        guidance: cfg_scale = f64::NAN, |x: f64| !x.is_nan();
+    }
+}
+
+const NO_SAMPLER: sdrs_sampler_value = sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value;
+const NO_SCHEDULE: sdrs_schedule_value = sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value;
+
+/// A caller's parameters, and which of them are given. Ranges are checked by the run itself.
 ///
 /// # Safety
 /// As the header says of pointers.
-pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(GenerateParams, Recommended)> {
+pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(GenerateParams, Given)> {
     // SAFETY: as promised by the caller.
     let c = unsafe { get(pointer, defaults()?, "params") }?;
     let prompt = |pointer: *const c_char, length: usize, name| {
@@ -200,64 +260,41 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
         // SAFETY: as promised by the caller.
         unsafe { text(pointer, length, name) }.map(str::to_owned)
     };
-    let mut params = GenerateParams::default();
-    params.prompt = prompt(c.prompt, c.prompt_length, "prompt")?;
-    params.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
-    params.width = (c.width != 0).then_some(c.width);
-    params.height = (c.height != 0).then_some(c.height);
-    params.batch_size = c.batch_size as usize;
     let seed = |seed: i64| match c.unsigned_seeds {
         0 => seed.into(),
         _ => i128::from(seed as u64),
     };
-    params.seed = seed(c.seed);
-    params.variation_seed = seed(c.variation_seed);
-    params.variation_strength = c.variation_strength;
-    params.eta = (!c.eta.is_nan()).then_some(c.eta);
-    params.ensd = c.ensd;
-    params.clip_skip_rule = value::<sdrs_clip_skip_rule>(c.clip_skip_rule)?;
-    params.prompt_dialect = value::<sdrs_prompt_dialect>(c.prompt_dialect)?;
-    params.emphasis = value::<sdrs_emphasis>(c.emphasis)?;
-    params.time_rule = value::<sdrs_time_rule>(c.time_rule)?;
-    params.comma_backtrack = c.comma_backtrack as usize;
-    params.pad_prompts = c.pad_prompts != 0;
-    params.rng = value::<sdrs_rng>(c.rng)?;
-    params.ngms = c.ngms;
-    params.ngms_all_steps = c.ngms_all_steps != 0;
-    params.skip_early_cfg = c.skip_early_cfg;
-    params.guidance_sigma_min = c.guidance_sigma_min;
-    params.guidance_sigma_max = (!c.guidance_sigma_max.is_nan()).then_some(c.guidance_sigma_max);
-    params.token_merging = c.token_merging;
-    params.deep_cache_interval = c.deep_cache_interval as usize;
-    params.deep_cache_branch = c.deep_cache_branch as usize;
-    params.text_as_is = c.text_as_is != 0;
-    let mut given = Recommended::default();
-    given.steps = set(c.steps);
-    given.cfg_scale = (!c.cfg_scale.is_nan()).then_some(c.cfg_scale);
-    if c.sampler != sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value {
-        given.sampler = Some(value::<sdrs_sampler>(c.sampler)?);
-    }
-    if c.schedule != sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value {
-        given.schedule = Some(value::<sdrs_schedule>(c.schedule)?);
-    }
-    given.clip_skip = set(c.clip_skip);
+    let mut params = GenerateParams::default();
+    params.text.prompt = prompt(c.prompt, c.prompt_length, "prompt")?;
+    params.text.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
+    (params.noise.seed, params.noise.variation_seed) = (seed(c.seed), seed(c.variation_seed));
+    let given = read(&c, &mut params)?;
     Ok((params, given))
-}
-
-fn set(n: u32) -> Option<usize> {
-    (n != SDRS_NOT_SET).then_some(n as usize)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn recommendable() -> impl Iterator<Item = &'static sdrs::Setting> {
+        sdrs::settings().iter().filter(|setting| setting.recommended)
+    }
+
     #[test]
     fn defaults_are_the_librarys() {
         let default = defaults().unwrap();
         // SAFETY: a whole structure.
         let got = unsafe { params(&raw const default) }.unwrap();
-        assert_eq!(got, (GenerateParams::default(), Recommended::default()));
+        assert_eq!(got, (GenerateParams::default(), Given::default()));
+    }
+
+    #[test]
+    fn every_setting_has_a_field() {
+        let by_hand = ["prompt", "negative_prompt", "seed", "variation_seed"];
+        for setting in sdrs::settings() {
+            let known = NAMES.contains(&setting.name) || by_hand.contains(&setting.name);
+            assert!(known, "sdrs_generate_params has no field for {}", setting.name);
+        }
     }
 
     #[test]
@@ -284,10 +321,8 @@ mod tests {
         );
         // SAFETY: as above.
         let (params, given) = unsafe { params(&raw const c) }.unwrap();
-        assert_eq!(
-            (&params, given),
-            (&GenerateParams::default(), Recommended::all(&params))
-        );
+        assert_eq!(params, GenerateParams::default());
+        assert!(recommendable().all(|setting| given.contains(setting.name)));
     }
 
     /// Every field arrives: a value for each that differs from the default.
@@ -307,26 +342,38 @@ mod tests {
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
         // SAFETY: a whole structure with valid texts.
-        let (mut got, given) = unsafe { params(&raw const c) }.unwrap();
-        Recommended::default().settle(&given, &mut got);
-        assert_eq!(given, Recommended::all(&got));
+        let (got, given) = unsafe { params(&raw const c) }.unwrap();
+        assert!(recommendable().all(|setting| given.contains(setting.name)));
         let mut expected = GenerateParams::default();
-        (expected.prompt, expected.negative_prompt) = ("a".into(), "bc".into());
-        (expected.width, expected.height) = (Some(64), Some(72));
-        (expected.steps, expected.batch_size) = (3, 2);
-        (expected.sampler, expected.schedule) = (sdrs::Sampler::Euler, sdrs::Schedule::Karras);
-        (expected.cfg_scale, expected.seed) = (3.5, 5);
-        (expected.variation_seed, expected.variation_strength) = (6, 0.5);
-        (expected.eta, expected.ensd, expected.clip_skip) = (Some(0.25), 9, 2);
-        expected.rng = sdrs::Rng::Nv;
-        expected.clip_skip_rule = sdrs::ClipSkipRule::Diffusers;
-        expected.prompt_dialect = sdrs::PromptDialect::Comfy;
-        (expected.emphasis, expected.time_rule) = (sdrs::Emphasis::Ignore, sdrs::TimeRule::Before16);
-        (expected.comma_backtrack, expected.pad_prompts) = (7, true);
-        (expected.ngms, expected.ngms_all_steps, expected.skip_early_cfg) = (2.5, true, 0.125);
-        (expected.guidance_sigma_min, expected.guidance_sigma_max) = (0.5, Some(6.0));
-        (expected.token_merging, expected.deep_cache_interval) = (0.375, 3);
-        (expected.deep_cache_branch, expected.text_as_is) = (4, true);
+        (expected.text.prompt, expected.text.negative_prompt) = ("a".into(), "bc".into());
+        (expected.size.width, expected.size.height) = (Some(64), Some(72));
+        (expected.sampling.steps, expected.size.batch_size) = (3, 2);
+        (expected.sampling.sampler, expected.sampling.schedule) =
+            (sdrs::Sampler::Euler, sdrs::Schedule::Karras);
+        (expected.guidance.cfg_scale, expected.noise.seed) = (3.5, 5);
+        (expected.noise.variation_seed, expected.noise.variation_strength) = (6, 0.5);
+        (
+            expected.sampling.eta,
+            expected.noise.ensd,
+            expected.text.clip_skip,
+        ) = (Some(0.25), 9, 2);
+        expected.noise.rng = sdrs::Rng::Nv;
+        expected.text.clip_skip_rule = sdrs::ClipSkipRule::Diffusers;
+        expected.text.prompt_dialect = sdrs::PromptDialect::Comfy;
+        (expected.text.emphasis, expected.text.time_rule) =
+            (sdrs::Emphasis::Ignore, sdrs::TimeRule::Before16);
+        (expected.text.comma_backtrack, expected.text.pad_prompts) = (7, true);
+        (
+            expected.guidance.ngms,
+            expected.guidance.ngms_all_steps,
+            expected.guidance.skip_early_cfg,
+        ) = (2.5, true, 0.125);
+        (
+            expected.guidance.guidance_sigma_min,
+            expected.guidance.guidance_sigma_max,
+        ) = (0.5, Some(6.0));
+        (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
+        (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
         assert_eq!(got, expected);
     }
 }

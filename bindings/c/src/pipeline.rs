@@ -144,6 +144,9 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
         let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, SizedOut::new(info, "info")?) };
         let (sizes, sampling) = (pipeline.inner.sizes(), pipeline.inner.sampling());
         let recommended = pipeline.inner.recommended();
+        let mut params = sdrs::GenerateParams::default();
+        recommended.settle(&sdrs::Given::default(), &mut params);
+        let told = |name| recommended.get(name).is_some();
         // Configurations are bounded far below this.
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         out.put(sdrs_pipeline_info {
@@ -164,16 +167,25 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
             reserved: 0,
             sigma_min: sampling.sigma_min(),
             sigma_max: sampling.sigma_max(),
-            recommended_cfg_scale: recommended.cfg_scale.unwrap_or(EMPTY.recommended_cfg_scale),
-            recommended_steps: recommended.steps.map_or(SDRS_NOT_SET, small),
-            recommended_clip_skip: recommended.clip_skip.map_or(SDRS_NOT_SET, small),
-            recommended_sampler: match recommended.sampler {
-                Some(sampler) => number::<sdrs_sampler>(sampler)?,
-                None => EMPTY.recommended_sampler,
+            recommended_cfg_scale: match told("cfg_scale") {
+                true => params.guidance.cfg_scale,
+                false => EMPTY.recommended_cfg_scale,
             },
-            recommended_schedule: match recommended.schedule {
-                Some(schedule) => number::<sdrs_schedule>(schedule)?,
-                None => EMPTY.recommended_schedule,
+            recommended_steps: match told("steps") {
+                true => small(params.sampling.steps),
+                false => EMPTY.recommended_steps,
+            },
+            recommended_clip_skip: match told("clip_skip") {
+                true => small(params.text.clip_skip),
+                false => EMPTY.recommended_clip_skip,
+            },
+            recommended_sampler: match told("sampler") {
+                true => number::<sdrs_sampler>(params.sampling.sampler)?,
+                false => EMPTY.recommended_sampler,
+            },
+            recommended_schedule: match told("schedule") {
+                true => number::<sdrs_schedule>(params.sampling.schedule)?,
+                false => EMPTY.recommended_schedule,
             },
             scaling_factor: pipeline.inner.scaling_factor(),
         });

@@ -9,7 +9,7 @@ use crate::{
     image::Image,
     json,
     run::{self, Request, Run},
-    settings::{dtype_of, previews, recommended_words, settings},
+    settings::{dtype_of, previews, settings, word},
 };
 
 /// A loaded checkpoint.
@@ -162,10 +162,10 @@ impl Pipeline {
     /// What the checkpoint recommends, as JSON.
     #[getter]
     fn recommended(&self) -> PyResult<String> {
-        let mut words = serde_json::Map::new();
-        for (name, value) in recommended_words(self.inner.recommended()) {
-            words.insert(name.into(), value);
-        }
+        let recommended = self.inner.recommended().iter();
+        let words: serde_json::Map<_, _> = recommended
+            .map(|(name, value)| (name.to_owned(), word(value)))
+            .collect();
         json(&words)
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use pyo3::{prelude::*, types::PyByteArray};
-use sdrs::{GenerateParams, PreviewMethod, Progress, Recommended, Txt2Img};
+use sdrs::{GenerateParams, Given, PreviewMethod, Progress, Txt2Img};
 
 use crate::{
     error::{argument, detached, internal, not_forked, raised, told},
@@ -58,8 +58,7 @@ fn step(py: Python<'_>, p: &Progress) -> Step {
 /// What a run is to make.
 pub(crate) struct Request {
     pub params: GenerateParams,
-    /// Of what a model may recommend, what the caller said.
-    pub given: Recommended,
+    pub given: Given,
     pub previews: Option<(PreviewMethod, usize)>,
 }
 

@@ -1,23 +1,18 @@
 //! `GenerateParams` from the package's keyword arguments, and back for its tests.
 
-use pyo3::{prelude::*, types::PyDict};
-use sdrs::{ClipSkipRule, Dtype, GenerateParams, PreviewMethod, Recommended, Rng, TimeRule};
+use pyo3::{exceptions::PyTypeError, prelude::*, types::PyDict};
+use sdrs::{Dtype, GenerateParams, Given, PreviewMethod, Rng, Setting, SettingKind, SettingValue};
 
 use crate::{
-    error::{argument, detached, exception, raised, sched, unknown},
+    error::{argument, detached, raised, unknown},
     json,
 };
 
 const RNGS: &[(&str, Rng)] = &[("cpu", Rng::Cpu), ("nv", Rng::Nv)];
-const CLIP_SKIP_RULES: &[(&str, ClipSkipRule)] = &[
-    ("webui", ClipSkipRule::WebUi),
-    ("diffusers", ClipSkipRule::Diffusers),
-];
 const PREVIEWS: &[(&str, PreviewMethod)] = &[
     ("approximate", PreviewMethod::Approximate),
     ("full", PreviewMethod::Full),
 ];
-const TIME_RULES: &[(&str, TimeRule)] = &[("current", TimeRule::Current), ("before-1.6", TimeRule::Before16)];
 
 /// The value of a name; case doesn't matter.
 pub(crate) fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> PyResult<T> {
@@ -37,131 +32,69 @@ pub(crate) fn rng(name: &str) -> PyResult<Rng> {
     named("rng", name, RNGS)
 }
 
-/// Every word that a run understands, and what was given of those that a model may recommend. Values that are not there keep their
-/// defaults.
-pub(crate) fn settings(given: &Bound<'_, PyDict>) -> PyResult<(GenerateParams, Recommended)> {
-    let (mut p, mut own) = (GenerateParams::default(), Recommended::default());
-    let mut suffix = None;
-    for (key, value) in given {
-        let key: String = key.extract()?;
-        let name = key.as_str();
-        let text = || argument::<String>(name, &value);
-        match name {
-            "prompt" => p.prompt = text()?,
-            "negative_prompt" => p.negative_prompt = text()?,
-            "width" => p.width = argument(name, &value)?,
-            "height" => p.height = argument(name, &value)?,
-            "steps" => own.steps = argument(name, &value)?,
-            "cfg_scale" => own.cfg_scale = argument(name, &value)?,
-            "sampler" => {
-                let named: Option<String> = argument(name, &value)?;
-                let read = named
-                    .map(|name| sdrs::parse_sampler(&name))
-                    .transpose()
-                    .map_err(sched)?;
-                (own.sampler, suffix) = read.unzip();
-            }
-            "schedule" => {
-                let named: Option<String> = argument(name, &value)?;
-                own.schedule = named.map(|name| name.parse()).transpose().map_err(sched)?;
-            }
-            "seed" => p.seed = argument(name, &value)?,
-            "batch_size" => p.batch_size = argument(name, &value)?,
-            "clip_skip" => own.clip_skip = argument(name, &value)?,
-            "clip_skip_rule" => p.clip_skip_rule = named("clip_skip_rule", &text()?, CLIP_SKIP_RULES)?,
-            "prompt_dialect" => {
-                p.prompt_dialect = sdrs::parse_prompt_dialect(&text()?).map_err(|e| raised(&e))?
-            }
-            "emphasis" => p.emphasis = sdrs::parse_emphasis(&text()?).map_err(|e| raised(&e))?,
-            "time_rule" => p.time_rule = named("time_rule", &text()?, TIME_RULES)?,
-            "comma_backtrack" => p.comma_backtrack = argument(name, &value)?,
-            "text_as_is" => p.text_as_is = argument(name, &value)?,
-            "pad_prompts" => p.pad_prompts = argument(name, &value)?,
-            "eta" => p.eta = argument(name, &value)?,
-            "ensd" => p.ensd = argument(name, &value)?,
-            "variation_seed" => p.variation_seed = argument(name, &value)?,
-            "variation_strength" => p.variation_strength = argument(name, &value)?,
-            "rng" => p.rng = rng(&text()?)?,
-            "ngms" => p.ngms = argument(name, &value)?,
-            "ngms_all_steps" => p.ngms_all_steps = argument(name, &value)?,
-            "skip_early_cfg" => p.skip_early_cfg = argument(name, &value)?,
-            "guidance_sigma_min" => p.guidance_sigma_min = argument(name, &value)?,
-            "guidance_sigma_max" => p.guidance_sigma_max = argument(name, &value)?,
-            "token_merging" => p.token_merging = argument(name, &value)?,
-            "deep_cache_interval" => p.deep_cache_interval = argument(name, &value)?,
-            "deep_cache_branch" => p.deep_cache_branch = argument(name, &value)?,
-            other => {
-                return Err(exception(
-                    "UnknownNameError",
-                    &format!("unknown setting '{other}'"),
-                ));
-            }
+/// The settings among a function's keyword arguments, and which of them are given: those that a model may recommend are not where they are
+/// None.
+pub(crate) fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<(GenerateParams, Given)> {
+    let (mut params, mut given) = (GenerateParams::default(), Given::default());
+    for setting in sdrs::settings() {
+        let value = arguments.get_item(setting.name)?;
+        if let Some(value) = value.filter(|value| !(setting.recommended && value.is_none())) {
+            let value = read(setting, &value)?;
+            setting.set(&mut params, value).map_err(|e| raised(&e))?;
+            given.insert(setting.name);
         }
     }
-    own.schedule = own.schedule.or(suffix.flatten());
-    Ok((p, own))
+    for key in arguments.keys() {
+        let key: String = key.extract()?;
+        if sdrs::settings().iter().all(|setting| setting.name != key) {
+            let message = format!("got an unexpected keyword argument '{key}'");
+            return Err(PyTypeError::new_err(message));
+        }
+    }
+    Ok((params, given))
+}
+
+fn read(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<SettingValue> {
+    let name = setting.name;
+    if setting.optional && value.is_none() {
+        return Ok(SettingValue::Open);
+    }
+    Ok(match setting.kind {
+        SettingKind::Flag => SettingValue::Flag(argument(name, value)?),
+        SettingKind::Count => SettingValue::Integer(argument::<u64>(name, value)?.into()),
+        SettingKind::Integer => SettingValue::Integer(argument(name, value)?),
+        SettingKind::Number => SettingValue::Number(argument(name, value)?),
+        _ => SettingValue::Text(argument(name, value)?),
+    })
+}
+
+/// A value as JSON, for the package.
+pub(crate) fn word(value: &SettingValue) -> serde_json::Value {
+    match value {
+        SettingValue::Flag(flag) => (*flag).into(),
+        SettingValue::Integer(n) => serde_json::json!(n),
+        SettingValue::Number(x) => (*x).into(),
+        SettingValue::Text(text) => text.as_str().into(),
+        _ => serde_json::Value::Null,
+    }
 }
 
 /// Settings in the package's words: what `settings` reads.
-fn words(p: &GenerateParams) -> serde_json::Value {
-    fn name<T: PartialEq>(value: &T, known: &[(&'static str, T)]) -> Option<&'static str> {
-        let found = known.iter().find(|(_, known)| known == value);
-        found.map(|(name, _)| *name)
-    }
-    serde_json::json!({
-        "prompt": p.prompt,
-        "negative_prompt": p.negative_prompt,
-        "width": p.width,
-        "height": p.height,
-        "steps": p.steps,
-        "cfg_scale": p.cfg_scale,
-        "sampler": p.sampler.to_string(),
-        "schedule": p.schedule.to_string(),
-        "seed": p.seed,
-        "batch_size": p.batch_size,
-        "clip_skip": p.clip_skip,
-        "clip_skip_rule": name(&p.clip_skip_rule, CLIP_SKIP_RULES),
-        "prompt_dialect": format!("{:?}", p.prompt_dialect).to_lowercase(),
-        "emphasis": format!("{:?}", p.emphasis).to_lowercase(),
-        "time_rule": name(&p.time_rule, TIME_RULES),
-        "comma_backtrack": p.comma_backtrack,
-        "text_as_is": p.text_as_is,
-        "pad_prompts": p.pad_prompts,
-        "eta": p.eta,
-        "ensd": p.ensd,
-        "variation_seed": p.variation_seed,
-        "variation_strength": p.variation_strength,
-        "rng": name(&p.rng, RNGS),
-        "ngms": p.ngms,
-        "ngms_all_steps": p.ngms_all_steps,
-        "skip_early_cfg": p.skip_early_cfg,
-        "guidance_sigma_min": p.guidance_sigma_min,
-        "guidance_sigma_max": p.guidance_sigma_max,
-        "token_merging": p.token_merging,
-        "deep_cache_interval": p.deep_cache_interval,
-        "deep_cache_branch": p.deep_cache_branch,
-    })
+fn words(params: &GenerateParams) -> serde_json::Map<String, serde_json::Value> {
+    let settings = sdrs::settings().iter();
+    settings
+        .map(|s| (s.name.to_owned(), word(&s.get(params))))
+        .collect()
 }
 
 /// The library's defaults, as JSON: a test compares them with the package's signatures. What a model may recommend is null.
 #[pyfunction]
 pub(crate) fn default_settings() -> PyResult<String> {
     let mut words = words(&GenerateParams::default());
-    for (name, value) in recommended_words(&Recommended::default()) {
-        words[name] = value;
+    for setting in sdrs::settings().iter().filter(|setting| setting.recommended) {
+        words.insert(setting.name.into(), serde_json::Value::Null);
     }
     json(&words)
-}
-
-/// What a model may recommend, by name; null where it doesn't.
-pub(crate) fn recommended_words(r: &Recommended) -> [(&'static str, serde_json::Value); 5] {
-    [
-        ("steps", r.steps.into()),
-        ("cfg_scale", r.cfg_scale.into()),
-        ("sampler", r.sampler.map(|sampler| sampler.to_string()).into()),
-        ("schedule", r.schedule.map(|schedule| schedule.to_string()).into()),
-        ("clip_skip", r.clip_skip.into()),
-    ]
 }
 
 /// What an infotext says, as JSON.
@@ -198,7 +131,6 @@ pub(crate) fn previews(
 /// How prompts are read, without a checkpoint, as JSON.
 #[pyfunction]
 pub(crate) fn plan_prompts(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
-    let (mut params, given) = settings(given)?;
-    Recommended::default().settle(&given, &mut params);
+    let (params, _) = settings(given)?;
     detached(py, || sdrs::plan_prompts(&params)).and_then(|plan| json(&plan))
 }

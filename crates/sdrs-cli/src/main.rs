@@ -10,7 +10,7 @@ mod out;
 mod parts;
 mod profile;
 mod prompt;
-mod shortcuts;
+mod settings;
 mod txt2img;
 
 use std::{

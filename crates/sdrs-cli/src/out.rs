@@ -49,7 +49,7 @@ impl Pictures {
         let usage = |message: &str| Err(Failure::Usage(message.into()));
         if STDOUT.iter().any(|name| output == Path::new(name)) {
             return match () {
-                () if params.batch_size > 1 => usage(
+                () if params.size.batch_size > 1 => usage(
                     "--output: standard output takes one picture, not several; name a file, or leave --batch-size at 1",
                 ),
                 () if preview_every.is_some() => {
@@ -61,7 +61,7 @@ impl Pictures {
                 () => Ok(Self::Stdout),
             };
         }
-        let count = params.batch_size.min(MOST);
+        let count = params.size.batch_size.min(MOST);
         for image in 0..count {
             let number = (count > 1).then_some(image + 1);
             Image::check_path(numbered(output, number, None))?;

@@ -1,24 +1,15 @@
 use std::path::PathBuf;
 
-use sdrs::{GenerateParams, Pipeline, PlannedLora, PlannedPart, PromptPlan, Recommended, parse_sampler};
+use sdrs::{GenerateParams, Given, Pipeline, PlannedLora, PlannedPart, PromptPlan};
 
-use crate::{Failure, out::print};
+use crate::{Failure, out::print, settings::Settings};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// What the picture should show.
     prompt: String,
-    /// What it should not show.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    negative_prompt: String,
-    /// Sampling steps [default: what the model recommends, else 20].
-    #[arg(long)]
-    steps: Option<usize>,
-    /// The sampler: some count steps double [default: what the model recommends, else DPM++ 2M].
-    #[arg(long, value_name = "NAME")]
-    sampler: Option<String>,
     #[command(flatten)]
-    reading: Reading,
+    settings: Settings<false>,
     /// The checkpoint whose tokenizer is used [default: CLIP's own].
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
@@ -30,55 +21,10 @@ pub struct Args {
     json: bool,
 }
 
-/// How prompts are read; the same options wherever there is a prompt.
-#[derive(clap::Args)]
-pub struct Reading {
-    /// Whose prompt language is meant: webui or comfy [default: webui].
-    #[arg(long, value_name = "NAME")]
-    prompt_dialect: Option<String>,
-    /// What weights in prompts do: original, no-norm, ignore or none [default: original].
-    #[arg(long, value_name = "MODE")]
-    emphasis: Option<String>,
-    /// Read the numbers of prompt edits as before version 1.6 of the WebUI.
-    #[arg(long)]
-    old_prompt_times: bool,
-    /// How many tokens back the last comma may lie for a long prompt to be cut there; 0 never does so.
-    #[arg(long, value_name = "TOKENS", default_value_t = 20)]
-    comma_backtrack: usize,
-    /// Tokenize prompts as they are, without repairing typographic quotes and the like first.
-    #[arg(long)]
-    text_as_is: bool,
-}
-
-impl Reading {
-    pub fn apply(&self, params: &mut GenerateParams) -> Result<(), Failure> {
-        let usage = |e: sdrs::Error| Failure::Usage(e.to_string());
-        if let Some(name) = &self.prompt_dialect {
-            params.prompt_dialect = sdrs::parse_prompt_dialect(name).map_err(usage)?;
-        }
-        if let Some(mode) = &self.emphasis {
-            params.emphasis = sdrs::parse_emphasis(mode).map_err(usage)?;
-        }
-        if self.old_prompt_times {
-            params.time_rule = sdrs::TimeRule::Before16;
-        }
-        params.comma_backtrack = self.comma_backtrack;
-        params.text_as_is |= self.text_as_is;
-        Ok(())
-    }
-}
-
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut params = GenerateParams::default();
-    params.prompt.clone_from(&args.prompt);
-    params.negative_prompt.clone_from(&args.negative_prompt);
-    args.reading.apply(&mut params)?;
-    let mut given = Recommended::default();
-    given.steps = args.steps;
-    if let Some(name) = &args.sampler {
-        let sampler = parse_sampler(name).map_err(|e| Failure::Usage(e.to_string()))?;
-        given.sampler = Some(sampler.0);
-    }
+    let (mut params, mut given) = (GenerateParams::default(), Given::default());
+    params.text.prompt.clone_from(&args.prompt);
+    args.settings.apply(&mut params, &mut given)?;
     let plan = match (&args.model, &args.tokenizer) {
         (Some(path), tokenizer) => {
             let mut builder = Pipeline::builder().checkpoint(path);
@@ -89,13 +35,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             pipeline.recommended().settle(&given, &mut params);
             pipeline.plan_prompts(&params)?
         }
-        (None, tokenizer) => {
-            Recommended::default().settle(&given, &mut params);
-            match tokenizer {
-                Some(tokenizer) => sdrs::plan_prompts_with(tokenizer, &params)?,
-                None => sdrs::plan_prompts(&params)?,
-            }
-        }
+        (None, Some(tokenizer)) => sdrs::plan_prompts_with(tokenizer, &params)?,
+        (None, None) => sdrs::plan_prompts(&params)?,
     };
     match args.json {
         true => print(&(serde_json::to_string_pretty(&plan).expect("plain data") + "\n")),

@@ -1,16 +1,13 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{
-    CancelToken, ClipSkipRule, GenerateParams, LogLevel, Pipeline, PreviewMethod, Quantization, Recommended,
-    Schedule, parse_sampler,
-};
+use sdrs::{CancelToken, GenerateParams, Given, LogLevel, Pipeline, PreviewMethod, Quantization};
 
 use crate::{
     Failure,
     out::{Pictures, note},
     parts::{Parts, dtype},
-    shortcuts::Shortcuts,
+    settings::Settings,
 };
 
 #[derive(clap::Args)]
@@ -34,48 +31,8 @@ pub struct Args {
     /// several times.
     #[arg(long, value_name = "PATH")]
     embedding: Vec<PathBuf>,
-    /// What the picture should not show [default: nothing].
-    #[arg(long, value_name = "TEXT")]
-    negative_prompt: Option<String>,
-    /// Width in pixels, a multiple of 8 [default: what the model was trained on].
-    #[arg(long, value_name = "PIXELS")]
-    width: Option<u32>,
-    /// Height in pixels, a multiple of 8 [default: what the model was trained on].
-    #[arg(long, value_name = "PIXELS")]
-    height: Option<u32>,
-    /// Sampling steps [default: what the model recommends, else 20].
-    #[arg(long)]
-    steps: Option<usize>,
-    /// Strength of guidance by the prompt; 1 is none [default: what the model recommends, else 7].
-    #[arg(long, allow_negative_numbers = true)]
-    cfg_scale: Option<f64>,
-    /// The sampler, such as "Euler", "Euler a", "DDIM"; may carry its schedule: "DPM++ 2M Karras" [default: what the model
-    /// recommends, else DPM++ 2M].
-    #[arg(long, value_name = "NAME")]
-    sampler: Option<String>,
-    /// The noise schedule, such as "uniform" or "karras" [default: what the model recommends with its sampler, else
-    /// automatic, what suits the sampler].
-    #[arg(long, value_name = "NAME")]
-    schedule: Option<String>,
-    /// Seed of the first picture, 0 to 18446744073709551615; -1, the default, draws one at random.
-    #[arg(long, allow_negative_numbers = true)]
-    seed: Option<i128>,
-    /// Number of pictures, with consecutive seeds [default: 1].
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
-    /// Which layer of the text encoder is used, from the end [default: what the model recommends, else 1, the last].
-    #[arg(long, value_name = "N")]
-    clip_skip: Option<usize>,
-    /// Count --clip-skip as diffusers does: 0 is the last layer.
-    #[arg(long, requires = "clip_skip")]
-    diffusers_clip_skip: bool,
     #[command(flatten)]
-    reading: crate::prompt::Reading,
-    /// Pad the shorter of prompt and negative prompt with the empty one, if a long prompt makes them differ.
-    #[arg(long)]
-    pad_prompts: bool,
-    #[command(flatten)]
-    shortcuts: Shortcuts,
+    settings: Settings<true>,
     /// Where to compute: auto, cpu, cuda:0, vulkan:0.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
@@ -114,7 +71,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let taken = pipeline.recommended().settle(&given, &mut params);
     // Told when the run has begun: an error speaks for itself.
     let mut taken = Some(taken).filter(|taken| !taken.is_empty());
-    let steps = params.steps.saturating_mul(params.batch_size);
+    let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
     let bar = ProgressBar::new(steps as u64).with_style(style());
     let mut request = pipeline.txt2img("").params(params).cancel_token(&cancel);
     if let Some(every) = args.preview_every {
@@ -167,37 +124,16 @@ fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// All settings, and of those that a model may recommend what was given.
-    fn params(&self) -> Result<(GenerateParams, Recommended), Failure> {
-        let mut params = GenerateParams::default();
-        let mut given = Recommended::default();
-        if let Some(path) = &self.from_infotext {
-            params = from_infotext(path)?;
-            given = Recommended::all(&params);
+    /// The parameters, and which of them are given.
+    fn params(&self) -> Result<(GenerateParams, Given), Failure> {
+        let (mut params, mut given) = match &self.from_infotext {
+            Some(path) => (from_infotext(path)?, Given::all()),
+            None => (GenerateParams::default(), Given::default()),
+        };
+        if let Some(prompt) = &self.prompt {
+            params.text.prompt.clone_from(prompt);
         }
-        if let Some(name) = &self.sampler {
-            let (sampler, suffix) = parse_sampler(name).map_err(|e| Failure::Usage(e.to_string()))?;
-            (given.sampler, given.schedule) = (Some(sampler), Some(suffix.unwrap_or_default()));
-        }
-        if let Some(name) = &self.schedule {
-            let schedule = name.parse::<Schedule>();
-            given.schedule = Some(schedule.map_err(|e| Failure::Usage(e.to_string()))?);
-        }
-        given.steps = self.steps.or(given.steps);
-        given.cfg_scale = self.cfg_scale.or(given.cfg_scale);
-        given.clip_skip = self.clip_skip.or(given.clip_skip);
-        set(&mut params.prompt, &self.prompt);
-        set(&mut params.negative_prompt, &self.negative_prompt);
-        params.width = self.width.or(params.width);
-        params.height = self.height.or(params.height);
-        set(&mut params.seed, &self.seed);
-        set(&mut params.batch_size, &self.batch_size);
-        if self.diffusers_clip_skip {
-            params.clip_skip_rule = ClipSkipRule::Diffusers;
-        }
-        params.pad_prompts |= self.pad_prompts;
-        self.reading.apply(&mut params)?;
-        self.shortcuts.apply(&mut params);
+        self.settings.apply(&mut params, &mut given)?;
         Ok((params, given))
     }
 
@@ -242,12 +178,6 @@ impl Args {
             ))
         })?;
         Ok(builder.quantization(quantization).build()?)
-    }
-}
-
-pub(crate) fn set<T: Clone>(to: &mut T, given: &Option<T>) {
-    if let Some(value) = given {
-        to.clone_from(value);
     }
 }
 

@@ -12,20 +12,22 @@ type Change = fn(&mut GenerateParams);
 /// The first leaves nothing out.
 const SETTINGS: [(&str, Change); 12] = [
     ("nothing", |_| {}),
-    ("NGMS 2", |p| p.ngms = 2.0),
-    ("NGMS 4", |p| p.ngms = 4.0),
-    ("NGMS 1, all steps", |p| (p.ngms, p.ngms_all_steps) = (1.0, true)),
-    ("skip early CFG 0.1", |p| p.skip_early_cfg = 0.1),
-    ("guidance at 0.28 to 5.42", |p| {
-        (p.guidance_sigma_min, p.guidance_sigma_max) = (0.28, Some(5.42));
+    ("NGMS 2", |p| p.guidance.ngms = 2.0),
+    ("NGMS 4", |p| p.guidance.ngms = 4.0),
+    ("NGMS 1, all steps", |p| {
+        (p.guidance.ngms, p.guidance.ngms_all_steps) = (1.0, true)
     }),
-    ("token merging 0.3", |p| p.token_merging = 0.3),
-    ("token merging 0.5", |p| p.token_merging = 0.5),
-    ("DeepCache 2", |p| p.deep_cache_interval = 2),
-    ("DeepCache 3", |p| p.deep_cache_interval = 3),
-    ("DeepCache 5", |p| p.deep_cache_interval = 5),
+    ("skip early CFG 0.1", |p| p.guidance.skip_early_cfg = 0.1),
+    ("guidance at 0.28 to 5.42", |p| {
+        (p.guidance.guidance_sigma_min, p.guidance.guidance_sigma_max) = (0.28, Some(5.42));
+    }),
+    ("token merging 0.3", |p| p.speed.token_merging = 0.3),
+    ("token merging 0.5", |p| p.speed.token_merging = 0.5),
+    ("DeepCache 2", |p| p.speed.deep_cache_interval = 2),
+    ("DeepCache 3", |p| p.speed.deep_cache_interval = 3),
+    ("DeepCache 5", |p| p.speed.deep_cache_interval = 5),
     ("DeepCache 3, branch 3", |p| {
-        (p.deep_cache_interval, p.deep_cache_branch) = (3, 3);
+        (p.speed.deep_cache_interval, p.speed.deep_cache_branch) = (3, 3);
     }),
 ];
 
@@ -100,8 +102,8 @@ fn draw(
     steps: usize,
 ) -> sdrs::Result<Vec<f32>> {
     let mut params = params.clone();
-    (params.prompt, params.seed, params.steps) = (prompt.into(), 1, steps);
-    (params.width, params.height) = (Some(side), Some(side));
+    (params.text.prompt, params.noise.seed, params.sampling.steps) = (prompt.into(), 1, steps);
+    (params.size.width, params.size.height) = (Some(side), Some(side));
     let request = pipeline.txt2img("").params(params);
     Ok(request.sampler(Sampler::Euler).latents()?.latents.values)
 }

@@ -147,7 +147,7 @@ fn embeddings_come_along() {
     let tagging = builder().lora_dir(folder.path()).build().unwrap();
     let planned = |prompt: &str| {
         let mut params = GenerateParams::default();
-        params.prompt = prompt.to_owned();
+        params.text.prompt = prompt.to_owned();
         let plan = tagging.plan_prompts(&params);
         let chunks = &plan.unwrap().prompt[0].texts[0].chunks;
         let named = chunks[0].iter().filter_map(|token| token.embedding.clone());

@@ -55,8 +55,8 @@ fn are_found_by_name_in_both_prompts() {
     assert!(picture(&pipeline, "a cat, (ink:1.5)", "") != picture(&pipeline, "a cat, ink", ""));
 
     let mut params = GenerateParams::default();
-    params.prompt = "a cat, INK".into();
-    params.negative_prompt = "bad hands".into();
+    params.text.prompt = "a cat, INK".into();
+    params.text.negative_prompt = "bad hands".into();
     let plan = pipeline.plan_prompts(&params).unwrap();
     let names = |part: &sdrs::PlannedPart| -> Vec<Option<String>> {
         let tokens = part.texts[0].chunks[0].iter();
@@ -77,8 +77,8 @@ fn comfyui_names_them() {
         .build()
         .unwrap();
     let mut params = GenerateParams::default();
-    params.prompt = "a cat, embedding:ink, ink (embedding:none:1.2)".into();
-    params.prompt_dialect = sdrs::PromptDialect::Comfy;
+    params.text.prompt = "a cat, embedding:ink, ink (embedding:none:1.2)".into();
+    params.text.prompt_dialect = sdrs::PromptDialect::Comfy;
     let plan = pipeline.plan_prompts(&params).unwrap();
     let tokens: Vec<(&str, bool)> = plan.prompt[0].texts[0].chunks[0]
         .iter()

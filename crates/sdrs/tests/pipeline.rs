@@ -127,7 +127,7 @@ fn seeds_up_to_the_last() {
         let alone = request(&pipeline).seed(image.seed).run().unwrap();
         assert_eq!(alone.images[0], *image);
         let read = sdrs::infotext::parse(&image.infotext).unwrap().params;
-        assert_eq!(read.seed, image.seed.into());
+        assert_eq!(read.noise.seed, image.seed.into());
     }
     // The CPU's noise is that of the low 32 bits, CUDA's that of all 64.
     let big = |rng| pictures(request(&pipeline).rng(rng).seed((1u64 << 63) + 7));
@@ -484,9 +484,9 @@ fn long_prompts_and_every_way_to_read_them() {
 #[test]
 fn plans_say_what_is_encoded() {
     let mut params = GenerateParams::default();
-    params.prompt = "<lora:x:0.5>a [red:(blue:1.3):2] cat AND <what:y>b :0.5".into();
-    params.negative_prompt = "bad".into();
-    params.steps = 4;
+    params.text.prompt = "<lora:x:0.5>a [red:(blue:1.3):2] cat AND <what:y>b :0.5".into();
+    params.text.negative_prompt = "bad".into();
+    params.sampling.steps = 4;
     let plan = sdrs::plan_prompts(&params).unwrap();
     assert_eq!(
         (plan.calls, plan.loras.len(), plan.unknown_tags[0].text.as_str()),
@@ -511,7 +511,11 @@ fn plans_say_what_is_encoded() {
     );
     let blue = &texts[1].chunks[0][1];
     assert_eq!(
-        (blue.text.as_str(), blue.weight, &params.prompt[blue.span.clone()]),
+        (
+            blue.text.as_str(),
+            blue.weight,
+            &params.text.prompt[blue.span.clone()]
+        ),
         ("blue", 1.3, "blue")
     );
     assert_eq!(
@@ -520,8 +524,8 @@ fn plans_say_what_is_encoded() {
     );
     assert_eq!(plan.negative_prompt.texts[0].chunks[0].len(), 1);
     // Samplers that make two calls a step count double.
-    params.sampler = Sampler::Heun;
+    params.sampling.sampler = Sampler::Heun;
     assert_eq!(from_folder().plan_prompts(&params).unwrap().calls, 8);
-    params.prompt = "<lora:x:y>".into();
+    params.text.prompt = "<lora:x:y>".into();
     assert!(sdrs::plan_prompts(&params).is_err());
 }

@@ -169,7 +169,7 @@ fn what_can_t_be_used_is_told() {
             log.lock().unwrap().push(line.to_owned());
         }
     });
-    assert_eq!(pipeline.build().unwrap().recommended().steps, Some(5));
+    assert_eq!(pipeline.build().unwrap().recommended().to_string(), "steps 5");
     let expected = "tiny/sdrs_recommended.json: the recommended 'hires' is not known, and not used";
     assert_eq!(*warned.lock().unwrap(), [expected]);
 }

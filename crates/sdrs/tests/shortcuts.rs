@@ -177,11 +177,11 @@ fn bad_values_are_named() {
         pipeline.txt2img("").params(params).run().unwrap_err().to_string()
     };
     assert_eq!(
-        message(|p| p.deep_cache_branch = 12),
+        message(|p| p.speed.deep_cache_branch = 12),
         "deep_cache_branch: must be 0 to 11, not 12"
     );
     assert_eq!(
-        message(|p| p.token_merging = -0.1),
+        message(|p| p.speed.token_merging = -0.1),
         "token_merging: must be 0 to 1, not -0.1"
     );
 }

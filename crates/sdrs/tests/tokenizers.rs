@@ -128,7 +128,7 @@ fn one_that_is_given() {
             plain.tokenize("octopus").unwrap()
         );
         let mut params = GenerateParams::default();
-        params.prompt = case.texts[0].text.clone();
+        params.text.prompt = case.texts[0].text.clone();
         let plan = plan_prompts_with(out.path(), &params).unwrap();
         let ids: Vec<u32> = plan.prompt[0].texts[0].chunks[0]
             .iter()
@@ -214,7 +214,7 @@ fn what_can_not_be_used_is_told() {
 #[test]
 fn texts_are_repaired_unless_they_are_taken_as_they_are() {
     let mut params = GenerateParams::default();
-    params.prompt = "Twitter\u{2019}s slow end".into();
+    params.text.prompt = "Twitter\u{2019}s slow end".into();
     let tokens = |params: &GenerateParams| -> Vec<(u32, String)> {
         let plan = plan_prompts(params).unwrap();
         let tokens = plan.prompt[0].texts[0].chunks[0].iter();
@@ -225,14 +225,14 @@ fn texts_are_repaired_unless_they_are_taken_as_they_are() {
     // The slow tokenizer's, transformers 4.30.2 with ftfy.
     assert_eq!(ids(&params), [1989, 568, 5444, 806]);
     assert_eq!(tokens(&params)[1], (568, "\u{2019}s".into()));
-    params.prompt = "it\u{2019}s".into();
+    params.text.prompt = "it\u{2019}s".into();
     assert_eq!(ids(&params), [585, 568]);
     // goldens/tokenizer/clip.json.
     let as_is = [585, 728, 503, 338];
-    params.text_as_is = true;
+    params.text.text_as_is = true;
     assert_eq!(ids(&params), as_is);
-    params.text_as_is = false;
-    params.prompt_dialect = PromptDialect::Comfy;
+    params.text.text_as_is = false;
+    params.text.prompt_dialect = PromptDialect::Comfy;
     assert_eq!(ids(&params), as_is);
 
     // What diffusers encodes is taken as it is.
@@ -249,8 +249,8 @@ fn texts_are_repaired_unless_they_are_taken_as_they_are() {
 fn a_byte_order_mark_is_no_part_of_a_prompt() {
     let plan = |prompt: &str, as_is| {
         let mut params = GenerateParams::default();
-        (params.prompt, params.text_as_is) = (prompt.into(), as_is);
-        params.negative_prompt = prompt.into();
+        (params.text.prompt, params.text.text_as_is) = (prompt.into(), as_is);
+        params.text.negative_prompt = prompt.into();
         plan_prompts(&params).unwrap()
     };
     for as_is in [false, true] {
@@ -274,5 +274,5 @@ fn a_byte_order_mark_is_no_part_of_a_prompt() {
     let marked = sdrs::infotext::of_file(&path).unwrap();
     let read = sdrs::infotext::parse(&marked).unwrap();
     assert_eq!(read, sdrs::infotext::parse(text).unwrap());
-    assert_eq!(read.params.prompt, "a red circle");
+    assert_eq!(read.params.text.prompt, "a red circle");
 }

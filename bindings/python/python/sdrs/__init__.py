@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json as _json
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import _sdrs, errors, infotext, noise, prompt, sched
@@ -21,6 +22,8 @@ from ._pipeline import Pipeline
 from ._progress import Event
 from ._result import Result
 from ._sdrs import CancelToken, __version__, available_devices, samplers, schedules
+from ._settings import Settings
+from ._signature import shows_settings as _shows_settings
 from ._stream import Stream
 from .errors import (
     CancelledError,
@@ -36,6 +39,9 @@ from .errors import (
     SdrsError,
     UnknownNameError,
 )
+
+if _TYPE_CHECKING:
+    from typing_extensions import Unpack as _Unpack
 
 __all__ = [
     "CancelToken",
@@ -57,6 +63,7 @@ __all__ = [
     "Result",
     "Scalings",
     "SdrsError",
+    "Settings",
     "Sizes",
     "Stream",
     "UnknownNameError",
@@ -86,18 +93,8 @@ def inspect(path: _StrPath) -> dict[str, _Any]:
     return told
 
 
-def plan(
-    prompt: str,
-    *,
-    negative_prompt: str = "",
-    steps: int | None = None,
-    sampler: str | None = None,
-    prompt_dialect: str = "webui",
-    emphasis: str = "original",
-    time_rule: str = "current",
-    comma_backtrack: int = 20,
-    text_as_is: bool = False,
-) -> dict[str, _Any]:
+@_shows_settings
+def plan(prompt: str, **settings: _Unpack[Settings]) -> dict[str, _Any]:
     """How prompts are read, as `Pipeline.plan` tells it, with CLIP's own tokenizer and no checkpoint."""
-    told: dict[str, _Any] = _json.loads(_sdrs.plan_prompts(dict(locals())))
+    told: dict[str, _Any] = _json.loads(_sdrs.plan_prompts({"prompt": prompt, **settings}))
     return told

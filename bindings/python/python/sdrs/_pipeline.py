@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterable, NoReturn
+from typing import TYPE_CHECKING, Any, Iterable, NoReturn
 
 from . import _arguments, _sdrs
 from ._arguments import DeviceLike, DtypeLike, StrPath, optional_path, paths
@@ -14,8 +14,13 @@ from ._log import Log, told
 from ._parts import Latents, Parts
 from ._progress import Callback, Progress, Watch
 from ._result import Result
+from ._settings import Settings
+from ._signature import shows_settings
 from ._stream import Stream
 from .errors import InvalidParameterError, PicklingError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Pipeline(Parts):
@@ -338,73 +343,22 @@ class Pipeline(Parts):
         """Which files of embedding folders were passed over, and why."""
         return self._native.skipped_embeddings
 
+    @shows_settings
     def txt2img(
         self,
         prompt: str,
         *,
-        negative_prompt: str = "",
-        width: int | None = None,
-        height: int | None = None,
-        steps: int | None = None,
-        cfg_scale: float | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        seed: int = -1,
-        batch_size: int = 1,
-        clip_skip: int | None = None,
-        clip_skip_rule: str = "webui",
-        prompt_dialect: str = "webui",
-        emphasis: str = "original",
-        time_rule: str = "current",
-        comma_backtrack: int = 20,
-        text_as_is: bool = False,
-        pad_prompts: bool = False,
-        eta: float | None = None,
-        ensd: int = 0,
-        variation_seed: int = -1,
-        variation_strength: float = 0.0,
-        rng: str = "cpu",
-        ngms: float = 0.0,
-        ngms_all_steps: bool = False,
-        skip_early_cfg: float = 0.0,
-        guidance_sigma_min: float = 0.0,
-        guidance_sigma_max: float | None = None,
-        token_merging: float = 0.0,
-        deep_cache_interval: int = 1,
-        deep_cache_branch: int = 0,
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        **settings: Unpack[Settings],
     ) -> Result:
         """Draws pictures, one after the other; a batch gives exactly what single runs with its seeds give.
 
-        `width`, `height`: pixels, multiples of 8 up to 16384; None is what the model was trained on.
-        `steps`: 1 to 10,000. `cfg_scale`: -1000 to 1000; 1 is no guidance, and halves the work.
-        `steps`, `cfg_scale`, `sampler`, `schedule`, `clip_skip`: None is what the checkpoint recommends (`recommended`), else the WebUI's
-        default: 20, 7, "DPM++ 2M", "automatic", 1. A recommended schedule counts only with its sampler; the log tells what was taken.
-        `sampler`: one of `sdrs.samplers()`, in any program's spelling; may carry its schedule ("DPM++ 2M Karras").
-        `schedule`: one of `sdrs.schedules()`; with a given `sampler` None is its suffix, or what suits it.
-        `seed`: of the first picture, 0 to 2**64 - 1, the others follow by one each; -1 draws one at random. `batch_size`: 1 to 1000.
-        `clip_skip`: the text encoder's layer, from the end; 1 is the last ("webui"), or 0 (`clip_skip_rule="diffusers"`).
-        `prompt_dialect`: "webui" or "comfy". `emphasis`: "original", "no norm", "ignore" or "none".
-        `time_rule`: "current", or "before-1.6" for prompt edits as in older versions of the WebUI.
-        `comma_backtrack`: how many tokens back the last comma may lie for a long prompt to be cut there.
-        `text_as_is`: tokenizes prompts as they are, like transformers' fast tokenizer; else they are repaired first, like in the WebUI:
-        typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings.
-        `pad_prompts`: pads the shorter of both prompts.
-        `eta`: how much fresh noise replaces old, 0 or more; None is the sampler's own. `ensd`: eta noise seed delta.
-        `variation_seed`, `variation_strength`: mixes the first noise with another seed's, by 0 to 1.
-        `rng`: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA; noise is the same on every device.
-
-        What makes a run faster, and its picture another:
-        `ngms`: below this noise level every second call goes without the negative prompt, or with `ngms_all_steps` every one.
-        `skip_early_cfg`: the share of the steps, 0 to 1, at the beginning that go without it.
-        `guidance_sigma_min`, `guidance_sigma_max`: it is left out up to the first noise level, and above the second.
-        `token_merging`: the share of the pixels, 0 to 1, that are merged with others where they look at each other.
-        `deep_cache_interval`: the whole U-Net is computed every so many steps, in between the layers up to `deep_cache_branch`, 0 or
-        more.
+        `settings`: as `sdrs.Settings` describes them. Where one that a checkpoint may recommend (`recommended`) is None, the recommendation
+        counts, else the WebUI's default; the log tells what was taken.
 
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
         cost), "full" (decoded, at the price of a last step) or None. It doesn't change the result.
@@ -416,119 +370,50 @@ class Pipeline(Parts):
         Other threads run meanwhile. Raises `InvalidParameterError` and `UnknownNameError` before any work, `CancelledError`,
         `NotFiniteError`, `KeyboardInterrupt`.
         """
-        settings = _settings(locals())
         with Watch(progress, callback) as watch:
-            return Result(self._native.txt2img(settings, preview, preview_every, watch.step, cancel))
+            return Result(self._native.txt2img({"prompt": prompt, **settings}, preview, preview_every, watch.step, cancel))
 
+    @shows_settings
     def latents(
         self,
         prompt: str,
         *,
-        negative_prompt: str = "",
-        width: int | None = None,
-        height: int | None = None,
-        steps: int | None = None,
-        cfg_scale: float | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        seed: int = -1,
-        batch_size: int = 1,
-        clip_skip: int | None = None,
-        clip_skip_rule: str = "webui",
-        prompt_dialect: str = "webui",
-        emphasis: str = "original",
-        time_rule: str = "current",
-        comma_backtrack: int = 20,
-        text_as_is: bool = False,
-        pad_prompts: bool = False,
-        eta: float | None = None,
-        ensd: int = 0,
-        variation_seed: int = -1,
-        variation_strength: float = 0.0,
-        rng: str = "cpu",
-        ngms: float = 0.0,
-        ngms_all_steps: bool = False,
-        skip_early_cfg: float = 0.0,
-        guidance_sigma_min: float = 0.0,
-        guidance_sigma_max: float | None = None,
-        token_merging: float = 0.0,
-        deep_cache_interval: int = 1,
-        deep_cache_branch: int = 0,
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        **settings: Unpack[Settings],
     ) -> Latents:
         """The same as `txt2img` without decoding: `vae_decode` makes pictures of the latents."""
-        settings = _settings(locals())
         with Watch(progress, callback) as watch:
-            made = self._native.latents(settings, preview, preview_every, watch.step, cancel)
+            made = self._native.latents({"prompt": prompt, **settings}, preview, preview_every, watch.step, cancel)
         return Latents(take(made[0]), made[1], made[2])
 
+    @shows_settings
     def stream(
         self,
         prompt: str,
         *,
-        negative_prompt: str = "",
-        width: int | None = None,
-        height: int | None = None,
-        steps: int | None = None,
-        cfg_scale: float | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        seed: int = -1,
-        batch_size: int = 1,
-        clip_skip: int | None = None,
-        clip_skip_rule: str = "webui",
-        prompt_dialect: str = "webui",
-        emphasis: str = "original",
-        time_rule: str = "current",
-        comma_backtrack: int = 20,
-        text_as_is: bool = False,
-        pad_prompts: bool = False,
-        eta: float | None = None,
-        ensd: int = 0,
-        variation_seed: int = -1,
-        variation_strength: float = 0.0,
-        rng: str = "cpu",
-        ngms: float = 0.0,
-        ngms_all_steps: bool = False,
-        skip_early_cfg: float = 0.0,
-        guidance_sigma_min: float = 0.0,
-        guidance_sigma_max: float | None = None,
-        token_merging: float = 0.0,
-        deep_cache_interval: int = 1,
-        deep_cache_branch: int = 0,
         preview: str | None = None,
         preview_every: int = 1,
         cancel: _sdrs.CancelToken | None = None,
+        **settings: Unpack[Settings],
     ) -> Stream:
         """The same as `txt2img`, as events to loop over: one after each step, and a last one with the `result`.
 
         The run is in a thread of its own, at most a step ahead. Leaving the loop cancels it. Values out of range are raised by the
         first event.
         """
-        return Stream(self._native.start(_settings(locals()), preview, preview_every, cancel))
+        return Stream(self._native.start({"prompt": prompt, **settings}, preview, preview_every, cancel))
 
-    def plan(
-        self,
-        prompt: str,
-        *,
-        negative_prompt: str = "",
-        steps: int | None = None,
-        sampler: str | None = None,
-        prompt_dialect: str = "webui",
-        emphasis: str = "original",
-        time_rule: str = "current",
-        comma_backtrack: int = 20,
-        text_as_is: bool = False,
-    ) -> dict[str, Any]:
-        """How prompts are read: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
+    @shows_settings
+    def plan(self, prompt: str, **settings: Unpack[Settings]) -> dict[str, Any]:
+        """How prompts are read by these settings: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
 
         Spans count bytes of the prompt in UTF-8. `calls` are of the U-Net; some samplers make two a step.
         """
-        plan: dict[str, Any] = json.loads(self._native.plan(_settings(locals())))
+        plan: dict[str, Any] = json.loads(self._native.plan({"prompt": prompt, **settings}))
         return plan
 
     def __repr__(self) -> str:
@@ -539,11 +424,3 @@ class Pipeline(Parts):
             "a pipeline can't be pickled; with multiprocessing, make one in each process, for instance in the pool's initializer, and "
             'use the start method "spawn"; threads can share one'
         )
-
-
-_NO_SETTINGS = ("self", "preview", "preview_every", "callback", "progress", "cancel")
-
-
-def _settings(arguments: dict[str, Any]) -> dict[str, object]:
-    """A function's arguments without those that don't say what to draw."""
-    return {key: value for key, value in arguments.items() if key not in _NO_SETTINGS}

@@ -1,7 +1,7 @@
 //! How much memory a run of a network takes on the CPU, by its configuration: the bytes that are in use at once where it takes the
 //! most. These are the kernels' inputs, results and what they need meanwhile; the weights are not among them.
 
-use sd_kernels::{Quantization, conv_room};
+use sd_kernels::{Quantization, conv_workspace_bytes};
 
 use super::vae::CPU_BAND;
 use crate::{
@@ -43,7 +43,7 @@ impl Size {
 
     /// What a convolution to this size needs meanwhile.
     fn conv(self, input: usize, output: usize) -> usize {
-        conv_room(self.dtype.burn(), self.quantization, self.shape, input, output)
+        conv_workspace_bytes(self.dtype.burn(), self.quantization, self.shape, input, output)
     }
 
     /// A residual block: first its input, that normalised, and what comes of it; then what was kept to be added, a second time the

@@ -1,7 +1,7 @@
 //! The residual block that U-Net and VAE share, and their changes of resolution.
 
 use burn_tensor::Tensor;
-use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, First, GroupNorm, Linear, Padding};
+use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, GroupNorm, Linear, Padding, Prologue};
 
 use super::nn::{conv, conv_of_shape, group_norm, linear};
 use crate::weights::Params;
@@ -63,12 +63,12 @@ impl ResnetBlock {
 
     /// The same for a picture in bands, without a time embedding.
     pub fn forward_bands(&self, x: Bands) -> Bands {
-        let h = x.clone().conv(&self.conv1, First::NormSilu(&self.norm1), None);
+        let h = x.clone().conv(&self.conv1, Prologue::NormSilu(&self.norm1), None);
         let residual = match &self.shortcut {
-            Some(conv) => x.conv(conv, First::Nothing, None),
+            Some(conv) => x.conv(conv, Prologue::Nothing, None),
             None => x,
         };
-        h.conv(&self.conv2, First::NormSilu(&self.norm2), Some(residual))
+        h.conv(&self.conv2, Prologue::NormSilu(&self.norm2), Some(residual))
     }
 }
 
@@ -87,7 +87,7 @@ impl Downsample {
 
     /// The same for a picture in bands.
     pub fn forward_bands(&self, x: Bands) -> Bands {
-        x.conv(&self.0, First::Nothing, None)
+        x.conv(&self.0, Prologue::Nothing, None)
     }
 }
 
@@ -112,6 +112,6 @@ impl Upsample {
 
     /// To twice the size, for a picture in bands.
     pub fn forward_bands(&self, x: Bands) -> Bands {
-        x.conv(&self.0, First::Upsample, None)
+        x.conv(&self.0, Prologue::Upsample, None)
     }
 }

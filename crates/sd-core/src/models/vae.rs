@@ -3,7 +3,7 @@
 //! Where pictures are large it works in bands ([`Bands`]), layer by layer, with the statistics of the whole picture.
 
 use burn_tensor::{DType, Tensor};
-use sd_kernels::{Bands, Conv2d, ConvExtras, First, GroupNorm, Padding};
+use sd_kernels::{Bands, Conv2d, ConvExtras, GroupNorm, Padding, Prologue};
 
 use super::{
     nn::{Attention, channels_first, channels_last, conv, group_norm, linear, to_tokens},
@@ -263,7 +263,7 @@ impl Encoder {
     }
 
     fn forward(&self, picture: Bands) -> Tensor<4> {
-        let mut x = picture.conv(&self.conv_in, First::Nothing, None);
+        let mut x = picture.conv(&self.conv_in, Prologue::Nothing, None);
         for (resnets, downsample) in &self.levels {
             x = resnets.iter().fold(x, |x, resnet| resnet.forward_bands(x));
             if let Some(downsample) = downsample {
@@ -310,7 +310,7 @@ impl Decoder {
                 x = upsample.forward_bands(x);
             }
         }
-        x.conv(&self.conv_out, First::NormSilu(&self.norm_out), None)
+        x.conv(&self.conv_out, Prologue::NormSilu(&self.norm_out), None)
             .join()
     }
 }

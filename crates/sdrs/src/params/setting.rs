@@ -1,0 +1,149 @@
+use sd_sched::parse_sampler;
+
+use super::{ClipSkipRule, GenerateParams, Limits, SEEDS, SettingKind, SettingValue};
+use crate::{Error, Result};
+
+/// The values that a setting takes.
+#[derive(Clone, Copy)]
+pub(super) enum Range {
+    /// Whatever its type takes.
+    Any,
+    /// A whole number between two.
+    Whole(usize, usize),
+    /// A number between two.
+    Within(f64, f64),
+    /// 0 to 1.
+    Share,
+    /// A noise level: a number from 0 on.
+    Level,
+    /// A seed, or -1.
+    Seed,
+    /// Pixels of a side.
+    Side,
+    /// A layer of the text encoder.
+    Layer,
+    /// A branch of the U-Net.
+    Branch,
+}
+/// A setting's pair in infotexts, by its key.
+#[derive(Clone, Copy)]
+pub(super) enum Pair {
+    /// There is none.
+    Unwritten,
+    Always(&'static str),
+    /// It is written where the value is not the default.
+    Changed(&'static str),
+    /// It is written where, besides that, the value acts.
+    ChangedIf(&'static str, fn(&GenerateParams) -> bool),
+}
+/// A scalar of [`GenerateParams`]: its name, its kind, its meaning, and access by value.
+pub struct Setting {
+    /// The name of its field, the same in C, Python and the command.
+    pub name: &'static str,
+    /// The group that it is in: a field of [`GenerateParams`].
+    pub group: &'static str,
+    /// The kind of its values.
+    pub kind: SettingKind,
+    /// Whether it may be left open ([`SettingValue::Open`]).
+    pub optional: bool,
+    /// Whether a checkpoint may recommend it.
+    pub recommended: bool,
+    pub(super) doc: &'static str,
+    pub(super) range: Range,
+    pub(super) pair: Pair,
+    pub(super) get: fn(&GenerateParams) -> SettingValue,
+    pub(super) set: fn(&mut GenerateParams, SettingValue) -> Result<()>,
+}
+
+impl Setting {
+    /// Its doc comment, in one line.
+    pub fn doc(&self) -> &'static str {
+        self.doc.trim_start()
+    }
+
+    /// A word that stands for its value in help texts.
+    pub fn placeholder(&self) -> &'static str {
+        match (self.range, self.kind) {
+            (Range::Side, _) => "PIXELS",
+            (Range::Share, _) => "0..1",
+            (Range::Level, _) => "SIGMA",
+            (_, SettingKind::Choice) => "NAME",
+            (_, SettingKind::Text) => "TEXT",
+            _ => "N",
+        }
+    }
+
+    /// Its value in these parameters.
+    pub fn get(&self, params: &GenerateParams) -> SettingValue {
+        (self.get)(params)
+    }
+
+    /// Gives it a value. The name of a sampler may carry its schedule, which is set as well, and is automatic if it doesn't.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if the value is of another kind or too large for its field, [`Error::UnknownName`] for a name that is
+    /// none. Whether it is in range is for a run to say.
+    pub fn set(&self, params: &mut GenerateParams, value: SettingValue) -> Result<()> {
+        if let ("sampler", SettingValue::Text(name)) = (self.name, &value) {
+            let (sampler, schedule) = parse_sampler(name)?;
+            params.sampling.sampler = sampler;
+            params.sampling.schedule = schedule.unwrap_or_default();
+            return Ok(());
+        }
+        (self.set)(params, value)
+    }
+
+    /// Its key in infotexts.
+    pub(crate) fn key(&self) -> Option<&'static str> {
+        match self.pair {
+            Pair::Unwritten => None,
+            Pair::Always(key) | Pair::Changed(key) | Pair::ChangedIf(key, _) => Some(key),
+        }
+    }
+
+    /// Its value in an infotext of these parameters, if it stands there.
+    pub(crate) fn written(&self, params: &GenerateParams) -> Option<SettingValue> {
+        let value = self.get(params);
+        let changed = || value != self.get(&GenerateParams::default());
+        let stands = match self.pair {
+            Pair::Unwritten => false,
+            Pair::Always(_) => true,
+            Pair::Changed(_) => changed(),
+            Pair::ChangedIf(_, acts) => changed() && acts(params),
+        };
+        stands.then_some(value)
+    }
+
+    /// Whether it is a seed.
+    pub(crate) fn is_seed(&self) -> bool {
+        matches!(self.range, Range::Seed)
+    }
+
+    /// Checks that its value is in range; width and height have a check of their own.
+    pub(super) fn check(&self, params: &GenerateParams, limits: &Limits) -> Result<()> {
+        let first = usize::from(params.text.clip_skip_rule == ClipSkipRule::WebUi);
+        let whole = |n: i128, min: usize, max: usize| {
+            (!(min as i128..=max as i128).contains(&n)).then(|| format!("must be {min} to {max}, not {n}"))
+        };
+        let fault = match (self.range, self.get(params)) {
+            (Range::Whole(min, max), SettingValue::Integer(n)) => whole(n, min, max),
+            (Range::Layer, SettingValue::Integer(n)) => whole(n, first, limits.layers - 1 + first),
+            (Range::Branch, SettingValue::Integer(n)) => whole(n, 0, limits.branches - 1),
+            (Range::Seed, SettingValue::Integer(n)) => (!SEEDS.contains(&n)).then(|| {
+                let most = SEEDS.end();
+                format!("must be 0 to {most}, or -1 for a random one, not {n}")
+            }),
+            (Range::Share, SettingValue::Number(x)) => {
+                (!(0.0..=1.0).contains(&x)).then(|| format!("must be 0 to 1, not {x}"))
+            }
+            (Range::Level, SettingValue::Number(x)) => {
+                (!(x.is_finite() && x >= 0.0)).then(|| format!("must be a number from 0 on, not {x}"))
+            }
+            (Range::Within(min, max), SettingValue::Number(x)) => {
+                (!(min..=max).contains(&x)).then(|| format!("must be a number from {min} to {max}, not {x}"))
+            }
+            _ => None,
+        };
+        fault.map_or(Ok(()), |reason| Err(Error::parameter(self.name, reason)))
+    }
+}

@@ -1,0 +1,111 @@
+//! The table of settings: every scalar that decides a picture, described once.
+
+/// Hands the rows to a macro, group by group. A row is
+///
+/// ```text
+/// /// Its doc comment, which help texts show as well.
+/// name: Type = default, range, pair in infotexts[, recommended];
+/// ```
+///
+/// A name is the same in Rust, C, Python and the command. `range` is a [`Range`](super::Range), the pair a [`Pair`](super::Pair), and
+/// `recommended` marks what a checkpoint may recommend.
+macro_rules! table {
+    ($rows:ident) => {
+        $rows! {
+            /// Both prompts, and how they are read.
+            text: TextParams {
+                /// What the picture should show.
+                prompt: String = String::new(), Any, Unwritten;
+                /// What the picture should not show.
+                negative_prompt: String = String::new(), Any, Unwritten;
+                /// Which layer of the text encoder is used, from the end: 1 is the last. The final norm follows in any case.
+                clip_skip: usize = 1, Layer, Changed("Clip skip"), recommended;
+                /// How `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
+                clip_skip_rule: ClipSkipRule = ClipSkipRule::default(), Any, Unwritten;
+                /// Whose prompt language is meant: "webui" or "comfy".
+                prompt_dialect: PromptDialect = PromptOptions::default().dialect, Any, Unwritten;
+                /// What weights in prompts do: "original", "no norm", "ignore" or "none".
+                emphasis: Emphasis = PromptOptions::default().emphasis, Any, Changed("Emphasis");
+                /// Which numbers of prompt edits are fractions of the steps: "current" ones are those with a point, and those of
+                /// "before-1.6", an old WebUI, are those under 1.
+                time_rule: TimeRule = PromptOptions::default().time_rule, Any, Changed("Old prompt editing timelines");
+                /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never
+                /// cuts there.
+                comma_backtrack: usize = PromptOptions::default().comma_backtrack, Any, Unwritten;
+                /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer. Else they are repaired first as ftfy
+                /// does it, like by the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong
+                /// encodings. Most texts are alike to both; ComfyUI's dialect always takes them as they are.
+                text_as_is: bool = PromptOptions::default().text_as_is, Any, Changed("Text as is");
+                /// Whether the shorter of both prompts is padded with the empty one, where they are of different length. Else each has its
+                /// own call of the U-Net; pictures differ slightly.
+                pad_prompts: bool = false, Any, Changed("Pad conds");
+            }
+            /// How large pictures are, and how many.
+            size: SizeParams {
+                /// Width in pixels, a multiple of 8; not given, it is the size that the model was trained on.
+                width: Option<u32> = None, Side, Unwritten;
+                /// Height in pixels, likewise.
+                height: Option<u32> = None, Side, Unwritten;
+                /// Number of pictures, 1 to 1,000, with consecutive seeds.
+                batch_size: usize = 1, Whole(1, 1000), Unwritten;
+            }
+            /// The random numbers of a picture.
+            noise: NoiseParams {
+                /// Seed of the first picture, 0 to 2^64-1; -1 draws one at random. The others of a batch follow it by one each, and 0
+                /// follows the last. PyTorch's CPU noise (the default of `rng`) is that of a seed's low 32 bits.
+                seed: i128 = -1, Seed, Always("Seed");
+                /// Seed of the noise that the first noise is mixed with, and -1 draws one at random. Range and batches are as for `seed`.
+                variation_seed: i128 = -1, Seed, Changed("Variation seed");
+                /// How far to go towards the variation seed's noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
+                variation_strength: f64 = 0.0, Share, Changed("Variation seed strength");
+                /// Whose random numbers the noise is made of: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same
+                /// on every device.
+                rng: Rng = Rng::default(), Any, Always("RNG");
+                /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
+                ensd: i64 = 0, Any, ChangedIf("ENSD", |params| params.sampling.sampler.uses_ensd());
+            }
+            /// The way from noise to a picture.
+            sampling: SamplingParams {
+                /// Sampling steps, 1 to 10,000.
+                steps: usize = 20, Whole(1, MAX_STEPS), Always("Steps"), recommended;
+                /// The sampler, such as "Euler", "Euler a", "DDIM"; may carry its schedule: "DPM++ 2M Karras".
+                sampler: Sampler = Sampler::DpmPp2m, Any, Always("Sampler"), recommended;
+                /// The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler
+                /// than the recommended one, a recommended schedule is not taken.
+                schedule: Schedule = Schedule::Automatic, Any, Always("Schedule type"), recommended;
+                /// How much fresh noise replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+                eta: Option<f64> = None, Any, Changed("Eta");
+            }
+            /// How strongly prompts act, and when.
+            guidance: GuidanceParams {
+                /// Strength of classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598); 1 is none.
+                cfg_scale: f64 = 7.0, Within(-1000.0, 1000.0), Always("CFG scale"), recommended;
+                /// Negative guidance minimum sigma (WebUI): below this noise level every second call of the U-Net goes without the negative
+                /// prompt, which halves it; 0 is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
+                ngms: f64 = 0.0, Level, Changed("NGMS");
+                /// Whether every call goes without the negative prompt below `ngms`, not every second.
+                ngms_all_steps: bool = false, Any, ChangedIf("NGMS all steps", |params| params.guidance.ngms > 0.0);
+                /// The share of the steps, 0 to 1, at the beginning of which the negative prompt is left out; 0 is none (WebUI).
+                skip_early_cfg: f64 = 0.0, Share, Changed("Skip Early CFG");
+                /// The negative prompt is left out at this noise level and below: the lower end of a guidance interval (Kynkäänniemi et
+                /// al. 2024, arXiv:2404.07724), 0 or more.
+                guidance_sigma_min: f64 = 0.0, Level, Changed("Guidance sigma min");
+                /// The negative prompt is left out above this noise level: the interval's upper end; not given, there is none.
+                guidance_sigma_max: Option<f64> = None, Level, Changed("Guidance sigma max");
+            }
+            /// What makes a run faster, and its picture another.
+            speed: SpeedParams {
+                /// The share of the pixels, 0 to 1, that are merged with others where they look at each other, at the resolution of the
+                /// latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604): faster for large pictures, and coarser; 0 is none.
+                /// No more than three quarters can be.
+                token_merging: f64 = 0.0, Share, Changed("Token merging ratio");
+                /// Only every so many steps the whole U-Net is computed, in between its outermost layers, on what the others gave before
+                /// (DeepCache, Ma et al. 2023, arXiv:2312.00858); 1 is every step.
+                deep_cache_interval: usize = 1, Whole(1, MAX_STEPS), Changed("DeepCache interval");
+                /// How many layers are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
+                deep_cache_branch: usize = 0, Branch, ChangedIf("DeepCache branch", |params| params.speed.deep_cache_interval > 1);
+            }
+        }
+    };
+}
+pub(crate) use table;

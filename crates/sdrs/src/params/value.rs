@@ -1,0 +1,233 @@
+//! Values of settings, whatever their type: how files, options and other languages give and get them.
+
+use std::fmt;
+
+use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
+use sd_sched::{Sampler, Schedule};
+
+use super::{ClipSkipRule, Rng};
+use crate::{Error, Result};
+
+/// A setting's value.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SettingValue {
+    /// Nothing is given, and the model or the sampler decides.
+    Open,
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Integer(i128),
+    /// A number.
+    Number(f64),
+    /// A text, or the name of a choice.
+    Text(String),
+}
+
+/// A value as infotexts write it; an open one is empty.
+impl fmt::Display for SettingValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => Ok(()),
+            Self::Flag(true) => f.write_str("True"),
+            Self::Flag(false) => f.write_str("False"),
+            Self::Integer(n) => n.fmt(f),
+            Self::Number(x) => x.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The kind of a setting's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingKind {
+    /// Yes or no.
+    Flag,
+    /// A whole number from 0 on.
+    Count,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// A name of several.
+    Choice,
+    /// A text.
+    Text,
+}
+
+/// A type of settings.
+pub(crate) trait Scalar: Sized {
+    const KIND: SettingKind;
+    /// Whether it may be left open.
+    const OPTIONAL: bool = false;
+
+    fn value(&self) -> SettingValue;
+
+    /// The value that is given to the setting of this name.
+    fn take(name: &'static str, value: SettingValue) -> Result<Self>;
+}
+
+fn unfit<T>(name: &'static str, value: &SettingValue, kind: &str) -> Result<T> {
+    Err(Error::parameter(name, format!("must be {kind}, not {value:?}")))
+}
+
+impl Scalar for bool {
+    const KIND: SettingKind = SettingKind::Flag;
+
+    fn value(&self) -> SettingValue {
+        SettingValue::Flag(*self)
+    }
+
+    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+        match value {
+            SettingValue::Flag(flag) => Ok(flag),
+            other => unfit(name, &other, "a flag"),
+        }
+    }
+}
+
+impl Scalar for f64 {
+    const KIND: SettingKind = SettingKind::Number;
+
+    fn value(&self) -> SettingValue {
+        SettingValue::Number(*self)
+    }
+
+    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+        match value {
+            SettingValue::Number(x) => Ok(x),
+            other => unfit(name, &other, "a number"),
+        }
+    }
+}
+
+impl Scalar for String {
+    const KIND: SettingKind = SettingKind::Text;
+
+    fn value(&self) -> SettingValue {
+        SettingValue::Text(self.clone())
+    }
+
+    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+        match value {
+            SettingValue::Text(text) => Ok(text),
+            other => unfit(name, &other, "a text"),
+        }
+    }
+}
+
+impl<T: Scalar> Scalar for Option<T> {
+    const KIND: SettingKind = T::KIND;
+    const OPTIONAL: bool = true;
+
+    fn value(&self) -> SettingValue {
+        self.as_ref().map_or(SettingValue::Open, T::value)
+    }
+
+    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+        match value {
+            SettingValue::Open => Ok(None),
+            value => T::take(name, value).map(Some),
+        }
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty: $kind:ident;)*) => {$(
+        impl Scalar for $type {
+            const KIND: SettingKind = SettingKind::$kind;
+
+            fn value(&self) -> SettingValue {
+                SettingValue::Integer(i128::try_from(*self).unwrap_or(i128::MAX))
+            }
+
+            fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+                match value {
+                    SettingValue::Integer(n) => Self::try_from(n)
+                        .map_err(|_| Error::parameter(name, format!("{n} is out of range"))),
+                    other => unfit(name, &other, "a whole number"),
+                }
+            }
+        }
+    )*};
+}
+
+integers! {
+    u32: Count;
+    usize: Count;
+    i64: Integer;
+    i128: Integer;
+}
+
+/// Names that sd-sched knows, in the spelling of many programs.
+macro_rules! scheduling {
+    ($($type:ty),*) => {$(
+        impl Scalar for $type {
+            const KIND: SettingKind = SettingKind::Choice;
+
+            fn value(&self) -> SettingValue {
+                SettingValue::Text(self.to_string())
+            }
+
+            fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+                Ok(String::take(name, value)?.parse::<Self>()?)
+            }
+        }
+    )*};
+}
+
+scheduling!(Sampler, Schedule);
+
+/// Choices with their names. Where there are several names of one, the first is written.
+macro_rules! choices {
+    ($($type:ident, $what:literal: $($variant:ident $name:literal),*;)*) => {$(
+        impl Scalar for $type {
+            const KIND: SettingKind = SettingKind::Choice;
+
+            fn value(&self) -> SettingValue {
+                let known = [$(($type::$variant, $name)),*];
+                let found = known.iter().find(|(value, _)| value == self);
+                SettingValue::Text(found.map_or_else(String::new, |(_, name)| (*name).to_owned()))
+            }
+
+            fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+                named($what, &String::take(name, value)?, &[$(($name, $type::$variant)),*])
+            }
+        }
+    )*};
+}
+
+choices! {
+    Emphasis, "emphasis mode": Original "original", NoNorm "nonorm", Ignore "ignore", None "none";
+    PromptDialect, "prompt dialect": WebUi "webui", Comfy "comfy", Comfy "comfyui";
+    TimeRule, "time_rule": Current "current", Before16 "before-1.6";
+    ClipSkipRule, "clip_skip_rule": WebUi "webui", Diffusers "diffusers";
+    Rng, "rng": Cpu "cpu", Nv "nv";
+}
+
+fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> Result<T> {
+    let bare = |name: &str| name.replace([' ', '-', '_'], "").to_ascii_lowercase();
+    let found = known.iter().find(|(known, _)| bare(known) == bare(name));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        let name: String = name.chars().take(80).collect();
+        Error::UnknownName(format!("unknown {what} '{name}'; known are {}", names.join(", ")))
+    })
+}
+
+/// An emphasis mode by its name in the WebUI: "Original", "No norm", "Ignore", "None". Case, spaces and hyphens don't matter.
+///
+/// # Errors
+/// [`Error::UnknownName`].
+pub fn parse_emphasis(name: &str) -> Result<Emphasis> {
+    Emphasis::take("emphasis", SettingValue::Text(name.to_owned()))
+}
+
+/// A prompt dialect by its name: "webui", "comfy". Case, spaces and hyphens don't matter.
+///
+/// # Errors
+/// [`Error::UnknownName`].
+pub fn parse_prompt_dialect(name: &str) -> Result<PromptDialect> {
+    PromptDialect::take("prompt_dialect", SettingValue::Text(name.to_owned()))
+}

@@ -1,0 +1,140 @@
+//! Infotexts: a picture's settings as the WebUI writes them into its `parameters`, read back.
+//!
+//! ```
+//! let text = "a red circle\nNegative prompt: blurry\nSteps: 25, Sampler: DPM++ 2M Karras, CFG scale: 5, Seed: 7, Size: 512x768";
+//! let read = sdrs::infotext::parse(text)?;
+//! assert_eq!((read.params.text.prompt.as_str(), read.params.sampling.steps), ("a red circle", 25));
+//! # Ok::<(), sdrs::Error>(())
+//! ```
+
+mod parse;
+mod write;
+
+pub use parse::{Infotext, parse};
+pub(crate) use write::{Seeds, infotext};
+
+use std::{fs::File, io::Read, path::Path};
+
+use crate::{Error, Result};
+
+/// The first bytes of a PNG file.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// How many bytes show what a file is.
+const HEAD: usize = 16;
+
+/// What other files show at which place.
+const OTHERS: [(usize, &[u8], &str); 11] = [
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (8, b"WEBPVP8", "a WebP picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (4, b"ftyphei", "a HEIC picture"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"GIF8", "a GIF picture"),
+    (0, b"II*\0", "a TIFF picture"),
+    (0, b"MM\0*", "a TIFF picture"),
+    (0, b"\xff\xfe", "a text in UTF-16"),
+    (0, b"\xfe\xff", "a text in UTF-16"),
+];
+
+/// What a file is that begins so, if it is none with an infotext.
+fn other_kind(head: &[u8]) -> Option<&'static str> {
+    let shows = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
+    let found = OTHERS.iter().find(|(at, mark, _)| shows(*at, mark));
+    found.map(|(.., kind)| *kind)
+}
+
+/// The infotext of a file: of a PNG from its `parameters` text, of any other file the whole of it, which must be UTF-8 of no more
+/// than a megabyte.
+///
+/// # Errors
+/// [`Error::Core`] if the file can't be read, [`Error::InvalidFile`] if it holds no infotext, or an empty one.
+pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let fail = |reason: String| Error::InvalidFile {
+        path: path.display().to_string(),
+        reason,
+    };
+    let unreadable = |source| sd_core::Error::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.by_ref()
+        .take(HEAD as u64)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    let picture = bytes.starts_with(PNG);
+    if let Some(kind) = other_kind(&bytes) {
+        let reason =
+            format!("{kind}; give the PNG picture that was saved, or its infotext as a text file in UTF-8");
+        return Err(fail(reason));
+    }
+    let most = if picture { LARGEST_PNG } else { LARGEST_TEXT };
+    file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most {
+        return Err(fail(format!("more than {most} bytes long: no infotext")));
+    }
+    let text = if picture {
+        let text = sd_core::png_text(&bytes, "parameters").map_err(fail)?;
+        text.ok_or_else(|| fail("a picture without an infotext in it".into()))?
+    } else {
+        String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            fail(format!(
+                "neither a PNG picture nor text in UTF-8, as its byte {at} shows; save the text as UTF-8"
+            ))
+        })?
+    };
+    match text.trim().is_empty() {
+        true => Err(fail(
+            "there is nothing in it: an infotext has a prompt or settings".into(),
+        )),
+        false => Ok(text),
+    }
+}
+
+const LARGEST_TEXT: u64 = 1 << 20;
+
+/// Larger than any picture that is drawn here.
+const LARGEST_PNG: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_without_an_infotext_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut jpeg = b"\xff\xd8\xff\xe0".to_vec();
+        jpeg.resize(2 << 20, 0);
+        let cases: [(&[u8], &str); 8] = [
+            (b"", "there is nothing in it"),
+            (b" \n\t\n", "there is nothing in it"),
+            (&jpeg, "a JPEG picture; give the PNG picture"),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture"),
+            (b"\0\0\0\x20ftypavif\0\0", "an AVIF picture"),
+            (b"\xff\xfea\0 \0c\0", "a text in UTF-16"),
+            (
+                b"a \xe4 b",
+                "neither a PNG picture nor text in UTF-8, as its byte 2 shows",
+            ),
+            (PNG, "not a usable PNG picture"),
+        ];
+        for (bytes, reason) in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let error = of_file(&path).unwrap_err();
+            assert_eq!(error.code(), crate::ErrorCode::InvalidFile);
+            let message = error.to_string();
+            assert!(
+                message.starts_with(&format!("{}: {reason}", path.display())),
+                "{message}"
+            );
+        }
+        std::fs::write(&path, "a").unwrap();
+        assert_eq!(of_file(&path).unwrap(), "a");
+    }
+}

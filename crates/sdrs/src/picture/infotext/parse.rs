@@ -1,0 +1,475 @@
+//! Reading infotexts, by the WebUI's rules for them.
+
+use std::str::FromStr;
+
+use sd_core::prompt::TimeRule;
+use sd_sched::Schedule;
+
+use crate::{
+    Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
+};
+
+/// Settings that were read.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Infotext {
+    /// What a run needs; what the text doesn't say has the meaning that its absence has in the WebUI, and what no text can say is the
+    /// default.
+    pub params: GenerateParams,
+    /// The checkpoint's name.
+    pub model: Option<String>,
+    /// The first digits of its SHA-256.
+    pub model_hash: Option<String>,
+    /// What else stood there, in its order, quotes undone: pairs that `params` has no place for.
+    pub rest: Vec<(String, String)>,
+    /// What looks as if it was meant otherwise than it is read, for people.
+    pub notes: Vec<String>,
+}
+
+/// The fewest pairs that make a last line one of settings.
+const FEWEST_PAIRS: usize = 3;
+
+/// Reads an infotext: lines of the prompt, lines from `Negative prompt:` on, and a last line of settings, which counts as such with
+/// three pairs or more. Of a key that stands twice the last counts.
+///
+/// As in the WebUI a missing `RNG` is its GPU noise, and settings of old versions have their old meaning: before 1.9 a sampler
+/// without a schedule in its name is over the uniform one, before 1.6 edits of prompts counted differently.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] or [`Error::UnknownName`] if a known key has a value that means nothing. Whether values are in range is
+/// for a run to say.
+pub fn parse(text: &str) -> Result<Infotext> {
+    // Editors write a byte-order mark at the head of files.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (prompts, last) = match text.trim().rsplit_once('\n') {
+        Some((prompts, last)) => (prompts, last),
+        None => ("", text.trim()),
+    };
+    let (prompts, pairs) = match pairs(last) {
+        pairs if pairs.len() < FEWEST_PAIRS => (text.trim(), Vec::new()),
+        pairs => (prompts, pairs),
+    };
+    let mut read = Infotext {
+        params: GenerateParams::default(),
+        model: None,
+        model_hash: None,
+        rest: Vec::new(),
+        notes: misplaced(prompts).into_iter().collect(),
+    };
+    read.params.noise.rng = Rng::Nv;
+    (read.params.text.prompt, read.params.text.negative_prompt) = both_prompts(prompts);
+    let (mut schedule, mut version) = (None, None);
+    for (key, value) in pairs {
+        if key == "Version" {
+            version = version_of(&value);
+        }
+        if !read.set(&key, &value)? {
+            read.rest.push((key, value));
+        } else if key == "Schedule type" {
+            schedule = Some(read.params.sampling.schedule);
+        }
+    }
+    read.settle(schedule, version);
+    Ok(read)
+}
+
+/// Settings before the last line, which the WebUI takes for the prompt that they follow.
+fn misplaced(prompts: &str) -> Option<String> {
+    let lines: Vec<&str> = prompts.lines().collect();
+    let settings = |line: &&str| {
+        let pairs = pairs(line);
+        pairs.len() >= FEWEST_PAIRS && pairs.iter().any(|(key, _)| key == "Steps")
+    };
+    let at = lines.iter().rposition(|line| settings(&line.trim()))?;
+    let negative = lines[..=at]
+        .iter()
+        .any(|line| line.trim().starts_with("Negative prompt:"));
+    let side = if negative { "negative prompt" } else { "prompt" };
+    let settings: String = lines[at].trim().chars().take(60).collect();
+    Some(format!(
+        "line {}, '{settings}', looks like settings, but only the last line is read as such, as in the WebUI: it is part of the {side}; \
+         delete what follows it",
+        at + 1
+    ))
+}
+
+/// Joins lines, each without white space around it, as long as nothing stood before them.
+fn both_prompts(text: &str) -> (String, String) {
+    let (mut prompts, mut side) = ([String::new(), String::new()], 0);
+    for line in text.lines() {
+        let mut line = line.trim();
+        if let Some(negative) = line.strip_prefix("Negative prompt:") {
+            (side, line) = (1, negative.trim());
+        }
+        let prompt = &mut prompts[side];
+        if !prompt.is_empty() {
+            prompt.push('\n');
+        }
+        prompt.push_str(line);
+    }
+    let [prompt, negative] = prompts;
+    (prompt, negative)
+}
+
+/// The pairs of a line: a key of word characters, spaces, hyphens and slashes, a colon, and a value up to a comma, or a JSON string.
+fn pairs(line: &str) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let mut rest = line.trim_start_matches(|c| !word(c));
+    while let Some(end) = rest.find(|c| !(word(c) || matches!(c, ' ' | '-' | '/'))) {
+        let (key, after) = rest.split_at(end);
+        let Some(after) = after.strip_prefix(':').filter(|_| key.chars().nth(1).is_some()) else {
+            rest = after.trim_start_matches(|c| !word(c));
+            continue;
+        };
+        let after = after.trim_start();
+        let quoted = quoted(after).filter(|end| matches!(after.as_bytes().get(*end), None | Some(b',')));
+        let end = quoted.unwrap_or_else(|| after.find(',').unwrap_or(after.len()));
+        pairs.push((key.trim_end().to_owned(), unquoted(&after[..end])));
+        rest = after[end..].trim_start_matches(|c| !word(c));
+    }
+    pairs
+}
+
+fn word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Where a JSON string that begins here ends.
+fn quoted(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = inner.find(|c| {
+        let closes = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        closes
+    })?;
+    (end > 0).then_some(end + 2)
+}
+
+fn unquoted(value: &str) -> String {
+    let value = value.trim();
+    match serde_json::from_str(value) {
+        Ok(text) if value.starts_with('"') => text,
+        _ => value.to_owned(),
+    }
+}
+
+fn bad(key: &str, value: &str, wanted: &str) -> Error {
+    let value: String = value.chars().take(80).collect();
+    Error::parameter("infotext", format!("{key}: '{value}' is no {wanted}"))
+}
+
+fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
+    value
+        .parse()
+        .map_err(|_| bad(key, value, "number that fits here"))
+}
+
+fn seed(key: &str, value: &str) -> Result<i128> {
+    let seed = number(key, value)?;
+    match SEEDS.contains(&seed) {
+        true => Ok(seed),
+        false => Err(bad(key, value, "seed: they are 0 to 2^64-1, or -1")),
+    }
+}
+
+fn flag(key: &str, value: &str) -> Result<bool> {
+    match value.to_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(bad(key, value, "True or False")),
+    }
+}
+
+/// A setting's value, from the WebUI's spelling.
+fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
+    let name = |name: &str| SettingValue::Text(name.into());
+    Ok(match (setting.name, setting.kind) {
+        ("time_rule", _) => name(if flag(key, value)? {
+            "before-1.6"
+        } else {
+            "current"
+        }),
+        ("rng", _) => match value {
+            "CPU" => name("cpu"),
+            "GPU" | "NV" => name("nv"),
+            _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
+        },
+        (_, SettingKind::Flag) => SettingValue::Flag(flag(key, value)?),
+        (_, SettingKind::Integer) if setting.is_seed() => SettingValue::Integer(seed(key, value)?),
+        (_, SettingKind::Count | SettingKind::Integer) => SettingValue::Integer(number(key, value)?),
+        (_, SettingKind::Number) => SettingValue::Number(number(key, value)?),
+        (_, SettingKind::Choice | SettingKind::Text) => name(value),
+    })
+}
+
+/// Major and minor number of the WebUI that wrote a text; `None` for other programs, and for revisions.
+fn version_of(value: &str) -> Option<(u32, u32)> {
+    let mut numbers = value.strip_prefix('v')?.split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+impl Infotext {
+    /// Takes a pair; false if there is no place for it.
+    fn set(&mut self, key: &str, value: &str) -> Result<bool> {
+        let size = &mut self.params.size;
+        match key {
+            "Size" => {
+                let sides = value
+                    .split_once('x')
+                    .ok_or_else(|| bad(key, value, "size such as 512x768"))?;
+                (size.width, size.height) = (Some(number(key, sides.0)?), Some(number(key, sides.1)?));
+            }
+            "Model" => self.model = Some(value.to_owned()),
+            "Model hash" => self.model_hash = Some(value.to_owned()),
+            _ => {
+                let key = if key == "Eta DDIM" { "Eta" } else { key };
+                let Some(setting) = settings().iter().find(|setting| setting.key() == Some(key)) else {
+                    return Ok(false);
+                };
+                let read = read(setting, key, value)?;
+                setting.set(&mut self.params, read).map_err(|error| match error {
+                    Error::UnknownName(reason) => Error::UnknownName(format!("infotext: {key}: {reason}")),
+                    _ => bad(key, value, "number that fits here"),
+                })?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// What follows from several pairs together.
+    fn settle(&mut self, schedule: Option<Schedule>, version: Option<(u32, u32)>) {
+        let p = &mut self.params;
+        let before = |minor| version.is_some_and(|version| version < (1, minor));
+        p.sampling.schedule = match schedule {
+            Some(schedule) => schedule,
+            None if before(9) && p.sampling.schedule == Schedule::Automatic => Schedule::Uniform,
+            None => p.sampling.schedule,
+        };
+        if before(6) {
+            p.text.time_rule = TimeRule::Before16;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sd_core::prompt::Emphasis;
+    use sd_sched::Sampler;
+
+    use super::*;
+    use crate::Rng;
+    use crate::infotext::{Seeds, infotext};
+
+    const SHARED: &str = "masterpiece, (a castle:1.2), [day:night:0.5]\nBREAK <lora:ink:0.8>\nNegative prompt: blurry,\nlow quality\n\
+         Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 1234567890, Size: 640x832, Model hash: 1234abcd56, \
+         Model: some_model, Denoising strength: 0.4, Clip skip: 2, ENSD: 31337, Hires upscale: 1.5, \
+         Lora hashes: \"ink: 0123456789ab, glow: ba9876543210\", Version: v1.7.0";
+
+    #[test]
+    fn a_text_as_people_share_it() {
+        let read = parse(SHARED).unwrap();
+        let p = &read.params;
+        assert_eq!(
+            p.text.prompt,
+            "masterpiece, (a castle:1.2), [day:night:0.5]\nBREAK <lora:ink:0.8>"
+        );
+        assert_eq!(p.text.negative_prompt, "blurry,\nlow quality");
+        assert_eq!(
+            (p.sampling.steps, p.guidance.cfg_scale, p.noise.seed),
+            (28, 6.5, 1_234_567_890)
+        );
+        assert_eq!(
+            (p.sampling.sampler, p.sampling.schedule),
+            (Sampler::DpmPp2m, Schedule::Karras)
+        );
+        assert_eq!((p.size.width, p.size.height), (Some(640), Some(832)));
+        assert_eq!((p.text.clip_skip, p.noise.ensd, p.noise.rng), (2, 31337, Rng::Nv));
+        assert_eq!(p.text.time_rule, TimeRule::Current);
+        assert_eq!(
+            (read.model.as_deref(), read.model_hash.as_deref()),
+            (Some("some_model"), Some("1234abcd56"))
+        );
+        let rest: Vec<(&str, &str)> = read.rest.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            rest,
+            [
+                ("Denoising strength", "0.4"),
+                ("Hires upscale", "1.5"),
+                ("Lora hashes", "ink: 0123456789ab, glow: ba9876543210"),
+                ("Version", "v1.7.0"),
+            ]
+        );
+    }
+
+    #[test]
+    fn versions_decide_old_rules() {
+        let read = |version: &str| {
+            let text = format!("a\nSteps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 1{version}");
+            let p = parse(&text).unwrap().params;
+            (p.sampling.schedule, p.text.time_rule)
+        };
+        assert_eq!(read(", Version: v1.5.2"), (Schedule::Uniform, TimeRule::Before16));
+        assert_eq!(
+            read(", Version: v1.8.0-RC"),
+            (Schedule::Uniform, TimeRule::Current)
+        );
+        assert_eq!(
+            read(", Version: v1.10.1"),
+            (Schedule::Automatic, TimeRule::Current)
+        );
+        assert_eq!(
+            read(", Version: f2.0.1v1.10.1"),
+            (Schedule::Automatic, TimeRule::Current)
+        );
+        assert_eq!(read(""), (Schedule::Automatic, TimeRule::Current));
+        assert_eq!(
+            read(", Schedule type: Karras, Version: v1.5.2").0,
+            Schedule::Karras
+        );
+    }
+
+    #[test]
+    fn fewer_than_three_pairs_are_a_prompt() {
+        for text in [
+            "",
+            "a",
+            "a\nSteps: 20, Seed: 3",
+            "ratio: 3, tone: dark",
+            "a, b: c",
+        ] {
+            let read = parse(text).unwrap();
+            assert_eq!(
+                (read.params.text.prompt.as_str(), read.params.sampling.steps),
+                (text, 20),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            parse("Steps: 2, Seed: 3, Size: 8x16").unwrap().params.text.prompt,
+            ""
+        );
+        assert_eq!(
+            parse("Negative prompt: x").unwrap().params.text.negative_prompt,
+            "x"
+        );
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_named() {
+        for (pair, message) in [
+            (
+                "Steps: many",
+                "infotext: Steps: 'many' is no number that fits here",
+            ),
+            ("Size: 512", "infotext: Size: '512' is no size such as 512x768"),
+            (
+                "RNG: dice",
+                "infotext: RNG: 'dice' is no kind of noise known here (CPU, GPU, NV)",
+            ),
+            ("Pad conds: yes", "infotext: Pad conds: 'yes' is no True or False"),
+            (
+                "Sampler: Eulr",
+                "infotext: Sampler: unknown sampler \"Eulr\"; did you mean \"Euler\"?",
+            ),
+        ] {
+            let error = parse(&format!("a\nA1: 1, B2: 2, {pair}")).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn quotes_are_json() {
+        let read = |value: &str| parse(&format!("A1: 1, B2: 2, Model: {value}, C3: 3")).unwrap();
+        assert_eq!(read(r#""a, \"b\": c\n""#).model.unwrap(), "a, \"b\": c\n");
+        assert_eq!(read(r#""a, b"#).model.unwrap(), "\"a");
+        assert_eq!(read(r#""""#).model.unwrap(), "");
+        assert_eq!(read(r#""\q""#).model.unwrap(), r#""\q""#);
+    }
+
+    #[test]
+    fn settings_before_the_last_line_are_told() {
+        let settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1";
+        let read = parse(&format!("a\nNegative prompt: b\n{settings}\nmade by me")).unwrap();
+        assert_eq!(
+            read.params.text.negative_prompt,
+            format!("b\n{settings}\nmade by me")
+        );
+        assert!(
+            read.notes[0].starts_with("line 3, 'Steps: 20, Sampler: Euler a"),
+            "{:?}",
+            read.notes
+        );
+        assert!(
+            read.notes[0].contains("part of the negative prompt"),
+            "{:?}",
+            read.notes
+        );
+        let twice = parse(&format!("a\n{settings}\n{settings}")).unwrap();
+        assert!(twice.notes[0].contains("line 2") && twice.notes[0].contains("part of the prompt"));
+        let usual = parse(&format!("1: 2, 3: 4, a: b\nNegative prompt: b\n{settings}")).unwrap();
+        assert!(usual.notes.is_empty(), "{:?}", usual.notes);
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        // Lines are trimmed, and one that begins with the other prompt's mark is the other prompt's.
+        "[^\\n\\r\\x0b\\x0c\\x1c-\\x1e\\u{85}\\u{2028}\\u{2029}\\u{feff}]{0,20}"
+            .prop_map(|line| line.trim().to_owned())
+            .prop_filter("a mark", |line| !line.starts_with("Negative prompt:"))
+    }
+
+    fn prompt() -> impl Strategy<Value = String> {
+        // Empty lines at either end vanish.
+        proptest::collection::vec(line(), 0..4).prop_map(|lines| lines.join("\n").trim().to_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            (prompt, negative_prompt, model) in (prompt(), prompt(), ".{0,12}"),
+            (steps, seed, side) in (1usize..10_000, any::<u64>(), 1u32..2000),
+            (cfg_scale, eta) in (-1000.0..1000.0, proptest::option::of(0.0..10.0)),
+            (sampler, schedule) in (0..Sampler::ALL.len(), 0..Schedule::ALL.len()),
+            (clip_skip, emphasis, ensd) in (1usize..12, 0usize..4, 0i64..100_000),
+            (old, pad, cpu) in proptest::bool::ANY.prop_flat_map(|a| (Just(a), proptest::bool::ANY, proptest::bool::ANY)),
+            variation in proptest::option::of((0u64..1 << 40, 0.001..1.0)),
+            (ngms, early, sigma_min) in (0.0..20.0, 0.0..1.0, 0.0..20.0),
+            (sigma_max, merging) in (proptest::option::of(0.0..20.0), 0.0..1.0),
+            (interval, branch, text_as_is) in (1usize..20, 0usize..12, proptest::bool::ANY),
+        ) {
+            let emphases = [Emphasis::Original, Emphasis::NoNorm, Emphasis::Ignore, Emphasis::None];
+            let sampler = Sampler::ALL[sampler];
+            let mut params = GenerateParams::default();
+            (params.text.prompt, params.text.negative_prompt) = (prompt, negative_prompt);
+            (params.text.clip_skip, params.text.emphasis) = (clip_skip, emphases[emphasis]);
+            params.text.time_rule = if old { TimeRule::Before16 } else { TimeRule::Current };
+            (params.text.pad_prompts, params.text.text_as_is) = (pad, text_as_is);
+            (params.size.width, params.size.height) = (Some(8 * side), Some(16 * side));
+            params.noise.seed = seed.into();
+            params.noise.variation_seed = variation.map_or(-1, |(seed, _)| seed.into());
+            params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
+            params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
+            params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
+            (params.sampling.steps, params.sampling.eta) = (steps, eta);
+            (params.sampling.sampler, params.sampling.schedule) = (sampler, Schedule::ALL[schedule]);
+            (params.guidance.cfg_scale, params.guidance.skip_early_cfg) = (cfg_scale, early);
+            (params.guidance.ngms, params.guidance.ngms_all_steps) = (ngms, old && ngms > 0.0);
+            (params.guidance.guidance_sigma_min, params.guidance.guidance_sigma_max) = (sigma_min, sigma_max);
+            (params.speed.token_merging, params.speed.deep_cache_interval) = (merging, interval);
+            params.speed.deep_cache_branch = if interval > 1 { branch } else { 0 };
+            let seeds = Seeds { seed, variation_seed: variation.map(|(seed, _)| seed) };
+            let text = infotext(&params, seeds, [8 * side, 16 * side], &model, &[]);
+            let read = parse(&text).unwrap();
+            prop_assert_eq!(&read.params, &params, "{}", text);
+            let model_read = read.model.unwrap_or_default();
+            prop_assert_eq!(model_read, model, "{}", text);
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "(?s).{0,200}", pairs in "(?s)([\\w ]{1,8}: ?[\"\\\\,\\w]{0,8},? ?){0,8}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("{text}\n{pairs}"));
+        }
+    }
+}

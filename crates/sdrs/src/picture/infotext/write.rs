@@ -1,0 +1,123 @@
+//! Writing infotexts.
+
+use crate::{GenerateParams, Setting, SettingValue, VERSION, params::ClipSkipRule, settings};
+
+/// The seeds of one picture.
+#[derive(Clone, Copy)]
+pub(crate) struct Seeds {
+    pub seed: u64,
+    /// If it had any influence.
+    pub variation_seed: Option<u64>,
+}
+
+/// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
+const ORDER: [&str; 17] = [
+    "Steps",
+    "Sampler",
+    "Schedule type",
+    "CFG scale",
+    "Seed",
+    "Size",
+    "Model",
+    "Variation seed",
+    "Variation seed strength",
+    "Clip skip",
+    "Emphasis",
+    "Old prompt editing timelines",
+    "Text as is",
+    "Pad conds",
+    "Eta",
+    "ENSD",
+    "RNG",
+];
+
+/// The infotext of one picture.
+pub(crate) fn infotext(
+    params: &GenerateParams,
+    seeds: Seeds,
+    [width, height]: [u32; 2],
+    model: &str,
+    lora_hashes: &[(String, String)],
+) -> String {
+    let prompts = &params.text;
+    let mut text = prompts.prompt.trim().to_owned();
+    if !prompts.negative_prompt.trim().is_empty() {
+        text += &format!("\nNegative prompt: {}", prompts.negative_prompt.trim());
+    }
+    let mut own = params.clone();
+    own.noise.seed = seeds.seed.into();
+    own.noise.variation_seed = seeds.variation_seed.map_or(-1, i128::from);
+    // The WebUI counts in its own way.
+    own.text.clip_skip = params.reading().clip_skip;
+    own.text.clip_skip_rule = ClipSkipRule::WebUi;
+    let mut pairs: Vec<(&str, String)> = settings()
+        .iter()
+        .filter_map(|setting| pair(setting, &own))
+        .collect();
+    pairs.push(("Size", format!("{width}x{height}")));
+    pairs.push(("Model", model.to_owned()));
+    pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
+    if !lora_hashes.is_empty() {
+        let hashes: Vec<String> = lora_hashes
+            .iter()
+            .map(|(name, hash)| format!("{}: {hash}", name.replace([':', ','], "")))
+            .collect();
+        pairs.push(("Lora hashes", hashes.join(", ")));
+    }
+    pairs.push(("Version", format!("sdrs {VERSION}")));
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}: {}", quoted(value)))
+        .collect();
+    format!("{text}\n{}", pairs.join(", "))
+}
+
+/// A setting's pair, with the value as the WebUI spells it.
+fn pair(setting: &Setting, params: &GenerateParams) -> Option<(&'static str, String)> {
+    let (key, value) = (setting.key()?, setting.written(params)?);
+    let value = match (setting.name, &value) {
+        ("emphasis", SettingValue::Text(mode)) => match mode.as_str() {
+            "nonorm" => "No norm".into(),
+            "ignore" => "Ignore".into(),
+            _ => "None".into(),
+        },
+        // Of two rules the older one is told.
+        ("time_rule", _) => "True".into(),
+        ("rng", _) => params.noise.rng.name().into(),
+        _ => value.to_string(),
+    };
+    Some((key, value))
+}
+
+/// A value that reading would cut short, trim or unquote stands as a JSON string.
+fn quoted(value: &str) -> String {
+    let plain = !value.contains([',', ':', '\n', '\r']) && !value.starts_with('"') && value.trim() == value;
+    match plain {
+        true => value.to_owned(),
+        false => serde_json::Value::from(value).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_the_webui_writes() {
+        let mut params = GenerateParams::default();
+        params.text.prompt = "a red circle".into();
+        params.text.negative_prompt = "blurry".into();
+        params.text.clip_skip = 2;
+        let expected = format!(
+            "a red circle\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Automatic, CFG scale: 7, Seed: 3, \
+             Size: 64x32, Model: \"demo, v1\", Clip skip: 2, RNG: CPU, Lora hashes: \"a: 0123456789ab, bc: f00\", \
+             Version: sdrs {VERSION}"
+        );
+        let seeds = Seeds {
+            seed: 3,
+            variation_seed: None,
+        };
+        let hashes = [("a", "0123456789ab"), ("b:c", "f00")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(infotext(&params, seeds, [64, 32], "demo, v1", &hashes), expected);
+    }
+}
