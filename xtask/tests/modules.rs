@@ -17,7 +17,7 @@ const CRATES: [(&str, usize); 9] = [
     ("bindings/c", 0),
     ("bindings/python", 0),
     ("crates/goldens", 0),
-    ("crates/sd-core", 18),
+    ("crates/sd-core", 0),
     ("crates/sd-kernels", 0),
     ("crates/sd-lora", 0),
     ("crates/sd-sched", 0),

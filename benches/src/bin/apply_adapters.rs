@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use safetensors::tensor::{Dtype, TensorView};
-use sd_core::weights::{Family, TensorFile};
+use sd_core::{config::Family, weights::TensorFile};
 use sd_lora::{AdapterFile, FamilyParameter, ModelNames, Strengths, family_parameters};
 
 const RANK: usize = 32;

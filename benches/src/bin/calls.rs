@@ -10,8 +10,10 @@ use std::{path::Path, sync::LazyLock, time::Instant};
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{DeepCache, UNet, UnetInput},
-    weights::{Checkpoint, Part, Target},
+    weights::Target,
 };
 use sd_kernels::Workspace;
 

@@ -10,8 +10,10 @@ use std::{path::Path, time::Instant};
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{ClipTextModel, UNet, UnetInput, Vae},
-    weights::{Checkpoint, Part, Target},
+    weights::Target,
 };
 use sd_kernels::Workspace;
 
@@ -42,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let run: Box<dyn Fn() -> usize> = match part {
             "text" => {
                 let weights = checkpoint.weights(Part::TextEncoder);
-                let model = ClipTextModel::load(&configs.text_encoder, weights, &target)?;
+                let model = ClipTextModel::load(configs.text_encoder(), weights, &target)?;
                 let rows: Vec<Vec<u32>> = (0..2)
                     .map(|row| (0..77).map(|i| 99 * i + row).collect())
                     .collect();

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use sd_core::{
-    shown,
-    weights::{Part, WeightPatch},
-};
+use sd_core::{config::Part, shown, weights::WeightPatch};
 
 use crate::{
     AdapterFile, Error, ModelNames, Network, Result, Strengths, Unmatched,
@@ -246,7 +243,7 @@ fn hint(file: &AdapterFile, model: &ModelNames) -> String {
         .filter(|module| model.find(&module.name).is_some())
         .count();
     match file.family() {
-        sd_core::weights::Family::Other => String::new(),
+        sd_core::config::Family::Other => String::new(),
         _ if matched == modules.len() => String::new(),
         family => format!(" (it was made for {family})"),
     }

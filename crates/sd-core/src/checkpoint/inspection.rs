@@ -1,102 +1,27 @@
 //! What a file is, from names, shapes and metadata alone.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    Folder, Part, TensorFile,
     classify::{Classified, classify},
-    contents::FolderContents,
-    names::{EMA_PREFIX, UNET_PREFIX, VAE_BEGINNINGS, harmless},
+    kind::Kind,
     prediction::{Stated, decide},
 };
-use crate::{Error, Result};
+use crate::{
+    Result,
+    config::{Family, Part},
+    weights::{
+        TensorFile,
+        names::{EMA_PREFIX, UNET_PREFIX, VAE_BEGINNINGS, harmless},
+    },
+};
 
 /// The layout of a folder.
 pub(super) const FOLDER: &str = "diffusers";
 /// Under which name averages of a U-Net's weights are counted.
 pub(super) const AVERAGES: &str = "ema";
-
-/// What a file or folder holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Kind {
-    /// Everything that a pipeline needs.
-    Checkpoint,
-    /// A U-Net alone.
-    Unet,
-    /// An autoencoder alone.
-    Vae,
-    /// A text encoder alone.
-    TextEncoder,
-    /// A LoRA or a relative of it.
-    Lora,
-    /// Vectors for a word of the prompt.
-    TextualInversion,
-    /// A ControlNet.
-    ControlNet,
-    /// None of these.
-    Unknown,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Checkpoint => "a checkpoint",
-            Self::Unet => "a U-Net alone",
-            Self::Vae => "a VAE alone",
-            Self::TextEncoder => "a text encoder alone",
-            Self::Lora => "a LoRA",
-            Self::TextualInversion => "a textual inversion embedding",
-            Self::ControlNet => "a ControlNet",
-            Self::Unknown => "a file of unknown kind",
-        })
-    }
-}
-
-/// The family of models that a checkpoint belongs to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Family {
-    /// Stable Diffusion 1.x.
-    Sd1,
-    /// Stable Diffusion 2.x.
-    Sd2,
-    /// SD1 distilled to fewer layers (BK-SDM, small-sd).
-    Sd1Small,
-    /// The same without the deepest level (tiny-sd).
-    Sd1Tiny,
-    /// Stable Diffusion XL.
-    Sdxl,
-    /// The second model of SDXL, for the last steps.
-    SdxlRefiner,
-    /// SDXL distilled to half its size.
-    Ssd1b,
-    /// SDXL distilled further.
-    Vega,
-    /// The structure of these with other widths, or not told by the names and shapes.
-    #[default]
-    Other,
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sd1 => "SD1",
-            Self::Sd2 => "SD2",
-            Self::Sd1Small => "SD1, distilled (small)",
-            Self::Sd1Tiny => "SD1, distilled (tiny)",
-            Self::Sdxl => "SDXL",
-            Self::SdxlRefiner => "SDXL refiner",
-            Self::Ssd1b => "SSD-1B",
-            Self::Vega => "Segmind Vega",
-            Self::Other => "other",
-        })
-    }
-}
 
 /// One part of what was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -141,17 +66,6 @@ pub struct Inspection {
     pub vae_half: Option<&'static str>,
     /// The free-form strings of the file's header.
     pub metadata: BTreeMap<String, String>,
-}
-
-/// Tells what a file or diffusers folder is, reading nothing but headers.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::Malformed`] if it can't be read.
-pub fn inspect(path: &Path) -> Result<Inspection> {
-    match std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
-        true => Ok(FolderContents::open(&Folder::Disk(path.to_owned()))?.inspection()),
-        false => Ok(Inspection::of_file(&TensorFile::open(path)?)),
-    }
 }
 
 impl Inspection {
@@ -212,10 +126,10 @@ impl Inspection {
             .flat_map(|(_, file)| file.metadata().clone())
             .collect();
         let lacks = match found.kind {
-            Kind::Checkpoint | Kind::Unet => Part::ALL
-                .into_iter()
-                .filter(|part| !parts.contains_key(part.name()))
-                .collect(),
+            Kind::Checkpoint | Kind::Unet => {
+                let all = found.family.parts().iter().copied();
+                all.filter(|part| !parts.contains_key(part.name())).collect()
+            }
             _ => Vec::new(),
         };
         let decided = decide(stated, &found.marks, None);

@@ -1,36 +1,25 @@
 //! Opening a checkpoint, whole or in parts.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
-    Checkpoint, Configs, Folder, Given, Inspection, Kind, Layout, Model, Part, PartWeights, Target,
-    TensorFile, Wanted,
-    checkpoint::{Texts, Tokenizer},
+    About, Checkpoint, Layout, Texts, TokenizerSource,
     classify::classify,
+    configs::{Configs, Given},
     contents::{FolderContents, folder_of_config},
-    names::{Diffusers, Ldm, Names, harmless},
-    params::check,
+    inspection::Inspection,
+    kind::Kind,
     prediction::Decided,
-    words::lacking,
+    words::{Wanted, lacking},
 };
 use crate::{
-    Device, Dtype, Error, Result, WeightsError,
-    models::{ClipTextModel, UNet, Vae},
+    Error, Result, WeightsError,
+    config::Part,
+    weights::{
+        Folder, PartWeights, TensorFile,
+        names::{Diffusers, Names, harmless},
+    },
 };
-
-/// What is known of a checkpoint beside its parts.
-#[derive(Clone)]
-pub(super) struct About {
-    /// What it is, in words.
-    named: String,
-    /// Why it can't be used as a checkpoint if it is but one part, and no other is given.
-    alone: Option<String>,
-    /// Names in a single file that belong to no part and are not known to be unneeded.
-    strays: Vec<String>,
-    pub allow_unexpected: bool,
-    /// Why the prediction type is thought so.
-    pub prediction_reason: Option<String>,
-}
 
 impl About {
     fn new(found: &Inspection, decided: Decided) -> Self {
@@ -104,26 +93,25 @@ impl Checkpoint {
         contents.supported()?;
         let (configs, decided) = Configs::of_contents(&contents)?;
         let found = contents.inspection();
-        let [text_encoder, unet, vae] = contents.files;
-        let weights = |part: Part, files| PartWeights {
+        let weights = |part: Part| PartWeights {
             origin: folder.origin(part.name()),
-            files,
+            files: contents.files.get(&part).cloned().unwrap_or_default(),
             names: Arc::new(Diffusers { part }),
             part,
             patches: Vec::new(),
             allow_unexpected: false,
         };
-        let tokenizer = Tokenizer::of_folder(folder).unwrap_or(Tokenizer::Embedded);
+        let tokenizer = TokenizerSource::of_folder(folder).unwrap_or(TokenizerSource::Embedded);
         Ok(Self {
             texts: Texts::of_folder(folder)?,
             origin: folder.origin(""),
             layout: Layout::Diffusers,
+            weights: configs
+                .parts()
+                .into_iter()
+                .map(|part| (part, weights(part)))
+                .collect(),
             configs,
-            weights: [
-                weights(Part::TextEncoder, text_encoder),
-                weights(Part::Unet, unet),
-                weights(Part::Vae, vae),
-            ],
             tokenizer,
             about: About::new(&found, decided),
         })
@@ -155,12 +143,11 @@ impl Checkpoint {
             Kind::TextEncoder => Some(Part::TextEncoder),
             _ => None,
         };
-        let weights = Part::ALL.map(|part| {
-            let names = match (part, alone == Some(part)) {
-                (part, true) => Ldm::alone(part, (&configs.unet, &configs.vae), file.names()),
-                (Part::TextEncoder, _) => Ldm::text_encoder(),
-                (Part::Unet, _) => Ldm::unet(&configs.unet),
-                (Part::Vae, _) => Ldm::vae(&configs.vae),
+        let weights = |part: Part| {
+            let names = configs.of(part).ldm_of(file.names());
+            let names = match alone == Some(part) {
+                true => names.alone(file.names()),
+                false => names,
             };
             let there = match alone {
                 // A file of averages alone has none.
@@ -175,11 +162,14 @@ impl Checkpoint {
                 patches: Vec::new(),
                 allow_unexpected: false,
             }
-        });
-        let stray = |name: &&str| !harmless(name) && !weights.iter().any(|part| part.names.claims(name));
+        };
+        let parts = configs.parts().into_iter();
+        let weights: BTreeMap<Part, PartWeights> = parts.map(|part| (part, weights(part))).collect();
+        let claimed = |name: &str| weights.values().any(|part| part.names.claims(name));
+        let stray = |name: &&str| !harmless(name) && !claimed(name);
         let mut strays: Vec<String> = file.names().filter(stray).map(str::to_owned).collect();
         strays.sort();
-        let tokenizer = Tokenizer::of_file(&file).unwrap_or(Tokenizer::Embedded);
+        let tokenizer = TokenizerSource::of_file(&file).unwrap_or(TokenizerSource::Embedded);
         let about = About {
             strays,
             ..About::new(found, decided)
@@ -228,17 +218,18 @@ impl Checkpoint {
 
     /// The parts that are missing.
     pub fn lacks(&self) -> Vec<Part> {
-        let parts = Part::ALL.into_iter();
-        parts
-            .filter(|part| self.weights(*part).files.is_empty())
-            .collect()
+        let missing = self
+            .weights
+            .iter()
+            .filter(|(_, weights)| weights.files.is_empty());
+        missing.map(|(part, _)| *part).collect()
     }
 
     /// Whether tensors that no part has a place for are passed over: [`Checkpoint::passed_over`] names them. They are an error
     /// otherwise.
     pub fn set_allow_unexpected(&mut self, allow: bool) {
         self.about.allow_unexpected = allow;
-        for part in &mut self.weights {
+        for part in self.weights.values_mut() {
             part.allow_unexpected = allow;
         }
     }
@@ -248,16 +239,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Weights`] if the weights don't fit, [`Error::Device`] if this build has no device at all.
     pub fn passed_over(&self) -> Result<Vec<String>> {
-        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
-        let (configs, weights) = (&self.configs, |part| self.weights(part));
         let mut names = self.about.strays.clone();
-        names.extend(passed_over::<ClipTextModel>(
-            &configs.text_encoder,
-            weights(Part::TextEncoder),
-            &target,
-        )?);
-        names.extend(passed_over::<UNet>(&configs.unet, weights(Part::Unet), &target)?);
-        names.extend(passed_over::<Vae>(&configs.vae, weights(Part::Vae), &target)?);
+        for (part, weights) in &self.weights {
+            names.extend(self.configs.of(*part).fit(weights)?.passed_over);
+        }
         Ok(names)
     }
 
@@ -265,9 +250,4 @@ impl Checkpoint {
     pub fn prediction_reason(&self) -> Option<&str> {
         self.about.prediction_reason.as_deref()
     }
-}
-
-fn passed_over<M: Model>(config: &M::Config, weights: &PartWeights, target: &Target) -> Result<Vec<String>> {
-    let checked = check(weights, target, |p| M::build(config, p, target))?;
-    Ok(checked.passed_over)
 }

@@ -1,30 +1,32 @@
 //! Writing checkpoints, tensor by tensor from the mapped base.
 
-use std::{borrow::Cow, cell::RefCell, collections::HashMap, path::Path};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use half::{bf16, f16};
-use safetensors::{SafeTensorError, View, tensor::serialize_to_file};
+use safetensors::{SafeTensorError, View as Written, tensor::serialize_to_file};
 use serde_json::{Map, Value, json};
 
-use super::{
-    Checkpoint, Model, Part, PartWeights, StoredDtype, Target, cast,
-    checkpoint::RECOMMENDED,
-    configs::metadata,
-    names::{Diffusers, Ldm, Names},
-    params::check,
-};
+use super::{Checkpoint, RECOMMENDED, metadata};
 use crate::{
-    Device, Dtype, Error, Result,
-    config::Fields,
-    models::{ClipTextModel, UNet, Vae},
+    Dtype, Error, Result,
+    config::Part,
     output::Partial,
+    weights::{
+        Element, PartWeights, StoredDtype,
+        names::{Diffusers, Names, View},
+        transpose_into,
+    },
 };
 
 /// A tensor to be written: its values are made when it is their turn.
 struct Tensor<'a> {
     weights: &'a PartWeights,
-    canonical: String,
-    shape: Vec<usize>,
+    planned: &'a Planned,
     dtype: Dtype,
     faults: &'a RefCell<Faults>,
 }
@@ -38,7 +40,7 @@ struct Faults {
     unpatched: Option<Error>,
 }
 
-impl View for Tensor<'_> {
+impl Written for Tensor<'_> {
     fn dtype(&self) -> StoredDtype {
         match self.dtype {
             Dtype::F32 => StoredDtype::F32,
@@ -48,7 +50,7 @@ impl View for Tensor<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.planned.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
@@ -60,12 +62,12 @@ impl View for Tensor<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
+        self.shape().iter().product::<usize>() * self.dtype().bitsize() / 8
     }
 }
 
 impl Tensor<'_> {
-    fn bytes<E: cast::Element>(&self, finite: impl Fn(&E) -> bool) -> Cow<'_, [u8]> {
+    fn bytes<E: Element>(&self, finite: impl Fn(&E) -> bool) -> Cow<'_, [u8]> {
         let values = self.values::<E>();
         if !values.iter().all(&finite) {
             let wide = self.values::<f32>();
@@ -74,46 +76,83 @@ impl Tensor<'_> {
                 .zip(&wide)
                 .any(|(x, wide)| !finite(x) && wide.is_finite())
             {
-                self.faults.borrow_mut().overflown.push(self.canonical.clone());
+                let canonical = self.planned.parameters[0].canonical.clone();
+                self.faults.borrow_mut().overflown.push(canonical);
             }
         }
         Cow::Owned(bytemuck::cast_slice(&values).to_vec())
     }
 
-    fn values<E: cast::Element>(&self) -> Vec<E> {
-        let mut values = vec![E::zeroed(); self.shape.iter().product()];
+    fn values<E: Element>(&self) -> Vec<E> {
+        let mut values = vec![E::zeroed(); self.shape().iter().product()];
         let faults = &mut *self.faults.borrow_mut();
-        // The writer can't be stopped, but nothing will come of this: the rest is not read.
-        if faults.unpatched.is_none()
-            && let Err(reason) = self
-                .weights
-                .values_into(&self.canonical, &self.shape, &mut values)
-        {
-            faults.unpatched = Some(self.weights.unpatched(vec![reason]));
+        for parameter in &self.planned.parameters {
+            // The writer can't be stopped, but nothing will come of this: the rest is not read.
+            if faults.unpatched.is_none()
+                && let Err(reason) = parameter.values_into(self.weights, &mut values)
+            {
+                faults.unpatched = Some(self.weights.unpatched(vec![reason]));
+            }
         }
         values
     }
 }
 
-/// A part's parameters with the shapes that they have in files of a layout, behind their names there.
+/// A tensor of a file, by the parameters that it holds.
+struct Planned {
+    /// As it is stored.
+    shape: Vec<usize>,
+    parameters: Vec<Parameter>,
+}
+
+struct Parameter {
+    canonical: String,
+    shape: Vec<usize>,
+    view: View,
+}
+
+impl Parameter {
+    /// Writes the values to their place in the tensor.
+    fn values_into<E: Element>(
+        &self,
+        weights: &PartWeights,
+        tensor: &mut [E],
+    ) -> std::result::Result<(), String> {
+        let len: usize = self.shape.iter().product();
+        match (self.view, &self.shape[..]) {
+            (View::Slice { index, .. }, _) => {
+                let slice = &mut tensor[index * len..][..len];
+                weights.values_into(&self.canonical, &self.shape, slice)
+            }
+            (View::Transposed, &[rows, columns]) => {
+                let mut values = vec![E::zeroed(); len];
+                weights.values_into(&self.canonical, &self.shape, &mut values)?;
+                transpose_into(&values, [rows, columns], tensor);
+                Ok(())
+            }
+            _ => weights.values_into(&self.canonical, &self.shape, tensor),
+        }
+    }
+}
+
+/// A part's tensors in files of a layout, by name.
 struct Plan<'a> {
     weights: &'a PartWeights,
-    parameters: Vec<(String, String, Vec<usize>)>,
+    tensors: BTreeMap<String, Planned>,
 }
 
 impl Plan<'_> {
     fn tensors<'a>(&'a self, dtype: Dtype, faults: &'a RefCell<Faults>) -> Vec<(&'a str, Tensor<'a>)> {
-        let tensor = |(stored, canonical, shape): &'a (String, String, Vec<usize>)| {
+        let tensor = |(name, planned): (&'a String, &'a Planned)| {
             let tensor = Tensor {
                 weights: self.weights,
-                canonical: canonical.clone(),
-                shape: shape.clone(),
+                planned,
                 dtype,
                 faults,
             };
-            (stored.as_str(), tensor)
+            (name.as_str(), tensor)
         };
-        self.parameters.iter().map(tensor).collect()
+        self.tensors.iter().map(tensor).collect()
     }
 }
 
@@ -136,7 +175,8 @@ impl Checkpoint {
             let written = std::fs::write(&place, text).and_then(|()| std::fs::metadata(&place));
             Ok::<_, Error>(written.map_err(|e| Error::write(path, e))?.permissions())
         };
-        for (part, plan) in Part::ALL.into_iter().zip(&plans) {
+        for plan in &plans {
+            let part = plan.weights.part;
             let usual = write(
                 &format!("{}/config.json", part.name()),
                 pretty(self.config_json(part, dtype)),
@@ -185,17 +225,13 @@ impl Checkpoint {
     pub fn save_file(&self, path: &Path, dtype: Dtype) -> Result<()> {
         let partial = Partial::file(path)?;
         let configs = self.configs();
-        let plans = self.plans(|part| match part {
-            Part::TextEncoder => Box::new(Ldm::text_encoder()),
-            Part::Unet => Box::new(Ldm::unet(&configs.unet)),
-            Part::Vae => Box::new(Ldm::vae(&configs.vae)),
-        })?;
+        let plans = self.plans(|part| Box::new(configs.of(part).ldm()))?;
         let text = |map| Value::Object(map).to_string();
         let mut carried = HashMap::from([
             ("format".to_owned(), "pt".to_owned()),
             (metadata::SCHEDULER.to_owned(), text(self.scheduler_json())),
         ]);
-        for part in Part::ALL {
+        for part in configs.parts() {
             carried.insert(metadata::of(part).to_owned(), text(self.config_json(part, dtype)));
         }
         // The words that other programs look for.
@@ -220,52 +256,39 @@ impl Checkpoint {
         partial.put()
     }
 
-    fn plans(&self, names: impl Fn(Part) -> Box<dyn Names>) -> Result<[Plan<'_>; 3]> {
-        let configs = self.configs();
-        Ok([
-            self.plan::<ClipTextModel>(Part::TextEncoder, &configs.text_encoder, &names)?,
-            self.plan::<UNet>(Part::Unet, &configs.unet, &names)?,
-            self.plan::<Vae>(Part::Vae, &configs.vae, &names)?,
-        ])
+    fn plans(&self, names: impl Fn(Part) -> Box<dyn Names>) -> Result<Vec<Plan<'_>>> {
+        let parts = self.weights.iter();
+        parts
+            .map(|(part, weights)| self.plan(weights, names(*part).as_ref()))
+            .collect()
     }
 
-    fn plan<M: Model>(
-        &self,
-        part: Part,
-        config: &M::Config,
-        names: impl Fn(Part) -> Box<dyn Names>,
-    ) -> Result<Plan<'_>> {
-        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
-        let (weights, names) = (self.weights(part), names(part));
-        let checked = check(weights, &target, |p| M::build(config, p, &target))?;
-        let stored = checked.parameters.into_iter().map(|(canonical, mut shape)| {
-            let stored = names.spellings(&canonical).swap_remove(0);
-            // The VAE's attention is made of 1x1 convolutions there.
-            if part == Part::Vae && stored.contains(".attn_1.") && shape.len() == 2 {
-                shape.extend([1, 1]);
-            }
-            (stored, canonical, shape)
-        });
-        Ok(Plan {
-            weights,
-            parameters: stored.collect(),
-        })
+    fn plan<'a>(&self, weights: &'a PartWeights, names: &dyn Names) -> Result<Plan<'a>> {
+        let mut tensors = BTreeMap::new();
+        for (canonical, shape) in self.configs.of(weights.part).fit(weights)?.parameters {
+            let spelling = names.spellings(&canonical).swap_remove(0);
+            let planned = tensors.entry(spelling.name).or_insert_with(|| Planned {
+                shape: spelling.view.stored_shape(&shape),
+                parameters: Vec::new(),
+            });
+            planned.parameters.push(Parameter {
+                canonical,
+                shape,
+                view: spelling.view,
+            });
+        }
+        Ok(Plan { weights, tensors })
     }
 
     /// A part's `config.json`.
     fn config_json(&self, part: Part, dtype: Dtype) -> Map<String, Value> {
-        let (configs, original) = (self.configs(), self.json(part));
-        match part {
-            Part::TextEncoder => {
-                let mut json = configs.text_encoder.to_json(original);
-                // transformers casts to what stands here; it is called so by older releases too.
-                json.remove("dtype");
-                json.insert("torch_dtype".into(), torch_name(dtype).into());
-                json
-            }
-            Part::Unet => configs.unet.to_json(original),
-            Part::Vae => configs.vae.to_json(original),
+        let mut json = self.configs.of(part).to_json(self.json(part));
+        if part == Part::TextEncoder {
+            // transformers casts to what stands here; it is called so by older releases too.
+            json.remove("dtype");
+            json.insert("torch_dtype".into(), torch_name(dtype).into());
         }
+        json
     }
 }
 

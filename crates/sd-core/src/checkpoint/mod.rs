@@ -1,56 +1,43 @@
-//! A whole checkpoint: all parts of a pipeline, whatever their layout.
+//! Checkpoints: all parts of a pipeline, whatever their layout; opened, put together, inspected and saved.
 
-use std::{path::Path, sync::Arc};
+mod classify;
+mod configs;
+mod contents;
+mod inspect;
+mod inspection;
+mod kind;
+mod metadata;
+mod opening;
+mod part_config;
+mod parts;
+mod prediction;
+mod save;
+mod structure;
+mod words;
+
+pub use classify::adapter_family;
+pub use configs::{Configs, Given};
+pub use inspect::inspect;
+pub use inspection::{Inspection, PartInspection};
+pub use kind::Kind;
+pub use part_config::PartConfig;
+pub use words::Wanted;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{
-    Configs, Folder, PartWeights, Target, TensorFile, WeightPatch,
-    configs::metadata,
-    names::{Ldm, Names, UNET_PREFIX},
-    opening::About,
-    parameters,
-};
 use crate::{
     ClipTokenizer, Device, Dtype, Error, Result, TokenizerFiles,
-    config::Fields,
+    config::{Fields, Part},
     models::{ClipTextModel, UNet},
     tokenizer::SavedTokenizer,
+    weights::{
+        Folder, PartWeights, Target, TensorFile, WeightPatch,
+        names::{Ldm, Names, UNET_PREFIX},
+        parameters,
+    },
 };
-
-/// A part of a pipeline that has weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The text encoder.
-    TextEncoder,
-    /// The U-Net.
-    Unet,
-    /// The autoencoder.
-    Vae,
-}
-
-impl Part {
-    /// All parts, in the order in which they are loaded.
-    pub const ALL: [Self; 3] = [Self::TextEncoder, Self::Unet, Self::Vae];
-
-    /// Its folder's name in diffusers' layout.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TextEncoder => "text_encoder",
-            Self::Unet => "unet",
-            Self::Vae => "vae",
-        }
-    }
-
-    /// The stem of its weight files in diffusers' layout.
-    pub(super) fn stem(self) -> &'static str {
-        match self {
-            Self::TextEncoder => "model",
-            Self::Unet | Self::Vae => "diffusion_pytorch_model",
-        }
-    }
-}
 
 /// How a checkpoint is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,22 +51,36 @@ pub enum Layout {
 /// An opened checkpoint: configurations read and checked, weights mapped but not loaded.
 #[derive(Clone)]
 pub struct Checkpoint {
-    pub(super) origin: String,
-    pub(super) layout: Layout,
-    pub(super) configs: Configs,
-    pub(super) weights: [PartWeights; 3],
-    pub(super) tokenizer: Tokenizer,
-    pub(super) texts: Texts,
-    pub(super) about: About,
+    origin: String,
+    layout: Layout,
+    configs: Configs,
+    weights: BTreeMap<Part, PartWeights>,
+    tokenizer: TokenizerSource,
+    texts: Texts,
+    about: About,
+}
+
+/// Facts of a checkpoint beside its parts.
+#[derive(Clone)]
+struct About {
+    /// What it is, in words.
+    named: String,
+    /// Why it can't be used as a checkpoint if it is but one part, and no other is given.
+    alone: Option<String>,
+    /// Names in a single file that belong to no part and are not known to be unneeded.
+    strays: Vec<String>,
+    allow_unexpected: bool,
+    /// Why the prediction type is thought so.
+    prediction_reason: Option<String>,
 }
 
 /// The file of a folder in which a checkpoint may recommend settings.
-pub(super) const RECOMMENDED: &str = "sdrs_recommended.json";
+const RECOMMENDED: &str = "sdrs_recommended.json";
 
 /// The configurations as they were found, for those who save them: other programs read more in them.
 #[derive(Clone, Default)]
-pub(super) struct Texts {
-    parts: [Option<String>; 3],
+struct Texts {
+    parts: BTreeMap<Part, String>,
     scheduler: Option<String>,
     /// Settings that the checkpoint recommends, behind their place.
     recommended: Option<(String, String)>,
@@ -87,19 +88,26 @@ pub(super) struct Texts {
 
 impl Texts {
     pub fn of_folder(folder: &Folder) -> Result<Self> {
-        let text = |name: String| folder.has(&name).then(|| folder.text(&name)).transpose();
-        let part = |part: Part| text(format!("{}/config.json", part.name()));
+        let text = |name: &str| folder.has(name).then(|| folder.text(name)).transpose();
+        let mut parts = BTreeMap::new();
+        for &part in Part::ALL {
+            let json = text(&format!("{}/config.json", part.name()))?;
+            parts.extend(json.map(|json| (part, json)));
+        }
         Ok(Self {
-            parts: [part(Part::TextEncoder)?, part(Part::Unet)?, part(Part::Vae)?],
-            scheduler: text("scheduler/scheduler_config.json".into())?,
-            recommended: text(RECOMMENDED.into())?.map(|text| (folder.origin(RECOMMENDED), text)),
+            parts,
+            scheduler: text("scheduler/scheduler_config.json")?,
+            recommended: text(RECOMMENDED)?.map(|text| (folder.origin(RECOMMENDED), text)),
         })
     }
 
     pub fn of_file(file: &TensorFile) -> Self {
         let text = |key: &str| file.metadata().get(key).cloned();
         Self {
-            parts: Part::ALL.map(|part| text(metadata::of(part))),
+            parts: Part::ALL
+                .iter()
+                .filter_map(|&part| Some((part, text(metadata::of(part))?)))
+                .collect(),
             scheduler: text(metadata::SCHEDULER),
             recommended: text(metadata::RECOMMENDED)
                 .map(|text| (format!("{}: {}", file.origin(), metadata::RECOMMENDED), text)),
@@ -108,14 +116,17 @@ impl Texts {
 
     /// Of a part from elsewhere.
     pub fn put(&mut self, part: Part, json: Option<String>, scheduler: Option<String>) {
-        self.parts[part as usize] = json;
+        match json {
+            Some(json) => drop(self.parts.insert(part, json)),
+            None => drop(self.parts.remove(&part)),
+        }
         self.scheduler = scheduler.or(self.scheduler.take());
     }
 }
 
-/// Where the tokenizer is to be found.
+/// The place of a tokenizer.
 #[derive(Clone)]
-pub(super) enum Tokenizer {
+enum TokenizerSource {
     Embedded,
     /// In a pipeline's folder.
     Folder(Folder),
@@ -124,7 +135,7 @@ pub(super) enum Tokenizer {
     Given(String, Arc<TokenizerFiles>),
 }
 
-impl Tokenizer {
+impl TokenizerSource {
     pub fn of_folder(folder: &Folder) -> Option<Self> {
         TokenizerFiles::are_in(folder, "tokenizer/").then(|| Self::Folder(folder.clone()))
     }
@@ -176,12 +187,12 @@ impl Checkpoint {
 
     /// The weights of a part.
     pub fn weights(&self, part: Part) -> &PartWeights {
-        &self.weights[part as usize]
+        &self.weights[&part]
     }
 
     /// Lets adapters change the weights of all parts while they are loaded, in this order.
     pub fn set_patches(&mut self, patches: &[Arc<dyn WeightPatch>]) {
-        for part in &mut self.weights {
+        for part in self.weights.values_mut() {
             part.patches = patches.to_vec();
         }
     }
@@ -194,14 +205,14 @@ impl Checkpoint {
     pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
         let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let configs = &self.configs;
-        let text = parameters::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, &target);
+        let text = parameters::<ClipTextModel>(configs.text_encoder(), Part::TextEncoder, &target);
         let unet = parameters::<UNet>(&configs.unet, Part::Unet, &target);
         let ldm = Ldm::unet(&configs.unet);
         let both = |name: String| {
             let other = ldm
                 .spellings(&name)
                 .into_iter()
-                .filter_map(|spelt| spelt.strip_prefix(UNET_PREFIX).map(str::to_owned));
+                .filter_map(|spelt| spelt.name.strip_prefix(UNET_PREFIX).map(str::to_owned));
             let other: Vec<String> = other.collect();
             [vec![name], other].concat()
         };
@@ -224,12 +235,12 @@ impl Checkpoint {
     }
 
     /// A part's configuration as it was found.
-    pub(super) fn json(&self, part: Part) -> Option<&str> {
-        self.texts.parts[part as usize].as_deref()
+    fn json(&self, part: Part) -> Option<&str> {
+        self.texts.parts.get(&part).map(String::as_str)
     }
 
     /// The noise schedule, as diffusers' `scheduler_config.json`.
-    pub(super) fn scheduler_json(&self) -> Map<String, Value> {
+    fn scheduler_json(&self) -> Map<String, Value> {
         self.configs.scheduler.to_json(self.texts.scheduler.as_deref())
     }
 
@@ -239,13 +250,15 @@ impl Checkpoint {
     /// As [`TokenizerFiles::open`]. The checkpoint is then as it was.
     pub fn set_tokenizer(&mut self, path: &Path) -> Result<()> {
         let files = TokenizerFiles::open(path)?;
-        self.tokenizer = Tokenizer::Given(path.display().to_string(), files.into());
+        self.tokenizer = TokenizerSource::Given(path.display().to_string(), files.into());
         Ok(())
     }
 
     /// Takes the tokenizer that lies in a pipeline's folder, unless it has one already.
     pub fn take_tokenizer(&mut self, folder: &Folder) {
-        if let (Tokenizer::Embedded, Some(tokenizer)) = (&self.tokenizer, Tokenizer::of_folder(folder)) {
+        if let (TokenizerSource::Embedded, Some(tokenizer)) =
+            (&self.tokenizer, TokenizerSource::of_folder(folder))
+        {
             self.tokenizer = tokenizer;
         }
     }
@@ -261,7 +274,7 @@ impl Checkpoint {
             Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
         };
         // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
-        let rows = self.configs.text_encoder.vocab_size;
+        let rows = self.configs.text_encoder().vocab_size;
         if tokenizer.vocab_size() > rows {
             let whose = match files {
                 None => format!(
@@ -284,14 +297,14 @@ impl Checkpoint {
     }
 
     /// Whether its tokenizer is CLIP's own, which is compiled in.
-    pub(super) fn has_clip_tokenizer(&self) -> bool {
-        matches!(self.tokenizer, Tokenizer::Embedded)
+    fn has_clip_tokenizer(&self) -> bool {
+        matches!(self.tokenizer, TokenizerSource::Embedded)
     }
 
     /// Its tokenizer as the files that a folder has.
-    pub(super) fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
+    fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
         self.tokenizer()?;
-        let length = self.configs.text_encoder.max_position_embeddings;
+        let length = self.configs.text_encoder().max_position_embeddings;
         match self.tokenizer.files()? {
             None => Ok(SavedTokenizer::embedded(length)),
             Some((origin, files)) => SavedTokenizer::of_files(&origin, &files, length),

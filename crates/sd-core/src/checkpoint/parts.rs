@@ -3,14 +3,22 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Checkpoint, Configs, Family, Folder, Inspection, Part, PartWeights, TensorFile, Wanted,
-    checkpoint::Tokenizer,
+    Checkpoint, TokenizerSource,
     classify::classify,
-    configs::metadata,
-    names::{Diffusers, Ldm, Names},
+    configs::Configs,
+    inspection::Inspection,
+    metadata,
     prediction::{Stated, decide},
+    words::Wanted,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    config::{Family, Part},
+    weights::{
+        Folder, PartWeights, TensorFile,
+        names::{Diffusers, Names},
+    },
+};
 
 impl Checkpoint {
     /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
@@ -71,7 +79,7 @@ impl Checkpoint {
             Some(json),
             stated.filter(|_| part == Part::Unet).map(|it| it.json),
         );
-        let tokenizer = Tokenizer::of_folder(&folder);
+        let tokenizer = TokenizerSource::of_folder(&folder);
         let names = Arc::new(Diffusers { part });
         self.put(part, &path.display().to_string(), (configs, about), files, names);
         self.put_tokenizer(part, tokenizer);
@@ -96,7 +104,7 @@ impl Checkpoint {
         } else if part == Part::Unet {
             self.same_family(&found)?;
         }
-        let names = Ldm::alone(part, (&configs.unet, &configs.vae), file.names());
+        let names = configs.of(part).ldm_of(file.names()).alone(file.names());
         let (stated, file) = (Stated::of_file(&file)?, Arc::new(file));
         let about = self.told_by(part, std::slice::from_ref(&file), stated.as_ref(), &mut configs);
         self.texts.put(
@@ -104,7 +112,7 @@ impl Checkpoint {
             json,
             stated.filter(|_| part == Part::Unet).map(|it| it.json),
         );
-        let tokenizer = Tokenizer::of_file(&file);
+        let tokenizer = TokenizerSource::of_file(&file);
         self.put(part, &origin, (configs, about), vec![file], Arc::new(names));
         self.put_tokenizer(part, tokenizer);
         Ok(())
@@ -166,17 +174,18 @@ impl Checkpoint {
     ) {
         self.configs = configs;
         self.about.prediction_reason = reason;
-        self.weights[part as usize] = PartWeights {
+        let weights = PartWeights {
             origin: format!("{} {origin}", part.name()),
             files,
             names,
             part,
-            patches: self.weights[part as usize].patches.clone(),
+            patches: self.weights(part).patches.clone(),
             allow_unexpected: self.about.allow_unexpected,
         };
+        self.weights.insert(part, weights);
     }
 
-    fn put_tokenizer(&mut self, part: Part, tokenizer: Option<Tokenizer>) {
+    fn put_tokenizer(&mut self, part: Part, tokenizer: Option<TokenizerSource>) {
         if let (Part::TextEncoder, Some(tokenizer)) = (part, tokenizer) {
             self.tokenizer = tokenizer;
         }

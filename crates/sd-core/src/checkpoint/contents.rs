@@ -1,22 +1,27 @@
 //! What a diffusers folder holds.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::Value;
 
 use super::{
-    Family, Folder, Inspection, Kind, Part, TensorFile, Wanted,
     classify::{Classified, classify},
-    inspect::{FOLDER, told},
+    inspection::{FOLDER, Inspection, told},
+    kind::Kind,
     prediction::Stated,
+    words::Wanted,
 };
-use crate::{Error, Result, config::UnetConfig};
+use crate::{
+    Error, Result,
+    config::{Family, Part, UnetConfig},
+    weights::{Folder, TensorFile},
+};
 
 /// A diffusers folder, opened: the files of each part that it has.
 pub(super) struct FolderContents {
     pub folder: Folder,
-    /// None of a part that isn't there.
-    pub files: [Vec<Arc<TensorFile>>; 3],
+    /// By part.
+    pub files: BTreeMap<Part, Vec<Arc<TensorFile>>>,
     pub found: Classified,
 }
 
@@ -101,27 +106,28 @@ impl Folder {
 impl FolderContents {
     /// Opens the weights of all parts that are there.
     pub fn open(folder: &Folder) -> Result<Self> {
-        let there = Part::ALL.map(|part| folder.has_part(part));
-        if there == [false; 3] {
-            return Err(Error::malformed(folder.origin(""), folder.no_parts()));
-        }
-        let mut files = [const { Vec::new() }; 3];
-        for part in Part::ALL {
-            if there[part as usize] {
-                files[part as usize] = folder.part_tensors(part.name(), part.stem())?;
+        let mut files = BTreeMap::new();
+        for &part in Part::ALL {
+            if folder.has_part(part) {
+                files.insert(part, folder.part_tensors(part.name(), part.stem())?);
             }
         }
-        let unet: Vec<&TensorFile> = files[Part::Unet as usize].iter().map(AsRef::as_ref).collect();
+        if files.is_empty() {
+            return Err(Error::malformed(folder.origin(""), folder.no_parts()));
+        }
+        let there: Vec<Part> = files.keys().copied().collect();
+        let unet = files.get(&Part::Unet).into_iter().flatten();
+        let unet: Vec<&TensorFile> = unet.map(AsRef::as_ref).collect();
         let marks = classify(&unet).marks;
         let config = folder.text("unet/config.json").ok();
         let config = config.and_then(|json| UnetConfig::from_json(&json, "").ok());
         let in_channels = config.as_ref().map(|unet| unet.in_channels);
         Ok(Self {
             found: Classified {
-                kind: match there {
-                    [false, true, false] => Kind::Unet,
-                    [true, false, false] => Kind::TextEncoder,
-                    [false, false, true] => Kind::Vae,
+                kind: match there[..] {
+                    [Part::Unet] => Kind::Unet,
+                    [Part::TextEncoder] => Kind::TextEncoder,
+                    [Part::Vae] => Kind::Vae,
                     _ => Kind::Checkpoint,
                 },
                 family: family(folder, config.as_ref()),
@@ -141,9 +147,9 @@ impl FolderContents {
 
     /// What the folder is.
     pub fn inspection(&self) -> Inspection {
-        let files = Part::ALL.into_iter().flat_map(|part| {
-            let files = self.files[part as usize].iter();
-            files.map(move |file| (Some(part), file.as_ref()))
+        let files = self.files.iter().flat_map(|(part, files)| {
+            let files = files.iter();
+            files.map(move |file| (Some(*part), file.as_ref()))
         });
         let (stated, fault) = told(Stated::of_folder(&self.folder));
         let (origin, files) = (self.folder.origin(""), files.collect::<Vec<_>>());

@@ -4,17 +4,19 @@
 //! elsewhere, a guess by the values of a tensor, SD1's usual. Beyond all of these is what a caller says.
 
 use super::{
-    Folder, TensorFile,
-    classify::{Tensors, Unet},
-    configs::metadata,
-    inspect::Family,
+    metadata,
+    structure::{Tensors, Unet},
 };
-use crate::{Result, config::SchedulerConfig};
+use crate::{
+    Result,
+    config::{Family, SchedulerConfig},
+    weights::{Folder, TensorFile},
+};
 
 /// A prediction type, and why it is thought so.
 type Verdict = (&'static str, String);
 
-/// What weights say of it, apart from a configuration.
+/// The marks of weights that say what they predict, apart from a configuration.
 #[derive(Default, Clone)]
 pub(super) struct Marks {
     said: Option<Verdict>,

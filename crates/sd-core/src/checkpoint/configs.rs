@@ -1,20 +1,25 @@
 //! The configurations of a checkpoint's parts: from a folder's files, a single file's metadata, or its family.
 
+use std::collections::BTreeMap;
+
 use super::{
-    Family, Folder, Inspection, Part, TensorFile,
     contents::FolderContents,
+    inspection::Inspection,
+    metadata,
+    part_config::PartConfig,
     prediction::{Decided, Marks, Stated, decide},
 };
 use crate::{
     Error, Result,
-    config::{self, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
+    config::{self, ClipTextConfig, Family, Part, SchedulerConfig, UnetConfig, VaeConfig},
+    weights::{Folder, Target, TensorFile},
 };
 
 /// The configurations of all parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configs {
-    /// The text encoder's.
-    pub text_encoder: ClipTextConfig,
+    /// The text encoders', of which each is a part.
+    pub text_encoders: BTreeMap<Part, ClipTextConfig>,
     /// The U-Net's.
     pub unet: UnetConfig,
     /// The autoencoder's.
@@ -52,31 +57,33 @@ impl Given {
     }
 }
 
-/// Keys under which a single file may carry in its metadata what a folder holds in files of its own.
-pub(super) mod metadata {
-    use crate::weights::Part;
+impl Configs {
+    /// All parts, in the order in which they are loaded.
+    pub fn parts(&self) -> Vec<Part> {
+        let text_encoders = self.text_encoders.keys().copied();
+        text_encoders.chain([Part::Unet, Part::Vae]).collect()
+    }
 
-    pub const TEXT_ENCODER: &str = "sdrs.text_encoder.config";
-    pub const UNET: &str = "sdrs.unet.config";
-    pub const VAE: &str = "sdrs.vae.config";
-    pub const SCHEDULER: &str = "sdrs.scheduler.config";
-    pub const TOKENIZER: &str = "sdrs.tokenizer.json";
-    pub const VOCAB: &str = "sdrs.tokenizer.vocab";
-    pub const MERGES: &str = "sdrs.tokenizer.merges";
-    pub const RECOMMENDED: &str = "sdrs.recommended";
-    pub const SPECIAL: &str = "sdrs.tokenizer.special_tokens_map";
-
-    /// The key of a part's configuration.
-    pub fn of(part: Part) -> &'static str {
+    /// A part's.
+    pub fn of(&self, part: Part) -> PartConfig<'_> {
         match part {
-            Part::TextEncoder => TEXT_ENCODER,
-            Part::Unet => UNET,
-            Part::Vae => VAE,
+            Part::TextEncoder => PartConfig::TextEncoder(&self.text_encoders[&part]),
+            Part::Unet => PartConfig::Unet(&self.unet),
+            Part::Vae => PartConfig::Vae(&self.vae),
         }
     }
-}
 
-impl Configs {
+    /// The first text encoder's.
+    pub fn text_encoder(&self) -> &ClipTextConfig {
+        &self.text_encoders[&Part::TextEncoder]
+    }
+
+    /// Bytes that the weights of all parts take.
+    pub fn weight_bytes(&self, target: &Target) -> usize {
+        let parts = self.parts().into_iter();
+        parts.map(|part| self.of(part).weight_bytes(part, target)).sum()
+    }
+
     /// Reads the configurations of a diffusers folder.
     ///
     /// # Errors
@@ -86,7 +93,7 @@ impl Configs {
             return Err(Error::malformed(folder.origin(""), folder.no_parts()));
         }
         let mut configs = Self::sd1(4);
-        for part in Part::ALL {
+        for part in configs.parts() {
             configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
         if let Some(stated) = Stated::of_folder(folder)? {
@@ -104,10 +111,8 @@ impl Configs {
     /// Those of an opened folder; of parts that it lacks, SD1's.
     pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
         let (folder, mut configs) = (&contents.folder, Self::sd1(4));
-        for part in Part::ALL {
-            if folder.has_part(part) {
-                configs.read(part, folder, &format!("{}/config.json", part.name()))?;
-            }
+        for &part in contents.files.keys() {
+            configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
         let decided = decide(Stated::of_folder(folder)?.as_ref(), &contents.found.marks, None);
         configs.scheduler = decided.config.clone();
@@ -150,7 +155,7 @@ impl Configs {
             }),
             (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
         };
-        for part in Part::ALL {
+        for part in configs.parts() {
             if let Some(json) = text(part) {
                 configs.set(part, json, origin)?;
             }
@@ -161,7 +166,7 @@ impl Configs {
     /// SD1's.
     fn sd1(in_channels: usize) -> Self {
         Self {
-            text_encoder: config::sd1_text_encoder(),
+            text_encoders: BTreeMap::from([(Part::TextEncoder, config::sd1_text_encoder())]),
             unet: config::sd1_unet(in_channels),
             vae: config::sd1_vae(),
             scheduler: SchedulerConfig::default(),
@@ -171,7 +176,10 @@ impl Configs {
     /// Reads a part's configuration.
     pub(super) fn set(&mut self, part: Part, json: &str, origin: &str) -> Result<()> {
         match part {
-            Part::TextEncoder => self.text_encoder = ClipTextConfig::from_json(json, origin)?,
+            Part::TextEncoder => {
+                let config = ClipTextConfig::from_json(json, origin)?;
+                self.text_encoders.insert(part, config);
+            }
             Part::Unet => self.unet = UnetConfig::from_json(json, origin)?,
             Part::Vae => self.vae = VaeConfig::from_json(json, origin)?,
         }
@@ -180,7 +188,8 @@ impl Configs {
 
     /// Checks that the parts fit together.
     pub(super) fn agree(&self, origin: &str) -> Result<()> {
-        let (text, context) = (self.text_encoder.hidden_size, self.unet.cross_attention_dim);
+        let text: usize = self.text_encoders.values().map(|it| it.hidden_size).sum();
+        let context = self.unet.cross_attention_dim;
         if text != context {
             let reason =
                 format!("the text encoder's width {text} is not the U-Net's context width {context}");

@@ -1,9 +1,11 @@
 //! What a file or folder is, in sentences: what it holds, what it lacks, and what to do.
 
 use super::{
-    Family, Inspection, Kind, Layout, Part,
-    inspect::{AVERAGES, FOLDER},
+    Layout,
+    inspection::{AVERAGES, FOLDER, Inspection},
+    kind::Kind,
 };
+use crate::config::{Family, Part};
 
 /// What a file or folder is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
