@@ -17,11 +17,11 @@ const CRATES: [(&str, usize); 9] = [
     ("bindings/c", 0),
     ("bindings/python", 0),
     ("crates/goldens", 0),
-    ("crates/sd-core", 19),
-    ("crates/sd-kernels", 8),
+    ("crates/sd-core", 18),
+    ("crates/sd-kernels", 0),
     ("crates/sd-lora", 2),
-    ("crates/sd-sched", 2),
-    ("crates/sdrs", 16),
+    ("crates/sd-sched", 0),
+    ("crates/sdrs", 0),
     ("crates/sdrs-cli", 0),
 ];
 

@@ -384,34 +384,25 @@ impl Calls<'_, '_> {
         Vec<V>: Latent,
     {
         let (py, n) = (self.denoiser.py(), x.len());
-        // What Python raised; sd-sched is told only that there was something.
-        let failed = std::cell::Cell::new(None);
-        let fail = |error: PyErr| {
-            failed.set(Some(error));
-            Error::Callback("the caller's function failed".into())
-        };
         let mut tree = None;
         let mut generator = rng::Generator::new(self.source, self.seed);
         let (sampler, range) = (plan.sampler(), plan.brownian_range());
-        let outcome = sd_sched::sample(
+        let outcome = sd_sched::sample::<_, _, Raised>(
             plan,
             x,
             |x, call| {
                 let given = (V::bytes(py, x), call.sigma, call.timestep, call.needs_uncond);
-                let answer = self.denoiser.call1(given).and_then(|answer| {
-                    let (denoised, uncond): (Vec<u8>, Option<Vec<u8>>) = answer.extract()?;
-                    Ok(Denoised {
-                        denoised: V::list(&denoised),
-                        uncond: uncond.map(|bytes| V::list(&bytes)),
-                    })
-                });
-                answer.map_err(fail)
+                let answer = self.denoiser.call1(given)?;
+                let (denoised, uncond): (Vec<u8>, Option<Vec<u8>>) = answer.extract()?;
+                Ok(Denoised {
+                    denoised: V::list(&denoised),
+                    uncond: uncond.map(|bytes| V::list(&bytes)),
+                })
             },
             |way| {
                 if let Some(noise) = self.noise {
-                    let drawn = noise.call1((way.sigma_from, way.sigma_to));
-                    let bytes = drawn.and_then(|bytes| bytes.extract::<Vec<u8>>());
-                    return bytes.map(|bytes| V::list(&bytes)).map_err(fail);
+                    let drawn = noise.call1((way.sigma_from, way.sigma_to))?;
+                    return Ok(V::list(&drawn.extract::<Vec<u8>>()?));
                 }
                 let values = if sampler.uses_brownian_noise() {
                     if tree.is_none() {
@@ -426,23 +417,28 @@ impl Calls<'_, '_> {
                 Ok(values.into_iter().map(V::of).collect())
             },
             |progress| {
-                let told = self.callback.map_or(Ok(()), |callback| {
+                if let Some(callback) = self.callback {
                     let (x, denoised) = (V::bytes(py, progress.x), V::bytes(py, progress.denoised));
-                    let told = (progress.step, progress.steps, progress.sigma, x, denoised);
-                    callback.call1(told).map(|_| ())
-                });
-                match told {
-                    Ok(()) => sd_sched::Control::Continue,
-                    Err(error) => {
-                        fail(error);
-                        sd_sched::Control::Cancel
-                    }
+                    callback.call1((progress.step, progress.steps, progress.sigma, x, denoised))?;
                 }
+                Ok(())
             },
         );
-        match (failed.take(), outcome) {
-            (Some(error), _) => Err(error),
-            (None, outcome) => outcome.map_err(sched),
-        }
+        outcome.map_err(|Raised(error)| error)
+    }
+}
+
+/// What ended a run: an exception of a Python function's, or of sd-sched's making.
+struct Raised(PyErr);
+
+impl From<PyErr> for Raised {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Self {
+        Self(sched(error))
     }
 }

@@ -10,7 +10,7 @@ use std::{path::Path, sync::LazyLock, time::Instant};
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
-    models::{Deep, UNet, UnetOptions},
+    models::{DeepCache, UNet, UnetInput},
     weights::{Checkpoint, Part, Target},
 };
 use sd_kernels::Workspace;
@@ -43,49 +43,42 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [2, 77, configs.unet.cross_attention_dim],
     );
     let context = Tensor::<3>::from_data(context, options);
-    let (memory, quantized_memory, alone) = (
-        unet.remember(context.clone())?,
-        quantized.remember(context.clone())?,
-        unet.remember(context.clone().narrow(0, 0, 1))?,
+    let (text, quantized_text, alone) = (
+        unet.cross_attention_cache(context.clone())?,
+        quantized.cross_attention_cache(context.clone())?,
+        unet.cross_attention_cache(context.clone().narrow(0, 0, 1))?,
     );
 
     // Deep features come from the step before, whose input is nearly the same.
     let before = x(1) * 0.98 + x(2) * 0.02;
-    let kept = |branch| -> sd_core::Result<Deep> {
-        let options = UnetOptions {
-            deep: Deep::Keep { branch },
-            ..UnetOptions::default()
-        };
-        let call = unet.forward_with(before.clone(), &[520.0; 2], &memory, None, options)?;
-        Ok(call.deep.map_or(Deep::Whole, Deep::Reuse))
+    let reused = |branch| -> sd_core::Result<DeepCache> {
+        let input = UnetInput::new(before.clone(), &[520.0; 2], &text);
+        let output = unet.forward_cached(&input, &DeepCache::Keep { branch })?;
+        Ok(output.deep.map_or(DeepCache::Off, DeepCache::Reuse))
     };
-    let merged = |token_merging| UnetOptions {
+    let input = |text, token_merging| UnetInput {
         token_merging,
-        ..UnetOptions::default()
-    };
-    let reused = |branch| -> sd_core::Result<UnetOptions> {
-        Ok(UnetOptions {
-            deep: kept(branch)?,
-            ..UnetOptions::default()
-        })
+        ..UnetInput::new(x(1), &[500.0; 2], text)
     };
     let kinds = [
-        ("whole, texts remembered", &unet, &memory, merged(0.0)),
-        ("int8", &quantized, &quantized_memory, merged(0.0)),
-        ("token merging 0.3", &unet, &memory, merged(0.3)),
-        ("token merging 0.5", &unet, &memory, merged(0.5)),
-        ("token merging 0.75", &unet, &memory, merged(0.75)),
+        ("whole, texts cached", &unet, &text, 0.0, DeepCache::Off),
+        ("int8", &quantized, &quantized_text, 0.0, DeepCache::Off),
+        ("token merging 0.3", &unet, &text, 0.3, DeepCache::Off),
+        ("token merging 0.5", &unet, &text, 0.5, DeepCache::Off),
+        ("token merging 0.75", &unet, &text, 0.75, DeepCache::Off),
         (
             "int8, token merging 0.5",
             &quantized,
-            &quantized_memory,
-            merged(0.5),
+            &quantized_text,
+            0.5,
+            DeepCache::Off,
         ),
-        ("DeepCache, branch 0", &unet, &memory, reused(0)?),
-        ("DeepCache, branch 3", &unet, &memory, reused(3)?),
+        ("DeepCache, branch 0", &unet, &text, 0.0, reused(0)?),
+        ("DeepCache, branch 3", &unet, &text, 0.0, reused(3)?),
     ];
     let whole = |workspace: &Workspace| {
-        workspace.enter(|| unet.forward(x(1), &[500.0; 2], context.clone(), None).map(values))
+        let input = UnetInput::new(x(1), &[500.0; 2], context.clone());
+        workspace.enter(|| unet.forward(&input).map(values))
     };
     let workspace = Workspace::default();
     let expected = whole(&workspace)?;
@@ -95,16 +88,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = busy();
         whole(&workspace)?;
         let unit = busy() - start;
-        for (i, (_, unet, memory, options)) in kinds.iter().enumerate() {
+        for (i, (_, unet, text, token_merging, deep_cache)) in kinds.iter().enumerate() {
             let start = busy();
-            let call = || unet.forward_with(x(1), &[500.0; 2], memory, None, options.clone());
+            let call = || unet.forward_cached(&input(*text, *token_merging), deep_cache);
             let got = values(workspace.enter(call)?.prediction);
             ratios[i].push((busy() - start) / unit);
             errors[i] = relative_error(&got, &expected);
         }
         let start = busy();
-        let call = || unet.forward_with(x(1).narrow(0, 0, 1), &[500.0], &alone, None, merged(0.0));
-        values(workspace.enter(call)?.prediction);
+        let one = UnetInput::new(x(1).narrow(0, 0, 1), &[500.0], &alone);
+        values(workspace.enter(|| unet.forward(&one))?);
         ratios[kinds.len()].push((busy() - start) / unit);
         eprintln!("a whole call: {unit:.2} s");
     }

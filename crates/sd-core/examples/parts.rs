@@ -10,7 +10,7 @@ use std::{path::Path, time::Instant};
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
-    models::{ClipTextModel, UNet, Vae},
+    models::{ClipTextModel, UNet, UnetInput, Vae},
     weights::{Checkpoint, Part, Target},
 };
 use sd_kernels::Workspace;
@@ -46,11 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let rows: Vec<Vec<u32>> = (0..2)
                     .map(|row| (0..77).map(|i| 99 * i + row).collect())
                     .collect();
-                Box::new(move || {
-                    model
-                        .forward(&rows)
-                        .map_or(0, |output| output.hidden_states.len())
-                })
+                Box::new(move || model.hidden_states(&rows, &[]).map_or(0, |states| states.len()))
             }
             "unet" => {
                 let model = UNet::load(&configs.unet, checkpoint.weights(Part::Unet), &target)?;
@@ -59,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let context = random(&[2, 77, configs.unet.cross_attention_dim]);
                 let context = Tensor::<3>::from_data(context, options);
                 Box::new(move || {
-                    let output = model.forward(x.clone(), &[500.0; 2], context.clone(), None);
+                    let output = model.forward(&UnetInput::new(x.clone(), &[500.0; 2], context.clone()));
                     output.map_or(0, |output| output.into_data().bytes().len())
                 })
             }

@@ -4,7 +4,7 @@ use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,
-    models::{ClipTextModel, UNet, Vae},
+    models::{ClipTextModel, UNet, UnetInput, Vae},
     weights::{Checkpoint, Part, Target},
 };
 
@@ -53,12 +53,13 @@ fn text_encoder() {
 
     let config = &checkpoint.configs().text_encoder;
     let model = ClipTextModel::load(config, checkpoint.weights(Part::TextEncoder), &target).unwrap();
-    let states = model.forward(&[ids]).unwrap().hidden_states;
+    let ids = [ids];
+    let states = model.hidden_states(&ids, &[]).unwrap();
     assert!(states.len() > 4);
     for (i, state) in states.iter().enumerate() {
         assert_close(&format!("text.hidden_state.{i}"), state.clone());
     }
-    assert_close("text.final", model.final_norm(states.last().unwrap().clone()));
+    assert_close("text.final", model.encode(&ids, &[], 1).unwrap().context);
 }
 
 #[test]
@@ -73,7 +74,9 @@ fn unet() {
     let (sample, context) = (tensor("unet.sample", &target), tensor("unet.context", &target));
     assert_close(
         "unet.out",
-        model.forward(sample, &[500.0, 500.0], context, None).unwrap(),
+        model
+            .forward(&UnetInput::new(sample, &[500.0, 500.0], context))
+            .unwrap(),
     );
 }
 

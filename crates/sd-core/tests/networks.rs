@@ -4,7 +4,7 @@ use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,
-    models::{ClipTextModel, UNet, Vae},
+    models::{ClipTextModel, UNet, UnetInput, Vae},
     weights::{Checkpoint, Configs, Folder, Part, Target, TensorFile},
 };
 
@@ -77,13 +77,13 @@ fn text_encoder(checkpoint: &Checkpoint, dtype: Dtype) {
     let refs = Refs::open("tiny-sd1/refs/text_encoder.safetensors");
     let ids: Vec<u32> = refs.i64s("input_ids").iter().map(|&id| id as u32).collect();
     let ids: Vec<Vec<u32>> = ids.chunks(77).map(<[u32]>::to_vec).collect();
-    let out = model.forward(&ids).unwrap();
-    assert_eq!(out.hidden_states.len(), config.num_hidden_layers + 1);
-    for (i, state) in out.hidden_states.iter().enumerate() {
+    let states = model.hidden_states(&ids, &[]).unwrap();
+    assert_eq!(states.len(), config.num_hidden_layers + 1);
+    for (i, state) in states.iter().enumerate() {
         assert_close(&refs, &format!("hidden_state.{i}"), state.clone(), tolerance);
     }
-    let last = out.hidden_states.last().unwrap().clone();
-    assert_close(&refs, "final", model.final_norm(last), tolerance);
+    let encoded = model.encode(&ids, &[], 1).unwrap();
+    assert_close(&refs, "final", encoded.context, tolerance);
 }
 
 fn unet(checkpoint: &Checkpoint, dtype: Dtype) {
@@ -109,7 +109,9 @@ fn unet(checkpoint: &Checkpoint, dtype: Dtype) {
             .collect();
         let sample = tensor(&refs, &format!("{case}.sample"));
         let context = tensor(&refs, &format!("{case}.encoder_hidden_states"));
-        let out = model.forward(sample, &timesteps, context, None).unwrap();
+        let out = model
+            .forward(&UnetInput::new(sample, &timesteps, context))
+            .unwrap();
         assert_close(&refs, &format!("{case}.out"), out, tolerance(dtype).unet);
     }
 }

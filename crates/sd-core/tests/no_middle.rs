@@ -7,7 +7,7 @@ use common::{cpu, tensors, tiny_copy};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype, Quantization, Result,
-    models::{Deep, DeepFeatures, UNet, UnetOptions, unet_bytes},
+    models::{DeepCache, DeepFeatures, UNet, UnetInput, unet_bytes},
     weights::{Checkpoint, Part, Target},
 };
 
@@ -50,7 +50,9 @@ fn compare(unet: &UNet, tolerance: f64) {
         let timesteps: Vec<f64> = timesteps.into_iter().map(f64::from).collect();
         let sample = tensor(&refs, &format!("{case}.sample"));
         let context = tensor(&refs, &format!("{case}.encoder_hidden_states"));
-        let out = unet.forward(sample, &timesteps, context, None).unwrap();
+        let out = unet
+            .forward(&UnetInput::new(sample, &timesteps, context))
+            .unwrap();
         refs.assert_close(&format!("{case}.out"), &values(out), tolerance);
     }
 }
@@ -102,25 +104,21 @@ fn deep_features_are_reused() {
     let folder = folder();
     let unet = load(&Checkpoint::open(folder.path()).unwrap(), &cpu()).unwrap();
     let refs = Refs::open("no-middle/refs.safetensors");
-    let memory = unet
-        .remember(tensor(&refs, "b2_9x14.encoder_hidden_states"))
+    let text = unet
+        .cross_attention_cache(tensor(&refs, "b2_9x14.encoder_hidden_states"))
         .unwrap();
     let call = |deep| {
-        let options = UnetOptions {
-            deep,
-            ..UnetOptions::default()
-        };
         let sample = tensor(&refs, "b2_9x14.sample");
-        unet.forward_with(sample, &[37.5; 2], &memory, None, options)
+        unet.forward_cached(&UnetInput::new(sample, &[37.5; 2], &text), &deep)
             .unwrap()
     };
-    let whole = values(call(Deep::Whole).prediction);
+    let whole = values(call(DeepCache::Off).prediction);
     assert_eq!(unet.branches(), 4);
     for branch in 0..unet.branches() {
-        let kept = call(Deep::Keep { branch }).deep.unwrap();
+        let kept = call(DeepCache::Keep { branch }).deep.unwrap();
         let kept = DeepFeatures::join(&kept.split()).unwrap();
         assert!(
-            values(call(Deep::Reuse(kept)).prediction) == whole,
+            values(call(DeepCache::Reuse(kept)).prediction) == whole,
             "branch {branch}"
         );
     }

@@ -3,7 +3,7 @@
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
-    models::{UNet, Vae, decoder_bytes, unet_bytes},
+    models::{UNet, UnetInput, Vae, decoder_bytes, unet_bytes},
     weights::{Checkpoint, Part, Target},
 };
 use sd_kernels::Workspace;
@@ -42,7 +42,8 @@ fn estimates_are_near_what_is_counted() {
         for [h, w] in [[24, 24], [32, 16], [64, 64]] {
             let latents = zeros(&target, [2, configs.unet.in_channels, h, w]);
             let context = zeros(&target, [2, 77, configs.unet.cross_attention_dim]);
-            let counted = peak(|| drop(unet.forward(latents, &[500.0; 2], context, None).unwrap()));
+            let input = UnetInput::new(latents, &[500.0; 2], context);
+            let counted = peak(|| drop(unet.forward(&input).unwrap()));
             let decoded = zeros(&target, [1, configs.vae.latent_channels, h, w]);
             let decoding = peak(|| drop(vae.decode(decoded).unwrap()));
             for (what, estimate, counted) in [

@@ -1,20 +1,18 @@
-//! Pictures in horizontal bands: a chain of convolutions and normalisations needs little more memory than what goes in and what comes
-//! out of one of them, and what passes between a normalisation and its convolution stays near.
+//! Pictures in horizontal bands: a chain of convolutions and normalisations needs little more memory than the input and the output of
+//! one of them, and values between a normalisation and its convolution stay near.
 
 use std::{collections::VecDeque, ops::Range};
 
 use burn_tensor::Tensor;
 
-use crate::{Conv2d, ConvExtras, GroupNorm, composed, norm::Scales};
-#[cfg(feature = "flex")]
 use crate::{
-    host::{self, Host, Isa, Stored, Values},
-    workspace::timed,
+    layers::{ChannelScales, Conv2d, GroupNorm, contiguous, window},
+    options::ConvExtras,
 };
 
-/// What is done to a picture before it is convolved.
+/// The operation on a picture before it is convolved.
 #[derive(Clone, Copy)]
-pub enum First<'a> {
+pub enum Prologue<'a> {
     /// Nothing.
     Nothing,
     /// It is normalised, with SiLU.
@@ -31,25 +29,18 @@ pub enum First<'a> {
 pub struct Bands {
     /// Each `[1, rows, w, c]`, with its first row, from the top.
     bands: VecDeque<(usize, Tensor<4>)>,
-    /// Of the whole picture.
+    /// Rows of the whole picture.
     height: usize,
-    /// Of a band.
+    /// About so many are in a band.
     pixels: usize,
 }
 
 impl Bands {
-    /// Of a picture `[1, h, w, c]`. What is made of it has about so many pixels in a band, and at least eight rows.
+    /// The picture `[1, h, w, c]` in one band. Pictures that are made of it have about so many pixels in a band, and at least eight rows.
     pub fn new(x: Tensor<4>, pixels: usize) -> Self {
         let [batch, height, ..] = x.dims();
         assert_eq!(batch, 1, "bands are of one picture");
-        // Bands are looked at row by row.
-        #[cfg(feature = "flex")]
-        let x = match Host::of(x) {
-            Ok(Host::F32(values)) => values.into_tensor(),
-            Ok(Host::Bf16(values)) => values.into_tensor(),
-            Err(x) => x,
-        };
-        let bands = [(0, x)].into();
+        let bands = [(0, contiguous(x))].into();
         Self {
             bands,
             height,
@@ -64,15 +55,15 @@ impl Bands {
     }
 
     /// A convolution of the picture, plus `residual`, of the result's shape. Bands of both are let go as soon as they are done with.
-    pub fn conv(mut self, conv: &Conv2d, first: First, mut residual: Option<Bands>) -> Self {
-        let scales = match first {
-            First::NormSilu(norm) => {
+    pub fn conv(mut self, conv: &Conv2d, prologue: Prologue, mut residual: Option<Bands>) -> Self {
+        let scales = match prologue {
+            Prologue::NormSilu(norm) => {
                 let bands: Vec<&Tensor<4>> = self.bands.iter().map(|(_, band)| band).collect();
                 Some(norm.scales(&bands))
             }
-            First::Nothing | First::Upsample => None,
+            Prologue::Nothing | Prologue::Upsample => None,
         };
-        let upsample = matches!(first, First::Upsample);
+        let upsample = matches!(prologue, Prologue::Upsample);
         let times = 1 + usize::from(upsample);
         let ([kernel, kernel_width], shape) = conv.geometry();
         let (before, after) = shape.padding.pixels();
@@ -103,7 +94,7 @@ impl Bands {
         }
     }
 
-    /// Rows of the picture; those down to them are let go.
+    /// Rows of the picture; bands that end above or in them are let go.
     fn take(&mut self, rows: Range<usize>) -> Tensor<4> {
         let taken = self.window(rows.start as isize..rows.end as isize, None, false);
         self.let_go(rows.end);
@@ -119,61 +110,14 @@ impl Bands {
     }
 
     /// Rows of the picture, or of the picture with its pixels repeated, normalised if wanted. Beyond it there are zeros.
-    fn window(&self, rows: Range<isize>, scales: Option<&Scales>, upsample: bool) -> Tensor<4> {
+    fn window(&self, rows: Range<isize>, scales: Option<&ChannelScales>, upsample: bool) -> Tensor<4> {
         let whole = |&&(first, ref band): &&(usize, Tensor<4>)| {
             first as isize == rows.start && (first + band.dims()[1]) as isize == rows.end
         };
         if let (Some((_, band)), None, false) = (self.bands.iter().find(whole), scales, upsample) {
             return band.clone();
         }
-        #[cfg(feature = "flex")]
-        match Host::of(self.bands[0].1.clone()) {
-            Ok(Host::F32(_)) => return self.window_on_host::<f32>(rows, scales, upsample),
-            Ok(Host::Bf16(_)) => return self.window_on_host::<half::bf16>(rows, scales, upsample),
-            Err(_) => {}
-        }
         let bands: Vec<_> = self.bands.iter().map(|(first, band)| (*first, band)).collect();
-        let scales = match scales {
-            Some(Scales::Device(scales)) => Some(&**scales),
-            _ => None,
-        };
-        composed::window(&bands, self.height, rows, scales, upsample)
-    }
-
-    #[cfg(feature = "flex")]
-    fn window_on_host<T: Stored>(
-        &self,
-        rows: Range<isize>,
-        scales: Option<&Scales>,
-        upsample: bool,
-    ) -> Tensor<4> {
-        let [.., width, channels] = self.bands[0].1.dims();
-        let times = 1 + usize::from(upsample);
-        let values = |(first, band): &(usize, Tensor<4>)| (*first, host::values::<T, 4>(band.clone()));
-        let bands: Vec<(usize, Values<T>)> = self.bands.iter().map(values).collect();
-        let pieces = host::Pieces {
-            rows: bands.iter().map(|(first, band)| (*first, band.slice())).collect(),
-            height: self.height,
-            width,
-            channels,
-        };
-        let scales = match scales {
-            Some(Scales::Host(scales)) => Some(scales),
-            _ => None,
-        };
-        let shape = [1, rows.len(), times * width, channels];
-        let mut out = host::Buffer::<T>::dirty(shape.iter().product());
-        let operation = if scales.is_some() {
-            "group norm, values"
-        } else {
-            "copy"
-        };
-        timed(
-            operation,
-            || format!("{} x {channels}", shape[1] * shape[2]),
-            0.0,
-            || host::window(Isa::detect(), &pieces, rows, scales, upsample, &mut out),
-        );
-        host::tensor(out, shape)
+        window(&bands, self.height, rows, scales, upsample)
     }
 }

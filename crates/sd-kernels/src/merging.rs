@@ -1,38 +1,31 @@
-//! Token merging: attention over fewer pixels, where neighbours are alike.
+//! Token merging: which tokens of a picture become one.
 
-use burn_tensor::{DType, Int, Tensor, TensorData};
+use burn_tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::{Matrix, add_product};
-#[cfg(feature = "flex")]
-use crate::{
-    host::{self, Host, Isa, Stored},
-    workspace::timed,
-};
+/// Rows that are one task.
+pub(crate) const ROWS: usize = 64;
 
-/// Which tokens of a picture attention takes for one: ToMe for Stable Diffusion (Bolya and Hoffman 2023, arXiv:2303.17604), as
-/// tomesd 0.1.3 does it with `use_rand=False`.
-///
-/// The upper left token of every 2x2 tokens is a destination. Of all others, those that are most like a destination (by the cosine)
-/// are merged with it: a merged token is the mean of what is in it. On a device without kernels of our own the host decides.
-pub struct TokenMerging {
-    /// Pictures, their tokens, and what is left of them.
+/// The places of pictures' tokens among merged tokens.
+pub(crate) struct Places {
     batch: usize,
+    /// Tokens of a picture, and how many are left of them.
     tokens: usize,
     kept: usize,
-    /// Which merged token each token belongs to, `[batch, tokens]`.
+    /// For each token its merged token, `[batch, tokens]`.
     places: Vec<u32>,
 }
 
-/// Tokens for which products are made at a time where there is no kernel for it, and rows that are one task.
-const ROWS: usize = 64;
-
-impl TokenMerging {
-    /// Decides for `x`, `[batch, h w, c]`; the share `ratio` of the tokens goes, at most those that are no destination. `None` if that
-    /// is not even one.
-    pub fn new(x: &Tensor<3>, [h, w]: [usize; 2], ratio: f64) -> Option<Self> {
-        let [batch, tokens, width] = x.dims();
-        debug_assert_eq!(tokens, h * w);
+impl Places {
+    /// Decides for pictures of `h w` tokens. `nearest` is given the tokens that may go and the destinations: it has for each picture and
+    /// each of the former the most similar destination. `None` if no token goes.
+    pub fn new(
+        batch: usize,
+        [h, w]: [usize; 2],
+        ratio: f64,
+        nearest: impl FnOnce(&[u32], &[u32]) -> Vec<Vec<Nearest>>,
+    ) -> Option<Self> {
+        let tokens = h * w;
         let is_destination = |token: usize| {
             let (y, x) = (token / w, token % w);
             y % 2 == 0 && x % 2 == 0 && y + 1 < h && x + 1 < w
@@ -43,9 +36,8 @@ impl TokenMerging {
         if merged == 0 || to.is_empty() {
             return None;
         }
-        let pictures = nearest(x, width, &from, &to);
         let mut places = vec![0; batch * tokens];
-        for (places, nearest) in places.chunks_exact_mut(tokens).zip(&pictures) {
+        for (places, nearest) in places.chunks_exact_mut(tokens).zip(&nearest(&from, &to)) {
             place(places, merged, &from, &to, nearest);
         }
         Some(Self {
@@ -56,99 +48,30 @@ impl TokenMerging {
         })
     }
 
-    /// `[batch, tokens, c]` to merged tokens, `[batch, kept, c]`.
-    pub fn merge(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, tokens, width] = x.dims();
-        assert_eq!([batch, tokens], [self.batch, self.tokens]);
-        let shape = [batch, self.kept, width];
-        #[cfg(feature = "flex")]
-        let x = {
-            let on_host = |mean: &mut dyn FnMut()| {
-                timed(
-                    "merge tokens",
-                    || format!("{} x {width}", batch * tokens),
-                    0.0,
-                    mean,
-                );
-            };
-            match Host::of(x) {
-                Ok(Host::F32(x)) => {
-                    let mut out = host::Buffer::dirty(batch * self.kept * width);
-                    on_host(&mut || self.means(x.slice(), &mut out, width, |v| v));
-                    return host::tensor(out, shape);
-                }
-                Ok(Host::Bf16(x)) => {
-                    let mut out = host::Buffer::dirty(batch * self.kept * width);
-                    on_host(&mut || self.means(x.slice(), &mut out, width, half::bf16::from_f32));
-                    return host::tensor(out, shape);
-                }
-                Err(x) => x,
-            }
-        };
-        let (device, dtype) = (x.device(), x.dtype());
-        let mut out = vec![0.0; batch * self.kept * width];
-        self.means(&floats(x), &mut out, width, |v| v);
-        Tensor::<3>::from_data(TensorData::new(out, shape), (&device, DType::F32)).cast(dtype)
+    /// The shape of pictures' merged tokens of this width.
+    pub fn merged(&self, width: usize) -> [usize; 3] {
+        [self.batch, self.kept, width]
     }
 
-    /// `residual`, `[batch, tokens, c]`, plus for each token what came out for the one that it was merged into, `[batch, kept, c]`.
-    pub fn unmerge_onto(&self, merged: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
-        let shape = residual.dims();
-        let [batch, tokens, width] = shape;
+    /// # Panics
+    /// If `x` has not the tokens of these pictures.
+    pub fn check(&self, x: &Tensor<3>) {
+        let [batch, tokens, _] = x.dims();
         assert_eq!([batch, tokens], [self.batch, self.tokens]);
-        assert_eq!(merged.dims(), [batch, self.kept, width]);
-        #[cfg(feature = "flex")]
-        let residual = {
-            fn on_host<T: Stored>(
-                own: &TokenMerging,
-                merged: Tensor<3>,
-                residual: &host::Values<T>,
-                shape: [usize; 3],
-            ) -> Tensor<3> {
-                let merged = host::values::<T, 3>(merged);
-                let mut out = host::Buffer::dirty(residual.slice().len());
-                let (rows, width) = (shape[0] * shape[1], shape[2]);
-                timed(
-                    "unmerge tokens",
-                    || format!("{rows} x {width}"),
-                    0.0,
-                    || {
-                        let rows = out.par_chunks_exact_mut(width).with_min_len(ROWS);
-                        rows.zip(residual.slice().par_chunks_exact(width))
-                            .enumerate()
-                            .for_each(|(token, (out, residual))| {
-                                let merged = &merged.slice()[own.row(token) * width..][..width];
-                                for ((out, a), b) in out.iter_mut().zip(residual).zip(merged) {
-                                    *out = T::from_f32(a.to_f32() + b.to_f32());
-                                }
-                            });
-                    },
-                );
-                host::tensor(out, shape)
-            }
-            match Host::of(residual) {
-                Ok(Host::F32(residual)) => return on_host(self, merged, &residual, shape),
-                Ok(Host::Bf16(residual)) => return on_host(self, merged, &residual, shape),
-                Err(residual) => residual,
-            }
-        };
-        let rows: Vec<i32> = (0..batch * tokens).map(|token| self.row(token) as i32).collect();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [batch * tokens]), &residual.device());
-        let merged = merged.reshape([batch * self.kept, width]);
-        residual + merged.select(0, rows).reshape(shape)
     }
 
-    /// Which row of all pictures' merged tokens a token of all pictures' is in.
-    fn row(&self, token: usize) -> usize {
+    /// The row of all pictures' merged tokens that a token of all pictures' is in.
+    pub fn row(&self, token: usize) -> usize {
         token / self.tokens * self.kept + self.places[token] as usize
     }
 
     /// The mean of the rows of `x` that belong to each row of `out`, summed in their order.
-    fn means<T: Copy + Into<f32> + Send + Sync>(
+    pub fn means<T: Copy + Send + Sync>(
         &self,
         x: &[T],
         out: &mut [T],
         width: usize,
+        wide: impl Fn(T) -> f32 + Sync,
         narrow: impl Fn(f32) -> T + Sync,
     ) {
         // The tokens of each row, side by side.
@@ -178,7 +101,7 @@ impl TokenMerging {
                     let values = &x[token * width..][..width];
                     sum.iter_mut()
                         .zip(values)
-                        .for_each(|(sum, &value)| *sum += value.into());
+                        .for_each(|(sum, &value)| *sum += wide(value));
                 }
                 let count = tokens.len() as f32;
                 out.iter_mut()
@@ -189,7 +112,7 @@ impl TokenMerging {
     }
 }
 
-/// The largest cosine of a token with any destination, and that destination's place among them.
+/// The largest cosine of a token with any destination, and the destination's place among them.
 pub(crate) type Nearest = (f32, u32);
 
 /// One picture's places: the `merged` tokens of `from` that are most like a destination go there, of two equal ones the first; all
@@ -212,76 +135,6 @@ fn place(places: &mut [u32], merged: usize, from: &[u32], to: &[u32], nearest: &
     }
 }
 
-/// For each picture and each token of `from`, the most similar of `to`.
-fn nearest(x: &Tensor<3>, width: usize, from: &[u32], to: &[u32]) -> Vec<Vec<Nearest>> {
-    let picture = x.dims()[1] * width;
-    #[cfg(feature = "flex")]
-    let x = {
-        fn on_host<T: Stored>(
-            x: &host::Values<T>,
-            (picture, width): (usize, usize),
-            from: &[u32],
-            to: &[u32],
-        ) -> Vec<Vec<Nearest>> {
-            let pictures = x.slice().chunks_exact(picture);
-            let work = || {
-                pictures
-                    .map(|x| host::nearest(Isa::detect(), x, width, from, to))
-                    .collect()
-            };
-            let count = x.slice().len() / picture;
-            timed(
-                "match tokens",
-                || format!("{} x {}, {width}", count * from.len(), to.len()),
-                2.0 * (count * from.len()) as f64 * (to.len() * width) as f64,
-                work,
-            )
-        }
-        match Host::of(x.clone()) {
-            Ok(Host::F32(x)) => return on_host(&x, (picture, width), from, to),
-            Ok(Host::Bf16(x)) => return on_host(&x, (picture, width), from, to),
-            Err(x) => x,
-        }
-    };
-    #[cfg(not(feature = "flex"))]
-    let x = x.clone();
-    let x = floats(x);
-    x.chunks_exact(picture)
-        .map(|x| by_products(x, width, from, to))
-        .collect()
-}
-
-/// The same for one picture, in `f32` and any processor's way.
-pub(crate) fn by_products(x: &[f32], width: usize, from: &[u32], to: &[u32]) -> Vec<Nearest> {
-    let unit = |tokens: &[u32]| -> Vec<f32> {
-        let rows = tokens.iter().map(|&token| &x[token as usize * width..][..width]);
-        rows.flat_map(|row| {
-            let scale = inverse_norm(row, |v| v);
-            row.iter().map(move |v| v * scale)
-        })
-        .collect()
-    };
-    let (from, to) = (unit(from), unit(to));
-    let count = to.len() / width;
-    let to = Matrix::new(&to, count, width).transposed();
-    let mut found = Vec::with_capacity(from.len() / width);
-    for block in from.chunks(ROWS * width) {
-        let rows = block.len() / width;
-        let mut scores = vec![0.0; rows * count];
-        add_product(&mut scores, 1.0, Matrix::new(block, rows, width), to);
-        found.extend(scores.chunks_exact(count).map(|row| {
-            let mut best = (f32::NEG_INFINITY, 0);
-            for (i, &score) in row.iter().enumerate() {
-                if score > best.0 {
-                    best = (score, i as u32);
-                }
-            }
-            best
-        }));
-    }
-    found
-}
-
 /// One over the length of a row; 0 for one of zeros, which is like nothing.
 pub(crate) fn inverse_norm<T: Copy>(row: &[T], wide: impl Fn(T) -> f32) -> f32 {
     // Several sums, since one would wait for each addition.
@@ -296,17 +149,12 @@ pub(crate) fn inverse_norm<T: Copy>(row: &[T], wide: impl Fn(T) -> f32) -> f32 {
     if norm > 0.0 { 1.0 / norm } else { 0.0 }
 }
 
-/// A tensor's values as `f32`, on any device.
-fn floats(x: Tensor<3>) -> Vec<f32> {
-    let data = x.into_data().convert_dtype(DType::F32);
-    data.try_to_vec().unwrap_or_default()
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn_tensor::Device;
+    use burn_tensor::{DType, Device, TensorData};
 
     use super::*;
+    use crate::{TokenMerging, memory::staging::floats};
 
     fn tensor(values: Vec<f32>, shape: [usize; 3], dtype: DType) -> Tensor<3> {
         let device = Device::flex();
@@ -327,14 +175,14 @@ mod tests {
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             let x = tensor(values.clone(), shape, dtype);
             let merging = TokenMerging::new(&x, [h, w], 0.5).unwrap();
-            assert_eq!(merging.kept, 27);
+            assert_eq!(merging.0.kept, 27);
             let merged = merging.merge(x.clone());
             assert_eq!((merged.dims(), merged.dtype()), ([2, 27, width], dtype));
             let tolerance = if dtype == DType::F32 { 1e-6 } else { 8e-3 };
             let merged_values = floats(merged.clone());
             for row in 0..2 * 27 {
                 let tokens: Vec<usize> = (0..2 * h * w)
-                    .filter(|&token| merging.row(token) == row)
+                    .filter(|&token| merging.0.row(token) == row)
                     .collect();
                 assert!(!tokens.is_empty(), "row {row}");
                 for k in 0..width {
@@ -349,7 +197,7 @@ mod tests {
             }
             let sums = floats(merging.unmerge_onto(merged, x));
             for (i, sum) in sums.iter().enumerate() {
-                let expected = values[i] + merged_values[merging.row(i / width) * width + i % width];
+                let expected = values[i] + merged_values[merging.0.row(i / width) * width + i % width];
                 assert!(
                     (sum - expected).abs() <= 2.0 * tolerance,
                     "{dtype:?} {i}: {sum}, not {expected}"
@@ -365,6 +213,7 @@ mod tests {
         let places = |dtype| {
             TokenMerging::new(&tensor(values.clone(), [2, 64, 24], dtype), [8, 8], 0.4)
                 .unwrap()
+                .0
                 .places
         };
         assert_eq!(places(DType::F32), places(DType::F16));
@@ -378,6 +227,6 @@ mod tests {
         assert!(TokenMerging::new(&x(4, 4), [4, 4], 0.06).is_none());
         assert!(TokenMerging::new(&x(1, 9), [1, 9], 0.5).is_none());
         let all = TokenMerging::new(&x(4, 5), [4, 5], 1.0).unwrap();
-        assert_eq!(all.kept, 4);
+        assert_eq!(all.0.kept, 4);
     }
 }

@@ -1,15 +1,21 @@
-//! What the processor could do at most: what kernels are measured against.
+//! The roof: the most that the processor could do, which kernels are measured against.
 
 use std::time::{Duration, Instant};
 
 use half::bf16;
 
-use crate::host::{self, Isa};
+use crate::{
+    host::{
+        kernel::repeat,
+        simd::{COLUMNS, Isa, Product},
+    },
+    memory::buffer::Buffer,
+};
 
-/// How long each measurement takes.
+/// The time of each measurement.
 const TIME: Duration = Duration::from_millis(200);
 
-/// What products are computed in.
+/// Numbers that products are computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
     /// `f32`.
@@ -29,7 +35,7 @@ pub fn arithmetic(numbers: Numbers) -> f64 {
     }
 }
 
-fn tiles<T: host::Factor>() -> f64 {
+fn tiles<T: Product>() -> f64 {
     /// Bytes of a row of the left side for each tap: all of it stays in the first-level cache, the right side in the second.
     const ROW: usize = 256;
     const TAPS: [usize; 16] = [0; 16];
@@ -37,15 +43,13 @@ fn tiles<T: host::Factor>() -> f64 {
     let (isa, k) = (Isa::detect(), ROW / size_of::<T>());
     // Aligned, as the kernels' own memory is: rows that straddle cache lines take several times as long.
     let zeros = |len: usize| {
-        let mut values = host::Buffer::<T>::dirty(len);
+        let mut values = Buffer::<T>::dirty(len);
         values.fill(T::default());
         values
     };
-    let (a, b) = (zeros(T::rows(isa) * k), zeros(host::COLUMNS * k * TAPS.len()));
-    let operations = T::rows(isa) * host::COLUMNS * k * TAPS.len() * TIMES;
-    rate(2.0 * operations as f64, || {
-        host::repeat(isa, &a, &b, &TAPS, TIMES)
-    })
+    let (a, b) = (zeros(T::rows(isa) * k), zeros(COLUMNS * k * TAPS.len()));
+    let operations = T::rows(isa) * COLUMNS * k * TAPS.len() * TIMES;
+    rate(2.0 * operations as f64, || repeat(isa, &a, &b, &TAPS, TIMES))
 }
 
 /// Bytes a second that one thread reads from memory, where no cache holds them.

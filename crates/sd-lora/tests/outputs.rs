@@ -7,7 +7,7 @@ use goldens::Refs;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use sd_core::{
     Device, Dtype,
-    models::{ClipTextModel, UNet},
+    models::{ClipTextModel, UNet, UnetInput},
     weights::{Checkpoint, Part, Target, TensorFile, WeightPatch},
 };
 use sd_lora::{Adapter, AdapterFile, ModelNames, Strengths};
@@ -38,8 +38,7 @@ fn outputs(refs: &Refs, patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static st
     );
     let text = ClipTextModel::load(config, weights, &target).unwrap();
     let ids = refs.i64s("input_ids").iter().map(|&id| id as u32).collect();
-    let last = text.forward(&[ids]).unwrap().hidden_states.pop().unwrap();
-    let text = values(text.final_norm(last).flatten(0, 2));
+    let text = values(text.encode(&[ids], &[], 1).unwrap().context.flatten(0, 2));
 
     let unet = UNet::load(
         &checkpoint.configs().unet,
@@ -52,7 +51,7 @@ fn outputs(refs: &Refs, patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static st
     let sample = Tensor::<4>::from_data(input("sample"), options);
     let context = Tensor::<3>::from_data(input("context"), (target.device.burn(), DType::F32));
     let unet = values(
-        unet.forward(sample, &[500.0], context, None)
+        unet.forward(&UnetInput::new(sample, &[500.0], context))
             .unwrap()
             .flatten(0, 3),
     );

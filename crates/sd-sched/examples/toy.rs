@@ -3,7 +3,7 @@
 //! `cargo run -p sd-sched --example toy -- "DPM++ 2M Karras" 20`
 
 use sd_sched::rng::TorchCpuRng;
-use sd_sched::{Control, ModelSampling, PlanOptions, Prediction, parse_sampler, plan, sample};
+use sd_sched::{Error, ModelSampling, PlanOptions, Prediction, parse_sampler, plan, sample};
 
 /// The best denoiser there is: the mean of what the point may have been, over eight Gaussians of deviation 0.1.
 fn denoise(x: &[f64], sigma: f64) -> Vec<f64> {
@@ -60,8 +60,8 @@ fn main() -> Result<(), sd_sched::Error> {
         plan,
         start,
         |x, call| Ok(both(x, call.sigma)),
-        |_| Ok(noise()),
-        |_| Control::Continue,
+        |_| Ok::<_, Error>(noise()),
+        |_| Ok(()),
     )?;
 
     let (columns, rows) = (64, 28);

@@ -51,15 +51,6 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The callback asked to stop.
-    #[error("sampling was cancelled after {steps_done} steps")]
-    Cancelled {
-        /// Steps completed before it.
-        steps_done: usize,
-    },
-    /// The caller's denoiser or noise source failed.
-    #[error("{0}")]
-    Callback(String),
 }
 
 impl Error {

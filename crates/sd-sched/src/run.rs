@@ -1,6 +1,6 @@
 //! The loop around the stepper, for callers with closures.
 
-use crate::{Error, Latent, Plan, Request, Result, Stepper};
+use crate::{Error, Latent, Plan, Request, Stepper};
 
 /// One evaluation of the denoiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,36 +63,29 @@ pub struct Progress<'a, X> {
     pub denoised: &'a X,
 }
 
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Control {
-    /// Go on.
-    #[default]
-    Continue,
-    /// Stop: [`sample`] returns [`Error::Cancelled`].
-    Cancel,
-}
-
-/// Samples from `x` on, evaluating `denoise`, drawing `noise`, and telling `callback` of every step.
+/// Samples from `x` on: `denoise` evaluates the denoiser, `noise` draws noise, and `on_step` is called after every step. Each may end
+/// the run with an error of the caller's own type.
 ///
 /// # Errors
-/// What `denoise` and `noise` return; [`Error::Cancelled`]; [`Error::ShapeMismatch`].
-pub fn sample<X, D>(
+/// Those of the closures; [`Error::ShapeMismatch`] if a latent that they return has another shape than `x`; [`Error::Diverged`] from DPM
+/// adaptive.
+pub fn sample<X, D, E>(
     plan: Plan,
     x: X,
-    mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D>,
-    mut noise: impl FnMut(NoiseCall) -> Result<X>,
-    mut callback: impl FnMut(Progress<'_, X>) -> Control,
-) -> Result<X>
+    mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
+    mut noise: impl FnMut(NoiseCall) -> Result<X, E>,
+    mut on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
+) -> Result<X, E>
 where
     X: Latent,
     D: Into<Denoised<X>>,
+    E: From<Error>,
 {
     let mut stepper = Stepper::new(plan, x);
-    let mut told = 0;
+    let mut reported = 0;
     loop {
         match stepper.request() {
-            Request::Done(_) => return stepper.finish(),
+            Request::Done(_) => return Ok(stepper.finish()?),
             Request::Noise {
                 sigma_from,
                 sigma_to,
@@ -130,21 +123,17 @@ where
                 }
             }
         }
-        if stepper.steps_done() > told {
-            told = stepper.steps_done();
-            let (steps, calls) = (stepper.plan().steps(), stepper.calls_done());
+        while reported < stepper.steps_done() {
+            reported += 1;
             if let Some((x, denoised, sigma)) = stepper.last_step() {
-                let progress = Progress {
-                    step: told - 1,
-                    steps,
-                    calls,
+                on_step(Progress {
+                    step: reported - 1,
+                    steps: stepper.plan().steps(),
+                    calls: stepper.calls_done(),
                     sigma,
                     x,
                     denoised,
-                };
-                if callback(progress) == Control::Cancel {
-                    return Err(Error::Cancelled { steps_done: told });
-                }
+                })?;
             }
         }
     }

@@ -5,7 +5,7 @@ mod common;
 mod mixture;
 
 use sd_sched::rng::TorchCpuRng;
-use sd_sched::{Control, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule, plan, sample};
+use sd_sched::{Error, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule, plan, sample};
 
 fn model() -> ModelSampling {
     ModelSampling::stable_diffusion(Prediction::Epsilon)
@@ -24,8 +24,8 @@ fn run(plan: Plan, x: Vec<f64>, rng: &mut TorchCpuRng) -> Vec<f64> {
                 denoised: d,
             })
         },
-        |_| Ok(rng.normal_f32(n).into_iter().map(f64::from).collect()),
-        |_| Control::Continue,
+        |_| Ok::<_, Error>(rng.normal_f32(n).into_iter().map(f64::from).collect()),
+        |_| Ok(()),
     );
     result.expect("the run")
 }

@@ -46,6 +46,24 @@ fn straight(plan: &Plan) -> Vec<f64> {
     s.finish().expect("the end")
 }
 
+/// A call belongs to the step behind those that are done, and calls are counted without a gap.
+#[test]
+fn calls_know_their_place() {
+    for sampler in Sampler::ALL {
+        let options = PlanOptions::default();
+        let plan = plan(*sampler, Schedule::Automatic, 7, &model(), &options).expect("a plan");
+        let (mut draws, mut calls) = (0, 0);
+        let mut s = Stepper::new(plan.clone(), start(&plan));
+        while !s.is_done() {
+            if let Request::Denoise { step, call, .. } = s.request() {
+                assert_eq!((step, call), (s.steps_done(), calls), "{sampler}");
+                calls += 1;
+            }
+            answer(&mut s, &mut draws);
+        }
+    }
+}
+
 fn any_sampler() -> impl Strategy<Value = Sampler> {
     prop::sample::select(Sampler::ALL)
 }

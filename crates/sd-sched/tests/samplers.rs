@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use common::{START, denoise, denoise_uncond, floats, golden, noise, relative, relative_elementwise};
 use sd_sched::{
-    BetaSchedule, Control, Denoised, Dialect, ModelSampling, Plan, PlanOptions, Prediction, Sampler,
-    Schedule, Start, plan, plan_for_calls, sample,
+    BetaSchedule, Denoised, Dialect, Error, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule,
+    Start, plan, plan_for_calls, sample,
 };
 use serde_json::Value;
 
@@ -31,9 +31,9 @@ fn run(plan: Plan, x: Vec<f64>) -> (Vec<f64>, usize, usize) {
         },
         |_| {
             draws += 1;
-            Ok(noise(draws))
+            Ok::<_, Error>(noise(draws))
         },
-        |_| Control::Continue,
+        |_| Ok(()),
     );
     (result.expect("the run"), calls, draws)
 }

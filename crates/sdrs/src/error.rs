@@ -115,7 +115,6 @@ impl From<sd_sched::Error> for Error {
     fn from(error: sd_sched::Error) -> Self {
         match error {
             sd_sched::Error::InvalidParameter { name, reason } => Self::InvalidParameter { name, reason },
-            sd_sched::Error::Cancelled { .. } => Self::Cancelled,
             sd_sched::Error::Diverged { .. } => Self::NotFinite {
                 what: "the adaptive sampler's error estimate",
                 advice: "try another sampler, or a wider dtype",

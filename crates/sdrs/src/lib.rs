@@ -12,52 +12,26 @@
 //! A [`Pipeline`] holds a checkpoint's weights and nothing of a run: it is `Send + Sync`, and any number of threads may generate from one
 //! at the same time. No type of the tensor library shows in this interface.
 
-mod builder;
-mod conditioning;
-#[cfg(feature = "demo")]
-mod demo;
-mod denoise;
-mod encoder;
 mod error;
-mod generate;
 mod lora;
-mod lora_phases;
-mod lora_schedule;
-mod lora_tags;
-mod low_level;
-mod memory;
+mod model;
 mod params;
 mod picture;
 mod pipeline;
-mod preview;
-mod prompt_plan;
-mod remembered;
-mod runtime;
-mod save;
-mod setters;
-mod shortcuts;
-mod source;
+mod run;
+mod text;
 
-pub use builder::PipelineBuilder;
 pub use error::{Error, ErrorCode, Result};
-pub use generate::{CancelToken, Latents, Output, Progress, Txt2Img};
-pub use lora::Lora;
-pub use lora_schedule::{LoraSchedule, When};
-pub use low_level::{Array, EncodedImages, ModelSizes};
-pub use memory::{MemoryPlan, parse_memory};
+pub use lora::{Lora, LoraSchedule, When};
+pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
 pub use params::{
     ClipSkipRule, GenerateParams, Given, GuidanceParams, NoiseParams, Recommended, Rng, SamplingParams,
     Setting, SettingKind, SettingValue, SizeParams, SpeedParams, TextParams, parse_emphasis,
     parse_prompt_dialect, settings,
 };
-pub use picture::{Image, infotext};
-pub use pipeline::Pipeline;
-pub use preview::{Preview, PreviewMethod};
-pub use prompt_plan::{
-    PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
-    plan_prompts_with,
-};
-pub use runtime::LogLevel;
+pub use picture::{Image, Preview, PreviewMethod, infotext};
+pub use pipeline::{Pipeline, PipelineBuilder};
+pub use run::{CancelToken, Latents, Output, Progress, Txt2Img};
 pub use sd_core::{
     Dtype, Quantization, available_devices,
     prompt::{self, Emphasis, PromptDialect, TimeRule},
@@ -69,6 +43,10 @@ pub use sd_lora::{
     Unmatched,
 };
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};
+pub use text::{
+    PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
+    plan_prompts_with,
+};
 
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -49,6 +49,15 @@ pub struct ClipTextConfig {
     /// Epsilon of the layer norms.
     #[serde(default = "default_eps")]
     pub layer_norm_eps: f64,
+    /// Layers behind the hidden state that is the context: 0 for the last one, 1 for the one before (SDXL).
+    #[serde(skip)]
+    pub skipped_layers: usize,
+    /// Whether the final norm follows on the context (SD1, SD2) or not (SDXL).
+    #[serde(skip, default = "default_norm")]
+    pub final_norm: bool,
+    /// Width of the pooled text, which is projected from the state of the end token; `None` without a projection.
+    #[serde(skip)]
+    pub projection: Option<usize>,
 }
 
 fn default_positions() -> usize {
@@ -61,6 +70,10 @@ fn default_activation() -> Activation {
 
 fn default_eps() -> f64 {
     1e-5
+}
+
+fn default_norm() -> bool {
+    true
 }
 
 /// What transformers keeps for all its models: training, generation of text, labels, what a call returns.

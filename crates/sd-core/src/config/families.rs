@@ -40,6 +40,9 @@ pub fn sd1_text_encoder() -> ClipTextConfig {
         max_position_embeddings: 77,
         hidden_act: Activation::QuickGelu,
         layer_norm_eps: 1e-5,
+        skipped_layers: 0,
+        final_norm: true,
+        projection: None,
     }
 }
 

@@ -190,6 +190,11 @@ fn yes() -> bool {
 }
 
 impl UnetConfig {
+    /// Width of the timestep's embedding.
+    pub fn time_width(&self) -> usize {
+        4 * self.levels[0].channels
+    }
+
     /// Reads a `unet/config.json`; `origin` names it in errors.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use burn_tensor::{Int, Tensor, TensorData};
 
 use sd_kernels::{LayerNorm, Linear};
 
-use super::nn::{Attention, Embedding, layer_norm, linear};
+use super::nn::{Attention, Embedding, layer_norm, linear, linear_without_bias};
 use crate::{
     Error, Result,
     config::{Activation, ClipTextConfig},
@@ -19,12 +19,15 @@ pub struct ClipTextModel {
     positions: Embedding,
     layers: Vec<Layer>,
     final_norm: LayerNorm,
+    projection: Option<Linear>,
 }
 
-/// What the encoder gives for a batch of texts.
-pub struct ClipOutput {
-    /// `layers + 1` tensors `[batch, n, width]`: the embeddings, then the output of every layer, without the final norm.
-    pub hidden_states: Vec<Tensor<3>>,
+/// A batch of texts as the U-Net is conditioned on them.
+pub struct EncodedText {
+    /// `[batch, n, width]`.
+    pub context: Tensor<3>,
+    /// The last state of each end token behind the final norm and the projection, `[batch, projection]`, where the configuration has one.
+    pub pooled: Option<Tensor<2>>,
 }
 
 struct Layer {
@@ -44,23 +47,12 @@ impl Model for ClipTextModel {
     }
 
     fn build(config: &ClipTextConfig, p: &Params, target: &Target) -> Self {
-        Self::build(config, p, target)
-    }
-}
-
-impl ClipTextModel {
-    /// Loads the encoder.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if the weights don't fit `config`.
-    pub fn load(config: &ClipTextConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
-        load(weights, target, |p| Self::build(config, p, target))
-    }
-
-    pub(crate) fn build(config: &ClipTextConfig, p: &Params, target: &Target) -> Self {
-        let p = p.at("text_model");
         let width = config.hidden_size;
+        let projection = |output| linear_without_bias(&p.at("text_projection"), width, output);
+        let projection = config.projection.map(projection);
+        let p = p.at("text_model");
         Self {
+            projection,
             tokens: Embedding::new(&p.at("embeddings.token_embedding"), config.vocab_size, width),
             positions: Embedding::new(
                 &p.at("embeddings.position_embedding"),
@@ -75,27 +67,76 @@ impl ClipTextModel {
             target: target.clone(),
         }
     }
+}
+
+impl ClipTextModel {
+    /// Loads the encoder.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the weights don't fit `config`.
+    pub fn load(config: &ClipTextConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
+        load(weights, target, |p| Self::build(config, p, target))
+    }
 
     /// The configuration it was built from.
     pub fn config(&self) -> &ClipTextConfig {
         &self.config
     }
 
-    /// Runs the encoder on token ids, one row of equal length for each text.
+    /// Encodes token ids, one row of equal length for each text. `clip_skip` counts the hidden state that becomes the context back from
+    /// the configuration's own, which is 1. `placed` is as for [`hidden_states`](Self::hidden_states).
     ///
     /// # Errors
-    /// [`Error::Shape`] if rows differ in length, are empty or longer than the position table, or an id is outside the
-    /// vocabulary.
-    pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipOutput> {
-        self.forward_with(ids, &[])
+    /// [`Error::Shape`], as [`hidden_states`](Self::hidden_states), and for a `clip_skip` that no layer has.
+    pub fn encode(
+        &self,
+        ids: &[Vec<u32>],
+        placed: &[Vec<(usize, &[f32])>],
+        clip_skip: usize,
+    ) -> Result<EncodedText> {
+        let ClipTextConfig {
+            num_hidden_layers,
+            skipped_layers,
+            final_norm,
+            ..
+        } = self.config;
+        let most = num_hidden_layers.saturating_sub(skipped_layers);
+        if !(1..=most).contains(&clip_skip) {
+            return Err(Error::Shape {
+                name: "clip_skip",
+                expected: format!("1 to {most}"),
+                got: vec![clip_skip],
+            });
+        }
+        let mut states = self.hidden_states(ids, placed)?;
+        let pooled = self.projection.as_ref().map(|projection| {
+            let last = self.final_norm.forward(states[num_hidden_layers].clone());
+            let end_states = ids.iter().enumerate().map(|(row, ids)| {
+                // The end token has the highest id.
+                let end = (0..ids.len()).rev().max_by_key(|&at| ids[at]).unwrap_or_default();
+                last.clone().narrow(0, row, 1).narrow(1, end, 1)
+            });
+            let end_states = Tensor::cat(end_states.collect(), 0);
+            projection.forward(end_states).flatten(1, 2)
+        });
+        let context = states.swap_remove(num_hidden_layers + 1 - skipped_layers - clip_skip);
+        let context = match final_norm {
+            true => self.final_norm.forward(context),
+            false => context,
+        };
+        Ok(EncodedText { context, pooled })
     }
 
-    /// The same with vectors in place of some tokens' embeddings (textual inversion, Gal et al. 2022, arXiv:2208.01618):
-    /// for each row the first position and `[vectors, width]` values, row-major.
+    /// All hidden states for token ids, one row of equal length for each text: `layers + 1` tensors `[batch, n, width]`, the embeddings,
+    /// then the output of every layer, without the final norm.
+    ///
+    /// Vectors may be `placed` over the embeddings of some tokens (textual inversion, Gal et al. 2022, arXiv:2208.01618): for each row
+    /// the first position and `[vectors, width]` values, row-major.
     ///
     /// # Errors
-    /// [`Error::Shape`], as [`forward`](Self::forward), and if vectors don't fit the width or the row.
-    pub fn forward_with(&self, ids: &[Vec<u32>], placed: &[Vec<(usize, &[f32])>]) -> Result<ClipOutput> {
+    /// [`Error::Shape`] if rows differ in length, are empty or longer than the position table, an id is outside the vocabulary, or
+    /// vectors don't fit the width or the row.
+    pub fn hidden_states(&self, ids: &[Vec<u32>], placed: &[Vec<(usize, &[f32])>]) -> Result<Vec<Tensor<3>>> {
         let (max, vocabulary) = (self.config.max_position_embeddings, self.config.vocab_size);
         let n = ids.first().map_or(0, Vec::len);
         let in_vocabulary = |row: &Vec<u32>| row.iter().all(|&id| (id as usize) < vocabulary);
@@ -145,12 +186,7 @@ impl ClipTextModel {
             x = layer.forward(x);
         }
         hidden_states.push(x);
-        Ok(ClipOutput { hidden_states })
-    }
-
-    /// The final layer norm, on any hidden state: `[batch, n, width]`.
-    pub fn final_norm(&self, hidden_state: Tensor<3>) -> Tensor<3> {
-        self.final_norm.forward(hidden_state)
+        Ok(hidden_states)
     }
 }
 

@@ -1,12 +1,12 @@
 //! How much memory a run of a network takes on the CPU, by its configuration: the bytes that are in use at once where it takes the
 //! most. These are the kernels' inputs, results and what they need meanwhile; the weights are not among them.
 
-use sd_kernels::{Quantization, conv_room};
+use sd_kernels::{Quantization, conv_workspace_bytes};
 
 use super::vae::CPU_BAND;
 use crate::{
     Dtype,
-    config::{UnetConfig, VaeConfig},
+    config::{BlockKind, UnetBlock, UnetConfig, VaeConfig, Way},
 };
 
 /// Copies of a transformer's input that are in use at once, in its attention: what goes in and is added to, normalised, queries, keys,
@@ -43,7 +43,7 @@ impl Size {
 
     /// What a convolution to this size needs meanwhile.
     fn conv(self, input: usize, output: usize) -> usize {
-        conv_room(self.dtype.burn(), self.quantization, self.shape, input, output)
+        conv_workspace_bytes(self.dtype.burn(), self.quantization, self.shape, input, output)
     }
 
     /// A residual block: first its input, that normalised, and what comes of it; then what was kept to be added, a second time the
@@ -63,15 +63,14 @@ impl Size {
 }
 
 /// Keys and values of texts of one chunk, for all cross-attention.
-fn texts(config: &UnetConfig, dtype: Dtype, batch: usize) -> usize {
+fn texts(blocks: &[UnetBlock], dtype: Dtype, batch: usize) -> usize {
     const TOKENS: usize = 77;
-    let levels = config.levels.iter();
-    let blocks = 2 * config.layers_per_block + 1;
-    let levels = levels.map(|level| blocks * level.transformer_depth * level.channels);
-    let last = config.levels.last().map_or(0, |level| level.channels);
-    let middle = config.middle.map_or(0, |middle| middle.transformer_depth);
-    let channels = levels.sum::<usize>() + middle * last;
-    2 * batch * TOKENS * channels * dtype.size()
+    let channels = blocks.iter().map(|block| depth(block) * block.output);
+    2 * batch * TOKENS * channels.sum::<usize>() * dtype.size()
+}
+
+fn depth(block: &UnetBlock) -> usize {
+    block.transformer.as_ref().map_or(0, |it| it.depth)
 }
 
 /// Bytes that a U-Net has in use at once for latents `[batch, in_channels, h, w]`.
@@ -82,7 +81,6 @@ pub fn unet_bytes(
     batch: usize,
     [h, w]: [usize; 2],
 ) -> usize {
-    let levels = &config.levels;
     let size = |i: usize| {
         Size::new(
             dtype,
@@ -90,47 +88,35 @@ pub fn unet_bytes(
             [batch, h.div_ceil(1 << i), w.div_ceil(1 << i)],
         )
     };
-    let mut channels = levels[0].channels;
-    // Each with its level.
-    let mut skips = vec![(0, channels)];
-    let mut held = size(0).of(channels) + texts(config, dtype, batch);
+    let blocks = config.blocks();
+    // The skips, and what serves all blocks.
+    let mut held = size(0).of(config.levels[0].channels) + texts(&blocks, dtype, batch);
     let mut most = 0;
-    for (i, level) in levels.iter().enumerate() {
-        for _ in 0..config.layers_per_block {
-            // The input is held already, for the way up.
-            let resnet = size(i).resnet(channels, level.channels) - size(i).of(channels);
-            let layer = resnet.max(size(i).transformer(level.transformer_depth, level.channels));
-            most = most.max(held + layer);
-            channels = level.channels;
-            skips.push((i, channels));
-            held += size(i).of(channels);
-        }
-        if i + 1 < levels.len() {
-            most = most.max(held + size(i).of(channels) + size(i + 1).of(channels));
-            skips.push((i + 1, channels));
-            held += size(i + 1).of(channels);
-        }
-    }
-    if let Some(middle) = config.middle {
-        let last = size(levels.len() - 1);
-        let middle = last
-            .resnet(channels, channels)
-            .max(last.transformer(middle.transformer_depth, channels));
-        most = most.max(held + middle);
-    }
-    for (i, level) in levels.iter().enumerate().rev() {
-        for _ in 0..=config.layers_per_block {
-            let (at, skip) = skips.pop().unwrap_or_default();
-            held -= size(at).of(skip);
-            let layer = size(i)
-                .resnet(channels + skip, level.channels)
-                .max(size(i).transformer(level.transformer_depth, level.channels));
-            most = most.max(held + layer);
-            channels = level.channels;
-        }
-        if i > 0 {
-            let (small, large) = (size(i), size(i - 1));
-            most = most.max(held + small.of(channels) + large.of(channels) + large.conv(channels, channels));
+    for block in blocks {
+        let here = size(block.level);
+        let (input, output) = (block.input, block.output);
+        held -= here.of(block.skip);
+        let (room, after) = match block.kind {
+            BlockKind::Residual => {
+                let resnet = here.resnet(input + block.skip, output);
+                // On the way down the input is a skip, which is held already.
+                let skip = if block.way == Way::Down { here.of(input) } else { 0 };
+                let room = (resnet - skip).max(here.transformer(depth(&block), output));
+                (room, here)
+            }
+            BlockKind::Downsample => {
+                let small = size(block.level + 1);
+                (here.of(input) + small.of(output), small)
+            }
+            BlockKind::Upsample => {
+                let large = size(block.level - 1);
+                let room = here.of(input) + large.of(output) + large.conv(input, output);
+                (room, large)
+            }
+        };
+        most = most.max(held + room);
+        if block.way == Way::Down {
+            held += after.of(output);
         }
     }
     most

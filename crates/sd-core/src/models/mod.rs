@@ -8,7 +8,10 @@ mod transformer;
 mod unet;
 mod vae;
 
-pub use clip::{ClipOutput, ClipTextModel};
+pub use clip::{ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
-pub use unet::{Deep, DeepFeatures, TextMemory, UNet, UnetCall, UnetOptions, timestep_embedding};
+pub use unet::{
+    CrossAttentionCache, DeepCache, DeepFeatures, TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput,
+    UnetOutput, timestep_embedding,
+};
 pub use vae::{Moments, Vae};

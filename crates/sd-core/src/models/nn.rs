@@ -113,30 +113,29 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// What there is to look at in `context`, `[batch, m, d]`: its keys and values, `[batch, m, c]` each.
-    pub fn memory(&self, context: Tensor<3>) -> [Tensor<3>; 2] {
+    /// Keys and values of a `context` `[batch, m, d]`, `[batch, m, c]` each.
+    pub fn keys_values(&self, context: Tensor<3>) -> [Tensor<3>; 2] {
         [self.k.forward(context.clone()), self.v.forward(context)]
     }
 
-    /// `x + attention`, where `normed` is the normalised `x` `[batch, n, c]` that asks, and `memory` what it looks at if that is not
-    /// itself.
+    /// `x + attention` of the normalised `x` `[batch, n, c]`, to these keys and values, or else to itself.
     pub fn forward_onto(
         &self,
         x: Tensor<3>,
         normed: Tensor<3>,
-        memory: Option<[Tensor<3>; 2]>,
+        keys_values: Option<[Tensor<3>; 2]>,
         causal: bool,
     ) -> Tensor<3> {
-        self.out.forward_onto(self.look(normed, memory, causal), x)
+        self.out.forward_onto(self.attend(normed, keys_values, causal), x)
     }
 
-    /// The same by itself, without `x`.
+    /// Self-attention without `x`.
     pub fn forward(&self, normed: Tensor<3>) -> Tensor<3> {
-        self.out.forward(self.look(normed, None, false))
+        self.out.forward(self.attend(normed, None, false))
     }
 
-    fn look(&self, normed: Tensor<3>, memory: Option<[Tensor<3>; 2]>, causal: bool) -> Tensor<3> {
-        let [k, v] = memory.unwrap_or_else(|| self.memory(normed.clone()));
+    fn attend(&self, normed: Tensor<3>, keys_values: Option<[Tensor<3>; 2]>, causal: bool) -> Tensor<3> {
+        let [k, v] = keys_values.unwrap_or_else(|| self.keys_values(normed.clone()));
         sd_kernels::attention(self.q.forward(normed), k, v, self.heads, causal)
     }
 }

@@ -1,12 +1,12 @@
 //! The residual block that U-Net and VAE share, and their changes of resolution.
 
 use burn_tensor::Tensor;
-use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, First, GroupNorm, Linear, Padding};
+use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, GroupNorm, Linear, Padding, Prologue};
 
 use super::nn::{conv, conv_of_shape, group_norm, linear};
 use crate::weights::Params;
 
-/// What all residual blocks of one model have in common.
+/// The sizes that all residual blocks of a model share.
 #[derive(Clone, Copy)]
 pub(crate) struct ResnetSpec {
     pub groups: usize,
@@ -63,12 +63,12 @@ impl ResnetBlock {
 
     /// The same for a picture in bands, without a time embedding.
     pub fn forward_bands(&self, x: Bands) -> Bands {
-        let h = x.clone().conv(&self.conv1, First::NormSilu(&self.norm1), None);
+        let h = x.clone().conv(&self.conv1, Prologue::NormSilu(&self.norm1), None);
         let residual = match &self.shortcut {
-            Some(conv) => x.conv(conv, First::Nothing, None),
+            Some(conv) => x.conv(conv, Prologue::Nothing, None),
             None => x,
         };
-        h.conv(&self.conv2, First::NormSilu(&self.norm2), Some(residual))
+        h.conv(&self.conv2, Prologue::NormSilu(&self.norm2), Some(residual))
     }
 }
 
@@ -78,13 +78,7 @@ pub(crate) struct Downsample(Conv2d);
 impl Downsample {
     pub fn new(p: &Params, channels: usize, padding: Padding) -> Self {
         let shape = ConvShape { stride: 2, padding };
-        Self(conv_of_shape(
-            &p.at("downsamplers.0.conv"),
-            channels,
-            channels,
-            3,
-            shape,
-        ))
+        Self(conv_of_shape(p, channels, channels, 3, shape))
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -93,7 +87,7 @@ impl Downsample {
 
     /// The same for a picture in bands.
     pub fn forward_bands(&self, x: Bands) -> Bands {
-        x.conv(&self.0, First::Nothing, None)
+        x.conv(&self.0, Prologue::Nothing, None)
     }
 }
 
@@ -102,7 +96,7 @@ pub(crate) struct Upsample(Conv2d);
 
 impl Upsample {
     pub fn new(p: &Params, channels: usize) -> Self {
-        Self(conv(&p.at("upsamplers.0.conv"), channels, channels, 3))
+        Self(conv(p, channels, channels, 3))
     }
 
     /// `size` is the height and width wanted: less than twice the input's where the way down had an odd size.
@@ -115,8 +109,9 @@ impl Upsample {
         };
         self.0.forward(x, extras)
     }
+
     /// To twice the size, for a picture in bands.
     pub fn forward_bands(&self, x: Bands) -> Bands {
-        x.conv(&self.0, First::Upsample, None)
+        x.conv(&self.0, Prologue::Upsample, None)
     }
 }

@@ -1,4 +1,4 @@
-//! The spatial transformer: where the U-Net looks at itself and at the text.
+//! The spatial transformer: the U-Net's attention to itself and to the text.
 
 use burn_tensor::Tensor;
 
@@ -19,6 +19,15 @@ pub(crate) struct TransformerSpec {
     /// Projections in and out as linear layers on tokens (SD2, SDXL), or as 1x1 convolutions (SD1).
     pub linear_projection: bool,
     pub groups: usize,
+}
+
+/// The pixels that self-attention sees.
+#[derive(Clone, Copy)]
+pub(crate) enum SelfAttention {
+    /// All of them.
+    Whole,
+    /// Those of pictures of `size`, height and width, of which a share is merged with others first.
+    Merged { share: f64, size: [usize; 2] },
 }
 
 /// Group norm, projection in, transformer blocks over the pixels as tokens, projection out, around a shortcut. The projections of
@@ -58,20 +67,38 @@ impl SpatialTransformer {
     }
 
     /// The keys and values of a context, `[batch, m, context_width]`, one pair for each block.
-    pub fn memory(&self, context: &Tensor<3>) -> Vec<[Tensor<3>; 2]> {
-        let of = |block: &TransformerBlock| block.cross_attention.memory(context.clone());
+    pub fn keys_values(&self, context: &Tensor<3>) -> Vec<[Tensor<3>; 2]> {
+        let of = |block: &TransformerBlock| block.cross_attention.keys_values(context.clone());
         self.blocks.iter().map(of).collect()
     }
 
-    /// `x` is `[batch, h, w, c]`, `memory` what [`memory`](Self::memory) gives for a context of so many rows; the share `merging` of
-    /// the pixels is merged with others where they look at each other.
-    pub fn forward(&self, x: Tensor<4>, memory: &[[Tensor<3>; 2]], merging: f64) -> Tensor<4> {
+    /// `x` is `[batch, h, w, c]`; `keys_values` are those of a context of so many rows.
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        keys_values: &[[Tensor<3>; 2]],
+        self_attention: SelfAttention,
+    ) -> Tensor<4> {
         let shape = x.dims();
         let mut tokens = self.project_in.forward(to_tokens(self.norm.forward(x.clone())));
-        for (block, memory) in self.blocks.iter().zip(memory) {
-            tokens = block.forward(tokens, memory.clone(), ([shape[1], shape[2]], merging));
+        for (block, keys_values) in self.blocks.iter().zip(keys_values) {
+            tokens = block.forward(tokens, keys_values.clone(), self_attention);
         }
         self.project_out.forward_onto(tokens, to_tokens(x)).reshape(shape)
+    }
+}
+
+impl SelfAttention {
+    /// `x + attention` of the normalised `x` to itself.
+    fn forward_onto(self, attention: &Attention, x: Tensor<3>, normed: Tensor<3>) -> Tensor<3> {
+        let merging = match self {
+            Self::Whole => None,
+            Self::Merged { share, size } => TokenMerging::new(&x, size, share),
+        };
+        match merging {
+            Some(merging) => merging.unmerge_onto(attention.forward(merging.merge(normed)), x),
+            None => attention.forward_onto(x, normed, None, false),
+        }
     }
 }
 
@@ -99,17 +126,13 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, memory: [Tensor<3>; 2], (size, merging): ([usize; 2], f64)) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, keys_values: [Tensor<3>; 2], self_attention: SelfAttention) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
-        let x = match TokenMerging::new(&x, size, merging) {
-            Some(merging) => {
-                let seen = self.self_attention.forward(merging.merge(normed));
-                merging.unmerge_onto(seen, x)
-            }
-            None => self.self_attention.forward_onto(x, normed, None, false),
-        };
+        let x = self_attention.forward_onto(&self.self_attention, x, normed);
         let normed = self.norm2.forward(x.clone());
-        let x = self.cross_attention.forward_onto(x, normed, Some(memory), false);
+        let x = self
+            .cross_attention
+            .forward_onto(x, normed, Some(keys_values), false);
         let inner = self.feed_forward_in.forward(self.norm3.forward(x.clone()));
         self.feed_forward_out.forward_onto(inner, x)
     }

@@ -3,7 +3,7 @@
 //! Where pictures are large it works in bands ([`Bands`]), layer by layer, with the statistics of the whole picture.
 
 use burn_tensor::{DType, Tensor};
-use sd_kernels::{Bands, Conv2d, ConvExtras, First, GroupNorm, Padding};
+use sd_kernels::{Bands, Conv2d, ConvExtras, GroupNorm, Padding, Prologue};
 
 use super::{
     nn::{Attention, channels_first, channels_last, conv, group_norm, linear, to_tokens},
@@ -68,20 +68,6 @@ impl Model for Vae {
     }
 
     fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
-        Self::build(config, p, target)
-    }
-}
-
-impl Vae {
-    /// Loads the autoencoder.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if the weights don't fit `config`.
-    pub fn load(config: &VaeConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
-        load(weights, target, |p| Self::build(config, p, target))
-    }
-
-    pub(crate) fn build(config: &VaeConfig, p: &Params, target: &Target) -> Self {
         let z = config.latent_channels;
         let [encoder, decoder] = ["encoder", "decoder"].map(|half| p.at(half).any("conv_in.weight"));
         // Of nothing at all everything is missing.
@@ -103,6 +89,16 @@ impl Vae {
             },
             target: target.clone(),
         }
+    }
+}
+
+impl Vae {
+    /// Loads the autoencoder.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the weights don't fit `config`.
+    pub fn load(config: &VaeConfig, weights: &PartWeights, target: &Target) -> Result<Self> {
+        load(weights, target, |p| Self::build(config, p, target))
     }
 
     /// The same network, working in bands of about so many pixels. Results don't depend on them but for roundings.
@@ -253,7 +249,7 @@ impl Encoder {
             let halves = i + 1 < widths.len();
             levels.push((
                 resnets,
-                halves.then(|| Downsample::new(&p, width, Padding::RightBottom)),
+                halves.then(|| Downsample::new(&p.at("downsamplers.0.conv"), width, Padding::RightBottom)),
             ));
             c = width;
         }
@@ -267,7 +263,7 @@ impl Encoder {
     }
 
     fn forward(&self, picture: Bands) -> Tensor<4> {
-        let mut x = picture.conv(&self.conv_in, First::Nothing, None);
+        let mut x = picture.conv(&self.conv_in, Prologue::Nothing, None);
         for (resnets, downsample) in &self.levels {
             x = resnets.iter().fold(x, |x, resnet| resnet.forward_bands(x));
             if let Some(downsample) = downsample {
@@ -292,7 +288,8 @@ impl Decoder {
                 ResnetBlock::new(&p.at(format_args!("resnets.{j}")), input, width, spec(config))
             };
             let resnets = (0..=config.layers_per_block).map(resnet).collect();
-            levels.push((resnets, (i + 1 < widths.len()).then(|| Upsample::new(&p, width))));
+            let upsample = || Upsample::new(&p.at("upsamplers.0.conv"), width);
+            levels.push((resnets, (i + 1 < widths.len()).then(upsample)));
             c = width;
         }
         Self {
@@ -313,7 +310,7 @@ impl Decoder {
                 x = upsample.forward_bands(x);
             }
         }
-        x.conv(&self.conv_out, First::NormSilu(&self.norm_out), None)
+        x.conv(&self.conv_out, Prologue::NormSilu(&self.norm_out), None)
             .join()
     }
 }

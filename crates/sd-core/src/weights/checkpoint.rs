@@ -194,10 +194,8 @@ impl Checkpoint {
     pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
         let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let configs = &self.configs;
-        let text = parameters(Part::TextEncoder, &target, |p| {
-            ClipTextModel::build(&configs.text_encoder, p, &target)
-        });
-        let unet = parameters(Part::Unet, &target, |p| UNet::build(&configs.unet, p, &target));
+        let text = parameters::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, &target);
+        let unet = parameters::<UNet>(&configs.unet, Part::Unet, &target);
         let ldm = Ldm::unet(&configs.unet);
         let both = |name: String| {
             let other = ldm

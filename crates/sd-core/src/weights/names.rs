@@ -4,7 +4,7 @@
 //! there, built from the model's configuration; inside a block a few leaves are renamed.
 
 use super::Part;
-use crate::config::{UnetConfig, VaeConfig};
+use crate::config::{BlockKind, UnetConfig, VaeConfig, Way};
 
 /// The spelling of canonical names in one layout.
 pub trait Names: Send + Sync {
@@ -282,63 +282,41 @@ fn unet_table(config: &UnetConfig) -> Table {
         ("time_embedding.linear_2", "time_embed.2"),
         ("add_embedding.linear_1", "label_emb.0.0"),
         ("add_embedding.linear_2", "label_emb.0.2"),
-        ("mid_block.attentions.0", "middle_block.1"),
         ("conv_norm_out", "out.0"),
         ("conv_out", "out.2"),
     ] {
         table.add(canonical.into(), stored.into(), Leaves::Same);
     }
-    let attention = config.middle.is_some_and(|middle| middle.transformer_depth > 0);
-    let second = if attention { 2 } else { 1 };
-    table.add(
-        "mid_block.resnets.0".into(),
-        "middle_block.0".into(),
-        Leaves::UnetResnet,
-    );
-    table.add(
-        "mid_block.resnets.1".into(),
-        format!("middle_block.{second}"),
-        Leaves::UnetResnet,
-    );
-    // LDM numbers all layers of a direction through; a change of resolution counts as one on the way down, and rides on the
-    // level's last layer on the way up.
-    let (layers, levels) = (config.layers_per_block, config.levels.len());
-    for (i, level) in config.levels.iter().enumerate() {
-        let (down, n) = (format!("down_blocks.{i}"), 1 + i * (layers + 1));
-        for j in 0..layers {
-            table.add(
-                format!("{down}.resnets.{j}"),
-                format!("input_blocks.{}.0", n + j),
-                Leaves::UnetResnet,
-            );
-            table.add(
-                format!("{down}.attentions.{j}"),
-                format!("input_blocks.{}.1", n + j),
-                Leaves::Same,
-            );
+    // LDM numbers the groups of a direction through. A change of resolution is a group on the way down, and rides on the last one on the
+    // way up; the middle is one group.
+    let (mut inputs, mut outputs) = (0, 0);
+    let (mut group, mut members) = (String::new(), 0);
+    for block in config.blocks() {
+        let next = match block.way {
+            Way::Down => {
+                inputs += 1;
+                format!("input_blocks.{inputs}")
+            }
+            Way::Middle => "middle_block".to_owned(),
+            Way::Up => {
+                outputs += usize::from(block.kind == BlockKind::Residual);
+                format!("output_blocks.{}", outputs - 1)
+            }
+        };
+        if next != group {
+            (group, members) = (next, 0);
         }
-        let halving = format!("input_blocks.{}.0.op", n + layers);
-        table.add(format!("{down}.downsamplers.0.conv"), halving, Leaves::Same);
-
-        let (up, n) = (
-            format!("up_blocks.{}", levels - 1 - i),
-            (levels - 1 - i) * (layers + 1),
-        );
-        for j in 0..=layers {
-            table.add(
-                format!("{up}.resnets.{j}"),
-                format!("output_blocks.{}.0", n + j),
-                Leaves::UnetResnet,
-            );
-            table.add(
-                format!("{up}.attentions.{j}"),
-                format!("output_blocks.{}.1", n + j),
-                Leaves::Same,
-            );
+        let (member, leaves) = match block.kind {
+            BlockKind::Residual => (String::new(), Leaves::UnetResnet),
+            BlockKind::Downsample => (".op".to_owned(), Leaves::Same),
+            BlockKind::Upsample => (".conv".to_owned(), Leaves::Same),
+        };
+        table.add(block.path, format!("{group}.{members}{member}"), leaves);
+        members += 1;
+        if let Some(transformer) = block.transformer {
+            table.add(transformer.path, format!("{group}.{members}"), Leaves::Same);
+            members += 1;
         }
-        let place = if level.transformer_depth > 0 { 2 } else { 1 };
-        let doubling = format!("output_blocks.{}.{place}.conv", n + layers);
-        table.add(format!("{up}.upsamplers.0.conv"), doubling, Leaves::Same);
     }
     table
 }
@@ -414,7 +392,7 @@ mod tests {
     fn sd1_names_are_a_bijection() {
         let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
         let unet = sd1_unet(4);
-        let canonical = parameters(Part::Unet, &target, |p| UNet::build(&unet, p, &target));
+        let canonical = parameters::<UNet>(&unet, Part::Unet, &target);
         // The count of SD1.5's U-Net state dict.
         assert_eq!(canonical.len(), 686);
         let stored = injective(&Ldm::unet(&unet), &canonical);
@@ -435,7 +413,7 @@ mod tests {
         }
 
         let vae = sd1_vae();
-        let canonical = parameters(Part::Vae, &target, |p| Vae::build(&vae, p, &target));
+        let canonical = parameters::<Vae>(&vae, Part::Vae, &target);
         assert_eq!(canonical.len(), 248);
         let stored = injective(&Ldm::vae(&vae), &canonical);
         for known in [

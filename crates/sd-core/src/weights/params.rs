@@ -409,19 +409,19 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
 
 /// How many bytes the weights of a part of this configuration take.
 pub fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
-    asked(part, target, |p| M::build(config, p, target)).bytes
+    asked::<M>(config, part, target).bytes
 }
 
-/// The canonical names and shapes of all parameters that a constructor asks for.
-pub(crate) fn parameters<M>(
+/// The canonical names and shapes of all parameters of a part of this configuration.
+pub(crate) fn parameters<M: Model>(
+    config: &M::Config,
     part: Part,
     target: &Target,
-    build: impl Fn(&Params) -> M,
 ) -> Vec<(String, Vec<usize>)> {
-    asked(part, target, build).asked
+    asked::<M>(config, part, target).asked
 }
 
-fn asked<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Check {
+fn asked<M: Model>(config: &M::Config, part: Part, target: &Target) -> Check {
     let names = Arc::new(super::names::Diffusers { part });
     let weights = PartWeights {
         origin: String::new(),
@@ -436,6 +436,6 @@ fn asked<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Check 
         target,
         mode: Mode::Check(RefCell::default()),
     };
-    build(&shared.root());
+    M::build(config, &shared.root(), target);
     shared.mode.into_check()
 }

@@ -15,7 +15,7 @@ use burn_tensor::{DType, Tensor, TensorData};
 use safetensors::tensor::TensorView;
 use sd_core::{
     Device, Dtype, Result,
-    models::{ClipTextModel, UNet, Vae},
+    models::{ClipTextModel, UNet, UnetInput, Vae},
     weights::{Checkpoint, Part, StoredDtype, Target, TensorFile},
 };
 
@@ -117,18 +117,13 @@ pub fn output(checkpoint: &Checkpoint, part: Part) -> Result<Vec<u32>> {
     Ok(match part {
         Part::TextEncoder => {
             let model = ClipTextModel::load(&configs.text_encoder, weights, &cpu())?;
-            let mut states = model.forward(&[vec![5, 6, 7, 49_407]])?.hidden_states;
-            bits(model.final_norm(states.pop().unwrap()))
+            bits(model.encode(&[vec![5, 6, 7, 49_407]], &[], 1)?.context)
         }
         Part::Unet => {
             let model = UNet::load(&configs.unet, weights, &cpu())?;
             let context = input([1, 3, configs.unet.cross_attention_dim]);
-            bits(model.forward(
-                input([1, configs.unet.in_channels, 8, 8]),
-                &[500.0],
-                context,
-                None,
-            )?)
+            let latents = input([1, configs.unet.in_channels, 8, 8]);
+            bits(model.forward(&UnetInput::new(latents, &[500.0], context))?)
         }
         Part::Vae => {
             let model = Vae::load(&configs.vae, weights, &cpu())?;

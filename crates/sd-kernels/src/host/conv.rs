@@ -1,259 +1,107 @@
-//! Convolutions as matrix products without a copy of every window: the picture gets a border of zeros, and is then one long row of
-//! pixels in which each tap of the kernel is the same distance away for all of them.
+//! Convolutions.
 
-use rayon::prelude::*;
+use burn_tensor::{DType, Tensor};
 
 use super::{
-    gemm::{Finish, Left, Right, Store, multiply},
-    isa::Isa,
-    memory::{Buffer, Shared},
-    quantised,
-    quantised::{Columns, PictureScales, Scales, ZERO},
-    tile::{Element, Factor},
-    winograd,
+    kernel::{self, Geometry, Pictures, Shared, Store, Weights},
+    simd::Isa,
+    tensor::{HostTensor, Stored, in_type, tensor},
+    weights::{Numbers, PackedWeights, Packing, with_weights},
+};
+use crate::{
+    memory::{buffer::Buffer, workspace::Workspace},
+    options::{ConvExtras, ConvShape, Quantization},
 };
 
-/// What a convolution does to a picture's size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Geometry {
-    /// Height and width of the kernel.
-    pub kernel: [usize; 2],
-    pub stride: usize,
-    /// Zeros above and below.
-    pub rows: (usize, usize),
-    /// Zeros to the left and to the right.
-    pub columns: (usize, usize),
-    /// Height and width of what is convolved: the input, or the input with each pixel repeated.
-    pub source: [usize; 2],
-    /// Repeats each pixel of the input twice in both directions, as far as `source` goes.
-    pub upsample: bool,
+#[derive(Clone)]
+pub(crate) struct Conv2d {
+    weights: PackedWeights,
+    /// `[out, in, kh, kw]`.
+    dims: [usize; 4],
+    shape: ConvShape,
 }
 
-impl Geometry {
-    /// The output's height and width.
-    pub fn output(&self) -> [usize; 2] {
-        let padding = [self.rows, self.columns].map(|(before, after)| before + after);
-        [0, 1].map(|i| (self.source[i] + padding[i] - self.kernel[i]) / self.stride + 1)
-    }
-}
-
-/// Bytes that a 3x3 convolution of stride 1 has in use beside what goes in and what comes out, for `[batch, h, w]` of the output.
-pub(crate) fn room<T: Element>([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
-    let geometry = whole([h, w]);
-    match winograd::suits::<T>(Isa::detect(), geometry, channels, columns) {
-        true => winograd::room([batch, h, w], channels, columns) * size_of::<f32>(),
-        false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
-    }
-}
-
-/// The same of a quantized convolution, whose input is brought to bytes.
-pub(crate) fn room_of_bytes([batch, h, w]: [usize; 3], channels: usize) -> usize {
-    bordered([batch, h, w], channels.next_multiple_of(u8::K), whole([h, w]))
-}
-
-/// A 3x3 convolution of stride 1 over a whole picture.
-fn whole(source: [usize; 2]) -> Geometry {
-    Geometry {
-        kernel: [3, 3],
-        stride: 1,
-        rows: (1, 1),
-        columns: (1, 1),
-        source,
-        upsample: false,
-    }
-}
-
-/// Values of pictures `[batch, h, w]` with a border.
-fn bordered([batch, h, w]: [usize; 3], channels: usize, geometry: Geometry) -> usize {
-    let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
-    // The last lines' borders follow the last picture.
-    (batch * (h + above.max(below)) + above + below + geometry.kernel[0]) * (w + left.max(right)) * channels
-}
-
-/// Pictures `[batch, h, w, c]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Pictures<'a, T> {
-    pub data: &'a [T],
-    pub shape: [usize; 4],
-}
-
-/// What is added to a convolution's result.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Extras<'a, T> {
-    /// One for each column, as packed.
-    pub bias: Option<&'a [f32]>,
-    /// `[batch, out]`.
-    pub image_bias: Option<&'a [T]>,
-    /// As the output.
-    pub residual: Option<&'a [T]>,
-}
-
-/// A convolution's weights, packed with one tap for each place of the kernel, row by row.
-#[derive(Clone, Copy)]
-pub(crate) enum Kernels<'a, T> {
-    Plain(Right<'a, T>),
-    /// In bytes, and what makes numbers of products with them.
-    Quantised(Right<'a, u8>, &'a Columns),
-}
-
-/// `out` is `[batch, oh, ow, columns]`.
-pub(crate) fn conv<T: Element>(
-    isa: Isa,
-    x: Pictures<T>,
-    geometry: Geometry,
-    weights: Kernels<T>,
-    extras: Extras<T>,
-    out: &mut [T],
-    columns: usize,
-) {
-    let [batch, h, w, c] = x.shape;
-    let [oh, ow] = geometry.output();
-    assert!(x.data.len() == batch * h * w * c && out.len() == batch * oh * ow * columns);
-    let store = Store {
-        out: &Shared::new(out),
-        columns,
-        map: None,
-        scales: None,
-        bias: extras.bias,
-        image_bias: extras.image_bias.map(|bias| (bias, oh * ow)),
-        residual: extras.residual,
-        finish: Finish::Plain,
-    };
-    let unpadded = geometry.rows == (0, 0) && geometry.columns == (0, 0);
-    let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample && unpadded;
-    let rows = batch * h * w;
-    match weights {
-        Kernels::Plain(weights) if pointwise && c.is_multiple_of(T::K) => {
-            multiply(isa, Left::rows(x.data, rows, c), weights, &store);
-        }
-        Kernels::Plain(weights) if winograd::suits::<T>(isa, geometry, c, columns) => {
-            winograd::convolve(isa, x, geometry, weights, &store);
-        }
-        Kernels::Plain(weights) => {
-            let copy = |_, from: &[T], to: &mut [T]| to.copy_from_slice(from);
-            let bordered = Bordered::new(x, geometry, T::default(), copy);
-            bordered.convolve(isa, geometry, weights, store);
-        }
-        Kernels::Quantised(weights, columns) if pointwise => {
-            let (bytes, scales) = quantised::rows(isa, x.data, c);
-            let scales = Some(Scales {
-                rows: &scales,
-                each: 1,
-                columns,
-            });
-            let left = Left::rows(&bytes, rows, bytes.len() / rows);
-            multiply(isa, left, weights, &Store { scales, ..store });
-        }
-        Kernels::Quantised(weights, columns) => {
-            let pictures = PictureScales::new(isa, x.data, batch);
-            let scales = Some(Scales {
-                rows: &pictures.scales,
-                each: oh * ow,
-                columns,
-            });
-            let whole = |picture, from: &[T], to: &mut [u8]| pictures.whole(isa, picture, from, to);
-            let bordered = Bordered::new(x, geometry, ZERO, whole);
-            bordered.convolve(isa, geometry, weights, Store { scales, ..store });
-        }
-    }
-}
-
-/// Pictures with zeros around them, and channels made a multiple of [`Factor::K`]. Between two lines one border serves both.
-struct Bordered<T> {
-    data: Buffer<T>,
-    batch: usize,
-    height: usize,
-    width: usize,
-    /// Channels.
-    k: usize,
-}
-
-impl<T: Factor> Bordered<T> {
-    /// `put` brings values of a picture, given by its number, to this type.
-    fn new<E: Element>(
-        x: Pictures<E>,
-        geometry: Geometry,
-        zero: T,
-        put: impl Fn(usize, &[E], &mut [T]) + Sync,
+impl Conv2d {
+    pub fn new(
+        weight: Tensor<4>,
+        bias: Option<Tensor<1>>,
+        shape: ConvShape,
+        quantization: Quantization,
     ) -> Self {
-        let [batch, h, w, c] = x.shape;
-        let [sh, sw] = geometry.source;
-        let shift = usize::from(geometry.upsample);
-        assert!(sh.div_ceil(1 << shift) == h && sw.div_ceil(1 << shift) == w);
-        let k = c.next_multiple_of(T::K);
-        let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
-        let (height, width) = (sh + above.max(below), sw + left.max(right));
-        let mut data = Buffer::<T>::dirty(bordered([batch, sh, sw], k, geometry));
-        let line = width * k;
-        let (above, rest) = data.split_at_mut(above * line);
-        let (lines, below) = rest.split_at_mut(batch * height * line);
-        above.fill(zero);
-        below.fill(zero);
-        lines
-            .par_chunks_mut(line.max(1))
-            .enumerate()
-            .for_each(|(index, to)| {
-                let (image, y) = (index / height, index % height);
-                if y >= sh {
-                    return to.fill(zero);
-                }
-                let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
-                let (left, to) = to.split_at_mut(left * k);
-                let (to, right) = to.split_at_mut(sw * k);
-                left.fill(zero);
-                right.fill(zero);
-                if k == c && shift == 0 {
-                    put(image, from, to);
-                } else {
-                    for (x, to) in to.chunks_mut(k).enumerate() {
-                        put(image, &from[(x >> shift) * c..][..c], &mut to[..c]);
-                        to[c..].fill(zero);
-                    }
-                }
-            });
+        let dims = weight.dims();
+        let [out, inputs, kh, kw] = dims;
+        let packing = Packing {
+            inputs,
+            taps: kh * kw,
+            columns: out,
+            column: &|n| (n < out).then_some(n),
+        };
         Self {
-            data,
-            batch,
-            height,
-            width,
-            k,
+            weights: PackedWeights::new(weight, bias, quantization, &packing),
+            dims,
+            shape,
         }
     }
 
-    fn convolve<E: Element>(&self, isa: Isa, geometry: Geometry, weights: Right<T>, store: Store<E>) {
-        let (k, [oh, ow]) = (self.k, geometry.output());
-        let taps: Vec<usize> = (0..geometry.kernel[0] * geometry.kernel[1])
-            .map(|i| (i / geometry.kernel[1] * self.width + i % geometry.kernel[1]) * k)
-            .collect();
-        // Output pixel (y, x) reads from bordered pixel (stride y, stride x), so in steps of `stride` pixels the outputs of one picture
-        // are a row of their own, in which every line is `width` long, with pixels at its end that nobody wants.
-        let per_picture = (oh - 1) * self.width + ow;
-        // With stride 1, since pictures are stacked at a whole number of lines, the batch is one such row too.
-        let single = geometry.stride == 1;
-        let (pictures, step) = match single {
-            true => (1, self.height * self.width),
-            false => (self.batch, per_picture),
+    pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
+        assert_eq!(x.dims()[3], self.dims[1], "a convolution's inputs");
+        with_weights!(self.weights.numbers(), x.dtype(), |weights| self
+            .compute(weights, x, extras))
+    }
+
+    fn compute<T: Stored>(&self, weights: Weights<T>, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
+        let shape = x.dims();
+        let [batch, height, width, input] = shape;
+        let [out, _, kh, kw] = self.dims;
+        let padding = self.shape.padding.pixels();
+        let geometry = Geometry {
+            kernel: [kh, kw],
+            stride: self.shape.stride,
+            rows: if extras.window { (0, 0) } else { padding },
+            columns: padding,
+            source: extras.upsample.unwrap_or([height, width]),
+            upsample: extras.upsample.is_some(),
         };
-        let mut map = vec![u32::MAX; (self.batch - 1) * step + per_picture];
-        for image in 0..self.batch {
-            for y in 0..oh {
-                let row = ((image * oh + y) * ow) as u32;
-                let line = &mut map[image * step + y * self.width..][..ow];
-                line.iter_mut()
-                    .zip(row..)
-                    .for_each(|(place, index)| *place = index);
-            }
-        }
-        for (image, map) in map.chunks(map.len() / pictures).enumerate() {
-            let left = Left {
-                data: &self.data[image * self.height * self.width * k..],
-                rows: map.len(),
-                stride: geometry.stride * k,
-                taps: &taps,
-                k,
-            };
-            let map = Some(map);
-            multiply(isa, left, weights, &Store { map, ..store });
-        }
+        let [oh, ow] = geometry.output();
+        let x = HostTensor::<T>::new(x);
+        let image_bias = extras.image_bias.map(HostTensor::<T>::new);
+        let residual = extras.residual.map(HostTensor::<T>::new);
+        let mut y = Buffer::dirty(batch * oh * ow * out);
+        let shared = Shared::new(&mut y);
+        let pictures = Pictures {
+            data: x.values(),
+            shape,
+        };
+        let store = Store {
+            bias: self.weights.bias(),
+            image_bias: image_bias.as_ref().map(|bias| (bias.values(), oh * ow)),
+            residual: residual.as_ref().map(HostTensor::values),
+            ..Store::new(&shared, out)
+        };
+        Workspace::timed(
+            "conv",
+            || {
+                format!(
+                    "{batch} x {oh} x {ow}, {input} -> {out}, {kh}x{kw}/{}",
+                    geometry.stride
+                )
+            },
+            2.0 * (batch * oh * ow) as f64 * (input * out * kh * kw) as f64,
+            || kernel::conv(Isa::detect(), pictures, geometry, weights, store),
+        );
+        tensor(y, [batch, oh, ow, out])
+    }
+}
+
+pub(crate) fn conv_workspace_bytes(
+    dtype: DType,
+    quantization: Quantization,
+    output: [usize; 3],
+    channels: usize,
+    columns: usize,
+) -> usize {
+    match quantization {
+        Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels),
+        Quantization::None => in_type!(dtype, |T| kernel::workspace_bytes::<T>(output, channels, columns)),
     }
 }

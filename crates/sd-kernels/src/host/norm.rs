@@ -1,290 +1,106 @@
-//! Normalisations. Statistics are taken in `f32` over a few values at a time and put together in `f64`, which is as good as two
-//! passes over all of them (Chan et al. 1979).
+//! Normalisations.
 
-use rayon::prelude::*;
+use std::sync::Arc;
 
+use burn_tensor::Tensor;
+
+pub(crate) use super::kernel::ChannelScales;
 use super::{
-    isa::Isa,
-    math::{self, Work, vectorised},
-    memory::Shared,
-    tile::{COLUMNS, Element},
+    kernel,
+    simd::Isa,
+    tensor::{HostTensor, in_type, tensor},
 };
+use crate::memory::{buffer::Buffer, staging::floats, workspace::Workspace};
 
-/// Pixels that statistics are taken over at a time: so many that they stay near for the second look, and are looked at often enough
-/// for what follows to be little.
-fn block_pixels(c: usize) -> usize {
-    (8192 / c.max(1)).max(8)
+/// Scale and shift of a normalisation, for each channel. A clone shares them.
+#[derive(Clone)]
+struct Affine(Arc<[Vec<f32>; 2]>);
+
+impl Affine {
+    fn new(gamma: Tensor<1>, beta: Tensor<1>) -> Self {
+        Self(Arc::new([gamma, beta].map(floats)))
+    }
+
+    fn slices(&self) -> (&[f32], &[f32]) {
+        let [gamma, beta] = &*self.0;
+        (gamma, beta)
+    }
 }
 
-/// Mean and sum of squared differences of some values.
-#[derive(Clone, Copy, Default)]
-struct Moments {
-    count: f64,
-    mean: f64,
-    squares: f64,
+#[derive(Clone)]
+pub(crate) struct GroupNorm {
+    affine: Affine,
+    groups: usize,
+    eps: f64,
 }
 
-impl Moments {
-    fn and(self, other: Self) -> Self {
-        let count = self.count + other.count;
-        if count == 0.0 {
-            return self;
-        }
-        let delta = other.mean - self.mean;
+impl GroupNorm {
+    pub fn new(gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64) -> Self {
         Self {
-            count,
-            mean: self.mean + delta * other.count / count,
-            squares: self.squares + other.squares + delta * delta * self.count * other.count / count,
+            affine: Affine::new(gamma, beta),
+            groups,
+            eps,
         }
     }
-}
 
-/// The moments of each group in each block of pictures of so many pixels. Blocks are fixed, so that sums don't depend on the number of
-/// threads.
-fn moments<T: Element>(isa: Isa, x: &[T], [pixels, c]: [usize; 2], size: usize) -> Vec<Vec<Moments>> {
-    let block = block_pixels(c);
-    x.par_chunks((pixels * c).max(1))
-        .flat_map(|image| image.par_chunks((block * c).max(1)))
-        .map(|block| vectorised(isa, BlockMoments { block, c, size }))
-        .collect()
-}
-
-/// What each channel of a picture is multiplied by, and what is added then.
-fn scales(blocks: &[Vec<Moments>], (gamma, beta): (&[f32], &[f32]), size: usize, eps: f64) -> Scales {
-    let (mut factors, mut terms) = (vec![0f32; gamma.len()], vec![0f32; gamma.len()]);
-    for group in 0..gamma.len() / size {
-        let all = blocks.iter();
-        let all = all.fold(Moments::default(), |sum, block| sum.and(block[group]));
-        let deviation = (all.squares / all.count + eps).sqrt();
-        for channel in group * size..(group + 1) * size {
-            let factor = f64::from(gamma[channel]) / deviation;
-            factors[channel] = factor as f32;
-            terms[channel] = (f64::from(beta[channel]) - all.mean * factor) as f32;
-        }
+    pub fn forward(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+        let ([batch, h, w, c], groups) = (x.dims(), self.groups);
+        in_type!(x.dtype(), |T| {
+            let x = HostTensor::<T>::new(x);
+            let mut out = Buffer::<T>::dirty(batch * h * w * c);
+            let (x, shape, affine) = (x.values(), [batch, h * w, c], self.affine.slices());
+            Workspace::timed(
+                "group norm",
+                || format!("{} x {c}", batch * h * w),
+                0.0,
+                || kernel::group_norm(Isa::detect(), x, shape, groups, affine, self.eps, silu, &mut out),
+            );
+            tensor(out, [batch, h, w, c])
+        })
     }
-    (factors, terms)
-}
 
-/// Factors and terms.
-pub(crate) type Scales = (Vec<f32>, Vec<f32>);
-
-/// What normalises one picture that is given in pieces of whole pixels.
-pub(crate) fn group_scales<T: Element>(
-    isa: Isa,
-    pieces: &[&[T]],
-    groups: usize,
-    (gamma, beta): (&[f32], &[f32]),
-    eps: f64,
-) -> Scales {
-    let c = gamma.len();
-    assert!(c.is_multiple_of(groups) && beta.len() == c);
-    let of = |piece: &&[T]| moments(isa, piece, [piece.len() / c, c], c / groups);
-    let blocks: Vec<Vec<Moments>> = pieces.iter().flat_map(of).collect();
-    scales(&blocks, (gamma, beta), c / groups, eps)
-}
-
-/// Group normalisation of `[batch, pixels, c]`, with SiLU if wanted.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn group_norm<T: Element>(
-    isa: Isa,
-    x: &[T],
-    [batch, pixels, c]: [usize; 3],
-    groups: usize,
-    (gamma, beta): (&[f32], &[f32]),
-    eps: f64,
-    silu: bool,
-    out: &mut [T],
-) {
-    assert!(x.len() == batch * pixels * c && out.len() == x.len() && c.is_multiple_of(groups));
-    assert!(gamma.len() == c && beta.len() == c);
-    let size = c / groups;
-    let block = block_pixels(c);
-    let blocks = pixels.div_ceil(block);
-    let moments = moments(isa, x, [pixels, c], size);
-    let scales: Vec<Scales> = (0..batch)
-        .map(|image| {
-            scales(
-                &moments[image * blocks..(image + 1) * blocks],
-                (gamma, beta),
-                size,
-                eps,
+    pub fn scales(&self, bands: &[&Tensor<4>]) -> ChannelScales {
+        let affine = self.affine.slices();
+        in_type!(bands[0].dtype(), |T| {
+            let bands = bands.iter().map(|&band| HostTensor::<T>::new(band.clone()));
+            let bands: Vec<_> = bands.collect();
+            let slices: Vec<&[T]> = bands.iter().map(HostTensor::values).collect();
+            let (c, values) = (
+                affine.0.len(),
+                slices.iter().map(|band| band.len()).sum::<usize>(),
+            );
+            Workspace::timed(
+                "group norm, moments",
+                || format!("{} x {c}", values / c),
+                0.0,
+                || kernel::group_scales(Isa::detect(), &slices, self.groups, affine, self.eps),
             )
         })
-        .collect();
-    let rows = block * c;
-    let out = Shared::new(out);
-    (0..batch * blocks).into_par_iter().for_each(|index| {
-        let (image, part) = (index / blocks, index % blocks);
-        let start = image * pixels * c + part * rows;
-        let len = rows.min(pixels * c - part * rows);
-        // SAFETY: blocks don't overlap, and each is written by one task.
-        let out = unsafe { out.slice(start, len) };
-        let (factors, terms) = &scales[image];
-        let x = &x[start..start + len];
-        vectorised(
-            isa,
-            Affine {
-                isa,
-                out,
-                x,
-                factors,
-                terms,
-                silu,
-            },
-        );
-    });
-}
-
-/// `x factor + term` by channel, with SiLU if wanted.
-pub(super) struct Affine<'a, T> {
-    pub isa: Isa,
-    pub out: &'a mut [T],
-    pub x: &'a [T],
-    pub factors: &'a [f32],
-    pub terms: &'a [f32],
-    pub silu: bool,
-}
-
-impl<T: Element> Work for Affine<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let c = self.factors.len();
-        let (factors, last_factors) = self.factors.as_chunks::<COLUMNS>();
-        let (terms, last_terms) = self.terms.as_chunks::<COLUMNS>();
-        for (out, x) in self.out.chunks_exact_mut(c).zip(self.x.chunks_exact(c)) {
-            let (x, last_x) = x.as_chunks::<COLUMNS>();
-            let (out, last_out) = out.as_chunks_mut::<COLUMNS>();
-            T::affine(self.isa, x, factors, terms, self.silu, out);
-            affine(last_x, last_factors, last_terms, self.silu, last_out);
-        }
     }
 }
 
-/// `x factor + term`, with SiLU if wanted.
-#[inline(always)]
-pub(crate) fn affine<T: Element>(x: &[T], factors: &[f32], terms: &[f32], silu: bool, out: &mut [T]) {
-    let values = out.iter_mut().zip(x).zip(factors).zip(terms);
-    if silu {
-        for (((out, x), factor), term) in values {
-            *out = T::from_f32(math::silu(x.to_f32() * factor + term));
-        }
-    } else {
-        for (((out, x), factor), term) in values {
-            *out = T::from_f32(x.to_f32() * factor + term);
-        }
-    }
-}
-
-/// The moments of each group in a block of pixels.
-struct BlockMoments<'a, T> {
-    block: &'a [T],
-    c: usize,
-    size: usize,
-}
-
-impl<T: Element> Work for BlockMoments<'_, T> {
-    type Output = Vec<Moments>;
-
-    #[inline(always)]
-    fn run(self) -> Vec<Moments> {
-        let Self { block, c, size } = self;
-        let pixels = block.len() / c;
-        let mut sums = vec![0f32; 2 * c];
-        let (sums, squares) = sums.split_at_mut(c);
-        for pixel in block.chunks_exact(c) {
-            sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x.to_f32());
-        }
-        sums.iter_mut().for_each(|sum| *sum /= pixels as f32);
-        for pixel in block.chunks_exact(c) {
-            for ((square, x), mean) in squares.iter_mut().zip(pixel).zip(&*sums) {
-                let delta = x.to_f32() - mean;
-                *square += delta * delta;
-            }
-        }
-        let channels = sums.chunks_exact(size).zip(squares.chunks_exact(size));
-        channels
-            .map(|(means, squares)| {
-                // All channels of a group have as many pixels, so its mean is that of their means.
-                let mean = means.iter().map(|&m| f64::from(m)).sum::<f64>() / size as f64;
-                let between: f64 = means.iter().map(|&m| (f64::from(m) - mean).powi(2)).sum();
-                let within: f64 = squares.iter().map(|&s| f64::from(s)).sum();
-                Moments {
-                    count: (pixels * size) as f64,
-                    mean,
-                    squares: within + between * pixels as f64,
-                }
-            })
-            .collect()
-    }
-}
-
-/// Layer normalisation of rows of `c`.
-pub(crate) fn layer_norm<T: Element>(
-    isa: Isa,
-    x: &[T],
-    c: usize,
-    (gamma, beta): (&[f32], &[f32]),
-    eps: f64,
-    out: &mut [T],
-) {
-    assert!(
-        c > 0 && x.len().is_multiple_of(c) && out.len() == x.len() && gamma.len() == c && beta.len() == c
-    );
-    let len = block_pixels(c) * c;
-    let blocks = out.par_chunks_mut(len).zip(x.par_chunks(len));
-    blocks.for_each(|(out, x)| {
-        vectorised(
-            isa,
-            Rows {
-                out,
-                x,
-                gamma,
-                beta,
-                eps,
-            },
-        )
-    });
-}
-
-/// Some rows of a layer normalisation.
-struct Rows<'a, T> {
-    out: &'a mut [T],
-    x: &'a [T],
-    gamma: &'a [f32],
-    beta: &'a [f32],
+#[derive(Clone)]
+pub(crate) struct LayerNorm {
+    affine: Affine,
     eps: f64,
 }
 
-impl<T: Element> Work for Rows<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let c = self.gamma.len();
-        for (out, x) in self.out.chunks_exact_mut(c).zip(self.x.chunks_exact(c)) {
-            let mean = sum(x, |v| v) / c as f32;
-            let variance = sum(x, |v| (v - mean) * (v - mean)) / c as f32;
-            let factor = (1.0 / (f64::from(variance) + self.eps).sqrt()) as f32;
-            for (((out, x), gamma), beta) in out.iter_mut().zip(x).zip(self.gamma).zip(self.beta) {
-                *out = T::from_f32((x.to_f32() - mean) * factor * gamma + beta);
-            }
+impl LayerNorm {
+    pub fn new(gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Self {
+        Self {
+            affine: Affine::new(gamma, beta),
+            eps,
         }
     }
-}
 
-/// A sum in sixteen parts, which a vector register holds.
-#[inline(always)]
-fn sum<T: Element>(x: &[T], of: impl Fn(f32) -> f32) -> f32 {
-    let mut parts = [0f32; 16];
-    let mut chunks = x.chunks_exact(16);
-    for chunk in &mut chunks {
-        parts
-            .iter_mut()
-            .zip(chunk)
-            .for_each(|(part, x)| *part += of(x.to_f32()));
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (shape, affine) = (x.dims(), self.affine.slices());
+        in_type!(x.dtype(), |T| {
+            let x = HostTensor::<T>::new(x);
+            let mut out = Buffer::<T>::dirty(shape.iter().product());
+            let width = affine.0.len();
+            kernel::layer_norm(Isa::detect(), x.values(), width, affine, self.eps, &mut out);
+            tensor(out, shape)
+        })
     }
-    let rest: f32 = chunks.remainder().iter().map(|x| of(x.to_f32())).sum();
-    parts.iter().sum::<f32>() + rest
 }

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use sd_sched::rng::TorchCpuRng;
-use sd_sched::{Control, Denoised, Dialect, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule};
+use sd_sched::{Denoised, Dialect, ModelSampling, Plan, PlanOptions, Prediction, Sampler, Schedule};
 use sd_sched::{ScheduleOptions, plan, sample};
 
 /// Noise levels of the error measurements.
@@ -55,8 +55,8 @@ fn run(plan: Plan, x: Vec<f64>, seed: u64) -> Result<(Vec<f64>, usize), sd_sched
                 denoised: d,
             })
         },
-        |_| Ok(rng.normal_f32(n).into_iter().map(f64::from).collect()),
-        |_| Control::Continue,
+        |_| Ok::<_, sd_sched::Error>(rng.normal_f32(n).into_iter().map(f64::from).collect()),
+        |_| Ok(()),
     )?;
     Ok((x, calls))
 }

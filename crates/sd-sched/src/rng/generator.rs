@@ -1,6 +1,6 @@
 //! One generator of either kind.
 
-use super::{Card, PhiloxRng, TorchCpuRng};
+use super::{Card, Dtype, PhiloxRng, TorchCpuRng};
 
 /// Whose random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,19 +13,6 @@ pub enum Source {
     Philox,
     /// PyTorch's CUDA generator on a real card (the WebUI's "GPU").
     PhiloxOn(Card),
-}
-
-/// The type that noise is drawn in; values are given as `f32` all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Dtype {
-    /// float32.
-    #[default]
-    F32,
-    /// float16.
-    F16,
-    /// bfloat16.
-    Bf16,
 }
 
 /// A generator with a seed, under way.
@@ -54,36 +41,7 @@ impl Generator {
             (Self::TorchCpu(g), Dtype::F32) => g.normal_f32(n),
             (Self::TorchCpu(g), Dtype::F16) => g.normal_f16(n),
             (Self::TorchCpu(g), Dtype::Bf16) => g.normal_bf16(n),
-            (Self::Philox(g), _) => {
-                let round = |v: f32| match dtype {
-                    Dtype::F32 => v,
-                    Dtype::F16 => round_f16(v),
-                    Dtype::Bf16 => round_bf16(v),
-                };
-                g.normal_f32(n).into_iter().map(round).collect()
-            }
+            (Self::Philox(g), _) => g.normal_f32(n).into_iter().map(|v| dtype.round(v)).collect(),
         }
     }
-}
-
-/// The nearest float16, ties to even.
-pub(super) fn round_f16(v: f32) -> f32 {
-    let a = v.abs();
-    if a < 6.103_515_6e-5 {
-        // Subnormal: multiples of 2^-24.
-        return (v * 16_777_216.0).round_ties_even() / 16_777_216.0;
-    }
-    let bits = v.to_bits();
-    let r = f32::from_bits((bits + 0xfff + ((bits >> 13) & 1)) & !0x1fff);
-    if r.abs() > 65_504.0 {
-        f32::INFINITY.copysign(v)
-    } else {
-        r
-    }
-}
-
-/// The nearest bfloat16, ties to even.
-pub(super) fn round_bf16(v: f32) -> f32 {
-    let bits = v.to_bits();
-    f32::from_bits((bits + 0x7fff + ((bits >> 16) & 1)) & !0xffff)
 }

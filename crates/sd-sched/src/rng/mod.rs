@@ -4,6 +4,7 @@
 //! trees for the SDE samplers. The generators below it can be used alone.
 
 mod brownian;
+mod dtype;
 mod generator;
 mod image;
 mod mt19937;
@@ -12,7 +13,8 @@ mod seed_sequence;
 mod torch_cpu;
 
 pub use brownian::BrownianTree;
-pub use generator::{Dtype, Generator, Source};
+pub use dtype::Dtype;
+pub use generator::{Generator, Source};
 pub use image::{BatchBrownian, BatchNoise, NoiseOptions, Shape};
 pub use mt19937::Mt19937;
 pub use philox::{Card, PhiloxRng, philox_4x32_10};

@@ -2,8 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use super::Mt19937;
-use super::generator::{round_bf16, round_f16};
+use super::{Dtype, Mt19937};
 
 /// `torch.Generator("cpu")`: what `torch.randn(..., generator=g)` draws.
 ///
@@ -37,23 +36,23 @@ impl TorchCpuRng {
 
     /// `randn(n, dtype=float16)`, as `f32`: see [`TorchCpuRng::normal_bf16`].
     pub fn normal_f16(&mut self, n: usize) -> Vec<f32> {
-        self.normal_small(n, round_f16)
+        self.normal_small(n, Dtype::F16)
     }
 
     /// `randn(n, dtype=bfloat16)`, as `f32`. PyTorch (2.15; early versions drew fewer bits) computes in float32 and rounds,
     /// but draws block by block, so that a length that is no multiple of 16 leaves the generator elsewhere than float32 does.
     pub fn normal_bf16(&mut self, n: usize) -> Vec<f32> {
-        self.normal_small(n, round_bf16)
+        self.normal_small(n, Dtype::Bf16)
     }
 
-    fn normal_small(&mut self, n: usize, round: fn(f32) -> f32) -> Vec<f32> {
+    fn normal_small(&mut self, n: usize, dtype: Dtype) -> Vec<f32> {
         if n < 16 {
-            return (0..n).map(|_| round(self.double_normal() as f32)).collect();
+            return (0..n).map(|_| dtype.round(self.double_normal() as f32)).collect();
         }
         let mut data = self.normal_f32(n / 16 * 16);
         data.resize(n, 0.0);
         self.redo_tail(&mut data);
-        data.into_iter().map(round).collect()
+        data.into_iter().map(|v| dtype.round(v)).collect()
     }
 
     /// Draws the last 16 values anew if there are some over.

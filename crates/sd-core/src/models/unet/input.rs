@@ -1,0 +1,125 @@
+//! What a U-Net is given, and what it gives.
+
+use burn_tensor::Tensor;
+
+use super::shape_error;
+use crate::Result;
+
+/// The input of one evaluation.
+#[derive(Debug, Clone)]
+pub struct UnetInput<'a> {
+    /// The latents, `[batch, c, h, w]` in any float type.
+    pub latents: Tensor<4>,
+    /// A number for each row, 0 to 1000, fractions allowed.
+    pub timesteps: &'a [f64],
+    /// The text that cross-attention sees.
+    pub text: TextInput<'a>,
+    /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL).
+    pub added: Option<Tensor<2>>,
+    /// Channels behind those of the latents, `[batch, in_channels - c, h, w]`: mask and masked image of an inpainting model, or the
+    /// image of InstructPix2Pix.
+    pub concat: Option<Tensor<4>>,
+    /// The residuals of a control network, which are added to the features of the encoder.
+    pub residuals: Option<&'a UnetFeatures>,
+    /// The share of the pixels, 0 to 1, that self-attention merges with others, at the resolution of the latents:
+    /// [`TokenMerging`](sd_kernels::TokenMerging).
+    pub token_merging: f64,
+}
+
+impl<'a> UnetInput<'a> {
+    /// Latents, timesteps and text alone.
+    pub fn new(latents: Tensor<4>, timesteps: &'a [f64], text: impl Into<TextInput<'a>>) -> Self {
+        Self {
+            latents,
+            timesteps,
+            text: text.into(),
+            added: None,
+            concat: None,
+            residuals: None,
+            token_merging: 0.0,
+        }
+    }
+
+    /// Adds the residuals to the skips, of which the first alone may be there.
+    pub(super) fn control_skips(&self, skips: &mut [Tensor<4>]) -> Result<()> {
+        let Some(UnetFeatures { skips: residuals, .. }) = self.residuals else {
+            return Ok(());
+        };
+        if residuals.len() < skips.len() {
+            let expected = format!("{} skips", skips.len());
+            return shape_error("residuals", expected, &[residuals.len()]);
+        }
+        for (skip, residual) in skips.iter_mut().zip(residuals) {
+            *skip = sum(skip.clone(), residual)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the residual of the middle.
+    pub(super) fn control_middle(&self, x: Tensor<4>) -> Result<Tensor<4>> {
+        match self.residuals {
+            Some(residuals) => sum(x, &residuals.middle),
+            None => Ok(x),
+        }
+    }
+}
+
+/// The text that cross-attention sees.
+// There is one of them for a call.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone)]
+pub enum TextInput<'a> {
+    /// The encoded text, `[batch, m, cross_attention_dim]`.
+    Context(Tensor<3>),
+    /// Its keys and values, computed before.
+    Cache(&'a CrossAttentionCache),
+}
+
+impl From<Tensor<3>> for TextInput<'_> {
+    fn from(context: Tensor<3>) -> Self {
+        Self::Context(context)
+    }
+}
+
+impl<'a> From<&'a CrossAttentionCache> for TextInput<'a> {
+    fn from(cache: &'a CrossAttentionCache) -> Self {
+        Self::Cache(cache)
+    }
+}
+
+/// The keys and values of a context for every cross-attention of a network. They don't depend on the timestep. Made by
+/// [`UNet::cross_attention_cache`](super::UNet::cross_attention_cache).
+#[derive(Debug, Clone)]
+pub struct CrossAttentionCache {
+    pub(super) rows: usize,
+    /// By the place of the transformer, for each of its blocks.
+    pub(super) layers: Vec<Vec<[Tensor<3>; 2]>>,
+}
+
+impl CrossAttentionCache {
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> usize {
+        let tensors = self.layers.iter().flatten().flatten();
+        tensors
+            .map(|t| t.dims().iter().product::<usize>() * t.dtype().size())
+            .sum()
+    }
+}
+
+/// The features of a U-Net's encoder, or residuals of their shapes. A control network (Zhang et al. 2023, arXiv:2302.05543) is an
+/// encoder whose features are projected to residuals.
+#[derive(Debug, Clone)]
+pub struct UnetFeatures {
+    /// The skips, `[batch, h, w, c]`: of the first convolution, then of each block on the way down.
+    pub skips: Vec<Tensor<4>>,
+    /// The features behind the middle, `[batch, h, w, c]`.
+    pub middle: Tensor<4>,
+}
+
+fn sum(x: Tensor<4>, residual: &Tensor<4>) -> Result<Tensor<4>> {
+    if residual.dims() != x.dims() {
+        return shape_error("residual", format!("{:?}", x.dims()), &residual.dims());
+    }
+    let dtype = x.dtype();
+    Ok(x + residual.clone().cast(dtype))
+}

@@ -1,0 +1,43 @@
+//! Convolutions.
+
+use burn_tensor::{
+    Tensor, module,
+    ops::{ConvOptions, InterpolateMode, InterpolateOptions},
+};
+
+use crate::options::{ConvExtras, ConvShape, Quantization};
+
+#[derive(Clone)]
+pub(crate) struct Conv2d {
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    shape: ConvShape,
+}
+
+impl Conv2d {
+    pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, shape: ConvShape, _: Quantization) -> Self {
+        Self { weight, bias, shape }
+    }
+
+    pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
+        let mut x = x.permute([0, 3, 1, 2]);
+        if let Some([height, width]) = extras.upsample {
+            let [_, _, h, w] = x.dims();
+            let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * h, 2 * w]);
+            x = module::interpolate(x, options)
+                .narrow(2, 0, height)
+                .narrow(3, 0, width);
+        }
+        let mut options = ConvOptions::new([self.shape.stride; 2], [0; 2], [1; 2], 1);
+        let columns = self.shape.padding.pixels();
+        options.padding = [if extras.window { (0, 0) } else { columns }, columns];
+        let mut y = module::conv2d(x, self.weight.clone(), self.bias.clone(), options).permute([0, 2, 3, 1]);
+        if let Some(bias) = extras.image_bias {
+            y = y + bias.unsqueeze_dims::<4>(&[1, 2]);
+        }
+        match extras.residual {
+            Some(residual) => residual + y,
+            None => y,
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Attention without a matrix of scores in memory: keys are looked at a block at a time, with a running maximum and sum (Milakov and
+//! Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135).
+//!
+//! Scores are computed transposed, a row for each key and a column for each query: what has to be known of each query, its maximum and
+//! sum, then lies side by side in a vector, and nothing is ever summed across one.
+
+use rayon::prelude::*;
+
+use super::shared::Shared;
+use crate::{
+    host::simd::{COLUMNS, Isa, PANEL, Simd, Tile, Work, begin, math, vectorised},
+    memory::buffer::Buffer,
+};
+
+/// Keys that are looked at together; a multiple of every kernel's rows and of [`Operand::K`]. Their scores fit the first-level cache.
+pub(crate) const KEYS: usize = 192;
+
+/// Queries that are looked at together.
+pub(crate) const QUERIES: usize = COLUMNS;
+
+/// `out = softmax(q k^T / sqrt(d)) v` for each of `batch * heads`: `q` and `out` are `[batch, n, heads, d]`, `k` and `v` are
+/// `[batch, m, heads, d]`. With `causal`, row `i` sees keys up to `i`.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn attention<T: Simd>(
+    isa: Isa,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    [batch, heads, d]: [usize; 3],
+    causal: bool,
+    out: &mut [T],
+) {
+    let width = heads * d;
+    let [n, m] = [q, k].map(|x| x.len() / (batch * width));
+    assert!(q.len() == batch * n * width && out.len() == q.len());
+    assert!(k.len() == batch * m * width && v.len() == k.len() && m > 0);
+    let out = Shared::new(out);
+    let per_head = (2 * rayon::current_num_threads()).div_ceil(heads).max(1);
+    let rows_per_task = n.div_ceil(per_head).next_multiple_of(QUERIES);
+    let chunks = n.div_ceil(rows_per_task);
+    for image in 0..batch {
+        let at = |row: usize, head: usize| (image * m + row) * width + head * d;
+        let memory: Vec<_> = (0..heads)
+            .into_par_iter()
+            .map(|head| {
+                let keys = |key: usize| &k[at(key, head)..][..d];
+                let values = |key: usize| &v[at(key, head)..][..d];
+                Memory::new(T::rows(isa), m, d, keys, values)
+            })
+            .collect();
+        (0..heads * chunks).into_par_iter().for_each(|index| {
+            let (head, chunk) = (index / chunks, index % chunks);
+            let queries = Queries {
+                isa,
+                q,
+                out: &out,
+                rows: chunk * rows_per_task..n.min((chunk + 1) * rows_per_task),
+                first: image * n * width + head * d,
+                width,
+                memory: &memory[head],
+                causal,
+            };
+            vectorised(isa, queries);
+        });
+    }
+}
+
+/// The keys and values of one head, as left-hand sides.
+struct Memory<T> {
+    /// `[keys][padded]`, with rows of zeros to a whole number of tiles.
+    keys: Buffer<T>,
+    /// For each block of keys `[rows][KEYS]`: values transposed.
+    values: Buffer<T>,
+    count: usize,
+    d: usize,
+    /// `d` as a multiple of [`Operand::K`], and of the rows of a tile.
+    padded: usize,
+    rows: usize,
+}
+
+impl<T: Simd> Memory<T> {
+    fn new<'a>(
+        tile_rows: usize,
+        count: usize,
+        d: usize,
+        key: impl Fn(usize) -> &'a [T],
+        value: impl Fn(usize) -> &'a [T],
+    ) -> Self {
+        let (padded, rows) = (d.next_multiple_of(T::K), d.next_multiple_of(tile_rows));
+        let mut keys = Buffer::<T>::dirty(count.next_multiple_of(tile_rows) * padded);
+        for (i, to) in keys.chunks_exact_mut(padded).enumerate() {
+            let (to, rest) = to.split_at_mut(d);
+            match i < count {
+                true => to.copy_from_slice(key(i)),
+                false => to.fill(T::default()),
+            }
+            rest.fill(T::default());
+        }
+        let mut values = Buffer::<T>::dirty(count.div_ceil(KEYS) * rows * KEYS);
+        values.fill(T::default());
+        for (block, to) in values.chunks_exact_mut(rows * KEYS).enumerate() {
+            for i in 0..KEYS.min(count - block * KEYS) {
+                for (row, v) in value(block * KEYS + i).iter().enumerate() {
+                    to[row * KEYS + i] = *v;
+                }
+            }
+        }
+        Self {
+            keys,
+            values,
+            count,
+            d,
+            padded,
+            rows,
+        }
+    }
+}
+
+/// Some rows of one head.
+struct Queries<'a, T> {
+    isa: Isa,
+    q: &'a [T],
+    out: &'a Shared<'a, T>,
+    rows: std::ops::Range<usize>,
+    /// The place of the head's first row.
+    first: usize,
+    width: usize,
+    memory: &'a Memory<T>,
+    causal: bool,
+}
+
+impl<T: Simd> Work for Queries<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (isa, memory, d) = (self.isa, self.memory, self.memory.d);
+        let _session = begin::<T>(isa);
+        let mut tile = QueryTile::new(memory);
+        let at = |row: usize| self.first + row * self.width;
+        for first in self.rows.clone().step_by(QUERIES) {
+            let count = QUERIES.min(self.rows.end - first);
+            tile.start();
+            for query in 0..count {
+                tile.place(query, &self.q[at(first + query)..][..d]);
+            }
+            let last = match self.causal {
+                true => (first + count).min(memory.count),
+                false => memory.count,
+            };
+            for start in (0..last).step_by(KEYS) {
+                tile.look(
+                    isa,
+                    memory,
+                    start..last.min(start + KEYS),
+                    self.causal.then_some(first),
+                );
+            }
+            let factors = tile.sum.map(|sum| 1.0 / sum);
+            let rows = tile.finished.chunks_exact_mut(QUERIES);
+            for (to, from) in rows.zip(tile.out.chunks_exact(QUERIES)) {
+                for ((to, from), factor) in to.iter_mut().zip(from).zip(&factors) {
+                    *to = T::from_f32(from * factor);
+                }
+            }
+            for query in 0..count {
+                // SAFETY: each row of each head is written once, by the task it belongs to.
+                let out = unsafe { self.out.slice(at(first + query), d) };
+                for (out, row) in out.iter_mut().zip(tile.finished.chunks_exact(QUERIES)) {
+                    *out = row[query];
+                }
+            }
+        }
+    }
+}
+
+/// A tile of queries and its result so far.
+struct QueryTile<T> {
+    padded: usize,
+    /// Two panels.
+    q: Buffer<T>,
+    /// `[KEYS][QUERIES]`.
+    scores: Buffer<f32>,
+    /// The same, as two panels.
+    weights: Buffer<T>,
+    /// `[rows][QUERIES]`.
+    out: Buffer<f32>,
+    /// The same, divided by the sums.
+    finished: Buffer<T>,
+    /// The largest score.
+    max: [f32; QUERIES],
+    sum: [f32; QUERIES],
+}
+
+impl<T: Simd> QueryTile<T> {
+    fn new(memory: &Memory<T>) -> Self {
+        let mut q = Buffer::<T>::dirty(QUERIES * memory.padded);
+        // Columns without a query stay zero.
+        q.fill(T::default());
+        Self {
+            padded: memory.padded,
+            q,
+            scores: Buffer::dirty(KEYS * QUERIES),
+            weights: Buffer::dirty(KEYS * QUERIES),
+            out: Buffer::dirty(memory.rows * QUERIES),
+            finished: Buffer::dirty(memory.rows * QUERIES),
+            max: [0.0; QUERIES],
+            sum: [0.0; QUERIES],
+        }
+    }
+
+    #[inline(always)]
+    fn start(&mut self) {
+        self.max.fill(f32::NEG_INFINITY);
+        self.sum.fill(0.0);
+    }
+
+    #[inline(always)]
+    fn place(&mut self, query: usize, row: &[T]) {
+        let panel = &mut self.q[query / PANEL * self.padded * PANEL..];
+        let groups = panel.chunks_exact_mut(PANEL * T::GROUP);
+        let lane = query % PANEL * T::GROUP;
+        let mut values = row.chunks_exact(T::GROUP);
+        let mut groups = groups.map(|group| &mut group[lane..lane + T::GROUP]);
+        for (from, to) in (&mut values).zip(&mut groups) {
+            to.copy_from_slice(from);
+        }
+        if let Some(to) = groups.next() {
+            let rest = values.remainder();
+            to[..rest.len()].copy_from_slice(rest);
+        }
+    }
+
+    /// Looks at one block of keys. `causal` is the first query's place in its row.
+    #[inline(always)]
+    fn look(&mut self, isa: Isa, memory: &Memory<T>, keys: std::ops::Range<usize>, causal: Option<usize>) {
+        let (tile_rows, count) = (T::rows(isa), keys.len());
+        let k = count.next_multiple_of(T::K);
+        for row in (0..count).step_by(tile_rows) {
+            let tile = Tile {
+                a: memory.keys[(keys.start + row) * memory.padded..].as_ptr(),
+                stride: memory.padded,
+                taps: &[0],
+                k: memory.padded,
+                b: self.q.as_ptr(),
+                panel: self.padded * PANEL,
+                c: self.scores[row * QUERIES..].as_mut_ptr(),
+                accumulate: false,
+            };
+            // SAFETY: keys are there in whole tiles; `q` is two panels; a block's scores are a whole number of tiles.
+            unsafe { T::tile(isa, &tile) };
+        }
+        self.scores[count * QUERIES..k.max(count) * QUERIES].fill(f32::NEG_INFINITY);
+        if let Some(first) = causal {
+            for (key, scores) in keys.clone().zip(self.scores.chunks_exact_mut(QUERIES)) {
+                let hidden = key.saturating_sub(first).min(QUERIES);
+                scores[..hidden].fill(f32::NEG_INFINITY);
+            }
+        }
+        let scale = 1.0 / (memory.d as f32).sqrt();
+        let mut factors = [1.0; QUERIES];
+        let mut base = [0.0; QUERIES];
+        let max = T::maximum(isa, &self.scores[..k * QUERIES]);
+        for query in 0..QUERIES {
+            let max = max[query].max(self.max[query]);
+            // Nothing to see yet: any finite number will do.
+            base[query] = if max == f32::NEG_INFINITY { 0.0 } else { max };
+            factors[query] = math::exp((self.max[query] - base[query]) * scale);
+            self.max[query] = max;
+        }
+        let sums = T::exponentials(
+            isa,
+            &self.scores[..k * QUERIES],
+            scale,
+            &base,
+            &mut self.weights,
+            KEYS * PANEL,
+        );
+        for ((sum, new), factor) in self.sum.iter_mut().zip(sums).zip(&factors) {
+            *sum = *sum * factor + new;
+        }
+        if keys.start > 0 && factors.iter().any(|factor| *factor != 1.0) {
+            for row in self.out.chunks_exact_mut(QUERIES) {
+                row.iter_mut().zip(&factors).for_each(|(v, factor)| *v *= factor);
+            }
+        }
+        let values = &memory.values[keys.start * memory.rows..];
+        for row in (0..memory.rows).step_by(tile_rows) {
+            let tile = Tile {
+                a: values[row * KEYS..].as_ptr(),
+                stride: KEYS,
+                taps: &[0],
+                k,
+                b: self.weights.as_ptr(),
+                panel: KEYS * PANEL,
+                c: self.out[row * QUERIES..].as_mut_ptr(),
+                accumulate: keys.start > 0,
+            };
+            // SAFETY: a block's values are whole tiles of `KEYS` columns; the weights' panels are `KEYS` long; `out` is whole tiles.
+            unsafe { T::tile(isa, &tile) };
+        }
+    }
+}

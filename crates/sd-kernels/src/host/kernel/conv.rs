@@ -1,0 +1,192 @@
+//! Convolutions as matrix products without a copy of every window: the picture gets a border of zeros, and is then one long row of
+//! pixels in which each tap of the kernel is the same distance away for all of them.
+
+use rayon::prelude::*;
+
+use super::{
+    epilogue::Store,
+    gemm::{Left, multiply},
+    geometry::{Geometry, Pictures},
+    packed::{Right, Weights},
+    quantised::{self, PictureScales, ProductScales, ZERO},
+    winograd,
+};
+use crate::{
+    host::simd::{Isa, Operand, Product, Simd},
+    memory::buffer::Buffer,
+};
+
+/// Bytes that a 3x3 convolution of stride 1 has in use beside what goes in and what comes out, for `[batch, h, w]` of the output.
+pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
+    let geometry = Geometry::same([h, w]);
+    match winograd::suits::<T>(Isa::detect(), geometry, channels, columns) {
+        true => winograd::workspace([batch, h, w], channels, columns) * size_of::<f32>(),
+        false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
+    }
+}
+
+/// The same of a quantized convolution, whose input is brought to bytes.
+pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize) -> usize {
+    bordered(
+        [batch, h, w],
+        channels.next_multiple_of(u8::K),
+        Geometry::same([h, w]),
+    )
+}
+
+/// Values of pictures `[batch, h, w]` with a border.
+fn bordered([batch, h, w]: [usize; 3], channels: usize, geometry: Geometry) -> usize {
+    let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
+    // The last lines' borders follow the last picture.
+    (batch * (h + above.max(below)) + above + below + geometry.kernel[0]) * (w + left.max(right)) * channels
+}
+
+/// A convolution to pictures of `store.columns` channels. Weights have a tap for each place of the kernel, row by row.
+pub(crate) fn conv<T: Simd>(
+    isa: Isa,
+    x: Pictures<T>,
+    geometry: Geometry,
+    weights: Weights<T>,
+    store: Store<T>,
+) {
+    let [batch, h, w, c] = x.shape;
+    let ([oh, ow], columns) = (geometry.output(), store.columns);
+    assert!(x.data.len() == batch * h * w * c && store.out.len() == batch * oh * ow * columns);
+    let unpadded = geometry.rows == (0, 0) && geometry.columns == (0, 0);
+    let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample && unpadded;
+    let rows = batch * h * w;
+    match weights {
+        Weights::Plain(weights) if pointwise && c.is_multiple_of(T::K) => {
+            multiply(isa, Left::rows(x.data, rows, c), weights, &store);
+        }
+        Weights::Plain(weights) if winograd::suits::<T>(isa, geometry, c, columns) => {
+            winograd::convolve(isa, x, geometry, weights, &store);
+        }
+        Weights::Plain(weights) => {
+            let copy = |_, from: &[T], to: &mut [T]| to.copy_from_slice(from);
+            let bordered = Bordered::new(x, geometry, T::default(), copy);
+            bordered.convolve(isa, geometry, weights, store);
+        }
+        Weights::Quantised(weights, columns) if pointwise => {
+            let (bytes, scales) = quantised::rows(isa, x.data, c);
+            let scales = Some(ProductScales {
+                rows: &scales,
+                each: 1,
+                columns,
+            });
+            let left = Left::rows(&bytes, rows, bytes.len() / rows);
+            multiply(isa, left, weights, &Store { scales, ..store });
+        }
+        Weights::Quantised(weights, columns) => {
+            let pictures = PictureScales::new(isa, x.data, batch);
+            let scales = Some(ProductScales {
+                rows: &pictures.scales,
+                each: oh * ow,
+                columns,
+            });
+            let whole = |picture, from: &[T], to: &mut [u8]| pictures.whole(isa, picture, from, to);
+            let bordered = Bordered::new(x, geometry, ZERO, whole);
+            bordered.convolve(isa, geometry, weights, Store { scales, ..store });
+        }
+    }
+}
+
+/// Pictures with zeros around them, and channels made a multiple of [`Operand::K`]. Between two lines one border serves both.
+struct Bordered<T> {
+    data: Buffer<T>,
+    batch: usize,
+    height: usize,
+    width: usize,
+    /// Channels.
+    k: usize,
+}
+
+impl<T: Product> Bordered<T> {
+    /// `put` brings values of a picture, given by its number, to this type.
+    fn new<E: Simd>(
+        x: Pictures<E>,
+        geometry: Geometry,
+        zero: T,
+        put: impl Fn(usize, &[E], &mut [T]) + Sync,
+    ) -> Self {
+        let [batch, h, w, c] = x.shape;
+        let [sh, sw] = geometry.source;
+        let shift = usize::from(geometry.upsample);
+        assert!(sh.div_ceil(1 << shift) == h && sw.div_ceil(1 << shift) == w);
+        let k = c.next_multiple_of(T::K);
+        let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
+        let (height, width) = (sh + above.max(below), sw + left.max(right));
+        let mut data = Buffer::<T>::dirty(bordered([batch, sh, sw], k, geometry));
+        let line = width * k;
+        let (above, rest) = data.split_at_mut(above * line);
+        let (lines, below) = rest.split_at_mut(batch * height * line);
+        above.fill(zero);
+        below.fill(zero);
+        lines
+            .par_chunks_mut(line.max(1))
+            .enumerate()
+            .for_each(|(index, to)| {
+                let (image, y) = (index / height, index % height);
+                if y >= sh {
+                    return to.fill(zero);
+                }
+                let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
+                let (left, to) = to.split_at_mut(left * k);
+                let (to, right) = to.split_at_mut(sw * k);
+                left.fill(zero);
+                right.fill(zero);
+                if k == c && shift == 0 {
+                    put(image, from, to);
+                } else {
+                    for (x, to) in to.chunks_mut(k).enumerate() {
+                        put(image, &from[(x >> shift) * c..][..c], &mut to[..c]);
+                        to[c..].fill(zero);
+                    }
+                }
+            });
+        Self {
+            data,
+            batch,
+            height,
+            width,
+            k,
+        }
+    }
+
+    fn convolve<E: Simd>(&self, isa: Isa, geometry: Geometry, weights: Right<T>, store: Store<E>) {
+        let (k, [oh, ow]) = (self.k, geometry.output());
+        let taps: Vec<usize> = (0..geometry.kernel[0] * geometry.kernel[1])
+            .map(|i| (i / geometry.kernel[1] * self.width + i % geometry.kernel[1]) * k)
+            .collect();
+        // Output pixel (y, x) reads from bordered pixel (stride y, stride x), so in steps of `stride` pixels the outputs of one picture
+        // are a row of their own, in which every line is `width` long, with pixels at its end that nobody wants.
+        let per_picture = (oh - 1) * self.width + ow;
+        // With stride 1, since pictures are stacked at a whole number of lines, the batch is one such row too.
+        let single = geometry.stride == 1;
+        let (pictures, step) = match single {
+            true => (1, self.height * self.width),
+            false => (self.batch, per_picture),
+        };
+        let mut map = vec![u32::MAX; (self.batch - 1) * step + per_picture];
+        for image in 0..self.batch {
+            for y in 0..oh {
+                let row = ((image * oh + y) * ow) as u32;
+                let line = &mut map[image * step + y * self.width..][..ow];
+                line.iter_mut()
+                    .zip(row..)
+                    .for_each(|(place, index)| *place = index);
+            }
+        }
+        for (image, map) in map.chunks(map.len() / pictures).enumerate() {
+            let left = Left {
+                data: &self.data[image * self.height * self.width * k..],
+                rows: map.len(),
+                stride: geometry.stride * k,
+                taps: &taps,
+                k,
+            };
+            let map = Some(map);
+            multiply(isa, left, weights, &Store { map, ..store });
+        }
+    }
+}

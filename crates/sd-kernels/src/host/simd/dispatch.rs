@@ -1,0 +1,213 @@
+//! Dispatch: which kernel an instruction set has for each number type.
+
+use half::bf16;
+
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512};
+use super::{
+    isa::Isa,
+    number::{Number, Operand},
+    portable,
+    tile::{COLUMNS, Tile},
+};
+
+/// Matrix products, a tile at a time.
+pub(crate) trait Product: Operand {
+    /// Rows of a tile.
+    fn rows(isa: Isa) -> usize;
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// `isa` works here and [`begin`] was called on this thread with it; `rows(isa)` rows of `A` and of `C` as described and both
+    /// panels lie in memory that may be read, and for `C` written by nobody else.
+    unsafe fn tile(isa: Isa, tile: &Tile<Self>);
+}
+
+/// The loops over numbers that compilers do badly.
+pub(crate) trait Simd: Number + Product {
+    /// True if products in this type take so long that fewer of them, in `f32`, are better.
+    fn slow(isa: Isa) -> bool;
+
+    /// Values of a whole row of a tile in this type.
+    fn narrow(isa: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]);
+
+    /// [`portable::affine`] by the best means there are; all slices are of one length.
+    fn affine(
+        isa: Isa,
+        x: &[[Self; COLUMNS]],
+        factors: &[[f32; COLUMNS]],
+        terms: &[[f32; COLUMNS]],
+        silu: bool,
+        out: &mut [[Self; COLUMNS]],
+    );
+
+    /// [`portable::maximum`] by the best means there are.
+    #[inline(always)]
+    fn maximum(isa: Isa, scores: &[f32]) -> [f32; COLUMNS] {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { avx512::maximum(scores) };
+        }
+        let _ = isa;
+        portable::maximum(scores)
+    }
+
+    /// [`portable::exponentials`] by the best means there are.
+    fn exponentials(
+        isa: Isa,
+        scores: &[f32],
+        scale: f32,
+        base: &[f32; COLUMNS],
+        weights: &mut [Self],
+        panel: usize,
+    ) -> [f32; COLUMNS];
+}
+
+/// A type's tiles, with their rows: in plain Rust, and through other instruction sets.
+macro_rules! product {
+    ($type:ty, $portable:path, $($($isa:ident)|+ => $rows:expr, $tile:path;)+) => {
+        impl Product for $type {
+            fn rows(isa: Isa) -> usize {
+                match isa {
+                    $(#[cfg(target_arch = "x86_64")]
+                    $(Isa::$isa)|+ => $rows,)+
+                    _ => portable::ROWS,
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn tile(isa: Isa, tile: &Tile<Self>) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match isa {
+                        $(#[cfg(target_arch = "x86_64")]
+                        $(Isa::$isa)|+ => $tile(tile),)+
+                        _ => $portable(tile),
+                    }
+                }
+            }
+        }
+    };
+}
+
+product! { f32, portable::tile,
+    Avx2 => portable::ROWS, portable::tile_avx2;
+    Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_f32;
+}
+product! { bf16, portable::tile,
+    Avx2 | Avx512 | Avx512Vnni => portable::ROWS, portable::tile_avx2;
+    Avx512Bf16 => avx512::ROWS, avx512::tile_bf16;
+    Amx => amx::ROWS, amx::tile_bf16;
+}
+product! { u8, portable::tile_u8,
+    Avx2 | Avx512 => portable::ROWS, portable::tile_u8_avx2;
+    Avx512Vnni | Avx512Bf16 => avx512::ROWS, avx512::tile_u8;
+    Amx => amx::ROWS, amx::tile_u8;
+}
+
+/// The functions of [`Simd`] that differ by type in nothing but the kernels' names, and in what AVX-512 they begin at.
+macro_rules! loops {
+    ($from:expr, $affine:ident, $exponentials:ident) => {
+        #[inline(always)]
+        fn affine(
+            isa: Isa,
+            x: &[[Self; COLUMNS]],
+            factors: &[[f32; COLUMNS]],
+            terms: &[[f32; COLUMNS]],
+            silu: bool,
+            out: &mut [[Self; COLUMNS]],
+        ) {
+            #[cfg(target_arch = "x86_64")]
+            if isa >= $from {
+                // SAFETY: an `Isa` is only made where it works.
+                return unsafe { avx512::$affine(x, factors, terms, silu, out) };
+            }
+            let _ = isa;
+            portable::affine(
+                x.as_flattened(),
+                factors.as_flattened(),
+                terms.as_flattened(),
+                silu,
+                out.as_flattened_mut(),
+            );
+        }
+
+        #[inline(always)]
+        fn exponentials(
+            isa: Isa,
+            scores: &[f32],
+            scale: f32,
+            base: &[f32; COLUMNS],
+            weights: &mut [Self],
+            panel: usize,
+        ) -> [f32; COLUMNS] {
+            #[cfg(target_arch = "x86_64")]
+            if isa >= Isa::Avx512 {
+                // SAFETY: an `Isa` is only made where it works.
+                return unsafe { avx512::$exponentials(scores, scale, base, weights, panel) };
+            }
+            let _ = isa;
+            portable::exponentials(scores, scale, base, weights, panel)
+        }
+    };
+}
+
+impl Simd for f32 {
+    fn slow(_: Isa) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn narrow(_: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]) {
+        *out = *values;
+    }
+
+    loops!(Isa::Avx512, affine_f32, exponentials_f32);
+}
+
+impl Simd for bf16 {
+    fn slow(isa: Isa) -> bool {
+        isa < Isa::Amx
+    }
+
+    #[inline(always)]
+    fn narrow(isa: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]) {
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512Bf16 {
+            // SAFETY: an `Isa` is only made where it works.
+            return unsafe { avx512::narrow(values, out) };
+        }
+        let _ = isa;
+        out.iter_mut()
+            .zip(values)
+            .for_each(|(out, value)| *out = Self::from_f32(*value));
+    }
+
+    loops!(Isa::Avx512Bf16, affine_bf16, exponentials_bf16);
+}
+
+/// A thread that is prepared for tiles, until it is dropped.
+pub(crate) struct Session(Isa);
+
+pub(crate) fn begin<T: Operand>(isa: Isa) -> Session {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Amx && T::GROUP > 1 {
+        // SAFETY: `Isa::Amx` exists only where `amx::available` said so.
+        unsafe { amx::configure() };
+        return Session(isa);
+    }
+    let _ = isa;
+    Session(Isa::Portable)
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Isa::Amx {
+            // SAFETY: as in `begin`.
+            unsafe { amx::release() };
+        }
+    }
+}

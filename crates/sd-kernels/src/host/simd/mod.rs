@@ -1,0 +1,20 @@
+//! Number types, the instruction sets that a processor may have, and the innermost loops of each type on each of them.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod dispatch;
+mod isa;
+pub(crate) mod math;
+mod number;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub(crate) use dispatch::{Product, Simd, begin};
+pub(crate) use isa::{Isa, Work, vectorised};
+pub(crate) use number::{Number, Operand};
+pub(crate) use portable::affine;
+pub(crate) use tile::{COLUMNS, MAX_ROWS, PANEL, Tile};

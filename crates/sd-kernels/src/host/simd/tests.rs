@@ -1,0 +1,82 @@
+//! Functions of one number against their definitions, in `f64`.
+
+use half::bf16;
+
+use super::{COLUMNS, Isa, Number, Simd, affine, math};
+
+#[test]
+fn functions_of_one_number() {
+    // erf by its series, in f64.
+    let erf = |x: f64| {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    };
+    for i in -5000..=5000 {
+        let x = i as f32 / 1000.0;
+        let wide = f64::from(x);
+        let close = |got: f32, expected: f64, what: &str| {
+            let allowed = 4e-7 * expected.abs().max(1.0);
+            assert!(
+                (f64::from(got) - expected).abs() < allowed,
+                "{what}({x}): {got}, {expected}"
+            );
+        };
+        close(math::exp(x) / wide.exp() as f32, 1.0, "exp");
+        close(math::silu(x), wide / (1.0 + (-wide).exp()), "silu");
+        close(
+            math::quick_gelu(x),
+            wide / (1.0 + (-1.702 * wide).exp()),
+            "quick_gelu",
+        );
+        close(
+            math::gelu(x),
+            0.5 * wide * (1.0 + erf(wide / 2f64.sqrt())),
+            "gelu",
+        );
+    }
+    for isa in Isa::available() {
+        let numbers = (-130_000..130_000).map(|n| n as f32 / 1000.0);
+        let odd = [f32::NAN, f32::INFINITY, 1e30, -1e30, f32::MIN_POSITIVE];
+        for x in numbers.chain(odd) {
+            let (mut got, mut expected) = ([[0f32; COLUMNS]], [0f32]);
+            f32::affine(
+                isa,
+                &[[x; COLUMNS]],
+                &[[1.0; COLUMNS]],
+                &[[0.0; COLUMNS]],
+                true,
+                &mut got,
+            );
+            affine(&[x], &[1.0], &[0.0], true, &mut expected);
+            let ([got, ..], expected) = (got[0], expected[0]);
+            let near = got == expected || (got - expected).abs() <= 3e-7 * x.abs().clamp(1.0, 100.0);
+            assert!(
+                near || got.is_nan() && x.is_nan(),
+                "{isa:?} {x}: {got}, not {expected}"
+            );
+        }
+    }
+    assert!(math::exp(f32::NAN).is_nan() && math::silu(f32::NAN).is_nan());
+    assert!(math::exp(-1e9) < 2e-38 && math::exp(1e9) > 1e38);
+    for value in [
+        1.0f32,
+        -3.25,
+        1e-40,
+        65_280.5,
+        f32::INFINITY,
+        f32::NAN,
+        0.0,
+        -0.0,
+        3.39e38,
+    ] {
+        let (ours, theirs) = (<bf16 as Number>::from_f32(value), bf16::from_f32(value));
+        assert!(
+            ours.to_bits() == theirs.to_bits() || (value.is_nan() && ours.is_nan()),
+            "{value}"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Options of layers: plain values that say what a layer computes.
+
+use burn_tensor::Tensor;
+
+/// The function that follows a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `x * sigmoid(x)` (Elfwing et al. 2017, arXiv:1702.03118).
+    Silu,
+    /// The exact, erf-based GELU (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+    Gelu,
+    /// `x * sigmoid(1.702 x)`, the approximation that OpenAI's CLIP was trained with.
+    QuickGelu,
+}
+
+/// The numbers that a layer's weights are kept in and its products are computed in. Only kernels of our own know more than one:
+/// elsewhere nothing is quantized.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Quantization {
+    /// The type that the weights come in.
+    #[default]
+    None,
+    /// Whole numbers of eight bits: weights with a scale for each output, inputs with a scale for each row (for each picture where a
+    /// kernel spans several pixels) that is found when they are there. Results are of the inputs' type.
+    Int8,
+}
+
+impl Quantization {
+    /// Parses "none" or "int8".
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "none" => Some(Self::None),
+            "int8" => Some(Self::Int8),
+            _ => None,
+        }
+    }
+
+    /// The name, as [`Quantization::from_name`] takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// The zeros around a convolution's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// The same number of pixels on all four sides.
+    Even(usize),
+    /// One pixel on the right and at the bottom: the VAE's encoder pads like this before it halves.
+    RightBottom,
+}
+
+impl Padding {
+    /// Before and after each axis.
+    pub(crate) fn pixels(self) -> (usize, usize) {
+        match self {
+            Self::Even(n) => (n, n),
+            Self::RightBottom => (0, 1),
+        }
+    }
+}
+
+/// The properties of a convolution that its weights don't tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Zeros around the picture.
+    pub padding: Padding,
+}
+
+/// Operations that are fused into a convolution.
+#[derive(Default)]
+pub struct ConvExtras {
+    /// Repeats pixels first, each twice in both directions, up to this height and width: twice the input's or a pixel less.
+    pub upsample: Option<[usize; 2]>,
+    /// `[batch, out]`, added to every pixel of a picture.
+    pub image_bias: Option<Tensor<2>>,
+    /// A tensor of the output's shape that is added to it.
+    pub residual: Option<Tensor<4>>,
+    /// The rows above and below that windows reach are there: nothing is padded but to the left and to the right.
+    pub window: bool,
+}

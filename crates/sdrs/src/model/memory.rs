@@ -1,0 +1,190 @@
+//! How much memory a run takes, and whether that is allowed.
+
+use sd_core::{
+    Dtype, Quantization,
+    models::{ClipTextModel, UNet, Vae, decoder_bytes, unet_bytes},
+    weights::{Configs, Part, Target, weight_bytes},
+};
+use sd_kernels::Workspace;
+
+use crate::{Error, Result};
+
+/// What a process has besides weights and what networks compute: the program, vocabularies, pages of files that are being read.
+const OTHER: u64 = 128 << 20;
+
+/// What a run needs of the CPU's memory at most, in bytes: an estimate from the model's configuration. Weights that LoRAs change are in
+/// it once; a pipeline that shares its weights with others has them with these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryPlan {
+    /// The weights of all networks.
+    pub weights: u64,
+    /// What a call of the U-Net has in use at once, both halves of guidance together.
+    pub denoising: u64,
+    /// What decoding a picture has in use at once.
+    pub decoding: u64,
+    /// The program itself, vocabularies, and pages of files that are being read.
+    pub other: u64,
+}
+
+impl MemoryPlan {
+    /// For pictures of this width and height.
+    pub(super) fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
+        let dtype = target.dtype;
+        let f = configs.vae.downscale();
+        let latent = [height, width].map(|side| side as usize / f);
+        let weights = weight_bytes::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, target)
+            + weight_bytes::<UNet>(&configs.unet, Part::Unet, target)
+            + weight_bytes::<Vae>(&configs.vae, Part::Vae, target);
+        Self {
+            weights: weights as u64,
+            denoising: unet_bytes(&configs.unet, dtype, target.quantization, 2, latent) as u64,
+            decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,
+            other: OTHER,
+        }
+    }
+
+    /// The least that a run gets by with: the smallest `memory_limit` that allows it.
+    pub fn least(&self) -> u64 {
+        self.weights + self.other + self.in_use()
+    }
+
+    /// What a run takes without a limit: somewhat more is kept for the next operation, which saves time.
+    pub fn most(&self) -> u64 {
+        self.weights + self.other + Workspace::held_bytes(self.in_use() as usize) as u64
+    }
+
+    fn in_use(&self) -> u64 {
+        self.denoising.max(self.decoding)
+    }
+}
+
+/// The most that pipelines of a builder may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryLimit(pub u64);
+
+impl MemoryLimit {
+    /// Whether the weights leave any room for pictures; how much, for what networks compute.
+    pub fn room(self, configs: &Configs, target: &Target) -> Result<usize> {
+        if !target.device.is_cpu() || target.dtype == Dtype::F16 {
+            let reason = format!(
+                "is kept on the CPU in f32 and bf16 alone, not on {} in {}; leave it out",
+                target.device.name(),
+                target.dtype
+            );
+            return Err(Error::parameter("memory_limit", reason));
+        }
+        let side = configs.vae.downscale() as u32;
+        let plan = MemoryPlan::new(configs, target, [side; 2]);
+        if plan.least() > self.0 {
+            let reason = format!(
+                "{} is too little for this model: its weights take {} in {}, {} with the program{}",
+                gigabytes(self.0),
+                gigabytes(plan.weights),
+                target.dtype,
+                gigabytes(plan.weights + plan.other),
+                narrower(target),
+            );
+            return Err(Error::parameter("memory_limit", reason));
+        }
+        Ok(usize::try_from(self.0 - plan.weights - plan.other).unwrap_or(usize::MAX))
+    }
+
+    /// Whether pictures of this size are allowed.
+    pub fn check(self, configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Result<()> {
+        let plan = MemoryPlan::new(configs, target, [width, height]);
+        if plan.least() <= self.0 {
+            return Ok(());
+        }
+        let step = configs.vae.downscale() as u32;
+        let (mut fits, mut not) = (1, width.max(height) / step + 1);
+        while fits + 1 < not {
+            let half = fits.midpoint(not);
+            match MemoryPlan::new(configs, target, [half * step; 2]).least() <= self.0 {
+                true => fits = half,
+                false => not = half,
+            }
+        }
+        let reason = format!(
+            "{} is too little for {width}x{height}, which needs {}, {} of it for weights; {side}x{side} would fit{}",
+            gigabytes(self.0),
+            gigabytes(plan.least()),
+            gigabytes(plan.weights),
+            narrower(target),
+            side = fits * step,
+        );
+        Err(Error::parameter("memory_limit", reason))
+    }
+}
+
+fn narrower(target: &Target) -> &'static str {
+    match (target.dtype, target.quantization) {
+        (Dtype::F32, _) => "; bf16 takes half as much",
+        (_, Quantization::None) => "; quantization to int8 takes half as much for the U-Net's weights",
+        _ => "",
+    }
+}
+
+/// Rounded up, so that what is named is enough.
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", (bytes as f64 / 1e7).ceil() / 100.0)
+}
+
+/// Reads an amount of memory, up to terabytes: "3GB", "2.5 GB", "800MB", "3GiB", "3Gi", "1TB", "1073741824"; case doesn't matter.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] if it is none.
+pub fn parse_memory(text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" | "byte" | "bytes" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "ki" | "kib" => 1024.0,
+        "mi" | "mib" => 1_048_576.0,
+        "gi" | "gib" => 1_073_741_824.0,
+        "ti" | "tib" => 1_099_511_627_776.0,
+        _ => f64::NAN,
+    };
+    let bytes = digits.trim().parse::<f64>().unwrap_or(f64::NAN) * unit;
+    match bytes.is_finite() && (1.0..1e18).contains(&bytes) {
+        true => Ok(bytes as u64),
+        false => Err(Error::parameter(
+            "memory_limit",
+            format!("'{text}' is no amount of memory; write it like 800MB, 2.5GB, 3GiB or 1TB"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_of_memory() {
+        for (text, bytes) in [
+            ("3GB", 3_000_000_000),
+            (" 2.5 gb ", 2_500_000_000),
+            ("800MB", 800_000_000),
+            ("1GiB", 1 << 30),
+            ("12345", 12345),
+            ("1TB", 1_000_000_000_000),
+            ("1.5T", 1_500_000_000_000),
+            ("2TiB", 2 << 40),
+            ("512Mi", 512 << 20),
+            ("64k", 64_000),
+            ("16 KIB", 16 << 10),
+            ("4096 bytes", 4096),
+        ] {
+            assert_eq!(parse_memory(text).unwrap(), bytes, "{text}");
+        }
+        for text in [
+            "", "GB", "-1GB", "3 apples", "nan", "inf", "1e30", "0", "1XB", "2,5GB", "1TBB", "1 0GB",
+        ] {
+            assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and what it computes with.
+
+#[cfg(feature = "demo")]
+mod demo;
+mod memory;
+mod networks;
+mod preview;
+mod runtime;
+mod save;
+mod source;
+
+use std::sync::{Arc, OnceLock};
+
+use sd_core::{
+    ClipTokenizer,
+    models::{ClipTextModel, UNet, Vae},
+    weights::{Checkpoint, Loaded, Part, Target, WeightPatch},
+};
+use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
+
+use crate::{
+    Error, Result,
+    params::{Limits, Recommended},
+};
+use preview::LinearDecoder;
+
+#[cfg(feature = "demo")]
+pub(crate) use demo::folder as demo_folder;
+pub(crate) use memory::MemoryLimit;
+pub use memory::{MemoryPlan, parse_memory};
+pub(crate) use networks::values;
+pub use networks::{Array, EncodedImages, ModelSizes};
+pub use runtime::LogLevel;
+pub(crate) use runtime::{Log, Runtime};
+pub(crate) use save::{check_file, check_folder};
+pub(crate) use source::Source;
+
+/// Patches of a model's weights, in the order in which they are applied.
+pub(crate) type Patches = Vec<Arc<dyn WeightPatch>>;
+
+/// A checkpoint's networks and what belongs to them. A clone shares everything; a model with other weights shares what they leave as it is.
+#[derive(Clone)]
+pub(crate) struct Model {
+    pub checkpoint: Arc<Checkpoint>,
+    pub tokenizer: Arc<ClipTokenizer>,
+    pub text_encoder: Arc<Loaded<ClipTextModel>>,
+    pub unet: Arc<Loaded<UNet>>,
+    pub vae: Arc<Loaded<Vae>>,
+    pub sampling: ModelSampling,
+    pub recommended: Recommended,
+    pub target: Target,
+    pub name: Arc<str>,
+    /// Fitted when a run first asks for it.
+    linear_decoder: Arc<OnceLock<LinearDecoder>>,
+}
+
+impl Model {
+    /// Loads every part of an opened checkpoint.
+    pub fn load(
+        checkpoint: Checkpoint,
+        target: Target,
+        prediction: Option<Prediction>,
+        patches: &Patches,
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        let configs = checkpoint.configs();
+        if configs.unet.in_channels != configs.vae.latent_channels {
+            let (has, wants) = (configs.unet.in_channels, configs.vae.latent_channels);
+            let reason = format!(
+                "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
+            );
+            return Err(Error::InvalidFile {
+                path: checkpoint.origin().to_owned(),
+                reason,
+            });
+        }
+        let sampling = sampling(&configs.scheduler, prediction)?;
+        let recommended = recommended(&checkpoint, runtime)?;
+        let tokenizer = checkpoint.tokenizer()?.into();
+        let weights = |part| checkpoint.weights(part).with_patches(patches);
+        let text_encoder = runtime.timed("loaded the text encoder", || {
+            let weights = weights(Part::TextEncoder);
+            Ok(Loaded::<ClipTextModel>::load(
+                &configs.text_encoder,
+                weights,
+                &target,
+            )?)
+        })?;
+        let unet = runtime.timed("loaded the U-Net", || {
+            Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
+        })?;
+        let vae = runtime.timed("loaded the VAE", || {
+            Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?)
+        })?;
+        runtime.info(|| {
+            let (device, prediction) = (target.device.name(), sampling.prediction());
+            let reason = checkpoint.prediction_reason();
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!(
+                "computing on {device} in {}, the U-Net predicts {prediction}{reason}",
+                target.dtype
+            )
+        });
+        let model = Self {
+            recommended,
+            linear_decoder: Arc::default(),
+            tokenizer,
+            text_encoder: text_encoder.into(),
+            unet: unet.into(),
+            vae: vae.into(),
+            sampling,
+            target,
+            name: name(checkpoint.origin()).into(),
+            checkpoint: checkpoint.into(),
+        };
+        if let Some((origin, _)) = model.checkpoint.recommended() {
+            model.recommended.check(&model.limits(), origin)?;
+        }
+        Ok(model)
+    }
+
+    /// The same model with the autoencoder of another checkpoint.
+    pub fn with_vae(&self, checkpoint: Checkpoint, runtime: &Runtime) -> Result<Self> {
+        let weights = checkpoint.weights(Part::Vae).clone();
+        let vae = runtime.timed("loaded another VAE", || {
+            Ok(Loaded::<Vae>::load(
+                &checkpoint.configs().vae,
+                weights,
+                &self.target,
+            )?)
+        })?;
+        Ok(Self {
+            vae: vae.into(),
+            checkpoint: checkpoint.into(),
+            linear_decoder: Arc::default(),
+            ..self.clone()
+        })
+    }
+
+    /// The same model with these patches in place of its own. Layers that neither touch are shared.
+    pub fn with_patches(&self, patches: &Patches) -> Result<Self> {
+        Ok(Self {
+            text_encoder: Loaded::with_patches(&self.text_encoder, patches)?,
+            unet: Loaded::with_patches(&self.unet, patches)?,
+            ..self.clone()
+        })
+    }
+
+    /// Replaces the patches `before` by others, each old layer gone before the new one is made. If that fails, nothing has changed.
+    pub fn set_patches(&mut self, before: &Patches, patches: &Patches) -> Result<()> {
+        // Both are asked before either is changed; what only shows then is undone.
+        self.unet.check_patches(patches)?;
+        Loaded::set_patches(&mut self.text_encoder, patches)?;
+        if let Err(error) = Loaded::set_patches(&mut self.unet, patches) {
+            Loaded::set_patches(&mut self.text_encoder, before)?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// The checkpoint with these patches, to be saved.
+    pub fn merged(&self, patches: &Patches) -> Checkpoint {
+        let mut checkpoint = Checkpoint::clone(&self.checkpoint);
+        checkpoint.set_patches(patches);
+        checkpoint
+    }
+
+    /// What the model allows of a run's parameters.
+    pub fn limits(&self) -> Limits {
+        let downscale = self.vae.config().downscale() as u32;
+        Limits {
+            downscale,
+            default_side: self.unet.config().sample_size as u32 * downscale,
+            layers: self.text_encoder.config().num_hidden_layers,
+            branches: self.unet.branches(),
+        }
+    }
+
+    /// Tokens of one input of the text encoder, start and end token excepted; configurations have room for one at least.
+    pub fn chunk_length(&self) -> usize {
+        self.text_encoder.config().max_position_embeddings - 2
+    }
+
+    /// What drawing a picture of this size takes.
+    pub fn memory_plan(&self, size: [u32; 2]) -> MemoryPlan {
+        MemoryPlan::new(self.checkpoint.configs(), &self.target, size)
+    }
+}
+
+/// The settings that the checkpoint recommends. Those that are not known are told in the log.
+fn recommended(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Recommended> {
+    let Some((origin, json)) = checkpoint.recommended() else {
+        return Ok(Recommended::default());
+    };
+    let (found, unknown) = Recommended::parse(json, origin)?;
+    for key in unknown {
+        runtime.warn(format_args!(
+            "{origin}: the recommended '{key}' is not known, and not used"
+        ));
+    }
+    Ok(found)
+}
+
+fn sampling(
+    config: &sd_core::config::SchedulerConfig,
+    prediction: Option<Prediction>,
+) -> Result<ModelSampling> {
+    let (start, end) = (config.beta_start, config.beta_end);
+    let betas = match config.beta_schedule.as_str() {
+        "linear" => BetaSchedule::Linear { start, end },
+        "squaredcos_cap_v2" => BetaSchedule::Cosine,
+        _ => BetaSchedule::ScaledLinear { start, end },
+    };
+    let prediction = prediction.unwrap_or(match config.prediction_type.as_str() {
+        "v_prediction" => Prediction::V,
+        "sample" => Prediction::Sample,
+        _ => Prediction::Epsilon,
+    });
+    let sampling = ModelSampling::from_betas(betas, config.num_train_timesteps, prediction, Dialect::WebUi)?;
+    Ok(if config.rescale_betas_zero_snr {
+        sampling.with_zero_terminal_snr()
+    } else {
+        sampling
+    })
+}
+
+/// A file's or folder's name, without extension.
+fn name(origin: &str) -> String {
+    let path = std::path::Path::new(origin);
+    let name = if path.is_dir() {
+        path.file_name()
+    } else {
+        path.file_stem()
+    };
+    name.map_or_else(|| origin.to_owned(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,125 @@
+//! Threads, workspace and log of a pipeline.
+
+use std::{fmt::Display, sync::Arc, time::Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use sd_core::weights::{Configs, Target};
+use sd_kernels::{OperationTime, Workspace};
+
+use super::MemoryLimit;
+use crate::{Error, Result};
+
+/// More threads than any processor has.
+const MOST_THREADS: usize = 1024;
+
+/// How much a line of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// What was done, and how long it took.
+    Info,
+    /// Something was passed over.
+    Warning,
+}
+
+pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// Threads, workspace and log of a pipeline; a clone shares them.
+#[derive(Clone, Default)]
+pub(crate) struct Runtime {
+    pool: Option<Arc<ThreadPool>>,
+    workspace: Workspace,
+    memory_limit: Option<MemoryLimit>,
+    log: Option<Log>,
+}
+
+impl Runtime {
+    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with.
+    pub fn new(threads: Option<usize>, on_cpu: bool, log: Option<Log>) -> Result<Self> {
+        let fail = |reason| Err(Error::parameter("threads", reason));
+        let pool = match threads {
+            Some(n) if !(1..=MOST_THREADS).contains(&n) => {
+                return fail(format!("must be 1 to {MOST_THREADS}, not {n}"));
+            }
+            Some(n) if on_cpu => {
+                let named = ThreadPoolBuilder::new()
+                    .num_threads(n)
+                    .thread_name(|i| format!("sdrs-{i}"));
+                match named.build() {
+                    Ok(pool) => Some(Arc::new(pool)),
+                    Err(error) => return fail(error.to_string()),
+                }
+            }
+            _ => None,
+        };
+        let workspace = Workspace::default();
+        Ok(Self {
+            pool,
+            workspace,
+            memory_limit: None,
+            log,
+        })
+    }
+
+    /// Keeps an account of every operation's time from now on.
+    pub fn keep_account(&mut self) {
+        self.workspace = Workspace::with_account();
+    }
+
+    /// Bounds the memory that pipelines of this model take.
+    pub fn limit_memory(&mut self, limit: MemoryLimit, configs: &Configs, target: &Target) -> Result<()> {
+        self.workspace.set_limit(limit.room(configs, target)?);
+        self.memory_limit = Some(limit);
+        Ok(())
+    }
+
+    pub fn memory_limit(&self) -> Option<MemoryLimit> {
+        self.memory_limit
+    }
+
+    pub fn account(&self) -> Vec<OperationTime> {
+        self.workspace.account()
+    }
+
+    /// Memory that operations hand on to each other is given back when this is dropped: at the end of a run.
+    pub fn run(&self) -> impl Drop + use<> {
+        struct Release(Workspace);
+        impl Drop for Release {
+            fn drop(&mut self) {
+                self.0.release();
+            }
+        }
+        Release(self.workspace.clone())
+    }
+
+    /// Computes on the pipeline's threads. Nothing of the caller's runs there: its callbacks stay in its own thread.
+    pub fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let work = || self.workspace.enter(work);
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    pub fn info(&self, message: impl FnOnce() -> String) {
+        self.tell(LogLevel::Info, message);
+    }
+
+    pub fn warn(&self, message: impl Display) {
+        self.tell(LogLevel::Warning, || message.to_string());
+    }
+
+    fn tell(&self, level: LogLevel, message: impl FnOnce() -> String) {
+        if let Some(log) = &self.log {
+            log(level, &message());
+        }
+    }
+
+    /// Does some work and tells how long it took.
+    pub fn timed<T>(&self, what: impl Display, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let began = Instant::now();
+        let outcome = work()?;
+        self.info(|| format!("{what}: {:.3} s", began.elapsed().as_secs_f64()));
+        Ok(outcome)
+    }
+}

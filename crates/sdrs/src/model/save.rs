@@ -1,0 +1,34 @@
+//! Names of the files and folders that weights are saved to.
+
+use std::path::Path;
+
+use crate::{Error, Result, picture::wrong_ending};
+
+/// How files of weights in other formats are called: safetensors under such a name would not be read.
+const OTHER_FORMATS: &[&str] = &[
+    "bin", "ckpt", "gguf", "h5", "msgpack", "onnx", "pickle", "pkl", "pt", "pth",
+];
+
+/// Whether a path can be meant for a single file.
+pub(crate) fn check_file(path: &Path) -> Result<()> {
+    match wrong_ending(path, OTHER_FORMATS) {
+        Some(ending) => refuse(path, &ending),
+        None => Ok(()),
+    }
+}
+
+/// Whether a path can be meant for a folder.
+pub(crate) fn check_folder(path: &Path) -> Result<()> {
+    match wrong_ending(path, &[OTHER_FORMATS, &["safetensors", "sft"]].concat()) {
+        Some(ending) => refuse(path, &ending),
+        None => Ok(()),
+    }
+}
+
+fn refuse(path: &Path, ending: &str) -> Result<()> {
+    let reason = format!(
+        "{}: weights are written as a .safetensors file or as a folder, not as .{ending}; name one of these",
+        path.display()
+    );
+    Err(Error::parameter("path", reason))
+}

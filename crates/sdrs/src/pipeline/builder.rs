@@ -1,0 +1,363 @@
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sd_core::{
+    Device, Dtype, Quantization, output,
+    weights::{Checkpoint, Folder, Given, Layout, Part, Target, TensorFile},
+};
+use sd_sched::Prediction;
+
+use super::Pipeline;
+use crate::{
+    Error, LogLevel, Lora, Result,
+    lora::{LoraFolders, Loras},
+    model::{Log, MemoryLimit, Model, Runtime, Source, check_file, check_folder},
+    run::Components,
+    text::Embeddings,
+};
+
+/// Describes a pipeline: which weights, where, in which type.
+#[derive(Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct PipelineBuilder {
+    checkpoint: Option<CheckpointSource>,
+    config: Option<PathBuf>,
+    parts: Vec<(Part, Source)>,
+    tokenizer: Option<PathBuf>,
+    loras: Vec<Lora>,
+    lora_folders: Vec<PathBuf>,
+    embeddings: Vec<Source>,
+    device: Option<String>,
+    dtype: Option<Dtype>,
+    quantization: Quantization,
+    prediction: Option<Prediction>,
+    allow_unexpected: bool,
+    threads: Option<usize>,
+    memory_limit: Option<u64>,
+    profile: bool,
+    log: Option<Log>,
+}
+
+enum CheckpointSource {
+    File(Source),
+    Folder(Folder),
+}
+
+impl PipelineBuilder {
+    /// The checkpoint: a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkpoint = Some(CheckpointSource::File(Source::Path(path.into())));
+        self
+    }
+
+    /// The checkpoint as a single file's bytes; `name` stands for it in errors and infotexts.
+    pub fn checkpoint_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.checkpoint = Some(CheckpointSource::File(Source::Bytes(name.into(), bytes.into())));
+        self
+    }
+
+    /// The checkpoint as a diffusers folder's files under their relative names ("unet/config.json"); `name` stands for it in errors
+    /// and infotexts.
+    pub fn checkpoint_files(mut self, name: impl Into<String>, files: HashMap<String, Arc<[u8]>>) -> Self {
+        self.checkpoint = Some(CheckpointSource::Folder(Folder::Memory(name.into(), files)));
+        self
+    }
+
+    /// The small model that is compiled in, trained for this project on pictures of coloured shapes.
+    #[cfg(feature = "demo")]
+    pub fn demo(mut self) -> Self {
+        self.checkpoint = Some(CheckpointSource::Folder(crate::model::demo_folder()));
+        self
+    }
+
+    /// A diffusers folder whose `config.json` files describe the single-file checkpoint, where the file does not say it itself and
+    /// belongs to no known family. Its tokenizer is taken too, if the file carries none. No weights are read from there.
+    pub fn config(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.config = Some(folder.into());
+        self
+    }
+
+    /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under LDM's names or
+    /// diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
+    pub fn vae(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::Vae, Source::Path(path.into()))
+    }
+
+    /// The same as a single file's bytes; `name` stands for it in errors.
+    pub fn vae_bytes(self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.part(Part::Vae, Source::Bytes(name.into(), bytes.into()))
+    }
+
+    /// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that is taken
+    /// too.
+    pub fn text_encoder(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::TextEncoder, Source::Path(path.into()))
+    }
+
+    /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
+    pub fn unet(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::Unet, Source::Path(path.into()))
+    }
+
+    /// Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a pipeline's, or
+    /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
+    pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tokenizer = Some(path.into());
+        self
+    }
+
+    fn part(mut self, part: Part, source: Source) -> Self {
+        self.parts.push((part, source));
+        self
+    }
+
+    /// Adds a LoRA or another adapter, of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
+    /// number may be added; [`loras`](Self::loras) takes those with more to say.
+    pub fn lora(self, path: impl Into<PathBuf>, weight: f64) -> Self {
+        self.loras([Lora::file(path).weight(weight)])
+    }
+
+    /// The same from a file's bytes; `name` is what prompts and infotexts call it.
+    pub fn lora_bytes(self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>, weight: f64) -> Self {
+        self.loras([Lora::bytes(name, bytes).weight(weight)])
+    }
+
+    /// Adds LoRAs, in this order.
+    pub fn loras<L: Into<Lora>>(mut self, loras: impl IntoIterator<Item = L>) -> Self {
+        self.loras.extend(loras.into_iter().map(Into::into));
+        self
+    }
+
+    /// A folder whose LoRAs prompts may name, `<lora:name:weight>`, subfolders included: by file name without the ending, or by the name
+    /// in a file's metadata (`ss_output_name`). They act in the runs whose prompt names them. May be given several times.
+    pub fn lora_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.lora_folders.push(folder.into());
+        self
+    }
+
+    /// A textual inversion, found in both prompts by its file's name: a `.pt`, `.bin` or `.safetensors` file or a PNG picture, or a
+    /// folder of them. Files of a folder that can't be used are passed over ([`Pipeline::skipped_embeddings`]); of two with one name
+    /// the first counts.
+    pub fn embedding(mut self, path: impl Into<PathBuf>) -> Self {
+        self.embeddings.push(Source::Path(path.into()));
+        self
+    }
+
+    /// The same from a file's bytes; `name` is what prompts call it.
+    pub fn embedding_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.embeddings.push(Source::Bytes(name.into(), bytes.into()));
+        self
+    }
+
+    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device = Some(name.into());
+        self
+    }
+
+    /// The compute type; by default `f32` on the CPU and `f16` on a GPU.
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// In what numbers the U-Net's large layers compute, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
+    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: by how much docs/performance.md says.
+    pub fn quantization(mut self, quantization: Quantization) -> Self {
+        self.quantization = quantization;
+        self
+    }
+
+    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly. Without it counts, in this order, what lies with
+    /// the weights (a folder's scheduler, a file's metadata or a tensor that marks it), the scheduler of [`config`](Self::config), and eps.
+    pub fn prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = Some(prediction);
+        self
+    }
+
+    /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and told in the log; they are an error
+    /// otherwise, since they may mean that the model is of another kind than it seems.
+    pub fn allow_unexpected(mut self, allow: bool) -> Self {
+        self.allow_unexpected = allow;
+        self
+    }
+
+    /// How many threads the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process shares, one
+    /// for each core. Pictures don't depend on it. GPUs pay no heed to it.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. What
+    /// can't fit is refused before anything is loaded, or drawn: [`Pipeline::memory_plan`] tells what a size takes. Pictures don't depend
+    /// on it. Not counted are other pipelines, runs at the same time, and what LoRAs that a prompt names change.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Keeps an account of the time that each operation takes on the CPU: [`Pipeline::profile`].
+    pub fn profile(mut self, profile: bool) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Called with each line of the pipeline's log: what was opened and loaded, what was passed over, how long parts of a run took. It is
+    /// called in the thread that builds or runs, several at once if these are. Without it nothing is logged; nothing is ever printed.
+    pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
+        self.log = Some(Arc::new(log));
+        self
+    }
+
+    /// Reads and checks everything, then loads it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if there is no checkpoint, memory is limited to too little, or nothing can be quantized there,
+    /// [`Error::Core`] if the checkpoint, the device or an embedding can't be used, or a part is missing, [`Error::InvalidFile`] if an
+    /// embedding is for another kind of model, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
+    pub fn build(mut self) -> Result<Pipeline> {
+        let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
+        let on_cpu = device.is_cpu();
+        let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
+        if self.quantization != Quantization::None && !(on_cpu && dtype != Dtype::F16) {
+            let reason = format!(
+                "{} is for the CPU in f32 and bf16 alone, not for {} in {dtype}; leave it out",
+                self.quantization.name(),
+                device.name(),
+            );
+            return Err(Error::parameter("quantization", reason));
+        }
+        let mut runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
+        if self.profile {
+            runtime.keep_account();
+        }
+        let (checkpoint, loras) = self.open(&runtime)?;
+        let target = Target {
+            quantization: self.quantization,
+            ..Target::new(device, dtype)
+        };
+        if let Some(bytes) = self.memory_limit {
+            runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
+        }
+        let model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        let folders = LoraFolders::new(self.lora_folders)?;
+        let embeddings = Embeddings::open(&self.embeddings, &model)?;
+        let components = Components::new(model, loras, folders, embeddings, runtime)?;
+        for skipped in &components.embeddings.skipped {
+            components.runtime.warn(format_args!("passed over: {skipped}"));
+        }
+        Ok(components.into())
+    }
+
+    /// Writes the pipeline that [`build`](Self::build) would load as a diffusers folder, without loading it. See
+    /// [`Pipeline::save_folder`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Pipeline::save_folder`].
+    pub fn save_folder(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        check_folder(path.as_ref())?;
+        output::check_folder(path.as_ref())?;
+        Ok(self.merged()?.save_folder(path.as_ref(), dtype)?)
+    }
+
+    /// Writes the pipeline that [`build`](Self::build) would load as a single file, without loading it. See
+    /// [`Pipeline::save_file`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Pipeline::save_file`].
+    pub fn save_file(mut self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        check_file(path.as_ref())?;
+        output::check_regular_file(path.as_ref())?;
+        Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
+    }
+
+    fn merged(&mut self) -> Result<Checkpoint> {
+        let runtime = Runtime::new(None, false, self.log.take())?;
+        let (mut checkpoint, loras) = self.open(&runtime)?;
+        checkpoint.set_patches(&loras.patches());
+        Ok(checkpoint)
+    }
+
+    /// Opens the checkpoint with the parts and LoRAs that it is to have.
+    fn open(&mut self, runtime: &Runtime) -> Result<(Checkpoint, Loras)> {
+        let Some(source) = self.checkpoint.take() else {
+            return Err(Error::parameter(
+                "checkpoint",
+                "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
+            ));
+        };
+        let config = match self.config.take() {
+            Some(folder) => Some(Folder::open(&folder)?),
+            None => None,
+        };
+        let given = config.as_ref().map(Given::from_folder).transpose()?;
+        let mut checkpoint = match (source, given) {
+            (CheckpointSource::Folder(folder), None) => Checkpoint::parts_of_folder(&folder)?,
+            (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open_parts(&path)?,
+            (CheckpointSource::File(Source::Path(path)), Some(_)) if path.is_dir() => {
+                return Err(own_configs());
+            }
+            (CheckpointSource::Folder(_), Some(_)) => return Err(own_configs()),
+            (CheckpointSource::File(file), given) => Checkpoint::parts_of_file(file.open()?, given.as_ref())?,
+        };
+        if let Some(folder) = &config {
+            checkpoint.take_tokenizer(folder);
+        }
+        checkpoint.set_allow_unexpected(self.allow_unexpected);
+        runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
+        for (part, source) in self.parts.drain(..) {
+            runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
+            match source {
+                Source::Path(path) => checkpoint.put_part(part, &path)?,
+                Source::Bytes(name, bytes) => {
+                    checkpoint.put_part_of_file(part, TensorFile::from_bytes(name, bytes)?)?;
+                }
+            }
+        }
+        if let Some(path) = &self.tokenizer {
+            checkpoint.set_tokenizer(path)?;
+            runtime.info(|| format!("opened {}: tokenizer", path.display()));
+        }
+        checkpoint.check()?;
+        if self.allow_unexpected {
+            for name in checkpoint.passed_over()? {
+                runtime.warn(format_args!(
+                    "passed over: a tensor of no part, {}",
+                    sd_core::shown(&name)
+                ));
+            }
+        }
+        match self.prediction {
+            Some(Prediction::Epsilon) => checkpoint.set_prediction_type("epsilon"),
+            Some(Prediction::V) => checkpoint.set_prediction_type("v_prediction"),
+            Some(Prediction::Sample) => checkpoint.set_prediction_type("sample"),
+            // EDM's has no name in a scheduler's configuration.
+            _ => {}
+        }
+        let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
+        Ok((checkpoint, loras))
+    }
+}
+
+fn own_configs() -> Error {
+    let reason = "describes a single file, and the checkpoint is a folder, with configurations of its own; leave it out";
+    Error::parameter("config", reason)
+}
+
+/// What a checkpoint is, for the log.
+fn described(checkpoint: &Checkpoint) -> String {
+    let layout = match checkpoint.layout() {
+        Layout::Diffusers => "diffusers' layout",
+        Layout::Ldm => "one file",
+    };
+    let (text, unet) = (&checkpoint.configs().text_encoder, &checkpoint.configs().unet);
+    let (channels, side) = (unet.in_channels, unet.sample_size);
+    format!(
+        "{layout}, context width {}, latents {channels}x{side}x{side}",
+        text.hidden_size
+    )
+}

@@ -1,0 +1,238 @@
+//! The pipeline: what callers hold.
+
+mod builder;
+mod networks;
+
+use std::{path::Path, sync::Arc};
+
+use sd_core::{
+    Dtype,
+    weights::{Checkpoint, Layout, Part, TensorFile},
+};
+use sd_kernels::OperationTime;
+use sd_sched::Prediction;
+
+use crate::{
+    GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Result, Txt2Img,
+    model::{Model, Runtime, check_file, check_folder},
+    run::{Components, Tagged},
+};
+
+pub use builder::PipelineBuilder;
+
+/// A loaded checkpoint, ready to draw.
+///
+/// `Send + Sync`: share it by reference or in an `Arc` and generate from several threads at once; each gets what it would get alone.
+///
+/// Pipelines that differ in some parts or weights share the others: [`with_loras`](Self::with_loras), [`with_vae`](Self::with_vae).
+/// To change the checkpoint, build another pipeline and drop this one, whose memory is then free. The checkpoint's files stay mapped
+/// (or its bytes kept) as long as a pipeline needs them.
+pub struct Pipeline {
+    components: Components,
+    tagged: Tagged,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Pipeline({}, {}, {})",
+            self.name(),
+            self.device(),
+            self.dtype()
+        )
+    }
+}
+
+impl From<Components> for Pipeline {
+    fn from(components: Components) -> Self {
+        Self {
+            components,
+            tagged: Tagged::default(),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Starts to describe a pipeline.
+    pub fn builder() -> PipelineBuilder {
+        PipelineBuilder::default()
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.components.model
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.components.runtime
+    }
+
+    #[cfg(test)]
+    pub(crate) fn components(&self) -> &Components {
+        &self.components
+    }
+
+    /// The same pipeline with another autoencoder: a single file with a VAE in it, or a diffusers folder, of a VAE or of a whole
+    /// pipeline. Everything else is shared.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) if it can't be read or doesn't fit.
+    pub fn with_vae(&self, path: impl AsRef<Path>) -> Result<Self> {
+        let mut checkpoint = Checkpoint::clone(&self.model().checkpoint);
+        checkpoint.replace_part(Part::Vae, path.as_ref())?;
+        Ok(self.components.with_vae(checkpoint)?.into())
+    }
+
+    /// The same with a file's bytes; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// As [`with_vae`](Self::with_vae).
+    pub fn with_vae_bytes(&self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
+        let mut checkpoint = Checkpoint::clone(&self.model().checkpoint);
+        checkpoint.replace_part_by_file(Part::Vae, TensorFile::from_bytes(name, bytes)?)?;
+        Ok(self.components.with_vae(checkpoint)?.into())
+    }
+
+    /// The same pipeline with these LoRAs instead of those that it has; with none, as it was without any, to the bit.
+    ///
+    /// Weights are made anew from the base in the checkpoint's files, which stay mapped; nothing is subtracted. All that the LoRAs
+    /// don't change is shared between both pipelines, so the new one takes memory for the layers that they do change.
+    /// [`set_loras`](Self::set_loras) takes none, but leaves only one pipeline.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a weight is out of its range, [`Error::Lora`](crate::Error::Lora) or
+    /// [`Error::Core`](crate::Error::Core) if a file can't be read or doesn't fit the model.
+    pub fn with_loras<L: Into<Lora>>(&self, loras: impl IntoIterator<Item = L>) -> Result<Self> {
+        let loras = loras.into_iter().map(Into::into).collect();
+        Ok(self.components.with_loras(loras)?.into())
+    }
+
+    /// Replaces this pipeline's LoRAs by these. Gives what [`with_loras`](Self::with_loras) gives, but lets the old weights go one by
+    /// one as the new ones are made.
+    ///
+    /// # Errors
+    /// As [`with_loras`](Self::with_loras); then nothing has changed.
+    pub fn set_loras<L: Into<Lora>>(&mut self, loras: impl IntoIterator<Item = L>) -> Result<()> {
+        let loras = loras.into_iter().map(Into::into).collect();
+        self.components.set_loras(loras)?;
+        self.tagged = Tagged::default();
+        Ok(())
+    }
+
+    /// The LoRAs that it has, in the order in which they are added to the weights.
+    pub fn loras(&self) -> impl ExactSizeIterator<Item = &Lora> {
+        self.components.loras.iter()
+    }
+
+    /// Names of the textual inversions that prompts may use.
+    pub fn embeddings(&self) -> impl Iterator<Item = &str> {
+        self.components.embeddings.names()
+    }
+
+    /// Which files of embedding folders were passed over, and why.
+    pub fn skipped_embeddings(&self) -> &[String] {
+        &self.components.embeddings.skipped
+    }
+
+    /// Starts to describe a picture: with what the checkpoint recommends ([`recommended`](Self::recommended)) where nothing else is said,
+    /// else the WebUI's defaults.
+    pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
+        Txt2Img::new(&self.components, &self.tagged).prompt(prompt)
+    }
+
+    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings, those that
+    /// come along with the tags' LoRAs among them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument has no
+    /// meaning; as [`with_loras`](Self::with_loras) if a LoRA that was found can't be used.
+    pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
+        self.components.plan_prompts(params)
+    }
+
+    /// What drawing a picture of this size takes of the CPU's memory; of a GPU's own it says nothing. LoRAs that a prompt names take more,
+    /// for the weights that they change.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that can't be drawn.
+    pub fn memory_plan(&self, width: u32, height: u32) -> Result<MemoryPlan> {
+        let mut params = GenerateParams::default();
+        (params.size.width, params.size.height) = (Some(width), Some(height));
+        let size = params.validate(&self.model().limits())?;
+        Ok(self.model().memory_plan(size))
+    }
+
+    /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
+    ///
+    /// Everything is made from the base in the checkpoint's files, in `f32` until the cast to `dtype`, one tensor at a time; the type
+    /// that the pipeline computes in doesn't matter. The folder appears under its name when it is whole and on the disk. Textual
+    /// inversions stay files of their own.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) if it can't be written, a folder with something in it is there already, or values go beyond
+    /// the type's range; [`Error::InvalidParameter`](crate::Error::InvalidParameter) if the name ends as a file of weights does.
+    pub fn save_folder(&self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        check_folder(path.as_ref())?;
+        Ok(self.merged().save_folder(path.as_ref(), dtype)?)
+    }
+
+    /// Writes the pipeline as a single `.safetensors` file in LDM's layout, likewise. A file that is there is replaced, which those who
+    /// have it open don't notice; its permissions and links to it stay. Its metadata carries the configurations, and the tokenizer unless
+    /// it is CLIP's own.
+    ///
+    /// # Errors
+    /// As [`save_folder`](Self::save_folder), and if the name ends as another format's.
+    pub fn save_file(&self, path: impl AsRef<Path>, dtype: Dtype) -> Result<()> {
+        check_file(path.as_ref())?;
+        Ok(self.merged().save_file(path.as_ref(), dtype)?)
+    }
+
+    fn merged(&self) -> Checkpoint {
+        self.model().merged(&self.components.loras.patches())
+    }
+
+    /// The settings that the checkpoint recommends; most don't.
+    pub fn recommended(&self) -> &Recommended {
+        &self.model().recommended
+    }
+
+    /// The checkpoint's name: its file's or folder's, without extension.
+    pub fn name(&self) -> &str {
+        &self.model().name
+    }
+
+    /// How the checkpoint is laid out.
+    pub fn layout(&self) -> Layout {
+        self.model().checkpoint.layout()
+    }
+
+    /// The device it computes on, "auto" resolved.
+    pub fn device(&self) -> &str {
+        self.model().target.device.name()
+    }
+
+    /// The type it computes in.
+    pub fn dtype(&self) -> Dtype {
+        self.model().target.dtype
+    }
+
+    /// What each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
+    pub fn profile(&self) -> Vec<OperationTime> {
+        self.runtime().account()
+    }
+
+    /// What the U-Net predicts.
+    pub fn prediction(&self) -> Prediction {
+        self.model().sampling.prediction()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    fn shared<T: Send + Sync>() {}
+
+    #[test]
+    fn a_pipeline_is_shared_between_threads() {
+        shared::<super::Pipeline>();
+    }
+}

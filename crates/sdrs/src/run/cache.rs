@@ -1,0 +1,134 @@
+//! Values that one picture's calls of the U-Net hand on to the next.
+
+use std::sync::{Arc, Weak};
+
+use burn_tensor::Tensor;
+use sd_core::{
+    models::{CrossAttentionCache, DeepFeatures, UNet},
+    weights::Loaded,
+};
+
+use crate::{Result, text::Contexts};
+
+/// The most memory that keys and values of texts may take; beyond it they are computed anew.
+const MOST_BYTES: usize = 256 << 20;
+
+/// The most calls whose texts are cached.
+const MOST_CALLS: usize = 8;
+
+/// A text of a call: which part of the prompts it is for, those that AND joins and then the negative one, and which of that part's
+/// texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub part: usize,
+    pub index: usize,
+}
+
+/// Contexts of the last calls with their keys and values for cross-attention, and deep features.
+#[derive(Default)]
+pub(crate) struct UnetCache {
+    /// In the order of their last use.
+    calls: Vec<CallTexts>,
+    deep: Vec<DeepRow>,
+    /// The U-Net that made them.
+    unet: Weak<Loaded<UNet>>,
+}
+
+/// The texts of a call: other calls may have the same.
+struct CallTexts {
+    indices: Vec<usize>,
+    contexts: Contexts,
+    /// For the parts that go through the network together.
+    texts: Vec<(Vec<usize>, CrossAttentionCache)>,
+}
+
+/// The deep features of a text at a step.
+struct DeepRow {
+    text: Text,
+    step: usize,
+    features: DeepFeatures,
+}
+
+impl UnetCache {
+    /// Forgets the values that another U-Net made: LoRAs may change it from step to step.
+    pub fn belongs_to(&mut self, unet: &Arc<Loaded<UNet>>) {
+        let unet = Arc::downgrade(unet);
+        if !self.unet.ptr_eq(&unet) {
+            *self = Self {
+                unet,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Takes up the texts for `indices`, made by `make` if they are new, and returns each one's length.
+    pub fn texts(&mut self, indices: &[usize], make: impl FnOnce() -> Contexts) -> Vec<usize> {
+        let call = match self.calls.iter().position(|call| call.indices == indices) {
+            Some(i) => self.calls.remove(i),
+            None => CallTexts {
+                indices: indices.to_vec(),
+                contexts: make(),
+                texts: Vec::new(),
+            },
+        };
+        let lengths = (0..indices.len()).map(|part| call.contexts.part(part).dims()[1]);
+        let lengths = lengths.collect();
+        if self.calls.len() == MOST_CALLS {
+            self.calls.remove(0);
+        }
+        self.calls.push(call);
+        lengths
+    }
+
+    /// Gives `work` the keys and values of these texts, which are among those taken up last.
+    pub fn with_text<R>(
+        &mut self,
+        texts: &[Text],
+        unet: &UNet,
+        work: impl FnOnce(&CrossAttentionCache) -> Result<R>,
+    ) -> Result<R> {
+        let parts: Vec<usize> = texts.iter().map(|text| text.part).collect();
+        let Some(last) = self.calls.last_mut() else {
+            unreachable!("texts are taken up before a call");
+        };
+        if let Some((_, text)) = last.texts.iter().find(|(of, _)| *of == parts) {
+            return work(text);
+        }
+        let contexts = parts.iter().map(|&part| last.contexts.part(part).clone());
+        let text = unet.cross_attention_cache(Tensor::cat(contexts.collect(), 0))?;
+        let result = work(&text);
+        if last.bytes() + text.bytes() <= MOST_BYTES {
+            last.texts.push((parts, text));
+            while self.calls.iter().map(CallTexts::bytes).sum::<usize>() > MOST_BYTES {
+                self.calls.remove(0);
+            }
+        }
+        result
+    }
+
+    /// The deep features of these texts, if each was cached in one of the `interval - 1` steps before this one: calls of the same step
+    /// make theirs anew.
+    pub fn deep(&mut self, step: usize, interval: usize, texts: &[Text]) -> Option<DeepFeatures> {
+        self.deep.retain(|row| step.saturating_sub(row.step) < interval);
+        let rows = texts.iter().map(|text| {
+            let mut rows = self.deep.iter();
+            let row = rows.find(|row| row.text == *text && row.step < step);
+            row.map(|row| row.features.clone())
+        });
+        DeepFeatures::join(&rows.collect::<Option<Vec<_>>>()?)
+    }
+
+    /// Keeps deep features of these texts, one row each.
+    pub fn keep(&mut self, step: usize, texts: &[Text], deep: &DeepFeatures) {
+        self.deep.retain(|row| !texts.contains(&row.text));
+        let rows = texts.iter().zip(deep.split());
+        self.deep
+            .extend(rows.map(|(&text, features)| DeepRow { text, step, features }));
+    }
+}
+
+impl CallTexts {
+    fn bytes(&self) -> usize {
+        self.texts.iter().map(|(_, text)| text.bytes()).sum()
+    }
+}

@@ -1,0 +1,179 @@
+//! Everything that pictures are drawn with.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sd_core::{
+    prompt::{LoraTag, Prompt},
+    weights::Checkpoint,
+};
+
+use crate::{
+    GenerateParams, Lora, PromptPlan, Result,
+    lora::{LoraFolders, Loras, lora_tags},
+    model::{Model, Runtime},
+    params::Reading,
+    text::{Conditioning, Embeddings, Encoder, Planner, Prompts, RowCache},
+};
+
+/// A model with its LoRAs, textual inversions and runtime. A clone shares everything.
+#[derive(Clone)]
+pub(crate) struct Components {
+    pub model: Model,
+    pub loras: Loras,
+    pub lora_folders: Arc<LoraFolders>,
+    /// Textual inversions that were given, without those that come along with LoRAs.
+    own_embeddings: Arc<Embeddings>,
+    pub embeddings: Arc<Embeddings>,
+    rows: Arc<RowCache>,
+    pub runtime: Runtime,
+}
+
+impl Components {
+    /// A model whose weights have these LoRAs already.
+    pub fn new(
+        model: Model,
+        loras: Loras,
+        lora_folders: LoraFolders,
+        embeddings: Embeddings,
+        runtime: Runtime,
+    ) -> Result<Self> {
+        let own_embeddings = Arc::new(embeddings);
+        Ok(Self {
+            embeddings: own_embeddings.with_bundled(&loras, &model)?,
+            own_embeddings,
+            rows: RowCache::new(&model).into(),
+            model,
+            loras,
+            lora_folders: lora_folders.into(),
+            runtime,
+        })
+    }
+
+    /// The same with the autoencoder of another checkpoint.
+    pub fn with_vae(&self, checkpoint: Checkpoint) -> Result<Self> {
+        Ok(Self {
+            model: self.model.with_vae(checkpoint, &self.runtime)?,
+            ..self.clone()
+        })
+    }
+
+    /// The same with other LoRAs, which share what neither they nor its own change.
+    pub fn with_loras(&self, loras: Vec<Lora>) -> Result<Self> {
+        let loras = self
+            .loras
+            .replaced(loras, &self.model.checkpoint, &self.runtime)?;
+        let mut other = self.clone();
+        other.model = self.model.with_patches(&loras.patches())?;
+        other.embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
+        other.loras = loras;
+        if !Arc::ptr_eq(&other.model.text_encoder, &self.model.text_encoder)
+            || !Arc::ptr_eq(&other.embeddings, &self.embeddings)
+        {
+            other.rows = RowCache::new(&other.model).into();
+        }
+        Ok(other)
+    }
+
+    /// Replaces the LoRAs, old weights going one by one as new ones are made. If that fails, nothing has changed.
+    pub fn set_loras(&mut self, loras: Vec<Lora>) -> Result<()> {
+        let loras = self
+            .loras
+            .replaced(loras, &self.model.checkpoint, &self.runtime)?;
+        let embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
+        self.model.set_patches(&self.loras.patches(), &loras.patches())?;
+        self.loras = loras;
+        self.embeddings = embeddings;
+        self.rows = RowCache::new(&self.model).into();
+        Ok(())
+    }
+
+    /// Encodes texts that are read so.
+    pub fn encoder<'a>(&'a self, reading: &'a Reading, cancelled: &'a dyn Fn() -> bool) -> Encoder<'a> {
+        Encoder {
+            model: &self.model,
+            embeddings: &self.embeddings,
+            rows: &self.rows,
+            runtime: &self.runtime,
+            reading,
+            cancelled,
+        }
+    }
+
+    /// Reads and encodes prompts for calls of single networks, whose weights can't follow a tag.
+    pub fn condition(
+        &self,
+        prompt: &str,
+        negative_prompt: &str,
+        reading: &Reading,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Conditioning> {
+        let prompts = Prompts::read(prompt, negative_prompt, reading);
+        self.loras.check_tags(&lora_tags(&prompts.positive)?)?;
+        Conditioning::new(&prompts, &self.encoder(reading, cancelled))
+    }
+
+    /// Says what will be encoded for a picture.
+    pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
+        params.validate(&self.model.limits())?;
+        let reading = params.reading();
+        let texts = [params.text.prompt.as_str(), &params.text.negative_prompt];
+        let prompts = Prompts::read(texts[0], texts[1], &reading);
+        let embeddings = self.embeddings_for(&prompts.positive)?;
+        let planner = Planner {
+            tokenizer: &self.model.tokenizer,
+            names: &embeddings.names,
+            resolves: &|tag| self.resolves(tag),
+            length: self.model.chunk_length(),
+            reading,
+        };
+        planner.plan(texts, &prompts)
+    }
+
+    /// Whether a run would have the LoRA that a tag asks for.
+    fn resolves(&self, tag: &LoraTag) -> bool {
+        self.loras.find(&tag.name, &self.lora_folders).is_ok()
+    }
+
+    /// The textual inversions that a run has: the pipeline's, and those of the LoRAs that tags ask for, as far as these are found.
+    fn embeddings_for(&self, prompt: &Prompt) -> Result<Arc<Embeddings>> {
+        let mut tags = lora_tags(prompt)?;
+        tags.retain(|(tag, _)| self.resolves(tag));
+        let loras = self.loras.tagged(&tags, &self.lora_folders)?;
+        if loras.iter().eq(self.loras.iter()) {
+            return Ok(self.embeddings.clone());
+        }
+        let loras = self
+            .loras
+            .replaced(loras, &self.model.checkpoint, &self.runtime)?;
+        self.own_embeddings.with_bundled(&loras, &self.model)
+    }
+}
+
+/// The components that the last prompt with LoRA tags was drawn with.
+#[derive(Default)]
+pub(crate) struct Tagged(Mutex<Option<Arc<Components>>>);
+
+impl Tagged {
+    /// The components that a prompt's tags ask for; `None` if they are the pipeline's `own`.
+    pub fn components(&self, own: &Components, prompt: &Prompt) -> Result<Option<Arc<Components>>> {
+        let loras = own.loras.tagged(&lora_tags(prompt)?, &own.lora_folders)?;
+        if loras.iter().eq(own.loras.iter()) {
+            return Ok(None);
+        }
+        let cached = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = cached().take();
+        if let Some(last) = last {
+            if last.loras.are(&loras)? {
+                *cached() = Some(last.clone());
+                return Ok(Some(last));
+            }
+            // Its memory serves the next ones, unless another run still draws with it.
+            if let Ok(mut last) = Arc::try_unwrap(last) {
+                last.set_loras(loras)?;
+                return Ok(Some(cached().insert(last.into()).clone()));
+            }
+        }
+        let made = Arc::new(own.with_loras(loras)?);
+        Ok(Some(cached().insert(made).clone()))
+    }
+}

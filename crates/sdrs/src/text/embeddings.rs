@@ -1,0 +1,103 @@
+//! Textual inversions that prompts may name.
+
+use std::sync::Arc;
+
+use sd_core::{
+    embedding::{self, Embedding},
+    prompt::EmbeddingNames,
+};
+
+use crate::{
+    Error, Result,
+    lora::Loras,
+    model::{Model, Source},
+};
+
+/// Textual inversions, their vectors by number.
+#[derive(Default, Clone)]
+pub(crate) struct Embeddings {
+    pub names: EmbeddingNames,
+    pub vectors: Vec<Vec<f32>>,
+    /// Why some files of a folder are not among them.
+    pub skipped: Vec<String>,
+}
+
+impl Embeddings {
+    /// Reads files, and folders of them: of a folder, what can't be used is passed over.
+    pub fn open(sources: &[Source], model: &Model) -> Result<Self> {
+        let mut all = Self::default();
+        for source in sources {
+            match source {
+                Source::Path(path) if path.is_dir() => {
+                    let found = embedding::from_folder(path)?;
+                    let unreadable = found.unreadable.iter().map(ToString::to_string);
+                    let mut skipped: Vec<String> = unreadable.collect();
+                    for embedding in &found.embeddings {
+                        skipped.extend(all.add(embedding, model).err().map(|error| error.to_string()));
+                    }
+                    all.skipped.extend(skipped);
+                }
+                Source::Path(path) => all.add(&Embedding::open(path)?, model)?,
+                Source::Bytes(name, bytes) => {
+                    all.add(&Embedding::from_bytes(name, name, bytes.clone())?, model)?;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// These and those that come along with LoRAs. Where names are the same, these count, then those of the first LoRA (WebUI).
+    pub fn with_bundled(self: &Arc<Self>, loras: &Loras, model: &Model) -> Result<Arc<Self>> {
+        let mut all = self.clone();
+        for (lora, embeddings) in loras.embeddings() {
+            for embedding in embeddings {
+                if all.names.contains(&embedding.name) {
+                    continue;
+                }
+                let all = Arc::make_mut(&mut all);
+                match all.add(embedding, model) {
+                    Err(error) if lora.strengths().allow_unmatched => all.skipped.push(error.to_string()),
+                    added => added?,
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, embedding: &Embedding, model: &Model) -> Result<()> {
+        let path = || embedding.origin.clone();
+        let refuse = |reason: String| Err(Error::InvalidFile { path: path(), reason });
+        let (width, places) = (model.text_encoder.config().hidden_size, model.chunk_length());
+        let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
+            let widths: Vec<String> = embedding
+                .parts
+                .iter()
+                .map(|part| part.width.to_string())
+                .collect();
+            let widths = widths.join(" and ");
+            return refuse(format!(
+                "its vectors have {widths} values, and this model's text encoder has {width}: it is for another kind of model"
+            ));
+        };
+        if embedding.vectors() > places {
+            return refuse(format!(
+                "its {} vectors don't fit into the {places} places of the text encoder's input",
+                embedding.vectors()
+            ));
+        }
+        if self.names.contains(&embedding.name) {
+            let name = &embedding.name;
+            let reason = format!("{}: there is another embedding named '{name}' already", path());
+            return Err(Error::parameter("embedding", reason));
+        }
+        self.names
+            .add(&embedding.name, embedding.vectors(), &model.tokenizer)?;
+        self.vectors.push(vectors.values.clone());
+        Ok(())
+    }
+
+    /// The names, in the order of the vectors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        (0..self.vectors.len()).filter_map(|i| self.names.name(i))
+    }
+}
