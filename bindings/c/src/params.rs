@@ -2,7 +2,7 @@
 
 use std::{ffi::c_char, mem::offset_of};
 
-use sdrs::{GenerateParams, Given};
+use sdrs::{GenerateParams, Given, Recommended};
 
 use crate::{
     SDRS_NOT_SET, SDRS_NUL_TERMINATED,
@@ -210,6 +210,16 @@ macro_rules! fields {
         /// The defaults: the library's own, and open what a model may recommend.
         fn defaults() -> Result<sdrs_generate_params> {
             Ok(sdrs_generate_params { $($open: $not_set,)* ..closed()? })
+        }
+
+        /// The defaults, with what a checkpoint recommends.
+        pub(crate) fn recommended(recommended: &Recommended) -> Result<sdrs_generate_params> {
+            let (mut params, mut c) = (GenerateParams::default(), defaults()?);
+            recommended.settle(&Given::default(), &mut params);
+            $(if recommended.get(stringify!($open)).is_some() {
+                c.$open = params.$open_group.$open.to_c()?;
+            })*
+            Ok(c)
         }
 
         /// Writes the fields to parameters, and returns which are given.

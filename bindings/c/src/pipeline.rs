@@ -15,6 +15,7 @@ use crate::{
     },
     error::{Failure, Result, guard, sdrs_status},
     names::c_string,
+    params,
     pointer::{free, object, path},
     sized::{SizedOut, grows, init},
 };
@@ -143,10 +144,7 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, SizedOut::new(info, "info")?) };
         let (sizes, sampling) = (pipeline.inner.sizes(), pipeline.inner.sampling());
-        let recommended = pipeline.inner.recommended();
-        let mut params = sdrs::GenerateParams::default();
-        recommended.settle(&sdrs::Given::default(), &mut params);
-        let told = |name| recommended.get(name).is_some();
+        let recommended = params::recommended(pipeline.inner.recommended())?;
         // Configurations are bounded far below this.
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         out.put(sdrs_pipeline_info {
@@ -167,26 +165,11 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
             reserved: 0,
             sigma_min: sampling.sigma_min(),
             sigma_max: sampling.sigma_max(),
-            recommended_cfg_scale: match told("cfg_scale") {
-                true => params.guidance.cfg_scale,
-                false => EMPTY.recommended_cfg_scale,
-            },
-            recommended_steps: match told("steps") {
-                true => small(params.sampling.steps),
-                false => EMPTY.recommended_steps,
-            },
-            recommended_clip_skip: match told("clip_skip") {
-                true => small(params.text.clip_skip),
-                false => EMPTY.recommended_clip_skip,
-            },
-            recommended_sampler: match told("sampler") {
-                true => number::<sdrs_sampler>(params.sampling.sampler)?,
-                false => EMPTY.recommended_sampler,
-            },
-            recommended_schedule: match told("schedule") {
-                true => number::<sdrs_schedule>(params.sampling.schedule)?,
-                false => EMPTY.recommended_schedule,
-            },
+            recommended_cfg_scale: recommended.cfg_scale,
+            recommended_steps: recommended.steps,
+            recommended_clip_skip: recommended.clip_skip,
+            recommended_sampler: recommended.sampler,
+            recommended_schedule: recommended.schedule,
             scaling_factor: pipeline.inner.scaling_factor(),
         });
         Ok(())

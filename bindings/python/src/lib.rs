@@ -28,7 +28,7 @@ mod _sdrs {
         sched::{
             Generator, Plan, betas, brownian, noise_levels, sample, samplers, scalings, schedules, sigmas,
         },
-        settings::{default_settings, parse_infotext, plan_prompts, read_infotext},
+        settings::{parse_infotext, plan_prompts, read_infotext},
     };
 
     #[pymodule_init]

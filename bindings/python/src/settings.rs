@@ -87,16 +87,6 @@ fn words(params: &GenerateParams) -> serde_json::Map<String, serde_json::Value> 
         .collect()
 }
 
-/// The library's defaults, as JSON: a test compares them with the package's signatures. What a model may recommend is null.
-#[pyfunction]
-pub(crate) fn default_settings() -> PyResult<String> {
-    let mut words = words(&GenerateParams::default());
-    for setting in sdrs::settings().iter().filter(|setting| setting.recommended) {
-        words.insert(setting.name.into(), serde_json::Value::Null);
-    }
-    json(&words)
-}
-
 /// What an infotext says, as JSON.
 #[pyfunction]
 pub(crate) fn parse_infotext(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<String> {

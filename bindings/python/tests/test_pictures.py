@@ -1,7 +1,6 @@
 import base64
 import inspect
 import io
-import json
 import tempfile
 import unittest
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 import sdrs
-from sdrs import _sdrs
 from support import DEMO, PROMPT, QUICK, command, demo, quick
 
 
@@ -149,21 +147,14 @@ class Recommended(unittest.TestCase):
 
 
 class Words(unittest.TestCase):
-    def test_defaults_are_the_library_s(self):
-        known = json.loads(_sdrs.default_settings())
-        settings = {name: value for name, value in known.items() if name not in ["prompt", "schedule"]}
-        for function in [sdrs.Pipeline.txt2img, sdrs.Pipeline.latents, sdrs.Pipeline.stream]:
-            given = {
-                name: parameter.default
-                for name, parameter in inspect.signature(function).parameters.items()
-                if name not in ["self", "prompt", "preview", "preview_every", "callback", "progress", "cancel"]
-            }
-            self.assertIsNone(given.pop("schedule"))
-            self.assertEqual(given, settings)
-        for function in [sdrs.Pipeline.plan, sdrs.plan]:
-            for name, parameter in inspect.signature(function).parameters.items():
-                if name not in ["self", "prompt"]:
-                    self.assertEqual(parameter.default, known[name], name)
+    def test_settings_are_shown(self):
+        known = sdrs.infotext.parse("a ring")["settings"]
+        for function in [sdrs.Pipeline.txt2img, sdrs.Pipeline.latents, sdrs.Pipeline.stream, sdrs.Pipeline.plan, sdrs.plan]:
+            shown = inspect.signature(function).parameters
+            self.assertEqual([name for name in known if name not in shown], [])
+            self.assertEqual((shown["seed"].default, shown["steps"].default, shown["steps"].annotation), (-1, None, "int | None"))
+        for name in set(known) - {"prompt"}:
+            self.assertIn(f"`{name}`: ", sdrs.Settings.__doc__)
 
     def test_plan(self):
         text = "a [red:(blue:1.3):0.5] circle AND a ring :2"

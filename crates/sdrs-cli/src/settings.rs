@@ -66,6 +66,9 @@ fn parse(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
 
 /// A group's name as a heading.
 fn heading(group: &str) -> String {
+    if group == "speed" {
+        return "Speed, for another picture".into();
+    }
     let (first, rest) = group.split_at(1);
     first.to_uppercase() + rest
 }

@@ -126,6 +126,24 @@ fn wrong_arguments_say_what_would_be_right() {
 }
 
 #[test]
+fn every_option_is_documented() {
+    let output = sdrs(Path::new("."), &["txt2img", "--help"]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    let docs = include_str!("../../../docs/command.md");
+    let options = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"));
+    let names: Vec<&str> = options.filter_map(|option| option.split(' ').next()).collect();
+    assert!(names.contains(&"deep-cache-interval"), "{help}");
+    for name in names {
+        assert!(
+            docs.contains(&format!("`--{name}")),
+            "--{name} is not in docs/command.md"
+        );
+    }
+}
+
+#[test]
 fn wrong_files_are_named() {
     let (code, message) = failure(&["txt2img", "x", "--model", "nothing.safetensors"]);
     assert_eq!(code, 3);

@@ -14,12 +14,12 @@ class Settings(TypedDict, total=False):
     `clip_skip_rule`: How `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
     `prompt_dialect`: Whose prompt language is meant: "webui" or "comfy".
     `emphasis`: What weights in prompts do: "original", "no norm", "ignore" or "none".
-    `time_rule`: Which numbers of prompt edits are fractions of the steps: "current" ones are those with a point, and those of "before-1.6",
-    an old WebUI, are those under 1.
+    `time_rule`: Which numbers of prompt edits are fractions of the steps: those with a point ("current"), or those under 1 ("before-1.6",
+    as in older versions of the WebUI).
     `comma_backtrack`: How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never
     cuts there.
     `text_as_is`: Whether prompts are tokenized as they are, like by transformers' fast tokenizer. Else they are repaired first as ftfy does
-    it, like by the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings. Most texts are
+    it, like in the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings. Most texts are
     alike to both; ComfyUI's dialect always takes them as they are.
     `pad_prompts`: Whether the shorter of both prompts is padded with the empty one, where they are of different length. Else each has its
     own call of the U-Net; pictures differ slightly.
@@ -39,20 +39,21 @@ class Settings(TypedDict, total=False):
     `schedule`: The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler than
     the recommended one, a recommended schedule is not taken. None is what the checkpoint recommends, else "Automatic".
     `eta`: How much fresh noise replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
-    `cfg_scale`: Strength of classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598); 1 is none. None is what the checkpoint
-    recommends, else 7.0.
-    `ngms`: Negative guidance minimum sigma (WebUI): below this noise level every second call of the U-Net goes without the negative prompt,
-    which halves it; 0 is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
+    `cfg_scale`: Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
+    Salimans 2022, arXiv:2207.12598). None is what the checkpoint recommends, else 7.0.
+    `ngms`: Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt, which
+    halves it. 0 is never; samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep (WebUI).
     `ngms_all_steps`: Whether every call goes without the negative prompt below `ngms`, not every second.
-    `skip_early_cfg`: The share of the steps, 0 to 1, at the beginning of which the negative prompt is left out; 0 is none (WebUI).
-    `guidance_sigma_min`: The negative prompt is left out at this noise level and below: the lower end of a guidance interval (Kynkäänniemi
-    et al. 2024, arXiv:2404.07724), 0 or more.
-    `guidance_sigma_max`: The negative prompt is left out above this noise level: the interval's upper end; not given, there is none.
-    `token_merging`: The share of the pixels, 0 to 1, that are merged with others where they look at each other, at the resolution of the
-    latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604): faster for large pictures, and coarser; 0 is none. No more than three
-    quarters can be.
-    `deep_cache_interval`: Only every so many steps the whole U-Net is computed, in between its outermost layers, on what the others gave
-    before (DeepCache, Ma et al. 2023, arXiv:2312.00858); 1 is every step.
+    `skip_early_cfg`: The share of the steps, 0 to 1, at the beginning of which the negative prompt is left out.
+    `guidance_sigma_min`: The noise level, 0 or more, at which and below which the negative prompt is left out. It is the lower end of a
+    guidance interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
+    `guidance_sigma_max`: The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is
+    none.
+    `token_merging`: The share of the pixels, 0 to 1, that are merged with others where they look at each other: faster for large pictures,
+    and coarser. It acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
+    quarters can be merged.
+    `deep_cache_interval`: Every how many steps the whole U-Net is computed, in between its outermost layers alone; 1 is every step. These
+    go on what the others gave before (DeepCache, Ma et al. 2023, arXiv:2312.00858).
     `deep_cache_branch`: How many layers are computed in between: those up to this branch from the way down to the way up, 0 is the
     outermost.
     """

@@ -4,7 +4,7 @@ use super::{ClipSkipRule, GenerateParams, Limits, SEEDS, SettingKind, SettingVal
 use crate::{Error, Result};
 
 /// The values that a setting takes.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Range {
     /// Whatever its type takes.
     Any,
@@ -26,7 +26,7 @@ pub(super) enum Range {
     Branch,
 }
 /// A setting's pair in infotexts, by its key.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Pair {
     /// There is none.
     Unwritten,
@@ -37,6 +37,7 @@ pub(super) enum Pair {
     ChangedIf(&'static str, fn(&GenerateParams) -> bool),
 }
 /// A scalar of [`GenerateParams`]: its name, its kind, its meaning, and access by value.
+#[derive(Debug)]
 pub struct Setting {
     /// The name of its field, the same in C, Python and the command.
     pub name: &'static str,
@@ -145,5 +146,58 @@ impl Setting {
             _ => None,
         };
         fault.map_or(Ok(()), |reason| Err(Error::parameter(self.name, reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::settings;
+
+    #[test]
+    fn settings_are_told_apart() {
+        let names: BTreeSet<_> = settings().iter().map(|setting| setting.name).collect();
+        assert_eq!(names.len(), settings().len());
+        let keys: Vec<_> = settings().iter().filter_map(Setting::key).collect();
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+        for setting in settings() {
+            let doc = setting.doc();
+            assert!(doc.ends_with('.') && !doc.contains("  "), "{doc}");
+        }
+    }
+
+    #[test]
+    fn values_come_back() {
+        let mut params = GenerateParams::default();
+        for setting in settings() {
+            let (before, value) = (params.clone(), setting.get(&params));
+            setting.set(&mut params, value).unwrap();
+            assert_eq!(params, before, "{}", setting.name);
+            let open = setting.set(&mut params, SettingValue::Open);
+            assert_eq!(open.is_ok(), setting.optional, "{}", setting.name);
+        }
+        let named = |name: &str| settings().iter().find(|setting| setting.name == name).unwrap();
+        let text = |text: &str| SettingValue::Text(text.into());
+        named("sampler").set(&mut params, text("euler karras")).unwrap();
+        assert_eq!(named("schedule").get(&params), text("Karras"));
+        named("emphasis").set(&mut params, text("No norm")).unwrap();
+        assert_eq!(named("emphasis").get(&params), text("nonorm"));
+        let fault = |name, value| {
+            named(name)
+                .set(&mut params.clone(), value)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            fault("steps", SettingValue::Integer(-1)),
+            "steps: -1 is out of range"
+        );
+        assert!(fault("steps", text("two")).starts_with("steps: must be a whole number"));
+        assert_eq!(
+            fault("rng", text("dice")),
+            "unknown rng 'dice'; known are cpu, nv"
+        );
     }
 }

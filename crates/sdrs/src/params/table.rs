@@ -26,14 +26,14 @@ macro_rules! table {
                 prompt_dialect: PromptDialect = PromptOptions::default().dialect, Any, Unwritten;
                 /// What weights in prompts do: "original", "no norm", "ignore" or "none".
                 emphasis: Emphasis = PromptOptions::default().emphasis, Any, Changed("Emphasis");
-                /// Which numbers of prompt edits are fractions of the steps: "current" ones are those with a point, and those of
-                /// "before-1.6", an old WebUI, are those under 1.
+                /// Which numbers of prompt edits are fractions of the steps: those with a point ("current"), or those under 1
+                /// ("before-1.6", as in older versions of the WebUI).
                 time_rule: TimeRule = PromptOptions::default().time_rule, Any, Changed("Old prompt editing timelines");
                 /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never
                 /// cuts there.
                 comma_backtrack: usize = PromptOptions::default().comma_backtrack, Any, Unwritten;
                 /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer. Else they are repaired first as ftfy
-                /// does it, like by the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong
+                /// does it, like in the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong
                 /// encodings. Most texts are alike to both; ComfyUI's dialect always takes them as they are.
                 text_as_is: bool = PromptOptions::default().text_as_is, Any, Changed("Text as is");
                 /// Whether the shorter of both prompts is padded with the empty one, where they are of different length. Else each has its
@@ -78,29 +78,30 @@ macro_rules! table {
             }
             /// How strongly prompts act, and when.
             guidance: GuidanceParams {
-                /// Strength of classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598); 1 is none.
+                /// Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
+                /// Salimans 2022, arXiv:2207.12598).
                 cfg_scale: f64 = 7.0, Within(-1000.0, 1000.0), Always("CFG scale"), recommended;
-                /// Negative guidance minimum sigma (WebUI): below this noise level every second call of the U-Net goes without the negative
-                /// prompt, which halves it; 0 is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
+                /// Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt,
+                /// which halves it. 0 is never; samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep (WebUI).
                 ngms: f64 = 0.0, Level, Changed("NGMS");
                 /// Whether every call goes without the negative prompt below `ngms`, not every second.
                 ngms_all_steps: bool = false, Any, ChangedIf("NGMS all steps", |params| params.guidance.ngms > 0.0);
-                /// The share of the steps, 0 to 1, at the beginning of which the negative prompt is left out; 0 is none (WebUI).
+                /// The share of the steps, 0 to 1, at the beginning of which the negative prompt is left out.
                 skip_early_cfg: f64 = 0.0, Share, Changed("Skip Early CFG");
-                /// The negative prompt is left out at this noise level and below: the lower end of a guidance interval (Kynkäänniemi et
-                /// al. 2024, arXiv:2404.07724), 0 or more.
+                /// The noise level, 0 or more, at which and below which the negative prompt is left out. It is the lower end of a guidance
+                /// interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
                 guidance_sigma_min: f64 = 0.0, Level, Changed("Guidance sigma min");
-                /// The negative prompt is left out above this noise level: the interval's upper end; not given, there is none.
+                /// The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is none.
                 guidance_sigma_max: Option<f64> = None, Level, Changed("Guidance sigma max");
             }
             /// What makes a run faster, and its picture another.
             speed: SpeedParams {
-                /// The share of the pixels, 0 to 1, that are merged with others where they look at each other, at the resolution of the
-                /// latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604): faster for large pictures, and coarser; 0 is none.
-                /// No more than three quarters can be.
+                /// The share of the pixels, 0 to 1, that are merged with others where they look at each other: faster for large pictures,
+                /// and coarser. It acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no
+                /// more than three quarters can be merged.
                 token_merging: f64 = 0.0, Share, Changed("Token merging ratio");
-                /// Only every so many steps the whole U-Net is computed, in between its outermost layers, on what the others gave before
-                /// (DeepCache, Ma et al. 2023, arXiv:2312.00858); 1 is every step.
+                /// Every how many steps the whole U-Net is computed, in between its outermost layers alone; 1 is every step. These go on
+                /// what the others gave before (DeepCache, Ma et al. 2023, arXiv:2312.00858).
                 deep_cache_interval: usize = 1, Whole(1, MAX_STEPS), Changed("DeepCache interval");
                 /// How many layers are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
                 deep_cache_branch: usize = 0, Branch, ChangedIf("DeepCache branch", |params| params.speed.deep_cache_interval > 1);
