@@ -102,6 +102,21 @@ fn each_gets_its_error() {
     }
 }
 
+/// The tokenizers crate panics on such texts as ">  ".
+#[test]
+fn white_space_belongs_to_one_token() {
+    let token = |content: &str, rstrip: bool| json!({ "content": content, "rstrip": rstrip });
+    let read = |pad: Value, unknown: Value| {
+        let special = json!({ "pad_token": pad, "unk_token": unknown });
+        reading(&vocab().to_string(), MERGES, &special.to_string())
+    };
+    let message = read(token(" ", false), token(">", true)).unwrap_err();
+    assert_says(&message, &["added tokens", "' ' begins with white space", "'>'", "rstrip"]);
+    assert!(read(token(" a", true), token(">", false)).is_err());
+    let tokenizer = read(token(" ", false), token(">", false)).unwrap();
+    tokenizer.encode(">  ").unwrap();
+}
+
 #[test]
 fn the_padding_token_is_the_one_named() {
     for (special, pad) in [("", 5), ("{}", 5), (r#"{"pad_token":null}"#, 5)] {

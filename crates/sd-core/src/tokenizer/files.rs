@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 
 use super::{
     json,
-    parts::{Parts, check_merges, clip_normalizers, parse_merges, read},
+    parts::{Parts, check_added, check_merges, clip_normalizers, parse_merges, read},
 };
 use crate::{Error, Result, weights::Folder};
 
@@ -149,6 +149,7 @@ impl TokenizerFiles {
             let id = parts.id(&token.content).unwrap_or(parts.next_id());
             parts.add(id, token).map_err(|e| fail("special tokens", e))?;
         }
+        check_added(&parts).map_err(|e| fail("added tokens", e))?;
         Ok(parts)
     }
 
