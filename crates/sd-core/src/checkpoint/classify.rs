@@ -1,4 +1,4 @@
-//! What single files hold, told by the names and shapes of their tensors and by their metadata.
+//! The kind of single files, by the names and shapes of their tensors and by their metadata.
 
 use super::{
     kind::Kind,
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What [`classify`] finds.
+/// The result of [`classify`].
 pub(super) struct Classified {
     pub kind: Kind,
     pub family: Family,

@@ -1,6 +1,6 @@
-//! What a U-Net predicts: one rule, which all who want to know it ask.
+//! The prediction type of a U-Net: one rule, which all who want to know it ask.
 //!
-//! What counts, in this order: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
+//! The sources that count, in this order: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
 //! elsewhere, a guess by the values of a tensor, SD1's usual. Beyond all of these is what a caller says.
 
 use super::{
@@ -21,7 +21,7 @@ type Verdict = (&'static str, String);
 pub(super) struct Marks {
     said: Option<Verdict>,
     guess: Option<Verdict>,
-    /// What is said where neither is.
+    /// The words for weights that have neither.
     usual: Option<&'static str>,
     /// A tensor marks training with zero terminal SNR.
     zero_terminal_snr: bool,
@@ -32,7 +32,7 @@ pub(super) struct Marks {
 pub(super) struct Stated {
     pub config: SchedulerConfig,
     pub json: String,
-    /// Where it stands.
+    /// Its place.
     place: String,
 }
 

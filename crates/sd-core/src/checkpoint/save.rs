@@ -31,12 +31,12 @@ struct Tensor<'a> {
     faults: &'a RefCell<Faults>,
 }
 
-/// What went wrong while tensors were made.
+/// Faults of tensors that were made.
 #[derive(Default)]
 struct Faults {
     /// Parameters with values beyond the type's range.
     overflown: Vec<String>,
-    /// What a patch could not change, of which part.
+    /// The error of a patch that could not change its parameter.
     unpatched: Option<Error>,
 }
 

@@ -76,7 +76,7 @@ fn default_norm() -> bool {
     true
 }
 
-/// What transformers keeps for all its models: training, generation of text, labels, what a call returns.
+/// The fields that transformers keeps for all its models: training, generation of text, labels, results of a call.
 static OTHERS: Others = Others {
     only: &[(
         "model_type",

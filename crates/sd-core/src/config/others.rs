@@ -1,4 +1,4 @@
-//! What a configuration says besides what its reader reads: features of other networks, which are refused, and what changes nothing.
+//! The fields of a configuration that its reader doesn't read: features of other networks, which are refused, and what changes nothing.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -8,7 +8,7 @@ use super::{
     tables::{Encoding, Pattern, Set, TABLES},
 };
 
-/// How deep a repair may lie within another.
+/// The most repairs that may lie within one another.
 const DEEPEST: usize = 8;
 
 /// A byte of an encoded text, with the bytes of the original that it stands for.
@@ -196,7 +196,7 @@ fn embedded(text: &[Char], depth: usize) -> Vec<Char> {
     out
 }
 
-/// How many characters at the beginning of a rest look like sequences of UTF-8.
+/// Number of characters at the beginning of a rest that look like sequences of UTF-8.
 fn utf8_like(rest: &[Char]) -> usize {
     let mut length = 0;
     let sequence = |rest: &[Char]| {

@@ -1,6 +1,6 @@
 //! The header of a file of tensors, read without trusting a word of it.
 //!
-//! Which container it is, the first bytes say. That of a safetensors file is read here: eight bytes of length, then JSON:
+//! The first bytes tell the container. The header of a safetensors file is read here: eight bytes of length, then JSON:
 //! a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into what is kept, so that memory stays
 //! within a few times the header's own length.
 

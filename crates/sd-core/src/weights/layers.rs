@@ -8,7 +8,7 @@ use super::{PartWeights, WeightPatch};
 #[derive(Default, Clone)]
 pub(super) struct Layers {
     made: HashMap<String, Made>,
-    /// What changed the weights that they were made from.
+    /// The patches of the weights that they were made from.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Parameters in the order in which they were loaded.
     pub asked: Vec<String>,
@@ -47,7 +47,7 @@ impl Layers {
         parameters.all(|name| self.unchanged(name, weights))
     }
 
-    /// Where the parameters of the layer that is made next will begin.
+    /// The place where the parameters of the layer that is made next will begin.
     pub fn mark(&self) -> usize {
         self.asked.len()
     }

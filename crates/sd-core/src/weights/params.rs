@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Device, Dtype, Error, Result, WeightsError, config::Part, error::Misshapen};
 
-/// Where the loaded tensors go.
+/// Device and types of the loaded tensors.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The device.
@@ -25,7 +25,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Where nothing is quantized.
+    /// A target where nothing is quantized.
     pub fn new(device: Device, dtype: Dtype) -> Self {
         Self {
             device,
@@ -59,7 +59,7 @@ enum Mode {
 
 struct Load {
     layers: Layers,
-    /// What a patch could not change.
+    /// The reason why a patch could not change a parameter.
     unpatched: Option<String>,
 }
 
@@ -68,7 +68,7 @@ struct Check {
     used: HashSet<String>,
     /// Canonical names and shapes of all that was asked for.
     asked: Vec<(String, Vec<usize>)>,
-    /// What that takes when it is loaded.
+    /// The bytes of all that when it is loaded.
     bytes: usize,
     faults: WeightsError,
 }
@@ -96,7 +96,7 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
     Ok(make(weights, target, Layers::default(), build)?.0)
 }
 
-/// What a constructor makes of checked weights.
+/// A constructor's result for checked weights.
 pub(super) struct Checked<M> {
     /// The model, of placeholders.
     pub hollow: M,
@@ -198,7 +198,7 @@ impl<'a> Params<'a> {
         Params { path, ..*self }
     }
 
-    /// What errors call the part.
+    /// The name of the part in errors.
     pub fn origin(&self) -> &str {
         &self.shared.weights.origin
     }

@@ -1,4 +1,4 @@
-//! What a U-Net is given, and what it gives.
+//! The inputs of a U-Net, and its features.
 
 use burn_tensor::Tensor;
 
