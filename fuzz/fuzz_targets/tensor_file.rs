@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sd_core::weights::{Checkpoint, TensorFile};
+use sd_core::{checkpoint::Checkpoint, weights::TensorFile};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(file) = TensorFile::from_bytes("fuzz", bytes) else {

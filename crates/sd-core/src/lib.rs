@@ -4,6 +4,7 @@
 //! This crate knows networks and files, not sampling: a U-Net takes latents, timesteps and a context and gives its prediction.
 //! `sd-sched` has the samplers, and `sdrs` joins the two.
 
+pub mod checkpoint;
 pub mod config;
 mod device;
 pub mod embedding;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use common::{assert_says, load, put, tiny, tiny_copy};
 use sd_core::{
-    config::{ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
-    weights::{Checkpoint, Part, inspect},
+    checkpoint::{Checkpoint, inspect},
+    config::{ClipTextConfig, Part, SchedulerConfig, UnetConfig, VaeConfig},
 };
 use serde_json::{Value, json};
 

@@ -5,7 +5,10 @@ mod common;
 use std::path::Path;
 
 use common::{assert_says, raw, serialized, tensors, tiny};
-use sd_core::weights::{Checkpoint, TensorFile, inspect};
+use sd_core::{
+    checkpoint::{Checkpoint, inspect},
+    weights::TensorFile,
+};
 
 /// A member of a header: `"name":{..}`.
 fn entry(name: &str, dtype: &str, shape: &str, start: u64, end: u64) -> String {

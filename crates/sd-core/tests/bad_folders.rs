@@ -7,7 +7,9 @@ use std::path::Path;
 use common::{TEXT_ENCODER, UNET, VAE, assert_says, load, put, serialized, tensors, tiny, tiny_copy};
 use sd_core::{
     Error,
-    weights::{Checkpoint, Part, StoredDtype, inspect},
+    checkpoint::{Checkpoint, inspect},
+    config::Part,
+    weights::StoredDtype,
 };
 use serde_json::json;
 

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{assert_says, put, tiny_copy};
-use sd_core::{ClipTokenizer, TokenizerFiles, weights::Checkpoint};
+use sd_core::{ClipTokenizer, TokenizerFiles, checkpoint::Checkpoint};
 use serde_json::{Value, json};
 
 /// Enough of a vocabulary for "ab": ids 0 to 5.

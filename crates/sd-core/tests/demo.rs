@@ -4,8 +4,10 @@ use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{ClipTextModel, UNet, UnetInput, Vae},
-    weights::{Checkpoint, Part, Target},
+    weights::Target,
 };
 
 const TOLERANCE: f64 = 1e-5;
@@ -51,7 +53,7 @@ fn text_encoder() {
     own.resize(ids.len(), tokenizer.pad());
     assert_eq!(own, ids);
 
-    let config = &checkpoint.configs().text_encoder;
+    let config = checkpoint.configs().text_encoder();
     let model = ClipTextModel::load(config, checkpoint.weights(Part::TextEncoder), &target).unwrap();
     let ids = [ids];
     let states = model.hidden_states(&ids, &[]).unwrap();

@@ -8,9 +8,10 @@ use burn_tensor::Tensor;
 use common::{Tensors, cpu, serialized, tiny};
 use goldens::Refs;
 use sd_core::{
-    config::ClipTextConfig,
+    checkpoint::Checkpoint,
+    config::{ClipTextConfig, Part},
     models::ClipTextModel,
-    weights::{Checkpoint, Part, PartWeights, StoredDtype, TensorFile},
+    weights::{PartWeights, StoredDtype, TensorFile},
 };
 
 /// Width of the pooled text.
@@ -23,7 +24,7 @@ fn projection(width: usize) -> Vec<f32> {
 /// The tiny model's text encoder with a projection, and with some of its configuration changed.
 fn encoder(change: impl FnOnce(&mut ClipTextConfig)) -> ClipTextModel {
     let checkpoint = Checkpoint::open(&tiny()).unwrap();
-    let mut config = checkpoint.configs().text_encoder.clone();
+    let mut config = checkpoint.configs().text_encoder().clone();
     config.projection = Some(PROJECTION);
     change(&mut config);
     let values = projection(config.hidden_size);

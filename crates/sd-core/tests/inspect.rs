@@ -3,7 +3,11 @@
 mod common;
 
 use common::{Tensors, serialized};
-use sd_core::weights::{Family, Inspection, Kind, StoredDtype, inspect, model_hash};
+use sd_core::{
+    checkpoint::{Inspection, Kind, inspect},
+    config::Family,
+    weights::{StoredDtype, model_hash},
+};
 
 /// Inspects a file of tensors of these shapes, all zeros.
 fn look(tensors: &[(&str, &[usize])]) -> Inspection {

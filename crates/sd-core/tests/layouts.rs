@@ -10,8 +10,10 @@ use common::{
 };
 use safetensors::tensor::TensorView;
 use sd_core::{
+    checkpoint::{Checkpoint, Configs},
+    config::Part,
     models::Vae,
-    weights::{Checkpoint, Configs, Folder, Part, StoredDtype, TensorFile, names},
+    weights::{Folder, StoredDtype, TensorFile, names},
 };
 
 const PARTS: [(Part, &str); 3] = [

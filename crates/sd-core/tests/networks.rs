@@ -4,8 +4,10 @@ use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,
+    checkpoint::{Checkpoint, Configs},
+    config::Part,
     models::{ClipTextModel, UNet, UnetInput, Vae},
-    weights::{Checkpoint, Configs, Folder, Part, Target, TensorFile},
+    weights::{Folder, Target, TensorFile},
 };
 
 fn cpu(dtype: Dtype) -> Target {
@@ -70,7 +72,7 @@ fn tolerance(dtype: Dtype) -> Tolerance {
 fn text_encoder(checkpoint: &Checkpoint, dtype: Dtype) {
     let tolerance = tolerance(dtype).text;
     let (config, weights) = (
-        &checkpoint.configs().text_encoder,
+        checkpoint.configs().text_encoder(),
         checkpoint.weights(Part::TextEncoder),
     );
     let model = ClipTextModel::load(config, weights, &cpu(dtype)).unwrap();

@@ -7,8 +7,10 @@ use common::{cpu, tensors, tiny_copy};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype, Quantization, Result,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{DeepCache, DeepFeatures, UNet, UnetInput, unet_bytes},
-    weights::{Checkpoint, Part, Target},
+    weights::Target,
 };
 
 /// The tiny model with that U-Net.

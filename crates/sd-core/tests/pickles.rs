@@ -6,7 +6,11 @@ use common::{
     assert_says, output, put, serialized, tensors, tiny, tiny_copy,
     torch::{call, checkpoint, dict, global, int, pickle, storage, tensor, text, tuple, zip},
 };
-use sd_core::weights::{Checkpoint, Configs, Folder, Part, TensorFile, inspect};
+use sd_core::{
+    checkpoint::{Checkpoint, Configs, inspect},
+    config::Part,
+    weights::{Folder, TensorFile},
+};
 
 fn golden(name: &str) -> TensorFile {
     TensorFile::open(&goldens::root().join("torch").join(name)).unwrap()

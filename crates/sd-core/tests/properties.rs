@@ -8,8 +8,9 @@ use common::{raw, tiny};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use sd_core::{
     ClipTokenizer, TokenizerFiles,
+    checkpoint::Checkpoint,
     config::{ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig},
-    weights::{Checkpoint, TensorFile},
+    weights::TensorFile,
 };
 use serde_json::Value;
 

@@ -3,7 +3,11 @@
 mod common;
 
 use common::{Stored, Tensors, assert_says, output, serialized, tensors, tiny, torch::Gguf};
-use sd_core::weights::{Checkpoint, Configs, Folder, Kind, Part, StoredDtype, TensorFile, inspect};
+use sd_core::{
+    checkpoint::{Checkpoint, Configs, Kind, inspect},
+    config::Part,
+    weights::{Folder, StoredDtype, TensorFile},
+};
 
 fn bits(values: Vec<f32>) -> Vec<u32> {
     values.into_iter().map(f32::to_bits).collect()

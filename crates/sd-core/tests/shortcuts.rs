@@ -4,8 +4,10 @@ use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     Device, Dtype,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{DeepCache, DeepFeatures, UNet, UnetInput, UnetOutput},
-    weights::{Checkpoint, Part, Target},
+    weights::Target,
 };
 
 fn unet(dtype: Dtype) -> UNet {

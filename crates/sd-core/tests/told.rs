@@ -11,9 +11,11 @@ use common::{
 use safetensors::tensor::TensorView;
 use sd_core::{
     Error,
+    checkpoint::{Checkpoint, Given, Inspection, Wanted, inspect},
+    config::Part,
     embedding::Embedding,
     models::Vae,
-    weights::{Checkpoint, Folder, Given, Inspection, Part, StoredDtype, TensorFile, Wanted, inspect},
+    weights::{Folder, StoredDtype, TensorFile},
 };
 
 /// A file with metadata.
@@ -399,7 +401,7 @@ fn missing_parts_can_be_given() {
             checkpoint.put_part(part, &tiny()).unwrap();
         }
         checkpoint.check().unwrap();
-        for part in Part::ALL {
+        for &part in Part::ALL {
             assert!(
                 output(&checkpoint, part).unwrap()
                     == output(&Checkpoint::open(&tiny()).unwrap(), part).unwrap()
@@ -432,7 +434,7 @@ fn leftovers_and_strays() {
     ];
     let harmless = open(&with(ldm(), &leftovers));
     harmless.check().unwrap();
-    for part in Part::ALL {
+    for &part in Part::ALL {
         load(&harmless, part).unwrap();
     }
     // One of no part, and one below a part's prefix.

@@ -8,8 +8,10 @@ use burn_tensor::{DType, Tensor, TensorData};
 use common::{UNET, cpu, serialized, tensors, tiny};
 use goldens::Refs;
 use sd_core::{
+    checkpoint::Checkpoint,
+    config::Part,
     models::{DeepCache, UNet, UnetEncoder, UnetFeatures, UnetInput},
-    weights::{Checkpoint, Part, PartWeights, TensorFile},
+    weights::{PartWeights, TensorFile},
 };
 
 const TIMESTEPS: [f64; 2] = [500.0, 37.5];

@@ -3,8 +3,10 @@
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
     Device, Dtype, Quantization,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{UNet, UnetInput, Vae, decoder_bytes, unet_bytes},
-    weights::{Checkpoint, Part, Target},
+    weights::Target,
 };
 use sd_kernels::Workspace;
 

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use sd_core::{
-    shown,
-    weights::{Part, WeightPatch},
-};
+use sd_core::{config::Part, shown, weights::WeightPatch};
 
 use crate::{
     AdapterFile, Error, ModelNames, Network, Result, Strengths, Unmatched,
@@ -36,8 +33,19 @@ struct Bound {
     bias: bool,
 }
 
+impl AdapterFile {
+    /// Finds the place of every module in a model, and says how strongly each acts.
+    ///
+    /// # Errors
+    /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors
+    /// don't fit together, [`Error::Strength`] for strengths that can't be used.
+    pub fn bind(&self, model: &ModelNames, strengths: &Strengths) -> Result<Adapter> {
+        Adapter::new(self, model, strengths)
+    }
+}
+
 impl Adapter {
-    pub(crate) fn new(file: &AdapterFile, model: &ModelNames, strengths: &Strengths) -> Result<Self> {
+    fn new(file: &AdapterFile, model: &ModelNames, strengths: &Strengths) -> Result<Self> {
         strengths.check()?;
         let contents = file.contents.clone();
         let fault = |module: &Module, reason: String| Error::Module {
@@ -235,7 +243,7 @@ fn hint(file: &AdapterFile, model: &ModelNames) -> String {
         .filter(|module| model.find(&module.name).is_some())
         .count();
     match file.family() {
-        sd_core::weights::Family::Other => String::new(),
+        sd_core::config::Family::Other => String::new(),
         _ if matched == modules.len() => String::new(),
         family => format!(" (it was made for {family})"),
     }

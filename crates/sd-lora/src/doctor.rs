@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sd_core::weights::{Checkpoint, Family, Part, TensorFile};
+use sd_core::{
+    checkpoint::Checkpoint,
+    config::{Family, Part},
+};
 use serde::Serialize;
 
 use crate::{
@@ -215,11 +218,9 @@ impl<'a> Patient<'a> {
         let parameters = model.parameters()?;
         let mut shapes = HashMap::new();
         for (part, spellings) in &parameters {
-            let stored = spellings.first().and_then(|name| stored(model, *part, name));
-            if let (Some(network), Some((file, key))) = (Network::of(*part), stored)
-                && let Some(info) = file.info(&key)
-            {
-                shapes.insert((network, spellings[0].clone()), info.shape.clone());
+            let stored = spellings.first().and_then(|name| model.weights(*part).find(name));
+            if let (Some(network), Some(stored)) = (Network::of(*part), stored) {
+                shapes.insert((network, spellings[0].clone()), stored.shape());
             }
         }
         Ok(Self {
@@ -249,18 +250,8 @@ impl<'a> Patient<'a> {
         let part = [Part::Unet, Part::TextEncoder]
             .into_iter()
             .find(|part| Network::of(*part) == Some(network))?;
-        let (file, key) = stored(self.model?, part, name)?;
-        file.values_f32(&key)
+        self.model?.weights(part).find(name)?.values_f32()
     }
-}
-
-/// Where a model has a parameter.
-fn stored<'a>(model: &'a Checkpoint, part: Part, name: &str) -> Option<(&'a TensorFile, String)> {
-    let weights = model.weights(part);
-    weights.names.spellings(name).into_iter().find_map(|key| {
-        let file = weights.files.iter().find(|file| file.info(&key).is_some())?;
-        Some((file.as_ref(), key))
-    })
 }
 
 /// The norm of a change at strength 1, and that over the weight's norm. Without a weight only where the change doesn't depend on it.

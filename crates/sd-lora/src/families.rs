@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use sd_core::weights::Family;
+use sd_core::config::Family;
 
 use crate::names::{ModelNames, Network};
 

@@ -7,13 +7,15 @@ use std::{
 };
 
 use sd_core::{
+    checkpoint::{self, Inspection, Wanted, adapter_family},
+    config::Family,
     embedding::Embedding,
     shown,
-    weights::{self, Family, Folder, Inspection, TensorFile, Wanted, adapter_family},
+    weights::{Folder, TensorFile},
 };
 
 use crate::{
-    Adapter, Error, Kind, ModelNames, Result, Strengths,
+    Error, Kind, Result,
     keys::{self, BUNDLE, Key, Leaf},
     module::Module,
     peft::Noted,
@@ -58,7 +60,7 @@ impl AdapterFile {
         let folder = Folder::Disk(path.to_owned());
         let place = Self::tensors_at(path);
         if place == path && path.is_dir() {
-            let reason = match weights::inspect(path) {
+            let reason = match checkpoint::inspect(path) {
                 Ok(found) => found.instead_of(Wanted::Adapter),
                 Err(_) => {
                     "is a folder without adapter_model.safetensors, in which PEFT saves an adapter".into()
@@ -220,15 +222,6 @@ impl AdapterFile {
             (name.clone(), embedding.map_err(Error::from))
         })
     }
-
-    /// Finds the place of every module in a model, and says how strongly each acts.
-    ///
-    /// # Errors
-    /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors
-    /// don't fit together, [`Error::Strength`] for strengths that can't be used.
-    pub fn bind(&self, model: &ModelNames, strengths: &Strengths) -> Result<Adapter> {
-        Adapter::new(self, model, strengths)
-    }
 }
 
 impl Gathered {
@@ -253,7 +246,7 @@ fn no_adapter(tensors: &TensorFile) -> String {
     };
     let found = Inspection::of_file(tensors);
     match found.kind {
-        weights::Kind::Lora | weights::Kind::Unknown => format!(
+        checkpoint::Kind::Lora | checkpoint::Kind::Unknown => format!(
             "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
             shown(first)
         ),

@@ -7,7 +7,7 @@
 //! # fn main() -> sd_lora::Result<()> {
 //! use sd_lora::{AdapterFile, ModelNames, Strengths};
 //!
-//! let mut checkpoint = sd_core::weights::Checkpoint::open("model.safetensors".as_ref())?;
+//! let mut checkpoint = sd_core::checkpoint::Checkpoint::open("model.safetensors".as_ref())?;
 //! let names = ModelNames::new(&checkpoint.parameters()?);
 //! let adapter = AdapterFile::open("ink.safetensors".as_ref())?.bind(&names, &Strengths::both(0.8))?;
 //! checkpoint.set_patches(&[std::sync::Arc::new(adapter)]);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sd_core::weights::Part;
+use sd_core::config::Part;
 use serde::Serialize;
 
 /// A network that adapters change.
@@ -99,7 +99,7 @@ pub struct ModelNames {
 }
 
 impl ModelNames {
-    /// Takes what [`Checkpoint::parameters`](sd_core::weights::Checkpoint::parameters) gives: the part of each parameter and all
+    /// Takes what [`Checkpoint::parameters`](sd_core::checkpoint::Checkpoint::parameters) gives: the part of each parameter and all
     /// spellings of its name, the canonical one first.
     pub fn new<'a>(parameters: impl IntoIterator<Item = &'a (Part, Vec<String>)>) -> Self {
         let parameters = parameters.into_iter();

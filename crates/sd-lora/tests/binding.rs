@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use sd_core::{
     Device, Dtype,
+    checkpoint::Checkpoint,
+    config::Part,
     models::UNet,
-    weights::{Checkpoint, Part, Target, TensorFile},
+    weights::{Target, TensorFile},
 };
 use sd_lora::{Adapter, AdapterFile, BlockWeights, ModelNames, Network, Strengths};
 

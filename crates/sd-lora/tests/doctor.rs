@@ -1,7 +1,7 @@
 //! What the doctor tells of adapters that are well, and of those that aren't.
 
 use safetensors::tensor::{Dtype as Stored, TensorView};
-use sd_core::weights::{Checkpoint, Family, TensorFile};
+use sd_core::{checkpoint::Checkpoint, config::Family, weights::TensorFile};
 use sd_lora::{AdapterFile, Kind, ModelNames, Strengths, doctor};
 
 fn checkpoint() -> Checkpoint {

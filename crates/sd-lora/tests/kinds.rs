@@ -2,7 +2,7 @@
 
 use goldens::Refs;
 use safetensors::tensor::{Dtype as Stored, TensorView};
-use sd_core::weights::{Checkpoint, Part, TensorFile};
+use sd_core::{checkpoint::Checkpoint, config::Part, weights::TensorFile};
 use sd_lora::{Adapter, AdapterFile, Kind, ModelNames, Network, Strengths};
 
 /// The layers that the files in `goldens/lora` change, under their names alone.

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use safetensors::tensor::{Dtype as Stored, TensorView};
-use sd_core::weights::{Checkpoint, Family, Part, TensorFile};
+use sd_core::{
+    checkpoint::Checkpoint,
+    config::{Family, Part},
+    weights::TensorFile,
+};
 use sd_lora::{Adapter, AdapterFile, ModelNames, Network, Strengths, family_parameters};
 
 const FAMILIES: [Family; 3] = [Family::Sd1, Family::Sd2, Family::Sdxl];

@@ -7,8 +7,10 @@ use goldens::Refs;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use sd_core::{
     Device, Dtype,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{ClipTextModel, UNet, UnetInput},
-    weights::{Checkpoint, Part, Target, TensorFile, WeightPatch},
+    weights::{Target, TensorFile, WeightPatch},
 };
 use sd_lora::{Adapter, AdapterFile, ModelNames, Strengths};
 
@@ -33,7 +35,7 @@ fn outputs(refs: &Refs, patches: &[Arc<dyn WeightPatch>]) -> HashMap<&'static st
     let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
 
     let (config, weights) = (
-        &checkpoint.configs().text_encoder,
+        checkpoint.configs().text_encoder(),
         checkpoint.weights(Part::TextEncoder),
     );
     let text = ClipTextModel::load(config, weights, &target).unwrap();

@@ -34,8 +34,10 @@ pub use pipeline::{Pipeline, PipelineBuilder};
 pub use run::{CancelToken, Latents, Output, Progress, Txt2Img};
 pub use sd_core::{
     Dtype, Quantization, available_devices,
+    checkpoint::{Inspection, Kind, Layout, PartInspection},
+    config::{Family, Part},
     prompt::{self, Emphasis, PromptDialect, TimeRule},
-    weights::{Family, Inspection, Kind, Layout, ModelHash, Part, PartInspection},
+    weights::ModelHash,
 };
 pub use sd_kernels::OperationTime;
 pub use sd_lora::{
@@ -56,7 +58,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// # Errors
 /// [`Error::Core`] if it can't be read.
 pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
-    Ok(sd_core::weights::inspect(path.as_ref())?)
+    Ok(sd_core::checkpoint::inspect(path.as_ref())?)
 }
 
 /// Examines a LoRA or another adapter: its kind, ranks and training notes, what each of its tensors changes and by how much, and what
@@ -67,7 +69,7 @@ pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
 /// diagnosis.
 pub fn lora_doctor(file: impl AsRef<std::path::Path>, model: Option<&std::path::Path>) -> Result<Diagnosis> {
     let file = sd_lora::AdapterFile::open(file.as_ref())?;
-    let model = model.map(sd_core::weights::Checkpoint::open).transpose()?;
+    let model = model.map(sd_core::checkpoint::Checkpoint::open).transpose()?;
     Ok(sd_lora::doctor(&file, model.as_ref())?)
 }
 

@@ -4,6 +4,7 @@
 mod clip;
 mod families;
 mod others;
+mod part;
 mod topology;
 mod unet;
 mod vae;
@@ -12,6 +13,7 @@ mod write;
 pub use clip::{Activation, ClipTextConfig};
 pub use families::{sd1_text_encoder, sd1_unet, sd1_vae};
 pub use others::{Others, Plain};
+pub use part::{Family, Part};
 pub use topology::{BlockKind, UnetBlock, UnetTransformer, Way};
 pub use unet::{UnetConfig, UnetLevel, UnetMiddle};
 pub use vae::VaeConfig;

@@ -19,8 +19,9 @@ use std::path::Path;
 
 use crate::{
     Error, Result,
+    checkpoint::{Inspection, Kind, Wanted},
     error::shown,
-    weights::{Inspection, Kind, TensorFile, Wanted, files_below},
+    weights::{TensorFile, files_below},
 };
 
 /// More vectors than any prompt has room for.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Group, GroupKind, Item, ItemKind, When};
+use super::items::{Group, GroupKind, Item, ItemKind, When};
 
 /// No tree: the whole prompt is text.
 pub(super) struct Unparsable;

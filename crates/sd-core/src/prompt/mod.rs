@@ -22,6 +22,7 @@ mod comfy;
 mod compose;
 mod excerpt;
 mod groups;
+mod items;
 mod schedule;
 mod tags;
 
@@ -29,7 +30,8 @@ pub use attention::{Fragment, attention};
 pub use chunks::{Chunk, ChunkOptions, EmbeddingNames, Placed, chunks, empty_chunk};
 pub use comfy::{comfy_chunks, comfy_weights};
 pub use excerpt::Excerpt;
-pub use schedule::{Group, GroupKind, Item, ItemKind, Steps, TimeRule, Tree, Variant, When};
+pub use items::{Group, GroupKind, Item, ItemKind, Steps, TimeRule, When};
+pub use schedule::{Tree, Variant};
 pub use tags::{LoraTag, Tag};
 
 use crate::{ClipTokenizer, Result};

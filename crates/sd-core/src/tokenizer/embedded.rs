@@ -4,7 +4,7 @@ use std::io::Read;
 
 use tokenizers::models::bpe::Vocab;
 
-use super::{END, START, files::parse_merges, symbols};
+use super::{END, START, parts::parse_merges, symbols};
 
 /// OpenAI CLIP's 48,894 merges (MIT, see NOTICE), one a line; the vocabulary follows from them.
 static MERGES: &[u8] = include_bytes!("../../data/clip_merges.txt.gz");

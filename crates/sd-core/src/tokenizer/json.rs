@@ -2,20 +2,15 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokenizers::{
-    AddedToken, NormalizerWrapper,
-    models::bpe::Vocab,
-    normalizers::{Lowercase, NFC, Replace, replace::ReplacePattern},
-};
+use tokenizers::{AddedToken, NormalizerWrapper, models::bpe::Vocab};
 
-use super::files::{Names, Parts, read};
+use super::parts::{Names, Parts, SPACES, read};
 use crate::error::shown;
 
 /// CLIP's own pattern of words: contractions, runs of letters, single digits, runs of anything else but space.
 pub const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// What transformers writes before it; these are found earlier.
 const SPECIAL_WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|";
-const SPACES: &str = r"\s+";
 
 #[derive(Deserialize)]
 struct File {
@@ -128,13 +123,7 @@ fn first_text(pair: &Value) -> Option<String> {
     pair[0].as_str().map(str::to_owned)
 }
 
-/// What CLIP's tokenizers do to a text first: composes characters, makes white space one space, and lower-cases.
-pub fn clip_normalizers() -> Vec<NormalizerWrapper> {
-    let spaces = Replace::new(ReplacePattern::Regex(SPACES.into()), " ").expect("the pattern is one");
-    vec![NFC.into(), spaces.into(), Lowercase.into()]
-}
-
-/// The same as transformers writes it.
+/// CLIP's normalizers as transformers writes them.
 fn clip_normalizers_json() -> Value {
     json!({ "type": "Sequence", "normalizers": [
         { "type": "NFC" },

@@ -3,6 +3,7 @@
 mod embedded;
 mod files;
 mod json;
+mod parts;
 mod repaired;
 mod save;
 mod symbols;
@@ -10,7 +11,7 @@ mod symbols;
 use std::{ops::Range, path::Path};
 
 pub use files::TokenizerFiles;
-use files::{Names, Parts};
+use parts::{Names, Parts};
 use repaired::Repaired;
 pub(crate) use save::SavedTokenizer;
 use tokenizers::{

@@ -5,7 +5,7 @@ use tokenizers::AddedToken;
 
 use super::{
     TokenizerFiles, embedded,
-    files::{Names, Parts},
+    parts::{Names, Parts},
     special_and_added,
 };
 use crate::Result;

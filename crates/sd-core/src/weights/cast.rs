@@ -1,21 +1,14 @@
 //! Stored bytes to the compute dtype.
 
+use std::ops::Range;
+
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
-use super::{BlockType, StoredDtype, TensorInfo};
-
-/// Whether weights can be read from a stored type: all floating-point types with a byte or more.
-pub(crate) fn readable(stored: StoredDtype) -> bool {
-    use StoredDtype as T;
-    matches!(
-        stored,
-        T::F64 | T::F32 | T::F16 | T::BF16 | T::F8_E4M3 | T::F8_E5M2
-    )
-}
+use super::{StoredDtype, TensorInfo};
 
 /// A compute type: how to get there from `f32` and from bytes that are already of this type.
-pub(crate) trait Element: bytemuck::Pod + Send {
+pub(crate) trait Element: burn_tensor::Element + bytemuck::Pod + Send {
     const STORED: StoredDtype;
     fn from_f32(wide: &[f32], out: &mut [Self]);
 }
@@ -65,6 +58,13 @@ pub(crate) fn cast_into<E: Element>(bytes: &[u8], info: &TensorInfo, out: &mut [
     }
     let shares = bytes.par_chunks(share_bytes).zip(out.par_chunks_mut(SHARE));
     shares.try_for_each(|(bytes, out)| cast_share(bytes, info, out))
+}
+
+/// The bytes of these values; `None` where they begin or end within a block.
+pub(super) fn bytes(info: &TensorInfo, values: Range<usize>) -> Option<Range<usize>> {
+    let (unit_bytes, unit_values) = unit(info)?;
+    let whole = values.start.is_multiple_of(unit_values) && values.end.is_multiple_of(unit_values);
+    whole.then(|| values.start / unit_values * unit_bytes..values.end / unit_values * unit_bytes)
 }
 
 /// Values of as many others, rounded to nearest even where they are narrower.
@@ -180,11 +180,6 @@ const fn table(exponent_bits: u32, mantissa_bits: u32, infinities: bool) -> [f32
         bits += 1;
     }
     table
-}
-
-/// The type by the name that people know.
-pub(crate) fn type_name(dtype: StoredDtype, blocks: Option<BlockType>) -> String {
-    blocks.map_or_else(|| format!("{dtype:?}"), |blocks| format!("{blocks:?}"))
 }
 
 #[cfg(test)]

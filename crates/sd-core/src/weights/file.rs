@@ -2,40 +2,8 @@
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, path::Path, sync::Arc};
 
-use super::{BlockType, cast, header, pickle};
+use super::{TensorInfo, cast, header, pickle};
 use crate::{Error, Result};
-
-/// The element type of a stored tensor.
-pub use safetensors::tensor::Dtype as StoredDtype;
-
-/// What a file says of one of its tensors.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TensorInfo {
-    /// Element type as stored; `F32` for values packed in blocks.
-    pub dtype: StoredDtype,
-    /// Shape as stored, row-major.
-    pub shape: Vec<usize>,
-    /// How values are packed in blocks (GGUF), if they are.
-    pub blocks: Option<BlockType>,
-    /// Where its bytes lie in the file, from its first element to its last.
-    pub(super) bytes: Range<usize>,
-    /// Steps between elements along each axis, where these don't lie row by row.
-    pub(super) strides: Option<Vec<usize>>,
-    /// What values are to be multiplied by: 1, but for scaled 8-bit weights.
-    pub(super) scale: f32,
-}
-
-impl TensorInfo {
-    /// Whether its type is one that weights can be read from: a floating-point type of 8 to 64 bits, or packed blocks.
-    pub fn is_readable(&self) -> bool {
-        cast::readable(self.dtype)
-    }
-
-    /// The stored type's usual name: "F16", "F8_E4M3", "Q4_K".
-    pub fn type_name(&self) -> String {
-        cast::type_name(self.dtype, self.blocks)
-    }
-}
 
 /// The bytes behind a file: mapped from disk, or the caller's.
 enum Bytes {
@@ -209,10 +177,17 @@ impl TensorFile {
         values
     }
 
-    /// The same into memory for as many values as there are.
-    pub(crate) fn values_into<E: cast::Element>(&self, name: &str, out: &mut [E]) -> Option<()> {
+    /// The same into memory, as many as that holds, from the value `first` on; packed ones must begin and end with a block.
+    pub(crate) fn values_into<E: cast::Element>(
+        &self,
+        name: &str,
+        first: usize,
+        out: &mut [E],
+    ) -> Option<()> {
         let info = self.index.get(name)?;
-        let done = cast::cast_into(&self.bytes_of(info), info, out);
+        let bytes = self.bytes_of(info);
+        let range = cast::bytes(info, first..first + out.len())?;
+        let done = cast::cast_into(bytes.get(range)?, info, out);
         self.bytes.forget(info.bytes.clone());
         done
     }

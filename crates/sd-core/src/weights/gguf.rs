@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 
-use super::{BlockType, StoredDtype, TensorInfo, header::Header};
+use super::{
+    BlockType,
+    tensor::{Header, StoredDtype, TensorInfo},
+};
 use crate::error::shown;
 
 const MAX_AXES: usize = 8;

@@ -11,20 +11,16 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
 
-use super::{TensorInfo, gguf, pickle, scaled};
+use super::{
+    gguf, pickle, scaled,
+    tensor::{Header, TensorInfo},
+};
 use crate::error::shown;
 
 /// No real header comes near this many bytes: SDXL's has 300 thousand.
 const MAX_BYTES: u64 = 100_000_000;
 /// Nor has any real tensor more axes.
 const MAX_AXES: usize = 32;
-
-/// What a header says, with ranges counted from the file's first byte.
-#[derive(Default)]
-pub(super) struct Header {
-    pub tensors: HashMap<String, TensorInfo>,
-    pub metadata: HashMap<String, String>,
-}
 
 /// Reads and checks a whole file's header, whatever its container: every tensor lies inside the file, and shapes agree with byte counts.
 ///

@@ -3,40 +3,32 @@
 //! The canonical name of a parameter is its key in a diffusers folder. Other layouts are tables of names ([`names`]).
 
 mod cast;
-mod checkpoint;
-mod classify;
-mod configs;
-mod contents;
 mod file;
 mod folder;
 mod gguf;
 mod hash;
 mod header;
-mod inspect;
 mod layers;
+mod model;
 pub mod names;
-mod opening;
 mod params;
-mod parts;
+mod part_weights;
 mod patch;
 mod pickle;
-mod prediction;
 mod quant;
-mod save;
 mod scaled;
-mod words;
+mod tensor;
 
-pub use checkpoint::{Checkpoint, Layout, Part};
-pub use classify::adapter_family;
-pub use configs::{Configs, Given};
-pub use file::{StoredDtype, TensorFile, TensorInfo};
+pub use file::TensorFile;
 pub use folder::{Folder, files_below};
 pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
-pub use inspect::{Family, Inspection, Kind, PartInspection, inspect};
-pub use layers::{Loaded, Model};
-pub use params::{Params, PartWeights, Target, load, weight_bytes};
+pub use model::{Loaded, Model};
+pub use params::{Params, Target, load};
+pub use part_weights::{PartWeights, Stored};
 pub use patch::WeightPatch;
 pub use quant::BlockType;
-pub use words::Wanted;
+pub use tensor::{StoredDtype, TensorInfo};
 
-pub(crate) use params::parameters;
+pub(crate) use cast::Element;
+pub(crate) use model::{Fit, fit, parameters, weight_bytes};
+pub(crate) use part_weights::transpose_into;

@@ -1,97 +1,17 @@
-//! From files to the tensors of one model part: every tensor by its canonical name, with its shape checked.
+//! The tensors of one part for its constructor: each by its canonical name, with its shape checked.
 
 use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
-use burn_tensor::{Element, Tensor};
+use burn_tensor::Tensor;
 use half::{bf16, f16};
 use sd_kernels::{Quantization, Staging, Workspace};
 
 use super::{
-    Part, TensorFile, TensorInfo, WeightPatch, cast,
-    layers::{Layers, Model},
-    names::Names,
+    PartWeights, Stored, cast,
+    layers::Layers,
+    names::{Diffusers, View},
 };
-use crate::{Device, Dtype, Error, Result, WeightsError, error::Misshapen};
-
-/// Where the weights of one part (U-Net, VAE, text encoder) lie and how they are named there.
-#[derive(Clone)]
-pub struct PartWeights {
-    /// What errors call this part: "unet of /models/x.safetensors".
-    pub origin: String,
-    /// The files that hold it; a name is looked up in each.
-    pub files: Vec<Arc<TensorFile>>,
-    /// How canonical names are spelt in these files.
-    pub names: Arc<dyn Names>,
-    /// Which part they belong to.
-    pub part: Part,
-    /// What changes them on their way, in this order.
-    pub patches: Vec<Arc<dyn WeightPatch>>,
-    /// Whether tensors that the part has no place for are passed over; they are an error otherwise.
-    pub allow_unexpected: bool,
-}
-
-impl PartWeights {
-    /// The same weights, changed by these patches alone.
-    pub fn with_patches(&self, patches: &[Arc<dyn WeightPatch>]) -> Self {
-        Self {
-            patches: patches.to_vec(),
-            ..self.clone()
-        }
-    }
-
-    /// What changes this parameter, in order.
-    pub(super) fn patches(&self, canonical: &str) -> Vec<&Arc<dyn WeightPatch>> {
-        let patches = self.patches.iter();
-        patches
-            .filter(|patch| patch.touches(self.part, canonical))
-            .collect()
-    }
-
-    /// A parameter's values, changed as the patches say, into memory for as many.
-    ///
-    /// # Errors
-    /// Why a patch can't change them.
-    ///
-    /// # Panics
-    /// If it was not checked that it is there, of this shape and of a type that can be read.
-    pub(super) fn values_into<E: cast::Element>(
-        &self,
-        canonical: &str,
-        shape: &[usize],
-        out: &mut [E],
-    ) -> std::result::Result<(), String> {
-        const CHECKED: &str = "checked before loading";
-        let (file, name, _) = self.find(canonical).expect(CHECKED);
-        let patches = self.patches(canonical);
-        if patches.is_empty() {
-            file.values_into(&name, out).expect(CHECKED);
-            return Ok(());
-        }
-        let mut values = Staging::<f32>::new(out.len());
-        file.values_into(&name, &mut values).expect(CHECKED);
-        for patch in patches {
-            patch.apply(self.part, canonical, shape, &mut values)?;
-        }
-        cast::narrow_into(&values, out);
-        Ok(())
-    }
-
-    /// The error of patches that can't be applied.
-    pub(super) fn unpatched(&self, patches: Vec<String>) -> Error {
-        Error::Weights(Box::new(WeightsError {
-            origin: self.origin.clone(),
-            patches,
-            ..WeightsError::default()
-        }))
-    }
-
-    pub(super) fn find(&self, canonical: &str) -> Option<(&TensorFile, String, &TensorInfo)> {
-        self.names.spellings(canonical).into_iter().find_map(|name| {
-            let file = self.files.iter().find(|file| file.info(&name).is_some())?;
-            Some((file.as_ref(), name.clone(), file.info(&name)?))
-        })
-    }
-}
+use crate::{Device, Dtype, Error, Result, WeightsError, config::Part, error::Misshapen};
 
 /// Where the loaded tensors go.
 #[derive(Debug, Clone)]
@@ -290,7 +210,7 @@ impl<'a> Params<'a> {
         let beginnings = names.spellings(&self.at(one).path);
         let beginnings: Vec<&str> = beginnings
             .iter()
-            .filter_map(|name| name.strip_suffix(one))
+            .filter_map(|spelling| spelling.name.strip_suffix(one))
             .collect();
         let mut stored = files.iter().flat_map(|file| file.names());
         files.is_empty() || stored.any(|name| beginnings.iter().any(|beginning| name.starts_with(beginning)))
@@ -340,7 +260,7 @@ impl<'a> Params<'a> {
             Mode::Check(check) => check,
             Mode::Load(load) => {
                 let load = &mut *load.borrow_mut();
-                load.layers.asked(canonical.clone());
+                load.layers.asked.push(canonical.clone());
                 if load.unpatched.is_none() {
                     let tensor = match target.dtype {
                         Dtype::F32 => tensor::<f32, D>(weights, &canonical, shape, device),
@@ -370,18 +290,22 @@ impl<'a> Params<'a> {
         }
         match weights.find(&canonical) {
             None => check.faults.missing.push(canonical),
-            Some((_, name, info)) => {
-                if without_trailing_ones(&info.shape) != without_trailing_ones(&shape) {
-                    let (expected, got) = (shape.to_vec(), info.shape.clone());
+            Some(Stored { info, spelling, .. }) => {
+                let expected = spelling.view.stored_shape(&shape);
+                if without_trailing_ones(&info.shape) != without_trailing_ones(&expected) {
+                    let expected = match spelling.view {
+                        View::Pixelwise => shape.to_vec(),
+                        _ => expected,
+                    };
                     check.faults.misshapen.push(Misshapen {
                         name: canonical,
                         expected,
-                        got,
+                        got: info.shape.clone(),
                     });
                 } else if !info.is_readable() {
                     check.faults.unreadable.push((canonical, info.type_name()));
                 }
-                check.used.insert(name);
+                check.used.insert(spelling.name);
             }
         }
         Tensor::zeros([1; D], (device, target.dtype.burn()))
@@ -391,7 +315,7 @@ impl<'a> Params<'a> {
 /// Bytes that may lie idle between two layers, less what is in use then: enough that nearly all find room.
 const STAGED: usize = 128 << 20;
 
-fn tensor<E: cast::Element + Element, const D: usize>(
+fn tensor<E: cast::Element, const D: usize>(
     weights: &PartWeights,
     canonical: &str,
     shape: [usize; D],
@@ -407,26 +331,20 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     &shape[..end]
 }
 
-/// How many bytes the weights of a part of this configuration take.
-pub fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
-    asked::<M>(config, part, target).bytes
+/// All that a constructor asks for.
+pub(super) struct Asked {
+    /// Canonical names and shapes.
+    pub parameters: Vec<(String, Vec<usize>)>,
+    /// Bytes that they take when they are loaded.
+    pub bytes: usize,
 }
 
-/// The canonical names and shapes of all parameters of a part of this configuration.
-pub(crate) fn parameters<M: Model>(
-    config: &M::Config,
-    part: Part,
-    target: &Target,
-) -> Vec<(String, Vec<usize>)> {
-    asked::<M>(config, part, target).asked
-}
-
-fn asked<M: Model>(config: &M::Config, part: Part, target: &Target) -> Check {
-    let names = Arc::new(super::names::Diffusers { part });
+/// Runs a constructor without weights.
+pub(super) fn ask<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Asked {
     let weights = PartWeights {
         origin: String::new(),
         files: Vec::new(),
-        names,
+        names: Arc::new(Diffusers { part }),
         part,
         patches: Vec::new(),
         allow_unexpected: false,
@@ -436,6 +354,10 @@ fn asked<M: Model>(config: &M::Config, part: Part, target: &Target) -> Check {
         target,
         mode: Mode::Check(RefCell::default()),
     };
-    M::build(config, &shared.root(), target);
-    shared.mode.into_check()
+    build(&shared.root());
+    let Check { asked, bytes, .. } = shared.mode.into_check();
+    Asked {
+        parameters: asked,
+        bytes,
+    }
 }

@@ -1,6 +1,6 @@
 //! Changes to weights on their way from the file to the model.
 
-use super::Part;
+use crate::config::Part;
 
 /// Something that changes weights while they are loaded, as an adapter does.
 ///

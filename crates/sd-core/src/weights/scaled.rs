@@ -4,7 +4,10 @@
 //! The scale becomes a property of its weight, so that nobody else needs to know of it. `scale_input` is for computing in 8 bits, which
 //! isn't done here.
 
-use super::{StoredDtype, cast, header::Header};
+use super::{
+    cast,
+    tensor::{Header, StoredDtype},
+};
 use crate::error::shown;
 
 const MARKER: &str = "scaled_fp8";

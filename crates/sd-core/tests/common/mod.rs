@@ -15,8 +15,10 @@ use burn_tensor::{DType, Tensor, TensorData};
 use safetensors::tensor::TensorView;
 use sd_core::{
     Device, Dtype, Result,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{ClipTextModel, UNet, UnetInput, Vae},
-    weights::{Checkpoint, Part, StoredDtype, Target, TensorFile},
+    weights::{StoredDtype, Target, TensorFile},
 };
 
 /// A tensor in a file: type, shape, bytes.
@@ -105,7 +107,7 @@ pub fn cpu() -> Target {
 pub fn load(checkpoint: &Checkpoint, part: Part) -> Result<()> {
     let (configs, weights) = (checkpoint.configs(), checkpoint.weights(part));
     match part {
-        Part::TextEncoder => ClipTextModel::load(&configs.text_encoder, weights, &cpu()).map(drop),
+        Part::TextEncoder => ClipTextModel::load(configs.text_encoder(), weights, &cpu()).map(drop),
         Part::Unet => UNet::load(&configs.unet, weights, &cpu()).map(drop),
         Part::Vae => Vae::load(&configs.vae, weights, &cpu()).map(drop),
     }
@@ -116,7 +118,7 @@ pub fn output(checkpoint: &Checkpoint, part: Part) -> Result<Vec<u32>> {
     let (configs, weights) = (checkpoint.configs(), checkpoint.weights(part));
     Ok(match part {
         Part::TextEncoder => {
-            let model = ClipTextModel::load(&configs.text_encoder, weights, &cpu())?;
+            let model = ClipTextModel::load(configs.text_encoder(), weights, &cpu())?;
             bits(model.encode(&[vec![5, 6, 7, 49_407]], &[], 1)?.context)
         }
         Part::Unet => {

@@ -15,9 +15,10 @@ use std::{collections::BTreeMap, fmt};
 use sd_core::weights::TensorFile;
 use serde::Serialize;
 
-pub(crate) use dora::{Axis, decompose};
+use crate::keys::Leaf;
 
-use crate::{keys::Leaf, peft::Rotation};
+pub(crate) use dora::{Axis, decompose};
+pub(crate) use oft_inputs::Rotation;
 
 /// A kind of adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -3,7 +3,26 @@
 use sd_kernels::{Matrix, add_product};
 
 use super::{Amount, Change, Kind, Values, as_matrix, oft::cayley};
-use crate::{keys::Leaf, peft::Rotation};
+use crate::keys::Leaf;
+
+/// The way from skew-symmetric parts to rotations, which PEFT's settings say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rotation {
+    /// Terms of Cayley's transform as a series; `None` for the transform itself.
+    pub terms: Option<u64>,
+    /// Most that a block's norm times the root of their number may be; `None` for no limit.
+    pub limit: Option<f64>,
+}
+
+impl Default for Rotation {
+    /// As PEFT 0.21 has it.
+    fn default() -> Self {
+        Self {
+            terms: Some(5),
+            limit: None,
+        }
+    }
+}
 
 /// More terms than anyone trains with.
 const MOST_TERMS: u64 = 64;

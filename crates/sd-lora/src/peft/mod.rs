@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use sd_core::{shown, weights::TensorFile};
 
-use crate::{change::Kind, names::Network};
+use crate::{
+    change::{Kind, Rotation},
+    names::Network,
+};
 use patterns::Setting;
 use settings::Settings;
 
@@ -21,25 +24,6 @@ pub(crate) struct Noted(
     /// By a network's name; under no name where a folder is one network's.
     BTreeMap<&'static str, Settings>,
 );
-
-/// How OFT's rotations follow from their skew-symmetric parts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Rotation {
-    /// Terms of Cayley's transform as a series; `None` for the transform itself.
-    pub terms: Option<u64>,
-    /// Most that a block's norm times the root of their number may be; `None` for no limit.
-    pub limit: Option<f64>,
-}
-
-impl Default for Rotation {
-    /// As PEFT 0.21 has it.
-    fn default() -> Self {
-        Self {
-            terms: Some(5),
-            limit: None,
-        }
-    }
-}
 
 /// What a module has of the parts that settings speak of.
 pub(crate) struct Parts {

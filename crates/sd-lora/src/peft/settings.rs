@@ -6,9 +6,10 @@ use sd_core::{config::Others, shown};
 use serde_json::Value;
 
 use super::{
-    Rotation, fields,
+    fields,
     patterns::{Patterns, Setting},
 };
+use crate::change::Rotation;
 
 /// The settings that change values, as far as tensors don't say the same.
 #[derive(Debug)]

@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use sd_core::{
+    checkpoint::Checkpoint,
     embedding::Embedding,
-    weights::{Checkpoint, FileId, TensorFile, WeightPatch, adapter_hash},
+    weights::{FileId, TensorFile, WeightPatch, adapter_hash},
 };
 use sd_lora::{Adapter, AdapterFile, ModelNames, Strengths};
 

@@ -2,8 +2,9 @@
 
 use sd_core::{
     Dtype, Quantization,
-    models::{ClipTextModel, UNet, Vae, decoder_bytes, unet_bytes},
-    weights::{Configs, Part, Target, weight_bytes},
+    checkpoint::Configs,
+    models::{decoder_bytes, unet_bytes},
+    weights::Target,
 };
 use sd_kernels::Workspace;
 
@@ -33,9 +34,7 @@ impl MemoryPlan {
         let dtype = target.dtype;
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
-        let weights = weight_bytes::<ClipTextModel>(&configs.text_encoder, Part::TextEncoder, target)
-            + weight_bytes::<UNet>(&configs.unet, Part::Unet, target)
-            + weight_bytes::<Vae>(&configs.vae, Part::Vae, target);
+        let weights = configs.weight_bytes(target);
         Self {
             weights: weights as u64,
             denoising: unet_bytes(&configs.unet, dtype, target.quantization, 2, latent) as u64,

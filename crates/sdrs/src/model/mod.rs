@@ -13,8 +13,10 @@ use std::sync::{Arc, OnceLock};
 
 use sd_core::{
     ClipTokenizer,
+    checkpoint::Checkpoint,
+    config::Part,
     models::{ClipTextModel, UNet, Vae},
-    weights::{Checkpoint, Loaded, Part, Target, WeightPatch},
+    weights::{Loaded, Target, WeightPatch},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
@@ -81,7 +83,7 @@ impl Model {
         let text_encoder = runtime.timed("loaded the text encoder", || {
             let weights = weights(Part::TextEncoder);
             Ok(Loaded::<ClipTextModel>::load(
-                &configs.text_encoder,
+                configs.text_encoder(),
                 weights,
                 &target,
             )?)

@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc, time::Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use sd_core::weights::{Configs, Target};
+use sd_core::{checkpoint::Configs, weights::Target};
 use sd_kernels::{OperationTime, Workspace};
 
 use super::MemoryLimit;

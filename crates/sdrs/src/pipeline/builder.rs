@@ -5,8 +5,11 @@ use std::{
 };
 
 use sd_core::{
-    Device, Dtype, Quantization, output,
-    weights::{Checkpoint, Folder, Given, Layout, Part, Target, TensorFile},
+    Device, Dtype, Quantization,
+    checkpoint::{Checkpoint, Given, Layout},
+    config::Part,
+    output,
+    weights::{Folder, Target, TensorFile},
 };
 use sd_sched::Prediction;
 
@@ -354,7 +357,7 @@ fn described(checkpoint: &Checkpoint) -> String {
         Layout::Diffusers => "diffusers' layout",
         Layout::Ldm => "one file",
     };
-    let (text, unet) = (&checkpoint.configs().text_encoder, &checkpoint.configs().unet);
+    let (text, unet) = (checkpoint.configs().text_encoder(), &checkpoint.configs().unet);
     let (channels, side) = (unet.in_channels, unet.sample_size);
     format!(
         "{layout}, context width {}, latents {channels}x{side}x{side}",

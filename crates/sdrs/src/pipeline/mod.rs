@@ -7,7 +7,9 @@ use std::{path::Path, sync::Arc};
 
 use sd_core::{
     Dtype,
-    weights::{Checkpoint, Layout, Part, TensorFile},
+    checkpoint::{Checkpoint, Layout},
+    config::Part,
+    weights::TensorFile,
 };
 use sd_kernels::OperationTime;
 use sd_sched::Prediction;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sd_core::{
+    checkpoint::Checkpoint,
     prompt::{LoraTag, Prompt},
-    weights::Checkpoint,
 };
 
 use crate::{

@@ -21,7 +21,7 @@ use self::{
     objects::{Object, Ref, Storage, Tensor},
     zip::Archive,
 };
-use super::{StoredDtype, TensorInfo, header::Header};
+use super::tensor::{Header, StoredDtype, TensorInfo};
 use crate::error::shown;
 
 /// A pickle holds names and shapes: a real one has a few megabytes at most.

@@ -1,0 +1,194 @@
+"""Times sdrs and what it is compared with on the full-size model of make_sd15.py, network by network, in turn.
+
+    cargo build --release -p benches
+    python benches/peers.py SD15_FOLDER [--program sdrs torch openvino sdcpp] [--dtype f32 bf16] [--size 512] [--threads N]
+                                   [--repeat 3] [--file FILE] [--sdcpp-half f16]
+
+torch needs PyTorch, diffusers and transformers; openvino also OpenVINO, whose converted models are kept in
+SD15_FOLDER/openvino-SIZE; sdcpp the package stable-diffusion-cpp-python and the model as a single FILE, SD15_FOLDER-ldm.safetensors
+unless told, which is made if it isn't there. Each measurement runs in a process of its own, so that its peak memory is its own, but
+for sdcpp's (sdcpp.py says why); its weights are --sdcpp-half in bf16's rows. Prints one JSON line for each, then a table with the
+first program's seconds as the unit.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+PARTS = ["text", "unet", "vae"]
+PROGRAMS = ["sdrs", "torch", "openvino", "sdcpp"]
+
+
+def workload(part, folder, dtype, size):
+    """The part's model, and what to call: one U-Net call of batch 2 (cond and uncond), one picture decoded."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    latent = size // 8
+    if part == "text":
+        model = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype).eval()
+        ids = torch.randint(0, 49406, (2, 77))
+        return lambda: model(ids)
+    if part == "unet":
+        model = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=dtype).eval()
+        x, context = torch.randn(2, 4, latent, latent, dtype=dtype), torch.randn(2, 77, 768, dtype=dtype)
+        t = torch.tensor(500.0)
+        return lambda: model(x, t, context)
+    model = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=dtype).eval()
+    z = torch.randn(1, 4, latent, latent, dtype=dtype)
+    return lambda: model.decode(z)
+
+
+def openvino_call(part, folder, dtype, size, threads):
+    """The same, compiled by OpenVINO for this processor."""
+    import openvino
+    import torch
+
+    latent = size // 8
+    path = os.path.join(folder, f"openvino-{size}", f"{part}.xml")
+    if part == "text":
+        inputs = (torch.randint(0, 49406, (2, 77)),)
+    elif part == "unet":
+        inputs = (torch.randn(2, 4, latent, latent), torch.full((2,), 500.0), torch.randn(2, 77, 768))
+    else:
+        inputs = (torch.randn(1, 4, latent, latent),)
+    if not os.path.exists(path):
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel
+
+        class Decoder(torch.nn.Module):
+            def __init__(self, vae):
+                super().__init__()
+                self.vae = vae
+
+            def forward(self, z):
+                return self.vae.decode(z, return_dict=False)[0]
+
+        kind, name = {"text": (CLIPTextModel, "text_encoder"), "unet": (UNet2DConditionModel, "unet"), "vae": (AutoencoderKL, "vae")}[part]
+        model = kind.from_pretrained(folder, subfolder=name, dtype=torch.float32).eval()
+        model = Decoder(model) if part == "vae" else model
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        openvino.save_model(openvino.convert_model(model, example_input=inputs), path, compress_to_fp16=True)
+        # The conversion's memory is not the program's.
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    config = {"INFERENCE_PRECISION_HINT": dtype, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        config["INFERENCE_NUM_THREADS"] = threads
+    request = openvino.Core().compile_model(path, "CPU", config).create_infer_request()
+    arrays = [x.numpy() for x in inputs]
+    return lambda: request.infer(arrays)
+
+
+def report(part, program, dtype, size, threads, load, seconds, versions):
+    figures = {
+        "part": part,
+        "program": program,
+        "dtype": dtype,
+        "size": size,
+        "threads": threads,
+        "load_s": round(load, 2),
+        "median_s": round(statistics.median(seconds), 3),
+        "best_s": round(min(seconds), 3),
+        # Linux counts in KiB.
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **versions,
+    }
+    print(json.dumps(figures), flush=True)
+
+
+def measure(program, part, folder, dtype, size, threads, repeat):
+    import torch
+
+    torch.set_grad_enabled(False)
+    torch.manual_seed(0)
+    if threads:
+        torch.set_num_threads(threads)
+    began = time.perf_counter()
+    if program == "openvino":
+        import openvino
+
+        versions = {"openvino": openvino.__version__}
+        call = openvino_call(part, folder, {"f32": "f32", "bf16": "bf16"}[dtype], size, threads)
+    else:
+        import diffusers
+
+        versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+        call = workload(part, folder, {"f32": torch.float32, "bf16": torch.bfloat16}[dtype], size)
+    load = time.perf_counter() - began
+    call()
+    seconds = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    report(part, program, dtype, size, torch.get_num_threads(), load, seconds, versions)
+
+
+def beside(script):
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), script)
+
+
+def command(args, program, part, dtype):
+    if program == "sdrs":
+        target = os.environ.get("CARGO_TARGET_DIR", "target")
+        own = [os.path.join(target, "release/parts"), args.folder, dtype, str(args.size), str(args.repeat), part]
+        return own, {**os.environ, **({"RAYON_NUM_THREADS": str(args.threads)} if args.threads else {})}
+    common = ["--size", str(args.size), "--threads", str(args.threads), "--repeat", str(args.repeat)]
+    if program == "sdcpp":
+        weights = {"f32": "f32", "bf16": args.sdcpp_half}[dtype]
+        return [sys.executable, beside("sdcpp.py"), args.file, "--dtype", dtype, "--weights", weights, *common], dict(os.environ)
+    one = [sys.executable, __file__, args.folder, "--program", program, "--part", part, "--dtype", dtype, *common, "--one"]
+    return one, dict(os.environ)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--program", nargs="+", choices=PROGRAMS, default=PROGRAMS)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--dtype", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--file")
+    parser.add_argument("--sdcpp-half", choices=["f16", "bf16", "q8_0"], default="f16")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.file = args.file or args.folder.rstrip("/") + "-ldm.safetensors"
+    if args.one:
+        measure(args.program[0], args.part[0], args.folder, args.dtype[0], args.size, args.threads, args.repeat)
+        return
+    if "sdcpp" in args.program and not os.path.exists(args.file):
+        subprocess.run([sys.executable, beside("make_sd15.py"), args.file, "--layout", "ldm"], check=True)
+    figures = {}
+    for part in args.part:
+        for dtype in args.dtype:
+            for program in args.program:
+                if (part, dtype, program) in figures:
+                    continue
+                words, environment = command(args, program, part, dtype)
+                done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+                print(done.stdout, end="", flush=True)
+                for line in map(json.loads, done.stdout.splitlines()):
+                    figures[line["part"], dtype, program] = line
+    print("\n| part, type | " + " | ".join(f"{p}: s (ratio), peak GB" for p in args.program) + " |")
+    print("|---" * (1 + len(args.program)) + "|")
+    for part in args.part:
+        for dtype in args.dtype:
+            unit = figures[part, dtype, args.program[0]]["median_s"]
+            cells = (figures[part, dtype, p] for p in args.program)
+            cells = (f"{f['median_s']:.3g} ({f['median_s'] / unit:.2f}), {f['peak_gb']:.2f}" for f in cells)
+            print(f"| {part}, {dtype} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

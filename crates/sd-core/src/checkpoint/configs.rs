@@ -1,0 +1,220 @@
+//! The configurations of a checkpoint's parts: from a folder's files, a single file's metadata, or its family.
+
+use std::collections::BTreeMap;
+
+use super::{
+    contents::FolderContents,
+    inspection::Inspection,
+    metadata,
+    part_config::PartConfig,
+    prediction::{Decided, Marks, Stated, decide},
+};
+use crate::{
+    Error, Result,
+    config::{self, ClipTextConfig, Family, Part, SchedulerConfig, UnetConfig, VaeConfig},
+    weights::{Folder, Target, TensorFile},
+};
+
+/// The configurations of all parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configs {
+    /// The text encoders', of which each is a part.
+    pub text_encoders: BTreeMap<Part, ClipTextConfig>,
+    /// The U-Net's.
+    pub unet: UnetConfig,
+    /// The autoencoder's.
+    pub vae: VaeConfig,
+    /// The noise schedule's and prediction type's.
+    pub scheduler: SchedulerConfig,
+}
+
+/// Configurations for a single file, from elsewhere.
+#[derive(Debug, Clone)]
+pub struct Given {
+    pub(super) configs: Configs,
+    /// Whether its scheduler's is more than the usual one.
+    pub(super) scheduler: bool,
+}
+
+impl Given {
+    /// These configurations.
+    pub fn of(configs: Configs) -> Self {
+        let scheduler = true;
+        Self { configs, scheduler }
+    }
+
+    /// Those of a diffusers folder, of which nothing else is read.
+    ///
+    /// # Errors
+    /// As [`Configs::from_folder`].
+    pub fn from_folder(folder: &Folder) -> Result<Self> {
+        let stated = Stated::of_folder(folder)?;
+        let configs = Configs::from_folder(folder)?;
+        Ok(Self {
+            scheduler: stated.is_some(),
+            configs,
+        })
+    }
+}
+
+impl Configs {
+    /// All parts, in the order in which they are loaded.
+    pub fn parts(&self) -> Vec<Part> {
+        let text_encoders = self.text_encoders.keys().copied();
+        text_encoders.chain([Part::Unet, Part::Vae]).collect()
+    }
+
+    /// A part's.
+    pub fn of(&self, part: Part) -> PartConfig<'_> {
+        match part {
+            Part::TextEncoder => PartConfig::TextEncoder(&self.text_encoders[&part]),
+            Part::Unet => PartConfig::Unet(&self.unet),
+            Part::Vae => PartConfig::Vae(&self.vae),
+        }
+    }
+
+    /// The first text encoder's.
+    pub fn text_encoder(&self) -> &ClipTextConfig {
+        &self.text_encoders[&Part::TextEncoder]
+    }
+
+    /// Bytes that the weights of all parts take.
+    pub fn weight_bytes(&self, target: &Target) -> usize {
+        let parts = self.parts().into_iter();
+        parts.map(|part| self.of(part).weight_bytes(part, target)).sum()
+    }
+
+    /// Reads the configurations of a diffusers folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if one is missing, [`Error::Malformed`] or [`Error::Config`] if one can't be used.
+    pub fn from_folder(folder: &Folder) -> Result<Self> {
+        if !folder.has_part(Part::Unet) {
+            return Err(Error::malformed(folder.origin(""), folder.no_parts()));
+        }
+        let mut configs = Self::sd1(4);
+        for part in configs.parts() {
+            configs.read(part, folder, &format!("{}/config.json", part.name()))?;
+        }
+        if let Some(stated) = Stated::of_folder(folder)? {
+            configs.scheduler = stated.config;
+        }
+        configs.agree(&folder.origin(""))?;
+        Ok(configs)
+    }
+
+    /// Reads a part's from a folder.
+    fn read(&mut self, part: Part, folder: &Folder, name: &str) -> Result<()> {
+        self.set(part, &folder.text(name)?, &folder.origin(name))
+    }
+
+    /// Those of an opened folder; of parts that it lacks, SD1's.
+    pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
+        let (folder, mut configs) = (&contents.folder, Self::sd1(4));
+        for &part in contents.files.keys() {
+            configs.read(part, folder, &format!("{}/config.json", part.name()))?;
+        }
+        let decided = decide(Stated::of_folder(folder)?.as_ref(), &contents.found.marks, None);
+        configs.scheduler = decided.config.clone();
+        Ok((configs, decided))
+    }
+
+    /// Those of a single file: those `given`, those that it carries in its metadata, or else its family's; of parts that it lacks, SD1's.
+    pub(super) fn of_file(
+        file: &TensorFile,
+        (found, marks): (&Inspection, &Marks),
+        given: Option<&Given>,
+    ) -> Result<(Self, Decided)> {
+        let mut configs = match given {
+            Some(given) => given.configs.clone(),
+            None => Self::carried(file, found)?,
+        };
+        let elsewhere = given.filter(|given| given.scheduler);
+        let elsewhere = elsewhere.map(|given| &given.configs.scheduler);
+        let decided = decide(Stated::of_file(file)?.as_ref(), marks, elsewhere);
+        configs.scheduler = decided.config.clone();
+        Ok((configs, decided))
+    }
+
+    fn carried(file: &TensorFile, found: &Inspection) -> Result<Self> {
+        let origin = file.origin();
+        let text = |part: Part| file.metadata().get(metadata::of(part));
+        let unknown = !found.lacks.contains(&Part::Unet) && text(Part::Unet).is_none();
+        let mut configs = match (
+            unknown && found.parts.contains_key(Part::Unet.name()),
+            found.family,
+        ) {
+            (false, _) => Self::sd1(4),
+            (true, Family::Sd1) => Self::sd1(match found.in_channels {
+                Some(n @ (4 | 8 | 9)) => n,
+                other => {
+                    let n = other.map_or("no number of".into(), |n| n.to_string());
+                    let reason = format!("a U-Net with {n} input channels; SD1 has 4, 8 or 9");
+                    return Err(Error::malformed(origin, reason));
+                }
+            }),
+            (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
+        };
+        for part in configs.parts() {
+            if let Some(json) = text(part) {
+                configs.set(part, json, origin)?;
+            }
+        }
+        Ok(configs)
+    }
+
+    /// SD1's.
+    fn sd1(in_channels: usize) -> Self {
+        Self {
+            text_encoders: BTreeMap::from([(Part::TextEncoder, config::sd1_text_encoder())]),
+            unet: config::sd1_unet(in_channels),
+            vae: config::sd1_vae(),
+            scheduler: SchedulerConfig::default(),
+        }
+    }
+
+    /// Reads a part's configuration.
+    pub(super) fn set(&mut self, part: Part, json: &str, origin: &str) -> Result<()> {
+        match part {
+            Part::TextEncoder => {
+                let config = ClipTextConfig::from_json(json, origin)?;
+                self.text_encoders.insert(part, config);
+            }
+            Part::Unet => self.unet = UnetConfig::from_json(json, origin)?,
+            Part::Vae => self.vae = VaeConfig::from_json(json, origin)?,
+        }
+        Ok(())
+    }
+
+    /// Checks that the parts fit together.
+    pub(super) fn agree(&self, origin: &str) -> Result<()> {
+        let text: usize = self.text_encoders.values().map(|it| it.hidden_size).sum();
+        let context = self.unet.cross_attention_dim;
+        if text != context {
+            let reason =
+                format!("the text encoder's width {text} is not the U-Net's context width {context}");
+            return Err(Error::config(origin, "cross_attention_dim", reason));
+        }
+        let (latents, out) = (self.vae.latent_channels, self.unet.out_channels);
+        if latents != out {
+            let reason = format!("the VAE's {latents} latent channels are not the U-Net's {out}");
+            return Err(Error::config(origin, "latent_channels", reason));
+        }
+        for (field, channels) in [
+            ("in_channels", self.vae.in_channels),
+            ("out_channels", self.vae.out_channels),
+        ] {
+            if channels != 3 {
+                let reason = format!("must be 3, for the colours of the VAE's pictures, not {channels}");
+                return Err(Error::config(origin, field, reason));
+            }
+        }
+        let input = self.unet.in_channels;
+        if input < latents {
+            let reason =
+                format!("the U-Net's {input} channels don't hold the VAE's {latents} latent channels");
+            return Err(Error::config(origin, "in_channels", reason));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Kinds of files and folders.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a file or folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Everything that a pipeline needs.
+    Checkpoint,
+    /// A U-Net alone.
+    Unet,
+    /// An autoencoder alone.
+    Vae,
+    /// A text encoder alone.
+    TextEncoder,
+    /// A LoRA or a relative of it.
+    Lora,
+    /// Vectors for a word of the prompt.
+    TextualInversion,
+    /// A ControlNet.
+    ControlNet,
+    /// None of these.
+    Unknown,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Checkpoint => "a checkpoint",
+            Self::Unet => "a U-Net alone",
+            Self::Vae => "a VAE alone",
+            Self::TextEncoder => "a text encoder alone",
+            Self::Lora => "a LoRA",
+            Self::TextualInversion => "a textual inversion embedding",
+            Self::ControlNet => "a ControlNet",
+            Self::Unknown => "a file of unknown kind",
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! Checkpoints: all parts of a pipeline, whatever their layout; opened, put together, inspected and saved.
+
+mod classify;
+mod configs;
+mod contents;
+mod inspect;
+mod inspection;
+mod kind;
+mod metadata;
+mod opening;
+mod part_config;
+mod parts;
+mod prediction;
+mod save;
+mod structure;
+mod words;
+
+pub use classify::adapter_family;
+pub use configs::{Configs, Given};
+pub use inspect::inspect;
+pub use inspection::{Inspection, PartInspection};
+pub use kind::Kind;
+pub use part_config::PartConfig;
+pub use words::Wanted;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    ClipTokenizer, Device, Dtype, Error, Result, TokenizerFiles,
+    config::{Fields, Part},
+    models::{ClipTextModel, UNet},
+    tokenizer::SavedTokenizer,
+    weights::{
+        Folder, PartWeights, Target, TensorFile, WeightPatch,
+        names::{Ldm, Names, UNET_PREFIX},
+        parameters,
+    },
+};
+
+/// How a checkpoint is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A folder with a folder for each part.
+    Diffusers,
+    /// One file with the names of the latent-diffusion repository.
+    Ldm,
+}
+
+/// An opened checkpoint: configurations read and checked, weights mapped but not loaded.
+#[derive(Clone)]
+pub struct Checkpoint {
+    origin: String,
+    layout: Layout,
+    configs: Configs,
+    weights: BTreeMap<Part, PartWeights>,
+    tokenizer: TokenizerSource,
+    texts: Texts,
+    about: About,
+}
+
+/// Facts of a checkpoint beside its parts.
+#[derive(Clone)]
+struct About {
+    /// What it is, in words.
+    named: String,
+    /// Why it can't be used as a checkpoint if it is but one part, and no other is given.
+    alone: Option<String>,
+    /// Names in a single file that belong to no part and are not known to be unneeded.
+    strays: Vec<String>,
+    allow_unexpected: bool,
+    /// Why the prediction type is thought so.
+    prediction_reason: Option<String>,
+}
+
+/// The file of a folder in which a checkpoint may recommend settings.
+const RECOMMENDED: &str = "sdrs_recommended.json";
+
+/// The configurations as they were found, for those who save them: other programs read more in them.
+#[derive(Clone, Default)]
+struct Texts {
+    parts: BTreeMap<Part, String>,
+    scheduler: Option<String>,
+    /// Settings that the checkpoint recommends, behind their place.
+    recommended: Option<(String, String)>,
+}
+
+impl Texts {
+    pub fn of_folder(folder: &Folder) -> Result<Self> {
+        let text = |name: &str| folder.has(name).then(|| folder.text(name)).transpose();
+        let mut parts = BTreeMap::new();
+        for &part in Part::ALL {
+            let json = text(&format!("{}/config.json", part.name()))?;
+            parts.extend(json.map(|json| (part, json)));
+        }
+        Ok(Self {
+            parts,
+            scheduler: text("scheduler/scheduler_config.json")?,
+            recommended: text(RECOMMENDED)?.map(|text| (folder.origin(RECOMMENDED), text)),
+        })
+    }
+
+    pub fn of_file(file: &TensorFile) -> Self {
+        let text = |key: &str| file.metadata().get(key).cloned();
+        Self {
+            parts: Part::ALL
+                .iter()
+                .filter_map(|&part| Some((part, text(metadata::of(part))?)))
+                .collect(),
+            scheduler: text(metadata::SCHEDULER),
+            recommended: text(metadata::RECOMMENDED)
+                .map(|text| (format!("{}: {}", file.origin(), metadata::RECOMMENDED), text)),
+        }
+    }
+
+    /// Of a part from elsewhere.
+    pub fn put(&mut self, part: Part, json: Option<String>, scheduler: Option<String>) {
+        match json {
+            Some(json) => drop(self.parts.insert(part, json)),
+            None => drop(self.parts.remove(&part)),
+        }
+        self.scheduler = scheduler.or(self.scheduler.take());
+    }
+}
+
+/// The place of a tokenizer.
+#[derive(Clone)]
+enum TokenizerSource {
+    Embedded,
+    /// In a pipeline's folder.
+    Folder(Folder),
+    Metadata(Arc<TensorFile>),
+    /// Given by itself, with its name for errors.
+    Given(String, Arc<TokenizerFiles>),
+}
+
+impl TokenizerSource {
+    pub fn of_folder(folder: &Folder) -> Option<Self> {
+        TokenizerFiles::are_in(folder, "tokenizer/").then(|| Self::Folder(folder.clone()))
+    }
+
+    pub fn of_file(file: &Arc<TensorFile>) -> Option<Self> {
+        let has = |key: &str| file.metadata().contains_key(key);
+        (has(metadata::VOCAB) || has(metadata::TOKENIZER)).then(|| Self::Metadata(file.clone()))
+    }
+
+    /// Its files; `None` for CLIP's own.
+    fn files(&self) -> Result<Option<(String, Arc<TokenizerFiles>)>> {
+        Ok(match self {
+            Self::Embedded => None,
+            Self::Folder(folder) => {
+                let files = TokenizerFiles::of_folder(folder, "tokenizer/")?;
+                Some((folder.origin("tokenizer"), files.into()))
+            }
+            Self::Metadata(file) => {
+                let value = |key: &str| file.metadata().get(key).cloned();
+                let files = TokenizerFiles {
+                    tokenizer: value(metadata::TOKENIZER),
+                    vocab: value(metadata::VOCAB),
+                    merges: value(metadata::MERGES),
+                    special_tokens_map: value(metadata::SPECIAL),
+                    ..TokenizerFiles::default()
+                };
+                Some((file.origin().to_owned(), files.into()))
+            }
+            Self::Given(origin, files) => Some((origin.clone(), files.clone())),
+        })
+    }
+}
+
+impl Checkpoint {
+    /// The path, or the name given with the bytes.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// How it is laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The configurations.
+    pub fn configs(&self) -> &Configs {
+        &self.configs
+    }
+
+    /// The weights of a part.
+    pub fn weights(&self, part: Part) -> &PartWeights {
+        &self.weights[&part]
+    }
+
+    /// Lets adapters change the weights of all parts while they are loaded, in this order.
+    pub fn set_patches(&mut self, patches: &[Arc<dyn WeightPatch>]) {
+        for part in self.weights.values_mut() {
+            part.patches = patches.to_vec();
+        }
+    }
+
+    /// All parameters of the models, by part: the canonical name first, then the names in other layouts, without their prefix. Adapters
+    /// find their places by these.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if this build has no device at all.
+    pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
+        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
+        let configs = &self.configs;
+        let text = parameters::<ClipTextModel>(configs.text_encoder(), Part::TextEncoder, &target);
+        let unet = parameters::<UNet>(&configs.unet, Part::Unet, &target);
+        let ldm = Ldm::unet(&configs.unet);
+        let both = |name: String| {
+            let other = ldm
+                .spellings(&name)
+                .into_iter()
+                .filter_map(|spelt| spelt.name.strip_prefix(UNET_PREFIX).map(str::to_owned));
+            let other: Vec<String> = other.collect();
+            [vec![name], other].concat()
+        };
+        let text = text.into_iter().map(|(name, _)| (Part::TextEncoder, vec![name]));
+        Ok(text
+            .chain(unet.into_iter().map(|(name, _)| (Part::Unet, both(name))))
+            .collect())
+    }
+
+    /// What the U-Net predicts, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
+    pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
+        self.configs.scheduler.prediction_type = prediction_type.into();
+        self.about.prediction_reason = Some("the caller says so".into());
+    }
+
+    /// Settings that it recommends, as JSON, behind the place where they stand.
+    pub fn recommended(&self) -> Option<(&str, &str)> {
+        let (origin, json) = self.texts.recommended.as_ref()?;
+        Some((origin.as_str(), json.as_str()))
+    }
+
+    /// A part's configuration as it was found.
+    fn json(&self, part: Part) -> Option<&str> {
+        self.texts.parts.get(&part).map(String::as_str)
+    }
+
+    /// The noise schedule, as diffusers' `scheduler_config.json`.
+    fn scheduler_json(&self) -> Map<String, Value> {
+        self.configs.scheduler.to_json(self.texts.scheduler.as_deref())
+    }
+
+    /// Takes a tokenizer from elsewhere: from its folder, from a pipeline's, or from a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`TokenizerFiles::open`]. The checkpoint is then as it was.
+    pub fn set_tokenizer(&mut self, path: &Path) -> Result<()> {
+        let files = TokenizerFiles::open(path)?;
+        self.tokenizer = TokenizerSource::Given(path.display().to_string(), files.into());
+        Ok(())
+    }
+
+    /// Takes the tokenizer that lies in a pipeline's folder, unless it has one already.
+    pub fn take_tokenizer(&mut self, folder: &Folder) {
+        if let (TokenizerSource::Embedded, Some(tokenizer)) =
+            (&self.tokenizer, TokenizerSource::of_folder(folder))
+        {
+            self.tokenizer = tokenizer;
+        }
+    }
+
+    /// Its own tokenizer if it carries one, else CLIP's.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if its own can't be used, or knows more tokens than the text encoder.
+    pub fn tokenizer(&self) -> Result<ClipTokenizer> {
+        let files = self.tokenizer.files()?;
+        let tokenizer = match &files {
+            None => ClipTokenizer::embedded(),
+            Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
+        };
+        // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
+        let rows = self.configs.text_encoder().vocab_size;
+        if tokenizer.vocab_size() > rows {
+            let whose = match files {
+                None => format!(
+                    "{} carries no tokenizer, and CLIP's own is another model's: ",
+                    self.origin
+                ),
+                Some(_) => String::new(),
+            };
+            let reason = format!(
+                "{whose}its token ids go up to {}, but the text encoder's vocab_size is {rows}; give the tokenizer that the text \
+                 encoder was trained with, its folder or its tokenizer.json, as `tokenizer`",
+                tokenizer.vocab_size() - 1
+            );
+            return Err(Error::Tokenizer {
+                origin: tokenizer.origin().to_owned(),
+                reason,
+            });
+        }
+        Ok(tokenizer)
+    }
+
+    /// Whether its tokenizer is CLIP's own, which is compiled in.
+    fn has_clip_tokenizer(&self) -> bool {
+        matches!(self.tokenizer, TokenizerSource::Embedded)
+    }
+
+    /// Its tokenizer as the files that a folder has.
+    fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
+        self.tokenizer()?;
+        let length = self.configs.text_encoder().max_position_embeddings;
+        match self.tokenizer.files()? {
+            None => Ok(SavedTokenizer::embedded(length)),
+            Some((origin, files)) => SavedTokenizer::of_files(&origin, &files, length),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The configuration of one part, and the model that it describes.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Device, Dtype, Result,
+    config::{Activation, ClipTextConfig, Fields, Part, UnetConfig, VaeConfig},
+    models::{ClipTextModel, UNet, Vae},
+    weights::{Fit, PartWeights, Target, fit, names::Ldm, weight_bytes},
+};
+
+/// The configuration of one part.
+#[derive(Debug, Clone, Copy)]
+pub enum PartConfig<'a> {
+    /// A text encoder's.
+    TextEncoder(&'a ClipTextConfig),
+    /// The U-Net's.
+    Unet(&'a UnetConfig),
+    /// The autoencoder's.
+    Vae(&'a VaeConfig),
+}
+
+impl PartConfig<'_> {
+    /// The parameters that the model asks for, if the weights have them.
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::Error::Weights) if they don't fit, [`Error::Device`](crate::Error::Device) if this build has no device
+    /// at all.
+    pub(super) fn fit(self, weights: &PartWeights) -> Result<Fit> {
+        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
+        match self {
+            Self::TextEncoder(config) => fit::<ClipTextModel>(config, weights, &target),
+            Self::Unet(config) => fit::<UNet>(config, weights, &target),
+            Self::Vae(config) => fit::<Vae>(config, weights, &target),
+        }
+    }
+
+    pub(super) fn weight_bytes(self, part: Part, target: &Target) -> usize {
+        match self {
+            Self::TextEncoder(config) => weight_bytes::<ClipTextModel>(config, part, target),
+            Self::Unet(config) => weight_bytes::<UNet>(config, part, target),
+            Self::Vae(config) => weight_bytes::<Vae>(config, part, target),
+        }
+    }
+
+    /// Its names in a single file with these tensors.
+    pub(super) fn ldm_of<'a>(self, mut stored: impl Iterator<Item = &'a str>) -> Ldm {
+        match self {
+            Self::TextEncoder(config) => match stored.any(|name| name.contains("transformer.resblocks.")) {
+                true => Ldm::open_clip(config),
+                false => Ldm::text_encoder(),
+            },
+            _ => self.ldm(),
+        }
+    }
+
+    /// Its usual names in a single file.
+    pub(super) fn ldm(self) -> Ldm {
+        match self {
+            // OpenCLIP's encoders are the ones with an exact GELU.
+            Self::TextEncoder(config) => match config.hidden_act {
+                Activation::Gelu => Ldm::open_clip(config),
+                Activation::QuickGelu => Ldm::text_encoder(),
+            },
+            Self::Unet(config) => Ldm::unet(config),
+            Self::Vae(config) => Ldm::vae(config),
+        }
+    }
+
+    /// Its `config.json`, written over the one that it was read from, if there was one.
+    pub(super) fn to_json(self, original: Option<&str>) -> Map<String, Value> {
+        match self {
+            Self::TextEncoder(config) => config.to_json(original),
+            Self::Unet(config) => config.to_json(original),
+            Self::Vae(config) => config.to_json(original),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Checkpoints of parts from different sources.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Checkpoint, TokenizerSource,
+    classify::classify,
+    configs::Configs,
+    inspection::Inspection,
+    metadata,
+    prediction::{Stated, decide},
+    words::Wanted,
+};
+use crate::{
+    Error, Result,
+    config::{Family, Part},
+    weights::{
+        Folder, PartWeights, TensorFile,
+        names::{Diffusers, Names},
+    },
+};
+
+impl Checkpoint {
+    /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
+    /// among others, under LDM's names or diffusers', with or without the part's prefix.
+    ///
+    /// A file's part must have the structure of the one that it replaces, unless the file carries its configuration. A text encoder
+    /// brings its tokenizer along, and a U-Net what it predicts, where the source says it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::put_part`] and [`Checkpoint::check`]. The checkpoint is then as it was.
+    pub fn replace_part(&mut self, part: Part, path: &Path) -> Result<()> {
+        let mut changed = self.clone();
+        changed.put_part(part, path)?;
+        changed.check_beside(path.display().to_string())?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The same from an opened file, which may be one in memory.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::replace_part`].
+    pub fn replace_part_by_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
+        let (mut changed, origin) = (self.clone(), file.origin().to_owned());
+        changed.put_part_of_file(part, file)?;
+        changed.check_beside(origin)?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// [`Checkpoint::replace_part`] for a checkpoint that isn't whole yet: whether the parts fit together, and whether all are there,
+    /// is left to [`Checkpoint::check`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_parts`]; [`Error::Malformed`] if the part isn't there. The checkpoint is then as it was.
+    pub fn put_part(&mut self, part: Part, path: &Path) -> Result<()> {
+        if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
+            return self.put_part_of_file(part, TensorFile::open(path)?);
+        }
+        let folder = Folder::Disk(path.to_owned());
+        let (inner, config) = match folder.own_part() {
+            _ if folder.has_part(part) => (part.name(), format!("{}/config.json", part.name())),
+            None if folder.has("config.json") => (".", "config.json".to_owned()),
+            Some(own) if own == part => (".", "config.json".to_owned()),
+            _ => {
+                let reason = folder.instead_of(Wanted::Part(part));
+                return Err(Error::malformed(path.display().to_string(), reason));
+            }
+        };
+        let origin = folder.origin(&config);
+        let (mut configs, json) = (self.configs.clone(), folder.text(&config)?);
+        configs.set(part, &json, &origin)?;
+        let files = folder.part_tensors(inner, part.stem())?;
+        let stated = Stated::of_folder(&folder)?;
+        let about = self.told_by(part, &files, stated.as_ref(), &mut configs);
+        self.texts.put(
+            part,
+            Some(json),
+            stated.filter(|_| part == Part::Unet).map(|it| it.json),
+        );
+        let tokenizer = TokenizerSource::of_folder(&folder);
+        let names = Arc::new(Diffusers { part });
+        self.put(part, &path.display().to_string(), (configs, about), files, names);
+        self.put_tokenizer(part, tokenizer);
+        Ok(())
+    }
+
+    /// The same from an opened file, which may be one in memory.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::put_part`].
+    pub fn put_part_of_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
+        let origin = file.origin().to_owned();
+        let found = Inspection::of_classified(&file, &classify(&[&file]), None);
+        let there = found.parts.contains_key(part.name());
+        if !there || part == Part::Unet && found.unsupported() {
+            return Err(Error::malformed(origin, found.instead_of(Wanted::Part(part))));
+        }
+        let mut configs = self.configs.clone();
+        let json = file.metadata().get(metadata::of(part)).cloned();
+        if let Some(json) = &json {
+            configs.set(part, json, &origin)?;
+        } else if part == Part::Unet {
+            self.same_family(&found)?;
+        }
+        let names = configs.of(part).ldm_of(file.names()).alone(file.names());
+        let (stated, file) = (Stated::of_file(&file)?, Arc::new(file));
+        let about = self.told_by(part, std::slice::from_ref(&file), stated.as_ref(), &mut configs);
+        self.texts.put(
+            part,
+            json,
+            stated.filter(|_| part == Part::Unet).map(|it| it.json),
+        );
+        let tokenizer = TokenizerSource::of_file(&file);
+        self.put(part, &origin, (configs, about), vec![file], Arc::new(names));
+        self.put_tokenizer(part, tokenizer);
+        Ok(())
+    }
+
+    /// A file's U-Net without configuration must have the structure of the one that it replaces.
+    fn same_family(&self, found: &Inspection) -> Result<()> {
+        let own: Vec<&TensorFile> = self.weights(Part::Unet).files.iter().map(AsRef::as_ref).collect();
+        let own = classify(&own).family;
+        if found.family == own || found.family == Family::Other || own == Family::Other {
+            return Ok(());
+        }
+        let reason = format!(
+            "a U-Net of family {} for a checkpoint of family {own}; give one of the same family",
+            found.family
+        );
+        Err(Error::malformed(&found.path, reason))
+    }
+
+    /// What the source of a U-Net says of its prediction counts, whatever the old one's said.
+    fn told_by(
+        &self,
+        part: Part,
+        files: &[Arc<TensorFile>],
+        stated: Option<&Stated>,
+        configs: &mut Configs,
+    ) -> Option<String> {
+        let before = self.about.prediction_reason.clone();
+        if part != Part::Unet {
+            return before;
+        }
+        let files: Vec<&TensorFile> = files.iter().map(AsRef::as_ref).collect();
+        let marks = classify(&files).marks;
+        let elsewhere = (!self.lacks().contains(&part)).then(|| {
+            let mut elsewhere = configs.scheduler.clone();
+            elsewhere.rescale_betas_zero_snr &= !marks.say();
+            elsewhere
+        });
+        let decided = decide(stated, &marks, elsewhere.as_ref());
+        configs.scheduler = decided.config;
+        decided.reason
+    }
+
+    /// [`Checkpoint::check`] where the last part may be to blame.
+    fn check_beside(&self, origin: String) -> Result<()> {
+        match self.lacks().is_empty() {
+            true => self.configs.agree(&origin),
+            false => Ok(()),
+        }
+    }
+
+    fn put(
+        &mut self,
+        part: Part,
+        origin: &str,
+        (configs, reason): (Configs, Option<String>),
+        files: Vec<Arc<TensorFile>>,
+        names: Arc<dyn Names>,
+    ) {
+        self.configs = configs;
+        self.about.prediction_reason = reason;
+        let weights = PartWeights {
+            origin: format!("{} {origin}", part.name()),
+            files,
+            names,
+            part,
+            patches: self.weights(part).patches.clone(),
+            allow_unexpected: self.about.allow_unexpected,
+        };
+        self.weights.insert(part, weights);
+    }
+
+    fn put_tokenizer(&mut self, part: Part, tokenizer: Option<TokenizerSource>) {
+        if let (Part::TextEncoder, Some(tokenizer)) = (part, tokenizer) {
+            self.tokenizer = tokenizer;
+        }
+    }
+}

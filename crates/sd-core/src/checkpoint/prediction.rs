@@ -1,0 +1,174 @@
+//! What a U-Net predicts: one rule, which all who want to know it ask.
+//!
+//! What counts, in this order: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
+//! elsewhere, a guess by the values of a tensor, SD1's usual. Beyond all of these is what a caller says.
+
+use super::{
+    metadata,
+    structure::{Tensors, Unet},
+};
+use crate::{
+    Result,
+    config::{Family, SchedulerConfig},
+    weights::{Folder, TensorFile},
+};
+
+/// A prediction type, and why it is thought so.
+type Verdict = (&'static str, String);
+
+/// The marks of weights that say what they predict, apart from a configuration.
+#[derive(Default, Clone)]
+pub(super) struct Marks {
+    said: Option<Verdict>,
+    guess: Option<Verdict>,
+    /// What is said where neither is.
+    usual: Option<&'static str>,
+    /// A tensor marks training with zero terminal SNR.
+    zero_terminal_snr: bool,
+}
+
+/// A scheduler's configuration, as text too.
+#[derive(Clone)]
+pub(super) struct Stated {
+    pub config: SchedulerConfig,
+    pub json: String,
+    /// Where it stands.
+    place: String,
+}
+
+impl Stated {
+    /// The one that a diffusers folder has.
+    pub fn of_folder(folder: &Folder) -> Result<Option<Self>> {
+        const NAME: &str = "scheduler/scheduler_config.json";
+        if !folder.has(NAME) {
+            return Ok(None);
+        }
+        let json = folder.text(NAME)?;
+        Ok(Some(Self {
+            config: SchedulerConfig::from_json(&json, &folder.origin(NAME))?,
+            json,
+            place: NAME.into(),
+        }))
+    }
+
+    /// The one that a file carries in its metadata.
+    pub fn of_file(file: &TensorFile) -> Result<Option<Self>> {
+        let json = file.metadata().get(metadata::SCHEDULER);
+        json.map(|json| {
+            Ok(Self {
+                config: SchedulerConfig::from_json(json, file.origin())?,
+                json: json.clone(),
+                place: format!("its metadata ({})", metadata::SCHEDULER),
+            })
+        })
+        .transpose()
+    }
+}
+
+/// The scheduler's configuration that counts, and what decided.
+#[derive(Clone)]
+pub(super) struct Decided {
+    pub config: SchedulerConfig,
+    /// Whether the weights, or what lies with them, say what is predicted.
+    pub known: bool,
+    /// Why it is thought so, in words.
+    pub reason: Option<String>,
+}
+
+/// Decides by what belongs to the weights, and by configurations from `elsewhere`.
+pub(super) fn decide(own: Option<&Stated>, marks: &Marks, elsewhere: Option<&SchedulerConfig>) -> Decided {
+    if let Some(Stated { config, place, .. }) = own {
+        return Decided {
+            config: config.clone(),
+            known: true,
+            reason: Some(format!("{place} says so")),
+        };
+    }
+    let mut config = elsewhere.cloned().unwrap_or_default();
+    config.rescale_betas_zero_snr |= marks.zero_terminal_snr;
+    let guess = marks.guess.as_ref().filter(|_| elsewhere.is_none());
+    let Some((kind, reason)) = marks.said.as_ref().or(guess) else {
+        let reason = match elsewhere {
+            Some(_) => Some("nothing in it says otherwise, and the configurations given say so"),
+            None => marks.usual,
+        };
+        return Decided {
+            config,
+            known: false,
+            reason: reason.map(str::to_owned),
+        };
+    };
+    let mut reason = reason.clone();
+    if elsewhere.is_some_and(|other| other.prediction_type != *kind) {
+        reason = format!(
+            "{reason}, though the configurations given say {}",
+            config.prediction_type
+        );
+    }
+    config.prediction_type = (*kind).into();
+    Decided {
+        config,
+        known: true,
+        reason: Some(reason),
+    }
+}
+
+impl Marks {
+    /// Whether the weights themselves say what is predicted.
+    pub fn say(&self) -> bool {
+        self.said.is_some()
+    }
+
+    /// Of the files that hold a U-Net.
+    pub fn of(all: &Tensors, unet: &Unet) -> Self {
+        let usual = "nothing in it says otherwise, and its family's usual is epsilon";
+        Self {
+            said: said(all),
+            guess: guess(all, unet),
+            usual: (unet.family != Family::Other).then_some(usual),
+            zero_terminal_snr: all.any(|name| name == "ztsnr"),
+        }
+    }
+}
+
+fn said(all: &Tensors) -> Option<Verdict> {
+    let reason = || "its metadata says so (modelspec.prediction_type)".to_owned();
+    match all.metadata("modelspec.prediction_type") {
+        Some("v" | "v_prediction") => return Some(("v_prediction", reason())),
+        Some("epsilon") => return Some(("epsilon", reason())),
+        _ => {}
+    }
+    let marker = ["v_pred", "edm_vpred.sigma_max"];
+    let marker = marker
+        .into_iter()
+        .find(|marker| all.any(|name| name == *marker))?;
+    Some(("v_prediction", format!("it has a tensor named {marker}")))
+}
+
+/// Nothing else tells SD2's two kinds apart without running them; the rule and its bound are ComfyUI's.
+fn guess(all: &Tensors, unet: &Unet) -> Option<Verdict> {
+    const BOUND: f64 = 0.09;
+    if unet.family != Family::Sd2 || unet.in_channels != Some(4) {
+        return None;
+    }
+    let leaves = [
+        "output_blocks.11.1.transformer_blocks.0.norm1.bias",
+        "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias",
+    ];
+    let (leaf, values) = leaves.iter().find_map(|leaf| {
+        let values = all.small(&format!("{}{leaf}", unet.prefix))?;
+        (!values.is_empty()).then_some((*leaf, values))
+    })?;
+    let n = values.len() as f64;
+    let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+    let spread = (values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let (kind, side) = if spread > BOUND {
+        ("v_prediction", "over")
+    } else {
+        ("epsilon", "not over")
+    };
+    Some((
+        kind,
+        format!("the spread of {leaf} is {spread:.3}, {side} {BOUND}: a guess, as ComfyUI makes it"),
+    ))
+}

@@ -1,0 +1,190 @@
+//! What a file or folder is, in sentences: what it holds, what it lacks, and what to do.
+
+use super::{
+    Layout,
+    inspection::{AVERAGES, FOLDER, Inspection},
+    kind::Kind,
+};
+use crate::config::{Family, Part};
+
+/// What a file or folder is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A checkpoint, whole or with its other parts given beside it.
+    Checkpoint,
+    /// One part of a pipeline.
+    Part(Part),
+    /// A LoRA or another adapter.
+    Adapter,
+    /// A textual inversion.
+    Embedding,
+}
+
+impl Wanted {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "a checkpoint",
+            Self::Part(part) => part.words(),
+            Self::Adapter => "a LoRA or another adapter",
+            Self::Embedding => "a textual inversion",
+        }
+    }
+
+    /// The options that take it: the library's name, and the command's.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint (--model)",
+            Self::Part(Part::TextEncoder) => "text_encoder (--text-encoder)",
+            Self::Part(Part::Unet) => "unet (--unet)",
+            Self::Part(Part::Vae) => "vae (--vae)",
+            Self::Adapter => "lora (--lora)",
+            Self::Embedding => "embedding (--embedding)",
+        }
+    }
+}
+
+impl Part {
+    /// What it is called in sentences: "a VAE".
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "a text encoder",
+            Self::Unet => "a U-Net",
+            Self::Vae => "a VAE",
+        }
+    }
+}
+
+/// What to do about missing parts: "it lacks a VAE; give one with vae (--vae)".
+pub(super) fn lacking(parts: &[Part], layout: Layout) -> String {
+    let options: Vec<&str> = parts.iter().map(|part| Wanted::Part(*part).option()).collect();
+    let looked_for: Vec<String> = match layout {
+        Layout::Diffusers => parts
+            .iter()
+            .map(|part| format!("{}/config.json", part.name()))
+            .collect(),
+        Layout::Ldm => Vec::new(),
+    };
+    let looked_for = match looked_for.is_empty() {
+        true => String::new(),
+        false => format!(" (no {})", looked_for.join(", ")),
+    };
+    let (listed, options) = (listed(parts), options.join(" and "));
+    format!(
+        "it lacks {listed}{looked_for}; give {} with {options}",
+        one_or_them(parts)
+    )
+}
+
+fn one_or_them(parts: &[Part]) -> &'static str {
+    match parts {
+        [_] => "one",
+        _ => "them",
+    }
+}
+
+fn listed(parts: &[Part]) -> String {
+    let words: Vec<&str> = parts.iter().map(|part| part.words()).collect();
+    match words.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        words => words.concat(),
+    }
+}
+
+impl Inspection {
+    /// What it is, in words: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
+    pub fn words(&self) -> String {
+        let named = self.named();
+        match self.kind {
+            Kind::Checkpoint if !self.lacks.is_empty() => format!("{named} without {}", listed(&self.lacks)),
+            _ => named,
+        }
+    }
+
+    /// The same, but for what it lacks.
+    pub(super) fn named(&self) -> String {
+        let checkpoint = self.kind == Kind::Checkpoint;
+        let what = match (self.kind, self.averages_alone(), self.vae_half) {
+            (Kind::Unet, true, _) => "averages (EMA) of a U-Net's weights alone".to_owned(),
+            (Kind::Vae, _, Some(half)) => format!("a VAE's {half} alone"),
+            (Kind::Checkpoint, ..) if self.layout == FOLDER => "a diffusers folder".to_owned(),
+            (kind, ..) => kind.to_string(),
+        };
+        let family = match self.family {
+            Family::Other if checkpoint && !self.lacks.contains(&Part::Unet) => {
+                " of no known family".to_owned()
+            }
+            Family::Other => String::new(),
+            family if checkpoint => format!(" of {family}"),
+            family if self.kind == Kind::Unet => format!(", of {family}"),
+            family => format!(" for {family}"),
+        };
+        let variant = self.variant.map(|variant| format!(" ({variant})"));
+        let averages = match self.averages_alone() && checkpoint {
+            true => " with averages (EMA) of a U-Net's weights",
+            false => "",
+        };
+        format!("{what}{family}{}{averages}", variant.unwrap_or_default())
+    }
+
+    /// Whether the pipeline of its family can't be made.
+    pub(super) fn unsupported(&self) -> bool {
+        use Family::{Sdxl, SdxlRefiner, Ssd1b, Vega};
+        matches!(self.kind, Kind::Checkpoint | Kind::Unet)
+            && matches!(self.family, Sdxl | SdxlRefiner | Ssd1b | Vega)
+    }
+
+    /// What to do where names and shapes don't tell its structure.
+    pub(super) fn unknown_structure(&self) -> String {
+        match self.unsupported() {
+            true => self.instead_of(Wanted::Checkpoint),
+            false => format!(
+                "is {}, whose configurations are not known; give those of its diffusers folder with config (--config)",
+                self.words()
+            ),
+        }
+    }
+
+    /// Why it can't be used as what it is wanted for, and what to do, as the end of a sentence that begins with its name.
+    pub fn instead_of(&self, wanted: Wanted) -> String {
+        let words = self.words();
+        if self.unsupported() && matches!(wanted, Wanted::Checkpoint | Wanted::Part(_)) {
+            return format!("is {}, which is not supported yet; give one of SD1", self.named());
+        }
+        let place = match self.kind {
+            Kind::Checkpoint => Some(Wanted::Checkpoint),
+            Kind::Unet => Some(Wanted::Part(Part::Unet)),
+            Kind::Vae => Some(Wanted::Part(Part::Vae)),
+            Kind::TextEncoder => Some(Wanted::Part(Part::TextEncoder)),
+            Kind::Lora => Some(Wanted::Adapter),
+            Kind::TextualInversion => Some(Wanted::Embedding),
+            Kind::ControlNet | Kind::Unknown => None,
+        };
+        let lacks_it = match wanted {
+            Wanted::Part(part) => self.kind == Kind::Checkpoint && self.lacks.contains(&part),
+            Wanted::Checkpoint => matches!(self.kind, Kind::Checkpoint | Kind::Unet),
+            _ => false,
+        };
+        if lacks_it {
+            return match wanted {
+                Wanted::Part(part) => format!("is {words}, so {} can't be taken from it", part.words()),
+                _ => format!("is {}: {}", self.named(), lacking(&self.lacks, Layout::Ldm)),
+            };
+        }
+        let advice = match place {
+            _ if self.averages_alone() => {
+                "; its U-Net must be given under its own names (model.diffusion_model.)".to_owned()
+            }
+            Some(place) if wanted == Wanted::Checkpoint => {
+                format!("; give a checkpoint, and this beside it with {}", place.option())
+            }
+            Some(place) => format!("; its place is {}", place.option()),
+            None => format!("; give {}", wanted.words()),
+        };
+        format!("is {words}, not {}{advice}", wanted.words())
+    }
+
+    /// Averages of the U-Net's weights without the weights.
+    fn averages_alone(&self) -> bool {
+        self.parts.contains_key(AVERAGES) && !self.parts.contains_key(Part::Unet.name())
+    }
+}

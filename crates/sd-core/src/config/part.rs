@@ -1,0 +1,88 @@
+//! The parts of a pipeline, and the families of models that have them.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A part of a pipeline that has weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The text encoder.
+    TextEncoder,
+    /// The U-Net.
+    Unet,
+    /// The autoencoder.
+    Vae,
+}
+
+impl Part {
+    /// All parts that any pipeline has, in the order in which they are loaded.
+    pub const ALL: &[Self] = &[Self::TextEncoder, Self::Unet, Self::Vae];
+
+    /// Its folder's name in diffusers' layout.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "text_encoder",
+            Self::Unet => "unet",
+            Self::Vae => "vae",
+        }
+    }
+
+    /// The stem of its weight files in diffusers' layout.
+    pub(crate) fn stem(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "model",
+            Self::Unet | Self::Vae => "diffusion_pytorch_model",
+        }
+    }
+}
+
+/// The family of models that a checkpoint belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Family {
+    /// Stable Diffusion 1.x.
+    Sd1,
+    /// Stable Diffusion 2.x.
+    Sd2,
+    /// SD1 distilled to fewer layers (BK-SDM, small-sd).
+    Sd1Small,
+    /// The same without the deepest level (tiny-sd).
+    Sd1Tiny,
+    /// Stable Diffusion XL.
+    Sdxl,
+    /// The second model of SDXL, for the last steps.
+    SdxlRefiner,
+    /// SDXL distilled to half its size.
+    Ssd1b,
+    /// SDXL distilled further.
+    Vega,
+    /// The structure of these with other widths, or not told by the names and shapes.
+    #[default]
+    Other,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sd1 => "SD1",
+            Self::Sd2 => "SD2",
+            Self::Sd1Small => "SD1, distilled (small)",
+            Self::Sd1Tiny => "SD1, distilled (tiny)",
+            Self::Sdxl => "SDXL",
+            Self::SdxlRefiner => "SDXL refiner",
+            Self::Ssd1b => "SSD-1B",
+            Self::Vega => "Segmind Vega",
+            Self::Other => "other",
+        })
+    }
+}
+
+impl Family {
+    /// The parts of its pipeline, in the order in which they are loaded.
+    pub fn parts(self) -> &'static [Part] {
+        Part::ALL
+    }
+}

@@ -1,0 +1,170 @@
+//! Models: a constructor each, and a part with all that it takes to make a sibling.
+
+use std::{ops::Deref, sync::Arc};
+
+use super::{
+    Params, PartWeights, Target, WeightPatch,
+    layers::Layers,
+    params::{Asked, Checked, ask, check, make},
+};
+use crate::{Result, config::Part};
+
+/// A part of a pipeline: a constructor that asks [`Params`] for its tensors.
+pub trait Model: Sized {
+    /// What says how it is built.
+    type Config;
+
+    /// The configuration it was built from.
+    fn config(&self) -> &Self::Config;
+
+    /// Builds it. Runs twice: see [`Params`].
+    fn build(config: &Self::Config, p: &Params, target: &Target) -> Self;
+}
+
+/// A loaded part that knows where it came from, so that the same part with other adapters can be made of it: from the base weights as
+/// they are in the files, and sharing all layers that no adapter changes.
+pub struct Loaded<M> {
+    model: M,
+    weights: PartWeights,
+    target: Target,
+    layers: Layers,
+}
+
+impl<M> Deref for Loaded<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.model
+    }
+}
+
+impl<M: Model> Loaded<M> {
+    /// Loads a part.
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::Error::Weights) if the weights, or what adapters change in them, don't fit `config`.
+    pub fn load(config: &M::Config, weights: PartWeights, target: &Target) -> Result<Self> {
+        check(&weights, target, |p| M::build(config, p, target))?;
+        Self::make(config, weights, target.clone(), Layers::default())
+    }
+
+    /// The same part with these adapters instead of those that it has: itself, if that changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::Error::Weights) if what they change doesn't fit, or can't be changed.
+    pub fn with_patches(this: &Arc<Self>, patches: &[Arc<dyn WeightPatch>]) -> Result<Arc<Self>> {
+        let weights = this.weights.with_patches(patches);
+        this.hollow(&weights)?;
+        if this.layers.all_unchanged(&weights) {
+            return Ok(this.clone());
+        }
+        let (config, target) = (this.model.config(), this.target.clone());
+        Ok(Arc::new(Self::make(
+            config,
+            weights,
+            target,
+            this.layers.clone(),
+        )?))
+    }
+
+    /// Whether these adapters fit, which [`Loaded::set_patches`] asks first.
+    ///
+    /// # Errors
+    /// As [`Loaded::with_patches`].
+    pub fn check_patches(&self, patches: &[Arc<dyn WeightPatch>]) -> Result<()> {
+        self.hollow(&self.weights.with_patches(patches)).map(drop)
+    }
+
+    /// Changes the adapters in place: layers are let go one by one as their successors are made, so that it takes no more memory than
+    /// the part itself, unless others share it.
+    ///
+    /// # Errors
+    /// As [`Loaded::with_patches`]; then it is as it was, loaded anew if an adapter failed when some layers were changed already.
+    pub fn set_patches(this: &mut Arc<Self>, patches: &[Arc<dyn WeightPatch>]) -> Result<()> {
+        let Some(own) = Arc::get_mut(this) else {
+            *this = Self::with_patches(this, patches)?;
+            return Ok(());
+        };
+        let weights = own.weights.with_patches(patches);
+        let hollow = own.hollow(&weights)?;
+        if own.layers.all_unchanged(&weights) {
+            return Ok(());
+        }
+        // Without the old model, `layers` alone holds what it was made of.
+        own.model = hollow;
+        let layers = std::mem::take(&mut own.layers);
+        let target = own.target.clone();
+        let made = Self::make(own.model.config(), weights, target, layers);
+        let failed = match made {
+            Ok(made) => {
+                *own = made;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let (before, target) = (own.weights.clone(), own.target.clone());
+        *own = Self::make(own.model.config(), before, target, Layers::default())?;
+        Err(failed)
+    }
+
+    fn hollow(&self, weights: &PartWeights) -> Result<M> {
+        let checked = check(weights, &self.target, |p| {
+            M::build(self.model.config(), p, &self.target)
+        });
+        Ok(checked?.hollow)
+    }
+
+    fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Result<Self> {
+        let (model, mut layers) = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
+        layers.patches.clone_from(&weights.patches);
+        layers.asked = Vec::new();
+        Ok(Self {
+            model,
+            weights,
+            target,
+            layers,
+        })
+    }
+}
+
+/// A configuration and weights that fit it.
+pub(crate) struct Fit {
+    /// The canonical names and shapes of all parameters.
+    pub parameters: Vec<(String, Vec<usize>)>,
+    /// Tensors that the part has no place for, where these are allowed.
+    pub passed_over: Vec<String>,
+}
+
+/// Whether weights are what a part of this configuration asks for.
+///
+/// # Errors
+/// [`Error::Weights`](crate::Error::Weights) if they aren't.
+pub(crate) fn fit<M: Model>(config: &M::Config, weights: &PartWeights, target: &Target) -> Result<Fit> {
+    let Checked {
+        parameters,
+        passed_over,
+        ..
+    } = check(weights, target, |p| M::build(config, p, target))?;
+    Ok(Fit {
+        parameters,
+        passed_over,
+    })
+}
+
+/// Bytes that the weights of a part of this configuration take.
+pub(crate) fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
+    asked::<M>(config, part, target).bytes
+}
+
+/// The canonical names and shapes of all parameters of a part of this configuration.
+pub(crate) fn parameters<M: Model>(
+    config: &M::Config,
+    part: Part,
+    target: &Target,
+) -> Vec<(String, Vec<usize>)> {
+    asked::<M>(config, part, target).parameters
+}
+
+fn asked<M: Model>(config: &M::Config, part: Part, target: &Target) -> Asked {
+    ask(part, target, |p| M::build(config, p, target))
+}

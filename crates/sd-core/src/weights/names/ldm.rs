@@ -1,0 +1,233 @@
+//! The layout of the latent-diffusion repository: one file with a prefix for each part.
+
+use super::{
+    Diffusers, Names, Spelling, harmless,
+    table::{self, Table},
+};
+use crate::config::{ClipTextConfig, Part, UnetConfig, VaeConfig};
+
+/// A part of a single-file checkpoint in the layout of the latent-diffusion repository.
+pub struct Ldm {
+    prefixes: &'static [&'static str],
+    /// Beginnings of the names that belong to the part; empty where it has all that no other part's prefix has.
+    claimed: &'static [&'static str],
+    /// `None` where only the prefix differs.
+    table: Option<Table>,
+    /// Diffusers' spelling of the part may stand behind the prefix as well.
+    part: Part,
+}
+
+impl Ldm {
+    /// The U-Net, below `model.diffusion_model.`.
+    pub fn unet(config: &UnetConfig) -> Self {
+        Self {
+            prefixes: &[UNET_PREFIX],
+            claimed: &[UNET_PREFIX],
+            table: Some(table::unet(config)),
+            part: Part::Unet,
+        }
+    }
+
+    /// The autoencoder, below `first_stage_model.`, or without a prefix.
+    pub fn vae(config: &VaeConfig) -> Self {
+        Self {
+            prefixes: &[VAE_PREFIX, ""],
+            claimed: &VAE_BEGINNINGS,
+            table: Some(table::vae(config)),
+            part: Part::Vae,
+        }
+    }
+
+    /// SD1's text encoder: transformers' names below a prefix, sometimes without `text_model.` in between.
+    pub fn text_encoder() -> Self {
+        Self {
+            prefixes: &[TEXT_ENCODER_PREFIX],
+            claimed: &[TEXT_ENCODER_PREFIX],
+            table: None,
+            part: Part::TextEncoder,
+        }
+    }
+
+    /// SD2's text encoder: OpenCLIP's names below a prefix.
+    pub fn open_clip(config: &ClipTextConfig) -> Self {
+        Self {
+            prefixes: &[OPEN_CLIP_PREFIX],
+            claimed: &[OPEN_CLIP_PREFIX],
+            table: Some(table::open_clip(config)),
+            part: Part::TextEncoder,
+        }
+    }
+
+    /// The same part in a file that may hold it alone: with or without its prefix, under LDM's names or diffusers', as the file's names
+    /// show.
+    pub fn alone<'a>(self, names: impl Iterator<Item = &'a str>) -> Self {
+        let (mut prefixed, mut diffusers) = (false, false);
+        for name in names {
+            let inner = name.strip_prefix(self.prefixes[0]);
+            prefixed |= inner.is_some();
+            let inner = inner.unwrap_or(name);
+            let inner = inner
+                .trim_start_matches("encoder.")
+                .trim_start_matches("decoder.");
+            diffusers |= inner.starts_with("mid_block.") || inner.starts_with("down_blocks.");
+        }
+        Self {
+            prefixes: match prefixed {
+                true => &self.prefixes[..1],
+                false => &[""],
+            },
+            claimed: match prefixed {
+                true => &self.prefixes[..1],
+                false => &[],
+            },
+            table: self.table.filter(|_| !diffusers),
+            part: self.part,
+        }
+    }
+}
+
+pub(crate) const UNET_PREFIX: &str = "model.diffusion_model.";
+/// What averages of a U-Net's weights begin with, whose names have no dots behind it.
+pub(crate) const EMA_PREFIX: &str = "model_ema.diffusion_model";
+pub(crate) const VAE_PREFIX: &str = "first_stage_model.";
+/// What an autoencoder's names begin with in a checkpoint, some of which were written without the prefix.
+pub(crate) const VAE_BEGINNINGS: [&str; 5] = [
+    VAE_PREFIX,
+    "encoder.",
+    "decoder.",
+    "quant_conv.",
+    "post_quant_conv.",
+];
+const TEXT_ENCODER_PREFIX: &str = "cond_stage_model.transformer.";
+const OPEN_CLIP_PREFIX: &str = "cond_stage_model.model.";
+
+impl Names for Ldm {
+    fn spellings(&self, canonical: &str) -> Vec<Spelling> {
+        let spelt: Vec<Spelling> = match &self.table {
+            Some(table) => table.spell(canonical).into_iter().collect(),
+            None => Diffusers { part: self.part }.spellings(canonical),
+        };
+        let prefixed = |prefix: &&str| {
+            spelt
+                .iter()
+                .map(move |Spelling { name, view }| Spelling {
+                    name: format!("{prefix}{name}"),
+                    view: *view,
+                })
+                .collect::<Vec<_>>()
+        };
+        self.prefixes.iter().flat_map(prefixed).collect()
+    }
+
+    fn claims(&self, stored: &str) -> bool {
+        let own = match self.claimed {
+            [] => ![UNET_PREFIX, VAE_PREFIX, TEXT_ENCODER_PREFIX, OPEN_CLIP_PREFIX]
+                .iter()
+                .any(|other| stored.starts_with(other)),
+            claimed => claimed.iter().any(|prefix| stored.starts_with(prefix)),
+        };
+        own && !harmless(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use super::{super::View, *};
+    use crate::{
+        Device, Dtype,
+        config::{sd1_text_encoder, sd1_unet, sd1_vae},
+        models::{ClipTextModel, UNet, Vae},
+        weights::{Target, parameters},
+    };
+
+    /// Every parameter has a place of its own, and slices make up whole tensors.
+    fn injective(names: &dyn Names, canonical: &[(String, Vec<usize>)]) -> HashSet<String> {
+        let mut stored: HashMap<String, HashSet<View>> = HashMap::new();
+        for (name, shape) in canonical {
+            let Spelling { name, view } = names.spellings(name).swap_remove(0);
+            assert_eq!(view.parameter_shape(&view.stored_shape(shape)), *shape);
+            assert!(names.claims(&name) || harmless(&name), "{name}");
+            assert!(stored.entry(name).or_default().insert(view));
+        }
+        for (name, views) in &stored {
+            let count = match views.iter().next() {
+                Some(View::Slice { count, .. }) => *count,
+                _ => 1,
+            };
+            let all: HashSet<View> = match count {
+                1 => views.clone(),
+                count => (0..count).map(|index| View::Slice { index, count }).collect(),
+            };
+            assert!(views.len() == count && *views == all, "{name}");
+        }
+        stored.into_keys().collect()
+    }
+
+    #[test]
+    fn open_clip_names_are_a_bijection() {
+        let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
+        let config = ClipTextConfig {
+            num_hidden_layers: 23,
+            projection: Some(1024),
+            ..sd1_text_encoder()
+        };
+        let canonical = parameters::<ClipTextModel>(&config, Part::TextEncoder, &target);
+        let stored = injective(&Ldm::open_clip(&config), &canonical);
+        assert_eq!(stored.len(), 23 * 12 + 5);
+        for known in [
+            "positional_embedding",
+            "token_embedding.weight",
+            "transformer.resblocks.22.attn.in_proj_weight",
+            "transformer.resblocks.22.attn.in_proj_bias",
+            "transformer.resblocks.0.attn.out_proj.weight",
+            "transformer.resblocks.0.ln_1.bias",
+            "transformer.resblocks.0.mlp.c_proj.weight",
+            "ln_final.weight",
+            "text_projection",
+        ] {
+            assert!(
+                stored.contains(&format!("cond_stage_model.model.{known}")),
+                "{known}"
+            );
+        }
+    }
+
+    #[test]
+    fn sd1_names_are_a_bijection() {
+        let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
+        let unet = sd1_unet(4);
+        let canonical = parameters::<UNet>(&unet, Part::Unet, &target);
+        // The count of SD1.5's U-Net state dict.
+        assert_eq!(canonical.len(), 686);
+        let stored = injective(&Ldm::unet(&unet), &canonical);
+        for known in [
+            "input_blocks.3.0.op.weight",
+            "input_blocks.4.0.skip_connection.weight",
+            "input_blocks.8.1.transformer_blocks.0.attn2.to_out.0.bias",
+            "middle_block.2.out_layers.3.weight",
+            "output_blocks.2.1.conv.weight",
+            "output_blocks.5.2.conv.weight",
+            "output_blocks.11.1.proj_out.weight",
+            "out.2.bias",
+        ] {
+            assert!(
+                stored.contains(&format!("model.diffusion_model.{known}")),
+                "{known}"
+            );
+        }
+
+        let vae = sd1_vae();
+        let canonical = parameters::<Vae>(&vae, Part::Vae, &target);
+        assert_eq!(canonical.len(), 248);
+        let stored = injective(&Ldm::vae(&vae), &canonical);
+        for known in [
+            "encoder.down.1.block.0.nin_shortcut.weight",
+            "decoder.up.3.upsample.conv.bias",
+            "decoder.mid.attn_1.q.weight",
+        ] {
+            assert!(stored.contains(&format!("first_stage_model.{known}")), "{known}");
+        }
+    }
+}
