@@ -95,7 +95,7 @@ impl Lora {
 
     /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Where nothing has steps, in calls of single networks
     /// and in what is saved, it has its whole weight, and that is how a pipeline holds it: where a run's steps differ, the U-Net's layers
-    /// that it changes are made anew, as [`Pipeline::set_loras`] does.
+    /// that it changes are made anew, as [`Pipeline::set_loras`](crate::Pipeline::set_loras) does.
     pub fn schedule(mut self, schedule: LoraSchedule) -> Self {
         self.schedule = Some(schedule);
         self

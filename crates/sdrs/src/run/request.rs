@@ -74,7 +74,7 @@ pub struct Output {
 #[non_exhaustive]
 pub struct Latents {
     /// As the U-Net has them, `[batch_size, latent_channels, h, w]`, in the order of their seeds: what
-    /// [`Pipeline::vae_decode`] takes.
+    /// [`Pipeline::vae_decode`](crate::Pipeline::vae_decode) takes.
     pub latents: Array,
     /// For each picture the seed that gives it alone.
     pub seeds: Vec<u64>,
