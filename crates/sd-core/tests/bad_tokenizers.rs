@@ -111,7 +111,10 @@ fn white_space_belongs_to_one_token() {
         reading(&vocab().to_string(), MERGES, &special.to_string())
     };
     let message = read(token(" ", false), token(">", true)).unwrap_err();
-    assert_says(&message, &["added tokens", "' ' begins with white space", "'>'", "rstrip"]);
+    assert_says(
+        &message,
+        &["added tokens", "' ' begins with white space", "'>'", "rstrip"],
+    );
     assert!(read(token(" a", true), token(">", false)).is_err());
     let tokenizer = read(token(" ", false), token(">", false)).unwrap();
     tokenizer.encode(">  ").unwrap();

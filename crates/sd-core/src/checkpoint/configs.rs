@@ -133,6 +133,11 @@ impl Configs {
         let elsewhere = elsewhere.map(|given| &given.configs.scheduler);
         let decided = decide(Stated::of_file(file)?.as_ref(), marks, elsewhere);
         configs.scheduler = decided.config.clone();
+        // SD2 was trained on larger pictures where it learnt to predict v; nothing else in a file says so.
+        let told = given.is_some() || file.metadata().contains_key(metadata::of(Part::Unet));
+        if !told && found.family == Family::Sd2 && decided.config.prediction_type == "v_prediction" {
+            configs.unet.sample_size = 96;
+        }
         Ok((configs, decided))
     }
 
@@ -153,6 +158,14 @@ impl Configs {
                     return Err(Error::malformed(origin, reason));
                 }
             }),
+            (true, Family::Sd2) => Self::sd2(match found.in_channels {
+                Some(n @ (4 | 5 | 9)) => n,
+                other => {
+                    let n = other.map_or("no number of".into(), |n| n.to_string());
+                    let reason = format!("a U-Net with {n} input channels; SD2 has 4, 5 or 9");
+                    return Err(Error::malformed(origin, reason));
+                }
+            }),
             (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
         };
         for part in configs.parts() {
@@ -170,6 +183,14 @@ impl Configs {
             unet: config::sd1_unet(in_channels),
             vae: config::sd1_vae(),
             scheduler: SchedulerConfig::default(),
+        }
+    }
+
+    fn sd2(in_channels: usize) -> Self {
+        Self {
+            text_encoders: BTreeMap::from([(Part::TextEncoder, config::sd2_text_encoder())]),
+            unet: config::sd2_unet(in_channels),
+            ..Self::sd1(4)
         }
     }
 

@@ -270,6 +270,7 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<ClipTokenizer> {
         let files = self.tokenizer.files()?;
         let tokenizer = match &files {
+            None if self.configs.text_encoder().is_open_clip() => ClipTokenizer::embedded_open_clip(),
             None => ClipTokenizer::embedded(),
             Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
         };
@@ -304,9 +305,10 @@ impl Checkpoint {
     /// Its tokenizer as the files that a folder has.
     fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
         self.tokenizer()?;
-        let length = self.configs.text_encoder().max_position_embeddings;
+        let text = self.configs.text_encoder();
+        let length = text.max_position_embeddings;
         match self.tokenizer.files()? {
-            None => Ok(SavedTokenizer::embedded(length)),
+            None => Ok(SavedTokenizer::embedded(length, text.is_open_clip())),
             Some((origin, files)) => SavedTokenizer::of_files(&origin, &files, length),
         }
     }

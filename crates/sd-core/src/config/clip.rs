@@ -60,6 +60,13 @@ pub struct ClipTextConfig {
     pub projection: Option<usize>,
 }
 
+impl ClipTextConfig {
+    /// Whether it is one of OpenCLIP's, which have the exact GELU, and not OpenAI's.
+    pub fn is_open_clip(&self) -> bool {
+        self.hidden_act == Activation::Gelu
+    }
+}
+
 fn default_positions() -> usize {
     77
 }

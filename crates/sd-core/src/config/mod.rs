@@ -11,7 +11,7 @@ mod vae;
 mod write;
 
 pub use clip::{Activation, ClipTextConfig};
-pub use families::{sd1_text_encoder, sd1_unet, sd1_vae};
+pub use families::{sd1_text_encoder, sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet};
 pub use others::{Others, Plain};
 pub use part::{Family, Part};
 pub use topology::{BlockKind, UnetBlock, UnetTransformer, Way};

@@ -206,7 +206,12 @@ impl<'a> Txt2Img<'a> {
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
             _ => {}
         }
-        let reading = params.reading();
+        let mut reading = params.reading();
+        if reading.clip_skip > 1 && own.model.text_encoder.config().is_open_clip() {
+            own.runtime
+                .warn("clip_skip is not used: this model's text encoder is OpenCLIP's, and the WebUI skips none of its layers");
+            reading.clip_skip = 1;
+        }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
         let tagged = self.tagged.components(own, &prompts.positive)?;
         let components = tagged.as_deref().unwrap_or(own);
