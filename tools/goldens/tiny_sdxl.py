@@ -36,22 +36,22 @@ UNET = {
     "addition_embed_type": "text_time",
     "addition_embed_type_num_heads": 64,
     "addition_time_embed_dim": 256,
-    "attention_head_dim": [2, 4, 4],
-    "block_out_channels": [32, 32, 64],
+    "attention_head_dim": [2, 4],
+    "block_out_channels": [32, 32],
     "cross_attention_dim": 32,
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
     "flip_sin_to_cos": True,
     "freq_shift": 0,
     "in_channels": 4,
-    "layers_per_block": 2,
+    "layers_per_block": 1,
     "norm_eps": 1e-05,
     "norm_num_groups": 16,
     "out_channels": 4,
     # Pooled text, and six sizes of 256 sinusoids each.
     "projection_class_embeddings_input_dim": 24 + 6 * 256,
     "sample_size": 16,
-    "transformer_layers_per_block": [1, 1, 2],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "transformer_layers_per_block": [1, 2],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
     "use_linear_projection": True,
 }
 SCHEDULER = {
@@ -168,7 +168,7 @@ def make(out):
     # A whole run as the WebUI makes it: k-diffusion's Euler, both halves of guidance with their own pooled texts.
     def denoise(x, sigma, **_):
         denoised = [
-            k_diff.denoiser(Network(unet, p, sizes), "eps")(x, sigma, context) for context, p in
+            k_diff.denoiser(Network(unet, p, sizes), "eps")(x, sigma, cond=context) for context, p in
             [(cond, pooled), (uncond, pooled_uncond)]
         ]
         return denoised[1] + CFG * (denoised[0] - denoised[1])

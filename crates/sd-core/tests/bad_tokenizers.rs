@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{assert_says, put, tiny_copy};
-use sd_core::{ClipTokenizer, TokenizerFiles, checkpoint::Checkpoint};
+use sd_core::{ClipTokenizer, TokenizerFiles, checkpoint::Checkpoint, config::Part};
 use serde_json::{Value, json};
 
 /// Enough of a vocabulary for "ab": ids 0 to 5.
@@ -145,7 +145,7 @@ fn of_checkpoint(vocab: &str) -> Result<ClipTokenizer, String> {
     put(folder.path(), "tokenizer/vocab.json", vocab.as_bytes());
     put(folder.path(), "tokenizer/merges.txt", MERGES.as_bytes());
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    checkpoint.tokenizer().map_err(|e| e.to_string())
+    checkpoint.tokenizer(Part::TextEncoder).map_err(|e| e.to_string())
 }
 
 #[test]

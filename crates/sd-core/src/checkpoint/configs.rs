@@ -60,8 +60,7 @@ impl Given {
 impl Configs {
     /// All parts, in the order in which they are loaded.
     pub fn parts(&self) -> Vec<Part> {
-        let text_encoders = self.text_encoders.keys().copied();
-        text_encoders.chain([Part::Unet, Part::Vae]).collect()
+        self.text_parts().chain([Part::Unet, Part::Vae]).collect()
     }
 
     /// A part's.
@@ -71,6 +70,11 @@ impl Configs {
             Part::Unet => PartConfig::Unet(&self.unet),
             Part::Vae => PartConfig::Vae(&self.vae),
         }
+    }
+
+    /// The parts that are text encoders.
+    pub fn text_parts(&self) -> impl Iterator<Item = Part> {
+        self.text_encoders.keys().copied()
     }
 
     /// The first text encoder's.

@@ -263,19 +263,19 @@ impl Checkpoint {
         }
     }
 
-    /// Its own tokenizer if it carries one, else CLIP's.
+    /// The tokenizer of a text encoder: its own if the checkpoint carries one, else CLIP's.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if its own can't be used, or knows more tokens than the text encoder.
-    pub fn tokenizer(&self) -> Result<ClipTokenizer> {
+    pub fn tokenizer(&self, part: Part) -> Result<ClipTokenizer> {
         let files = self.tokenizer.files()?;
         let tokenizer = match &files {
-            None if self.configs.text_encoder().is_open_clip() => ClipTokenizer::embedded_open_clip(),
+            None if self.configs.text_encoders[&part].is_open_clip() => ClipTokenizer::embedded_open_clip(),
             None => ClipTokenizer::embedded(),
             Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
         };
         // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
-        let rows = self.configs.text_encoder().vocab_size;
+        let rows = self.configs.text_encoders[&part].vocab_size;
         if tokenizer.vocab_size() > rows {
             let whose = match files {
                 None => format!(
@@ -304,7 +304,7 @@ impl Checkpoint {
 
     /// Its tokenizer as the files that a folder has.
     fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
-        self.tokenizer()?;
+        self.tokenizer(Part::TextEncoder)?;
         let text = self.configs.text_encoder();
         let length = text.max_position_embeddings;
         match self.tokenizer.files()? {
