@@ -149,6 +149,7 @@ fn shaped(tensors: &[(&str, &[usize])]) -> TensorFile {
 }
 
 const CONV: (&str, &[usize]) = ("model.diffusion_model.input_blocks.0.0.weight", &[320, 4, 0, 3]);
+const INPAINTING: (&str, &[usize]) = ("model.diffusion_model.input_blocks.0.0.weight", &[320, 9, 0, 3]);
 const KEYS: &str = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight";
 const SD1: (&str, &[usize]) = (KEYS, &[0, 768]);
 const DECODER: (&str, &[usize]) = ("first_stage_model.decoder.conv_in.weight", &[0]);
@@ -205,11 +206,15 @@ fn what_is_given_as_a_checkpoint_is_told() {
         ),
         (
             vec![CONV, (KEYS, &[0, 2048]), DECODER],
-            "is a checkpoint of SDXL, which is not supported yet; give one of SD1",
+            "is a checkpoint of SDXL: it lacks a text encoder and a second text encoder; give them with text_encoder (--text-encoder)",
+        ),
+        (
+            vec![INPAINTING, (KEYS, &[0, 2048]), DECODER],
+            "is a checkpoint of SDXL (inpainting), which is not supported yet; give one of SD1, SD2 or SDXL",
         ),
         (
             vec![CONV, (KEYS, &[0, 1024]), DECODER],
-            "is a checkpoint of SD2 without a text encoder, whose configurations are not known; give those of its diffusers folder with config (--config)",
+            "is a checkpoint of SD2: it lacks a text encoder; give one with text_encoder (--text-encoder)",
         ),
     ] {
         let error = Checkpoint::from_file(shaped(&tensors)).map(drop).unwrap_err();
@@ -243,8 +248,8 @@ fn what_is_given_as_a_part_is_told() {
         ),
         (
             Part::Unet,
-            vec![CONV, (KEYS, &[0, 2048])],
-            "x: is a U-Net alone, of SDXL, which is not supported yet; give one of SD1",
+            vec![INPAINTING, (KEYS, &[0, 2048])],
+            "x: is a U-Net alone, of SDXL (inpainting), which is not supported yet; give one of SD1, SD2 or SDXL",
         ),
     ] {
         let error = checkpoint
@@ -290,17 +295,14 @@ fn opening(path: &Path) -> String {
 
 #[test]
 fn folders_are_told() {
-    // SDXL's shape at any width: a second text encoder; the refiner has no first one.
-    for (first, words) in [(true, "SDXL,"), (false, "SDXL refiner,")] {
-        let folder = tiny_copy();
-        put(folder.path(), "text_encoder_2/config.json", b"{}");
-        if !first {
-            std::fs::remove_dir_all(folder.path().join("text_encoder")).unwrap();
-        }
-        let expected =
-            format!("is a diffusers folder of {words} which is not supported yet; give one of SD1");
-        assert_says(&opening(folder.path()), &[&expected]);
-    }
+    // SDXL's refiner has the second text encoder alone, at any width.
+    let folder = tiny_copy();
+    let first = folder.path().join("text_encoder");
+    std::fs::rename(first, folder.path().join("text_encoder_2")).unwrap();
+    assert_says(
+        &opening(folder.path()),
+        &["is a diffusers folder of SDXL refiner, which is not supported yet; give one of SD1, SD2 or SDXL"],
+    );
     for (part, words) in [
         (
             Part::Vae,
@@ -401,7 +403,7 @@ fn missing_parts_can_be_given() {
             checkpoint.put_part(part, &tiny()).unwrap();
         }
         checkpoint.check().unwrap();
-        for &part in Part::ALL {
+        for part in checkpoint.configs().parts() {
             assert!(
                 output(&checkpoint, part).unwrap()
                     == output(&Checkpoint::open(&tiny()).unwrap(), part).unwrap()
@@ -434,7 +436,7 @@ fn leftovers_and_strays() {
     ];
     let harmless = open(&with(ldm(), &leftovers));
     harmless.check().unwrap();
-    for &part in Part::ALL {
+    for part in harmless.configs().parts() {
         load(&harmless, part).unwrap();
     }
     // One of no part, and one below a part's prefix.

@@ -24,6 +24,7 @@ impl Network {
         match part {
             Part::Unet => Some(Self::Unet),
             Part::TextEncoder => Some(Self::TextEncoder),
+            Part::TextEncoder2 => Some(Self::TextEncoder2),
             Part::Vae => None,
         }
     }

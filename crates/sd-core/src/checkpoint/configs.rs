@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error, Result,
     config::{self, ClipTextConfig, Family, Part, SchedulerConfig, UnetConfig, VaeConfig},
-    weights::{Folder, Target, TensorFile},
+    weights::{Folder, Target, TensorFile, names::TextEncoderPlace},
 };
 
 /// The configurations of all parts.
@@ -66,7 +66,14 @@ impl Configs {
     /// A part's.
     pub fn of(&self, part: Part) -> PartConfig<'_> {
         match part {
-            Part::TextEncoder => PartConfig::TextEncoder(&self.text_encoders[&part]),
+            Part::TextEncoder | Part::TextEncoder2 => {
+                let place = match part {
+                    Part::TextEncoder2 => TextEncoderPlace::Second,
+                    _ if self.text_encoders.len() > 1 => TextEncoderPlace::First,
+                    _ => TextEncoderPlace::Only,
+                };
+                PartConfig::TextEncoder(&self.text_encoders[&part], place)
+            }
             Part::Unet => PartConfig::Unet(&self.unet),
             Part::Vae => PartConfig::Vae(&self.vae),
         }
@@ -97,7 +104,8 @@ impl Configs {
             return Err(Error::malformed(folder.origin(""), folder.no_parts()));
         }
         let mut configs = Self::sd1(4);
-        for part in configs.parts() {
+        let second = folder.has_part(Part::TextEncoder2).then_some(Part::TextEncoder2);
+        for part in configs.parts().into_iter().chain(second) {
             configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
         if let Some(stated) = Stated::of_folder(folder)? {
@@ -112,9 +120,13 @@ impl Configs {
         self.set(part, &folder.text(name)?, &folder.origin(name))
     }
 
-    /// Those of an opened folder; of parts that it lacks, SD1's.
+    /// Those of an opened folder; of parts that it lacks, its family's.
     pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
-        let (folder, mut configs) = (&contents.folder, Self::sd1(4));
+        let folder = &contents.folder;
+        let mut configs = match contents.found.family {
+            Family::Sdxl => Self::sdxl(),
+            _ => Self::sd1(4),
+        };
         for &part in contents.files.keys() {
             configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
@@ -123,7 +135,8 @@ impl Configs {
         Ok((configs, decided))
     }
 
-    /// Those of a single file: those `given`, those that it carries in its metadata, or else its family's; of parts that it lacks, SD1's.
+    /// Those of a single file: those `given`, those that it carries in its metadata, or else its family's; of parts that it lacks, SD1's or
+    /// SDXL's.
     pub(super) fn of_file(
         file: &TensorFile,
         (found, marks): (&Inspection, &Marks),
@@ -153,6 +166,7 @@ impl Configs {
             unknown && found.parts.contains_key(Part::Unet.name()),
             found.family,
         ) {
+            (_, Family::Sdxl) if !found.unsupported() => Self::sdxl(),
             (false, _) => Self::sd1(4),
             (true, Family::Sd1) => Self::sd1(match found.in_channels {
                 Some(n @ (4 | 8 | 9)) => n,
@@ -172,7 +186,7 @@ impl Configs {
             }),
             (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
         };
-        for part in configs.parts() {
+        for &part in Part::ALL {
             if let Some(json) = text(part) {
                 configs.set(part, json, origin)?;
             }
@@ -198,12 +212,36 @@ impl Configs {
         }
     }
 
+    fn sdxl() -> Self {
+        Self {
+            text_encoders: BTreeMap::from([
+                (Part::TextEncoder, config::sdxl_text_encoder()),
+                (Part::TextEncoder2, config::sdxl_text_encoder_2()),
+            ]),
+            unet: config::sdxl_unet(),
+            vae: config::sdxl_vae(),
+            scheduler: SchedulerConfig::default(),
+        }
+    }
+
     /// Reads a part's configuration.
     pub(super) fn set(&mut self, part: Part, json: &str, origin: &str) -> Result<()> {
         match part {
-            Part::TextEncoder => {
-                let config = ClipTextConfig::from_json(json, origin)?;
+            Part::TextEncoder | Part::TextEncoder2 => {
+                let mut config = ClipTextConfig::from_json(json, origin)?;
+                if part == Part::TextEncoder {
+                    // The first one's pooled text conditions nothing.
+                    config.projection = None;
+                } else if config.projection.is_none() {
+                    let reason = "the second text encoder must be a CLIPTextModelWithProjection";
+                    return Err(Error::config(origin, "architectures", reason));
+                }
                 self.text_encoders.insert(part, config);
+                if self.text_encoders.len() > 1 {
+                    for config in self.text_encoders.values_mut() {
+                        (config.skipped_layers, config.final_norm) = (1, false);
+                    }
+                }
             }
             Part::Unet => self.unet = UnetConfig::from_json(json, origin)?,
             Part::Vae => self.vae = VaeConfig::from_json(json, origin)?,
@@ -219,6 +257,21 @@ impl Configs {
             let reason =
                 format!("the text encoder's width {text} is not the U-Net's context width {context}");
             return Err(Error::config(origin, "cross_attention_dim", reason));
+        }
+        if let Some(width) = self.unet.added_width {
+            let pooled = self.text_encoders.values().find_map(|it| it.projection);
+            // Sinusoids of six sizes stand beside it.
+            if pooled.is_none_or(|pooled| pooled + 6 * 256 != width) {
+                let pooled = pooled.map_or("no pooled text".into(), |n| format!("a pooled text of {n}"));
+                let reason = format!(
+                    "the U-Net's vector of {width} must be a pooled text and 1536 for sizes; there is {pooled}"
+                );
+                return Err(Error::config(
+                    origin,
+                    "projection_class_embeddings_input_dim",
+                    reason,
+                ));
+            }
         }
         let (latents, out) = (self.vae.latent_channels, self.unet.out_channels);
         if latents != out {

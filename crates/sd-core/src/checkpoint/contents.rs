@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{Family, Part, UnetConfig},
+    config::{Family, Part, UnetConfig, WITH_PROJECTION},
     weights::{Folder, TensorFile},
 };
 
@@ -56,6 +56,7 @@ impl Folder {
         let named = |field| Some(self.config_field("config.json", field)?.to_string());
         let class = named("_class_name").or_else(|| named("architectures"))?;
         [
+            (Part::TextEncoder2, WITH_PROJECTION),
             (Part::Unet, "UNet2D"),
             (Part::Vae, "Autoencoder"),
             (Part::TextEncoder, "CLIPText"),
@@ -118,7 +119,7 @@ impl FolderContents {
         let there: Vec<Part> = files.keys().copied().collect();
         let unet = files.get(&Part::Unet).into_iter().flatten();
         let unet: Vec<&TensorFile> = unet.map(AsRef::as_ref).collect();
-        let marks = classify(&unet).marks;
+        let Classified { marks, family, .. } = classify(&unet);
         let config = folder.text("unet/config.json").ok();
         let config = config.and_then(|json| UnetConfig::from_json(&json, "").ok());
         let in_channels = config.as_ref().map(|unet| unet.in_channels);
@@ -130,7 +131,10 @@ impl FolderContents {
                     [Part::Vae] => Kind::Vae,
                     _ => Kind::Checkpoint,
                 },
-                family: family(folder, config.as_ref()),
+                family: match family {
+                    Family::Ssd1b | Family::Vega => family,
+                    _ => self::family(folder, config.as_ref()),
+                },
                 variant: match in_channels {
                     Some(9) => Some("inpainting"),
                     Some(8) => Some("InstructPix2Pix"),
@@ -176,7 +180,7 @@ fn family(folder: &Folder, unet: Option<&UnetConfig>) -> Family {
         Some((320, 1024)) => Family::Sd2,
         Some((320, 2048)) => Family::Sdxl,
         Some((384, 1280)) => Family::SdxlRefiner,
-        _ if !folder.has("text_encoder_2/config.json") => Family::Other,
+        _ if !folder.has_part(Part::TextEncoder2) => Family::Other,
         _ if folder.has_part(Part::TextEncoder) => Family::Sdxl,
         _ => Family::SdxlRefiner,
     }
@@ -191,7 +195,8 @@ pub(super) fn folder_of_config(path: &Path) -> String {
         return String::new();
     }
     let mut folder = path.parent().unwrap_or(Path::new(""));
-    let parts = ["unet", "vae", "text_encoder", "scheduler", "tokenizer"];
+    let others = ["scheduler", "tokenizer", "tokenizer_2"];
+    let parts: Vec<&str> = Part::ALL.iter().map(|part| part.name()).chain(others).collect();
     let inner = folder.file_name().and_then(|name| name.to_str());
     if inner.is_some_and(|name| parts.contains(&name)) {
         folder = folder.parent().unwrap_or(Path::new(""));

@@ -14,7 +14,7 @@ use crate::{
     config::{Family, Part},
     weights::{
         TensorFile,
-        names::{EMA_PREFIX, UNET_PREFIX, VAE_BEGINNINGS, harmless},
+        names::{EMA_PREFIX, TEXT_BEGINNINGS, UNET_PREFIX, VAE_BEGINNINGS, harmless},
     },
 };
 
@@ -182,7 +182,9 @@ fn part_of(kind: Kind, name: &str) -> &'static str {
         Part::Unet.name()
     } else if begins(&VAE_BEGINNINGS) {
         Part::Vae.name()
-    } else if begins(&["cond_stage_model.", "conditioner."]) {
+    } else if begins(&["conditioner.embedders.1.", "conditioner.embedders.0.model."]) {
+        Part::TextEncoder2.name()
+    } else if begins(&TEXT_BEGINNINGS) {
         Part::TextEncoder.name()
     } else {
         "other"

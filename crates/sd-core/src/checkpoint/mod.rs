@@ -55,7 +55,8 @@ pub struct Checkpoint {
     layout: Layout,
     configs: Configs,
     weights: BTreeMap<Part, PartWeights>,
-    tokenizer: TokenizerSource,
+    /// By text encoder; one without has CLIP's own, which is compiled in.
+    tokenizers: BTreeMap<Part, TokenizerSource>,
     texts: Texts,
     about: About,
 }
@@ -127,7 +128,6 @@ impl Texts {
 /// The place of a tokenizer.
 #[derive(Clone)]
 enum TokenizerSource {
-    Embedded,
     /// In a pipeline's folder.
     Folder(Folder),
     Metadata(Arc<TensorFile>),
@@ -136,36 +136,61 @@ enum TokenizerSource {
 }
 
 impl TokenizerSource {
-    pub fn of_folder(folder: &Folder) -> Option<Self> {
-        TokenizerFiles::are_in(folder, "tokenizer/").then(|| Self::Folder(folder.clone()))
+    /// Those of a pipeline's folder.
+    pub fn of_folder(folder: &Folder) -> BTreeMap<Part, Self> {
+        let parts = text_parts().filter(|&part| {
+            let inner = format!("{}/", tokenizer_folder(part));
+            TokenizerFiles::are_in(folder, &inner)
+        });
+        parts.map(|part| (part, Self::Folder(folder.clone()))).collect()
     }
 
-    pub fn of_file(file: &Arc<TensorFile>) -> Option<Self> {
+    /// Those that a file carries.
+    pub fn of_file(file: &Arc<TensorFile>) -> BTreeMap<Part, Self> {
         let has = |key: &str| file.metadata().contains_key(key);
-        (has(metadata::VOCAB) || has(metadata::TOKENIZER)).then(|| Self::Metadata(file.clone()))
+        let parts = text_parts().filter(|&part| {
+            let keys = metadata::tokenizer(part);
+            has(keys.vocab) || has(keys.json)
+        });
+        parts.map(|part| (part, Self::Metadata(file.clone()))).collect()
     }
 
-    /// Its files; `None` for CLIP's own.
-    fn files(&self) -> Result<Option<(String, Arc<TokenizerFiles>)>> {
+    /// Its files, with their name for errors.
+    fn files(&self, part: Part) -> Result<(String, Arc<TokenizerFiles>)> {
         Ok(match self {
-            Self::Embedded => None,
             Self::Folder(folder) => {
-                let files = TokenizerFiles::of_folder(folder, "tokenizer/")?;
-                Some((folder.origin("tokenizer"), files.into()))
+                let inner = tokenizer_folder(part);
+                let files = TokenizerFiles::of_folder(folder, &format!("{inner}/"))?;
+                (folder.origin(inner), files.into())
             }
             Self::Metadata(file) => {
-                let value = |key: &str| file.metadata().get(key).cloned();
+                let (value, keys) = (
+                    |key: &str| file.metadata().get(key).cloned(),
+                    metadata::tokenizer(part),
+                );
                 let files = TokenizerFiles {
-                    tokenizer: value(metadata::TOKENIZER),
-                    vocab: value(metadata::VOCAB),
-                    merges: value(metadata::MERGES),
-                    special_tokens_map: value(metadata::SPECIAL),
+                    tokenizer: value(keys.json),
+                    vocab: value(keys.vocab),
+                    merges: value(keys.merges),
+                    special_tokens_map: value(keys.special),
                     ..TokenizerFiles::default()
                 };
-                Some((file.origin().to_owned(), files.into()))
+                (file.origin().to_owned(), files.into())
             }
-            Self::Given(origin, files) => Some((origin.clone(), files.clone())),
+            Self::Given(origin, files) => (origin.clone(), files.clone()),
         })
+    }
+}
+
+fn text_parts() -> impl Iterator<Item = Part> {
+    Part::ALL.iter().copied().filter(|part| part.is_text_encoder())
+}
+
+/// The folder of a text encoder's tokenizer in diffusers' layout.
+fn tokenizer_folder(part: Part) -> &'static str {
+    match part {
+        Part::TextEncoder2 => "tokenizer_2",
+        _ => "tokenizer",
     }
 }
 
@@ -205,7 +230,10 @@ impl Checkpoint {
     pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
         let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         let configs = &self.configs;
-        let text = parameters::<ClipTextModel>(configs.text_encoder(), Part::TextEncoder, &target);
+        let text = configs.text_encoders.iter().flat_map(|(&part, config)| {
+            let names = parameters::<ClipTextModel>(config, part, &target).into_iter();
+            names.map(move |(name, _)| (part, vec![name]))
+        });
         let unet = parameters::<UNet>(&configs.unet, Part::Unet, &target);
         let ldm = Ldm::unet(&configs.unet);
         let both = |name: String| {
@@ -216,7 +244,6 @@ impl Checkpoint {
             let other: Vec<String> = other.collect();
             [vec![name], other].concat()
         };
-        let text = text.into_iter().map(|(name, _)| (Part::TextEncoder, vec![name]));
         Ok(text
             .chain(unet.into_iter().map(|(name, _)| (Part::Unet, both(name))))
             .collect())
@@ -244,23 +271,28 @@ impl Checkpoint {
         self.configs.scheduler.to_json(self.texts.scheduler.as_deref())
     }
 
-    /// Takes a tokenizer from elsewhere: from its folder, from a pipeline's, or from a `tokenizer.json`.
+    /// Takes a tokenizer from elsewhere for the first text encoder: from its folder, from a pipeline's, or from a `tokenizer.json`.
     ///
     /// # Errors
     /// As [`TokenizerFiles::open`]. The checkpoint is then as it was.
     pub fn set_tokenizer(&mut self, path: &Path) -> Result<()> {
         let files = TokenizerFiles::open(path)?;
-        self.tokenizer = TokenizerSource::Given(path.display().to_string(), files.into());
+        let given = TokenizerSource::Given(path.display().to_string(), files.into());
+        self.tokenizers.insert(Part::TextEncoder, given);
         Ok(())
     }
 
-    /// Takes the tokenizer that lies in a pipeline's folder, unless it has one already.
+    /// Takes the tokenizers that lie in a pipeline's folder, unless it has its own already.
     pub fn take_tokenizer(&mut self, folder: &Folder) {
-        if let (TokenizerSource::Embedded, Some(tokenizer)) =
-            (&self.tokenizer, TokenizerSource::of_folder(folder))
-        {
-            self.tokenizer = tokenizer;
+        for (part, tokenizer) in TokenizerSource::of_folder(folder) {
+            self.tokenizers.entry(part).or_insert(tokenizer);
         }
+    }
+
+    /// The files of a text encoder's own tokenizer.
+    fn tokenizer_files(&self, part: Part) -> Result<Option<(String, Arc<TokenizerFiles>)>> {
+        let source = self.tokenizers.get(&part);
+        source.map(|source| source.files(part)).transpose()
     }
 
     /// The tokenizer of a text encoder: its own if the checkpoint carries one, else CLIP's.
@@ -268,14 +300,14 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Tokenizer`] if its own can't be used, or knows more tokens than the text encoder.
     pub fn tokenizer(&self, part: Part) -> Result<ClipTokenizer> {
-        let files = self.tokenizer.files()?;
+        let (files, config) = (self.tokenizer_files(part)?, &self.configs.text_encoders[&part]);
         let tokenizer = match &files {
-            None if self.configs.text_encoders[&part].is_open_clip() => ClipTokenizer::embedded_open_clip(),
+            None if config.is_open_clip() => ClipTokenizer::embedded_open_clip(),
             None => ClipTokenizer::embedded(),
             Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
         };
         // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
-        let rows = self.configs.text_encoders[&part].vocab_size;
+        let rows = config.vocab_size;
         if tokenizer.vocab_size() > rows {
             let whose = match files {
                 None => format!(
@@ -297,17 +329,12 @@ impl Checkpoint {
         Ok(tokenizer)
     }
 
-    /// Whether its tokenizer is CLIP's own, which is compiled in.
-    fn has_clip_tokenizer(&self) -> bool {
-        matches!(self.tokenizer, TokenizerSource::Embedded)
-    }
-
-    /// Its tokenizer as the files that a folder has.
-    fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
-        self.tokenizer(Part::TextEncoder)?;
-        let text = self.configs.text_encoder();
+    /// A text encoder's tokenizer as the files that a folder has.
+    fn saved_tokenizer(&self, part: Part) -> Result<SavedTokenizer> {
+        self.tokenizer(part)?;
+        let text = &self.configs.text_encoders[&part];
         let length = text.max_position_embeddings;
-        match self.tokenizer.files()? {
+        match self.tokenizer_files(part)? {
             None => Ok(SavedTokenizer::embedded(length, text.is_open_clip())),
             Some((origin, files)) => SavedTokenizer::of_files(&origin, &files, length),
         }

@@ -101,7 +101,6 @@ impl Checkpoint {
             patches: Vec::new(),
             allow_unexpected: false,
         };
-        let tokenizer = TokenizerSource::of_folder(folder).unwrap_or(TokenizerSource::Embedded);
         Ok(Self {
             texts: Texts::of_folder(folder)?,
             origin: folder.origin(""),
@@ -112,7 +111,7 @@ impl Checkpoint {
                 .map(|part| (part, weights(part)))
                 .collect(),
             configs,
-            tokenizer,
+            tokenizers: TokenizerSource::of_folder(folder),
             about: About::new(&found, decided),
         })
     }
@@ -169,7 +168,6 @@ impl Checkpoint {
         let stray = |name: &&str| !harmless(name) && !claimed(name);
         let mut strays: Vec<String> = file.names().filter(stray).map(str::to_owned).collect();
         strays.sort();
-        let tokenizer = TokenizerSource::of_file(&file).unwrap_or(TokenizerSource::Embedded);
         let about = About {
             strays,
             ..About::new(found, decided)
@@ -180,7 +178,7 @@ impl Checkpoint {
             layout: Layout::Ldm,
             configs,
             weights,
-            tokenizer,
+            tokenizers: TokenizerSource::of_file(&file),
             about,
         }
     }

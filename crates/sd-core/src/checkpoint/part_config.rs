@@ -6,14 +6,18 @@ use crate::{
     Device, Dtype, Result,
     config::{ClipTextConfig, Fields, Part, UnetConfig, VaeConfig},
     models::{ClipTextModel, UNet, Vae},
-    weights::{Fit, PartWeights, Target, fit, names::Ldm, weight_bytes},
+    weights::{
+        Fit, PartWeights, Target, fit,
+        names::{Ldm, TextEncoderPlace},
+        weight_bytes,
+    },
 };
 
 /// The configuration of one part.
 #[derive(Debug, Clone, Copy)]
 pub enum PartConfig<'a> {
-    /// A text encoder's.
-    TextEncoder(&'a ClipTextConfig),
+    /// A text encoder's, and the place that it has.
+    TextEncoder(&'a ClipTextConfig, TextEncoderPlace),
     /// The U-Net's.
     Unet(&'a UnetConfig),
     /// The autoencoder's.
@@ -29,7 +33,7 @@ impl PartConfig<'_> {
     pub(super) fn fit(self, weights: &PartWeights) -> Result<Fit> {
         let target = Target::new(Device::from_name("auto")?, Dtype::F32);
         match self {
-            Self::TextEncoder(config) => fit::<ClipTextModel>(config, weights, &target),
+            Self::TextEncoder(config, _) => fit::<ClipTextModel>(config, weights, &target),
             Self::Unet(config) => fit::<UNet>(config, weights, &target),
             Self::Vae(config) => fit::<Vae>(config, weights, &target),
         }
@@ -37,18 +41,18 @@ impl PartConfig<'_> {
 
     pub(super) fn weight_bytes(self, part: Part, target: &Target) -> usize {
         match self {
-            Self::TextEncoder(config) => weight_bytes::<ClipTextModel>(config, part, target),
+            Self::TextEncoder(config, _) => weight_bytes::<ClipTextModel>(config, part, target),
             Self::Unet(config) => weight_bytes::<UNet>(config, part, target),
             Self::Vae(config) => weight_bytes::<Vae>(config, part, target),
         }
     }
 
     /// Its names in a single file with these tensors.
-    pub(super) fn ldm_of<'a>(self, mut stored: impl Iterator<Item = &'a str>) -> Ldm {
+    pub(super) fn ldm_of<'a>(self, stored: impl Iterator<Item = &'a str>) -> Ldm {
         match self {
-            Self::TextEncoder(config) => match stored.any(|name| name.contains("transformer.resblocks.")) {
-                true => Ldm::open_clip(config),
-                false => Ldm::text_encoder(),
+            Self::TextEncoder(config, place) => match place.is_open_clip(stored) {
+                true => Ldm::open_clip(config, place),
+                false => Ldm::text_encoder(place),
             },
             _ => self.ldm(),
         }
@@ -57,9 +61,9 @@ impl PartConfig<'_> {
     /// Its usual names in a single file.
     pub(super) fn ldm(self) -> Ldm {
         match self {
-            Self::TextEncoder(config) => match config.is_open_clip() {
-                true => Ldm::open_clip(config),
-                false => Ldm::text_encoder(),
+            Self::TextEncoder(config, place) => match config.is_open_clip() {
+                true => Ldm::open_clip(config, place),
+                false => Ldm::text_encoder(place),
             },
             Self::Unet(config) => Ldm::unet(config),
             Self::Vae(config) => Ldm::vae(config),
@@ -69,7 +73,7 @@ impl PartConfig<'_> {
     /// Its `config.json`, written over the one that it was read from, if there was one.
     pub(super) fn to_json(self, original: Option<&str>) -> Map<String, Value> {
         match self {
-            Self::TextEncoder(config) => config.to_json(original),
+            Self::TextEncoder(config, _) => config.to_json(original),
             Self::Unet(config) => config.to_json(original),
             Self::Vae(config) => config.to_json(original),
         }

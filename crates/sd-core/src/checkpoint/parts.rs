@@ -1,12 +1,13 @@
 //! Checkpoints of parts from different sources.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
     Checkpoint, TokenizerSource,
     classify::classify,
     configs::Configs,
     inspection::Inspection,
+    kind::Kind,
     metadata,
     prediction::{Stated, decide},
     words::Wanted,
@@ -62,7 +63,9 @@ impl Checkpoint {
         let (inner, config) = match folder.own_part() {
             _ if folder.has_part(part) => (part.name(), format!("{}/config.json", part.name())),
             None if folder.has("config.json") => (".", "config.json".to_owned()),
-            Some(own) if own == part => (".", "config.json".to_owned()),
+            Some(own) if own == part || own.is_text_encoder() && part.is_text_encoder() => {
+                (".", "config.json".to_owned())
+            }
             _ => {
                 let reason = folder.instead_of(Wanted::Part(part));
                 return Err(Error::malformed(path.display().to_string(), reason));
@@ -79,10 +82,10 @@ impl Checkpoint {
             Some(json),
             stated.filter(|_| part == Part::Unet).map(|it| it.json),
         );
-        let tokenizer = TokenizerSource::of_folder(&folder);
+        let tokenizers = TokenizerSource::of_folder(&folder);
         let names = Arc::new(Diffusers { part });
         self.put(part, &path.display().to_string(), (configs, about), files, names);
-        self.put_tokenizer(part, tokenizer);
+        self.put_tokenizer(part, tokenizers);
         Ok(())
     }
 
@@ -93,7 +96,8 @@ impl Checkpoint {
     pub fn put_part_of_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
         let origin = file.origin().to_owned();
         let found = Inspection::of_classified(&file, &classify(&[&file]), None);
-        let there = found.parts.contains_key(part.name());
+        let there = found.parts.contains_key(part.name())
+            || found.kind == Kind::TextEncoder && part.is_text_encoder();
         if !there || part == Part::Unet && found.unsupported() {
             return Err(Error::malformed(origin, found.instead_of(Wanted::Part(part))));
         }
@@ -112,9 +116,9 @@ impl Checkpoint {
             json,
             stated.filter(|_| part == Part::Unet).map(|it| it.json),
         );
-        let tokenizer = TokenizerSource::of_file(&file);
+        let tokenizers = TokenizerSource::of_file(&file);
         self.put(part, &origin, (configs, about), vec![file], Arc::new(names));
-        self.put_tokenizer(part, tokenizer);
+        self.put_tokenizer(part, tokenizers);
         Ok(())
     }
 
@@ -179,15 +183,15 @@ impl Checkpoint {
             files,
             names,
             part,
-            patches: self.weights(part).patches.clone(),
+            patches: self.weights(Part::Unet).patches.clone(),
             allow_unexpected: self.about.allow_unexpected,
         };
         self.weights.insert(part, weights);
     }
 
-    fn put_tokenizer(&mut self, part: Part, tokenizer: Option<TokenizerSource>) {
-        if let (Part::TextEncoder, Some(tokenizer)) = (part, tokenizer) {
-            self.tokenizer = tokenizer;
+    fn put_tokenizer(&mut self, part: Part, mut tokenizers: BTreeMap<Part, TokenizerSource>) {
+        if let Some(tokenizer) = tokenizers.remove(&part) {
+            self.tokenizers.insert(part, tokenizer);
         }
     }
 }

@@ -11,11 +11,12 @@ use half::{bf16, f16};
 use safetensors::{SafeTensorError, View as Written, tensor::serialize_to_file};
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, RECOMMENDED, metadata};
+use super::{Checkpoint, RECOMMENDED, metadata, tokenizer_folder};
 use crate::{
     Dtype, Error, Result,
-    config::Part,
+    config::{Part, WITH_PROJECTION},
     output::Partial,
+    tokenizer::SavedTokenizer,
     weights::{
         Element, PartWeights, StoredDtype,
         names::{Diffusers, Names, View},
@@ -167,7 +168,7 @@ impl Checkpoint {
         // First of all, so that a place that can't be written to costs no work.
         let partial = Partial::folder(path)?;
         let plans = self.plans(|part| Box::new(Diffusers { part }))?;
-        let tokenizer = self.saved_tokenizer()?;
+        let tokenizers = self.saved_tokenizers()?;
         let write = |name: &str, text: String| {
             let place = partial.path.join(name);
             let folder = place.parent().unwrap_or(&partial.path);
@@ -198,21 +199,30 @@ impl Checkpoint {
         if let Some((_, json)) = self.recommended() {
             write(RECOMMENDED, json.to_owned())?;
         }
-        for (name, text) in tokenizer.files() {
-            write(&format!("tokenizer/{name}"), text)?;
-        }
-        let index = json!({
+        let mut index = json!({
             "_class_name": "StableDiffusionPipeline",
             "feature_extractor": [null, null],
             "image_encoder": [null, null],
-            "requires_safety_checker": false,
-            "safety_checker": [null, null],
             "scheduler": ["diffusers", class],
             "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", tokenizer.class()],
             "unet": ["diffusers", "UNet2DConditionModel"],
             "vae": ["diffusers", "AutoencoderKL"],
         });
+        for (part, tokenizer) in tokenizers {
+            let folder = tokenizer_folder(part);
+            for (name, text) in tokenizer.files() {
+                write(&format!("{folder}/{name}"), text)?;
+            }
+            index[folder] = json!(["transformers", tokenizer.class()]);
+        }
+        if self.configs.text_encoders.contains_key(&Part::TextEncoder2) {
+            index["_class_name"] = json!("StableDiffusionXLPipeline");
+            index["force_zeros_for_empty_prompt"] = json!(true);
+            index[Part::TextEncoder2.name()] = json!(["transformers", WITH_PROJECTION]);
+        } else {
+            index["requires_safety_checker"] = json!(false);
+            index["safety_checker"] = json!([null, null]);
+        }
         write("model_index.json", format!("{index:#}\n"))?;
         partial.put()
     }
@@ -241,19 +251,29 @@ impl Checkpoint {
         if let Some((_, json)) = self.recommended() {
             carried.insert(metadata::RECOMMENDED.to_owned(), json.to_owned());
         }
-        let tokenizer = self.saved_tokenizer()?;
-        if !self.has_clip_tokenizer() {
-            carried.insert(metadata::SPECIAL.to_owned(), tokenizer.special_tokens());
+        for (part, tokenizer) in self.saved_tokenizers()? {
+            if !self.tokenizers.contains_key(&part) {
+                continue;
+            }
+            let keys = metadata::tokenizer(part);
+            carried.insert(keys.special.to_owned(), tokenizer.special_tokens());
             match tokenizer.json {
-                Some(json) => drop(carried.insert(metadata::TOKENIZER.to_owned(), json)),
+                Some(json) => drop(carried.insert(keys.json.to_owned(), json)),
                 None => {
-                    carried.insert(metadata::VOCAB.to_owned(), tokenizer.vocab);
-                    carried.insert(metadata::MERGES.to_owned(), tokenizer.merges);
+                    carried.insert(keys.vocab.to_owned(), tokenizer.vocab);
+                    carried.insert(keys.merges.to_owned(), tokenizer.merges);
                 }
             }
         }
         write_tensors(&partial.path, path, dtype, &plans, carried)?;
         partial.put()
+    }
+
+    fn saved_tokenizers(&self) -> Result<Vec<(Part, SavedTokenizer)>> {
+        let parts = self.configs.text_parts();
+        parts
+            .map(|part| Ok((part, self.saved_tokenizer(part)?)))
+            .collect()
     }
 
     fn plans(&self, names: impl Fn(Part) -> Box<dyn Names>) -> Result<Vec<Plan<'_>>> {
@@ -283,7 +303,7 @@ impl Checkpoint {
     /// A part's `config.json`.
     fn config_json(&self, part: Part, dtype: Dtype) -> Map<String, Value> {
         let mut json = self.configs.of(part).to_json(self.json(part));
-        if part == Part::TextEncoder {
+        if part.is_text_encoder() {
             // transformers casts to what stands here; it is called so by older releases too.
             json.remove("dtype");
             json.insert("torch_dtype".into(), torch_name(dtype).into());

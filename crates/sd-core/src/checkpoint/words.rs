@@ -35,6 +35,7 @@ impl Wanted {
         match self {
             Self::Checkpoint => "checkpoint (--model)",
             Self::Part(Part::TextEncoder) => "text_encoder (--text-encoder)",
+            Self::Part(Part::TextEncoder2) => "text_encoder_2 (--text-encoder-2)",
             Self::Part(Part::Unet) => "unet (--unet)",
             Self::Part(Part::Vae) => "vae (--vae)",
             Self::Adapter => "lora (--lora)",
@@ -48,6 +49,7 @@ impl Part {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::TextEncoder => "a text encoder",
+            Self::TextEncoder2 => "a second text encoder",
             Self::Unet => "a U-Net",
             Self::Vae => "a VAE",
         }
@@ -90,6 +92,9 @@ fn listed(parts: &[Part]) -> String {
     }
 }
 
+/// The families that have a pipeline.
+const SUPPORTED: &str = "SD1, SD2 or SDXL";
+
 impl Inspection {
     /// Its kind, in words: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
     pub fn words(&self) -> String {
@@ -128,9 +133,11 @@ impl Inspection {
 
     /// Whether the pipeline of its family can't be made.
     pub(super) fn unsupported(&self) -> bool {
-        use Family::{Sdxl, SdxlRefiner, Ssd1b, Vega};
-        matches!(self.kind, Kind::Checkpoint | Kind::Unet)
-            && matches!(self.family, Sdxl | SdxlRefiner | Ssd1b | Vega)
+        let family = match self.family {
+            Family::Sdxl => self.in_channels.is_some_and(|n| n != 4),
+            family => matches!(family, Family::SdxlRefiner | Family::Ssd1b | Family::Vega),
+        };
+        family && matches!(self.kind, Kind::Checkpoint | Kind::Unet)
     }
 
     /// Advice where names and shapes don't tell its structure.
@@ -148,7 +155,10 @@ impl Inspection {
     pub fn instead_of(&self, wanted: Wanted) -> String {
         let words = self.words();
         if self.unsupported() && matches!(wanted, Wanted::Checkpoint | Wanted::Part(_)) {
-            return format!("is {}, which is not supported yet; give one of SD1", self.named());
+            return format!(
+                "is {}, which is not supported yet; give one of {SUPPORTED}",
+                self.named()
+            );
         }
         let place = match self.kind {
             Kind::Checkpoint => Some(Wanted::Checkpoint),

@@ -1,9 +1,10 @@
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{
     MAX_LAYERS, MAX_WIDTH, divides,
     others::{Others, Plain},
-    within,
+    parse, within,
 };
 use crate::{Error, Result};
 
@@ -83,6 +84,9 @@ fn default_norm() -> bool {
     true
 }
 
+/// The class of an encoder with a projection.
+pub(crate) const WITH_PROJECTION: &str = "CLIPTextModelWithProjection";
+
 /// The fields that transformers keeps for all its models: training, generation of text, labels, results of a call.
 static OTHERS: Others = Others {
     only: &[(
@@ -159,7 +163,14 @@ impl ClipTextConfig {
     /// # Errors
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values that no model can have.
     pub fn from_json(json: &str, origin: &str) -> Result<Self> {
-        let config: Self = OTHERS.parse(json, origin)?;
+        let mut config: Self = OTHERS.parse(json, origin)?;
+        let all: Map<String, Value> = parse(json, origin, &mut |_| {})?;
+        let classes = all.get("architectures").map(Value::to_string);
+        if classes.is_some_and(|classes| classes.contains(WITH_PROJECTION)) {
+            let width = all.get("projection_dim").map_or(Some(512), Value::as_u64);
+            let width = width.and_then(|width| usize::try_from(width).ok()).unwrap_or(0);
+            config.projection = Some(within(width, 1..=MAX_WIDTH, origin, "projection_dim")?);
+        }
         within(config.vocab_size, 2..=1 << 24, origin, "vocab_size")?;
         within(config.hidden_size, 1..=MAX_WIDTH, origin, "hidden_size")?;
         within(

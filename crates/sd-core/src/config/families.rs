@@ -86,3 +86,54 @@ pub fn sd1_vae() -> VaeConfig {
         ..VaeConfig::default()
     }
 }
+
+/// SDXL's U-Net. Its vector is the pooled text and six sizes of 256 sinusoids each.
+pub fn sdxl_unet() -> UnetConfig {
+    let level = |channels, transformer_depth| UnetLevel {
+        channels,
+        transformer_depth,
+        heads: channels / 64,
+    };
+    UnetConfig {
+        levels: vec![level(320, 0), level(640, 2), level(1280, 10)],
+        middle: Some(UnetMiddle {
+            transformer_depth: 10,
+            heads: 20,
+        }),
+        cross_attention_dim: 2048,
+        use_linear_projection: true,
+        sample_size: 128,
+        added_width: Some(1280 + 6 * 256),
+        ..sd1_unet(4)
+    }
+}
+
+/// SDXL's first text encoder: OpenAI's CLIP ViT-L/14, whose last layer and norm are not used.
+pub fn sdxl_text_encoder() -> ClipTextConfig {
+    ClipTextConfig {
+        skipped_layers: 1,
+        final_norm: false,
+        ..sd1_text_encoder()
+    }
+}
+
+/// SDXL's second text encoder: OpenCLIP ViT-bigG/14. Its last layer and norm serve the pooled text alone.
+pub fn sdxl_text_encoder_2() -> ClipTextConfig {
+    ClipTextConfig {
+        hidden_size: 1280,
+        intermediate_size: 5120,
+        num_hidden_layers: 32,
+        num_attention_heads: 20,
+        hidden_act: Activation::Gelu,
+        projection: Some(1280),
+        ..sdxl_text_encoder()
+    }
+}
+
+/// SDXL's autoencoder.
+pub fn sdxl_vae() -> VaeConfig {
+    VaeConfig {
+        scaling_factor: 0.13025,
+        ..sd1_vae()
+    }
+}

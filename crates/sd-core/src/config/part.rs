@@ -8,8 +8,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// The text encoder.
+    /// The text encoder; SDXL's first.
     TextEncoder,
+    /// SDXL's second text encoder.
+    #[serde(rename = "text_encoder_2")]
+    TextEncoder2,
     /// The U-Net.
     Unet,
     /// The autoencoder.
@@ -18,12 +21,18 @@ pub enum Part {
 
 impl Part {
     /// All parts that any pipeline has, in the order in which they are loaded.
-    pub const ALL: &[Self] = &[Self::TextEncoder, Self::Unet, Self::Vae];
+    pub const ALL: &[Self] = &[Self::TextEncoder, Self::TextEncoder2, Self::Unet, Self::Vae];
+
+    /// Whether it is a text encoder.
+    pub fn is_text_encoder(self) -> bool {
+        matches!(self, Self::TextEncoder | Self::TextEncoder2)
+    }
 
     /// Its folder's name in diffusers' layout.
     pub fn name(self) -> &'static str {
         match self {
             Self::TextEncoder => "text_encoder",
+            Self::TextEncoder2 => "text_encoder_2",
             Self::Unet => "unet",
             Self::Vae => "vae",
         }
@@ -32,7 +41,7 @@ impl Part {
     /// The stem of its weight files in diffusers' layout.
     pub(crate) fn stem(self) -> &'static str {
         match self {
-            Self::TextEncoder => "model",
+            Self::TextEncoder | Self::TextEncoder2 => "model",
             Self::Unet | Self::Vae => "diffusion_pytorch_model",
         }
     }
@@ -83,6 +92,10 @@ impl fmt::Display for Family {
 impl Family {
     /// The parts of its pipeline, in the order in which they are loaded.
     pub fn parts(self) -> &'static [Part] {
-        Part::ALL
+        match self {
+            Self::Sdxl | Self::Ssd1b | Self::Vega => Part::ALL,
+            Self::SdxlRefiner => &[Part::TextEncoder2, Part::Unet, Part::Vae],
+            _ => &[Part::TextEncoder, Part::Unet, Part::Vae],
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig, standard};
+use super::{Activation, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig, WITH_PROJECTION, standard};
 
 /// Fields of a configuration; written over those of the file that it was read from, of which other programs may want more.
 pub(crate) trait Fields {
@@ -115,7 +115,7 @@ impl Fields for VaeConfig {
 
 impl Fields for ClipTextConfig {
     fn fields(&self) -> Value {
-        json!({
+        let mut fields = json!({
             "architectures": ["CLIPTextModel"],
             "model_type": "clip_text_model",
             "vocab_size": self.vocab_size,
@@ -129,7 +129,12 @@ impl Fields for ClipTextConfig {
                 Activation::Gelu => "gelu",
             },
             "layer_norm_eps": self.layer_norm_eps,
-        })
+        });
+        if let Some(width) = self.projection {
+            fields["architectures"] = json!([WITH_PROJECTION]);
+            fields["projection_dim"] = json!(width);
+        }
+        fields
     }
 }
 
@@ -161,7 +166,7 @@ impl Fields for SchedulerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{UnetLevel, UnetMiddle, sd1_text_encoder, sd1_unet, sd1_vae};
+    use crate::config::{UnetLevel, sd1_text_encoder, sd1_unet, sdxl_unet, sdxl_vae};
 
     fn text(fields: &impl Fields, original: Option<&str>) -> String {
         Value::Object(fields.to_json(original)).to_string()
@@ -176,16 +181,8 @@ mod tests {
             heads,
         };
         let sdxl = UnetConfig {
-            levels: vec![level(320, 0, 5), level(640, 2, 10), level(1280, 10, 20)],
-            middle: Some(UnetMiddle {
-                transformer_depth: 10,
-                heads: 20,
-            }),
-            use_linear_projection: true,
-            cross_attention_dim: 2048,
-            added_width: Some(2816),
             freq_shift: 0.5,
-            ..sd1_unet(4)
+            ..sdxl_unet()
         };
         let tiny = UnetConfig {
             levels: vec![level(64, 1, 8), level(32, 0, 8)],
@@ -200,12 +197,12 @@ mod tests {
         }
         let vae = VaeConfig {
             use_quant_conv: false,
-            scaling_factor: 0.13025,
-            ..sd1_vae()
+            ..sdxl_vae()
         };
         assert_eq!(VaeConfig::from_json(&text(&vae, None), "x").unwrap(), vae);
         let encoder = ClipTextConfig {
             hidden_act: Activation::Gelu,
+            projection: Some(7),
             ..sd1_text_encoder()
         };
         assert_eq!(

@@ -107,7 +107,9 @@ pub fn cpu() -> Target {
 pub fn load(checkpoint: &Checkpoint, part: Part) -> Result<()> {
     let (configs, weights) = (checkpoint.configs(), checkpoint.weights(part));
     match part {
-        Part::TextEncoder => ClipTextModel::load(configs.text_encoder(), weights, &cpu()).map(drop),
+        Part::TextEncoder | Part::TextEncoder2 => {
+            ClipTextModel::load(&configs.text_encoders[&part], weights, &cpu()).map(drop)
+        }
         Part::Unet => UNet::load(&configs.unet, weights, &cpu()).map(drop),
         Part::Vae => Vae::load(&configs.vae, weights, &cpu()).map(drop),
     }
@@ -117,15 +119,19 @@ pub fn load(checkpoint: &Checkpoint, part: Part) -> Result<()> {
 pub fn output(checkpoint: &Checkpoint, part: Part) -> Result<Vec<u32>> {
     let (configs, weights) = (checkpoint.configs(), checkpoint.weights(part));
     Ok(match part {
-        Part::TextEncoder => {
-            let model = ClipTextModel::load(configs.text_encoder(), weights, &cpu())?;
+        Part::TextEncoder | Part::TextEncoder2 => {
+            let model = ClipTextModel::load(&configs.text_encoders[&part], weights, &cpu())?;
             bits(model.encode(&[vec![5, 6, 7, 49_407]], &[], 1)?.context)
         }
         Part::Unet => {
             let model = UNet::load(&configs.unet, weights, &cpu())?;
             let context = input([1, 3, configs.unet.cross_attention_dim]);
             let latents = input([1, configs.unet.in_channels, 8, 8]);
-            bits(model.forward(&UnetInput::new(latents, &[500.0], context))?)
+            let unet_input = UnetInput {
+                added: configs.unet.added_width.map(|width| input([1, width])),
+                ..UnetInput::new(latents, &[500.0], context)
+            };
+            bits(model.forward(&unet_input)?)
         }
         Part::Vae => {
             let model = Vae::load(&configs.vae, weights, &cpu())?;

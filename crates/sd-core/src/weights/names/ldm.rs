@@ -38,48 +38,45 @@ impl Ldm {
         }
     }
 
-    /// SD1's text encoder: transformers' names below a prefix, sometimes without `text_model.` in between.
-    pub fn text_encoder() -> Self {
+    /// OpenAI's text encoder (SD1, SDXL's first): transformers' names below a prefix, sometimes without `text_model.` in between.
+    pub fn text_encoder(place: TextEncoderPlace) -> Self {
+        let [prefixes, _] = place.prefixes();
         Self {
-            prefixes: &[TEXT_ENCODER_PREFIX],
-            claimed: &[TEXT_ENCODER_PREFIX],
+            prefixes,
+            claimed: prefixes,
             table: None,
-            part: Part::TextEncoder,
+            part: place.part(),
         }
     }
 
-    /// SD2's text encoder: OpenCLIP's names below a prefix.
-    pub fn open_clip(config: &ClipTextConfig) -> Self {
+    /// OpenCLIP's text encoder (SD2, SDXL's second): its own names below a prefix.
+    pub fn open_clip(config: &ClipTextConfig, place: TextEncoderPlace) -> Self {
+        let [_, prefixes] = place.prefixes();
         Self {
-            prefixes: &[OPEN_CLIP_PREFIX],
-            claimed: &[OPEN_CLIP_PREFIX],
+            prefixes,
+            claimed: prefixes,
             table: Some(table::open_clip(config)),
-            part: Part::TextEncoder,
+            part: place.part(),
         }
     }
 
     /// The same part in a file that may hold it alone: with or without its prefix, under LDM's names or diffusers', as the file's names
     /// show.
     pub fn alone<'a>(self, names: impl Iterator<Item = &'a str>) -> Self {
-        let (mut prefixed, mut diffusers) = (false, false);
+        let (mut prefixed, mut diffusers) = (None, false);
         for name in names {
-            let inner = name.strip_prefix(self.prefixes[0]);
-            prefixed |= inner.is_some();
-            let inner = inner.unwrap_or(name);
+            let with = |prefix: &&&str| !prefix.is_empty() && name.starts_with(**prefix);
+            let prefix = self.prefixes.iter().find(with);
+            prefixed = prefixed.or(prefix);
+            let inner = &name[prefix.map_or(0, |prefix| prefix.len())..];
             let inner = inner
                 .trim_start_matches("encoder.")
                 .trim_start_matches("decoder.");
             diffusers |= inner.starts_with("mid_block.") || inner.starts_with("down_blocks.");
         }
         Self {
-            prefixes: match prefixed {
-                true => &self.prefixes[..1],
-                false => &[""],
-            },
-            claimed: match prefixed {
-                true => &self.prefixes[..1],
-                false => &[],
-            },
+            prefixes: prefixed.map_or(&[""], std::slice::from_ref),
+            claimed: prefixed.map_or(&[], std::slice::from_ref),
             table: self.table.filter(|_| !diffusers),
             part: self.part,
         }
@@ -98,8 +95,65 @@ pub(crate) const VAE_BEGINNINGS: [&str; 5] = [
     "quant_conv.",
     "post_quant_conv.",
 ];
-const TEXT_ENCODER_PREFIX: &str = "cond_stage_model.transformer.";
-const OPEN_CLIP_PREFIX: &str = "cond_stage_model.model.";
+/// Beginnings of the names of text encoders.
+pub(crate) const TEXT_BEGINNINGS: [&str; 2] = ["cond_stage_model.", "conditioner."];
+
+/// The place of a text encoder among those of its pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextEncoderPlace {
+    /// The only one.
+    Only,
+    /// The first of several.
+    First,
+    /// The second one.
+    Second,
+}
+
+impl TextEncoderPlace {
+    fn part(self) -> Part {
+        match self {
+            Self::Only | Self::First => Part::TextEncoder,
+            Self::Second => Part::TextEncoder2,
+        }
+    }
+
+    /// The prefixes of transformers' names, and of OpenCLIP's, the usual ones first.
+    fn prefixes(self) -> [&'static [&'static str]; 2] {
+        match self {
+            Self::Only => [
+                &[
+                    "cond_stage_model.transformer.",
+                    "conditioner.embedders.0.transformer.",
+                ],
+                &["cond_stage_model.model.", "conditioner.embedders.0.model."],
+            ],
+            Self::First => [
+                &[
+                    "conditioner.embedders.0.transformer.",
+                    "cond_stage_model.transformer.",
+                ],
+                &["conditioner.embedders.0.model.", "cond_stage_model.model."],
+            ],
+            Self::Second => [
+                &["conditioner.embedders.1.transformer."],
+                &["conditioner.embedders.1.model."],
+            ],
+        }
+    }
+
+    /// Whether these names are OpenCLIP's.
+    pub fn is_open_clip<'a>(self, names: impl Iterator<Item = &'a str>) -> bool {
+        let below = |prefixes: &[&str], name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let ([transformers, open_clip], mut bare) = (self.prefixes(), false);
+        for name in names {
+            if below(open_clip, name) || below(transformers, name) {
+                return below(open_clip, name);
+            }
+            bare |= name.starts_with("transformer.resblocks.");
+        }
+        bare
+    }
+}
 
 impl Names for Ldm {
     fn spellings(&self, canonical: &str) -> Vec<Spelling> {
@@ -121,8 +175,9 @@ impl Names for Ldm {
 
     fn claims(&self, stored: &str) -> bool {
         let own = match self.claimed {
-            [] => ![UNET_PREFIX, VAE_PREFIX, TEXT_ENCODER_PREFIX, OPEN_CLIP_PREFIX]
+            [] => ![UNET_PREFIX, VAE_PREFIX]
                 .iter()
+                .chain(&TEXT_BEGINNINGS)
                 .any(|other| stored.starts_with(other)),
             claimed => claimed.iter().any(|prefix| stored.starts_with(prefix)),
         };
@@ -137,7 +192,9 @@ mod tests {
     use super::{super::View, *};
     use crate::{
         Device, Dtype,
-        config::{sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet},
+        config::{
+            sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet, sdxl_text_encoder, sdxl_text_encoder_2, sdxl_unet,
+        },
         models::{ClipTextModel, UNet, Vae},
         weights::{Target, parameters},
     };
@@ -173,7 +230,7 @@ mod tests {
             ..sd2_text_encoder()
         };
         let canonical = parameters::<ClipTextModel>(&config, Part::TextEncoder, &target);
-        let stored = injective(&Ldm::open_clip(&config), &canonical);
+        let stored = injective(&Ldm::open_clip(&config, TextEncoderPlace::Only), &canonical);
         assert_eq!(stored.len(), 23 * 12 + 5);
         for known in [
             "positional_embedding",
@@ -190,6 +247,63 @@ mod tests {
                 stored.contains(&format!("cond_stage_model.model.{known}")),
                 "{known}"
             );
+        }
+    }
+
+    /// The known names are those of Stability's own checkpoint.
+    #[test]
+    fn sdxl_names_are_a_bijection() {
+        let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
+        let unet = sdxl_unet();
+        let canonical = parameters::<UNet>(&unet, Part::Unet, &target);
+        assert_eq!(canonical.len(), 1680);
+        let mut stored = injective(&Ldm::unet(&unet), &canonical);
+        for (part, config, place, count) in [
+            (
+                Part::TextEncoder,
+                sdxl_text_encoder(),
+                TextEncoderPlace::First,
+                12 * 16 + 4,
+            ),
+            (
+                Part::TextEncoder2,
+                sdxl_text_encoder_2(),
+                TextEncoderPlace::Second,
+                32 * 12 + 5,
+            ),
+        ] {
+            let names = match config.is_open_clip() {
+                true => Ldm::open_clip(&config, place),
+                false => Ldm::text_encoder(place),
+            };
+            let text = injective(&names, &parameters::<ClipTextModel>(&config, part, &target));
+            assert_eq!(text.len(), count);
+            assert_eq!(
+                place.is_open_clip(text.iter().map(String::as_str)),
+                config.is_open_clip()
+            );
+            stored.extend(text);
+        }
+        for known in [
+            "model.diffusion_model.label_emb.0.0.weight",
+            "model.diffusion_model.label_emb.0.2.bias",
+            "model.diffusion_model.input_blocks.3.0.op.weight",
+            "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight",
+            "model.diffusion_model.input_blocks.8.1.transformer_blocks.9.ff.net.0.proj.weight",
+            "model.diffusion_model.middle_block.1.proj_in.weight",
+            "model.diffusion_model.output_blocks.2.2.conv.weight",
+            "model.diffusion_model.output_blocks.5.2.conv.weight",
+            "model.diffusion_model.output_blocks.8.0.skip_connection.weight",
+            "conditioner.embedders.0.transformer.text_model.encoder.layers.11.self_attn.q_proj.weight",
+            "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
+            "conditioner.embedders.1.model.transformer.resblocks.31.attn.in_proj_weight",
+            "conditioner.embedders.1.model.transformer.resblocks.0.mlp.c_fc.bias",
+            "conditioner.embedders.1.model.token_embedding.weight",
+            "conditioner.embedders.1.model.positional_embedding",
+            "conditioner.embedders.1.model.ln_final.bias",
+            "conditioner.embedders.1.model.text_projection",
+        ] {
+            assert!(stored.contains(known), "{known}");
         }
     }
 

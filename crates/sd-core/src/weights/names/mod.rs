@@ -6,8 +6,8 @@
 mod ldm;
 mod table;
 
-pub use ldm::Ldm;
-pub(crate) use ldm::{EMA_PREFIX, UNET_PREFIX, VAE_BEGINNINGS, VAE_PREFIX};
+pub(crate) use ldm::{EMA_PREFIX, TEXT_BEGINNINGS, UNET_PREFIX, VAE_BEGINNINGS, VAE_PREFIX};
+pub use ldm::{Ldm, TextEncoderPlace};
 
 use crate::config::Part;
 
@@ -145,7 +145,9 @@ impl Names for Diffusers {
         match self.part {
             Part::Vae => names.extend(old_vae_attention(canonical)),
             // Some writers save the encoder without its outermost name.
-            Part::TextEncoder => names.extend(canonical.strip_prefix("text_model.").map(str::to_owned)),
+            Part::TextEncoder | Part::TextEncoder2 => {
+                names.extend(canonical.strip_prefix("text_model.").map(str::to_owned))
+            }
             Part::Unet => {}
         }
         names.into_iter().map(Spelling::from).collect()
