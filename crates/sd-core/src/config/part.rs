@@ -29,6 +29,15 @@ impl Part {
         }
     }
 
+    /// Its name in sentences.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "text encoder",
+            Self::Unet => "U-Net",
+            Self::Vae => "VAE",
+        }
+    }
+
     /// The stem of its weight files in diffusers' layout.
     pub(crate) fn stem(self) -> &'static str {
         match self {

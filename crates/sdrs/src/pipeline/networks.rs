@@ -7,7 +7,11 @@ use sd_core::models::UnetInput;
 use sd_sched::{ModelSampling, Sampler};
 
 use super::Pipeline;
-use crate::{Array, EncodedImages, Error, GenerateParams, ModelSizes, Result, model::values};
+use crate::{
+    Array, EncodedImages, Error, GenerateParams, ModelSizes, Result,
+    model::{TextEncoder, values},
+    text::side_by_side,
+};
 
 impl Pipeline {
     /// The sizes that this model's arrays have.
@@ -32,7 +36,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Core`] if the tokenizer fails, which no text should make it do.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.model().tokenizer.encode_repaired(text)?;
+        let tokens = self.model().text_encoder().tokenizer.encode_repaired(text)?;
         Ok(tokens.into_iter().map(|(id, _)| id).collect())
     }
 
@@ -41,7 +45,7 @@ impl Pipeline {
     /// # Errors
     /// As [`tokenize`](Self::tokenize).
     pub fn tokenize_as_is(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.model().tokenizer.encode(text)?)
+        Ok(self.model().text_encoder().tokenizer.encode(text)?)
     }
 
     /// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all, `context_length` tokens for
@@ -58,7 +62,7 @@ impl Pipeline {
         let width = encoded.width;
         match (encoded.conds.pop(), encoded.conds.pop()) {
             (Some((_, timeline)), None) => {
-                let values = timeline.first();
+                let values = timeline.first().context;
                 Ok(Array {
                     shape: vec![values.len() / width, width],
                     values,
@@ -82,19 +86,26 @@ impl Pipeline {
         let encoder = self.components.encoder(&reading, &|| false);
         let mut ids = self.tokenize_as_is(text)?;
         ids.truncate(self.model().chunk_length());
-        let mut chunk = encoder.empty();
-        let placed = ids.into_iter().chain([self.model().tokenizer.end()]);
-        chunk
-            .tokens
-            .iter_mut()
-            .skip(1)
-            .zip(placed)
-            .for_each(|(to, id)| *to = id);
+        let mut context = Vec::new();
+        for (at, TextEncoder { tokenizer, .. }) in self.model().text_encoders.iter().enumerate() {
+            let mut chunk = encoder.empty(at);
+            let placed = ids.iter().copied().chain([tokenizer.end()]);
+            chunk
+                .tokens
+                .iter_mut()
+                .skip(1)
+                .zip(placed)
+                .for_each(|(to, id)| *to = id);
+            let states = encoder.row(at, &chunk)?.states;
+            context = match at {
+                0 => states.to_vec(),
+                _ => side_by_side(&context, &states, encoder.width(at)),
+            };
+        }
         let width = self.sizes().context_width;
-        let values = encoder.row(&chunk)?.to_vec();
         Ok(Array {
-            shape: vec![values.len() / width, width],
-            values,
+            shape: vec![context.len() / width, width],
+            values: context,
         })
     }
 
@@ -120,13 +131,11 @@ impl Pipeline {
     pub fn encode_ids(&self, ids: &[u32], clip_skip: usize) -> Result<Array> {
         self.check_ids(ids)?;
         self.low_level_params(clip_skip)?;
+        let network = &self.model().text_encoder().network;
         self.runtime().compute(|| {
-            let encoded = self
-                .model()
-                .text_encoder
-                .encode(&[ids.to_vec()], &[], clip_skip)?;
+            let encoded = network.encode(&[ids.to_vec()], &[], clip_skip)?;
             Ok(Array {
-                shape: vec![ids.len(), self.sizes().context_width],
+                shape: vec![ids.len(), network.config().hidden_size],
                 values: values(encoded.context)?,
             })
         })
@@ -139,9 +148,10 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] unless there are 1 to `context_length` ids, each in the vocabulary.
     pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
         self.check_ids(ids)?;
+        let network = &self.model().text_encoder().network;
         self.runtime().compute(|| {
-            let states = self.model().text_encoder.hidden_states(&[ids.to_vec()], &[])?;
-            let shape = vec![states.len(), ids.len(), self.sizes().context_width];
+            let states = network.hidden_states(&[ids.to_vec()], &[])?;
+            let shape = vec![states.len(), ids.len(), network.config().hidden_size];
             let mut all = Vec::with_capacity(shape.iter().product());
             for state in states {
                 all.extend(values(state)?);

@@ -66,7 +66,8 @@ impl Components {
         other.model = self.model.with_patches(&loras.patches())?;
         other.embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
         other.loras = loras;
-        if !Arc::ptr_eq(&other.model.text_encoder, &self.model.text_encoder)
+        let mut encoders = other.model.text_encoders.iter().zip(&self.model.text_encoders);
+        if !encoders.all(|(new, old)| Arc::ptr_eq(&new.network, &old.network))
             || !Arc::ptr_eq(&other.embeddings, &self.embeddings)
         {
             other.rows = RowCache::new(&other.model).into();
@@ -109,7 +110,7 @@ impl Components {
     ) -> Result<Conditioning> {
         let prompts = Prompts::read(prompt, negative_prompt, reading);
         self.loras.check_tags(&lora_tags(&prompts.positive)?)?;
-        Conditioning::new(&prompts, &self.encoder(reading, cancelled))
+        Conditioning::new(&prompts, &self.encoder(reading, cancelled), None)
     }
 
     /// Says what will be encoded for a picture.
@@ -120,7 +121,7 @@ impl Components {
         let prompts = Prompts::read(texts[0], texts[1], &reading);
         let embeddings = self.embeddings_for(&prompts.positive)?;
         let planner = Planner {
-            tokenizer: &self.model.tokenizer,
+            tokenizer: &self.model.text_encoder().tokenizer,
             names: &embeddings.names,
             resolves: &|tag| self.resolves(tag),
             length: self.model.chunk_length(),
