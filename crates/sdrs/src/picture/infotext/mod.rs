@@ -7,6 +7,7 @@
 //! # Ok::<(), sdrs::Error>(())
 //! ```
 
+mod pairs;
 mod parse;
 mod write;
 
