@@ -65,8 +65,7 @@ pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
 /// doesn't fit. `model` is a checkpoint to compare it with; without one it is compared with the family that it was made for.
 ///
 /// # Errors
-/// [`Error::Lora`] if the file is no adapter, [`Error::Core`] if the model can't be read. What is wrong with the adapter is told in the
-/// diagnosis.
+/// [`Error::Lora`] if the file is no adapter, [`Error::Core`] if the model can't be read. Faults of the adapter stand in the diagnosis.
 pub fn lora_doctor(file: impl AsRef<std::path::Path>, model: Option<&std::path::Path>) -> Result<Diagnosis> {
     let file = sd_lora::AdapterFile::open(file.as_ref())?;
     let model = model.map(sd_core::checkpoint::Checkpoint::open).transpose()?;

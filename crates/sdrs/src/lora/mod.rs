@@ -63,19 +63,18 @@ impl Lora {
         }
     }
 
-    /// How strongly it acts on U-Net and text encoder: 1 is as trained (the default), 0 not at all, negative the opposite; from -1000
-    /// to 1000.
+    /// The weight on U-Net and text encoder: 1 is as trained (the default), 0 is no effect, negative the opposite; from -1000 to 1000.
     pub fn weight(self, weight: f64) -> Self {
         self.unet(weight).text_encoder(weight)
     }
 
-    /// How strongly it acts on the U-Net.
+    /// The weight on the U-Net alone.
     pub fn unet(mut self, weight: f64) -> Self {
         self.strengths.unet = weight;
         self
     }
 
-    /// How strongly it acts on the text encoder.
+    /// The weight on the text encoder alone.
     pub fn text_encoder(mut self, weight: f64) -> Self {
         self.strengths.text_encoder = weight;
         self
@@ -101,7 +100,7 @@ impl Lora {
         self
     }
 
-    /// Whether what has no place in the model is passed over, and told in the log; it is an error otherwise.
+    /// Whether modules without a place in the model are passed over, and reported in the log; they are an error otherwise.
     pub fn allow_unmatched(mut self, allow: bool) -> Self {
         self.strengths.allow_unmatched = allow;
         self
@@ -113,7 +112,7 @@ impl Lora {
         self
     }
 
-    /// What prompts call it: its file's name without folders and ending, unless it was given another.
+    /// The name in prompts: its file's name without folders and ending, unless it was given another.
     pub fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.source.stem())
     }
@@ -123,22 +122,22 @@ impl Lora {
         self.source.origin()
     }
 
-    /// How strongly it acts on the U-Net.
+    /// The weight on the U-Net.
     pub fn unet_weight(&self) -> f64 {
         self.strengths.unet
     }
 
-    /// How strongly it acts on the text encoder.
+    /// The weight on the text encoder.
     pub fn text_encoder_weight(&self) -> f64 {
         self.strengths.text_encoder
     }
 
-    /// How that changes over a run, if it does.
+    /// The schedule of its weight over a run, if it has one.
     pub fn lora_schedule(&self) -> Option<&LoraSchedule> {
         self.schedule.as_ref()
     }
 
-    /// How strongly it acts, and where.
+    /// Its weights on the networks, with factors for their blocks.
     pub fn strengths(&self) -> &Strengths {
         &self.strengths
     }

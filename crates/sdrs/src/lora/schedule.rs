@@ -1,4 +1,4 @@
-//! How strongly a LoRA acts on the U-Net step by step.
+//! The weight of a LoRA on the U-Net, step by step.
 
 use std::{fmt, result::Result};
 
@@ -198,7 +198,7 @@ impl std::str::FromStr for LoraSchedule {
 }
 
 impl LoraSchedule {
-    /// Of factors and moments as numbers, whose unit their sizes tell.
+    /// A schedule from factors and moments as numbers; the size of the moments decides their unit.
     pub(crate) fn from_pairs(pairs: &[(f64, f64)], linear: bool) -> Result<Self, String> {
         let mut points = Vec::with_capacity(pairs.len());
         let steps = pairs.iter().any(|(_, when)| *when > 1.0);
@@ -209,7 +209,7 @@ impl LoraSchedule {
     }
 }
 
-/// A moment as a number: whether it may be a step is told by its neighbours.
+/// A moment as a number; `steps` says whether it may be a step, which its neighbours decide.
 pub(crate) fn moment(number: f64, steps: bool) -> Result<When, String> {
     /// More steps than any run has.
     const MAX: f64 = 1e6;

@@ -167,7 +167,7 @@ impl Model {
         checkpoint
     }
 
-    /// What the model allows of a run's parameters.
+    /// The bounds that the model sets to a run's parameters.
     pub fn limits(&self) -> Limits {
         let downscale = self.vae.config().downscale() as u32;
         Limits {
@@ -183,13 +183,13 @@ impl Model {
         self.text_encoder.config().max_position_embeddings - 2
     }
 
-    /// What drawing a picture of this size takes.
+    /// The memory that a picture of this size takes.
     pub fn memory_plan(&self, size: [u32; 2]) -> MemoryPlan {
         MemoryPlan::new(self.checkpoint.configs(), &self.target, size)
     }
 }
 
-/// The settings that the checkpoint recommends. Those that are not known are told in the log.
+/// The settings that the checkpoint recommends. Unknown ones are reported in the log.
 fn recommended(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Recommended> {
     let Some((origin, json)) = checkpoint.recommended() else {
         return Ok(Recommended::default());

@@ -191,7 +191,7 @@ mod tests {
         assert!(least_squares(&latents, broken).is_none());
     }
 
-    /// How near approximate previews come to the decoded picture, at every step of runs of the demo model.
+    /// The distance of approximate previews from the decoded picture, at every step of runs of the demo model.
     #[cfg(feature = "demo")]
     #[test]
     fn approximate_previews_look_like_the_picture() {

@@ -37,7 +37,7 @@ impl Given {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recommended(Vec<(&'static str, SettingValue)>);
 
-/// The order in which they are told; others follow.
+/// The order in which they are listed; others follow.
 const ORDER: [&str; 4] = ["steps", "cfg_scale", "sampler", "schedule"];
 
 impl Recommended {
@@ -46,7 +46,7 @@ impl Recommended {
         self.0.is_empty()
     }
 
-    /// What is recommended for the setting of this name.
+    /// The recommended value of the setting of this name.
     pub fn get(&self, name: &str) -> Option<&SettingValue> {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value)

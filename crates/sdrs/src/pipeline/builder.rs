@@ -174,30 +174,31 @@ impl PipelineBuilder {
         self
     }
 
-    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly. Without it counts, in this order, what lies with
-    /// the weights (a folder's scheduler, a file's metadata or a tensor that marks it), the scheduler of [`config`](Self::config), and eps.
+    /// The prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly. Without it the first of these counts: the
+    /// files beside the weights (a folder's scheduler, a file's metadata or a tensor that marks it), the scheduler of
+    /// [`config`](Self::config), eps.
     pub fn prediction(mut self, prediction: Prediction) -> Self {
         self.prediction = Some(prediction);
         self
     }
 
-    /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and told in the log; they are an error
+    /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and reported in the log; they are an error
     /// otherwise, since they may mean that the model is of another kind than it seems.
     pub fn allow_unexpected(mut self, allow: bool) -> Self {
         self.allow_unexpected = allow;
         self
     }
 
-    /// How many threads the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process shares, one
-    /// for each core. Pictures don't depend on it. GPUs pay no heed to it.
+    /// The number of threads that the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process
+    /// shares, one for each core. Pictures don't depend on it. GPUs pay no heed to it.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. What
-    /// can't fit is refused before anything is loaded, or drawn: [`Pipeline::memory_plan`] tells what a size takes. Pictures don't depend
-    /// on it. Not counted are other pipelines, runs at the same time, and what LoRAs that a prompt names change.
+    /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. A model
+    /// or picture that can't fit is refused before anything is loaded or drawn: [`Pipeline::memory_plan`] says what a size takes. Pictures
+    /// don't depend on it. Not counted are other pipelines, runs at the same time, and what LoRAs that a prompt names change.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -351,7 +352,7 @@ fn own_configs() -> Error {
     Error::parameter("config", reason)
 }
 
-/// What a checkpoint is, for the log.
+/// The description of a checkpoint, for the log.
 fn described(checkpoint: &Checkpoint) -> String {
     let layout = match checkpoint.layout() {
         Layout::Diffusers => "diffusers' layout",

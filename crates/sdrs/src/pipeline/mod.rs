@@ -131,7 +131,7 @@ impl Pipeline {
         self.components.embeddings.names()
     }
 
-    /// Which files of embedding folders were passed over, and why.
+    /// The files of embedding folders that were passed over, each with the reason.
     pub fn skipped_embeddings(&self) -> &[String] {
         &self.components.embeddings.skipped
     }
@@ -152,8 +152,8 @@ impl Pipeline {
         self.components.plan_prompts(params)
     }
 
-    /// What drawing a picture of this size takes of the CPU's memory; of a GPU's own it says nothing. LoRAs that a prompt names take more,
-    /// for the weights that they change.
+    /// The part of the CPU's memory that a picture of this size takes; a GPU's own memory is not counted. LoRAs that a prompt names take
+    /// more, for the weights that they change.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that can't be drawn.
@@ -203,7 +203,7 @@ impl Pipeline {
         &self.model().name
     }
 
-    /// How the checkpoint is laid out.
+    /// The layout of the checkpoint.
     pub fn layout(&self) -> Layout {
         self.model().checkpoint.layout()
     }
@@ -218,12 +218,12 @@ impl Pipeline {
         self.model().target.dtype
     }
 
-    /// What each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
+    /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
     pub fn profile(&self) -> Vec<OperationTime> {
         self.runtime().account()
     }
 
-    /// What the U-Net predicts.
+    /// The prediction type of the U-Net.
     pub fn prediction(&self) -> Prediction {
         self.model().sampling.prediction()
     }

@@ -25,7 +25,7 @@ pub(crate) enum Guide {
 }
 
 impl Guidance {
-    /// How a call is guided.
+    /// The guidance of a call.
     pub fn guide(&self, call: &DenoiseCall) -> Guide {
         let plain = self.weights.len() == 1 && self.weights[0] * self.cfg_scale == 1.0;
         match plain && !call.needs_uncond {
@@ -35,7 +35,7 @@ impl Guidance {
         }
     }
 
-    /// How many latents that takes: the conds, then uncond.
+    /// The number of latents that it takes: the conds, then uncond.
     pub fn count(&self, guide: Guide) -> usize {
         self.weights.len() + usize::from(guide == Guide::Full)
     }

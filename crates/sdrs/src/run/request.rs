@@ -43,11 +43,11 @@ impl CancelToken {
     }
 }
 
-/// What a progress callback is told after each step.
+/// The state of a run after a step, for a progress callback.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Which picture of the batch, from 0.
+    /// The index of the picture in its batch, from 0.
     pub image: usize,
     /// Pictures in the batch.
     pub images: usize,

@@ -152,7 +152,7 @@ impl Conditioning {
         })
     }
 
-    /// Which texts hold for a call: the same for two calls, if their contexts are.
+    /// The indices of the texts that hold for a call: the same for two calls, if their contexts are.
     pub fn indices(&self, call: usize) -> Vec<usize> {
         let all = self
             .conds

@@ -13,16 +13,16 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Infotext {
-    /// What a run needs; what the text doesn't say has the meaning that its absence has in the WebUI, and what no text can say is the
-    /// default.
+    /// The parameters of a run. A setting that the text lacks has the value that its absence means in the WebUI; one that no text can carry
+    /// has its default.
     pub params: GenerateParams,
     /// The checkpoint's name.
     pub model: Option<String>,
     /// The first digits of its SHA-256.
     pub model_hash: Option<String>,
-    /// What else stood there, in its order, quotes undone: pairs that `params` has no place for.
+    /// The other pairs, those that `params` has no place for, in their order, quotes undone.
     pub rest: Vec<(String, String)>,
-    /// What looks as if it was meant otherwise than it is read, for people.
+    /// Remarks for people on values that may have been meant otherwise than they are read.
     pub notes: Vec<String>,
 }
 
@@ -237,7 +237,7 @@ impl Infotext {
         Ok(true)
     }
 
-    /// What follows from several pairs together.
+    /// The settings that follow from several pairs together.
     fn settle(&mut self, schedule: Option<Schedule>, version: Option<(u32, u32)>) {
         let p = &mut self.params;
         let before = |minor| version.is_some_and(|version| version < (1, minor));
