@@ -13,7 +13,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The ABI's number, in the shared library's name: `SDRS_ABI_VERSION` in bindings/c, and its build script.
 const ABI: &str = "0";
 
-/// What to install.
+/// The options of an installation.
 pub struct Install<'a> {
     /// Where to.
     pub prefix: &'a Path,
@@ -152,15 +152,15 @@ fn private_libs(scratch: &Path) -> Outcome<String> {
         "-o",
     ]);
     rustc.arg(scratch.join("libempty.a")).arg("-");
-    let told = rustc
+    let printed = rustc
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("rustc: {e}"))?;
-    let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    let line = told
+    let printed = String::from_utf8_lossy(&printed.stderr).into_owned();
+    let line = printed
         .lines()
         .find_map(|line| line.split_once("native-static-libs:"));
-    let (_, libs) = line.ok_or_else(|| format!("rustc tells no native-static-libs:\n{told}"))?;
+    let (_, libs) = line.ok_or_else(|| format!("rustc tells no native-static-libs:\n{printed}"))?;
     Ok(libs.trim().to_owned())
 }
 

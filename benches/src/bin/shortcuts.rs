@@ -1,9 +1,9 @@
-//! What a run's shortcuts save, and how far the picture is from the one without them.
+//! The arithmetic that a run's shortcuts save, and the distance of the picture from the one without them.
 //!
 //!     cargo run --release -p benches --bin shortcuts -- demo|CHECKPOINT [DTYPE] [SIDE] [STEPS]
 //!
 //! Arithmetic is counted, not timed: products of sampling alone. Errors: relative L2 of the final latents, and PSNR of the decoded
-//! pictures, on average over some prompts with the same seed. What a call takes, tells `calls`.
+//! pictures, on average over some prompts with the same seed. The program `calls` measures the time of a call.
 
 use sdrs::{Dtype, GenerateParams, Pipeline, Sampler};
 

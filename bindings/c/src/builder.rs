@@ -357,7 +357,8 @@ pub unsafe extern "C" fn sdrs_builder_lora_blocks(
     })
 }
 
-/// What of the LoRA that was added last has no place in the model is passed over, and told in the log; it is an error otherwise.
+/// Lets modules of the LoRA that was added last have no place in the model: they are passed over, and reported in the log. Otherwise they
+/// are an error.
 ///
 /// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA.
 #[unsafe(no_mangle)]
@@ -451,7 +452,7 @@ pub unsafe extern "C" fn sdrs_builder_quantization(
     })
 }
 
-/// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+/// Sets the prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_prediction(
     builder: *mut sdrs_builder,

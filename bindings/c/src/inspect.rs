@@ -1,4 +1,4 @@
-//! What a file is.
+//! The kind and contents of a file, without loading it.
 
 use std::ffi::{CString, c_char};
 

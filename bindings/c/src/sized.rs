@@ -14,7 +14,7 @@ use crate::error::{Failure, Result};
 pub(crate) unsafe trait Grows: Copy {
     /// Its size in the first header that had it.
     const FIRST_SIZE: usize;
-    /// What to call before it is used.
+    /// The function to call before it is used.
     const INIT: &'static str;
 }
 

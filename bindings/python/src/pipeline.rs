@@ -41,7 +41,7 @@ enum Blocks {
 type Encode = fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<sdrs::Array>;
 
 impl Pipeline {
-    /// What both functions that encode a text do.
+    /// The part that both functions that encode a text share.
     fn encode(
         &self,
         py: Python<'_>,
@@ -114,7 +114,7 @@ impl Pipeline {
             builder = builder.lora_dir(folder);
         }
         if let Some(log) = log {
-            builder = builder.on_log(move |level, message| tell(&log, level, message));
+            builder = builder.on_log(move |level, message| report(&log, level, message));
         }
         if let Some(threads) = argument("threads", threads)? {
             builder = builder.threads(threads);
@@ -159,7 +159,7 @@ impl Pipeline {
         self.inner.prediction().to_string()
     }
 
-    /// What the checkpoint recommends, as JSON.
+    /// The settings that the checkpoint recommends, as JSON.
     #[getter]
     fn recommended(&self) -> PyResult<String> {
         let recommended = self.inner.recommended().iter();
@@ -193,7 +193,7 @@ impl Pipeline {
         ]
     }
 
-    /// How prompts are read, as JSON.
+    /// The plan of the prompts, as JSON.
     fn plan(&self, py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
         let (mut params, given) = settings(given)?;
         self.inner.recommended().settle(&given, &mut params);
@@ -355,11 +355,11 @@ fn auto_or_dtype(given: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
     }
 }
 
-/// Tells a line of the log. What the callback raises can't be raised anywhere; without an interpreter nobody listens.
-fn tell(log: &Py<PyAny>, level: LogLevel, message: &str) {
+/// Reports a line of the log. An exception of the callback can't be raised anywhere; without an interpreter nobody listens.
+fn report(log: &Py<PyAny>, level: LogLevel, message: &str) {
     let level = match level {
         LogLevel::Info => "info",
-        // One that is yet to come is told as one that everybody heeds.
+        // A level that is yet to come is reported as one that everybody heeds.
         _ => "warning",
     };
     Python::try_attach(|py| {

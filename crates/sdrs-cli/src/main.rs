@@ -53,7 +53,7 @@ enum Command {
 enum Failure {
     Sdrs(sdrs::Error),
     Usage(String),
-    /// What was drawn could not be written where it belongs.
+    /// The picture could not be written to its place.
     Write(String),
     Stdout(io::Error),
     /// A panic.
@@ -67,8 +67,8 @@ impl From<sdrs::Error> for Failure {
 }
 
 impl Failure {
-    /// The exit code, and what is said about it.
-    fn told(self) -> (u8, Option<String>) {
+    /// The exit code, and the message.
+    fn report(self) -> (u8, Option<String>) {
         match self {
             Self::Usage(message) => (2, Some(message)),
             Self::Write(message) => (3, Some(message)),
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     let Err(failure) = guarded(run) else {
         return ExitCode::SUCCESS;
     };
-    let (code, message) = failure.told();
+    let (code, message) = failure.report();
     if let Some(message) = message {
         out::note(format_args!("error: {message}"));
     }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_failure_like_others() {
         let failure = guarded(|| panic!("so {}", "what")).unwrap_err();
-        let (code, message) = failure.told();
+        let (code, message) = failure.report();
         let message = message.unwrap();
         assert_eq!(code, 1);
         let begins = "internal error, please report it: so what (crates/sdrs-cli/src/main.rs:";
@@ -156,7 +156,7 @@ mod tests {
             Ok(()) => Ok(()),
             Err(payload) => std::panic::resume_unwind(payload),
         });
-        let message = failure.unwrap_err().told().1.unwrap();
+        let message = failure.unwrap_err().report().1.unwrap();
         assert!(message.contains("elsewhere (crates/"), "{message}");
     }
 }

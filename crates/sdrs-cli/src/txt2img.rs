@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the picture should show.
+    /// The prompt: a description of the picture.
     #[arg(required_unless_present = "from_infotext")]
     prompt: Option<String>,
     /// Settings of a picture, from a PNG with its infotext or from a text file with one; what else is given here wins.
@@ -109,7 +109,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     worst(failed)
 }
 
-/// What is left to tell once all pictures are written: each failure but the last is said here.
+/// The failure to end with, once all pictures are written; each other failure is reported here.
 fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     // That a reader has gone matters least.
     failed.sort_by_key(|failure| matches!(failure, Failure::Write(_)));
@@ -117,7 +117,7 @@ fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     let Some(last) = failed.pop() else {
         return Ok(());
     };
-    for message in failed.into_iter().filter_map(|failure| failure.told().1) {
+    for message in failed.into_iter().filter_map(|failure| failure.report().1) {
         note(format_args!("error: {message}"));
     }
     Err(last)
@@ -181,12 +181,12 @@ impl Args {
     }
 }
 
-/// The settings of a PNG or of a text file. What is lost in them is told.
+/// The settings of a PNG or of a text file. Settings that get lost are reported.
 fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
     let text = sdrs::infotext::of_file(path)?;
     let read = sdrs::infotext::parse(&text)?;
-    for told in &read.notes {
-        note(format_args!("infotext: {told}"));
+    for remark in &read.notes {
+        note(format_args!("infotext: {remark}"));
     }
     for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
         note(format_args!("not used: {key}: {value}"));

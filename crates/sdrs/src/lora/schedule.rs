@@ -152,7 +152,7 @@ impl LoraSchedule {
                 (Some((from, a)), Some((to, b))) if self.linear => {
                     a + (b - a) * ((here - from) / (to - from))
                 }
-                (Some((_, held)), _) => held,
+                (Some((_, factor)), _) => factor,
             }
         };
         let within = |step| {
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for (text, told) in [
+        for (text, message) in [
             ("", "schedule: '' is no FACTOR@MOMENT"),
             ("1", "schedule: '1' is no FACTOR@MOMENT"),
             ("1@0,x@1", "schedule: 'x' is no number"),
@@ -323,7 +323,7 @@ mod tests {
             ("inf@0", "schedule: 'inf' is no number"),
         ] {
             let error = text.parse::<LoraSchedule>().unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(message), "{error}");
         }
         let endless = LoraSchedule::hold([(0.0, f64::NAN)]);
         assert_eq!(endless.check(), Err("the factor at 0.0 is NaN".into()));

@@ -102,14 +102,14 @@ impl Runtime {
     }
 
     pub fn info(&self, message: impl FnOnce() -> String) {
-        self.tell(LogLevel::Info, message);
+        self.write_log(LogLevel::Info, message);
     }
 
     pub fn warn(&self, message: impl Display) {
-        self.tell(LogLevel::Warning, || message.to_string());
+        self.write_log(LogLevel::Warning, || message.to_string());
     }
 
-    fn tell(&self, level: LogLevel, message: impl FnOnce() -> String) {
+    fn write_log(&self, level: LogLevel, message: impl FnOnce() -> String) {
         if let Some(log) = &self.log {
             log(level, &message());
         }

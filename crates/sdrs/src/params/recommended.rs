@@ -143,12 +143,12 @@ fn read(setting: &Setting, value: &Value) -> SettingValue {
 /// `steps 20, cfg_scale 4.5, sampler DPM++ 2M, schedule Karras`: those that are there, by their names.
 impl fmt::Display for Recommended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told: Vec<String> = self
+        let pairs: Vec<String> = self
             .0
             .iter()
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
-        f.write_str(&told.join(", "))
+        f.write_str(&pairs.join(", "))
     }
 }
 
@@ -221,10 +221,10 @@ mod tests {
             (params.sampling.sampler, params.sampling.schedule),
             (Sampler::Heun, Schedule::Automatic)
         );
-        let told = "steps 30, clip_skip 2";
+        let listed = "steps 30, clip_skip 2";
         assert_eq!(
             (params.guidance.cfg_scale, taken.to_string().as_str()),
-            (7.0, told)
+            (7.0, listed)
         );
         let mut given = defaults.clone();
         given.sampling.schedule = Schedule::Beta;

@@ -267,8 +267,8 @@ const PICTURE_MAX: f32 = 10.0;
 
 /// The buffer holds what its shape says, and that is something.
 fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
-    let wanted = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
-    match wanted {
+    let volume = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+    match volume {
         Some(0) => Err(Error::parameter(
             name,
             format!("the shape {shape:?} holds nothing"),
@@ -281,12 +281,12 @@ fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
     }
 }
 
-fn expect(name: &'static str, shape: &[usize], fits: bool, wanted: impl Fn() -> String) -> Result<()> {
+fn expect(name: &'static str, shape: &[usize], fits: bool, expected: impl Fn() -> String) -> Result<()> {
     match fits {
         true => Ok(()),
         false => Err(Error::parameter(
             name,
-            format!("must have the shape {}, not {shape:?}", wanted()),
+            format!("must have the shape {}, not {shape:?}", expected()),
         )),
     }
 }

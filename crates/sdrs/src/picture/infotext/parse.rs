@@ -154,9 +154,9 @@ fn unquoted(value: &str) -> String {
     }
 }
 
-fn bad(key: &str, value: &str, wanted: &str) -> Error {
+fn bad(key: &str, value: &str, kind: &str) -> Error {
     let value: String = value.chars().take(80).collect();
-    Error::parameter("infotext", format!("{key}: '{value}' is no {wanted}"))
+    Error::parameter("infotext", format!("{key}: '{value}' is no {kind}"))
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
