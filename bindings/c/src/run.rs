@@ -196,7 +196,7 @@ unsafe fn run<'a>(
     Ok(run.on_progress(move |progress: Progress| {
         let preview = progress.preview.as_ref();
         let width = preview.map_or(0, |preview| preview.width);
-        let progress = sdrs_progress {
+        let state = sdrs_progress {
             struct_size: size_of::<sdrs_progress>(),
             image: progress.image,
             images: progress.images,
@@ -209,7 +209,7 @@ unsafe fn run<'a>(
             preview_height: preview.map_or(0, |preview| preview.height),
         };
         // SAFETY: the caller gave this function for this purpose, with this user data.
-        if unsafe { callback(&raw const progress, options.user_data) } != 0 {
+        if unsafe { callback(&raw const state, options.user_data) } != 0 {
             token.cancel();
         }
     }))
