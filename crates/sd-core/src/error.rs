@@ -17,7 +17,7 @@ pub enum Error {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong: the operating system's answer, or ours.
+        /// The reason: the operating system's answer, or ours.
         source: std::io::Error,
     },
     /// A file is not what its name or place says, or is damaged.
@@ -25,7 +25,7 @@ pub enum Error {
     Malformed {
         /// The file, or what the caller's bytes were said to be.
         origin: String,
-        /// What is wrong and, where it can be known, what to do.
+        /// The fault and, where it can be known, its remedy.
         reason: String,
     },
     /// A configuration asks for something that these models don't have.
@@ -46,7 +46,7 @@ pub enum Error {
     Incomplete {
         /// The part, and its file.
         origin: String,
-        /// What is missing, and what to do.
+        /// The weights that are missing, and a remedy.
         reason: String,
     },
     /// A device name is unknown, or its support was not compiled in.
@@ -54,7 +54,7 @@ pub enum Error {
     Device {
         /// The name as given.
         name: String,
-        /// What is wrong and what could be used instead.
+        /// The fault, and the devices that could be used instead.
         reason: String,
     },
     /// The tokenizer's files can't be used, or it failed on a text.
@@ -62,17 +62,17 @@ pub enum Error {
     Tokenizer {
         /// The folder, or "embedded".
         origin: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// A tensor that the caller gave has the wrong shape.
     #[error("{name}: expected shape {expected}, got {got:?}")]
     Shape {
-        /// Which argument.
+        /// The argument's name.
         name: &'static str,
-        /// What was expected.
+        /// The expected shape.
         expected: String,
-        /// What was given.
+        /// The shape that was given.
         got: Vec<usize>,
     },
 }
@@ -119,7 +119,7 @@ impl Error {
     }
 }
 
-/// What to say of a path that isn't there, if it looks like something on the internet.
+/// A hint for a path that isn't there, if it looks like something on the internet.
 fn elsewhere(path: &Path) -> Option<&'static str> {
     let text = path.to_str()?;
     if text.contains("://") {
@@ -169,7 +169,7 @@ pub struct Misshapen {
 /// All tensors of one model part that don't fit, listed at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WeightsError {
-    /// Which part of which file.
+    /// The part, and its file.
     pub origin: String,
     /// Canonical names that the file lacks.
     pub missing: Vec<String>,
@@ -179,7 +179,7 @@ pub struct WeightsError {
     pub misshapen: Vec<Misshapen>,
     /// Tensors whose element type can't be used, with that type.
     pub unreadable: Vec<(String, String)>,
-    /// What adapters change and doesn't fit this model, in words.
+    /// The changes of adapters that don't fit this model, in words.
     pub patches: Vec<String>,
 }
 

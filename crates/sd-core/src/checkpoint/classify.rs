@@ -1,4 +1,4 @@
-//! What single files hold, told by the names and shapes of their tensors and by their metadata.
+//! The contents of single files, by the names and shapes of their tensors and by their metadata.
 
 use super::{
     kind::Kind,
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What [`classify`] finds.
+/// The result of [`classify`].
 pub(super) struct Classified {
     pub kind: Kind,
     pub family: Family,
@@ -23,7 +23,7 @@ pub(super) struct Classified {
     pub marks: Marks,
 }
 
-/// Tells what single files hold.
+/// The contents of single files.
 pub(super) fn classify(files: &[&TensorFile]) -> Classified {
     let all = Tensors(files);
     let kind = kind(&all);

@@ -1,4 +1,4 @@
-//! What a diffusers folder holds.
+//! The contents of a diffusers folder.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -51,7 +51,7 @@ impl Folder {
         json.get(field).cloned()
     }
 
-    /// Which part's own folder it is, by the class that its configuration names.
+    /// The part whose own folder it is, by the class that its configuration names.
     pub(super) fn own_part(&self) -> Option<Part> {
         let named = |field| Some(self.config_field("config.json", field)?.to_string());
         let class = named("_class_name").or_else(|| named("architectures"))?;
@@ -145,7 +145,7 @@ impl FolderContents {
         })
     }
 
-    /// What the folder is.
+    /// The inspection of the folder.
     pub fn inspection(&self) -> Inspection {
         let files = self.files.iter().flat_map(|(part, files)| {
             let files = files.iter();
@@ -182,7 +182,7 @@ fn family(folder: &Folder, unet: Option<&UnetConfig>) -> Family {
     }
 }
 
-/// Which folder is meant where one of its configurations is given: "; give the folder ...", or nothing.
+/// The folder to give where one of its configurations was given: "; give the folder ...", or nothing.
 pub(super) fn folder_of_config(path: &Path) -> String {
     if !path
         .extension()
