@@ -1,4 +1,4 @@
-//! What a file is, from names, shapes and metadata alone.
+//! The inspection of a file, from names, shapes and metadata alone.
 
 use std::collections::BTreeMap;
 
@@ -34,16 +34,16 @@ pub struct PartInspection {
     pub dtypes: BTreeMap<String, usize>,
 }
 
-/// What a file or folder is, told without loading it.
+/// A description of a file or folder, made without loading it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
     /// The path.
     pub path: String,
-    /// What it holds.
+    /// The kind of its contents.
     pub kind: Kind,
     /// Its family: its own, or the one that an adapter, embedding or ControlNet is for.
     pub family: Family,
-    /// What the U-Net is for, where that is more than drawing from noise: "inpainting", "InstructPix2Pix", "depth", "upscaler", or "LCM"
+    /// The U-Net's purpose, where that is more than drawing from noise: "inpainting", "InstructPix2Pix", "depth", "upscaler", or "LCM"
     /// where it takes the guidance as an input.
     pub variant: Option<&'static str>,
     /// An adapter's kind: "LoRA", "LoRA (diffusers)", "LoCon", "LoHa", "LoKr", "OFT", "BOFT", "DoRA" and others.
@@ -60,7 +60,7 @@ pub struct Inspection {
     pub zero_terminal_snr: bool,
     /// The parts by name; "ema" are averages of the U-Net's weights, "other" holds what belongs to none.
     pub parts: BTreeMap<String, PartInspection>,
-    /// What a checkpoint, or a U-Net alone, lacks to be a whole one.
+    /// The parts that a checkpoint, or a U-Net alone, lacks to be a whole one.
     pub lacks: Vec<Part>,
     /// "encoder" or "decoder" where a VAE has but this half.
     pub vae_half: Option<&'static str>,
@@ -69,7 +69,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Tells what an opened file is.
+    /// The inspection of an opened file.
     pub fn of_file(file: &TensorFile) -> Self {
         let found = classify(&[file]);
         let stated = match found.kind {
@@ -156,7 +156,7 @@ impl Inspection {
     }
 }
 
-/// What is stated, or why it can't be used.
+/// The stated configuration, or the reason why it can't be used.
 pub(super) fn told(stated: Result<Option<Stated>>) -> (Option<Stated>, Option<String>) {
     match stated {
         Ok(stated) => (stated, None),

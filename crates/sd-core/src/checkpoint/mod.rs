@@ -39,7 +39,7 @@ use crate::{
     },
 };
 
-/// How a checkpoint is laid out.
+/// The layout of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// A folder with a folder for each part.
@@ -63,7 +63,7 @@ pub struct Checkpoint {
 /// Facts of a checkpoint beside its parts.
 #[derive(Clone)]
 struct About {
-    /// What it is, in words.
+    /// Its description, in words.
     named: String,
     /// Why it can't be used as a checkpoint if it is but one part, and no other is given.
     alone: Option<String>,
@@ -175,7 +175,7 @@ impl Checkpoint {
         &self.origin
     }
 
-    /// How it is laid out.
+    /// The layout.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -222,7 +222,7 @@ impl Checkpoint {
             .collect())
     }
 
-    /// What the U-Net predicts, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
+    /// Sets the prediction type of the U-Net, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
     pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
         self.configs.scheduler.prediction_type = prediction_type.into();
         self.about.prediction_reason = Some("the caller says so".into());

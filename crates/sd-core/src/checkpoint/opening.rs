@@ -67,8 +67,8 @@ impl Checkpoint {
         Self::parts_of_file(file, Some(&Given::of(configs)))?.checked()
     }
 
-    /// Opens those parts of a pipeline that a diffusers folder or a single file has, as [`Checkpoint::open`] does; others may be put
-    /// beside them ([`Checkpoint::put_part`]). [`Checkpoint::check`] tells what is still missing.
+    /// Opens those parts of a pipeline that a diffusers folder or a single file has, as [`Checkpoint::open`] does; others may be put beside
+    /// them ([`Checkpoint::put_part`]). [`Checkpoint::check`] says what is still missing.
     ///
     /// # Errors
     /// As [`Checkpoint::open`], but for parts that are missing.
@@ -117,7 +117,7 @@ impl Checkpoint {
         })
     }
 
-    /// The same of a single file. Its structure is told by the configurations `given`, if there are any.
+    /// The same of a single file. The configurations `given`, if there are any, decide its structure.
     ///
     /// # Errors
     /// As [`Checkpoint::open_parts`]; [`Error::Malformed`] if no part is in it, or one of a family that isn't supported.

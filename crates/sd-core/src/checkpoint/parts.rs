@@ -132,7 +132,7 @@ impl Checkpoint {
         Err(Error::malformed(&found.path, reason))
     }
 
-    /// What the source of a U-Net says of its prediction counts, whatever the old one's said.
+    /// The reason for the U-Net's prediction type: its own source counts, whatever the old one's said.
     fn told_by(
         &self,
         part: Part,

@@ -1,7 +1,7 @@
-//! What a U-Net predicts: one rule, which all who want to know it ask.
+//! The prediction type of a U-Net: one rule, in one place.
 //!
-//! What counts, in this order: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
-//! elsewhere, a guess by the values of a tensor, SD1's usual. Beyond all of these is what a caller says.
+//! The first of these counts: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
+//! elsewhere, a guess by the values of a tensor, SD1's usual type. A caller's own choice is above all of them.
 
 use super::{
     metadata,
@@ -21,7 +21,7 @@ type Verdict = (&'static str, String);
 pub(super) struct Marks {
     said: Option<Verdict>,
     guess: Option<Verdict>,
-    /// What is said where neither is.
+    /// The type where neither is there.
     usual: Option<&'static str>,
     /// A tensor marks training with zero terminal SNR.
     zero_terminal_snr: bool,

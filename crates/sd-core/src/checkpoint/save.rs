@@ -31,12 +31,12 @@ struct Tensor<'a> {
     faults: &'a RefCell<Faults>,
 }
 
-/// What went wrong while tensors were made.
+/// The faults that were met while tensors were made.
 #[derive(Default)]
 struct Faults {
     /// Parameters with values beyond the type's range.
     overflown: Vec<String>,
-    /// What a patch could not change, of which part.
+    /// The change that a patch could not make, with its part.
     unpatched: Option<Error>,
 }
 

@@ -119,7 +119,7 @@ fn small_sd1(all: &Tensors, prefix: &str) -> Family {
     }
 }
 
-/// How many transformers follow each other on the deepest level of SDXL's way down.
+/// The number of transformers that follow each other on the deepest level of SDXL's way down.
 fn depth(all: &Tensors, prefix: &str) -> usize {
     let places = ["input_blocks.7.1.", "down_blocks.2.attentions.0."];
     let block = |name: &str| -> Option<usize> {

@@ -1,4 +1,4 @@
-//! What a file or folder is, in sentences: what it holds, what it lacks, and what to do.
+//! The description of a file or folder in sentences: its contents, the parts that it lacks, and a remedy.
 
 use super::{
     Layout,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::config::{Family, Part};
 
-/// What a file or folder is taken for.
+/// The use that a file or folder is expected to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// A checkpoint, whole or with its other parts given beside it.
@@ -44,7 +44,7 @@ impl Wanted {
 }
 
 impl Part {
-    /// What it is called in sentences: "a VAE".
+    /// Its name in sentences: "a VAE".
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::TextEncoder => "a text encoder",
@@ -54,7 +54,7 @@ impl Part {
     }
 }
 
-/// What to do about missing parts: "it lacks a VAE; give one with vae (--vae)".
+/// The remedy for missing parts: "it lacks a VAE; give one with vae (--vae)".
 pub(super) fn lacking(parts: &[Part], layout: Layout) -> String {
     let options: Vec<&str> = parts.iter().map(|part| Wanted::Part(*part).option()).collect();
     let looked_for: Vec<String> = match layout {
@@ -91,7 +91,7 @@ fn listed(parts: &[Part]) -> String {
 }
 
 impl Inspection {
-    /// What it is, in words: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
+    /// Its description: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
     pub fn words(&self) -> String {
         let named = self.named();
         match self.kind {
@@ -133,7 +133,7 @@ impl Inspection {
             && matches!(self.family, Sdxl | SdxlRefiner | Ssd1b | Vega)
     }
 
-    /// What to do where names and shapes don't tell its structure.
+    /// The remedy where names and shapes don't show its structure.
     pub(super) fn unknown_structure(&self) -> String {
         match self.unsupported() {
             true => self.instead_of(Wanted::Checkpoint),
@@ -144,7 +144,7 @@ impl Inspection {
         }
     }
 
-    /// Why it can't be used as what it is wanted for, and what to do, as the end of a sentence that begins with its name.
+    /// The reason why it can't be used as expected, and a remedy, as the end of a sentence that begins with its name.
     pub fn instead_of(&self, wanted: Wanted) -> String {
         let words = self.words();
         if self.unsupported() && matches!(wanted, Wanted::Checkpoint | Wanted::Part(_)) {

@@ -76,7 +76,7 @@ fn default_norm() -> bool {
     true
 }
 
-/// What transformers keeps for all its models: training, generation of text, labels, what a call returns.
+/// Fields that transformers writes for all its models: training, generation of text, labels, the results of a call.
 static OTHERS: Others = Others {
     only: &[(
         "model_type",

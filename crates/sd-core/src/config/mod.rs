@@ -1,5 +1,5 @@
-//! What differs between the families of models, as data: read from diffusers' `config.json` files, or from the table of known
-//! families where a single-file checkpoint carries none.
+//! The differences between the families of models, as data: read from diffusers' `config.json` files, or from the table of known families
+//! where a single-file checkpoint carries none.
 
 mod clip;
 mod families;
@@ -36,14 +36,14 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// Last beta.
     pub beta_end: f64,
-    /// How many timesteps were trained on.
+    /// The number of timesteps of training.
     pub num_train_timesteps: usize,
     /// Whether the betas are rescaled so that the last step is pure noise.
     pub rescale_betas_zero_snr: bool,
 }
 
 impl Default for SchedulerConfig {
-    /// What latent diffusion, and with it every SD1 checkpoint, was trained with.
+    /// The noise schedule of latent diffusion, and with it of every SD1 checkpoint.
     fn default() -> Self {
         Self {
             prediction_type: "epsilon".into(),
@@ -56,7 +56,7 @@ impl Default for SchedulerConfig {
     }
 }
 
-/// How diffusers' schedulers sample is not read: which sampler and which schedule run is the caller's choice.
+/// Fields about sampling, which are not read: sampler and schedule of a run are the caller's choice.
 static OTHERS: Others = Others {
     only: &[
         ("trained_betas", &[]),

@@ -1,4 +1,5 @@
-//! What a configuration says besides what its reader reads: features of other networks, which are refused, and what changes nothing.
+//! The other fields of a configuration, which its reader doesn't read: features of other networks, which are refused, and fields that
+//! change nothing.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -347,7 +347,7 @@ impl UnetConfig {
     }
 }
 
-/// Which levels have attention, from the names of their block types `[without, with]`.
+/// The levels that have attention, from the names of their block types `[without, with]`.
 fn attention_levels(types: &[String], names: [&str; 2], n: usize, origin: &str) -> Result<Vec<bool>> {
     let field = if names[0].starts_with("Down") {
         "down_block_types"

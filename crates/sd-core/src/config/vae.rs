@@ -103,7 +103,7 @@ impl VaeConfig {
         Ok(config)
     }
 
-    /// How many pixels of a picture's side one latent stands for.
+    /// The number of pixels of a picture's side for one latent.
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }

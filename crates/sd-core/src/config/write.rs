@@ -167,7 +167,7 @@ mod tests {
         Value::Object(fields.to_json(original)).to_string()
     }
 
-    /// What is written is read as it was, whatever the file said that it was read from.
+    /// A written configuration is read as it was, whatever the file said that it was read from.
     #[test]
     fn what_is_written_is_read() {
         let level = |channels, transformer_depth, heads| UnetLevel {

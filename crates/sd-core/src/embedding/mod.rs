@@ -59,9 +59,9 @@ impl Encoder {
 /// The vectors for one text encoder, in place of token embeddings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vectors {
-    /// Which encoder.
+    /// The encoder that they are for.
     pub encoder: Encoder,
-    /// How many values a vector has: the width of the encoder.
+    /// The number of values of a vector: the width of the encoder.
     pub width: usize,
     /// `[vectors, width]`, row-major; finite.
     pub values: Vec<f32>,
@@ -70,13 +70,13 @@ pub struct Vectors {
 /// An embedding. It takes as many places in the prompt as it has vectors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// What the prompt calls it: the file's name without its ending, or for a picture the name stored in it.
+    /// The name in prompts: the file's name without its ending, or for a picture the name stored in it.
     pub name: String,
-    /// What errors call it: the path.
+    /// The name in errors: the path.
     pub origin: String,
     /// The vectors for each encoder, equally many: one entry, or two for SDXL.
     pub parts: Vec<Vectors>,
-    /// After how many steps of training it was saved, if that was noted.
+    /// The number of training steps after which it was saved, if that was noted.
     pub step: Option<u64>,
     /// The short hash of the checkpoint that it was trained with, if that was noted.
     pub sd_checkpoint: Option<String>,
@@ -84,7 +84,7 @@ pub struct Embedding {
     pub sd_checkpoint_name: Option<String>,
 }
 
-/// What a folder holds.
+/// The contents of a folder.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Its embeddings, sorted by path.
@@ -129,7 +129,7 @@ impl Embedding {
         Self::of_picture(name, origin, stored)
     }
 
-    /// How many vectors it has, and so how many places it takes in a prompt.
+    /// The number of its vectors, and so of the places that it takes in a prompt.
     pub fn vectors(&self) -> usize {
         self.parts
             .first()
@@ -226,8 +226,8 @@ impl Embedding {
     }
 }
 
-/// Reads every embedding below a folder. Files of other kinds, empty ones and pictures without an embedding are passed over; what can't be
-/// read is told, and stops nothing. Where two have one name, both are there, the one in the earlier path first.
+/// Reads every embedding below a folder. Files of other kinds, empty ones and pictures without an embedding are passed over; unreadable
+/// files are listed, and stop nothing. Where two have one name, both are there, the one in the earlier path first.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder itself can't be read.

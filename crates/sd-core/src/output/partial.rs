@@ -1,4 +1,4 @@
-//! What is written, before it is in its place.
+//! A file or folder that is written, before it is in its place.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// A file or folder under a temporary name, beside the place where it belongs; gone again unless it is put there.
 pub(crate) struct Partial {
     pub path: PathBuf,
-    /// What a new file or folder gets here, or those of the one that it replaces.
+    /// The permissions of a new file or folder here, or those of the one that it replaces.
     permissions: Permissions,
     /// Links followed.
     target: PathBuf,
@@ -142,7 +142,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.put {
-            // Nobody can be told of an error here, and there may be nothing to remove.
+            // Nobody can be given an error here, and there may be nothing to remove.
             let _ = match self.path.is_dir() {
                 true => fs::remove_dir_all(&self.path),
                 false => fs::remove_file(&self.path),

@@ -1,4 +1,4 @@
-//! What paths lead to.
+//! The places that paths lead to.
 
 use std::{
     fs::{self, Metadata},
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a path leads to.
+/// The place that a path leads to.
 pub(super) enum Place {
     /// A file, or where one can be made; no link.
     File(PathBuf),
@@ -54,12 +54,12 @@ pub(super) fn followed(path: &Path) -> io::Result<Option<PathBuf>> {
     refuse("its links lead in a circle")
 }
 
-/// What is there, links followed, if anything is.
+/// The metadata at a path, links followed, if anything is there.
 pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     if_found(fs::metadata(path))
 }
 
-/// What is there itself.
+/// The metadata of the entry itself.
 pub(super) fn existing(path: &Path) -> io::Result<Option<Metadata>> {
     if_found(fs::symlink_metadata(path))
 }

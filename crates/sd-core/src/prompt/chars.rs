@@ -1,4 +1,4 @@
-//! What counts as a space, a digit and a letter, as Python's regular expressions see it.
+//! The characters that are a space, a digit or a letter to Python's regular expressions.
 
 use std::ops::Range;
 

@@ -5,12 +5,12 @@ use std::{collections::HashMap, ops::Range};
 use super::Fragment;
 use crate::{ClipTokenizer, Error, Result, error::shown};
 
-/// How a prompt is cut into chunks.
+/// The rules for cutting a prompt into chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkOptions {
     /// Tokens of a chunk, start and end token excepted: 75.
     pub length: usize,
-    /// How many tokens back the last comma may lie for a chunk to be cut after it; 0 never does so. The WebUI's default is 20.
+    /// The number of tokens that the last comma may lie back for a chunk to be cut after it; 0 never cuts there. The WebUI's default is 20.
     pub comma_backtrack: usize,
     /// Whether texts are taken as they are, and not repaired.
     pub text_as_is: bool,
@@ -21,7 +21,7 @@ pub struct ChunkOptions {
 pub struct Chunk {
     /// Start token, tokens, end token and padding: the encoder's length. 0 where an embedding stands.
     pub tokens: Vec<u32>,
-    /// What each token's output is multiplied by.
+    /// The factor on each token's output.
     pub weights: Vec<f32>,
     /// Where each token stands in the prompt, in bytes; none for start, end and padding.
     pub spans: Vec<Option<Range<usize>>>,
@@ -34,14 +34,14 @@ pub struct Chunk {
 pub struct Placed {
     /// The first of the tokens that it stands for.
     pub at: usize,
-    /// How many there are.
+    /// The number of vectors.
     pub vectors: usize,
-    /// Which, by the number it was added under.
+    /// The embedding, by the number it was added under.
     pub index: usize,
 }
 
 impl Chunk {
-    /// How many tokens are the prompt's.
+    /// The number of the prompt's own tokens.
     pub fn used(&self) -> usize {
         self.spans.iter().flatten().count()
     }
@@ -198,7 +198,7 @@ fn begun(start: u32) -> Chunk {
     }
 }
 
-/// What an empty prompt is to the encoder: the chunk that shorter prompts are padded with.
+/// The encoder's input for an empty prompt: the chunk that shorter prompts are padded with.
 pub fn empty_chunk(tokenizer: &ClipTokenizer, length: usize) -> Chunk {
     let mut filler = Filler::new(tokenizer, length);
     filler.next(0);

@@ -12,13 +12,13 @@ use crate::{ClipTokenizer, Result};
 /// Words of at least this many tokens may be cut at the end of a chunk.
 const LARGE_WORD: usize = 8;
 
-/// What stands before an embedding's name.
+/// The mark before an embedding's name.
 const EMBEDDING: &str = "embedding:";
 
 /// Parentheses deeper than this are text; ComfyUI itself fails some way beyond.
 const MOST_NESTED: usize = 256;
 
-/// What [`comfy_weights`] has yet to do.
+/// A task that [`comfy_weights`] has yet to do.
 enum Work {
     Read {
         range: Range<usize>,

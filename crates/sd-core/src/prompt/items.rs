@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use super::chars::is_space;
 
-/// How many steps there are, and how numbers are meant.
+/// The number of steps, and the rule for the numbers of edits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
     /// Calls of the first pass: its steps, doubled for samplers that make two calls a step.
     pub base: usize,
     /// Calls of the second pass, if it is the one that the prompt is for.
     pub hires: Option<usize>,
-    /// Which numbers are fractions.
+    /// The numbers that are fractions.
     pub rule: TimeRule,
 }
 
@@ -38,7 +38,7 @@ impl Steps {
     }
 }
 
-/// Which numbers are fractions of the steps.
+/// The numbers of edits that are fractions of the steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TimeRule {
     /// Those with a point. In a second pass fractions from 1 on and steps from the first pass's number on are meant for it.
@@ -92,7 +92,7 @@ impl When {
     }
 }
 
-/// What a pair of brackets means.
+/// The meaning of a pair of brackets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GroupKind {
     /// `(a)`, `(a:b)`, `[a]`: left for emphasis.
@@ -106,17 +106,17 @@ pub enum GroupKind {
 /// A pair of brackets with a meaning. Its parts lie between `open`, the separators and `close`; an edit's last part is its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// What it means.
+    /// The meaning of the brackets.
     pub kind: GroupKind,
-    /// Which item opens it.
+    /// The index of the item that opens it.
     pub open: usize,
-    /// Which items separate its parts.
+    /// The indices of the items that separate its parts.
     pub separators: Vec<usize>,
-    /// Which item closes it.
+    /// The index of the item that closes it.
     pub close: usize,
 }
 
-/// What an item is; groups are given by their index in [`Tree::groups`](super::Tree::groups).
+/// The kind of an item; groups are given by their index in [`Tree::groups`](super::Tree::groups).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemKind {
     /// Text, escapes included.
@@ -134,6 +134,6 @@ pub enum ItemKind {
 pub struct Item {
     /// Where in the tree's text, in bytes.
     pub span: Range<usize>,
-    /// What it is.
+    /// The kind.
     pub kind: ItemKind,
 }

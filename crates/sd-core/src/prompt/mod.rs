@@ -36,7 +36,7 @@ pub use tags::{LoraTag, Tag};
 
 use crate::{ClipTokenizer, Result};
 
-/// Whose prompt language is meant.
+/// The dialect of the prompt language.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PromptDialect {
@@ -47,7 +47,7 @@ pub enum PromptDialect {
     Comfy,
 }
 
-/// What the WebUI does with weights.
+/// The rule by which weights act in the WebUI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Emphasis {
@@ -62,17 +62,17 @@ pub enum Emphasis {
     None,
 }
 
-/// How prompts are read.
+/// The rules for reading prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PromptOptions {
-    /// Whose language.
+    /// The dialect.
     pub dialect: PromptDialect,
-    /// What weights do, in the WebUI's.
+    /// The rule by which weights act, in the WebUI's.
     pub emphasis: Emphasis,
-    /// How many tokens back the last comma may lie for a full chunk to be cut after it; 0 never does so.
+    /// The number of tokens that the last comma may lie back for a full chunk to be cut after it; 0 never cuts there.
     pub comma_backtrack: usize,
-    /// Which numbers of edits are fractions.
+    /// The numbers of edits that are fractions.
     pub time_rule: TimeRule,
     /// Texts are not repaired before they are tokenized: transformers' fast tokenizer takes them as they are, its slow one, which the
     /// WebUI has, runs ftfy first. ComfyUI's dialect always takes them as they are.
@@ -91,12 +91,12 @@ impl Default for PromptOptions {
     }
 }
 
-/// Which of a picture's two prompts.
+/// One of a picture's two prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// What to draw: tags and AND have their meaning.
+    /// The prompt: tags and AND have their meaning.
     Positive,
-    /// What not to draw: both are text.
+    /// The negative prompt: both are text.
     Negative,
 }
 
@@ -107,16 +107,16 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 pub struct Prompt {
     /// Tags in their order.
     pub tags: Vec<Tag>,
-    /// What AND joins; at least one.
+    /// The prompts that AND joins; at least one.
     pub parts: Vec<Part>,
 }
 
 /// One of the prompts that AND joins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
-    /// Which share of the guidance it has; 1 if none is given.
+    /// Its share of the guidance; 1 if none is given.
     pub weight: f64,
-    /// What it says.
+    /// Its text, with the groups of its brackets.
     pub tree: Tree,
 }
 

@@ -17,7 +17,7 @@ pub struct Tag {
     pub named: Vec<(String, String)>,
 }
 
-/// What a `<lora:..>` tag asks for.
+/// A LoRA that a `<lora:..>` tag asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraTag {
     /// The file's name without its extension, or an alias that it carries.
@@ -46,12 +46,12 @@ impl Tag {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// What it asks for, if it is a LoRA's: `<lora:name>`, `<lora:name:te>`, `<lora:name:te:unet>`, with `te=`, `unet=` and
-    /// `dyn=` by name. Weights may have a course, `0@0,1@0.5`, as the WebUI's extension loractl writes it, of which text encoders get
-    /// the beginning; `lbw=`, `start=`, `stop=` and `step=a-b` are those of its block-weight extension. None for other tags.
+    /// The LoRA that it asks for, if it is a LoRA's tag: `<lora:name>`, `<lora:name:te>`, `<lora:name:te:unet>`, with `te=`, `unet=` and
+    /// `dyn=` by name. Weights may have a course, `0@0,1@0.5`, as the WebUI's extension loractl writes it, of which text encoders get the
+    /// beginning; `lbw=`, `start=`, `stop=` and `step=a-b` are those of its block-weight extension. None for other tags.
     ///
     /// # Errors
-    /// Which argument is no number.
+    /// A message with the argument that is no number.
     pub fn lora(&self) -> Option<Result<LoraTag, String>> {
         if self.kind != "lora" && self.kind != "lyco" {
             return None;

@@ -1,5 +1,5 @@
-//! Texts that were read in a wrong encoding. Whether one was, a heuristic of ftfy's tells: sequences of characters that hardly any
-//! text means, and that UTF-8's bytes look like in older encodings.
+//! Texts that were read in a wrong encoding. A heuristic of ftfy's recognises them by sequences of characters that hardly any text means,
+//! and that UTF-8's bytes become in older encodings.
 
 use std::{borrow::Cow, str};
 
@@ -8,7 +8,7 @@ use super::{
     tables::{Encoding, Pattern, Set, TABLES},
 };
 
-/// How deep a repair may lie within another.
+/// The depth of repairs within repairs.
 const DEEPEST: usize = 8;
 
 /// A byte of an encoded text, with the bytes of the original that it stands for.
@@ -196,7 +196,7 @@ fn embedded(text: &[Char], depth: usize) -> Vec<Char> {
     out
 }
 
-/// How many characters at the beginning of a rest look like sequences of UTF-8.
+/// The number of characters at the beginning of a rest that look like sequences of UTF-8.
 fn utf8_like(rest: &[Char]) -> usize {
     let mut length = 0;
     let sequence = |rest: &[Char]| {

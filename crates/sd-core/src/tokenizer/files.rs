@@ -88,7 +88,7 @@ impl TokenizerFiles {
         })
     }
 
-    /// What they say together.
+    /// The parts of a tokenizer that they describe together.
     pub(super) fn parts(&self, origin: &str) -> Result<Parts> {
         let fail = |name: &str, reason: String| Error::Tokenizer {
             origin: origin.to_owned(),

@@ -189,7 +189,7 @@ fn special_and_added(parts: &Parts) -> Vec<(u32, AddedToken)> {
     added
 }
 
-/// What transformers' fast tokenizer is.
+/// The tokenizer as transformers' fast tokenizer is.
 fn fast(parts: Parts, added: impl Iterator<Item = AddedToken>) -> tokenizers::Result<Tokenizer> {
     let mut vocab = parts.vocab;
     // Added tokens keep the ids that they have.

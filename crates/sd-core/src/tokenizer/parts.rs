@@ -24,7 +24,7 @@ pub(super) struct Parts {
     pub names: Names,
     /// The padding token where nothing else names one.
     pub padding: Option<String>,
-    /// What texts go through first, in this order.
+    /// The normalizers that texts go through first, in this order.
     pub normalizers: Vec<NormalizerWrapper>,
     /// Whether these are CLIP's.
     pub clip_normalizers: bool,

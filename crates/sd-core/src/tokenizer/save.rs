@@ -89,7 +89,7 @@ impl SavedTokenizer {
         Value::Object(special).to_string()
     }
 
-    /// Whose tokenizer it is for transformers: CLIPTokenizer has normalizers of its own, whatever `tokenizer.json` says.
+    /// The class of the tokenizer in transformers: CLIPTokenizer has normalizers of its own, whatever `tokenizer.json` says.
     pub fn class(&self) -> &'static str {
         match self.clip {
             true => "CLIPTokenizer",

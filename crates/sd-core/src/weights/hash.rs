@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::TensorFile;
 use crate::{Error, Result};
 
-/// Which file it is: the same as long as nobody writes to it or puts another in its place.
+/// The identity of a file: the same as long as nobody writes to it or puts another in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileId {
     path: PathBuf,

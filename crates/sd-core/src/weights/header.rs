@@ -1,6 +1,6 @@
 //! The header of a file of tensors, read without trusting a word of it.
 //!
-//! Which container it is, the first bytes say. That of a safetensors file is read here: eight bytes of length, then JSON:
+//! The first bytes say which container it is. A safetensors file has its header read here: eight bytes of length, then JSON:
 //! a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into what is kept, so that memory stays
 //! within a few times the header's own length.
 
@@ -98,7 +98,7 @@ fn safetensors(bytes: &[u8]) -> Result<Header, String> {
     Ok(header)
 }
 
-/// An error for other kinds of files that people take for safetensors, told by their first bytes.
+/// An error for other kinds of files that people take for safetensors, recognised by their first bytes.
 fn foreign(bytes: &[u8]) -> Result<(), String> {
     let what = match bytes {
         [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', ..] => {

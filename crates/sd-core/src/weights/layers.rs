@@ -8,7 +8,7 @@ use super::{PartWeights, WeightPatch};
 #[derive(Default, Clone)]
 pub(super) struct Layers {
     made: HashMap<String, Made>,
-    /// What changed the weights that they were made from.
+    /// The patches that changed the weights they were made from.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Parameters in the order in which they were loaded.
     pub asked: Vec<String>,

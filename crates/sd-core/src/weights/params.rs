@@ -59,7 +59,7 @@ enum Mode {
 
 struct Load {
     layers: Layers,
-    /// What a patch could not change.
+    /// The change that a patch could not make.
     unpatched: Option<String>,
 }
 
@@ -68,7 +68,7 @@ struct Check {
     used: HashSet<String>,
     /// Canonical names and shapes of all that was asked for.
     asked: Vec<(String, Vec<usize>)>,
-    /// What that takes when it is loaded.
+    /// The bytes that these take when they are loaded.
     bytes: usize,
     faults: WeightsError,
 }
@@ -96,7 +96,7 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
     Ok(make(weights, target, Layers::default(), build)?.0)
 }
 
-/// What a constructor makes of checked weights.
+/// The result of a constructor on checked weights.
 pub(super) struct Checked<M> {
     /// The model, of placeholders.
     pub hollow: M,
@@ -198,7 +198,7 @@ impl<'a> Params<'a> {
         Params { path, ..*self }
     }
 
-    /// What errors call the part.
+    /// The part's name in errors.
     pub fn origin(&self) -> &str {
         &self.shared.weights.origin
     }

@@ -13,15 +13,15 @@ use crate::{Error, WeightsError, config::Part};
 /// The files of one part (U-Net, VAE, text encoder), and the names that its parameters have there.
 #[derive(Clone)]
 pub struct PartWeights {
-    /// What errors call this part: "unet of /models/x.safetensors".
+    /// This part's name in errors: "unet of /models/x.safetensors".
     pub origin: String,
     /// The files that hold it; a name is looked up in each.
     pub files: Vec<Arc<TensorFile>>,
-    /// How canonical names are spelt in these files.
+    /// The spellings of canonical names in these files.
     pub names: Arc<dyn Names>,
-    /// Which part they belong to.
+    /// The part that they belong to.
     pub part: Part,
-    /// What changes them on their way, in this order.
+    /// The patches that change them on their way, in this order.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Whether tensors that the part has no place for are passed over; they are an error otherwise.
     pub allow_unexpected: bool,
@@ -36,7 +36,7 @@ impl PartWeights {
         }
     }
 
-    /// What changes this parameter, in order.
+    /// The patches that change this parameter, in order.
     pub(super) fn patches(&self, canonical: &str) -> Vec<&Arc<dyn WeightPatch>> {
         let patches = self.patches.iter();
         patches

@@ -14,13 +14,13 @@ pub struct TensorInfo {
     pub dtype: StoredDtype,
     /// Shape as stored, row-major.
     pub shape: Vec<usize>,
-    /// How values are packed in blocks (GGUF), if they are.
+    /// The packing of values in blocks (GGUF), if they are packed.
     pub blocks: Option<BlockType>,
     /// Where its bytes lie in the file, from its first element to its last.
     pub(super) bytes: Range<usize>,
     /// Steps between elements along each axis, where these don't lie row by row.
     pub(super) strides: Option<Vec<usize>>,
-    /// What values are to be multiplied by: 1, but for scaled 8-bit weights.
+    /// The factor on the values: 1, but for scaled 8-bit weights.
     pub(super) scale: f32,
 }
 

@@ -1,4 +1,4 @@
-//! What a U-Net is given, and what it gives.
+//! The input and the output of a U-Net.
 
 use burn_tensor::Tensor;
 

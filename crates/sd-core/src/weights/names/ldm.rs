@@ -87,10 +87,10 @@ impl Ldm {
 }
 
 pub(crate) const UNET_PREFIX: &str = "model.diffusion_model.";
-/// What averages of a U-Net's weights begin with, whose names have no dots behind it.
+/// The beginning of names of averages of a U-Net's weights; behind it they have no dots.
 pub(crate) const EMA_PREFIX: &str = "model_ema.diffusion_model";
 pub(crate) const VAE_PREFIX: &str = "first_stage_model.";
-/// What an autoencoder's names begin with in a checkpoint, some of which were written without the prefix.
+/// The beginnings of an autoencoder's names in a checkpoint, some of which were written without the prefix.
 pub(crate) const VAE_BEGINNINGS: [&str; 5] = [
     VAE_PREFIX,
     "encoder.",

@@ -132,7 +132,7 @@ pub fn harmless(stored: &str) -> bool {
 
 /// A part's folder in diffusers' layout, in current or older spelling.
 pub struct Diffusers {
-    /// Which part.
+    /// The part.
     pub part: Part,
 }
 

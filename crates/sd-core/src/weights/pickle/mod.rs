@@ -1,8 +1,8 @@
-//! What `torch.save` writes (`.ckpt`, `.pt`, `.pth`, `.bin`): a pickle that describes tensors, and storages with their bytes.
+//! The files that `torch.save` writes (`.ckpt`, `.pt`, `.pth`, `.bin`): a pickle that describes tensors, and storages with their bytes.
 //!
 //! Two containers exist: a zip archive (PyTorch 1.6 and later), and a row of pickles followed by the storages (before that). Nothing of
-//! a pickle is ever run: see [`machine`]. Existing crates either call unknown names harmless or read tensors through files of their
-//! own, where here they stay in the memory map and every name that is not on the list is told.
+//! a pickle is ever run: see [`machine`]. Existing crates either call unknown names harmless or read tensors through files of their own;
+//! here they stay in the memory map, and every name that is not on the list is an error.
 
 mod calls;
 mod heap;
@@ -134,7 +134,7 @@ fn storage_fault(key: &str, reason: &str) -> String {
     format!("storage '{}' {reason}", shown(key))
 }
 
-/// How many bytes the elements of each storage take.
+/// The number of bytes that the elements of each storage take.
 fn widths<'a>(heap: &Heap<'a>) -> Result<HashMap<&'a str, usize>, String> {
     let mut widths = HashMap::new();
     for storage in heap.storages() {

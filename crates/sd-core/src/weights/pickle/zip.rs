@@ -98,7 +98,7 @@ fn fault(name: &str, reason: &str) -> String {
     format!("entry '{}' of the archive {reason}", shown(name))
 }
 
-/// How many entries there are, and where the records of the directory lie.
+/// The number of entries, and the place of the directory's records.
 fn directory(file: &[u8]) -> Result<(u64, Range<usize>), String> {
     const RECORD: usize = 22;
     // A comment of up to 65535 bytes may follow the last record.
