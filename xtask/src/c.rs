@@ -236,7 +236,7 @@ impl Stage {
         fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
         command.arg(root().join("models/demo/base")).arg(&scratch);
         if rounds && self.tool != Tool::None {
-            // Resident memory means little here; the tool itself tells of leaks.
+            // Resident memory means little here; the tool itself reports leaks.
             command.arg("3");
         }
         let printed = output(&mut command)?;

@@ -139,7 +139,7 @@ pub fn target() -> Outcome<PathBuf> {
     Ok(folder.ok_or("cargo metadata: no target_directory")?.into())
 }
 
-/// The system's libraries that Rust's own code needs, as rustc tells them for an empty static library.
+/// The system's libraries that Rust's own code needs, as rustc lists them for an empty static library.
 fn private_libs(scratch: &Path) -> Outcome<String> {
     let mut rustc = program(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.args([

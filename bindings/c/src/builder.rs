@@ -305,7 +305,7 @@ pub unsafe extern "C" fn sdrs_builder_unet(builder: *mut sdrs_builder, unet: *co
     })
 }
 
-/// Passes over tensors that belong to no part and aren't known to be unneeded, and tells them in the log. They are an error otherwise, since
+/// Passes over tensors that belong to no part and aren't known to be unneeded, and reports them in the log. They are an error otherwise, since
 /// they may mean that the model is of another kind than it seems.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_allow_unexpected(builder: *mut sdrs_builder) -> sdrs_status {

@@ -1,4 +1,4 @@
-//! What an adapter is, and what becomes of each of its tensors: for people who wonder why it doesn't work.
+//! A diagnosis of an adapter and of each of its tensors: for people who wonder why it doesn't work.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,49 +16,49 @@ use crate::{
     module::{Module, Parsed},
 };
 
-/// What was found of an adapter.
+/// The diagnosis of an adapter.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
     /// The path of the file.
     pub file: String,
-    /// How many modules are of each kind.
+    /// The number of modules of each kind.
     pub kinds: BTreeMap<Kind, usize>,
-    /// How many of them have magnitudes of their own (DoRA).
+    /// The number of modules with magnitudes of their own (DoRA).
     pub dora: usize,
-    /// How many modules have each rank.
+    /// The number of modules of each rank.
     pub ranks: BTreeMap<usize, usize>,
     /// The smallest and the largest alpha, if there are any.
     pub alpha: Option<[f32; 2]>,
     /// The family of models that it was made for.
     pub family: Family,
-    /// What it was compared with: the model's path, or the name of a family; nothing where neither is known.
+    /// The thing that it was compared with: the model's path, or the name of a family; nothing where neither is known.
     pub compared_with: Option<String>,
-    /// What the trainer noted.
+    /// The trainer's notes.
     pub metadata: BTreeMap<String, String>,
     /// The textual inversions in it.
     pub embeddings: Vec<BundledEmbedding>,
     /// Every module that can be read.
     pub modules: Vec<ModuleDiagnosis>,
-    /// Modules that can't: why, by name.
+    /// The modules that can't be read, by name, each with the reason.
     pub faults: BTreeMap<String, String>,
-    /// What has no place in the model.
+    /// The modules without a place in the model.
     pub unmatched: Vec<Unmatched>,
-    /// What its settings say in vain.
+    /// The settings that have no effect.
     pub notes: Vec<String>,
 }
 
 /// A textual inversion in an adapter's file.
 #[derive(Debug, Clone, Serialize)]
 pub struct BundledEmbedding {
-    /// What prompts call it.
+    /// The name in prompts.
     pub name: String,
-    /// How many vectors it has; 0 if it can't be used.
+    /// The number of its vectors; 0 if it can't be used.
     pub vectors: usize,
     /// Why it can't be used.
     pub fault: Option<String>,
 }
 
-/// What was found of one module.
+/// The diagnosis of one module.
 #[derive(Debug, Clone, Serialize)]
 pub struct ModuleDiagnosis {
     /// As the file names it.
@@ -69,7 +69,7 @@ pub struct ModuleDiagnosis {
     pub rank: Option<usize>,
     /// As the file has it.
     pub alpha: Option<f32>,
-    /// What the change is multiplied by: alpha over rank, usually.
+    /// The factor on the change: alpha over rank, usually.
     pub scale: f32,
     /// Whether it has magnitudes of its own.
     pub dora: bool,
@@ -94,7 +94,7 @@ impl Diagnosis {
     }
 }
 
-/// What modules are compared with.
+/// The names, shapes and weights that modules are compared with.
 struct Patient<'a> {
     names: ModelNames,
     shapes: HashMap<(Network, String), Vec<usize>>,
@@ -104,8 +104,7 @@ struct Patient<'a> {
 /// Examines an adapter: against a model, or else against the family that it was made for.
 ///
 /// # Errors
-/// [`Error::Core`](crate::Error::Core) if the model's parameters can't be told. What is wrong with the adapter is told in the
-/// diagnosis.
+/// [`Error::Core`](crate::Error::Core) if the model's parameters can't be found out. Faults of the adapter stand in the diagnosis.
 pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosis> {
     let family = file.family();
     let (patient, compared_with) = match model {

@@ -37,7 +37,7 @@ pub(crate) struct Contents {
     pub unknown: Vec<String>,
     /// Names of bundled embeddings.
     bundled: BTreeSet<String>,
-    /// What its settings say in vain.
+    /// The settings that have no effect.
     notes: Vec<String>,
 }
 
@@ -160,17 +160,17 @@ impl AdapterFile {
         self.contents.tensors.origin()
     }
 
-    /// What its trainer noted in the header.
+    /// The trainer's notes in the header.
     pub fn metadata(&self) -> &HashMap<String, String> {
         self.contents.tensors.metadata()
     }
 
-    /// What its settings say in vain, a sentence each: patterns that are no layer's name.
+    /// The settings that have no effect, a sentence each: patterns that are no layer's name.
     pub fn notes(&self) -> &[String] {
         &self.contents.notes
     }
 
-    /// How many modules are of each kind; those that can't be read are none.
+    /// The number of modules of each kind; those that can't be read are not counted.
     pub fn kinds(&self) -> BTreeMap<Kind, usize> {
         let mut kinds = BTreeMap::new();
         for parsed in self
@@ -225,8 +225,8 @@ impl AdapterFile {
 }
 
 impl Gathered {
-    /// PEFT's magnitudes that diffusers' converter calls `dora_scale`, told by the dot that it leaves in the module's name: they are of
-    /// outputs, whatever their shape.
+    /// PEFT's magnitudes that diffusers' converter calls `dora_scale`, recognised by the dot that it leaves in the module's name: they are
+    /// of outputs, whatever their shape.
     fn with_magnitude(mut self) -> Self {
         let own = |key: &String| keys::parse(key) == Key::Module(&self.name, Leaf::DoraScale);
         if self.keys.get(&Leaf::DoraScale).is_some_and(|key| !own(key))
@@ -239,7 +239,7 @@ impl Gathered {
     }
 }
 
-/// What a file without an adapter is instead.
+/// The description of a file without an adapter.
 fn no_adapter(tensors: &TensorFile) -> String {
     let Some(first) = tensors.names().min() else {
         return "holds no tensors".into();

@@ -17,19 +17,19 @@ pub(crate) struct Module {
     pub name: String,
     /// The key of each tensor.
     pub keys: BTreeMap<Leaf, String>,
-    /// What they do, or why they can't do anything.
+    /// The change that they make, or the reason why they can't make any.
     pub parsed: Result<Parsed, String>,
 }
 
-/// What a module does.
+/// The change of a module, with its factors.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub change: Option<Box<dyn Change>>,
-    /// What is added to the bias, and its own factor.
+    /// The tensor that is added to the bias, and its own factor.
     bias: Option<(Leaf, f32)>,
     /// As the file has it.
     pub alpha: Option<f32>,
-    /// What the change is multiplied by, but for strengths.
+    /// The factor on the change, but for strengths.
     pub scale: f32,
     pub dora: bool,
 }

@@ -74,7 +74,7 @@ impl Diagnosis {
             .count()
     }
 
-    /// What trainers note and people ask for.
+    /// The trainers' notes that people ask for.
     fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NOTES: [&str; 9] = [
             "ss_output_name",

@@ -1,4 +1,4 @@
-//! How strongly an adapter acts, and where.
+//! The weights of an adapter on networks, blocks and layers.
 
 use crate::{
     Error, Result,
@@ -6,7 +6,7 @@ use crate::{
     names::{Network, Place},
 };
 
-/// How strongly an adapter acts: 1 is as trained, 0 not at all, negative the opposite.
+/// The weights of an adapter: 1 is as trained, 0 is no effect, negative the opposite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strengths {
     /// On the U-Net.

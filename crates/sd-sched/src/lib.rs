@@ -42,7 +42,7 @@ pub use sampler::Sampler;
 pub use schedule::{MAX_STEPS, Schedule, ScheduleOptions};
 pub use stepper::{Request, Stepper, StepperState};
 
-/// Whose meaning of a name is meant where programs differ: schedules, timesteps, first noise, img2img entry.
+/// The program whose meaning of a name counts, where programs differ: schedules, timesteps, first noise, img2img entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Dialect {

@@ -51,7 +51,7 @@ pub(crate) enum Op {
 pub(crate) struct Program {
     pub ops: Vec<Op>,
     pub terms: Vec<(f64, u32)>,
-    /// How many slots the program needs; slot 0 holds the first latent.
+    /// The number of slots; slot 0 holds the first latent.
     pub slots: u32,
     /// The slot that holds the result after the last operation.
     pub result: u32,

@@ -5,7 +5,7 @@ use sd_kernels::{Matrix, add_product};
 use super::{Amount, Change, Kind, Values, as_matrix, oft::cayley};
 use crate::keys::Leaf;
 
-/// The way from skew-symmetric parts to rotations, which PEFT's settings say.
+/// The way from skew-symmetric parts to rotations, from PEFT's settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rotation {
     /// Terms of Cayley's transform as a series; `None` for the transform itself.
@@ -40,7 +40,7 @@ pub(super) fn read(values: &Values, noted: Rotation) -> Result<Box<dyn Change>, 
     let [blocks, count] = *values.sizes(Leaf::OftR, 2..=2)? else {
         return Err("oft_R has no two axes".into());
     };
-    // What lies above the diagonal of a block.
+    // The values above the diagonal of a block.
     let size = (((1.0 + 8.0 * count as f64).sqrt() + 1.0) / 2.0) as usize;
     if size.checked_mul(size - 1).is_none_or(|twice| twice / 2 != count) {
         return Err(format!(

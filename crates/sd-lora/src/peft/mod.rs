@@ -18,14 +18,14 @@ use settings::Settings;
 /// Where diffusers keeps them, as JSON, each setting behind its network's name.
 const KEY: &str = "lora_adapter_metadata";
 
-/// The settings that say how strongly modules act.
+/// The settings that decide the factors and rotations of modules.
 #[derive(Debug, Default)]
 pub(crate) struct Noted(
     /// By a network's name; under no name where a folder is one network's.
     BTreeMap<&'static str, Settings>,
 );
 
-/// What a module has of the parts that settings speak of.
+/// The parts of a module that settings speak of.
 pub(crate) struct Parts {
     pub kind: Kind,
     pub rank: Option<usize>,
@@ -38,7 +38,7 @@ impl Noted {
     /// Reads those of a file's header.
     ///
     /// # Errors
-    /// What can't be read or isn't supported, naming the setting.
+    /// A message with the setting that can't be read or isn't supported.
     pub fn read(file: &TensorFile) -> Result<Self, String> {
         let Some(json) = file.metadata().get(KEY) else {
             return Ok(Self::default());
@@ -84,13 +84,13 @@ impl Noted {
         Some((settings, layer))
     }
 
-    /// How a module's rotations are made.
+    /// The way in which a module's rotations are made.
     pub fn rotation(&self, module: &str) -> Rotation {
         let settings = self.of(module);
         settings.map_or_else(Rotation::default, |(settings, _)| settings.rotation)
     }
 
-    /// What a module's change is multiplied by, if it is for the settings to say: alpha over rank.
+    /// The factor on a module's change, if it is for the settings to say: alpha over rank.
     ///
     /// # Errors
     /// If the module isn't as the settings say.
