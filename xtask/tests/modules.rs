@@ -18,12 +18,23 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("bindings/python", &[]),
     ("crates/goldens", &[]),
     ("crates/sd-core", &["checkpoint", "models", "weights", "config"]),
-    ("crates/sd-kernels", &["layers", "host", "host::kernel", "host::simd"]),
-    ("crates/sd-lora", &["doctor", "adapter", "file", "module", "peft", "change", "keys"]),
-    ("crates/sd-sched", &["run", "stepper", "plan", "sampler", "program"]),
+    (
+        "crates/sd-kernels",
+        &["layers", "host", "host::kernel", "host::simd"],
+    ),
+    (
+        "crates/sd-lora",
+        &["doctor", "adapter", "file", "module", "peft", "change", "keys"],
+    ),
+    (
+        "crates/sd-sched",
+        &["run", "stepper", "plan", "sampler", "program"],
+    ),
     (
         "crates/sdrs",
-        &["pipeline", "run", "text", "lora", "model", "picture", "params", "error"],
+        &[
+            "pipeline", "run", "text", "lora", "model", "picture", "params", "error",
+        ],
     ),
     ("crates/sdrs-cli", &[]),
 ];
@@ -275,13 +286,22 @@ fn arrows_point_one_way() {
         faults.extend(missing.map(|path| format!("{name} has no module {}", path.join("::"))));
         // The place of the longest name in the order that a module begins with.
         let place = |module: &Name| {
-            let known = order.iter().enumerate().filter(|(_, path)| module.starts_with(path));
+            let known = order
+                .iter()
+                .enumerate()
+                .filter(|(_, path)| module.starts_with(path));
             known.max_by_key(|(_, path)| path.len()).map(|(place, _)| place)
         };
         for (from, to) in modules.arrows() {
-            let back = to.iter().filter(|to| place(to) < place(from) && place(to).is_some());
+            let back = to
+                .iter()
+                .filter(|to| place(to) < place(from) && place(to).is_some());
             faults.extend(back.map(|to| format!("{name}: {} uses {}", from.join("::"), to.join("::"))));
         }
     }
-    assert!(faults.is_empty(), "arrows against the order:\n{}", faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "arrows against the order:\n{}",
+        faults.join("\n")
+    );
 }

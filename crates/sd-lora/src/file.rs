@@ -7,7 +7,7 @@ use std::{
 };
 
 use sd_core::{
-    checkpoint::{self, Inspection, Wanted, adapter_family},
+    checkpoint::{self, Expected, Inspection, adapter_family},
     config::Family,
     embedding::Embedding,
     shown,
@@ -18,7 +18,7 @@ use crate::{
     Error, Kind, Result,
     keys::{self, BUNDLE, Key, Leaf},
     module::Module,
-    peft::Noted,
+    peft::PeftSettings,
 };
 
 /// An adapter's file: its header has been read and its values have not, so it is cheap to keep, and may be bound to any number of
@@ -61,7 +61,7 @@ impl AdapterFile {
         let place = Self::tensors_at(path);
         if place == path && path.is_dir() {
             let reason = match checkpoint::inspect(path) {
-                Ok(found) => found.instead_of(Wanted::Adapter),
+                Ok(found) => found.instead_of(Expected::Adapter),
                 Err(_) => {
                     "is a folder without adapter_model.safetensors, in which PEFT saves an adapter".into()
                 }
@@ -73,11 +73,11 @@ impl AdapterFile {
         if place == path || !folder.has(CONFIG) {
             return Self::from_tensors(tensors);
         }
-        let noted = Noted::of_folder(&folder.text(CONFIG)?).map_err(|reason| Error::Unsupported {
+        let peft = PeftSettings::of_folder(&folder.text(CONFIG)?).map_err(|reason| Error::Unsupported {
             origin: folder.origin(CONFIG),
             reason,
         })?;
-        Self::with_settings(tensors, &noted)
+        Self::with_settings(tensors, &peft)
     }
 
     /// The file that holds the tensors: a path itself, or the one in a folder that PEFT saved.
@@ -93,14 +93,14 @@ impl AdapterFile {
     /// # Errors
     /// [`Error::Unsupported`] if it holds no adapter.
     pub fn from_tensors(tensors: TensorFile) -> Result<Self> {
-        let noted = Noted::read(&tensors).map_err(|reason| Error::Unsupported {
+        let peft = PeftSettings::read(&tensors).map_err(|reason| Error::Unsupported {
             origin: tensors.origin().to_owned(),
             reason,
         })?;
-        Self::with_settings(tensors, &noted)
+        Self::with_settings(tensors, &peft)
     }
 
-    fn with_settings(tensors: TensorFile, noted: &Noted) -> Result<Self> {
+    fn with_settings(tensors: TensorFile, peft: &PeftSettings) -> Result<Self> {
         // By flattened name: diffusers' converter to kohya's names leaves a dot in some.
         let mut modules: BTreeMap<String, Gathered> = BTreeMap::new();
         let (mut unknown, mut bundled) = (Vec::new(), BTreeSet::new());
@@ -135,7 +135,7 @@ impl AdapterFile {
         }
         let modules = modules.into_values().map(|gathered| {
             let Gathered { name, keys, fault } = gathered.with_magnitude();
-            let mut module = Module::read(&tensors, name, keys, noted);
+            let mut module = Module::read(&tensors, name, keys, peft);
             if let Some(reason) = fault {
                 module.parsed = Err(reason);
             }
@@ -143,7 +143,7 @@ impl AdapterFile {
         });
         let mut modules: Vec<Module> = modules.collect();
         modules.sort_by(|a, b| a.name.cmp(&b.name));
-        let notes = noted.idle(modules.iter().map(|module| module.name.as_str()));
+        let notes = peft.idle(modules.iter().map(|module| module.name.as_str()));
         Ok(Self {
             contents: Arc::new(Contents {
                 tensors,
@@ -250,6 +250,6 @@ fn no_adapter(tensors: &TensorFile) -> String {
             "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
             shown(first)
         ),
-        _ => found.instead_of(Wanted::Adapter),
+        _ => found.instead_of(Expected::Adapter),
     }
 }

@@ -7,7 +7,7 @@ use sd_core::weights::TensorFile;
 use crate::{
     change::{self, Amount, Axis, Change, Kind, Values, all_finite, decompose},
     keys::Leaf,
-    peft::{Noted, Parts},
+    peft::{Parts, PeftSettings},
 };
 
 /// The tensors that change one layer, read as far as their shapes go.
@@ -35,13 +35,13 @@ pub(crate) struct Parsed {
 }
 
 impl Module {
-    pub fn read(file: &TensorFile, name: String, keys: BTreeMap<Leaf, String>, noted: &Noted) -> Self {
-        let parsed = parse(&Values { file, keys: &keys }, &name, noted);
+    pub fn read(file: &TensorFile, name: String, keys: BTreeMap<Leaf, String>, peft: &PeftSettings) -> Self {
+        let parsed = parse(&Values { file, keys: &keys }, &name, peft);
         Self { name, keys, parsed }
     }
 }
 
-fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
+fn parse(values: &Values, name: &str, peft: &PeftSettings) -> Result<Parsed, String> {
     for (leaf, key) in values.keys {
         let number = matches!(leaf, Leaf::Alpha | Leaf::Scale | Leaf::OnInput);
         if let Some(info) = values
@@ -56,7 +56,7 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
             ));
         }
     }
-    let change = change::read(values, noted.rotation(name))?;
+    let change = change::read(values, peft.rotation(name))?;
     let alpha = values.number(Leaf::Alpha)?;
     let rank = change.as_ref().and_then(|change| change.rank());
     let dora = [Leaf::DoraScale, Leaf::Magnitude].map(|leaf| values.has(leaf));
@@ -68,7 +68,7 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
                 dora: dora != [false, false],
                 bias: values.has(Leaf::UpBias),
             };
-            noted.scale(name, &parts)?
+            peft.scale(name, &parts)?
         }
         None => None,
     };

@@ -286,10 +286,10 @@ impl<'a> Builder<'a> {
             dies_at[i].iter().for_each(|&r| free.push(slot[r as usize]));
             rename(op, &mut program.terms, &slot);
         }
-        let kept: Vec<u32> = keep.iter().map(|r| slot[r.0 as usize]).collect();
-        program.result = kept[0];
-        program.find_live(&kept);
-        (program, kept)
+        let results: Vec<u32> = keep.iter().map(|r| slot[r.0 as usize]).collect();
+        program.result = results[0];
+        program.find_live(&results);
+        (program, results)
     }
 }
 

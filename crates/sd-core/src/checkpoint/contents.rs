@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{
     classify::{Classified, classify},
-    inspection::{FOLDER, Inspection, told},
+    inspection::{FOLDER, Inspection, value_or_fault},
     kind::Kind,
-    prediction::Stated,
-    words::Wanted,
+    prediction::StatedScheduler,
+    words::Expected,
 };
 use crate::{
     Error, Result,
@@ -65,12 +65,12 @@ impl Folder {
     }
 
     /// Why it can't be used as a part, as the end of a sentence that begins with its name.
-    pub(super) fn instead_of(&self, wanted: Wanted) -> String {
+    pub(super) fn instead_of(&self, expected: Expected) -> String {
         match FolderContents::open(self) {
-            Ok(contents) => contents.inspection().instead_of(wanted),
+            Ok(contents) => contents.inspection().instead_of(expected),
             Err(_) => match self.own_part() {
-                Some(own) => format!("is the folder of {}, not of {}", own.words(), wanted.words()),
-                None => format!("is not the folder of {}: it has no config.json", wanted.words()),
+                Some(own) => format!("is the folder of {}, not of {}", own.words(), expected.words()),
+                None => format!("is not the folder of {}: it has no config.json", expected.words()),
             },
         }
     }
@@ -151,7 +151,7 @@ impl FolderContents {
             let files = files.iter();
             files.map(move |file| (Some(*part), file.as_ref()))
         });
-        let (stated, fault) = told(Stated::of_folder(&self.folder));
+        let (stated, fault) = value_or_fault(StatedScheduler::of_folder(&self.folder));
         let (origin, files) = (self.folder.origin(""), files.collect::<Vec<_>>());
         Inspection::new(origin, FOLDER, &files, &self.found, stated.as_ref()).with_fault(fault)
     }
@@ -161,7 +161,7 @@ impl FolderContents {
         let found = self.inspection();
         match found.unsupported() {
             true => {
-                let reason = found.instead_of(Wanted::Checkpoint);
+                let reason = found.instead_of(Expected::Checkpoint);
                 Err(Error::malformed(self.folder.origin(""), reason))
             }
             false => Ok(()),

@@ -16,12 +16,12 @@ mod structure;
 mod words;
 
 pub use classify::adapter_family;
-pub use configs::{Configs, Given};
+pub use configs::{Configs, GivenConfigs};
 pub use inspect::inspect;
 pub use inspection::{Inspection, PartInspection};
 pub use kind::Kind;
 pub use part_config::PartConfig;
-pub use words::Wanted;
+pub use words::Expected;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

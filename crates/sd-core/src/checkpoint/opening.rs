@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use super::{
     About, Checkpoint, Layout, Texts, TokenizerSource,
     classify::classify,
-    configs::{Configs, Given},
+    configs::{Configs, GivenConfigs},
     contents::{FolderContents, folder_of_config},
     inspection::Inspection,
     kind::Kind,
     prediction::Decided,
-    words::{Wanted, lacking},
+    words::{Expected, lacking},
 };
 use crate::{
     Error, Result, WeightsError,
@@ -26,7 +26,7 @@ impl About {
         let alone = matches!(found.kind, Kind::Vae | Kind::TextEncoder);
         Self {
             named: found.named(),
-            alone: alone.then(|| found.instead_of(Wanted::Checkpoint)),
+            alone: alone.then(|| found.instead_of(Expected::Checkpoint)),
             strays: Vec::new(),
             allow_unexpected: false,
             prediction_reason: decided.reason,
@@ -64,7 +64,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_file_and_configs(file: TensorFile, configs: Configs) -> Result<Self> {
-        Self::parts_of_file(file, Some(&Given::of(configs)))?.checked()
+        Self::parts_of_file(file, Some(&GivenConfigs::of(configs)))?.checked()
     }
 
     /// Opens those parts of a pipeline that a diffusers folder or a single file has, as [`Checkpoint::open`] does; others may be put beside
@@ -121,14 +121,14 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open_parts`]; [`Error::Malformed`] if no part is in it, or one of a family that isn't supported.
-    pub fn parts_of_file(file: TensorFile, given: Option<&Given>) -> Result<Self> {
+    pub fn parts_of_file(file: TensorFile, given: Option<&GivenConfigs>) -> Result<Self> {
         let found = classify(&[&file]);
         let (found, marks) = (Inspection::of_classified(&file, &found, None), found.marks);
         if !matches!(
             found.kind,
             Kind::Checkpoint | Kind::Unet | Kind::Vae | Kind::TextEncoder
         ) {
-            let reason = found.instead_of(Wanted::Checkpoint);
+            let reason = found.instead_of(Expected::Checkpoint);
             return Err(Error::malformed(file.origin(), reason));
         }
         let (configs, decided) = Configs::of_file(&file, (&found, &marks), given)?;

@@ -29,14 +29,14 @@ pub(super) struct Marks {
 
 /// A scheduler's configuration, as text too.
 #[derive(Clone)]
-pub(super) struct Stated {
+pub(super) struct StatedScheduler {
     pub config: SchedulerConfig,
     pub json: String,
     /// Where it stands.
     place: String,
 }
 
-impl Stated {
+impl StatedScheduler {
     /// The one that a diffusers folder has.
     pub fn of_folder(folder: &Folder) -> Result<Option<Self>> {
         const NAME: &str = "scheduler/scheduler_config.json";
@@ -76,8 +76,12 @@ pub(super) struct Decided {
 }
 
 /// Decides by what belongs to the weights, and by configurations from `elsewhere`.
-pub(super) fn decide(own: Option<&Stated>, marks: &Marks, elsewhere: Option<&SchedulerConfig>) -> Decided {
-    if let Some(Stated { config, place, .. }) = own {
+pub(super) fn decide(
+    own: Option<&StatedScheduler>,
+    marks: &Marks,
+    elsewhere: Option<&SchedulerConfig>,
+) -> Decided {
+    if let Some(StatedScheduler { config, place, .. }) = own {
         return Decided {
             config: config.clone(),
             known: true,

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use crate::{
     Error, Result,
-    checkpoint::{Inspection, Kind, Wanted},
+    checkpoint::{Expected, Inspection, Kind},
     error::shown,
     weights::{TensorFile, files_below},
 };
@@ -86,7 +86,7 @@ pub struct Embedding {
 
 /// The contents of a folder.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FolderEmbeddings {
     /// Its embeddings, sorted by path.
     pub embeddings: Vec<Embedding>,
     /// Files that could not be read, sorted by path.
@@ -180,13 +180,13 @@ impl Embedding {
         let (in_webui, others): (Vec<&str>, Vec<&str>) = names
             .iter()
             .partition(|name| name.starts_with("string_to_param."));
-        let wanted = match (in_webui.as_slice(), others.as_slice()) {
+        let chosen = match (in_webui.as_slice(), others.as_slice()) {
             ([_, ..], _) => in_webui.clone(),
             ([], ["clip_g", "clip_l"] | ["clip_g"] | ["clip_l"] | [_]) => others.clone(),
             ([], _) if others.contains(&"emb_params") => vec!["emb_params"],
             _ => Vec::new(),
         };
-        let parts: Vec<(&str, Option<Encoder>)> = match wanted.as_slice() {
+        let parts: Vec<(&str, Option<Encoder>)> = match chosen.as_slice() {
             // Width before width, as SDXL joins its encoders.
             ["clip_g", "clip_l"] => vec![
                 ("clip_l", Some(Encoder::ClipL)),
@@ -212,9 +212,9 @@ impl Embedding {
             let reason = "clip_l and clip_g have not equally many vectors";
             return Err(Error::malformed(origin, reason));
         }
-        let noted = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
+        let note = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
         // A file's notes are about what the file is for.
-        let text = |key: &str| prefix.is_empty().then(|| noted(key)).flatten();
+        let text = |key: &str| prefix.is_empty().then(|| note(key)).flatten();
         Ok(Self {
             name,
             origin: origin.to_owned(),
@@ -231,11 +231,11 @@ impl Embedding {
 ///
 /// # Errors
 /// [`Error::Io`] if the folder itself can't be read.
-pub fn from_folder(folder: &Path) -> Result<Found> {
+pub fn from_folder(folder: &Path) -> Result<FolderEmbeddings> {
     let (files, unreadable) = files_below(folder)?;
-    let mut found = Found {
+    let mut found = FolderEmbeddings {
         unreadable,
-        ..Found::default()
+        ..FolderEmbeddings::default()
     };
     for path in files {
         match one_of_folder(&path) {
@@ -306,7 +306,7 @@ fn no_embedding(file: &TensorFile, names: &[&str]) -> String {
     }
     let found = Inspection::of_file(file);
     if !matches!(found.kind, Kind::TextualInversion | Kind::Unknown) {
-        return found.instead_of(Wanted::Embedding);
+        return found.instead_of(Expected::Embedding);
     }
     let first: Vec<String> = names.iter().take(3).map(|name| shown(name)).collect();
     format!(

@@ -90,16 +90,16 @@ pub fn unet_bytes(
     };
     let blocks = config.blocks();
     // The skips, and what serves all blocks.
-    let mut held = size(0).of(config.levels[0].channels) + texts(&blocks, dtype, batch);
+    let mut live = size(0).of(config.levels[0].channels) + texts(&blocks, dtype, batch);
     let mut most = 0;
     for block in blocks {
         let here = size(block.level);
         let (input, output) = (block.input, block.output);
-        held -= here.of(block.skip);
+        live -= here.of(block.skip);
         let (room, after) = match block.kind {
             BlockKind::Residual => {
                 let resnet = here.resnet(input + block.skip, output);
-                // On the way down the input is a skip, which is held already.
+                // On the way down the input is a skip, which is in memory already.
                 let skip = if block.way == Way::Down { here.of(input) } else { 0 };
                 let room = (resnet - skip).max(here.transformer(depth(&block), output));
                 (room, here)
@@ -114,9 +114,9 @@ pub fn unet_bytes(
                 (room, large)
             }
         };
-        most = most.max(held + room);
+        most = most.max(live + room);
         if block.way == Way::Down {
-            held += after.of(output);
+            live += after.of(output);
         }
     }
     most

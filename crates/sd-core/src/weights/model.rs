@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use super::{
     Params, PartWeights, Target, WeightPatch,
     layers::Layers,
-    params::{Asked, Checked, ask, check, make},
+    params::{Checked, Requirements, check, make, requirements},
 };
 use crate::{Result, config::Part};
 
@@ -153,7 +153,7 @@ pub(crate) fn fit<M: Model>(config: &M::Config, weights: &PartWeights, target: &
 
 /// Bytes that the weights of a part of this configuration take.
 pub(crate) fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
-    asked::<M>(config, part, target).bytes
+    requirements_of::<M>(config, part, target).bytes
 }
 
 /// The canonical names and shapes of all parameters of a part of this configuration.
@@ -162,9 +162,9 @@ pub(crate) fn parameters<M: Model>(
     part: Part,
     target: &Target,
 ) -> Vec<(String, Vec<usize>)> {
-    asked::<M>(config, part, target).parameters
+    requirements_of::<M>(config, part, target).parameters
 }
 
-fn asked<M: Model>(config: &M::Config, part: Part, target: &Target) -> Asked {
-    ask(part, target, |p| M::build(config, p, target))
+fn requirements_of<M: Model>(config: &M::Config, part: Part, target: &Target) -> Requirements {
+    requirements(part, target, |p| M::build(config, p, target))
 }

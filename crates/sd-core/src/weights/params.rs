@@ -204,7 +204,7 @@ impl<'a> Params<'a> {
     }
 
     /// Whether the files hold anything of the parameters here, of which `one` is a parameter's path that every layout spells alike
-    /// ("conv_in.weight"). Without files, which is asked when only names are wanted, all is there.
+    /// ("conv_in.weight"). Without files, as when only names are needed, all is there.
     pub fn any(&self, one: &str) -> bool {
         let PartWeights { files, names, .. } = self.shared.weights;
         let beginnings = names.spellings(&self.at(one).path);
@@ -233,11 +233,11 @@ impl<'a> Params<'a> {
         let Mode::Load(load) = &self.shared.mode else {
             return build(self);
         };
-        let kept = load
+        let taken = load
             .borrow_mut()
             .layers
             .take_over(&self.path, self.shared.weights);
-        if let Some(layer) = kept {
+        if let Some(layer) = taken {
             return layer;
         }
         let mark = load.borrow().layers.mark();
@@ -332,7 +332,7 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
 }
 
 /// All that a constructor asks for.
-pub(super) struct Asked {
+pub(super) struct Requirements {
     /// Canonical names and shapes.
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Bytes that they take when they are loaded.
@@ -340,7 +340,7 @@ pub(super) struct Asked {
 }
 
 /// Runs a constructor without weights.
-pub(super) fn ask<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Asked {
+pub(super) fn requirements<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Requirements {
     let weights = PartWeights {
         origin: String::new(),
         files: Vec::new(),
@@ -356,7 +356,7 @@ pub(super) fn ask<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) 
     };
     build(&shared.root());
     let Check { asked, bytes, .. } = shared.mode.into_check();
-    Asked {
+    Requirements {
         parameters: asked,
         bytes,
     }

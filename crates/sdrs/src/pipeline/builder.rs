@@ -6,7 +6,7 @@ use std::{
 
 use sd_core::{
     Device, Dtype, Quantization,
-    checkpoint::{Checkpoint, Given, Layout},
+    checkpoint::{Checkpoint, GivenConfigs, Layout},
     config::Part,
     output,
     weights::{Folder, Target, TensorFile},
@@ -298,7 +298,7 @@ impl PipelineBuilder {
             Some(folder) => Some(Folder::open(&folder)?),
             None => None,
         };
-        let given = config.as_ref().map(Given::from_folder).transpose()?;
+        let given = config.as_ref().map(GivenConfigs::from_folder).transpose()?;
         let mut checkpoint = match (source, given) {
             (CheckpointSource::Folder(folder), None) => Checkpoint::parts_of_folder(&folder)?,
             (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open_parts(&path)?,

@@ -159,7 +159,7 @@ fn tensors(heap: &Heap, root: Ref, place: &Place) -> Result<Header, String> {
         place,
         header: Header::default(),
         visits: 0,
-        told: HashSet::new(),
+        visiting: HashSet::new(),
     };
     match heap.get(root) {
         Object::Dict(_) => walk.metadata(root),
@@ -176,7 +176,7 @@ struct Walk<'w, 'a> {
     header: Header,
     visits: usize,
     /// Dictionaries that are being visited, against cycles.
-    told: HashSet<Ref>,
+    visiting: HashSet<Ref>,
 }
 
 impl Walk<'_, '_> {
@@ -208,7 +208,7 @@ impl Walk<'_, '_> {
             },
             _ => return Ok(()),
         };
-        if depth == MAX_DEPTH || !self.told.insert(at) {
+        if depth == MAX_DEPTH || !self.visiting.insert(at) {
             return Err("dictionaries are nested too deeply, or in themselves".into());
         }
         // A key that is set twice has its last value.
@@ -243,7 +243,7 @@ impl Walk<'_, '_> {
                 _ => {}
             }
         }
-        self.told.remove(&at);
+        self.visiting.remove(&at);
         Ok(())
     }
 }
