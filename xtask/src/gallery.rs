@@ -176,7 +176,7 @@ pub fn run(names: &[&str]) -> Outcome {
     fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))
 }
 
-/// Where cargo builds.
+/// The folder that cargo builds in.
 fn built() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

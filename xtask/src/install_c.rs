@@ -15,7 +15,7 @@ const ABI: &str = "0";
 
 /// The options of an installation.
 pub struct Install<'a> {
-    /// Where to.
+    /// The folder to install to.
     pub prefix: &'a Path,
     /// Whether the demo model is compiled in.
     pub demo: bool,

@@ -305,8 +305,8 @@ pub unsafe extern "C" fn sdrs_builder_unet(builder: *mut sdrs_builder, unet: *co
     })
 }
 
-/// Passes over tensors that belong to no part and aren't known to be unneeded, and reports them in the log. They are an error otherwise, since
-/// they may mean that the model is of another kind than it seems.
+/// Passes over tensors that belong to no part and aren't known to be unneeded, and reports them in the log. They are an error otherwise,
+/// since they may mean that the model is of another kind than it seems.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_allow_unexpected(builder: *mut sdrs_builder) -> sdrs_status {
     guard(|| {
@@ -316,8 +316,8 @@ pub unsafe extern "C" fn sdrs_builder_allow_unexpected(builder: *mut sdrs_builde
     })
 }
 
-/// Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
-/// prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
+/// Adds a LoRA or another adapter of any usual kind. `weight` is the weight on the networks: 1 is as trained, 0 is no effect. A `<lora:..>`
+/// tag in a prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_lora(
     builder: *mut sdrs_builder,
@@ -437,8 +437,8 @@ pub unsafe extern "C" fn sdrs_builder_dtype(
     })
 }
 
-/// In what numbers the U-Net's large layers compute, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16 and less
-/// time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+/// Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
+/// and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_quantization(
     builder: *mut sdrs_builder,

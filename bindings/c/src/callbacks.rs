@@ -46,7 +46,7 @@ pub type sdrs_log_fn =
 pub type sdrs_read_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, offset: u64, buffer: *mut u8, length: usize) -> i32>;
 
-/// A caller's function, with what it is given.
+/// A caller's function, with its user data.
 struct Logger {
     callback: unsafe extern "C" fn(sdrs_log_level_value, *const c_char, *mut c_void),
     user_data: *mut c_void,

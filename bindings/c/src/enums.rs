@@ -134,7 +134,7 @@ pub enum sdrs_dtype {
     SDRS_DTYPE_F16 = 3,
 }
 
-/// In what numbers the U-Net's large layers compute.
+/// The numbers that the U-Net's large layers compute in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_quantization {

@@ -15,7 +15,7 @@ use sdrs::ErrorCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_status {
-    /// It did what it was asked to.
+    /// The call succeeded.
     SDRS_OK = 0,
     /// An argument or parameter can't be used: out of its range, NULL, text that is not UTF-8, a wrong `struct_size`, a buffer of the
     /// wrong size. Nothing has been computed.
@@ -124,7 +124,7 @@ fn status(code: ErrorCode) -> sdrs_status {
 
 thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
-    /// Where the last panic of this thread was.
+    /// The place of the last panic of this thread.
     static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
 }
 

@@ -12,7 +12,7 @@ use crate::{
     sized::{get, grows, init},
 };
 
-/// A LoRA or an adapter of another kind: a file, and how it acts. `sdrs_lora_init` sets the defaults, which are those of
+/// A LoRA or an adapter of another kind: a file with its weights. `sdrs_lora_init` sets the defaults, which are those of
 /// `sdrs_builder_lora`; only `path` must be set.
 #[repr(C)]
 #[derive(Clone, Copy)]

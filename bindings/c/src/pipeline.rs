@@ -134,7 +134,7 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     scaling_factor: 0.0,
 };
 
-/// Tells what a pipeline is.
+/// Writes the properties of a pipeline.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_pipeline_get_info(
     pipeline: *const sdrs_pipeline,

@@ -83,7 +83,7 @@ pub(crate) unsafe fn object_mut<'a, T: Object>(pointer: *mut T, name: &'static s
     unsafe { tagged(pointer, name).map(|tagged| &mut (*tagged).object) }
 }
 
-/// Frees what a handle points to; NULL is fine.
+/// Frees the object behind a handle; NULL is fine.
 ///
 /// # Safety
 /// As [`object`], and nobody uses it any more.

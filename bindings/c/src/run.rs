@@ -1,4 +1,4 @@
-//! Runs: what a caller can watch and stop, and txt2img.
+//! Runs: options to watch and stop one, and txt2img.
 
 use std::ffi::c_void;
 

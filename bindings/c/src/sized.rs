@@ -89,7 +89,7 @@ unsafe fn put<T: Grows>(pointer: *mut T, size: usize, value: T) {
     }
 }
 
-/// Reads a caller's structure; what it lacks is taken from `default`.
+/// Reads a caller's structure; fields that it lacks are taken from `default`.
 ///
 /// # Safety
 /// `pointer` is NULL or to a structure that begins with its size.

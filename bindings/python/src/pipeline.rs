@@ -18,8 +18,8 @@ pub(crate) struct Pipeline {
     pub(crate) inner: Arc<sdrs::Pipeline>,
 }
 
-/// A LoRA's file, how strongly it acts on U-Net and text encoder, by block, whether modules without a place are passed over, by step, how
-/// many ranks, and its name.
+/// A LoRA's settings: its file, weights on U-Net and text encoder, factors of blocks, whether modules without a place are passed over, its
+/// schedule, its number of ranks, its name.
 type LoraFile = (
     PathBuf,
     f64,

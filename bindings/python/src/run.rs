@@ -118,7 +118,7 @@ pub(crate) fn start(
 ) -> PyResult<Run> {
     not_forked()?;
     let token = token(cancel)?;
-    // One step ahead of who looks at them: a loop that ends has not let much be computed in vain.
+    // The run is one step ahead of its events: a loop that ends has not let much be computed in vain.
     let (sender, receiver) = sync_channel(1);
     let cancel = token.clone();
     let work = move || draw(&pipeline, request, &cancel, &sender);

@@ -4,7 +4,7 @@ use burn_tensor::{DType, Device as BurnDevice};
 
 use crate::{Error, Result};
 
-/// Where a model computes: "cpu", "ndarray", "cuda:0", "vulkan:0" or "auto".
+/// The device that a model computes on: "cpu", "ndarray", "cuda:0", "vulkan:0" or "auto".
 ///
 /// "auto" is the first CUDA device that is there and compiled in, else the first Vulkan device likewise, else the CPU. "cuda" and
 /// "vulkan" without a number mean number 0. "vulkan:cpu" is a software Vulkan driver.

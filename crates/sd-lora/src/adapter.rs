@@ -16,7 +16,7 @@ use crate::{
     names::Place,
 };
 
-/// An adapter whose modules have found their places in a model, and how strongly each acts there.
+/// An adapter whose modules have found their places in a model, with its strengths.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     file: Arc<Contents>,
@@ -34,7 +34,7 @@ struct Bound {
 }
 
 impl AdapterFile {
-    /// Finds the place of every module in a model, and says how strongly each acts.
+    /// Finds the place of every module in a model, and sets the strength of each.
     ///
     /// # Errors
     /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors

@@ -54,7 +54,7 @@ pub struct BundledEmbedding {
     pub name: String,
     /// The number of its vectors; 0 if it can't be used.
     pub vectors: usize,
-    /// Why it can't be used.
+    /// The reason why it can't be used.
     pub fault: Option<String>,
 }
 

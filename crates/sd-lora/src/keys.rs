@@ -100,7 +100,7 @@ const ENDINGS: [(&str, Leaf); 44] = [
     (".weight", Leaf::Ia3Weight),
 ];
 
-/// Where a bundled embedding's key begins.
+/// The beginning of a bundled embedding's key.
 pub(crate) const BUNDLE: &str = "bundle_emb.";
 
 /// The parts of a key.

@@ -2,7 +2,7 @@
 
 use crate::{Dialect, Error, Result, ScheduleOptions};
 
-/// Where sampling starts.
+/// The beginning of sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Start {
@@ -24,7 +24,7 @@ pub enum Start {
 pub struct PlanOptions {
     /// The program whose rules count.
     pub dialect: Dialect,
-    /// Where to start.
+    /// The beginning.
     pub start: Start,
     /// The amount of fresh noise that replaces old; `None` is the sampler's own ([`default_eta`](super::Sampler::default_eta)). At least 0.
     pub eta: Option<f64>,

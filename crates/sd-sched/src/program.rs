@@ -15,7 +15,7 @@ impl Reg {
     }
 }
 
-/// Where the latent is before the first operation.
+/// The register of the latent before the first operation.
 pub(crate) const START: Reg = Reg(0);
 
 /// The most terms that one linear combination may have.

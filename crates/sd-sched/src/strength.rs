@@ -1,4 +1,4 @@
-//! Where an image enters the schedule: the rules of three programs for strength.
+//! The place where an image enters the schedule: the rules of three programs for strength.
 
 use crate::options::{PlanOptions, Start};
 use crate::schedule::{MAX_STEPS, check_steps};

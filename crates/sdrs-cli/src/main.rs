@@ -40,7 +40,7 @@ enum Command {
     Txt2img(Box<txt2img::Args>),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
-    /// Tell what a file or folder of weights is, without loading it.
+    /// Show the kind and the contents of a file or folder of weights, without loading it.
     Inspect(inspect::Args),
     /// Write a checkpoint as a diffusers folder or a single file, with other parts and LoRAs merged into it.
     Convert(Box<convert::Args>),
@@ -48,7 +48,7 @@ enum Command {
     Lora(lora::Args),
 }
 
-/// Why a command failed: from the library, or from the command itself.
+/// The reason why a command failed: from the library, or from the command itself.
 #[derive(Debug)]
 enum Failure {
     Sdrs(sdrs::Error),
@@ -122,7 +122,7 @@ fn run() -> Result<(), Failure> {
     }
 }
 
-/// Where the last panic was, and what it said.
+/// The place and the message of the last panic.
 static PANICKED: Mutex<String> = Mutex::new(String::new());
 
 /// Runs the command: a panic in any thread becomes a failure like others, and prints nothing of its own.

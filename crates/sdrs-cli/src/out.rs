@@ -26,7 +26,7 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Where pictures go.
+/// The destination of pictures.
 pub enum Pictures {
     /// Names are made from this one.
     Files(PathBuf),

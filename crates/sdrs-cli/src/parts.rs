@@ -1,4 +1,4 @@
-//! Options of what a pipeline is made of.
+//! The options for a pipeline's parts.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct Parts {
     /// Pass over tensors that belong to no part of the model, instead of refusing the file.
     #[arg(long)]
     allow_unexpected: bool,
-    /// A LoRA or another adapter, and how strongly it acts [default: 1]. May be given several times.
+    /// A LoRA or another adapter, with its weight [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
 }

@@ -33,7 +33,7 @@ pub struct Args {
     embedding: Vec<PathBuf>,
     #[command(flatten)]
     settings: Settings<true>,
-    /// Where to compute: auto, cpu, cuda:0, vulkan:0.
+    /// The device to compute on: auto, cpu, cuda:0, vulkan:0.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
     /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].
@@ -45,7 +45,8 @@ pub struct Args {
     /// Threads that the CPU computes with [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// The most memory that the process may take, such as 3GB, on the CPU in f32 or bf16; what can't fit is refused at once.
+    /// The most memory that the process may take, such as 3GB, on the CPU in f32 or bf16; a model or picture that can't fit is refused at
+    /// once.
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
     /// Tell how long each operation took on the CPU.
@@ -83,7 +84,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             if let Some(taken) = taken.take() {
                 bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
             }
-            // How many steps a sampler takes may differ from what was asked for.
+            // A sampler may take another number of steps than was asked for.
             bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
             bar.set_position((progress.image * progress.steps + progress.step) as u64);
             if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {

@@ -53,7 +53,7 @@ pub use text::{
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Tells what a file or diffusers folder is (family, parts, types, prediction type), reading nothing but headers.
+/// Describes a file or diffusers folder (family, parts, types, prediction type), reading nothing but headers.
 ///
 /// # Errors
 /// [`Error::Core`] if it can't be read.

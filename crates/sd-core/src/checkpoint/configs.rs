@@ -123,7 +123,7 @@ impl Configs {
         Ok((configs, decided))
     }
 
-    /// Those of a single file: those `given`, those that it carries in its metadata, or else its family's; of parts that it lacks, SD1's.
+    /// The configurations of a single file: those `given`, those in its metadata, or else its family's; for parts that it lacks, SD1's.
     pub(super) fn of_file(
         file: &TensorFile,
         (found, marks): (&Inspection, &Marks),

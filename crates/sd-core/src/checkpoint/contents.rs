@@ -64,7 +64,7 @@ impl Folder {
         .find_map(|(part, name)| class.contains(name).then_some(part))
     }
 
-    /// Why it can't be used as a part, as the end of a sentence that begins with its name.
+    /// The reason why it can't be used as a part, as the end of a sentence that begins with its name.
     pub(super) fn instead_of(&self, expected: Expected) -> String {
         match FolderContents::open(self) {
             Ok(contents) => contents.inspection().instead_of(expected),
@@ -75,7 +75,7 @@ impl Folder {
         }
     }
 
-    /// Why no part can be found in it, as the end of a sentence that begins with its name.
+    /// The reason why no part can be found in it, as the end of a sentence that begins with its name.
     pub(super) fn no_parts(&self) -> String {
         const INDEX: &str = "model_index.json";
         if let Some(part) = self.own_part() {
@@ -156,7 +156,7 @@ impl FolderContents {
         Inspection::new(origin, FOLDER, &files, &self.found, stated.as_ref()).with_fault(fault)
     }
 
-    /// Refuses what no pipeline can be made of.
+    /// Refuses a folder that no pipeline can be made of.
     pub fn supported(&self) -> Result<()> {
         let found = self.inspection();
         match found.unsupported() {

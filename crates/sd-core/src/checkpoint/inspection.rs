@@ -23,7 +23,7 @@ pub(super) const FOLDER: &str = "diffusers";
 /// Under which name averages of a U-Net's weights are counted.
 pub(super) const AVERAGES: &str = "ema";
 
-/// One part of what was found.
+/// One part of a file or folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PartInspection {
     /// Number of tensors.
@@ -54,7 +54,7 @@ pub struct Inspection {
     pub in_channels: Option<usize>,
     /// "epsilon", "v_prediction" or "sample", if the file says so or shows it.
     pub prediction_type: Option<String>,
-    /// Why the prediction type is thought so, in words.
+    /// The reason for this prediction type, in words.
     pub prediction_reason: Option<String>,
     /// Whether it is marked as trained with zero terminal SNR.
     pub zero_terminal_snr: bool,

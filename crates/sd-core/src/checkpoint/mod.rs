@@ -65,12 +65,12 @@ pub struct Checkpoint {
 struct About {
     /// Its description, in words.
     named: String,
-    /// Why it can't be used as a checkpoint if it is but one part, and no other is given.
+    /// The reason why it can't be used as a checkpoint if it is but one part, and no other is given.
     alone: Option<String>,
     /// Names in a single file that belong to no part and are not known to be unneeded.
     strays: Vec<String>,
     allow_unexpected: bool,
-    /// Why the prediction type is thought so.
+    /// The reason for the prediction type.
     prediction_reason: Option<String>,
 }
 

@@ -246,7 +246,7 @@ impl Checkpoint {
         Ok(names)
     }
 
-    /// Why the prediction type is thought to be what it is, in words.
+    /// The reason for the prediction type, in words.
     pub fn prediction_reason(&self) -> Option<&str> {
         self.about.prediction_reason.as_deref()
     }

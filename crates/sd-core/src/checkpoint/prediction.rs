@@ -16,7 +16,7 @@ use crate::{
 /// A prediction type, and why it is thought so.
 type Verdict = (&'static str, String);
 
-/// The marks of weights that say what they predict, apart from a configuration.
+/// Marks of weights that show their prediction type, apart from a configuration.
 #[derive(Default, Clone)]
 pub(super) struct Marks {
     said: Option<Verdict>,
@@ -32,7 +32,7 @@ pub(super) struct Marks {
 pub(super) struct StatedScheduler {
     pub config: SchedulerConfig,
     pub json: String,
-    /// Where it stands.
+    /// The name of its place.
     place: String,
 }
 
@@ -69,9 +69,9 @@ impl StatedScheduler {
 #[derive(Clone)]
 pub(super) struct Decided {
     pub config: SchedulerConfig,
-    /// Whether the weights, or what lies with them, say what is predicted.
+    /// Whether the weights, or the files beside them, state the prediction type.
     pub known: bool,
-    /// Why it is thought so, in words.
+    /// The reason, in words.
     pub reason: Option<String>,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn decide(
 }
 
 impl Marks {
-    /// Whether the weights themselves say what is predicted.
+    /// Whether the weights themselves state the prediction type.
     pub fn say(&self) -> bool {
         self.said.is_some()
     }

@@ -100,7 +100,7 @@ impl Inspection {
         }
     }
 
-    /// The same, but for what it lacks.
+    /// The same without the missing parts.
     pub(super) fn named(&self) -> String {
         let checkpoint = self.kind == Kind::Checkpoint;
         let what = match (self.kind, self.averages_alone(), self.vae_half) {

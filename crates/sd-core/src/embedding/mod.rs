@@ -110,7 +110,7 @@ impl Embedding {
         Self::of_file(stem(path), &TensorFile::open(path)?, "")
     }
 
-    /// Reads a file's bytes; `name` is what the prompt calls it, `origin` names it in errors.
+    /// Reads a file's bytes; `name` is the name in prompts, `origin` the name in errors.
     ///
     /// # Errors
     /// As [`Embedding::open`].

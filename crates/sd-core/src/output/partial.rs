@@ -163,7 +163,7 @@ fn as_private_as(options: &mut OpenOptions, before: Option<&Metadata>) {
 #[cfg(not(unix))]
 fn as_private_as(_: &mut OpenOptions, _: Option<&Metadata>) {}
 
-/// Gives it the owner of what it replaces, where that is allowed.
+/// Gives it the owner of the file that it replaces, where that is allowed.
 #[cfg(unix)]
 fn same_owner(path: &Path, before: &Metadata) {
     use std::os::unix::fs::{MetadataExt, chown};

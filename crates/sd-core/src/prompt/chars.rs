@@ -41,7 +41,7 @@ pub(super) fn decimal(text: &str) -> Option<f64> {
     text.parse().ok().filter(|_| text.chars().all(fits))
 }
 
-/// Where a word stands that is no part of a longer one.
+/// The place of a word that is no part of a longer one.
 pub(super) fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     text.match_indices(word).filter_map(move |(at, found)| {
         let end = at + found.len();

@@ -23,7 +23,7 @@ pub struct Chunk {
     pub tokens: Vec<u32>,
     /// The factor on each token's output.
     pub weights: Vec<f32>,
-    /// Where each token stands in the prompt, in bytes; none for start, end and padding.
+    /// The place of each token in the prompt, in bytes; none for start, end and padding.
     pub spans: Vec<Option<Range<usize>>>,
     /// Embeddings in place of tokens.
     pub embeddings: Vec<Placed>,

@@ -6,7 +6,7 @@ use std::{borrow::Borrow, ops::Range};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Excerpt {
     text: String,
-    /// Where in `text` each piece begins and where in the prompt; a piece ends where the next begins.
+    /// The beginnings of each piece, in `text` and in the prompt; a piece ends where the next begins.
     pieces: Vec<(usize, usize)>,
 }
 
@@ -84,7 +84,7 @@ impl Excerpt {
         source(range.start)..source(range.end - 1) + 1
     }
 
-    /// Where in the prompt the last byte ends.
+    /// The end of its last byte in the prompt.
     fn end(&self) -> usize {
         self.pieces
             .last()

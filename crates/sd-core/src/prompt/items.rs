@@ -132,7 +132,7 @@ pub enum ItemKind {
 /// A stretch of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Where in the tree's text, in bytes.
+    /// Its place in the tree's text, in bytes.
     pub span: Range<usize>,
     /// The kind.
     pub kind: ItemKind,

@@ -1,4 +1,4 @@
-//! Prompts: what they say, at which step, with which weight, and as which tokens.
+//! Prompts: their texts at each step, with weights and tokens.
 //!
 //! A prompt goes through these stages, in the WebUI's order: [`Tag`]s like `<lora:name:1>` are cut out, `AND` splits it into parts
 //! that are guided by separately, a [`Tree`] gives the text of each step, [`attention`] gives its weights, and [`chunks`] makes

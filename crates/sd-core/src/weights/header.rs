@@ -25,7 +25,7 @@ const MAX_AXES: usize = 32;
 /// Reads and checks a whole file's header, whatever its container: every tensor lies inside the file, and shapes agree with byte counts.
 ///
 /// # Errors
-/// A sentence that says what is wrong, with which tensor, and what to do.
+/// A sentence with the fault, the tensor, and a remedy.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
     let mut header = match container(bytes) {
         Container::Gguf => gguf::read(bytes),

@@ -47,7 +47,7 @@ impl Layers {
         parameters.all(|name| self.unchanged(name, weights))
     }
 
-    /// Where the parameters of the layer that is made next will begin.
+    /// The number of parameters so far: the place where those of the next layer will begin.
     pub fn mark(&self) -> usize {
         self.asked.len()
     }

@@ -48,7 +48,7 @@ impl<M: Model> Loaded<M> {
         Self::make(config, weights, target.clone(), Layers::default())
     }
 
-    /// The same part with these adapters instead of those that it has: itself, if that changes nothing.
+    /// The same part with these adapters instead of its own: itself, if nothing changes.
     ///
     /// # Errors
     /// [`Error::Weights`](crate::Error::Weights) if what they change doesn't fit, or can't be changed.
@@ -135,7 +135,7 @@ pub(crate) struct Fit {
     pub passed_over: Vec<String>,
 }
 
-/// Whether weights are what a part of this configuration asks for.
+/// Whether weights fit a part of this configuration.
 ///
 /// # Errors
 /// [`Error::Weights`](crate::Error::Weights) if they aren't.

@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{Device, Dtype, Error, Result, WeightsError, config::Part, error::Misshapen};
 
-/// Where the loaded tensors go.
+/// The device and the types of the loaded tensors.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The device.
     pub device: Device,
     /// The compute type that every tensor is cast to.
     pub dtype: Dtype,
-    /// In what numbers the U-Net's large layers compute, if not in `dtype`; other networks are never quantized.
+    /// The numbers that the U-Net's large layers compute in, if not in `dtype`; other networks are never quantized.
     pub quantization: Quantization,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Checked<M> {
     pub passed_over: Vec<String>,
 }
 
-/// Whether the weights are what a constructor asks for.
+/// Whether the weights have the tensors that a constructor asks for.
 pub(super) fn check<M>(
     weights: &PartWeights,
     target: &Target,
@@ -222,7 +222,7 @@ impl<'a> Params<'a> {
         Params { quantization, ..self }
     }
 
-    /// In what numbers layers here compute.
+    /// The numbers that layers here compute in.
     pub fn quantization(&self) -> Quantization {
         self.quantization
     }

@@ -16,7 +16,7 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// The packing of values in blocks (GGUF), if they are packed.
     pub blocks: Option<BlockType>,
-    /// Where its bytes lie in the file, from its first element to its last.
+    /// The place of its bytes in the file, from its first element to its last.
     pub(super) bytes: Range<usize>,
     /// Steps between elements along each axis, where these don't lie row by row.
     pub(super) strides: Option<Vec<usize>>,

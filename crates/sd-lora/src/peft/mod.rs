@@ -15,7 +15,7 @@ use crate::{
 use patterns::Setting;
 use settings::Settings;
 
-/// Where diffusers keeps them, as JSON, each setting behind its network's name.
+/// The key under which diffusers keeps them, as JSON, each setting behind its network's name.
 const KEY: &str = "lora_adapter_metadata";
 
 /// The settings that decide the factors and rotations of modules.
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
 }
 
 impl PeftSettings {
-    /// Reads those of a file's header.
+    /// Reads the settings in a file's header.
     ///
     /// # Errors
     /// A message with the setting that can't be read or isn't supported.

@@ -98,7 +98,7 @@ impl Step {
     }
 }
 
-/// Where an ancestral step ends before its noise, and how much noise follows.
+/// The noise level where an ancestral step ends before its noise, and the amount of noise that follows.
 pub(super) fn ancestral_target(t: f64, to: f64, end: f64, eta: f64) -> (f64, f64) {
     if eta == 0.0 {
         return (to, 0.0);

@@ -57,8 +57,8 @@ fn id(source: &Source) -> Result<Option<FileId>> {
 pub(crate) struct Loras(Vec<Arc<Applied>>);
 
 impl Loras {
-    /// Finds the place in the checkpoint of other LoRAs, in place of these. Those that are the same are taken over, so that what they
-    /// alone change can be shared.
+    /// Finds the places of other LoRAs in the checkpoint; they replace these. A LoRA that is in both sets is taken over, so that layers
+    /// which it alone changes can be shared.
     pub fn replaced(&self, loras: Vec<Lora>, checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Self> {
         let mut names = None;
         let mut applied: Vec<Arc<Applied>> = Vec::with_capacity(loras.len());

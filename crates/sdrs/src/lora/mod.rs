@@ -1,4 +1,4 @@
-//! LoRAs: which, how strongly, and their way into a model.
+//! LoRAs: their files, weights and schedules, and their way into a model.
 
 mod applied;
 mod folders;
@@ -21,8 +21,8 @@ pub use schedule::{LoraSchedule, When};
 pub(crate) use tags::lora_tags;
 pub(crate) use unet::ScheduledUnet;
 
-/// A LoRA or an adapter of another kind for a pipeline: a file, and how strongly it acts. Textual inversions that come along in it are
-/// there for the prompts of the pipelines that have it.
+/// A LoRA or an adapter of another kind for a pipeline: a file with its weights. Textual inversions that come along in it are there for the
+/// prompts of the pipelines that have it.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), sdrs::Error> {

@@ -23,7 +23,7 @@ impl When {
         }
     }
 
-    /// Where it lies between the first step, 0, and the last.
+    /// Its place between the first step, 0, and the last.
     fn place(self, steps: usize) -> f64 {
         match self {
             Self::Fraction(share) => share * steps.saturating_sub(1) as f64,
@@ -112,7 +112,7 @@ impl LoraSchedule {
         }
     }
 
-    /// Refuses what has no meaning.
+    /// Refuses a schedule without a meaning.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (start, stop) = self.span;
         for when in self.points.iter().map(|(when, _)| *when).chain([start, stop]) {

@@ -1,4 +1,4 @@
-//! `<lora:..>` tags of prompts: which LoRAs they mean, and how strongly.
+//! `<lora:..>` tags of prompts: the LoRAs that they mean, with their weights.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub(crate) fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>>
     .collect()
 }
 
-/// A LoRA with what a tag says of it; what the tag leaves open stays.
+/// A LoRA with the settings of a tag; settings that the tag leaves open stay.
 fn weighed(lora: Lora, tag: &LoraTag) -> Result<Lora> {
     let refuse =
         |reason: String| Error::parameter("prompt", format!("its tag for the LoRA '{}': {reason}", tag.name));
@@ -61,7 +61,7 @@ fn tagged_schedule(tag: &LoraTag) -> std::result::Result<Option<LoraSchedule>, S
 }
 
 impl Loras {
-    /// These LoRAs and those that tags ask for: a tag for one that is among them gives it other weights.
+    /// These LoRAs and the LoRAs that tags ask for: a tag for one that is here already gives it other weights.
     pub fn tagged(&self, tags: &[(LoraTag, Range<usize>)], folders: &LoraFolders) -> Result<Vec<Lora>> {
         let mut loras: Vec<Lora> = self.iter().cloned().collect();
         let mut named = vec![false; loras.len()];

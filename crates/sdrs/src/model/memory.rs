@@ -124,7 +124,7 @@ fn narrower(target: &Target) -> &'static str {
     }
 }
 
-/// Rounded up, so that what is named is enough.
+/// Rounded up, so that a limit of this size is enough.
 fn gigabytes(bytes: u64) -> String {
     format!("{:.2} GB", (bytes as f64 / 1e7).ceil() / 100.0)
 }

@@ -1,4 +1,4 @@
-//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and what it computes with.
+//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and its device and types.
 
 #[cfg(feature = "demo")]
 mod demo;

@@ -16,10 +16,10 @@ pub(crate) struct LinearDecoder {
 }
 
 impl LinearDecoder {
-    /// Least squares over what the autoencoder makes of blurred mosaics: its latents lie where those of real pictures do, which random
+    /// A fit by least squares to the autoencoder's latents of blurred mosaics: they lie where those of real pictures do, which random
     /// latents don't.
     ///
-    /// Where it has no encoder, over what its decoder makes of blurred mosaics of latents.
+    /// An autoencoder without an encoder has its decoder's pictures of blurred mosaics of latents instead.
     fn fit(model: &Model, runtime: &Runtime) -> Result<Self> {
         let (f, channels) = (model.sizes().downscale, model.sizes().latent_channels);
         let (side, n) = (LEARNED_SIDE * f, LEARNED_SIDE * LEARNED_SIDE);

@@ -8,7 +8,7 @@
 /// ```
 ///
 /// A name is the same in Rust, C, Python and the command. `range` is a [`Range`](super::Range), the pair a [`Pair`](super::Pair), and
-/// `recommended` marks what a checkpoint may recommend.
+/// `recommended` marks a setting that a checkpoint may recommend.
 macro_rules! table {
     ($rows:ident) => {
         $rows! {

@@ -117,8 +117,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// Adds a LoRA or another adapter, of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
-    /// number may be added; [`loras`](Self::loras) takes those with more to say.
+    /// Adds a LoRA or another adapter, of any usual kind. `weight` is the weight on the networks: 1 is as trained, 0 is no effect. Any
+    /// number may be added; [`loras`](Self::loras) takes LoRAs with more settings.
     pub fn lora(self, path: impl Into<PathBuf>, weight: f64) -> Self {
         self.loras([Lora::file(path).weight(weight)])
     }
@@ -167,8 +167,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// In what numbers the U-Net's large layers compute, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
-    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: by how much docs/performance.md says.
+    /// The numbers that the U-Net's large layers compute in, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
+    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: docs/performance.md says by how much.
     pub fn quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = quantization;
         self

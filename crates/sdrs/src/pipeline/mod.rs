@@ -95,7 +95,7 @@ impl Pipeline {
         Ok(self.components.with_vae(checkpoint)?.into())
     }
 
-    /// The same pipeline with these LoRAs instead of those that it has; with none, as it was without any, to the bit.
+    /// The same pipeline with these LoRAs instead of its own; with none, as it was without any, to the bit.
     ///
     /// Weights are made anew from the base in the checkpoint's files, which stay mapped; nothing is subtracted. All that the LoRAs
     /// don't change is shared between both pipelines, so the new one takes memory for the layers that they do change.

@@ -1,4 +1,4 @@
-//! The networks one call at a time, on buffers of the host: for callers who write their own loop.
+//! The networks one call at a time, on buffers of the host: for callers with a loop of their own.
 //!
 //! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor, [`Pipeline::scaling_factor`]. Every array is
 //! row-major `f32`, and its shape is checked before anything is computed.
@@ -98,7 +98,7 @@ impl Pipeline {
         })
     }
 
-    /// Parameters whose prompts are read as those of a run of one step.
+    /// Parameters that read prompts as a run of one step does.
     fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
         let layers = self.model().limits().layers;
         if !(1..=layers).contains(&clip_skip) {

@@ -1,4 +1,4 @@
-//! Guidance: one denoised latent of those for each prompt.
+//! Guidance: one denoised latent made of one for each prompt.
 
 use sd_sched::{DenoiseCall, Denoised, Dialect, Latent};
 
@@ -40,7 +40,7 @@ impl Guidance {
         self.weights.len() + usize::from(guide == Guide::Full)
     }
 
-    /// The guided latent of those that were asked for.
+    /// The guided latent made of `denoised`, one latent for each text that `guide` asks for.
     pub fn apply(&self, guide: Guide, mut denoised: Vec<Vec<f32>>) -> Denoised<Vec<f32>> {
         let (uncond, scale) = match guide {
             Guide::Cond => return denoised.swap_remove(0).into(),

@@ -342,7 +342,7 @@ impl<'a> Txt2Img<'a> {
     }
 }
 
-/// Warnings of what is as in the WebUI, and gives no picture.
+/// Warnings of plans that give no picture, as in the WebUI.
 fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
     let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
     let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {

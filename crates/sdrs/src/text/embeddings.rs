@@ -18,12 +18,12 @@ use crate::{
 pub(crate) struct Embeddings {
     pub names: EmbeddingNames,
     pub vectors: Vec<Vec<f32>>,
-    /// Why some files of a folder are not among them.
+    /// The files of a folder that are not among them, each with the reason.
     pub skipped: Vec<String>,
 }
 
 impl Embeddings {
-    /// Reads files, and folders of them: of a folder, what can't be used is passed over.
+    /// Reads files, and folders of them. In a folder, files that can't be used are passed over.
     pub fn open(sources: &[Source], model: &Model) -> Result<Self> {
         let mut all = Self::default();
         for source in sources {

@@ -63,7 +63,7 @@ pub struct PlannedLora {
     /// Factors for blocks, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<String>,
-    /// Where the tag stands.
+    /// The place of the tag.
     pub span: Range<usize>,
     /// Whether a run would have it: the pipeline has it, or one of its LoRA folders.
     pub loaded: bool,

@@ -110,12 +110,13 @@ pub(crate) struct Conditioning {
     pub padding: Option<Arc<[f32]>>,
 }
 
-/// The contexts of one call, `[1, n, width]`, in the order of [`Conditioning::indices`]; those that AND joins are of one length.
+/// The contexts of one call, `[1, n, width]`, in the order of [`Conditioning::indices`]; the contexts of prompts that AND joins are of one
+/// length.
 #[derive(Clone)]
 pub(crate) struct Contexts(Vec<Tensor<3>>);
 
 impl Contexts {
-    /// Of one part: those that AND joins, then the negative prompt.
+    /// The context of one part: the prompts that AND joins come first, then the negative prompt.
     pub fn part(&self, part: usize) -> &Tensor<3> {
         &self.0[part]
     }

@@ -60,7 +60,7 @@ impl UNet {
         &self.encoder.config
     }
 
-    /// Where and in which type it computes.
+    /// The device, and the types that it computes in.
     pub fn target(&self) -> &Target {
         &self.encoder.target
     }

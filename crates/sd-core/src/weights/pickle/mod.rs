@@ -33,7 +33,7 @@ const MAX_MEMBERS: usize = 1 << 19;
 /// Longer texts are no metadata.
 const MAX_TEXT: usize = 4096;
 
-/// Where the storages lie, by key.
+/// The places of the storages, by key.
 type Storages<'a> = HashMap<&'a str, Range<usize>>;
 
 /// Whether a file begins like one of PyTorch's.
@@ -45,7 +45,7 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
 /// member `state_dict` stands for the whole. Numbers and texts beside the tensors are the metadata.
 ///
 /// # Errors
-/// A sentence that says what is wrong, with which tensor, and what to do.
+/// A sentence with the fault, the tensor, and a remedy.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
     let found = match bytes {
         [b'P', ..] => archive(bytes),

@@ -76,7 +76,7 @@ impl<'a> Archive<'a> {
         self.entries.keys().copied()
     }
 
-    /// Where an entry's bytes lie in the file; `None` if there is no such entry.
+    /// The place of an entry's bytes in the file; `None` if there is no such entry.
     pub fn find(&self, name: &str) -> Result<Option<Range<usize>>, String> {
         match self.entries.get(name) {
             None => Ok(None),
@@ -132,7 +132,7 @@ fn directory(file: &[u8]) -> Result<(u64, Range<usize>), String> {
     Ok((count, start as usize..stop as usize))
 }
 
-/// Where an entry begins, and where its bytes lie.
+/// The beginning of an entry, and the place of its bytes.
 fn place(file: &[u8], record: &[u8], extra: &[u8]) -> Result<(usize, Range<usize>), String> {
     let mut packed = u64::from(u32_at(record, 20)?);
     let mut size = u64::from(u32_at(record, 24)?);

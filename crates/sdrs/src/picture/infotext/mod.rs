@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_without_an_infotext_are_told() {
+    fn files_without_an_infotext_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let mut jpeg = b"\xff\xd8\xff\xe0".to_vec();

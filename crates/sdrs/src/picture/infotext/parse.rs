@@ -134,7 +134,7 @@ fn word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Where a JSON string that begins here ends.
+/// The end of a JSON string that begins here.
 fn quoted(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('"')?;
     let mut escaped = false;
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_before_the_last_line_are_told() {
+    fn settings_before_the_last_line_are_reported() {
         let settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1";
         let read = parse(&format!("a\nNegative prompt: b\n{settings}\nmade by me")).unwrap();
         assert_eq!(

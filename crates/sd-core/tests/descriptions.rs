@@ -1,4 +1,4 @@
-//! What files say of themselves, and what is said of them: predictions, missing parts, wrong kinds, tensors of no part.
+//! Statements of files about themselves, and descriptions of files: predictions, missing parts, wrong kinds, tensors of no part.
 
 mod common;
 
