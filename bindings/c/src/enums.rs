@@ -148,7 +148,7 @@ pub enum sdrs_quantization {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_prediction {
-    /// The checkpoint's.
+    /// The checkpoint's prediction type.
     SDRS_PREDICTION_AUTO = 0,
     /// The noise.
     SDRS_PREDICTION_EPSILON = 1,

@@ -194,9 +194,9 @@ pub struct sdrs_request {
     pub c_skip: f64,
     /// DENOISE: the factor of the network's output in the denoised latent.
     pub c_out: f64,
-    /// NOISE: the noise level where the way that the noise is for begins.
+    /// NOISE: the first noise level of the interval that the noise is for.
     pub sigma_from: f64,
-    /// NOISE: the noise level where it ends.
+    /// NOISE: the last noise level of that interval.
     pub sigma_to: f64,
     /// The kind of the request.
     pub kind: sdrs_request_kind_value,
