@@ -976,16 +976,15 @@ typedef struct {
      */
     double skip_early_cfg;
     /**
-     * The negative prompt is left out at this noise level and below (0), and
+     * The noise level, 0 (the default) or more, at which and below which the negative prompt is left out.
      */
     double guidance_sigma_min;
     /**
-     * above this one; NAN (the default) is without end.
+     * The noise level above which the negative prompt is left out; NAN (the default) is without end.
      */
     double guidance_sigma_max;
     /**
-     * The share of the pixels, 0 (the default) to 1, that are merged with others where they look at each other: faster for large
-     * pictures, and coarser.
+     * The share of the pixels, 0 (the default) to 1, that self-attention merges with others: faster for large pictures, and coarser.
      */
     double token_merging;
     /**
@@ -993,7 +992,8 @@ typedef struct {
      */
     int32_t ngms_all_steps;
     /**
-     * Every how many steps the whole U-Net is computed, in between its outermost layers alone: 1 (the default) is every step.
+     * The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers alone. 1 (the
+     * default) is the whole U-Net at every step.
      */
     uint32_t deep_cache_interval;
     /**

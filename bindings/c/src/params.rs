@@ -85,16 +85,16 @@ pub struct sdrs_generate_params {
     pub ngms: f64,
     /// The share of the steps, 0 (the default) to 1, at the beginning of which the negative prompt is left out.
     pub skip_early_cfg: f64,
-    /// The negative prompt is left out at this noise level and below (0), and
+    /// The noise level, 0 (the default) or more, at which and below which the negative prompt is left out.
     pub guidance_sigma_min: f64,
-    /// above this one; NAN (the default) is without end.
+    /// The noise level above which the negative prompt is left out; NAN (the default) is without end.
     pub guidance_sigma_max: f64,
-    /// The share of the pixels, 0 (the default) to 1, that are merged with others where they look at each other: faster for large
-    /// pictures, and coarser.
+    /// The share of the pixels, 0 (the default) to 1, that self-attention merges with others: faster for large pictures, and coarser.
     pub token_merging: f64,
     /// Whether `ngms` acts in every call, not every second: 1, or 0 (the default).
     pub ngms_all_steps: i32,
-    /// Every how many steps the whole U-Net is computed, in between its outermost layers alone: 1 (the default) is every step.
+    /// The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers alone. 1 (the
+    /// default) is the whole U-Net at every step.
     pub deep_cache_interval: u32,
     /// The layers that are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the outermost.
     pub deep_cache_branch: u32,

@@ -95,7 +95,7 @@ impl Diagnosis {
 }
 
 /// The names, shapes and weights that modules are compared with.
-struct Patient<'a> {
+struct Reference<'a> {
     names: ModelNames,
     shapes: HashMap<(Network, String), Vec<usize>>,
     model: Option<&'a Checkpoint>,
@@ -107,10 +107,10 @@ struct Patient<'a> {
 /// [`Error::Core`](crate::Error::Core) if the model's parameters can't be found out. Faults of the adapter stand in the diagnosis.
 pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosis> {
     let family = file.family();
-    let (patient, compared_with) = match model {
-        Some(model) => (Some(Patient::of_model(model)?), Some(model.origin().to_owned())),
-        None => match Patient::of_family(family) {
-            Some(patient) => (Some(patient), Some(family.to_string())),
+    let (reference, compared_with) = match model {
+        Some(model) => (Some(Reference::of_model(model)?), Some(model.origin().to_owned())),
+        None => match Reference::of_family(family) {
+            Some(reference) => (Some(reference), Some(family.to_string())),
             None => (None, None),
         },
     };
@@ -138,7 +138,7 @@ pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosi
     }
     for module in &file.contents.modules {
         match &module.parsed {
-            Ok(parsed) => found.examine(file, module, parsed, patient.as_ref()),
+            Ok(parsed) => found.examine(file, module, parsed, reference.as_ref()),
             Err(reason) => {
                 found.faults.insert(module.name.clone(), reason.clone());
             }
@@ -148,7 +148,13 @@ pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosi
 }
 
 impl Diagnosis {
-    fn examine(&mut self, file: &AdapterFile, module: &Module, parsed: &Parsed, patient: Option<&Patient>) {
+    fn examine(
+        &mut self,
+        file: &AdapterFile,
+        module: &Module,
+        parsed: &Parsed,
+        reference: Option<&Reference>,
+    ) {
         /// Looking for a name's neighbours takes a while.
         const SEARCHED: usize = 50;
         let rank = parsed.change.as_ref().and_then(|change| change.rank());
@@ -164,30 +170,31 @@ impl Diagnosis {
             file: &file.contents.tensors,
             keys: &module.keys,
         };
-        let place = patient.and_then(|patient| patient.names.find(&module.name));
+        let place = reference.and_then(|reference| reference.names.find(&module.name));
         let mut norms = (None, None);
-        match (patient, place) {
-            (Some(patient), None) => {
+        match (reference, place) {
+            (Some(reference), None) => {
                 let search = self.unmatched.len() < SEARCHED;
                 self.unmatched
-                    .push(Unmatched::without_place(module, &patient.names, search));
+                    .push(Unmatched::without_place(module, &reference.names, search));
             }
             (Some(_), Some(place)) if parsed.has_bias() && !place.bias => {
                 self.unmatched.push(Unmatched::without_bias(module, place));
             }
             _ => {}
         }
-        let weight = patient.zip(place).and_then(|(patient, place)| {
+        let weight = reference.zip(place).and_then(|(reference, place)| {
             let name = format!("{}.weight", place.layer);
-            let shape = patient.shapes.get(&(place.network, name.clone()))?;
-            Some((patient, place.network, name, shape.clone()))
+            let shape = reference.shapes.get(&(place.network, name.clone()))?;
+            Some((reference, place.network, name, shape.clone()))
         });
         let fits = weight
             .as_ref()
             .map_or(Ok(()), |(.., shape)| parsed.check(&values, shape));
         let measured = fits.and_then(|()| {
-            let base = weight
-                .and_then(|(patient, network, name, shape)| Some((patient.weight(network, &name)?, shape)));
+            let base = weight.and_then(|(reference, network, name, shape)| {
+                Some((reference.weight(network, &name)?, shape))
+            });
             measure(parsed, &values, base)
         });
         match measured {
@@ -212,7 +219,7 @@ impl Diagnosis {
     }
 }
 
-impl<'a> Patient<'a> {
+impl<'a> Reference<'a> {
     fn of_model(model: &'a Checkpoint) -> Result<Self> {
         let parameters = model.parameters()?;
         let mut shapes = HashMap::new();

@@ -43,7 +43,7 @@ pub(crate) struct Contents {
 
 /// The tensors of a module, and its name.
 #[derive(Default)]
-struct Gathered {
+struct ModuleKeys {
     name: String,
     keys: BTreeMap<Leaf, String>,
     fault: Option<String>,
@@ -102,7 +102,7 @@ impl AdapterFile {
 
     fn with_settings(tensors: TensorFile, peft: &PeftSettings) -> Result<Self> {
         // By flattened name: diffusers' converter to kohya's names leaves a dot in some.
-        let mut modules: BTreeMap<String, Gathered> = BTreeMap::new();
+        let mut modules: BTreeMap<String, ModuleKeys> = BTreeMap::new();
         let (mut unknown, mut bundled) = (Vec::new(), BTreeSet::new());
         // Sorted, so that the same file always gives the same message.
         let names: BTreeSet<&str> = tensors.names().collect();
@@ -126,7 +126,7 @@ impl AdapterFile {
             }
         }
         // Whole weights look like IA3's but for one tensor.
-        let adapts = |module: &Gathered| module.keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
+        let adapts = |module: &ModuleKeys| module.keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
         if !modules.values().any(adapts) && bundled.is_empty() {
             return Err(Error::Unsupported {
                 reason: no_adapter(&tensors),
@@ -134,7 +134,7 @@ impl AdapterFile {
             });
         }
         let modules = modules.into_values().map(|gathered| {
-            let Gathered { name, keys, fault } = gathered.with_magnitude();
+            let ModuleKeys { name, keys, fault } = gathered.with_magnitude();
             let mut module = Module::read(&tensors, name, keys, peft);
             if let Some(reason) = fault {
                 module.parsed = Err(reason);
@@ -224,7 +224,7 @@ impl AdapterFile {
     }
 }
 
-impl Gathered {
+impl ModuleKeys {
     /// PEFT's magnitudes that diffusers' converter calls `dora_scale`, recognised by the dot that it leaves in the module's name: they are
     /// of outputs, whatever their shape.
     fn with_magnitude(mut self) -> Self {

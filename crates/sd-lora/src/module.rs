@@ -60,7 +60,7 @@ fn parse(values: &Values, name: &str, peft: &PeftSettings) -> Result<Parsed, Str
     let alpha = values.number(Leaf::Alpha)?;
     let rank = change.as_ref().and_then(|change| change.rank());
     let dora = [Leaf::DoraScale, Leaf::Magnitude].map(|leaf| values.has(leaf));
-    let said = match &change {
+    let stated = match &change {
         Some(change) => {
             let parts = Parts {
                 kind: change.kind(),
@@ -75,7 +75,7 @@ fn parse(values: &Values, name: &str, peft: &PeftSettings) -> Result<Parsed, Str
     let scale = match (values.number(Leaf::Scale)?, alpha, rank) {
         (Some(scale), ..) => scale,
         (None, Some(alpha), Some(rank)) => alpha / rank as f32,
-        _ => said.unwrap_or(1.0),
+        _ => stated.unwrap_or(1.0),
     };
     let biases = [(Leaf::DiffBias, 1.0), (Leaf::BNorm, 1.0), (Leaf::UpBias, scale)];
     let mut biases = biases.into_iter().filter(|(leaf, _)| values.has(*leaf));

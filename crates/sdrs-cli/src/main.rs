@@ -105,8 +105,8 @@ fn run() -> Result<(), Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are no errors.
-        Err(asked) if !asked.use_stderr() => {
-            return asked
+        Err(help) if !help.use_stderr() => {
+            return help
                 .print()
                 .and_then(|()| io::stdout().flush())
                 .map_err(Failure::Stdout);
@@ -128,9 +128,9 @@ static PANICKED: Mutex<String> = Mutex::new(String::new());
 /// Runs the command: a panic in any thread becomes a failure like others, and prints nothing of its own.
 fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     set_hook(Box::new(|info| {
-        let said = info.payload_as_str().unwrap_or("unknown");
+        let message = info.payload_as_str().unwrap_or("unknown");
         let at = info.location().map_or_else(String::new, |at| format!(" ({at})"));
-        *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = format!("{said}{at}");
+        *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = format!("{message}{at}");
     }));
     // Nothing is used after a panic.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {

@@ -61,8 +61,8 @@ pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
     Ok(sd_core::checkpoint::inspect(path.as_ref())?)
 }
 
-/// Examines a LoRA or another adapter: its kind, ranks and training notes, what each of its tensors changes and by how much, and what
-/// doesn't fit. `model` is a checkpoint to compare it with; without one it is compared with the family that it was made for.
+/// Examines a LoRA or another adapter: its kind, ranks and training notes, the change that each of its tensors makes and its size, and the
+/// misfits. `model` is a checkpoint to compare it with; without one it is compared with the family that it was made for.
 ///
 /// # Errors
 /// [`Error::Lora`] if the file is no adapter, [`Error::Core`] if the model can't be read. Faults of the adapter stand in the diagnosis.

@@ -48,11 +48,11 @@ class Settings(TypedDict, total=False):
     guidance interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     `guidance_sigma_max`: The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is
     none.
-    `token_merging`: The share of the pixels, 0 to 1, that are merged with others where they look at each other: faster for large pictures,
-    and coarser. It acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
-    quarters can be merged.
-    `deep_cache_interval`: Every how many steps the whole U-Net is computed, in between its outermost layers alone; 1 is every step. These
-    go on what the others gave before (DeepCache, Ma et al. 2023, arXiv:2312.00858).
+    `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
+    acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
+    merged.
+    `deep_cache_interval`: The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost
+    layers alone, on features of the last whole one (DeepCache, Ma et al. 2023, arXiv:2312.00858). 1 is the whole U-Net at every step.
     `deep_cache_branch`: The layers that are computed in between: those up to this branch from the way down to the way up, 0 is the
     outermost.
     """

@@ -132,7 +132,7 @@ impl Checkpoint {
         Err(Error::malformed(&found.path, reason))
     }
 
-    /// The reason for the U-Net's prediction type: its own source counts, whatever the old one's said.
+    /// Sets the prediction type by a new U-Net's own source, whatever the old one's said, and returns the reason.
     fn settle_prediction(
         &self,
         part: Part,

@@ -19,7 +19,7 @@ type Verdict = (&'static str, String);
 /// Marks of weights that show their prediction type, apart from a configuration.
 #[derive(Default, Clone)]
 pub(super) struct Marks {
-    said: Option<Verdict>,
+    stated: Option<Verdict>,
     guess: Option<Verdict>,
     /// The type where neither is there.
     usual: Option<&'static str>,
@@ -91,7 +91,7 @@ pub(super) fn decide(
     let mut config = elsewhere.cloned().unwrap_or_default();
     config.rescale_betas_zero_snr |= marks.zero_terminal_snr;
     let guess = marks.guess.as_ref().filter(|_| elsewhere.is_none());
-    let Some((kind, reason)) = marks.said.as_ref().or(guess) else {
+    let Some((kind, reason)) = marks.stated.as_ref().or(guess) else {
         let reason = match elsewhere {
             Some(_) => Some("nothing in it says otherwise, and the configurations given say so"),
             None => marks.usual,
@@ -120,14 +120,14 @@ pub(super) fn decide(
 impl Marks {
     /// Whether the weights themselves state the prediction type.
     pub fn say(&self) -> bool {
-        self.said.is_some()
+        self.stated.is_some()
     }
 
     /// Of the files that hold a U-Net.
     pub fn of(all: &Tensors, unet: &Unet) -> Self {
         let usual = "nothing in it says otherwise, and its family's usual is epsilon";
         Self {
-            said: said(all),
+            stated: stated(all),
             guess: guess(all, unet),
             usual: (unet.family != Family::Other).then_some(usual),
             zero_terminal_snr: all.any(|name| name == "ztsnr"),
@@ -135,7 +135,7 @@ impl Marks {
     }
 }
 
-fn said(all: &Tensors) -> Option<Verdict> {
+fn stated(all: &Tensors) -> Option<Verdict> {
     let reason = || "its metadata says so (modelspec.prediction_type)".to_owned();
     match all.metadata("modelspec.prediction_type") {
         Some("v" | "v_prediction") => return Some(("v_prediction", reason())),

@@ -11,7 +11,7 @@ pub(super) struct Layers {
     /// The patches that changed the weights they were made from.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Parameters in the order in which they were loaded.
-    pub asked: Vec<String>,
+    pub requested: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -49,12 +49,12 @@ impl Layers {
 
     /// The number of parameters so far: the place where those of the next layer will begin.
     pub fn mark(&self) -> usize {
-        self.asked.len()
+        self.requested.len()
     }
 
     /// Keeps a layer, made of the parameters since `mark`.
     pub fn keep<T: Send + Sync + 'static>(&mut self, path: &str, mark: usize, layer: T) {
-        let parameters = self.asked[mark..].into();
+        let parameters = self.requested[mark..].into();
         let layer = Arc::new(layer);
         self.made
             .insert(path.to_owned(), BuiltLayer { parameters, layer });

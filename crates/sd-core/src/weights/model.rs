@@ -117,7 +117,7 @@ impl<M: Model> Loaded<M> {
     fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Result<Self> {
         let (model, mut layers) = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
         layers.patches.clone_from(&weights.patches);
-        layers.asked = Vec::new();
+        layers.requested = Vec::new();
         Ok(Self {
             model,
             weights,

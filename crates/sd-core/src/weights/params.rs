@@ -67,7 +67,7 @@ struct Load {
 struct Check {
     used: HashSet<String>,
     /// Canonical names and shapes of all that was asked for.
-    asked: Vec<(String, Vec<usize>)>,
+    requested: Vec<(String, Vec<usize>)>,
     /// The bytes that these take when they are loaded.
     bytes: usize,
     faults: WeightsError,
@@ -121,7 +121,7 @@ pub(super) fn check<M>(
     let Check {
         used,
         mut faults,
-        asked,
+        requested,
         ..
     } = shared.mode.into_check();
     let names = weights.files.iter().flat_map(|file| file.names());
@@ -137,7 +137,7 @@ pub(super) fn check<M>(
     match faults.is_empty() {
         true => Ok(Checked {
             hollow,
-            parameters: asked,
+            parameters: requested,
             passed_over,
         }),
         false => Err(Error::Weights(Box::new(faults))),
@@ -260,7 +260,7 @@ impl<'a> Params<'a> {
             Mode::Check(check) => check,
             Mode::Load(load) => {
                 let load = &mut *load.borrow_mut();
-                load.layers.asked.push(canonical.clone());
+                load.layers.requested.push(canonical.clone());
                 if load.unpatched.is_none() {
                     let tensor = match target.dtype {
                         Dtype::F32 => tensor::<f32, D>(weights, &canonical, shape, device),
@@ -277,7 +277,7 @@ impl<'a> Params<'a> {
             }
         };
         let mut check = check.borrow_mut();
-        check.asked.push((canonical.clone(), shape.to_vec()));
+        check.requested.push((canonical.clone(), shape.to_vec()));
         // Of a quantized layer the bias stays as it is.
         let size = match self.quantization {
             Quantization::Int8 if D > 1 => 1,
@@ -355,9 +355,9 @@ pub(super) fn requirements<M>(part: Part, target: &Target, build: impl Fn(&Param
         mode: Mode::Check(RefCell::default()),
     };
     build(&shared.root());
-    let Check { asked, bytes, .. } = shared.mode.into_check();
+    let Check { requested, bytes, .. } = shared.mode.into_check();
     Requirements {
-        parameters: asked,
+        parameters: requested,
         bytes,
     }
 }

@@ -131,7 +131,7 @@ impl Loras {
             .collect()
     }
 
-    /// Names and hashes of those that act, for infotexts.
+    /// Names and hashes of the LoRAs that act, for infotexts.
     pub fn hashes(&self) -> Vec<(String, String)> {
         let hashes = self.0.iter().filter_map(|applied| {
             let acts = applied.lora.unet_weight() != 0.0 || applied.lora.text_encoder_weight() != 0.0;
@@ -141,7 +141,7 @@ impl Loras {
         hashes.collect()
     }
 
-    /// Whether they are these LoRAs and no others, their files unchanged.
+    /// Whether they are the LoRAs `loras` and no others, their files unchanged.
     pub fn are(&self, loras: &[Lora]) -> Result<bool> {
         if loras.len() != self.0.len() {
             return Ok(false);

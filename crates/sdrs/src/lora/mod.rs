@@ -44,12 +44,12 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// From a file, or a folder that PEFT saved, as strong as it was trained.
+    /// A LoRA from a file, or from a folder that PEFT saved, with weight 1.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::of(Source::Path(path.into()))
     }
 
-    /// From a file's bytes; `name` stands for it in errors, prompts and infotexts. The bytes are kept as long as a pipeline has it.
+    /// A LoRA from a file's bytes; `name` stands for it in errors, prompts and infotexts. The bytes are kept as long as a pipeline has it.
     pub fn bytes(name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
         Self::of(Source::Bytes(name.into(), bytes.into()))
     }
@@ -86,15 +86,15 @@ impl Lora {
         self
     }
 
-    /// Of its ranks only the first so many, 1 or more (`dyn=` in the WebUI); kinds whose ranks have no order are not cut.
+    /// The number of its ranks that act, the first ones, 1 or more (`dyn=` in the WebUI); kinds whose ranks have no order are not cut.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.strengths.ranks = Some(ranks);
         self
     }
 
-    /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Where nothing has steps, in calls of single networks
-    /// and in what is saved, it has its whole weight, and that is how a pipeline holds it: where a run's steps differ, the U-Net's layers
-    /// that it changes are made anew, as [`Pipeline::set_loras`] does.
+    /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Calls of single networks and saved files have no
+    /// steps: there it has its whole weight. A pipeline holds it so, too; where a run's steps differ, the U-Net's layers that it changes
+    /// are made anew, as [`Pipeline::set_loras`] does.
     pub fn schedule(mut self, schedule: LoraSchedule) -> Self {
         self.schedule = Some(schedule);
         self
@@ -142,7 +142,7 @@ impl Lora {
         &self.strengths
     }
 
-    /// Refuses weights that no picture comes of.
+    /// Refuses weights that give no picture.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |reason: String| Error::parameter("lora", format!("{}: {reason}", self.origin()));
         self.strengths.check().map_err(|error| match error {

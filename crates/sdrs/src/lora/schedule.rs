@@ -95,7 +95,7 @@ impl LoraSchedule {
         Self::of(points, true)
     }
 
-    /// The same, and 0 outside of a span as of [`between`](Self::between).
+    /// The same schedule, but 0 outside of a span as of [`between`](Self::between).
     pub fn within(mut self, start: impl Into<When>, stop: impl Into<When>) -> Self {
         self.span = (start.into(), stop.into());
         self

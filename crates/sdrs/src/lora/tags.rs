@@ -25,7 +25,7 @@ pub(crate) fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>>
 }
 
 /// A LoRA with the settings of a tag; settings that the tag leaves open stay.
-fn weighed(lora: Lora, tag: &LoraTag) -> Result<Lora> {
+fn with_tag(lora: Lora, tag: &LoraTag) -> Result<Lora> {
     let refuse =
         |reason: String| Error::parameter("prompt", format!("its tag for the LoRA '{}': {reason}", tag.name));
     let mut lora = lora.text_encoder(tag.text_encoder).unet(tag.unet);
@@ -70,9 +70,9 @@ impl Loras {
             match own {
                 Some(i) => {
                     named[i] = true;
-                    loras[i] = weighed(loras[i].clone(), tag)?;
+                    loras[i] = with_tag(loras[i].clone(), tag)?;
                 }
-                None => loras.push(weighed(self.find(&tag.name, folders)?, tag)?),
+                None => loras.push(with_tag(self.find(&tag.name, folders)?, tag)?),
             }
         }
         Ok(loras)
@@ -94,13 +94,13 @@ impl Loras {
         Err(Error::parameter("prompt", reason))
     }
 
-    /// Refuses tags of LoRAs that are not among these at these weights: a single call of a network can't change its weights.
+    /// Refuses tags of LoRAs that are not here with these weights: a single call of a network can't change its weights.
     pub fn check_tags(&self, tags: &[(LoraTag, Range<usize>)]) -> Result<()> {
         for (tag, _) in tags {
             let same = self.iter().filter(|lora| lora.name() == tag.name);
             let mut meant = false;
             for lora in same {
-                meant |= weighed(lora.clone(), tag)? == *lora;
+                meant |= with_tag(lora.clone(), tag)? == *lora;
             }
             if meant {
                 continue;

@@ -63,7 +63,7 @@ impl MemoryPlan {
 pub(crate) struct MemoryLimit(pub u64);
 
 impl MemoryLimit {
-    /// Whether the weights leave any room for pictures; how much, for what networks compute.
+    /// The room that the weights leave for computations, in bytes; an error if it is too little for any picture.
     pub fn room(self, configs: &Configs, target: &Target) -> Result<usize> {
         if !target.device.is_cpu() || target.dtype == Dtype::F16 {
             let reason = format!(

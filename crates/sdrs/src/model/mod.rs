@@ -40,7 +40,7 @@ pub(crate) use source::Source;
 /// Patches of a model's weights, in the order in which they are applied.
 pub(crate) type Patches = Vec<Arc<dyn WeightPatch>>;
 
-/// A checkpoint's networks and what belongs to them. A clone shares everything; a model with other weights shares what they leave as it is.
+/// A checkpoint's networks and their surroundings. A clone shares everything; a model with other weights shares all unchanged ones.
 #[derive(Clone)]
 pub(crate) struct Model {
     pub checkpoint: Arc<Checkpoint>,

@@ -57,8 +57,8 @@ impl Recommended {
         self.0.iter().map(|(name, value)| (*name, value))
     }
 
-    /// Writes to the parameters what is recommended and not `given`, and returns it. A schedule belongs to its sampler: where another one
-    /// is given, it is not taken. Nor is `clip_skip` where layers are to be counted as diffusers does.
+    /// Writes the recommended values to the parameters, but for settings in `given`, and returns those that it wrote. A schedule belongs to
+    /// its sampler: where another sampler is given, it is not taken. Nor is `clip_skip` where layers are to be counted as diffusers does.
     pub fn settle(&self, given: &Given, params: &mut GenerateParams) -> Self {
         let fits = |name| match name {
             "schedule" => !given.contains("sampler"),
@@ -140,7 +140,7 @@ fn read(setting: &Setting, value: &Value) -> SettingValue {
     read.unwrap_or(SettingValue::Open)
 }
 
-/// `steps 20, cfg_scale 4.5, sampler DPM++ 2M, schedule Karras`: those that are there, by their names.
+/// `steps 20, cfg_scale 4.5, sampler DPM++ 2M, schedule Karras`: the recommended settings with their names.
 impl fmt::Display for Recommended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pairs: Vec<String> = self

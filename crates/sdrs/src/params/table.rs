@@ -12,7 +12,7 @@
 macro_rules! table {
     ($rows:ident) => {
         $rows! {
-            /// Both prompts, and how they are read.
+            /// The prompts, and the rules for reading them.
             text: TextParams {
                 /// The prompt: a description of the picture.
                 prompt: String = String::new(), Any, Unwritten;
@@ -63,7 +63,7 @@ macro_rules! table {
                 /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
                 ensd: i64 = 0, Any, ChangedIf("ENSD", |params| params.sampling.sampler.uses_ensd());
             }
-            /// The way from noise to a picture.
+            /// The steps from noise to a picture.
             sampling: SamplingParams {
                 /// Sampling steps, 1 to 10,000.
                 steps: usize = 20, Whole(1, MAX_STEPS), Always("Steps"), recommended;
@@ -96,12 +96,13 @@ macro_rules! table {
             }
             /// Shortcuts: they make a run faster, and change its picture.
             speed: SpeedParams {
-                /// The share of the pixels, 0 to 1, that are merged with others where they look at each other: faster for large pictures,
-                /// and coarser. It acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no
-                /// more than three quarters can be merged.
+                /// The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It acts
+                /// at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
+                /// quarters can be merged.
                 token_merging: f64 = 0.0, Share, Changed("Token merging ratio");
-                /// Every how many steps the whole U-Net is computed, in between its outermost layers alone; 1 is every step. These go on
-                /// what the others gave before (DeepCache, Ma et al. 2023, arXiv:2312.00858).
+                /// The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers
+                /// alone, on features of the last whole one (DeepCache, Ma et al. 2023, arXiv:2312.00858). 1 is the whole U-Net at every
+                /// step.
                 deep_cache_interval: usize = 1, Whole(1, MAX_STEPS), Changed("DeepCache interval");
                 /// The layers that are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
                 deep_cache_branch: usize = 0, Branch, ChangedIf("DeepCache branch", |params| params.speed.deep_cache_interval > 1);

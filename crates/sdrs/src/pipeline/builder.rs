@@ -22,7 +22,7 @@ use crate::{
     text::Embeddings,
 };
 
-/// Describes a pipeline: which weights, where, in which type.
+/// A description of a pipeline: its weights, device and types.
 #[derive(Default)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PipelineBuilder {
@@ -83,8 +83,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under LDM's names or
-    /// diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
+    /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under
+    /// LDM's names or diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
     pub fn vae(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Vae, Source::Path(path.into()))
     }
@@ -94,13 +94,14 @@ impl PipelineBuilder {
         self.part(Part::Vae, Source::Bytes(name.into(), bytes.into()))
     }
 
-    /// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that is taken
-    /// too.
+    /// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it,
+    /// that is taken too.
     pub fn text_encoder(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::TextEncoder, Source::Path(path.into()))
     }
 
-    /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
+    /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source states a prediction
+    /// type, that counts.
     pub fn unet(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Unet, Source::Path(path.into()))
     }
@@ -123,7 +124,7 @@ impl PipelineBuilder {
         self.loras([Lora::file(path).weight(weight)])
     }
 
-    /// The same from a file's bytes; `name` is what prompts and infotexts call it.
+    /// The same from a file's bytes; `name` is the name in prompts and infotexts.
     pub fn lora_bytes(self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>, weight: f64) -> Self {
         self.loras([Lora::bytes(name, bytes).weight(weight)])
     }
@@ -149,7 +150,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// The same from a file's bytes; `name` is what prompts call it.
+    /// The same from a file's bytes; `name` is the name in prompts.
     pub fn embedding_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
         self.embeddings.push(Source::Bytes(name.into(), bytes.into()));
         self
@@ -198,7 +199,7 @@ impl PipelineBuilder {
 
     /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. A model
     /// or picture that can't fit is refused before anything is loaded or drawn: [`Pipeline::memory_plan`] says what a size takes. Pictures
-    /// don't depend on it. Not counted are other pipelines, runs at the same time, and what LoRAs that a prompt names change.
+    /// don't depend on it. Not counted are other pipelines, runs at the same time, and layers that a prompt's LoRAs change.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -210,8 +211,9 @@ impl PipelineBuilder {
         self
     }
 
-    /// Called with each line of the pipeline's log: what was opened and loaded, what was passed over, how long parts of a run took. It is
-    /// called in the thread that builds or runs, several at once if these are. Without it nothing is logged; nothing is ever printed.
+    /// A function that is called with each line of the pipeline's log: files that were opened and loaded, things that were passed over, the
+    /// time that parts of a run took. It is called in the thread that builds or runs, by several at once if these are. Without it nothing
+    /// is logged; nothing is ever printed.
     pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
         self.log = Some(Arc::new(log));
         self

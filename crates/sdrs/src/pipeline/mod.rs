@@ -1,4 +1,4 @@
-//! The pipeline: what callers hold.
+//! The pipeline, as callers see it.
 
 mod builder;
 mod networks;
@@ -136,14 +136,14 @@ impl Pipeline {
         &self.components.embeddings.skipped
     }
 
-    /// Starts to describe a picture: with what the checkpoint recommends ([`recommended`](Self::recommended)) where nothing else is said,
-    /// else the WebUI's defaults.
+    /// A request for a picture. Settings that it leaves open have the values that the checkpoint recommends
+    /// ([`recommended`](Self::recommended)), else the WebUI's defaults.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
         Txt2Img::new(&self.components, &self.tagged).prompt(prompt)
     }
 
-    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings, those that
-    /// come along with the tags' LoRAs among them.
+    /// The plan of a picture's prompts: texts by step, chunks, tokens with their places and weights, LoRAs, and embeddings, with those that
+    /// the tags' LoRAs bring along.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument has no
@@ -178,7 +178,7 @@ impl Pipeline {
         Ok(self.merged().save_folder(path.as_ref(), dtype)?)
     }
 
-    /// Writes the pipeline as a single `.safetensors` file in LDM's layout, likewise. A file that is there is replaced, which those who
+    /// Writes the pipeline as a single `.safetensors` file in LDM's layout, likewise. An existing file is replaced, which programs that
     /// have it open don't notice; its permissions and links to it stay. Its metadata carries the configurations, and the tokenizer unless
     /// it is CLIP's own.
     ///

@@ -265,7 +265,7 @@ impl Pipeline {
 /// No picture has a value beyond it.
 const PICTURE_MAX: f32 = 10.0;
 
-/// The buffer holds what its shape says, and that is something.
+/// Checks that the buffer has as many values as its shape, and at least one.
 fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
     let volume = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
     match volume {

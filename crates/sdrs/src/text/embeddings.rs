@@ -46,7 +46,7 @@ impl Embeddings {
         Ok(all)
     }
 
-    /// These and those that come along with LoRAs. Where names are the same, these count, then those of the first LoRA (WebUI).
+    /// These embeddings, and those that LoRAs bring along. Of two with one name these count, then those of the first LoRA (WebUI).
     pub fn with_bundled(self: &Arc<Self>, loras: &Loras, model: &Model) -> Result<Arc<Self>> {
         let mut all = self.clone();
         for (lora, embeddings) in loras.embeddings() {

@@ -154,7 +154,7 @@ fn planned(params: &GenerateParams, tokenizer: &ClipTokenizer) -> Result<PromptP
 }
 
 impl Planner<'_> {
-    /// Plans both prompts, which are `read` of these texts.
+    /// The plan of both prompts; `read` is what reading gave of them.
     pub fn plan(&self, [prompt, negative_prompt]: [&str; 2], read: &Prompts) -> Result<PromptPlan> {
         let Prompts { positive, negative } = read;
         let loras = lora_tags(positive)?.into_iter().map(|(lora, span)| PlannedLora {

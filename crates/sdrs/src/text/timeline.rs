@@ -1,4 +1,4 @@
-//! Encoded prompts, and which of their texts conditions which call of the U-Net.
+//! Encoded prompts, and the text of each call of the U-Net.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +14,7 @@ const MOST_PARTS: usize = 100;
 /// Texts that one prompt may take over the steps; each is encoded and kept.
 const MOST_TEXTS: usize = 1000;
 
-/// A prompt's encoded texts, and which of them holds for which call.
+/// A prompt's encoded texts, and the text of each call.
 pub(crate) struct Timeline {
     /// `(end, index)`: rising ends.
     pub entries: Vec<(usize, usize)>,
@@ -22,7 +22,7 @@ pub(crate) struct Timeline {
     pub contexts: Vec<Vec<f32>>,
 }
 
-/// A text as inputs of the text encoder, and how many steps' texts it stands for.
+/// A text as inputs of the text encoder, with the number of steps that have it.
 struct Text {
     chunks: Vec<Chunk>,
     count: usize,
