@@ -184,8 +184,7 @@ impl AdapterFile {
         kinds
     }
 
-    /// The family of models that it was made for: by the width of the context that the attention's keys take, else by what the
-    /// trainer noted.
+    /// The family of models that it was made for: by the width of the context that the attention's keys take, else by the trainer's notes.
     pub fn family(&self) -> Family {
         let widths = self.contents.modules.iter().filter_map(|module| {
             let keys = module.name.contains("attn2") && module.name.ends_with("to_k");

@@ -69,7 +69,7 @@ pub struct StepperState<X> {
 }
 
 impl<X: Latent> Stepper<X> {
-    /// Begins at `x`: see [`Plan::image_scale`] and [`Plan::noise_scale`] for what that is.
+    /// Begins at `x`: see [`Plan::image_scale`] and [`Plan::noise_scale`] for its making.
     pub fn new(plan: Plan, x: X) -> Self {
         let mut slots = vec![Some(x)];
         let mut program = Arc::clone(&plan.program);
@@ -139,8 +139,8 @@ impl<X: Latent> Stepper<X> {
         self.denoised(denoised, None)
     }
 
-    /// Answers [`Request::Denoise`] with what the unconditional prompt alone gave as well. Always allowed: it is dropped where
-    /// the sampler has no use for it.
+    /// Answers [`Request::Denoise`] with the latent by the unconditional prompt alone as well. Always allowed: it is dropped where the
+    /// sampler has no use for it.
     ///
     /// # Errors
     /// As [`Stepper::provide_denoised`].
@@ -352,7 +352,7 @@ impl<X: Latent> Stepper<X> {
     /// Goes on from a saved state, bit for bit.
     ///
     /// # Errors
-    /// [`Error::BadState`] if the state was made with another plan or doesn't hold what the plan needs.
+    /// [`Error::BadState`] if the state was made with another plan or lacks something that the plan needs.
     pub fn resume(plan: Plan, state: StepperState<X>) -> Result<Self> {
         let bad = |reason: &str| Error::BadState {
             reason: reason.into(),

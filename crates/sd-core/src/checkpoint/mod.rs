@@ -77,7 +77,7 @@ struct About {
 /// The file of a folder in which a checkpoint may recommend settings.
 const RECOMMENDED: &str = "sdrs_recommended.json";
 
-/// The configurations as they were found, for those who save them: other programs read more in them.
+/// The configurations as they were found, for saving: other programs read more in them.
 #[derive(Clone, Default)]
 struct Texts {
     parts: BTreeMap<Part, String>,

@@ -38,7 +38,8 @@ impl Checkpoint {
     /// Opens a diffusers folder or a single file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] or [`Error::Config`], naming the file that can't be read or used, or what it lacks.
+    /// [`Error::Io`], [`Error::Malformed`] or [`Error::Config`], naming the file that can't be read or used, or the parts that it
+    /// lacks.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_parts(path)?.checked()
     }
@@ -194,8 +195,8 @@ impl Checkpoint {
     /// Whether every part is there and they fit together by their configurations.
     ///
     /// # Errors
-    /// [`Error::Malformed`] with what is missing and how to give it, [`Error::Config`] if parts don't fit, [`Error::Weights`] if a single
-    /// file holds tensors of no part, unless that is allowed.
+    /// [`Error::Malformed`] with the missing parts and a remedy, [`Error::Config`] if parts don't fit, [`Error::Weights`] if a
+    /// single file holds tensors of no part, unless that is allowed.
     pub fn check(&self) -> Result<()> {
         let lacks = self.lacks();
         if !lacks.is_empty() {

@@ -24,8 +24,8 @@ impl Checkpoint {
     /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
     /// among others, under LDM's names or diffusers', with or without the part's prefix.
     ///
-    /// A file's part must have the structure of the one that it replaces, unless the file carries its configuration. A text encoder
-    /// brings its tokenizer along, and a U-Net what it predicts, where the source says it.
+    /// A file's part must have the structure of the one that it replaces, unless the file carries its configuration. A text encoder brings
+    /// its tokenizer along, and a U-Net its prediction type, where the source states it.
     ///
     /// # Errors
     /// As [`Checkpoint::put_part`] and [`Checkpoint::check`]. The checkpoint is then as it was.

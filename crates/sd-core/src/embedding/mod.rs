@@ -253,7 +253,7 @@ fn one_of_folder(path: &Path) -> Result<Option<Embedding>> {
         Some("pt" | "bin" | "safetensors") => Embedding::open(path).map(Some),
         Some("png") => {
             let name = stem(path);
-            // Beside an embedding lies a picture of what it draws.
+            // A picture that the embedding draws, beside it.
             if name.to_ascii_lowercase().ends_with(".preview") {
                 return Ok(None);
             }

@@ -9,8 +9,8 @@ use crate::{
     config::{BlockKind, UnetBlock, UnetConfig, VaeConfig, Way},
 };
 
-/// Copies of a transformer's input that are in use at once, in its attention: what goes in and is added to, normalised, queries, keys,
-/// values, what was seen, and a copy of keys and values for the kernel.
+/// Copies of a transformer's input that are in use at once, in its attention: the input that the result is added to, the normalised one,
+/// queries, keys, values, attention's result, and a copy of keys and values for the kernel.
 const ATTENTION: usize = 9;
 
 /// Pictures of one size and type.
@@ -46,8 +46,8 @@ impl Size {
         conv_workspace_bytes(self.dtype.burn(), self.quantization, self.shape, input, output)
     }
 
-    /// A residual block: first its input, that normalised, and what comes of it; then what was kept to be added, a second time the
-    /// normalised values, and the result.
+    /// A residual block: first its input, the normalised input, and the first convolution's result; then the skip that is added, the values
+    /// normalised a second time, and the result.
     fn resnet(self, input: usize, output: usize) -> usize {
         let first = self.of(2 * input + output) + self.conv(input, output);
         first.max(self.of(3 * output) + self.conv(output, output))
@@ -137,7 +137,7 @@ pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> us
             let [_, h, w] = whole.shape;
             small.sized([1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
         };
-        // What a band is convolved from, with the rows around it, and what that needs.
+        // A band's inputs, with the rows around it, and the workspace of its convolution.
         let from = |whole: Size, input: usize, output: usize| {
             let band = band(whole);
             let [_, h, w] = band.shape;
@@ -145,7 +145,7 @@ pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> us
         };
         for _ in 0..=config.layers_per_block {
             let first = whole.of(channels + width) + from(whole, channels, width);
-            // It lets go of what goes in, and of what is added, as it goes.
+            // It lets go of its input, and of the shortcut, as it goes.
             let second = whole.of(2 * width) + band(whole).of(width) + from(whole, width, width);
             most = most.max(first).max(second);
             channels = width;

@@ -180,7 +180,7 @@ fn same_owner(_: &Path, _: &Metadata) {}
 /// A file, or all that is in a folder.
 fn sync(path: &Path) -> io::Result<()> {
     if !path.is_dir() {
-        // Windows wants to be able to write what it is to put on the disk.
+        // Windows puts only files on the disk that are open for writing.
         return File::options().write(true).open(path)?.sync_all();
     }
     for entry in fs::read_dir(path)? {

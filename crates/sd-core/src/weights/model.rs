@@ -90,7 +90,7 @@ impl<M: Model> Loaded<M> {
         if own.layers.all_unchanged(&weights) {
             return Ok(());
         }
-        // Without the old model, `layers` alone holds what it was made of.
+        // Without the old model, `layers` alone holds its layers.
         own.model = hollow;
         let layers = std::mem::take(&mut own.layers);
         let target = own.target.clone();

@@ -90,7 +90,8 @@ impl<'a> Shared<'a> {
 /// Builds a part of a model from its weights.
 ///
 /// # Errors
-/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, or with what a patch can't be applied to.
+/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, or with the parameters that a patch can't be
+/// applied to.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
     check(weights, target, &build)?;
     Ok(make(weights, target, Layers::default(), build)?.0)
@@ -227,7 +228,7 @@ impl<'a> Params<'a> {
         self.quantization
     }
 
-    /// A layer made of the tensors here: what a model's siblings share where nothing changes these. What `build` gives is kept beside
+    /// A layer made of the tensors here, which a model's siblings share where nothing changes these. The result of `build` is kept beside
     /// the model, so a clone of it must share its memory, as tensors do.
     pub fn layer<T: Clone + Send + Sync + 'static>(&self, build: impl FnOnce(&Self) -> T) -> T {
         let Mode::Load(load) = &self.shared.mode else {
@@ -312,7 +313,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Bytes that may lie idle between two layers, less what is in use then: enough that nearly all find room.
+/// The most bytes that may lie idle between two layers, less those in use then: nearly all layers find room in them.
 const STAGED: usize = 128 << 20;
 
 fn tensor<E: cast::Element, const D: usize>(

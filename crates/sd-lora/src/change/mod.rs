@@ -79,12 +79,12 @@ pub(crate) struct Amount {
 pub(crate) trait Change: fmt::Debug + Send + Sync {
     fn kind(&self) -> Kind;
 
-    /// The rank, where there is one: what `alpha` is divided by, unless the kind gives `alpha` another meaning.
+    /// The rank, where there is one: `alpha` is divided by it, unless the kind gives `alpha` another meaning.
     fn rank(&self) -> Option<usize> {
         None
     }
 
-    /// The shape of what it adds, where that doesn't depend on the weight.
+    /// The shape of its change, where that doesn't depend on the weight.
     fn shape(&self) -> Option<Vec<usize>> {
         None
     }

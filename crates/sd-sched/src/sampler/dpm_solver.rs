@@ -4,12 +4,12 @@
 use super::slope::derivative;
 use crate::program::{Builder, Reg};
 
-/// One point of a step: what the orders share is evaluated once.
+/// One point of a step: evaluations that the orders share are made once.
 pub(super) struct Step {
     /// The latent and where it is.
     pub x: Reg,
     pub t: f64,
-    /// Where the step goes.
+    /// The end of the step.
     pub to: f64,
     /// Its denoised latent and slope (the predicted noise).
     pub denoised: Reg,

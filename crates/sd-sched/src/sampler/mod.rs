@@ -189,10 +189,10 @@ impl Sampler {
 
     /// The model over the noise levels that this sampler's program computes with. WebUI and ComfyUI: the model's own.
     ///
-    /// diffusers' schedulers round their tables in their own way, and what is left of the signal at the last timestep of a model with
-    /// zero terminal SNR differs between them (diffusers 0.42): 2^-24 for Euler, Euler a, DPM++ 2M and its kin and UniPC, so that the
-    /// largest sigma is 4096; nothing for DDIM, DDPM, LCM and TCD (2^-64 here, which in `f32` is the same). The others know no such
-    /// rescaling and have the table before it.
+    /// diffusers' schedulers round their tables in their own way, and the rest of the signal at the last timestep of a model with zero
+    /// terminal SNR differs between them (diffusers 0.42): 2^-24 for Euler, Euler a, DPM++ 2M and its kin and UniPC, so that the largest
+    /// sigma is 4096; nothing for DDIM, DDPM, LCM and TCD (2^-64 here, which in `f32` is the same). The others know no such rescaling and
+    /// have the table before it.
     pub fn noise_levels(self, model: &ModelSampling, dialect: Dialect) -> Cow<'_, ModelSampling> {
         let last = match self {
             _ if dialect != Dialect::Diffusers => return Cow::Borrowed(model),

@@ -142,7 +142,7 @@ impl Schedule {
         let train = model.train_steps();
         let (mut low, mut high) = (model.sigma_min(), model.sigma_max());
         if dialect == Dialect::Diffusers && !style.is_multistep() && (2..train).contains(&steps) {
-            // These schedulers bend what the leading spacing gave.
+            // These schedulers bend the sigmas of the leading spacing.
             let t = timesteps::diffusers(Self::Leading, style, steps, train)?;
             (low, high) = (
                 model.sigmas()[t[steps - 1] as usize],

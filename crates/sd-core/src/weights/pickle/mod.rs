@@ -41,7 +41,7 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
     matches!(bytes, [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..])
 }
 
-/// Reads and checks what a file says of its tensors. Names are the dictionary's keys, those of inner dictionaries joined by dots; a
+/// Reads and checks a file's descriptions of its tensors. Names are the dictionary's keys, those of inner dictionaries joined by dots; a
 /// member `state_dict` stands for the whole. Numbers and texts beside the tensors are the metadata.
 ///
 /// # Errors
