@@ -134,56 +134,38 @@ trait Field: Copy {
     fn from_c(c: Self::C) -> Result<Self>;
 }
 
-macro_rules! numbers {
-    ($($type:ty, $c:ty: |$value:ident| $to:expr, |$field:ident| $from:expr;)*) => {$(
+macro_rules! conversions {
+    ($($type:ty, $c:ty: $to:expr, $from:expr;)*) => {$(
         impl Field for $type {
             type C = $c;
 
             fn to_c(self) -> Result<$c> {
-                let $value = self;
-                Ok($to)
+                let to: fn(Self) -> Result<$c> = $to;
+                to(self)
             }
 
-            fn from_c($field: $c) -> Result<Self> {
-                Ok($from)
-            }
-        }
-    )*};
-}
-
-numbers! {
-    usize, u32: |n| u32::try_from(n).unwrap_or(u32::MAX), |n| n as usize;
-    Option<u32>, u32: |n| n.unwrap_or(0), |n| (n != 0).then_some(n);
-    f64, f64: |x| x, |x| x;
-    Option<f64>, f64: |x| x.unwrap_or(f64::NAN), |x| (!x.is_nan()).then_some(x);
-    i64, i64: |n| n, |n| n;
-    bool, i32: |flag| i32::from(flag), |n| n != 0;
-}
-
-macro_rules! choices {
-    ($($type:ident: $c:ty;)*) => {$(
-        impl Field for sdrs::$type {
-            type C = i32;
-
-            fn to_c(self) -> Result<i32> {
-                number::<$c>(self)
-            }
-
-            fn from_c(c: i32) -> Result<Self> {
-                value::<$c>(c)
+            fn from_c(c: $c) -> Result<Self> {
+                let from: fn($c) -> Result<Self> = $from;
+                from(c)
             }
         }
     )*};
 }
 
-choices! {
-    ClipSkipRule: sdrs_clip_skip_rule;
-    Emphasis: sdrs_emphasis;
-    PromptDialect: sdrs_prompt_dialect;
-    Rng: sdrs_rng;
-    Sampler: sdrs_sampler;
-    Schedule: sdrs_schedule;
-    TimeRule: sdrs_time_rule;
+conversions! {
+    usize, u32: |n| Ok(u32::try_from(n).unwrap_or(u32::MAX)), |n| Ok(n as usize);
+    Option<u32>, u32: |n| Ok(n.unwrap_or(0)), |n| Ok((n != 0).then_some(n));
+    f64, f64: Ok, Ok;
+    Option<f64>, f64: |x| Ok(x.unwrap_or(f64::NAN)), |x| Ok((!x.is_nan()).then_some(x));
+    i64, i64: Ok, Ok;
+    bool, i32: |flag| Ok(flag.into()), |n| Ok(n != 0);
+    sdrs::ClipSkipRule, i32: number::<sdrs_clip_skip_rule>, value::<sdrs_clip_skip_rule>;
+    sdrs::Emphasis, i32: number::<sdrs_emphasis>, value::<sdrs_emphasis>;
+    sdrs::PromptDialect, i32: number::<sdrs_prompt_dialect>, value::<sdrs_prompt_dialect>;
+    sdrs::Rng, i32: number::<sdrs_rng>, value::<sdrs_rng>;
+    sdrs::Sampler, i32: number::<sdrs_sampler>, value::<sdrs_sampler>;
+    sdrs::Schedule, i32: number::<sdrs_schedule>, value::<sdrs_schedule>;
+    sdrs::TimeRule, i32: number::<sdrs_time_rule>, value::<sdrs_time_rule>;
 }
 
 /// The fields that are settings, group by group: those that have a value, and those that may be left open, with what says so.

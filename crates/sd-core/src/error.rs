@@ -25,7 +25,7 @@ pub enum Error {
     Malformed {
         /// The file, or the name given with the caller's bytes.
         origin: String,
-        /// The fault and, where it can be known, its remedy.
+        /// The reason and, where it can be known, what to do.
         reason: String,
     },
     /// A configuration asks for something that these models don't have.
@@ -46,7 +46,7 @@ pub enum Error {
     Incomplete {
         /// The part, and its file.
         origin: String,
-        /// The weights that are missing, and a remedy.
+        /// The part of the build that is missing, and what to do.
         reason: String,
     },
     /// A device name is unknown, or its support was not compiled in.
@@ -54,7 +54,7 @@ pub enum Error {
     Device {
         /// The name as given.
         name: String,
-        /// The fault, and the devices that could be used instead.
+        /// The reason, and what could be used instead.
         reason: String,
     },
     /// The tokenizer's files can't be used, or it failed on a text.
@@ -62,17 +62,17 @@ pub enum Error {
     Tokenizer {
         /// The folder, or "embedded".
         origin: String,
-        /// The fault.
+        /// The reason.
         reason: String,
     },
     /// A tensor that the caller gave has the wrong shape.
     #[error("{name}: expected shape {expected}, got {got:?}")]
     Shape {
-        /// The argument's name.
+        /// The argument.
         name: &'static str,
         /// The expected shape.
         expected: String,
-        /// The shape that was given.
+        /// The given shape.
         got: Vec<usize>,
     },
 }
@@ -119,7 +119,7 @@ impl Error {
     }
 }
 
-/// A hint for a path that isn't there, if it looks like something on the internet.
+/// Advice for a path that isn't there, if it looks like something on the internet.
 fn elsewhere(path: &Path) -> Option<&'static str> {
     let text = path.to_str()?;
     if text.contains("://") {
@@ -179,7 +179,7 @@ pub struct WeightsError {
     pub misshapen: Vec<Misshapen>,
     /// Tensors whose element type can't be used, with that type.
     pub unreadable: Vec<(String, String)>,
-    /// The changes of adapters that don't fit this model, in words.
+    /// Changes of adapters that don't fit this model, in words.
     pub patches: Vec<String>,
 }
 

@@ -46,7 +46,7 @@ fn text_encoder() {
         .collect();
 
     // Its own tokenizer, from the prompt that the manifest names.
-    let tokenizer = checkpoint.tokenizer().unwrap();
+    let tokenizer = checkpoint.tokenizer(Part::TextEncoder).unwrap();
     let mut own = vec![tokenizer.start()];
     own.extend(tokenizer.encode("a red circle above a blue square").unwrap());
     own.push(tokenizer.end());

@@ -372,7 +372,7 @@ fn configurations_and_addresses_are_no_checkpoints() {
     assert!(matches!(error, Error::Io { .. }));
 }
 
-/// Which part decides, and in which order they come, doesn't matter.
+/// Neither the part nor the order matters.
 #[test]
 fn missing_parts_can_be_given() {
     let elsewhere = given(Some(EPSILON));

@@ -1,6 +1,7 @@
-//! Layers and operations, each done as a whole by kernels of our own on the CPU or by a device: here it is decided by which.
+//! Layers and operations. Each is computed as a whole by kernels of our own on the CPU or by a device's operations; here one of the two
+//! is chosen.
 //!
-//! [`host`] and [`device`] have the same types and functions. A builder without kernels of our own knows devices only.
+//! `host` and `device` have the same types and functions. In a build without kernels of the CPU a device stands in for the host.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use crate::{
     options::{Activation, ConvExtras, ConvShape, Quantization},
 };
 
-/// A layer, where it computes.
+/// A layer of one of the two.
 #[derive(Clone)]
 enum Backend<H, D> {
     Host(H),
@@ -33,7 +34,7 @@ macro_rules! layer {
     };
 }
 
-/// A call of a layer, whichever it is.
+/// A call of a layer, of whichever backend it is.
 macro_rules! call {
     ($layer:expr, |$inner:ident| $call:expr) => {
         match &$layer {

@@ -1,4 +1,4 @@
-//! The contents of single files, by the names and shapes of their tensors and by their metadata.
+//! The kind of single files, by the names and shapes of their tensors and by their metadata.
 
 use super::{
     kind::Kind,

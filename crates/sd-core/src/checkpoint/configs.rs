@@ -60,8 +60,7 @@ impl GivenConfigs {
 impl Configs {
     /// All parts, in the order in which they are loaded.
     pub fn parts(&self) -> Vec<Part> {
-        let text_encoders = self.text_encoders.keys().copied();
-        text_encoders.chain([Part::Unet, Part::Vae]).collect()
+        self.text_parts().chain([Part::Unet, Part::Vae]).collect()
     }
 
     /// A part's.
@@ -71,6 +70,11 @@ impl Configs {
             Part::Unet => PartConfig::Unet(&self.unet),
             Part::Vae => PartConfig::Vae(&self.vae),
         }
+    }
+
+    /// The parts that are text encoders.
+    pub fn text_parts(&self) -> impl Iterator<Item = Part> {
+        self.text_encoders.keys().copied()
     }
 
     /// The first text encoder's.
@@ -137,6 +141,11 @@ impl Configs {
         let elsewhere = elsewhere.map(|given| &given.configs.scheduler);
         let decided = decide(StatedScheduler::of_file(file)?.as_ref(), marks, elsewhere);
         configs.scheduler = decided.config.clone();
+        // SD2 was trained on larger pictures where it learnt to predict v; nothing else in a file says so.
+        let explicit = given.is_some() || file.metadata().contains_key(metadata::of(Part::Unet));
+        if !explicit && found.family == Family::Sd2 && decided.config.prediction_type == "v_prediction" {
+            configs.unet.sample_size = 96;
+        }
         Ok((configs, decided))
     }
 
@@ -157,6 +166,14 @@ impl Configs {
                     return Err(Error::malformed(origin, reason));
                 }
             }),
+            (true, Family::Sd2) => Self::sd2(match found.in_channels {
+                Some(n @ (4 | 5 | 9)) => n,
+                other => {
+                    let n = other.map_or("no number of".into(), |n| n.to_string());
+                    let reason = format!("a U-Net with {n} input channels; SD2 has 4, 5 or 9");
+                    return Err(Error::malformed(origin, reason));
+                }
+            }),
             (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
         };
         for part in configs.parts() {
@@ -174,6 +191,14 @@ impl Configs {
             unet: config::sd1_unet(in_channels),
             vae: config::sd1_vae(),
             scheduler: SchedulerConfig::default(),
+        }
+    }
+
+    fn sd2(in_channels: usize) -> Self {
+        Self {
+            text_encoders: BTreeMap::from([(Part::TextEncoder, config::sd2_text_encoder())]),
+            unet: config::sd2_unet(in_channels),
+            ..Self::sd1(4)
         }
     }
 

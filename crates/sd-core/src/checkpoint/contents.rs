@@ -145,7 +145,7 @@ impl FolderContents {
         })
     }
 
-    /// The inspection of the folder.
+    /// The folder as its headers show it.
     pub fn inspection(&self) -> Inspection {
         let files = self.files.iter().flat_map(|(part, files)| {
             let files = files.iter();
@@ -182,7 +182,7 @@ fn family(folder: &Folder, unet: Option<&UnetConfig>) -> Family {
     }
 }
 
-/// The folder to give where one of its configurations was given: "; give the folder ...", or nothing.
+/// The folder that is meant where one of its configurations is given: "; give the folder ...", or nothing.
 pub(super) fn folder_of_config(path: &Path) -> String {
     if !path
         .extension()

@@ -1,4 +1,4 @@
-//! The inspection of a file, from names, shapes and metadata alone.
+//! The kind and the parts of a file, from names, shapes and metadata alone.
 
 use std::collections::BTreeMap;
 
@@ -34,12 +34,12 @@ pub struct PartInspection {
     pub dtypes: BTreeMap<String, usize>,
 }
 
-/// A description of a file or folder, made without loading it.
+/// A file or folder as its headers show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
     /// The path.
     pub path: String,
-    /// The kind of its contents.
+    /// Its kind.
     pub kind: Kind,
     /// Its family: its own, or the one that an adapter, embedding or ControlNet is for.
     pub family: Family,
@@ -160,7 +160,7 @@ impl Inspection {
     }
 }
 
-/// The stated configuration, or the reason why it can't be used.
+/// A stated configuration, or the reason why it can't be used.
 pub(super) fn value_or_fault(
     stated: Result<Option<StatedScheduler>>,
 ) -> (Option<StatedScheduler>, Option<String>) {

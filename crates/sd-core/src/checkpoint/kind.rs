@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The contents of a file or folder.
+/// The kind of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -63,7 +63,7 @@ pub struct Checkpoint {
 /// Facts of a checkpoint beside its parts.
 #[derive(Clone)]
 struct About {
-    /// Its description, in words.
+    /// Its kind, in words.
     named: String,
     /// The reason why it can't be used as a checkpoint if it is but one part, and no other is given.
     alone: Option<String>,
@@ -175,7 +175,7 @@ impl Checkpoint {
         &self.origin
     }
 
-    /// The layout.
+    /// Its layout.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -222,7 +222,7 @@ impl Checkpoint {
             .collect())
     }
 
-    /// Sets the prediction type of the U-Net, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
+    /// Takes another prediction type, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
     pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
         self.configs.scheduler.prediction_type = prediction_type.into();
         self.about.prediction_reason = Some("the caller says so".into());
@@ -263,18 +263,19 @@ impl Checkpoint {
         }
     }
 
-    /// Its own tokenizer if it carries one, else CLIP's.
+    /// The tokenizer of a text encoder: its own if the checkpoint carries one, else CLIP's.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if its own can't be used, or knows more tokens than the text encoder.
-    pub fn tokenizer(&self) -> Result<ClipTokenizer> {
+    pub fn tokenizer(&self, part: Part) -> Result<ClipTokenizer> {
         let files = self.tokenizer.files()?;
         let tokenizer = match &files {
+            None if self.configs.text_encoders[&part].is_open_clip() => ClipTokenizer::embedded_open_clip(),
             None => ClipTokenizer::embedded(),
             Some((origin, files)) => ClipTokenizer::from_files(origin, files)?,
         };
         // Every id must have a row in the embedding, also where the vocabulary leaves ids out.
-        let rows = self.configs.text_encoder().vocab_size;
+        let rows = self.configs.text_encoders[&part].vocab_size;
         if tokenizer.vocab_size() > rows {
             let whose = match files {
                 None => format!(
@@ -303,10 +304,11 @@ impl Checkpoint {
 
     /// Its tokenizer as the files that a folder has.
     fn saved_tokenizer(&self) -> Result<SavedTokenizer> {
-        self.tokenizer()?;
-        let length = self.configs.text_encoder().max_position_embeddings;
+        self.tokenizer(Part::TextEncoder)?;
+        let text = self.configs.text_encoder();
+        let length = text.max_position_embeddings;
         match self.tokenizer.files()? {
-            None => Ok(SavedTokenizer::embedded(length)),
+            None => Ok(SavedTokenizer::embedded(length, text.is_open_clip())),
             Some((origin, files)) => SavedTokenizer::of_files(&origin, &files, length),
         }
     }

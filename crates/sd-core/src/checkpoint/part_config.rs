@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Device, Dtype, Result,
-    config::{Activation, ClipTextConfig, Fields, Part, UnetConfig, VaeConfig},
+    config::{ClipTextConfig, Fields, Part, UnetConfig, VaeConfig},
     models::{ClipTextModel, UNet, Vae},
     weights::{Fit, PartWeights, Target, fit, names::Ldm, weight_bytes},
 };
@@ -57,10 +57,9 @@ impl PartConfig<'_> {
     /// Its usual names in a single file.
     pub(super) fn ldm(self) -> Ldm {
         match self {
-            // OpenCLIP's encoders are the ones with an exact GELU.
-            Self::TextEncoder(config) => match config.hidden_act {
-                Activation::Gelu => Ldm::open_clip(config),
-                Activation::QuickGelu => Ldm::text_encoder(),
+            Self::TextEncoder(config) => match config.is_open_clip() {
+                true => Ldm::open_clip(config),
+                false => Ldm::text_encoder(),
             },
             Self::Unet(config) => Ldm::unet(config),
             Self::Vae(config) => Ldm::vae(config),

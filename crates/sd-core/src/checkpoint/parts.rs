@@ -132,7 +132,7 @@ impl Checkpoint {
         Err(Error::malformed(&found.path, reason))
     }
 
-    /// Sets the prediction type by a new U-Net's own source, whatever the old one's said, and returns the reason.
+    /// The scheduler's configuration by the source of a U-Net, which counts whatever the old one's said.
     fn settle_prediction(
         &self,
         part: Part,

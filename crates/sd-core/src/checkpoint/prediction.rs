@@ -1,7 +1,7 @@
-//! The prediction type of a U-Net: one rule, in one place.
+//! The prediction type of a U-Net: one rule, which all who want to know it ask.
 //!
-//! The first of these counts: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
-//! elsewhere, a guess by the values of a tensor, SD1's usual type. A caller's own choice is above all of them.
+//! The sources that count, in this order: a scheduler's configuration that belongs to the weights, marks in the weights' file, configurations from
+//! elsewhere, a guess by the values of a tensor, SD1's usual. Beyond all of these is what a caller says.
 
 use super::{
     metadata,
@@ -21,7 +21,7 @@ type Verdict = (&'static str, String);
 pub(super) struct Marks {
     stated: Option<Verdict>,
     guess: Option<Verdict>,
-    /// The type where neither is there.
+    /// The words for weights that have neither.
     usual: Option<&'static str>,
     /// A tensor marks training with zero terminal SNR.
     zero_terminal_snr: bool,
@@ -32,7 +32,7 @@ pub(super) struct Marks {
 pub(super) struct StatedScheduler {
     pub config: SchedulerConfig,
     pub json: String,
-    /// The name of its place.
+    /// Its place.
     place: String,
 }
 

@@ -31,12 +31,12 @@ struct Tensor<'a> {
     faults: &'a RefCell<Faults>,
 }
 
-/// The faults that were met while tensors were made.
+/// Faults of tensors that were made.
 #[derive(Default)]
 struct Faults {
     /// Parameters with values beyond the type's range.
     overflown: Vec<String>,
-    /// The change that a patch could not make, with its part.
+    /// The error of a patch that could not change its parameter.
     unpatched: Option<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! The description of a file or folder in sentences: its contents, the parts that it lacks, and a remedy.
+//! Sentences about a file or folder: its kind, its parts, those that it lacks, and what to do.
 
 use super::{
     Layout,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::config::{Family, Part};
 
-/// The use that a file or folder is expected to have.
+/// The thing that a file or folder is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// A checkpoint, whole or with its other parts given beside it.
@@ -54,7 +54,7 @@ impl Part {
     }
 }
 
-/// The remedy for missing parts: "it lacks a VAE; give one with vae (--vae)".
+/// Advice about missing parts: "it lacks a VAE; give one with vae (--vae)".
 pub(super) fn lacking(parts: &[Part], layout: Layout) -> String {
     let options: Vec<&str> = parts.iter().map(|part| Expected::Part(*part).option()).collect();
     let looked_for: Vec<String> = match layout {
@@ -91,7 +91,7 @@ fn listed(parts: &[Part]) -> String {
 }
 
 impl Inspection {
-    /// Its description: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
+    /// Its kind, in words: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
     pub fn words(&self) -> String {
         let named = self.named();
         match self.kind {
@@ -133,7 +133,7 @@ impl Inspection {
             && matches!(self.family, Sdxl | SdxlRefiner | Ssd1b | Vega)
     }
 
-    /// The remedy where names and shapes don't show its structure.
+    /// Advice where names and shapes don't tell its structure.
     pub(super) fn unknown_structure(&self) -> String {
         match self.unsupported() {
             true => self.instead_of(Expected::Checkpoint),

@@ -60,6 +60,13 @@ pub struct ClipTextConfig {
     pub projection: Option<usize>,
 }
 
+impl ClipTextConfig {
+    /// Whether it is one of OpenCLIP's, which have the exact GELU, and not OpenAI's.
+    pub fn is_open_clip(&self) -> bool {
+        self.hidden_act == Activation::Gelu
+    }
+}
+
 fn default_positions() -> usize {
     77
 }
@@ -76,7 +83,7 @@ fn default_norm() -> bool {
     true
 }
 
-/// Fields that transformers writes for all its models: training, generation of text, labels, the results of a call.
+/// The fields that transformers keeps for all its models: training, generation of text, labels, results of a call.
 static OTHERS: Others = Others {
     only: &[(
         "model_type",

@@ -46,7 +46,39 @@ pub fn sd1_text_encoder() -> ClipTextConfig {
     }
 }
 
-/// SD1.x's autoencoder.
+/// SD2.x's U-Net; `in_channels` is 4, 5 with depth, or 9 for inpainting. The first models were trained on latents of 64x64, those that
+/// predict v on 96x96.
+pub fn sd2_unet(in_channels: usize) -> UnetConfig {
+    let level = |channels, transformer_depth| UnetLevel {
+        channels,
+        transformer_depth,
+        heads: channels / 64,
+    };
+    UnetConfig {
+        levels: vec![level(320, 1), level(640, 1), level(1280, 1), level(1280, 0)],
+        middle: Some(UnetMiddle {
+            transformer_depth: 1,
+            heads: 20,
+        }),
+        cross_attention_dim: 1024,
+        use_linear_projection: true,
+        ..sd1_unet(in_channels)
+    }
+}
+
+/// SD2.x's text encoder: OpenCLIP ViT-H/14 without its last layer, which is never used.
+pub fn sd2_text_encoder() -> ClipTextConfig {
+    ClipTextConfig {
+        hidden_size: 1024,
+        intermediate_size: 4096,
+        num_hidden_layers: 23,
+        num_attention_heads: 16,
+        hidden_act: Activation::Gelu,
+        ..sd1_text_encoder()
+    }
+}
+
+/// The autoencoder of SD1.x and SD2.x.
 pub fn sd1_vae() -> VaeConfig {
     VaeConfig {
         block_out_channels: vec![128, 256, 512, 512],

@@ -1,5 +1,5 @@
-//! The differences between the families of models, as data: read from diffusers' `config.json` files, or from the table of known families
-//! where a single-file checkpoint carries none.
+//! The differences between the families of models, as data: read from diffusers' `config.json` files, or from the table of known
+//! families where a single-file checkpoint carries none.
 
 mod clip;
 mod families;
@@ -11,7 +11,7 @@ mod vae;
 mod write;
 
 pub use clip::{Activation, ClipTextConfig};
-pub use families::{sd1_text_encoder, sd1_unet, sd1_vae};
+pub use families::{sd1_text_encoder, sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet};
 pub use others::{Others, Plain};
 pub use part::{Family, Part};
 pub use topology::{BlockKind, UnetBlock, UnetTransformer, Way};
@@ -36,14 +36,14 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// Last beta.
     pub beta_end: f64,
-    /// The number of timesteps of training.
+    /// Number of timesteps in training.
     pub num_train_timesteps: usize,
     /// Whether the betas are rescaled so that the last step is pure noise.
     pub rescale_betas_zero_snr: bool,
 }
 
 impl Default for SchedulerConfig {
-    /// The noise schedule of latent diffusion, and with it of every SD1 checkpoint.
+    /// The schedule of latent diffusion, and with it of every SD1 checkpoint.
     fn default() -> Self {
         Self {
             prediction_type: "epsilon".into(),
@@ -56,7 +56,7 @@ impl Default for SchedulerConfig {
     }
 }
 
-/// Fields about sampling, which are not read: sampler and schedule of a run are the caller's choice.
+/// Fields of a scheduler's configuration that say how it samples are not read: sampler and schedule are the caller's choice.
 static OTHERS: Others = Others {
     only: &[
         ("trained_betas", &[]),

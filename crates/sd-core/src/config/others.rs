@@ -1,5 +1,4 @@
-//! The other fields of a configuration, which its reader doesn't read: features of other networks, which are refused, and fields that
-//! change nothing.
+//! The fields of a configuration that its reader doesn't read: features of other networks, which are refused, and what changes nothing.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

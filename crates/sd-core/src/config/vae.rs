@@ -103,7 +103,7 @@ impl VaeConfig {
         Ok(config)
     }
 
-    /// The number of pixels of a picture's side for one latent.
+    /// Pixels of a picture's side that one latent stands for.
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }

@@ -59,9 +59,9 @@ impl Encoder {
 /// The vectors for one text encoder, in place of token embeddings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vectors {
-    /// The encoder that they are for.
+    /// The encoder.
     pub encoder: Encoder,
-    /// The number of values of a vector: the width of the encoder.
+    /// Values of a vector: the width of the encoder.
     pub width: usize,
     /// `[vectors, width]`, row-major; finite.
     pub values: Vec<f32>,
@@ -70,9 +70,9 @@ pub struct Vectors {
 /// An embedding. It takes as many places in the prompt as it has vectors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// The name in prompts: the file's name without its ending, or for a picture the name stored in it.
+    /// Its name in prompts: the file's name without its ending, or for a picture the name stored in it.
     pub name: String,
-    /// The name in errors: the path.
+    /// Its name in errors: the path.
     pub origin: String,
     /// The vectors for each encoder, equally many: one entry, or two for SDXL.
     pub parts: Vec<Vectors>,
@@ -84,7 +84,7 @@ pub struct Embedding {
     pub sd_checkpoint_name: Option<String>,
 }
 
-/// The contents of a folder.
+/// The embeddings of a folder.
 #[derive(Debug, Default)]
 pub struct FolderEmbeddings {
     /// Its embeddings, sorted by path.
@@ -129,7 +129,7 @@ impl Embedding {
         Self::of_picture(name, origin, stored)
     }
 
-    /// The number of its vectors, and so of the places that it takes in a prompt.
+    /// Number of its vectors, and so of the places that it takes in a prompt.
     pub fn vectors(&self) -> usize {
         self.parts
             .first()

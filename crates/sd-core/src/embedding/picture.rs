@@ -21,7 +21,7 @@ const MAX_PIXELS: u64 = 16 << 20;
 /// JSON of a thousand vectors takes a tenth of this.
 const MAX_JSON: u64 = 64 << 20;
 
-/// The contents of a picture.
+/// The data in a picture.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub name: Option<String>,

@@ -1,5 +1,5 @@
-//! The memory that a run of a network takes on the CPU, by its configuration: the bytes that are in use at once where it takes the most.
-//! These are the kernels' inputs, results and what they need meanwhile; the weights are not among them.
+//! The memory that a run of a network takes on the CPU, by its configuration: the bytes that are in use at once where it takes the
+//! most. These are the kernels' inputs, results and what they need meanwhile; the weights are not among them.
 
 use sd_kernels::{Quantization, conv_workspace_bytes};
 
@@ -41,7 +41,7 @@ impl Size {
         self.shape.iter().product::<usize>() * channels * self.dtype.size()
     }
 
-    /// The workspace of a convolution to this size.
+    /// Bytes that a convolution to this size needs meanwhile.
     fn conv(self, input: usize, output: usize) -> usize {
         conv_workspace_bytes(self.dtype.burn(), self.quantization, self.shape, input, output)
     }

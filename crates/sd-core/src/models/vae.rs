@@ -21,7 +21,7 @@ pub struct Vae {
     target: Target,
     /// Pixels of the bands that pictures go through in.
     band_pixels: usize,
-    /// The name in errors.
+    /// Its name in errors.
     origin: String,
     /// One of the halves may be missing.
     encoder: Option<Encoder>,

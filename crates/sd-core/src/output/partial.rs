@@ -1,4 +1,4 @@
-//! A file or folder that is written, before it is in its place.
+//! Files and folders before they are in their place.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// A file or folder under a temporary name, beside the place where it belongs; gone again unless it is put there.
 pub(crate) struct Partial {
     pub path: PathBuf,
-    /// The permissions of a new file or folder here, or those of the one that it replaces.
+    /// Those that a new file or folder gets here, or those of the one that it replaces.
     permissions: Permissions,
     /// Links followed.
     target: PathBuf,

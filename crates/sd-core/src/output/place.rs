@@ -54,12 +54,12 @@ pub(super) fn followed(path: &Path) -> io::Result<Option<PathBuf>> {
     refuse("its links lead in a circle")
 }
 
-/// The metadata at a path, links followed, if anything is there.
+/// The metadata of what is there, links followed, if anything is.
 pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     if_found(fs::metadata(path))
 }
 
-/// The metadata of the entry itself.
+/// The metadata of what is there itself.
 pub(super) fn existing(path: &Path) -> io::Result<Option<Metadata>> {
     if_found(fs::symlink_metadata(path))
 }

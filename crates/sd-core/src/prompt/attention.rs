@@ -8,7 +8,7 @@ use super::{
 const ROUND: f64 = 1.1;
 const SQUARE: f64 = 1.0 / 1.1;
 
-/// The number of multiplications of weights that a prompt may ask for; more of them have no finite weight anyway, as each is by more
+/// The most multiplications of weights that a prompt may ask for; what goes beyond has no finite weight anyway, as each is by more
 /// brackets than numbers have digits.
 const MOST_MULTIPLICATIONS: usize = 1 << 26;
 
@@ -17,7 +17,7 @@ const MOST_MULTIPLICATIONS: usize = 1 << 26;
 pub struct Fragment {
     /// Without brackets and backslashes.
     pub text: Excerpt,
-    /// The factor on the encoder's output.
+    /// A factor for the encoder's output.
     pub weight: f64,
 }
 

@@ -1,4 +1,4 @@
-//! The characters that are a space, a digit or a letter to Python's regular expressions.
+//! Spaces, digits and letters, as Python's regular expressions see them.
 
 use std::ops::Range;
 

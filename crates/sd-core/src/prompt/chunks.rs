@@ -5,12 +5,12 @@ use std::{collections::HashMap, ops::Range};
 use super::Fragment;
 use crate::{ClipTokenizer, Error, Result, error::shown};
 
-/// The rules for cutting a prompt into chunks.
+/// The cutting of a prompt into chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkOptions {
     /// Tokens of a chunk, start and end token excepted: 75.
     pub length: usize,
-    /// The number of tokens that the last comma may lie back for a chunk to be cut after it; 0 never cuts there. The WebUI's default is 20.
+    /// The tokens that the last comma may lie back for a chunk to be cut after it; 0 never does so. The WebUI's default is 20.
     pub comma_backtrack: usize,
     /// Whether texts are taken as they are, and not repaired.
     pub text_as_is: bool,
@@ -21,7 +21,7 @@ pub struct ChunkOptions {
 pub struct Chunk {
     /// Start token, tokens, end token and padding: the encoder's length. 0 where an embedding stands.
     pub tokens: Vec<u32>,
-    /// The factor on each token's output.
+    /// A factor for each token's output.
     pub weights: Vec<f32>,
     /// The place of each token in the prompt, in bytes; none for start, end and padding.
     pub spans: Vec<Option<Range<usize>>>,
@@ -34,14 +34,14 @@ pub struct Chunk {
 pub struct Placed {
     /// The first of the tokens that it stands for.
     pub at: usize,
-    /// The number of vectors.
+    /// Their number.
     pub vectors: usize,
     /// The embedding, by the number it was added under.
     pub index: usize,
 }
 
 impl Chunk {
-    /// The number of the prompt's own tokens.
+    /// Number of tokens that are the prompt's.
     pub fn used(&self) -> usize {
         self.spans.iter().flatten().count()
     }
@@ -198,7 +198,7 @@ fn begun(start: u32) -> Chunk {
     }
 }
 
-/// The encoder's input for an empty prompt: the chunk that shorter prompts are padded with.
+/// The chunk of an empty prompt, which shorter prompts are padded with.
 pub fn empty_chunk(tokenizer: &ClipTokenizer, length: usize) -> Chunk {
     let mut filler = Filler::new(tokenizer, length);
     filler.next(0);

@@ -12,7 +12,7 @@ use crate::{ClipTokenizer, Result};
 /// Words of at least this many tokens may be cut at the end of a chunk.
 const LARGE_WORD: usize = 8;
 
-/// The mark before an embedding's name.
+/// The word before an embedding's name.
 const EMBEDDING: &str = "embedding:";
 
 /// Parentheses deeper than this are text; ComfyUI itself fails some way beyond.

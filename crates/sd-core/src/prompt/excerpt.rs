@@ -6,7 +6,7 @@ use std::{borrow::Borrow, ops::Range};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Excerpt {
     text: String,
-    /// The beginnings of each piece, in `text` and in the prompt; a piece ends where the next begins.
+    /// The beginning of each piece in `text` and in the prompt; a piece ends where the next begins.
     pieces: Vec<(usize, usize)>,
 }
 
@@ -83,7 +83,7 @@ impl Excerpt {
         source(range.start)..source(range.end - 1) + 1
     }
 
-    /// The end of its last byte in the prompt.
+    /// The end of the last byte in the prompt.
     fn end(&self) -> usize {
         self.pieces
             .last()

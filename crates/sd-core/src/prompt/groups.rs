@@ -103,7 +103,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The meaning of a pair when it is closed here.
+    /// The meaning of a pair that is closed here.
     fn kind(&self, pair: usize, at: usize, round: bool) -> Option<GroupKind> {
         let pair = &self.pairs[pair];
         let colons = pair

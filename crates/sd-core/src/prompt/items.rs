@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::chars::is_space;
 
-/// The number of steps, and the rule for the numbers of edits.
+/// The number of steps, and the meaning of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
     /// Calls of the first pass: its steps, doubled for samplers that make two calls a step.
@@ -38,7 +38,7 @@ impl Steps {
     }
 }
 
-/// The numbers of edits that are fractions of the steps.
+/// The numbers that are fractions of the steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TimeRule {
     /// Those with a point. In a second pass fractions from 1 on and steps from the first pass's number on are meant for it.
@@ -106,13 +106,13 @@ pub enum GroupKind {
 /// A pair of brackets with a meaning. Its parts lie between `open`, the separators and `close`; an edit's last part is its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// The meaning of the brackets.
+    /// Its meaning.
     pub kind: GroupKind,
-    /// The index of the item that opens it.
+    /// The item that opens it.
     pub open: usize,
-    /// The indices of the items that separate its parts.
+    /// The items that separate its parts.
     pub separators: Vec<usize>,
-    /// The index of the item that closes it.
+    /// The item that closes it.
     pub close: usize,
 }
 
@@ -134,6 +134,6 @@ pub enum ItemKind {
 pub struct Item {
     /// Its place in the tree's text, in bytes.
     pub span: Range<usize>,
-    /// The kind.
+    /// Its kind.
     pub kind: ItemKind,
 }

@@ -47,7 +47,7 @@ pub enum PromptDialect {
     Comfy,
 }
 
-/// The rule by which weights act in the WebUI.
+/// The use that the WebUI makes of weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Emphasis {
@@ -62,15 +62,15 @@ pub enum Emphasis {
     None,
 }
 
-/// The rules for reading prompts.
+/// The rules by which prompts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PromptOptions {
     /// The dialect.
     pub dialect: PromptDialect,
-    /// The rule by which weights act, in the WebUI's.
+    /// The use of weights, in the WebUI's.
     pub emphasis: Emphasis,
-    /// The number of tokens that the last comma may lie back for a full chunk to be cut after it; 0 never cuts there.
+    /// The tokens that the last comma may lie back for a full chunk to be cut after it; 0 never does so.
     pub comma_backtrack: usize,
     /// The numbers of edits that are fractions.
     pub time_rule: TimeRule,
@@ -94,9 +94,9 @@ impl Default for PromptOptions {
 /// One of a picture's two prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The prompt: tags and AND have their meaning.
+    /// The one that says what to draw: tags and AND have their meaning.
     Positive,
-    /// The negative prompt: both are text.
+    /// The negative one: both are text.
     Negative,
 }
 
@@ -107,7 +107,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 pub struct Prompt {
     /// Tags in their order.
     pub tags: Vec<Tag>,
-    /// The prompts that AND joins; at least one.
+    /// The parts that AND joins; at least one.
     pub parts: Vec<Part>,
 }
 
@@ -116,7 +116,7 @@ pub struct Prompt {
 pub struct Part {
     /// Its share of the guidance; 1 if none is given.
     pub weight: f64,
-    /// Its text, with the groups of its brackets.
+    /// Its text.
     pub tree: Tree,
 }
 

@@ -17,7 +17,7 @@ pub struct Tag {
     pub named: Vec<(String, String)>,
 }
 
-/// A LoRA that a `<lora:..>` tag asks for.
+/// The LoRA of a `<lora:..>` tag.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraTag {
     /// The file's name without its extension, or an alias that it carries.
@@ -46,12 +46,12 @@ impl Tag {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The LoRA that it asks for, if it is a LoRA's tag: `<lora:name>`, `<lora:name:te>`, `<lora:name:te:unet>`, with `te=`, `unet=` and
-    /// `dyn=` by name. Weights may have a course, `0@0,1@0.5`, as the WebUI's extension loractl writes it, of which text encoders get the
-    /// beginning; `lbw=`, `start=`, `stop=` and `step=a-b` are those of its block-weight extension. None for other tags.
+    /// The LoRA, if it is a LoRA's: `<lora:name>`, `<lora:name:te>`, `<lora:name:te:unet>`, with `te=`, `unet=` and
+    /// `dyn=` by name. Weights may have a course, `0@0,1@0.5`, as the WebUI's extension loractl writes it, of which text encoders get
+    /// the beginning; `lbw=`, `start=`, `stop=` and `step=a-b` are those of its block-weight extension. None for other tags.
     ///
     /// # Errors
-    /// A message with the argument that is no number.
+    /// The argument that is no number.
     pub fn lora(&self) -> Option<Result<LoraTag, String>> {
         if self.kind != "lora" && self.kind != "lyco" {
             return None;

@@ -8,7 +8,7 @@ use super::{
     tables::{Encoding, Pattern, Set, TABLES},
 };
 
-/// The depth of repairs within repairs.
+/// The most repairs that may lie within one another.
 const DEEPEST: usize = 8;
 
 /// A byte of an encoded text, with the bytes of the original that it stands for.
@@ -196,7 +196,7 @@ fn embedded(text: &[Char], depth: usize) -> Vec<Char> {
     out
 }
 
-/// The number of characters at the beginning of a rest that look like sequences of UTF-8.
+/// Number of characters at the beginning of a rest that look like sequences of UTF-8.
 fn utf8_like(rest: &[Char]) -> usize {
     let mut length = 0;
     let sequence = |rest: &[Char]| {

@@ -122,7 +122,7 @@ fn line_break(rest: &[Char]) -> Option<(usize, Cow<'static, str>)> {
     Some((length, "\n".into()))
 }
 
-/// An escape sequence that sets colours in a terminal.
+/// The sequences that set colours in a terminal.
 fn terminal_escape(rest: &[Char]) -> Option<(usize, Cow<'static, str>)> {
     let ['\x1b', '['] = [rest[0].c, rest.get(1)?.c] else {
         return None;

@@ -22,9 +22,9 @@ pub struct Tables {
     pub altered: Vec<Pattern>,
     /// Bytes that were UTF-8 before some were lost.
     pub lossy: Vec<Pattern>,
-    /// The characters that the first bytes of UTF-8's sequences become in some encoding: those of 2, 3 and 4 bytes.
+    /// The first bytes of UTF-8's sequences as some encoding shows them: of those of 2, 3 and 4 bytes.
     pub leads: [Set; 3],
-    /// The characters that the other bytes become.
+    /// The other bytes as some encoding shows them.
     pub continuation: Set,
     /// The same without what is common by itself.
     pub continuation_strict: Set,

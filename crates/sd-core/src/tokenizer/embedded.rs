@@ -4,7 +4,11 @@ use std::io::Read;
 
 use tokenizers::models::bpe::Vocab;
 
-use super::{END, START, parts::parse_merges, symbols};
+use super::{
+    END, START,
+    parts::{Names, Parts, parse_merges},
+    symbols,
+};
 
 /// OpenAI CLIP's 48,894 merges (MIT, see NOTICE), one a line; the vocabulary follows from them.
 static MERGES: &[u8] = include_bytes!("../../data/clip_merges.txt.gz");
@@ -15,6 +19,20 @@ pub fn merges() -> String {
     let read = flate2::read::GzDecoder::new(MERGES).read_to_string(&mut text);
     read.expect("the merges are part of this crate");
     text
+}
+
+/// The whole tokenizer, with its padding token if that is not CLIP's.
+pub fn parts(padding: Option<&str>) -> Parts {
+    let (vocab, merges) = vocab(&merges());
+    Parts {
+        vocab,
+        merges,
+        names: Names {
+            pad: padding.map(str::to_owned),
+            ..Names::default()
+        },
+        ..Parts::default()
+    }
 }
 
 /// The vocabulary, and the merges as pairs.

@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 
 use super::{
     json,
-    parts::{Parts, check_merges, clip_normalizers, parse_merges, read},
+    parts::{Parts, check_added, check_merges, clip_normalizers, parse_merges, read},
 };
 use crate::{Error, Result, weights::Folder};
 
@@ -88,7 +88,7 @@ impl TokenizerFiles {
         })
     }
 
-    /// The parts of a tokenizer that they describe together.
+    /// The parts that they describe together.
     pub(super) fn parts(&self, origin: &str) -> Result<Parts> {
         let fail = |name: &str, reason: String| Error::Tokenizer {
             origin: origin.to_owned(),
@@ -149,6 +149,7 @@ impl TokenizerFiles {
             let id = parts.id(&token.content).unwrap_or(parts.next_id());
             parts.add(id, token).map_err(|e| fail("special tokens", e))?;
         }
+        check_added(&parts).map_err(|e| fail("added tokens", e))?;
         Ok(parts)
     }
 

@@ -9,7 +9,7 @@ use crate::error::shown;
 
 /// CLIP's own pattern of words: contractions, runs of letters, single digits, runs of anything else but space.
 pub const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
-/// The special words that transformers writes before it; these are found earlier.
+/// The tokens that transformers writes before it; these are found earlier.
 const SPECIAL_WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|";
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ struct Added {
     token: AddedToken,
 }
 
-/// The parts that a `tokenizer.json` describes.
+/// The contents of `tokenizer.json`.
 pub fn parts(text: &str) -> Result<Parts, String> {
     let file: File = read(text)?;
     let model = file.model;

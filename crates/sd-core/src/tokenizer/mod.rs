@@ -30,6 +30,8 @@ use crate::{Error, Result, error::shown};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
+/// The padding of OpenCLIP: the token 0.
+const OPEN_CLIP_PADDING: &str = "!";
 
 /// Splits texts into token ids as CLIP's text encoder expects them.
 ///
@@ -55,13 +57,18 @@ impl std::fmt::Debug for ClipTokenizer {
 impl ClipTokenizer {
     /// The tokenizer of OpenAI's CLIP, with 49,408 tokens, compiled into this crate: for checkpoints that carry none.
     pub fn embedded() -> Self {
-        let (vocab, merges) = embedded::vocab(&embedded::merges());
-        let parts = Parts {
-            vocab,
-            merges,
-            ..Parts::default()
-        };
-        Self::new("embedded".into(), parts).expect("the merges are part of this crate")
+        Self::new("embedded".into(), embedded::parts(None)).expect("the merges are part of this crate")
+    }
+
+    /// The same with OpenCLIP's padding, the token 0: for the text encoders of SD2 and the second ones of SDXL.
+    pub fn embedded_open_clip() -> Self {
+        let embedded = Self::embedded();
+        let pad = embedded.inner.token_to_id(OPEN_CLIP_PADDING);
+        Self {
+            // In texts it is a token like others, which a named padding token would not be.
+            pad: pad.expect("every byte is a token"),
+            ..embedded
+        }
     }
 
     /// A tokenizer's folder: `tokenizer.json`, or `vocab.json` and `merges.txt`; tokens that were added (`added_tokens.json`) and special
@@ -189,7 +196,7 @@ fn special_and_added(parts: &Parts) -> Vec<(u32, AddedToken)> {
     added
 }
 
-/// The tokenizer as transformers' fast tokenizer is.
+/// The parts of transformers' fast tokenizer.
 fn fast(parts: Parts, added: impl Iterator<Item = AddedToken>) -> tokenizers::Result<Tokenizer> {
     let mut vocab = parts.vocab;
     // Added tokens keep the ids that they have.

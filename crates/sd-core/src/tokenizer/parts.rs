@@ -143,6 +143,23 @@ pub(super) fn parse_merges(text: &str) -> Result<Vec<(String, String)>, String> 
         .collect()
 }
 
+/// No token may begin with white space that another one takes away (`rstrip`): the tokenizers crate would cut the text at a place
+/// behind which it is already.
+pub(super) fn check_added(parts: &Parts) -> Result<(), String> {
+    let mut added = parts.added.values().map(|(_, token)| token);
+    let Some(taking) = added.clone().find(|token| token.rstrip) else {
+        return Ok(());
+    };
+    match added.find(|token| token.content.starts_with(char::is_whitespace)) {
+        None => Ok(()),
+        Some(token) => Err(format!(
+            "'{}' begins with white space, which belongs to '{}' where it stands before it (rstrip)",
+            shown(&token.content),
+            shown(&taking.content)
+        )),
+    }
+}
+
 /// Both symbols of every merge, and what they make, must be tokens: the BPE model relies on it.
 pub(super) fn check_merges(vocab: &Vocab, merges: &[(String, String)]) -> Result<(), String> {
     let lacks = |token: &str| !vocab.contains_key(token);

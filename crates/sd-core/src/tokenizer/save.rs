@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::AddedToken;
 
 use super::{
-    TokenizerFiles, embedded,
+    OPEN_CLIP_PADDING, TokenizerFiles, embedded,
     parts::{Names, Parts},
     special_and_added,
 };
@@ -30,15 +30,9 @@ pub(crate) struct SavedTokenizer {
 }
 
 impl SavedTokenizer {
-    /// CLIP's own, for texts of `length` tokens.
-    pub fn embedded(length: usize) -> Self {
-        let text = embedded::merges();
-        let (vocab, merges) = embedded::vocab(&text);
-        let parts = Parts {
-            vocab,
-            merges,
-            ..Parts::default()
-        };
+    /// CLIP's own, for texts of `length` tokens, or the same with OpenCLIP's padding.
+    pub fn embedded(length: usize, open_clip: bool) -> Self {
+        let parts = embedded::parts(open_clip.then_some(OPEN_CLIP_PADDING));
         Self::new(&TokenizerFiles::default(), &parts, length)
     }
 

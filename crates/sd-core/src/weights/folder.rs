@@ -24,7 +24,7 @@ pub enum Folder {
 const VARIANTS: [&str; 3] = ["", "fp16", "bf16"];
 
 impl Folder {
-    /// The name of a file in this folder for errors.
+    /// The name of a file of this folder in errors.
     pub fn origin(&self, name: &str) -> String {
         match self {
             Self::Disk(path) => path.join(name).display().to_string(),
@@ -158,8 +158,8 @@ impl Folder {
     }
 }
 
-/// The names of a part's weights in a variant: one file, or the indices of several. The variant stands in one of three places: before
-/// ".json" (diffusers), before ".index.json" (diffusers once, and it still reads that), before the ending (transformers).
+/// The names of a part's weights in a variant: one file, or the indices of several. The variant stands in one of three places:
+/// before ".json" (diffusers), before ".index.json" (diffusers once, and it still reads that), before the ending (transformers).
 fn names(part: &str, name: &str, variant: &str) -> (String, Vec<String>) {
     if variant.is_empty() {
         return (

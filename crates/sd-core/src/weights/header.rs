@@ -1,8 +1,8 @@
 //! The header of a file of tensors, read without trusting a word of it.
 //!
-//! The first bytes say which container it is. A safetensors file has its header read here: eight bytes of length, then JSON: a type, a
-//! shape and a range of bytes for each tensor. The JSON is read as a stream, straight into the header, so that memory stays within a few
-//! times the header's own length.
+//! The first bytes tell the container. The header of a safetensors file is read here: eight bytes of length, then JSON:
+//! a type, a shape and a range of bytes for each tensor. The JSON is read as a stream, straight into what is kept, so that memory stays
+//! within a few times the header's own length.
 
 use std::{collections::HashMap, fmt};
 

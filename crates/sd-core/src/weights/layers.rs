@@ -8,7 +8,7 @@ use super::{PartWeights, WeightPatch};
 #[derive(Default, Clone)]
 pub(super) struct Layers {
     made: HashMap<String, BuiltLayer>,
-    /// The patches that changed the weights they were made from.
+    /// The patches of the weights that they were made from.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Parameters in the order in which they were loaded.
     pub requested: Vec<String>,
@@ -47,7 +47,7 @@ impl Layers {
         parameters.all(|name| self.unchanged(name, weights))
     }
 
-    /// The number of parameters so far: the place where those of the next layer will begin.
+    /// The place where the parameters of the layer that is made next will begin.
     pub fn mark(&self) -> usize {
         self.requested.len()
     }

@@ -11,7 +11,7 @@ use crate::{Result, config::Part};
 
 /// A part of a pipeline: a constructor that asks [`Params`] for its tensors.
 pub trait Model: Sized {
-    /// The description that it is built by.
+    /// The description that it is built from.
     type Config;
 
     /// The configuration it was built from.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Device, Dtype, Error, Result, WeightsError, config::Part, error::Misshapen};
 
-/// The device and the types of the loaded tensors.
+/// Device and types of the loaded tensors.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The device.
@@ -25,7 +25,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Where nothing is quantized.
+    /// A target where nothing is quantized.
     pub fn new(device: Device, dtype: Dtype) -> Self {
         Self {
             device,
@@ -59,7 +59,7 @@ enum Mode {
 
 struct Load {
     layers: Layers,
-    /// The change that a patch could not make.
+    /// The reason why a patch could not change a parameter.
     unpatched: Option<String>,
 }
 
@@ -68,7 +68,7 @@ struct Check {
     used: HashSet<String>,
     /// Canonical names and shapes of all that was asked for.
     requested: Vec<(String, Vec<usize>)>,
-    /// The bytes that these take when they are loaded.
+    /// The bytes of all that when it is loaded.
     bytes: usize,
     faults: WeightsError,
 }
@@ -97,7 +97,7 @@ pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -
     Ok(make(weights, target, Layers::default(), build)?.0)
 }
 
-/// The result of a constructor on checked weights.
+/// A constructor's result for checked weights.
 pub(super) struct Checked<M> {
     /// The model, of placeholders.
     pub hollow: M,
@@ -199,7 +199,7 @@ impl<'a> Params<'a> {
         Params { path, ..*self }
     }
 
-    /// The part's name in errors.
+    /// The name of the part in errors.
     pub fn origin(&self) -> &str {
         &self.shared.weights.origin
     }

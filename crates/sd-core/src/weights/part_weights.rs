@@ -13,15 +13,15 @@ use crate::{Error, WeightsError, config::Part};
 /// The files of one part (U-Net, VAE, text encoder), and the names that its parameters have there.
 #[derive(Clone)]
 pub struct PartWeights {
-    /// This part's name in errors: "unet of /models/x.safetensors".
+    /// The name of this part in errors: "unet of /models/x.safetensors".
     pub origin: String,
     /// The files that hold it; a name is looked up in each.
     pub files: Vec<Arc<TensorFile>>,
-    /// The spellings of canonical names in these files.
+    /// The spelling of canonical names in these files.
     pub names: Arc<dyn Names>,
     /// The part that they belong to.
     pub part: Part,
-    /// The patches that change them on their way, in this order.
+    /// Changes to them on their way, in this order.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Whether tensors that the part has no place for are passed over; they are an error otherwise.
     pub allow_unexpected: bool,

@@ -13,7 +13,7 @@ pub trait WeightPatch: Send + Sync {
     /// Whether its change fits a parameter of this shape; if not, why not.
     ///
     /// # Errors
-    /// A message with the fault and the patch's file.
+    /// The reason why it doesn't fit, naming the patch's file.
     fn check(&self, part: Part, name: &str, shape: &[usize]) -> Result<(), String>;
 
     /// Makes its change to a parameter that it touches and that has been checked; `values` are row-major.

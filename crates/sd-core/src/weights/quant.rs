@@ -127,7 +127,7 @@ fn q2_k(b: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The places of the pairs of bits of 16 values: 128 values share 32 bytes, four to a byte.
+/// The place of the pairs of bits of 16 values: 128 values share 32 bytes, four to a byte.
 fn two_bits(quants: &[u8], group: usize) -> (&[u8], usize) {
     let (half, group) = (group / 8, group % 8);
     (&quants[32 * half + 16 * (group % 2)..][..16], 2 * (group / 2))

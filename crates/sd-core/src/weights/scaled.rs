@@ -17,7 +17,7 @@ const UNUSED: [&str; 3] = ["scale_input", "input_scale", "comfy_quant"];
 /// Finds the scales among a file's tensors, and takes them out.
 ///
 /// # Errors
-/// A message with the scale that is not a single finite number.
+/// The scale that is not a single finite number.
 pub(super) fn fold(header: &mut Header, bytes: &[u8]) -> Result<(), String> {
     let tensors = &mut header.tensors;
     let marked: Vec<String> = tensors

@@ -14,13 +14,13 @@ pub struct TensorInfo {
     pub dtype: StoredDtype,
     /// Shape as stored, row-major.
     pub shape: Vec<usize>,
-    /// The packing of values in blocks (GGUF), if they are packed.
+    /// The kind of the blocks that values are packed in (GGUF), if they are.
     pub blocks: Option<BlockType>,
     /// The place of its bytes in the file, from its first element to its last.
     pub(super) bytes: Range<usize>,
     /// Steps between elements along each axis, where these don't lie row by row.
     pub(super) strides: Option<Vec<usize>>,
-    /// The factor on the values: 1, but for scaled 8-bit weights.
+    /// A factor of its values: 1, but for scaled 8-bit weights.
     pub(super) scale: f32,
 }
 

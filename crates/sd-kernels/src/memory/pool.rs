@@ -1,4 +1,4 @@
-//! A pool of memory: regions that are not in use, and an account of those that are.
+//! A pool of memory: idle regions, and an account of the bytes in use.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,7 +25,7 @@ pub(super) struct Pool {
     most_in_use: usize,
     /// The most bytes at once, in use or idle.
     pub peak: usize,
-    /// The most bytes in use at once since the last operation began that is accounted for.
+    /// The most bytes in use at once since the last operation with an account began.
     pub operation_peak: usize,
     /// The most bytes that may be in use and idle together, if that is bounded.
     pub limit: Option<usize>,

@@ -94,7 +94,7 @@ impl Lora {
 
     /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Calls of single networks and saved files have no
     /// steps: there it has its whole weight. A pipeline holds it so, too; where a run's steps differ, the U-Net's layers that it changes
-    /// are made anew, as [`Pipeline::set_loras`] does.
+    /// are made anew, as [`Pipeline::set_loras`](crate::Pipeline::set_loras) does.
     pub fn schedule(mut self, schedule: LoraSchedule) -> Self {
         self.schedule = Some(schedule);
         self

@@ -78,7 +78,7 @@ impl Model {
         }
         let sampling = sampling(&configs.scheduler, prediction)?;
         let recommended = recommended(&checkpoint, runtime)?;
-        let tokenizer = checkpoint.tokenizer()?.into();
+        let tokenizer = checkpoint.tokenizer(Part::TextEncoder)?.into();
         let weights = |part| checkpoint.weights(part).with_patches(patches);
         let text_encoder = runtime.timed("loaded the text encoder", || {
             let weights = weights(Part::TextEncoder);

@@ -16,7 +16,7 @@ pub struct Array {
 }
 
 /// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent of the U-Net is `mean + std * noise`. Both are
-/// the autoencoder's own times [`Pipeline::scaling_factor`].
+/// the autoencoder's own times [`Pipeline::scaling_factor`](crate::Pipeline::scaling_factor).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EncodedImages {

@@ -7,8 +7,8 @@
 /// name: Type = default, range, pair in infotexts[, recommended];
 /// ```
 ///
-/// A name is the same in Rust, C, Python and the command. `range` is a [`Range`](super::Range), the pair a [`Pair`](super::Pair), and
-/// `recommended` marks a setting that a checkpoint may recommend.
+/// A name is the same in Rust, C, Python and the command. `range` is a [`Range`](super::setting::Range), the pair a
+/// [`Pair`](super::setting::Pair), and `recommended` marks a setting that a checkpoint may recommend.
 macro_rules! table {
     ($rows:ident) => {
         $rows! {

@@ -68,53 +68,31 @@ pub(crate) trait Scalar: Sized {
     fn take(name: &'static str, value: SettingValue) -> Result<Self>;
 }
 
-fn unfit<T>(name: &'static str, value: &SettingValue, kind: &str) -> Result<T> {
-    Err(Error::parameter(name, format!("must be {kind}, not {value:?}")))
+/// Types that a value holds as they are.
+macro_rules! held {
+    ($($type:ty: $kind:ident, $what:literal;)*) => {$(
+        impl Scalar for $type {
+            const KIND: SettingKind = SettingKind::$kind;
+
+            fn value(&self) -> SettingValue {
+                SettingValue::$kind(self.to_owned())
+            }
+
+            fn take(name: &'static str, value: SettingValue) -> Result<Self> {
+                match value {
+                    SettingValue::$kind(value) => Ok(value),
+                    other => Err(Error::parameter(name, format!("must be {}, not {other:?}", $what))),
+                }
+            }
+        }
+    )*};
 }
 
-impl Scalar for bool {
-    const KIND: SettingKind = SettingKind::Flag;
-
-    fn value(&self) -> SettingValue {
-        SettingValue::Flag(*self)
-    }
-
-    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
-        match value {
-            SettingValue::Flag(flag) => Ok(flag),
-            other => unfit(name, &other, "a flag"),
-        }
-    }
-}
-
-impl Scalar for f64 {
-    const KIND: SettingKind = SettingKind::Number;
-
-    fn value(&self) -> SettingValue {
-        SettingValue::Number(*self)
-    }
-
-    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
-        match value {
-            SettingValue::Number(x) => Ok(x),
-            other => unfit(name, &other, "a number"),
-        }
-    }
-}
-
-impl Scalar for String {
-    const KIND: SettingKind = SettingKind::Text;
-
-    fn value(&self) -> SettingValue {
-        SettingValue::Text(self.clone())
-    }
-
-    fn take(name: &'static str, value: SettingValue) -> Result<Self> {
-        match value {
-            SettingValue::Text(text) => Ok(text),
-            other => unfit(name, &other, "a text"),
-        }
-    }
+held! {
+    bool: Flag, "a flag";
+    i128: Integer, "a whole number";
+    f64: Number, "a number";
+    String: Text, "a text";
 }
 
 impl<T: Scalar> Scalar for Option<T> {
@@ -139,15 +117,12 @@ macro_rules! integers {
             const KIND: SettingKind = SettingKind::$kind;
 
             fn value(&self) -> SettingValue {
-                SettingValue::Integer(i128::try_from(*self).unwrap_or(i128::MAX))
+                SettingValue::Integer(*self as i128)
             }
 
             fn take(name: &'static str, value: SettingValue) -> Result<Self> {
-                match value {
-                    SettingValue::Integer(n) => Self::try_from(n)
-                        .map_err(|_| Error::parameter(name, format!("{n} is out of range"))),
-                    other => unfit(name, &other, "a whole number"),
-                }
+                let n = i128::take(name, value)?;
+                Self::try_from(n).map_err(|_| Error::parameter(name, format!("{n} is out of range")))
             }
         }
     )*};
@@ -157,7 +132,6 @@ integers! {
     u32: Count;
     usize: Count;
     i64: Integer;
-    i128: Integer;
 }
 
 /// Names that sd-sched knows, in the spelling of many programs.

@@ -30,7 +30,8 @@ impl Preview {
     /// Writes a PNG, as [`Image::save_png`](crate::Image::save_png) does.
     ///
     /// # Errors
-    /// [`Error::Write`], naming the file; [`Error::InvalidParameter`] if its name ends as another format's.
+    /// [`Error::Write`](crate::Error::Write), naming the file; [`Error::InvalidParameter`](crate::Error::InvalidParameter) if its name ends as
+    /// another format's.
     pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         save(path.as_ref(), &png(self.width, self.height, &self.rgb, None)?)
     }

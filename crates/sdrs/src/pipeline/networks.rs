@@ -36,7 +36,7 @@ impl Pipeline {
         Ok(tokens.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// The same of a text as it is, as transformers' fast tokenizer gives them ([`GenerateParams::text_as_is`]).
+    /// The same of a text as it is, as transformers' fast tokenizer gives them ([`TextParams::text_as_is`](crate::TextParams::text_as_is)).
     ///
     /// # Errors
     /// As [`tokenize`](Self::tokenize).

@@ -74,7 +74,7 @@ pub struct Output {
 #[non_exhaustive]
 pub struct Latents {
     /// As the U-Net has them, `[batch_size, latent_channels, h, w]`, in the order of their seeds: what
-    /// [`Pipeline::vae_decode`] takes.
+    /// [`Pipeline::vae_decode`](crate::Pipeline::vae_decode) takes.
     pub latents: Array,
     /// For each picture the seed that gives it alone.
     pub seeds: Vec<u64>,
@@ -206,7 +206,12 @@ impl<'a> Txt2Img<'a> {
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
             _ => {}
         }
-        let reading = params.reading();
+        let mut reading = params.reading();
+        if reading.clip_skip > 1 && own.model.text_encoder.config().is_open_clip() {
+            own.runtime
+                .warn("clip_skip is not used: this model's text encoder is OpenCLIP's, and the WebUI skips none of its layers");
+            reading.clip_skip = 1;
+        }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
         let tagged = self.tagged.components(own, &prompts.positive)?;
         let components = tagged.as_deref().unwrap_or(own);

@@ -24,7 +24,7 @@ pub(super) enum Block {
 /// A residual block, and the transformer behind it with its place among all of the network's.
 pub(super) struct Residual(ResnetBlock, Option<(usize, SpatialTransformer)>);
 
-/// The conditions of one evaluation, the same for all blocks.
+/// The conditions that all blocks share in one evaluation.
 pub(super) struct Conditions<'a> {
     /// The embedding of timesteps and added vectors, `[batch, time_width]`, SiLU already applied.
     pub time: Tensor<2>,

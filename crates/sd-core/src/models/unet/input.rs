@@ -1,4 +1,4 @@
-//! The input and the output of a U-Net.
+//! The inputs of a U-Net, and its features.
 
 use burn_tensor::Tensor;
 

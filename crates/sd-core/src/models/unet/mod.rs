@@ -60,7 +60,7 @@ impl UNet {
         &self.encoder.config
     }
 
-    /// The device, and the types that it computes in.
+    /// The device and type in which it computes.
     pub fn target(&self) -> &Target {
         &self.encoder.target
     }

@@ -87,10 +87,10 @@ impl Ldm {
 }
 
 pub(crate) const UNET_PREFIX: &str = "model.diffusion_model.";
-/// The beginning of names of averages of a U-Net's weights; behind it they have no dots.
+/// The beginning of the names of averages of a U-Net's weights, which have no dots behind it.
 pub(crate) const EMA_PREFIX: &str = "model_ema.diffusion_model";
 pub(crate) const VAE_PREFIX: &str = "first_stage_model.";
-/// The beginnings of an autoencoder's names in a checkpoint, some of which were written without the prefix.
+/// Beginnings of an autoencoder's names in a checkpoint, some of which were written without the prefix.
 pub(crate) const VAE_BEGINNINGS: [&str; 5] = [
     VAE_PREFIX,
     "encoder.",
@@ -137,7 +137,7 @@ mod tests {
     use super::{super::View, *};
     use crate::{
         Device, Dtype,
-        config::{sd1_text_encoder, sd1_unet, sd1_vae},
+        config::{sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet},
         models::{ClipTextModel, UNet, Vae},
         weights::{Target, parameters},
     };
@@ -169,9 +169,8 @@ mod tests {
     fn open_clip_names_are_a_bijection() {
         let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
         let config = ClipTextConfig {
-            num_hidden_layers: 23,
             projection: Some(1024),
-            ..sd1_text_encoder()
+            ..sd2_text_encoder()
         };
         let canonical = parameters::<ClipTextModel>(&config, Part::TextEncoder, &target);
         let stored = injective(&Ldm::open_clip(&config), &canonical);
@@ -217,6 +216,12 @@ mod tests {
                 "{known}"
             );
         }
+
+        // SD2's has the same names: what is linear there has other shapes alone.
+        let sd2 = sd2_unet(4);
+        let names: HashSet<String> =
+            injective(&Ldm::unet(&sd2), &parameters::<UNet>(&sd2, Part::Unet, &target));
+        assert_eq!(names, stored);
 
         let vae = sd1_vae();
         let canonical = parameters::<Vae>(&vae, Part::Vae, &target);

@@ -81,7 +81,7 @@ impl From<String> for Spelling {
 }
 
 /// Tensors that checkpoints carry and inference needs not: by their names' beginning.
-const HARMLESS_PREFIXES: [&str; 25] = [
+const HARMLESS_PREFIXES: [&str; 27] = [
     // Averages kept by training, and their bookkeeping.
     "model_ema.",
     "first_stage_model.model_ema.",
@@ -110,6 +110,9 @@ const HARMLESS_PREFIXES: [&str; 25] = [
     // What trainers saved beside the model: textual inversion's words, and a ControlNet with its base.
     "embedding_manager.",
     "control_model.",
+    // The last layer of SD2's text encoder, whose states are never used.
+    "cond_stage_model.model.transformer.resblocks.23.",
+    "transformer.resblocks.23.",
     // CLIP's other half, which sees pictures.
     "cond_stage_model.transformer.vision_model.",
     "cond_stage_model.transformer.visual_projection.",

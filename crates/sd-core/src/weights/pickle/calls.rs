@@ -1,4 +1,4 @@
-//! Calls of the known names on their arguments.
+//! Calls of the known names.
 
 use super::{
     heap::{MAX_AXES, MAX_OBJECTS},
@@ -36,7 +36,7 @@ impl<'a> Machine<'_, 'a> {
         })
     }
 
-    /// The object that a known name makes of its arguments.
+    /// The result of a known name for its arguments.
     pub(super) fn call(&mut self, callable: Ref, arguments: Ref) -> Result<Object<'a>, String> {
         let Object::Global(global) = self.heap.get(callable) else {
             return match self.heap.get(callable) {

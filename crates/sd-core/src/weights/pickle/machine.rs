@@ -15,7 +15,7 @@ const MAX_MARKS: usize = 10_000;
 /// Reads one pickle from `bytes`, from `*at` on, and leaves `*at` behind it.
 ///
 /// # Errors
-/// A message with the fault and the byte where it is.
+/// A fault, and the byte where it is.
 pub(super) fn read<'a>(heap: &mut Heap<'a>, bytes: &'a [u8], at: &mut usize) -> Result<Ref, String> {
     let mut machine = Machine {
         heap,

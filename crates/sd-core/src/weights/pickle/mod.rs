@@ -1,4 +1,4 @@
-//! The files that `torch.save` writes (`.ckpt`, `.pt`, `.pth`, `.bin`): a pickle that describes tensors, and storages with their bytes.
+//! Files of `torch.save` (`.ckpt`, `.pt`, `.pth`, `.bin`): a pickle that describes tensors, and storages with their bytes.
 //!
 //! Two containers exist: a zip archive (PyTorch 1.6 and later), and a row of pickles followed by the storages (before that). Nothing of
 //! a pickle is ever run: see [`machine`]. Existing crates either call unknown names harmless or read tensors through files of their own;
@@ -134,7 +134,7 @@ fn storage_fault(key: &str, reason: &str) -> String {
     format!("storage '{}' {reason}", shown(key))
 }
 
-/// The number of bytes that the elements of each storage take.
+/// The bytes that the elements of each storage take.
 fn widths<'a>(heap: &Heap<'a>) -> Result<HashMap<&'a str, usize>, String> {
     let mut widths = HashMap::new();
     for storage in heap.storages() {

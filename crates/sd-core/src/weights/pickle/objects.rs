@@ -1,9 +1,9 @@
-//! The objects of a pickle: plain values, containers, tensors, and the few names from Python that stand for these.
+//! The objects that a pickle may hold: plain values, containers, tensors, and the few names from Python that stand for these.
 
 use super::super::StoredDtype;
 use crate::error::shown;
 
-/// One of the pickle's objects, by its number.
+/// The number of one of the pickle's objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ref(pub u32);
 
@@ -73,7 +73,7 @@ impl Global {
     /// Finds a name.
     ///
     /// # Errors
-    /// A message about any other name.
+    /// The error for any other.
     pub fn find(module: &str, name: &str) -> Result<Self, String> {
         use StoredDtype as T;
         let storage = |dtype| Ok(Self::Storage(Some(dtype)));
@@ -132,7 +132,7 @@ fn dtype(name: &str) -> Option<StoredDtype> {
     })
 }
 
-/// Objects that checkpoints hold beside their tensors: the state of training, scores as numbers of NumPy's.
+/// Names that checkpoints use beside tensors: the state of training, scores as numbers of NumPy's.
 fn opaque(module: &str, name: &str) -> bool {
     let numpy = [
         "numpy",

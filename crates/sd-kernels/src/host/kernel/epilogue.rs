@@ -14,7 +14,7 @@ pub(crate) enum Epilogue {
     Geglu,
 }
 
-/// Stores sums as rows of a matrix, with what is added to them.
+/// A matrix that sums are stored in, row by row, with the terms that are added to them.
 #[derive(Clone, Copy)]
 pub(crate) struct Store<'a, T> {
     pub out: &'a Shared<'a, T>,

@@ -46,7 +46,7 @@ pub(crate) enum Weights<'a, T> {
 }
 
 /// Packs a right-hand side of `n` columns (made a multiple of two panels): `column` has its values `[k, taps]`, `k` made a multiple of
-/// [`Operand::K`]. What is beyond, or has no values, is zero.
+/// [`Operand::K`]. Places beyond these, and columns without values, are zero.
 pub(crate) fn pack<'a, T: Operand>(
     n: usize,
     taps: usize,

@@ -11,7 +11,7 @@ pub(crate) const ROWS: usize = 12;
 
 /// The loop that both types share: `$step` values of `k` at a time, `$load` for `A`, `$fma` to multiply and add.
 macro_rules! tile {
-    ($t:expr, $step:expr, $zero:expr, $load:expr, $fma:expr) => {{
+    ($t:expr, $step:expr, $load:expr, $fma:expr) => {{
         let t = $t;
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         if t.accumulate {
@@ -59,7 +59,7 @@ macro_rules! tile {
 pub(crate) unsafe fn tile_f32(t: &Tile<f32>) {
     // SAFETY: all addresses are within what the caller promised.
     unsafe {
-        tile!(t, 1, 0, |a: *const f32| _mm512_set1_ps(a.read()), |sum, x, b| {
+        tile!(t, 1, |a: *const f32| _mm512_set1_ps(a.read()), |sum, x, b| {
             _mm512_fmadd_ps(x, b, sum)
         });
     }
@@ -74,7 +74,6 @@ pub(crate) unsafe fn tile_bf16(t: &Tile<bf16>) {
         tile!(
             t,
             2,
-            0,
             |a: *const bf16| _mm512_set1_epi32(a.cast::<i32>().read_unaligned()),
             |sum, x: __m512i, b: __m512| _mm512_dpbf16_ps(
                 sum,
@@ -96,7 +95,6 @@ pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
         tile!(
             t,
             4,
-            0,
             |a: *const u8| _mm512_set1_epi32(a.cast::<i32>().read_unaligned()),
             |sum: __m512, x: __m512i, b: __m512| _mm512_castsi512_ps(_mm512_dpbusd_epi32(
                 _mm512_castps_si512(sum),

@@ -24,7 +24,7 @@ pub(crate) trait Product: Operand {
     unsafe fn tile(isa: Isa, tile: &Tile<Self>);
 }
 
-/// The loops over numbers that compilers do badly.
+/// Loops over numbers that compilers do badly.
 pub(crate) trait Simd: Number + Product {
     /// True if products in this type take so long that fewer of them, in `f32`, are better.
     fn slow(isa: Isa) -> bool;
@@ -65,7 +65,7 @@ pub(crate) trait Simd: Number + Product {
     ) -> [f32; COLUMNS];
 }
 
-/// A type's tiles, with their rows: in plain Rust, and through other instruction sets.
+/// The tiles of a type, with their rows: in plain Rust, and through other instruction sets.
 macro_rules! product {
     ($type:ty, $portable:path, $($($isa:ident)|+ => $rows:expr, $tile:path;)+) => {
         impl Product for $type {
@@ -107,7 +107,7 @@ product! { u8, portable::tile_u8,
     Amx => amx::ROWS, amx::tile_u8;
 }
 
-/// The functions of [`Simd`] that differ by type in nothing but the kernels' names, and in what AVX-512 they begin at.
+/// Functions of [`Simd`] for a type: the kernels' names differ, and the AVX-512 that `affine` needs.
 macro_rules! loops {
     ($from:expr, $affine:ident, $exponentials:ident) => {
         #[inline(always)]

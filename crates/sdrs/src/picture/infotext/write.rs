@@ -11,24 +11,10 @@ pub(crate) struct Seeds {
 }
 
 /// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
+#[rustfmt::skip]
 const ORDER: [&str; 17] = [
-    "Steps",
-    "Sampler",
-    "Schedule type",
-    "CFG scale",
-    "Seed",
-    "Size",
-    "Model",
-    "Variation seed",
-    "Variation seed strength",
-    "Clip skip",
-    "Emphasis",
-    "Old prompt editing timelines",
-    "Text as is",
-    "Pad conds",
-    "Eta",
-    "ENSD",
-    "RNG",
+    "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed", "Variation seed strength",
+    "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta", "ENSD", "RNG",
 ];
 
 /// The infotext of one picture.
