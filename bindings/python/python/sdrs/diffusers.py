@@ -72,7 +72,7 @@ OnStepEnd = Callable[["StableDiffusionPipeline", int, float, "dict[str, Any]"], 
 
 
 class StableDiffusionPipelineOutput(NamedTuple):
-    """What a call returns."""
+    """The result of a call."""
 
     images: Any
     """A list of `PIL.Image.Image`; or an array, by `output_type`."""
@@ -222,7 +222,7 @@ class StableDiffusionPipeline:
 
         bar = Bar() if (watched() if self._progress is None else self._progress) else None
 
-        def tell(step: int, steps: int, sigma: float, x: FloatArray, denoised: FloatArray) -> None:
+        def on_step(step: int, steps: int, sigma: float, x: FloatArray, denoised: FloatArray) -> None:
             nonlocal ended
             ended = True
             if bar is not None:
@@ -233,7 +233,7 @@ class StableDiffusionPipeline:
 
         try:
             x = sched.run(
-                plan, denoise, first * np.float32(self.scheduler.noise_scale(plan)), noise=lambda _, __: draw(), callback=tell
+                plan, denoise, first * np.float32(self.scheduler.noise_scale(plan)), noise=lambda _, __: draw(), callback=on_step
             )
         finally:
             if bar is not None:
@@ -308,7 +308,7 @@ def _guide(uncond: FloatArray, cond: FloatArray, scale: float, rescale: float) -
 
 
 def _drawer(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], FloatArray]:
-    """What draws noise of a shape, time after time, as diffusers does with its generators."""
+    """A function that draws noise of a shape, time after time, as diffusers does with its generators."""
     each = list(cast("Sequence[Any]", generator)) if isinstance(generator, (list, tuple)) else [generator]
     if len(each) not in (1, shape[0]):
         raise InvalidParameterError(f"generator: a list must have one for each picture: {shape[0]}, not {len(each)}")

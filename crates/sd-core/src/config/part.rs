@@ -68,7 +68,7 @@ pub enum Family {
     Ssd1b,
     /// SDXL distilled further.
     Vega,
-    /// The structure of these with other widths, or not told by the names and shapes.
+    /// The structure of these with other widths, or one that names and shapes don't show.
     #[default]
     Other,
 }

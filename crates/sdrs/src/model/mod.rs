@@ -1,4 +1,4 @@
-//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and what it computes with.
+//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and its device and types.
 
 #[cfg(feature = "demo")]
 mod demo;
@@ -40,7 +40,7 @@ pub(crate) use source::Source;
 /// Patches of a model's weights, in the order in which they are applied.
 pub(crate) type Patches = Vec<Arc<dyn WeightPatch>>;
 
-/// A checkpoint's networks and what belongs to them. A clone shares everything; a model with other weights shares what they leave as it is.
+/// A checkpoint's networks and their surroundings. A clone shares everything; a model with other weights shares all unchanged ones.
 #[derive(Clone)]
 pub(crate) struct Model {
     pub checkpoint: Arc<Checkpoint>,
@@ -209,7 +209,7 @@ impl Model {
         checkpoint
     }
 
-    /// What the model allows of a run's parameters.
+    /// The bounds that the model sets to a run's parameters.
     pub fn limits(&self) -> Limits {
         let downscale = self.vae.config().downscale() as u32;
         Limits {
@@ -225,7 +225,7 @@ impl Model {
         self.text_encoder().network.config().max_position_embeddings - 2
     }
 
-    /// What drawing a picture of this size takes.
+    /// The memory that a picture of this size takes.
     pub fn memory_plan(&self, size: [u32; 2]) -> MemoryPlan {
         MemoryPlan::new(self.checkpoint.configs(), &self.target, size)
     }
@@ -255,7 +255,7 @@ fn check_added_width(checkpoint: &Checkpoint) -> Result<()> {
     }
 }
 
-/// The settings that the checkpoint recommends. Those that are not known are told in the log.
+/// The settings that the checkpoint recommends. Unknown ones are reported in the log.
 fn recommended(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Recommended> {
     let Some((origin, json)) = checkpoint.recommended() else {
         return Ok(Recommended::default());

@@ -1,4 +1,4 @@
-//! The networks one call at a time, on buffers of the host: for callers who write their own loop.
+//! The networks one call at a time, on buffers of the host: for callers with a loop of their own.
 //!
 //! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor, [`Pipeline::scaling_factor`]. Every array is
 //! row-major `f32`, and its shape is checked before anything is computed.
@@ -109,7 +109,7 @@ impl Pipeline {
         })
     }
 
-    /// Parameters whose prompts are read as those of a run of one step.
+    /// Parameters that read prompts as a run of one step does.
     fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
         let layers = self.model().limits().layers;
         if !(1..=layers).contains(&clip_skip) {
@@ -275,10 +275,10 @@ impl Pipeline {
 /// No picture has a value beyond it.
 const PICTURE_MAX: f32 = 10.0;
 
-/// The buffer holds what its shape says, and that is something.
+/// Checks that the buffer has as many values as its shape, and at least one.
 fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
-    let wanted = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
-    match wanted {
+    let volume = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+    match volume {
         Some(0) => Err(Error::parameter(
             name,
             format!("the shape {shape:?} holds nothing"),
@@ -291,12 +291,12 @@ fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
     }
 }
 
-fn expect(name: &'static str, shape: &[usize], fits: bool, wanted: impl Fn() -> String) -> Result<()> {
+fn expect(name: &'static str, shape: &[usize], fits: bool, expected: impl Fn() -> String) -> Result<()> {
     match fits {
         true => Ok(()),
         false => Err(Error::parameter(
             name,
-            format!("must have the shape {}, not {shape:?}", wanted()),
+            format!("must have the shape {}, not {shape:?}", expected()),
         )),
     }
 }

@@ -16,8 +16,7 @@ const MOST_BYTES: usize = 256 << 20;
 /// The most calls whose texts are cached.
 const MOST_CALLS: usize = 8;
 
-/// A text of a call: which part of the prompts it is for, those that AND joins and then the negative one, and which of that part's
-/// texts.
+/// A text of a call: `part` is one of the prompts that AND joins, or the negative one behind them; `index` is one of that part's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Text {
     pub part: usize,

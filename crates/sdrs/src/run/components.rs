@@ -21,7 +21,7 @@ pub(crate) struct Components {
     pub model: Model,
     pub loras: Loras,
     pub lora_folders: Arc<LoraFolders>,
-    /// Textual inversions that were given, without those that come along with LoRAs.
+    /// The textual inversions that were given, without those of LoRAs.
     own_embeddings: Arc<Embeddings>,
     pub embeddings: Arc<Embeddings>,
     rows: Arc<RowCache>,
@@ -29,7 +29,7 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// A model whose weights have these LoRAs already.
+    /// Components around a model whose weights have these LoRAs already.
     pub fn new(
         model: Model,
         loras: Loras,
@@ -135,7 +135,7 @@ impl Components {
         self.loras.find(&tag.name, &self.lora_folders).is_ok()
     }
 
-    /// The textual inversions that a run has: the pipeline's, and those of the LoRAs that tags ask for, as far as these are found.
+    /// The textual inversions of a run: the pipeline's, and those of the LoRAs that tags ask for, as far as these are found.
     fn embeddings_for(&self, prompt: &Prompt) -> Result<Arc<Embeddings>> {
         let mut tags = lora_tags(prompt)?;
         tags.retain(|(tag, _)| self.resolves(tag));

@@ -43,11 +43,11 @@ impl CancelToken {
     }
 }
 
-/// What a progress callback is told after each step.
+/// The state of a run after a step, for a progress callback.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Which picture of the batch, from 0.
+    /// The index of the picture in its batch, from 0.
     pub image: usize,
     /// Pictures in the batch.
     pub images: usize,
@@ -348,7 +348,7 @@ impl<'a> Txt2Img<'a> {
     }
 }
 
-/// Warnings of what is as in the WebUI, and gives no picture.
+/// Warnings of plans that give no picture, as in the WebUI.
 fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
     let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
     let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {

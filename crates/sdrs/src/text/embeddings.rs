@@ -18,12 +18,12 @@ use crate::{
 pub(crate) struct Embeddings {
     pub names: EmbeddingNames,
     pub vectors: Vec<Vec<Vec<f32>>>,
-    /// Why some files of a folder are not among them.
+    /// The files of a folder that are not among them, each with the reason.
     pub skipped: Vec<String>,
 }
 
 impl Embeddings {
-    /// Reads files, and folders of them: of a folder, what can't be used is passed over.
+    /// Reads files, and folders of them. In a folder, files that can't be used are passed over.
     pub fn open(sources: &[Source], model: &Model) -> Result<Self> {
         let mut all = Self::default();
         for source in sources {
@@ -46,7 +46,7 @@ impl Embeddings {
         Ok(all)
     }
 
-    /// These and those that come along with LoRAs. Where names are the same, these count, then those of the first LoRA (WebUI).
+    /// These embeddings, and those that LoRAs bring along. Of two with one name these count, then those of the first LoRA (WebUI).
     pub fn with_bundled(self: &Arc<Self>, loras: &Loras, model: &Model) -> Result<Arc<Self>> {
         let mut all = self.clone();
         for (lora, embeddings) in loras.embeddings() {

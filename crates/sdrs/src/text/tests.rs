@@ -121,7 +121,7 @@ fn contexts_are_transformers() {
     }
 }
 
-/// Which text a call uses: one that ends at step n is still used in call n, counted from 0; after the last the first comes again.
+/// The text of a call: one that ends at step n is still used in call n, counted from 0; after the last the first comes again.
 #[test]
 fn calls_are_counted_as_the_webui_does() {
     let timeline = Timeline {

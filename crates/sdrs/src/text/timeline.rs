@@ -1,4 +1,4 @@
-//! Encoded prompts, and which of their texts conditions which call of the U-Net.
+//! Encoded prompts, and the text of each call of the U-Net.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub(crate) struct EncodedText {
     pub pooled: Option<Vec<f32>>,
 }
 
-/// A prompt's encoded texts, and which of them holds for which call.
+/// A prompt's encoded texts, and the text of each call.
 pub(crate) struct Timeline {
     /// `(end, index)`: rising ends.
     pub entries: Vec<(usize, usize)>,
@@ -188,7 +188,7 @@ impl Conditioning {
         })
     }
 
-    /// Which texts hold for a call: the same for two calls, if their contexts are.
+    /// The indices of the texts that hold for a call: the same for two calls, if their contexts are.
     pub fn indices(&self, call: usize) -> Vec<usize> {
         let all = self
             .conds

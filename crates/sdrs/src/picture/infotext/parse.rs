@@ -14,16 +14,16 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Infotext {
-    /// What a run needs; what the text doesn't say has the meaning that its absence has in the WebUI, and what no text can say is the
-    /// default.
+    /// The parameters of a run. A setting that the text lacks has the value that its absence means in the WebUI; one that no text can carry
+    /// has its default.
     pub params: GenerateParams,
     /// The checkpoint's name.
     pub model: Option<String>,
     /// The first digits of its SHA-256.
     pub model_hash: Option<String>,
-    /// What else stood there, in its order, quotes undone: pairs that `params` has no place for.
+    /// The other pairs, those that `params` has no place for, in their order, quotes undone.
     pub rest: Vec<(String, String)>,
-    /// What looks as if it was meant otherwise than it is read, for people.
+    /// Remarks for people on values that may have been meant otherwise than they are read.
     pub notes: Vec<String>,
 }
 
@@ -71,9 +71,9 @@ pub fn parse(text: &str) -> Result<Infotext> {
     Ok(read)
 }
 
-fn bad(key: &str, value: &str, wanted: &str) -> Error {
+fn bad(key: &str, value: &str, kind: &str) -> Error {
     let value: String = value.chars().take(80).collect();
-    Error::parameter("infotext", format!("{key}: '{value}' is no {wanted}"))
+    Error::parameter("infotext", format!("{key}: '{value}' is no {kind}"))
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
@@ -154,7 +154,7 @@ impl Infotext {
         Ok(true)
     }
 
-    /// What follows from several pairs together.
+    /// The settings that follow from several pairs together.
     fn settle(&mut self, schedule: Option<Schedule>, version: Option<(u32, u32)>) {
         let p = &mut self.params;
         let before = |minor| version.is_some_and(|version| version < (1, minor));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_before_the_last_line_are_told() {
+    fn settings_before_the_last_line_are_reported() {
         let settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1";
         let read = parse(&format!("a\nNegative prompt: b\n{settings}\nmade by me")).unwrap();
         assert_eq!(
