@@ -209,7 +209,7 @@ fn what_is_given_as_a_checkpoint_is_told() {
         ),
         (
             vec![CONV, (KEYS, &[0, 1024]), DECODER],
-            "is a checkpoint of SD2 without a text encoder, whose configurations are not known; give those of its diffusers folder with config (--config)",
+            "is a checkpoint of SD2: it lacks a text encoder; give one with text_encoder (--text-encoder)",
         ),
     ] {
         let error = Checkpoint::from_file(shaped(&tensors)).map(drop).unwrap_err();
