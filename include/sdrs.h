@@ -58,7 +58,7 @@
 #define SDRS_NUL_TERMINATED SIZE_MAX
 
 /**
- * The version of the binary interface that this header describes; `sdrs_abi_version` tells the library's. Programs built against one
+ * The version of the binary interface that this header describes; `sdrs_abi_version` returns the library's. Programs built against one
  * run with any library of the same number.
  */
 #define SDRS_ABI_VERSION 0
@@ -71,7 +71,7 @@
 #define SDRS_NOT_SET 4294967295
 
 /**
- * How a call went. The numbers never change.
+ * The outcome of a call. The numbers never change.
  */
 enum sdrs_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -79,7 +79,7 @@ enum sdrs_status
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * It did what it was asked to.
+     * The call succeeded.
      */
     SDRS_OK = 0,
     /**
@@ -396,7 +396,7 @@ typedef int32_t sdrs_dtype;
 #endif // __cplusplus
 
 /**
- * In what numbers the U-Net's large layers compute.
+ * The numbers that the U-Net's large layers compute in.
  */
 enum sdrs_quantization
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -421,7 +421,7 @@ typedef int32_t sdrs_quantization;
 #endif // __cplusplus
 
 /**
- * What a U-Net predicts.
+ * The prediction type of a U-Net.
  */
 enum sdrs_prediction
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -429,7 +429,7 @@ enum sdrs_prediction
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * What the checkpoint says.
+     * The checkpoint's prediction type.
      */
     SDRS_PREDICTION_AUTO = 0,
     /**
@@ -458,7 +458,7 @@ typedef int32_t sdrs_prediction;
 #endif // __cplusplus
 
 /**
- * Whose random numbers noise is made of, on every device alike.
+ * The source of random numbers, the same on every device.
  */
 enum sdrs_rng
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -483,7 +483,7 @@ typedef int32_t sdrs_rng;
 #endif // __cplusplus
 
 /**
- * What a stepper needs next.
+ * The kind of a stepper's next request.
  */
 enum sdrs_request_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -512,7 +512,7 @@ typedef int32_t sdrs_request_kind;
 #endif // __cplusplus
 
 /**
- * What weights in prompts do. ComfyUI's dialect has its own way and takes no notice.
+ * The rule by which weights in prompts act. ComfyUI's dialect has its own way and takes no notice.
  */
 enum sdrs_emphasis
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -545,7 +545,7 @@ typedef int32_t sdrs_emphasis;
 #endif // __cplusplus
 
 /**
- * Whose prompt language is meant.
+ * The dialect of the prompt language.
  */
 enum sdrs_prompt_dialect
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -570,7 +570,7 @@ typedef int32_t sdrs_prompt_dialect;
 #endif // __cplusplus
 
 /**
- * Which numbers of prompt edits are fractions of the steps.
+ * The numbers of prompt edits that are fractions of the steps.
  */
 enum sdrs_time_rule
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -595,7 +595,7 @@ typedef int32_t sdrs_time_rule;
 #endif // __cplusplus
 
 /**
- * How layers of the text encoder are counted, from the end.
+ * The rule by which layers of the text encoder are counted, from the end.
  */
 enum sdrs_clip_skip_rule
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -650,7 +650,7 @@ typedef int32_t sdrs_preview;
 #endif // __cplusplus
 
 /**
- * How much a line of the log matters.
+ * The importance of a line of the log.
  */
 enum sdrs_log_level
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -658,7 +658,7 @@ enum sdrs_log_level
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * What was done, and how long it took.
+     * A step that was done, and the time it took.
      */
     SDRS_LOG_LEVEL_INFO = 0,
     /**
@@ -760,7 +760,7 @@ typedef struct {
 } sdrs_image;
 
 /**
- * A LoRA or an adapter of another kind: a file, and how it acts. `sdrs_lora_init` sets the defaults, which are those of
+ * A LoRA or an adapter of another kind: a file with its weights. `sdrs_lora_init` sets the defaults, which are those of
  * `sdrs_builder_lora`; only `path` must be set.
  */
 typedef struct {
@@ -781,15 +781,15 @@ typedef struct {
      */
     size_t data_size;
     /**
-     * What prompts and infotexts call it; NULL (the default) is its file's name without extension.
+     * The name in prompts and infotexts; NULL (the default) is its file's name without extension.
      */
     const char *name;
     /**
-     * How strongly it acts on the U-Net: 1 (the default) is as trained, 0 not at all, negative the opposite; -1000 to 1000.
+     * The weight on the U-Net: 1 (the default) is as trained, 0 is no effect, negative the opposite; -1000 to 1000.
      */
     double weight;
     /**
-     * How strongly it acts on the text encoder; NAN (the default) is as on the U-Net.
+     * The weight on the text encoder; NAN (the default) is as on the U-Net.
      */
     double text_encoder_weight;
     /**
@@ -808,13 +808,13 @@ typedef struct {
      */
     uint32_t ranks;
     /**
-     * Whether what has no place in the model is passed over, and told in the log: 1, or 0 (the default): it is an error.
+     * Whether modules without a place in the model are passed over, and reported in the log: 1, or 0 (the default): they are an error.
      */
     int32_t allow_unmatched;
 } sdrs_lora;
 
 /**
- * Which noise.
+ * The choice of a noise: seeds, size and source.
  */
 typedef struct {
     /**
@@ -830,7 +830,7 @@ typedef struct {
      */
     uint64_t variation_seed;
     /**
-     * How far to go towards that noise, 0 (the default) to 1.
+     * The share of that noise in the first noise, 0 (the default) to 1.
      */
     double variation_strength;
     /**
@@ -850,15 +850,15 @@ typedef struct {
      */
     uint32_t width;
     /**
-     * Whose random numbers (`SDRS_RNG_CPU`).
+     * The source of random numbers (`SDRS_RNG_CPU`).
      */
     sdrs_rng rng;
 } sdrs_noise_options;
 
 /**
- * Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open what a
- * model may recommend: there the pipeline's recommendation counts, if its checkpoint has one (`sdrs_pipeline_info` tells), and else the
- * default in brackets. The pipeline's log says what was taken.
+ * Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open the
+ * settings that a model may recommend: there the pipeline's recommendation counts, if its checkpoint has one (see `sdrs_pipeline_info`),
+ * and else the default in brackets. The pipeline's log says which value was taken.
  */
 typedef struct {
     /**
@@ -866,7 +866,7 @@ typedef struct {
      */
     size_t struct_size;
     /**
-     * What the picture should show, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
+     * The prompt, a description of the picture, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
      */
     const char *prompt;
     /**
@@ -874,7 +874,7 @@ typedef struct {
      */
     size_t prompt_length;
     /**
-     * What it should not show; NULL is empty.
+     * The negative prompt, a description of things that the picture should not show; NULL is empty.
      */
     const char *negative_prompt;
     /**
@@ -882,7 +882,7 @@ typedef struct {
      */
     size_t negative_prompt_length;
     /**
-     * Width in pixels, a multiple of the model's `downscale` (8 for Stable Diffusion); 0 is what the model was trained on.
+     * Width in pixels, a multiple of the model's `downscale` (8 for Stable Diffusion); 0 is the width that the model was trained on.
      */
     uint32_t width;
     /**
@@ -920,11 +920,11 @@ typedef struct {
      */
     int64_t variation_seed;
     /**
-     * How far to go towards that noise, 0 (the default) to 1. Above 0 all pictures of a batch share `seed`.
+     * The share of that noise in the first noise, 0 (the default) to 1. Above 0 all pictures of a batch share `seed`.
      */
     double variation_strength;
     /**
-     * How much fresh noise replaces old; NAN (the default) is the sampler's own.
+     * The amount of fresh noise that replaces old; NAN (the default) is the sampler's own.
      */
     double eta;
     /**
@@ -932,29 +932,29 @@ typedef struct {
      */
     int64_t ensd;
     /**
-     * Which of the text encoder's layers is used, from the end: 1 is the last, or by diffusers' `clip_skip_rule` the one before it;
+     * The layer of the text encoder that is used, from the end: 1 is the last, or by diffusers' `clip_skip_rule` the one before it;
      * `SDRS_NOT_SET` (the default) is what the model recommends, if the rule is the WebUI's (1). The final norm follows in any case.
      */
     uint32_t clip_skip;
     /**
-     * How `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
+     * The rule by which `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
      */
     sdrs_clip_skip_rule clip_skip_rule;
     /**
-     * Whose prompt language is meant (`SDRS_PROMPT_DIALECT_WEBUI`).
+     * The dialect of the prompt language (`SDRS_PROMPT_DIALECT_WEBUI`).
      */
     sdrs_prompt_dialect prompt_dialect;
     /**
-     * What weights in prompts do (`SDRS_EMPHASIS_ORIGINAL`).
+     * The rule by which weights in prompts act (`SDRS_EMPHASIS_ORIGINAL`).
      */
     sdrs_emphasis emphasis;
     /**
-     * Which numbers of prompt edits are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
+     * The numbers of prompt edits that are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
      */
     sdrs_time_rule time_rule;
     /**
-     * How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never cuts
-     * there.
+     * The number of tokens that the last comma may lie back for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never
+     * cuts there.
      */
     uint32_t comma_backtrack;
     /**
@@ -963,7 +963,7 @@ typedef struct {
      */
     int32_t pad_prompts;
     /**
-     * Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
+     * The source of the noise (`SDRS_RNG_CPU`).
      */
     sdrs_rng rng;
     /**
@@ -976,16 +976,15 @@ typedef struct {
      */
     double skip_early_cfg;
     /**
-     * The negative prompt is left out at this noise level and below (0), and
+     * The noise level, 0 (the default) or more, at which and below which the negative prompt is left out.
      */
     double guidance_sigma_min;
     /**
-     * above this one; NAN (the default) is without end.
+     * The noise level above which the negative prompt is left out; NAN (the default) is without end.
      */
     double guidance_sigma_max;
     /**
-     * The share of the pixels, 0 (the default) to 1, that are merged with others where they look at each other: faster for large
-     * pictures, and coarser.
+     * The share of the pixels, 0 (the default) to 1, that self-attention merges with others: faster for large pictures, and coarser.
      */
     double token_merging;
     /**
@@ -993,12 +992,12 @@ typedef struct {
      */
     int32_t ngms_all_steps;
     /**
-     * Every how many steps the whole U-Net is computed, in between its outermost layers alone: 1 (the default) is every step.
+     * The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers alone. 1 (the
+     * default) is the whole U-Net at every step.
      */
     uint32_t deep_cache_interval;
     /**
-     * How many layers are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the
-     * outermost.
+     * The layers that are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the outermost.
      */
     uint32_t deep_cache_branch;
     /**
@@ -1014,7 +1013,7 @@ typedef struct {
 } sdrs_generate_params;
 
 /**
- * What a pipeline is, and the sizes that its arrays have.
+ * The properties of a pipeline, and the sizes of its arrays.
  */
 typedef struct {
     /**
@@ -1034,7 +1033,7 @@ typedef struct {
      */
     sdrs_dtype dtype;
     /**
-     * What the U-Net predicts.
+     * The prediction type of the U-Net.
      */
     sdrs_prediction prediction;
     /**
@@ -1106,13 +1105,13 @@ typedef struct {
      */
     sdrs_schedule recommended_schedule;
     /**
-     * What the autoencoder's own latents are multiplied by to be those of the U-Net: 0.18215 for SD1 and SD2.
+     * The factor from the autoencoder's own latents to those of the U-Net: 0.18215 for SD1 and SD2.
      */
     double scaling_factor;
 } sdrs_pipeline_info;
 
 /**
- * What a progress callback is told. Later versions may add fields behind these.
+ * The state of a run, for a progress callback. Later versions may add fields behind these.
  */
 typedef struct {
     /**
@@ -1120,7 +1119,7 @@ typedef struct {
      */
     size_t struct_size;
     /**
-     * Which picture of the batch, from 0.
+     * The index of the picture in its batch, from 0.
      */
     size_t image;
     /**
@@ -1166,7 +1165,7 @@ typedef struct {
 typedef int32_t (*sdrs_progress_fn)(const sdrs_progress *progress, void *user_data);
 
 /**
- * How a run is watched and stopped.
+ * The options to watch and stop a run.
  */
 typedef struct {
     /**
@@ -1196,7 +1195,7 @@ typedef struct {
 } sdrs_run_options;
 
 /**
- * What a stepper follows.
+ * The sampler, schedule and steps of a stepper.
  */
 typedef struct {
     /**
@@ -1204,7 +1203,7 @@ typedef struct {
      */
     size_t struct_size;
     /**
-     * How much fresh noise replaces old; NAN (the default) is the sampler's own.
+     * The amount of fresh noise that replaces old; NAN (the default) is the sampler's own.
      */
     double eta;
     /**
@@ -1226,7 +1225,7 @@ typedef struct {
 } sdrs_stepper_options;
 
 /**
- * What a stepper needs next, with what is needed to answer.
+ * The next request of a stepper, with the values to answer it.
  *
  * The denoised latent is `c_skip * x + c_out * unet(c_in * x, timestep)`, once for the prompt (cond) and once for the negative prompt
  * (uncond), guided: `uncond + cfg_scale * (cond - uncond)`.
@@ -1241,7 +1240,7 @@ typedef struct {
      */
     const float *x;
     /**
-     * How many values `x` has.
+     * The number of values of `x`.
      */
     size_t length;
     /**
@@ -1249,7 +1248,7 @@ typedef struct {
      */
     size_t step;
     /**
-     * DENOISE: which call of the network this is, from 0.
+     * DENOISE: the number of this call of the network, from 0.
      */
     size_t call;
     /**
@@ -1273,19 +1272,19 @@ typedef struct {
      */
     double c_out;
     /**
-     * NOISE: where the way that the noise is for begins.
+     * NOISE: the first noise level of the interval that the noise is for.
      */
     double sigma_from;
     /**
-     * NOISE: where it ends.
+     * NOISE: the last noise level of that interval.
      */
     double sigma_to;
     /**
-     * What is needed.
+     * The kind of the request.
      */
     sdrs_request_kind kind;
     /**
-     * DENOISE: 1 if the sampler also needs what the negative prompt alone gives, else 0.
+     * DENOISE: 1 if the sampler also needs the latent by the negative prompt alone, else 0.
      */
     int32_t needs_uncond;
 } sdrs_request;
@@ -1381,14 +1380,14 @@ sdrs_status sdrs_builder_unet(sdrs_builder *builder,
                               const char *unet);
 
 /**
- * Passes over tensors that belong to no part and aren't known to be unneeded, and tells them in the log. They are an error otherwise, since
- * they may mean that the model is of another kind than it seems.
+ * Passes over tensors that belong to no part and aren't known to be unneeded, and reports them in the log. They are an error otherwise,
+ * since they may mean that the model is of another kind than it seems.
  */
 sdrs_status sdrs_builder_allow_unexpected(sdrs_builder *builder);
 
 /**
- * Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
- * prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
+ * Adds a LoRA or another adapter of any usual kind. `weight` is the weight on the networks: 1 is as trained, 0 is no effect. A `<lora:..>`
+ * tag in a prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
  */
 sdrs_status sdrs_builder_lora(sdrs_builder *builder,
                               const char *lora,
@@ -1405,7 +1404,8 @@ sdrs_status sdrs_builder_lora_blocks(sdrs_builder *builder,
                                      const char *blocks);
 
 /**
- * What of the LoRA that was added last has no place in the model is passed over, and told in the log; it is an error otherwise.
+ * Lets modules of the LoRA that was added last have no place in the model: they are passed over, and reported in the log. Otherwise they
+ * are an error.
  *
  * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA.
  */
@@ -1442,14 +1442,14 @@ sdrs_status sdrs_builder_device(sdrs_builder *builder,
 sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
 
 /**
- * In what numbers the U-Net's large layers compute, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16 and less
- * time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+ * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
+ * and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
  */
 sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
                                       sdrs_quantization quantization);
 
 /**
- * What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+ * Sets the prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly.
  */
 sdrs_status sdrs_builder_prediction(sdrs_builder *builder, sdrs_prediction prediction);
 
@@ -1480,8 +1480,8 @@ sdrs_status sdrs_builder_on_log(sdrs_builder *builder,
                                 void *user_data);
 
 /**
- * How many threads the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared by all. Pictures
- * don't depend on it. Callbacks are called in the thread of the run in any case.
+ * Sets the number of threads that the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared
+ * by all. Pictures don't depend on it. Callbacks are called in the thread of the run in any case.
  */
 sdrs_status sdrs_builder_threads(sdrs_builder *builder,
                                  uint32_t threads);
@@ -1499,8 +1499,8 @@ sdrs_status sdrs_builder_checkpoint_read(sdrs_builder *builder,
                                          void *user_data);
 
 /**
- * What went wrong in the last call of this thread that failed, with all causes, in English: for people, not for programs. Never NULL;
- * empty if nothing failed yet. Valid until the next failing call of this thread.
+ * The message of the last call of this thread that failed, with all causes, in English: for people, not for programs. Never NULL; empty if
+ * nothing failed yet. Valid until the next failing call of this thread.
  */
 const char *sdrs_last_error_message(void);
 
@@ -1515,7 +1515,7 @@ sdrs_status sdrs_debug_panic(void);
 sdrs_status sdrs_image_init(sdrs_image *image, size_t struct_size);
 
 /**
- * How many pictures there are; 0 for NULL.
+ * The number of pictures; 0 for NULL.
  */
 size_t sdrs_images_count(const sdrs_images *images);
 
@@ -1548,7 +1548,7 @@ sdrs_status sdrs_images_save_png(const sdrs_images *images,
 void sdrs_images_free(sdrs_images *images);
 
 /**
- * Tells what a file of weights or a diffusers folder is (kind, family, what it is made for, parts, types, prediction type and why), reading
+ * Describes a file of weights or a diffusers folder (kind, family, purpose, parts, types, prediction type with the reason), reading
  * nothing but headers, as JSON. Free the text with `sdrs_string_free`.
  *
  * Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`.
@@ -1590,8 +1590,8 @@ sdrs_status sdrs_builder_lora_dir(sdrs_builder *builder,
                                   const char *folder);
 
 /**
- * What `sdrs_pipeline_with_loras` gives, of LoRAs with all that may be said of them: `loras` has `count` pointers to structures, and may
- * be NULL if `count` is 0.
+ * Makes the pipeline that `sdrs_pipeline_with_loras` makes, of LoRAs with all their settings: `loras` has `count` pointers to structures,
+ * and may be NULL if `count` is 0.
  *
  * Fails as `sdrs_builder_add_lora` and `sdrs_builder_build` do for LoRAs.
  */
@@ -1601,8 +1601,8 @@ sdrs_status sdrs_pipeline_with_lora_list(const sdrs_pipeline *pipeline,
                                          sdrs_pipeline **other);
 
 /**
- * What is in a tensor. `data` and `shape` are the library's, and valid as long as the tensor; `shape` has `rank` numbers. `shape` and
- * `rank` may be NULL.
+ * The values and the shape of a tensor. `data` and `shape` are the library's, and valid as long as the tensor; `shape` has `rank` numbers.
+ * `shape` and `rank` may be NULL.
  */
 sdrs_status sdrs_tensor_get(const sdrs_tensor *tensor,
                             const float **data,
@@ -1610,7 +1610,7 @@ sdrs_status sdrs_tensor_get(const sdrs_tensor *tensor,
                             size_t *rank);
 
 /**
- * How many values a tensor has; 0 for NULL.
+ * The number of values of a tensor; 0 for NULL.
  */
 size_t sdrs_tensor_size(const sdrs_tensor *tensor);
 
@@ -1814,7 +1814,7 @@ sdrs_status sdrs_generate_params_init(sdrs_generate_params *params, size_t struc
 sdrs_status sdrs_pipeline_info_init(sdrs_pipeline_info *info, size_t struct_size);
 
 /**
- * Tells what a pipeline is.
+ * Writes the properties of a pipeline.
  */
 sdrs_status sdrs_pipeline_get_info(const sdrs_pipeline *pipeline, sdrs_pipeline_info *info);
 
@@ -1826,8 +1826,8 @@ const char *sdrs_pipeline_embedding(const sdrs_pipeline *pipeline,
                                     size_t index);
 
 /**
- * Which file of a folder of textual inversions was passed over and why, for people, counted from 0; NULL past the last. Valid as long as
- * the pipeline.
+ * A file of a folder of textual inversions that was passed over, with the reason, for people, counted from 0; NULL past the last. Valid as
+ * long as the pipeline.
  */
 const char *sdrs_pipeline_skipped_embedding(const sdrs_pipeline *pipeline,
                                             size_t index);
@@ -1969,8 +1969,8 @@ sdrs_status sdrs_txt2img_latents(const sdrs_pipeline *pipeline,
 
 /**
  * The noise levels of a schedule for a number of steps, falling, most often `steps + 1` of them with a final 0. `pipeline` may be NULL:
- * then those of every Stable Diffusion. Writes at most `capacity` of them to `sigmas`, and to `count` how many there are; `sigmas` may be
- * NULL if `capacity` is 0. A sampler may have its own habits: `sdrs_stepper_sigmas` tells what it visits.
+ * then those of every Stable Diffusion. Writes at most `capacity` of them to `sigmas`, and their number to `count`; `sigmas` may be NULL
+ * if `capacity` is 0. A sampler may have its own habits: `sdrs_stepper_sigmas` gives the levels that it visits.
  */
 sdrs_status sdrs_schedule_sigmas(const sdrs_pipeline *pipeline,
                                  sdrs_schedule schedule,
@@ -2008,7 +2008,7 @@ sdrs_status sdrs_stepper_sigmas(const sdrs_stepper *stepper,
 sdrs_status sdrs_request_init(sdrs_request *request, size_t struct_size);
 
 /**
- * What a stepper needs next. Asking twice changes nothing.
+ * Writes the next request of a stepper. Asking twice changes nothing.
  */
 sdrs_status sdrs_stepper_request(const sdrs_stepper *stepper, sdrs_request *request);
 
@@ -2036,8 +2036,8 @@ void sdrs_stepper_free(sdrs_stepper *stepper);
  * from the checkpoint's, and all that the LoRAs don't change is shared, so the new pipeline takes memory for the layers that they do. Each
  * is freed on its own, in any order.
  *
- * `loras` has `count` paths, `weights` as many numbers: how strongly each acts, 1 as trained; NULL is 1 for all. `text_encoder_weights`
- * may say otherwise for the text encoder; NULL is the same. All may be NULL if `count` is 0.
+ * `loras` has `count` paths, `weights` as many weights, 1 as trained; NULL is 1 for all. `text_encoder_weights` may have others for the
+ * text encoder; NULL is the same. All may be NULL if `count` is 0.
  *
  * Fails as `sdrs_builder_build` does for LoRAs.
  */
@@ -2059,7 +2059,7 @@ sdrs_status sdrs_pipeline_with_vae(const sdrs_pipeline *pipeline,
 
 /**
  * The path of a LoRA that a pipeline has, counted from 0 in the order that they were added; NULL past the last. Valid as long as the
- * pipeline. `weight` and `text_encoder_weight` get how strongly it acts; both may be NULL.
+ * pipeline. `weight` and `text_encoder_weight` receive its weights; both may be NULL.
  */
 const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
                                size_t index,

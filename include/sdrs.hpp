@@ -31,7 +31,7 @@
 
 namespace sdrs {
 
-/** What every failure throws. */
+/** The exception of every failure. */
 class Error : public std::runtime_error {
 public:
     Error(sdrs_status code, const char *message) : std::runtime_error(message), code_(code) {}
@@ -160,12 +160,12 @@ inline std::string planned(const sdrs_pipeline *pipeline, const GenerateParams &
 
 } // namespace detail
 
-/** What both prompts would be encoded as by any Stable Diffusion 1, as JSON. */
+/** The plan of both prompts for any Stable Diffusion 1, as JSON: the inputs of its text encoder. */
 inline std::string plan_prompts(const GenerateParams &params) { return detail::planned(nullptr, params); }
 
-/** How a run is watched and stopped. */
+/** The options to watch and stop a run. */
 struct RunOptions {
-    /** Called after each step; false cancels the run. What it throws cancels the run too, and is thrown on by it. */
+    /** Called after each step; false cancels the run. An exception of its own cancels the run too, which throws it on. */
     std::function<bool(const sdrs_progress &)> on_progress;
     /** Stops the run; may be NULL. */
     const CancelToken *cancel = nullptr;
@@ -345,12 +345,12 @@ public:
     /** Names of the textual inversions that prompts may use. */
     std::vector<std::string> embeddings() const { return detail::listed(handle_.get(), sdrs_pipeline_embedding); }
 
-    /** Which files of folders of them were passed over, and why. */
+    /** The files of folders of them that were passed over, each with the reason. */
     std::vector<std::string> skipped_embeddings() const {
         return detail::listed(handle_.get(), sdrs_pipeline_skipped_embedding);
     }
 
-    /** What both prompts will be encoded as, as JSON. */
+    /** The plan of both prompts, as JSON: the inputs of the text encoder. */
     std::string plan_prompts(const GenerateParams &params) const {
         if (!handle_) {
             throw Error(SDRS_ERROR_INVALID_PARAMETER, "pipeline: is NULL");
@@ -472,7 +472,7 @@ private:
         }
     }
 
-    /** What the log calls; it outlives the handle. */
+    /** The function that the log calls; it outlives the handle. */
     std::shared_ptr<void> log_;
     detail::Handle<sdrs_pipeline, sdrs_pipeline_free> handle_;
 };
@@ -494,7 +494,7 @@ public:
         return done(
             sdrs_builder_checkpoint_file(get(), name.c_str(), file.c_str(), data.data(), data.size()));
     }
-    /** Reads `length` bytes from `offset` on, or returns false. What it throws is thrown on. */
+    /** Reads `length` bytes from `offset` on, or returns false. Its exceptions are thrown on. */
     using Read = std::function<bool(std::uint64_t offset, std::uint8_t *buffer, std::size_t length)>;
     Builder &checkpoint_read(const std::string &name, std::uint64_t size, const Read &read) {
         struct Held {
@@ -519,7 +519,7 @@ public:
     }
     Builder &threads(std::uint32_t threads) { return done(sdrs_builder_threads(get(), threads)); }
     Builder &memory_limit(std::uint64_t bytes) { return done(sdrs_builder_memory_limit(get(), bytes)); }
-    /** Any thread may call it, several at once. What it throws is lost. */
+    /** Any thread may call it, several at once. Its exceptions are lost. */
     using Log = std::function<void(sdrs_log_level level, const char *message)>;
     Builder &on_log(Log log) {
         auto shared = std::make_shared<Log>(std::move(log));
@@ -674,7 +674,7 @@ private:
     detail::Handle<sdrs_noise, sdrs_noise_free> handle_;
 };
 
-/** What a file or folder is, as JSON. */
+/** The inspection of a file or folder, as JSON. */
 inline std::string inspect(const std::string &path) {
     char *json = nullptr;
     check(sdrs_inspect(path.c_str(), &json));

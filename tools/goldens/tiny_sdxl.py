@@ -15,6 +15,7 @@ import common
 import k_diff
 import refs
 import tiny_sd1
+import tiny_sd2
 
 SEED = 31
 FOLDER = "goldens/tiny-sdxl"
@@ -133,8 +134,20 @@ def load(root):
 def encoded(parts, ids):
     """Penultimate states of both encoders side by side, without the final norm, and the second one's pooled projection."""
     one = parts["text_encoder"](ids, output_hidden_states=True)
-    two = parts["text_encoder_2"](ids, output_hidden_states=True)
+    two = parts["text_encoder_2"](tiny_sd2.padded(ids), output_hidden_states=True)
     return torch.cat([one.hidden_states[-2], two.hidden_states[-2]], -1), two.text_embeds
+
+
+def weighted(parts, ids):
+    """The context where the second word counts 1.5: each encoder's mean is restored by itself (WebUI)."""
+    weights = torch.ones(1, 77, 1)
+    weights[0, 2] = 1.5
+    states = []
+    for part in ["text_encoder", "text_encoder_2"]:
+        own = tiny_sd2.padded(ids) if part == "text_encoder_2" else ids
+        z = parts[part](own, output_hidden_states=True).hidden_states[-2]
+        states.append(z * weights * (z.mean() / (z * weights).mean()))
+    return torch.cat(states, -1)
 
 
 def time_ids(height, width):
@@ -165,23 +178,28 @@ def make(out):
     added = {"text_embeds": torch.cat([pooled, pooled_uncond]), "time_ids": torch.cat([sizes, sizes])}
     output = unet(latents, torch.tensor([900.0, 17.0]), torch.cat([cond, uncond]), added_cond_kwargs=added).sample
 
-    # A whole run as the WebUI makes it: k-diffusion's Euler, both halves of guidance with their own pooled texts.
-    def denoise(x, sigma, **_):
-        denoised = [
-            k_diff.denoiser(Network(unet, p, sizes), "eps")(x, sigma, cond=context) for context, p in
-            [(cond, pooled), (uncond, pooled_uncond)]
-        ]
-        return denoised[1] + CFG * (denoised[0] - denoised[1])
-
+    # Whole runs as the WebUI makes them: k-diffusion's Euler, both halves of guidance with their own pooled texts. An empty negative
+    # prompt is zeros there.
     sigmas = k_diff.schedule(k_diff.denoiser(Network(unet, pooled, sizes), "eps"), "uniform", STEPS)
     torch.manual_seed(SEED)
     noise = torch.randn(1, 4, 16, 24)
-    run = k_diff.sampling.sample_euler(denoise, noise * sigmas[0], sigmas, disable=True)
+
+    def run(negative):
+        def denoise(x, sigma, **_):
+            cond_denoised, uncond_denoised = (
+                k_diff.denoiser(Network(unet, p, sizes), "eps")(x, sigma, cond=context)
+                for context, p in [(cond, pooled), negative]
+            )
+            return uncond_denoised + CFG * (cond_denoised - uncond_denoised)
+
+        return k_diff.sampling.sample_euler(denoise, noise * sigmas[0], sigmas, disable=True)
     out.tensors(
         f"{FOLDER}/refs.safetensors",
         {
-            "input_ids": ids, "cond": cond, "uncond": uncond, "pooled": pooled, "pooled_uncond": pooled_uncond,
-            "latents": latents, "output": output, "run": run,
+            "input_ids": ids, "input_ids_2": tiny_sd2.padded(ids), "cond": cond, "uncond": uncond, "pooled": pooled, "pooled_uncond": pooled_uncond,
+            "latents": latents, "output": output, "run": run((uncond, pooled_uncond)),
+            "run_without_negative": run((torch.zeros_like(uncond), torch.zeros_like(pooled_uncond))),
+            "weighted": weighted(parts, ids[:1]),
         },
         seed=SEED,
         steps=STEPS,
@@ -189,5 +207,6 @@ def make(out):
         prompts={"cond": PROMPT, "uncond": NEGATIVE},
         tolerance={"f32": 1e-5, "run": 1e-4},
         note="output: one call at timesteps 900 and 17 with size 128x192 (height, width), rows cond and uncond; run: latents of "
-        "8 steps of k-diffusion's Euler over the uniform schedule at cfg 6 from the noise of torch.manual_seed(31)",
+        "8 steps of k-diffusion's Euler over the uniform schedule at cfg 6 from the noise of torch.manual_seed(31), run_without_negative the same "
+        "with zeros for context and pooled text; weighted: the context of 'a (red:1.5) circle above a blue square'",
     )

@@ -31,7 +31,7 @@ const CPP: [&str; 1] = ["wrapper"];
 /// The shared library's size without the demo model, stripped.
 const SIZE_LIMIT: u64 = 16_000_000;
 
-/// How the programs are run.
+/// The tool that the programs run under.
 #[derive(Clone, Copy, PartialEq)]
 enum Tool {
     None,
@@ -39,7 +39,7 @@ enum Tool {
     Asan,
 }
 
-/// What there is to test with.
+/// The library to test with, its callers and tools.
 struct Stage {
     prefix: PathBuf,
     work: PathBuf,
@@ -132,13 +132,13 @@ impl Stage {
         let mut left_out = Vec::new();
         let pkg = |args: &[&str]| {
             let path = lib.join("pkgconfig");
-            let told = output(
+            let printed = output(
                 program("pkg-config")
                     .args(args)
                     .arg("sdrs")
                     .env("PKG_CONFIG_PATH", path),
             )?;
-            Ok::<_, String>(told.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            Ok::<_, String>(printed.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         };
         let (compile, shared, fixed) = if there("pkg-config") {
             let compile = pkg(&["--cflags"])?;
@@ -236,12 +236,12 @@ impl Stage {
         fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
         command.arg(root().join("models/demo/base")).arg(&scratch);
         if rounds && self.tool != Tool::None {
-            // Resident memory means little here; the tool itself tells of leaks.
+            // Resident memory means little here; the tool itself reports leaks.
             command.arg("3");
         }
-        let told = output(&mut command)?;
+        let printed = output(&mut command)?;
         if rounds {
-            print!("{told}");
+            print!("{printed}");
         }
         Ok(())
     }
@@ -306,8 +306,8 @@ impl Stage {
             return Ok(());
         }
         let library = self.prefix.join("lib/libsdrs.so");
-        let told = output(program("nm").args(["-D", "--defined-only"]).arg(&library))?;
-        let names: Vec<&str> = told
+        let printed = output(program("nm").args(["-D", "--defined-only"]).arg(&library))?;
+        let names: Vec<&str> = printed
             .lines()
             .filter_map(|line| line.split_whitespace().last())
             .collect();
@@ -327,7 +327,7 @@ impl Stage {
         Ok(())
     }
 
-    /// How large the shared library is for those who bring their own models.
+    /// The size of the shared library for those who bring their own models.
     fn size(&mut self) -> Outcome {
         if !there("strip") {
             self.left_out.push("stripped size (no strip)".into());

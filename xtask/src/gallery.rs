@@ -8,7 +8,7 @@ use std::{
 
 use crate::shell::{Outcome, cargo, program, root, run as run_command};
 
-/// A picture: prompt, seed, and what else the command is told.
+/// A picture: prompt, seed, and further options of the command.
 type Picture = (&'static str, u32, &'static [&'static str]);
 
 /// About the sheet that an example of the crate `sdrs` makes.
@@ -122,10 +122,10 @@ const PICTURES: [Picture; 16] = [
     (SAME, 13, &["--lora", "models/demo/outlines.safetensors"]),
     (SAME, 13, &["--vae", "models/demo/vae-washed.safetensors"]),
 ];
-/// What all are drawn with, the demo model and others.
+/// The settings of all pictures, the demo model's and others'.
 const SETTINGS: [&str; 2] = ["--cfg-scale", "7"];
 const COLUMNS: usize = 4;
-/// How many times a pixel is repeated, and the white space between pictures, in pixels.
+/// The number of times that a pixel is repeated, and the white space between pictures, in pixels.
 const SCALE: usize = 2;
 const GAP: usize = 8;
 
@@ -176,7 +176,7 @@ pub fn run(names: &[&str]) -> Outcome {
     fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))
 }
 
-/// Where cargo builds.
+/// The folder that cargo builds in.
 fn built() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

@@ -13,9 +13,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The ABI's number, in the shared library's name: `SDRS_ABI_VERSION` in bindings/c, and its build script.
 const ABI: &str = "0";
 
-/// What to install.
+/// The options of an installation.
 pub struct Install<'a> {
-    /// Where to.
+    /// The folder to install to.
     pub prefix: &'a Path,
     /// Whether the demo model is compiled in.
     pub demo: bool,
@@ -139,7 +139,7 @@ pub fn target() -> Outcome<PathBuf> {
     Ok(folder.ok_or("cargo metadata: no target_directory")?.into())
 }
 
-/// The system's libraries that Rust's own code needs, as rustc tells them for an empty static library.
+/// The system's libraries that Rust's own code needs, as rustc lists them for an empty static library.
 fn private_libs(scratch: &Path) -> Outcome<String> {
     let mut rustc = program(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.args([
@@ -152,15 +152,15 @@ fn private_libs(scratch: &Path) -> Outcome<String> {
         "-o",
     ]);
     rustc.arg(scratch.join("libempty.a")).arg("-");
-    let told = rustc
+    let printed = rustc
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("rustc: {e}"))?;
-    let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    let line = told
+    let printed = String::from_utf8_lossy(&printed.stderr).into_owned();
+    let line = printed
         .lines()
         .find_map(|line| line.split_once("native-static-libs:"));
-    let (_, libs) = line.ok_or_else(|| format!("rustc tells no native-static-libs:\n{told}"))?;
+    let (_, libs) = line.ok_or_else(|| format!("rustc tells no native-static-libs:\n{printed}"))?;
     Ok(libs.trim().to_owned())
 }
 

@@ -123,7 +123,7 @@ fn built(name: &str) -> PathBuf {
     target().unwrap_or_default().join("release").join(name)
 }
 
-/// What a wheel holds: the package's files with the native module beside them.
+/// Puts together the contents of a wheel: the package's files with the native module beside them.
 fn assemble(site: &Path) -> Outcome {
     let _ = fs::remove_dir_all(site);
     let (from, to) = (root().join("bindings/python/python/sdrs"), site.join("sdrs"));

@@ -1,4 +1,4 @@
-//! What must hold of the files in the repository.
+//! The rules for the files in the repository.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

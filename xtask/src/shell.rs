@@ -37,13 +37,13 @@ pub fn run(command: &mut Command) -> Outcome {
     }
 }
 
-/// What a command prints.
+/// The output of a command.
 pub fn output(command: &mut Command) -> Outcome<String> {
     let line = show(command);
     let output = command.output().map_err(|e| format!("{line}: {e}"))?;
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{line}: {}\n{}", output.status, told.trim_end()));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{line}: {}\n{}", output.status, stderr.trim_end()));
     }
     String::from_utf8(output.stdout).map_err(|e| format!("{line}: {e}"))
 }

@@ -1,4 +1,4 @@
-//! How long adapters over all of SD1.5 take to apply: `cargo run --release -p benches --bin apply_adapters`.
+//! The time to apply adapters over all of SD1.5: `cargo run --release -p benches --bin apply_adapters`.
 //!
 //! Files of random halves are made in memory, one for each kind, with modules for every linear layer and convolution of the U-Net and
 //! the text encoder; the time is that of `apply_in` over all parameters, which reads, multiplies, adds and checks.
@@ -13,7 +13,7 @@ const RANK: usize = 32;
 
 /// A module's tensors: their endings and shapes.
 type Shapes = Vec<(&'static str, Vec<usize>)>;
-/// What is measured: its name, the layers, and the tensors of each.
+/// A case that is measured: its name, the layers, and the tensors of each.
 type Measured<'a> = (&'static str, &'a [&'a FamilyParameter], fn(&[usize]) -> Shapes);
 
 fn lora(shape: &[usize]) -> Shapes {

@@ -1,9 +1,9 @@
-//! What a call of the U-Net takes with parts of it left out, against a whole one, and how far its output is from it.
+//! The time of a call of the U-Net with parts of it left out, against a whole one, and the distance of its output from the whole one's.
 //!
 //!     cargo run --release -p benches --bin calls -- CHECKPOINT [DTYPE] [SIDE] [REPEAT]
 //!
-//! Batch 2 (cond and uncond), on the CPU. Each round makes one call of every kind, so that a busy machine is as busy for all; the
-//! ratio is the median over the rounds, of the process's CPU time where Linux tells it.
+//! Batch 2 (cond and uncond), on the CPU. Each round makes one call of every kind, so that a busy machine is as busy for all; the ratio is
+//! the median over the rounds, of the process's CPU time on Linux.
 
 use std::{path::Path, sync::LazyLock, time::Instant};
 

@@ -1,9 +1,9 @@
-//! What a run's shortcuts save, and how far the picture is from the one without them.
+//! The arithmetic that a run's shortcuts save, and the distance of the picture from the one without them.
 //!
 //!     cargo run --release -p benches --bin shortcuts -- demo|CHECKPOINT [DTYPE] [SIDE] [STEPS]
 //!
 //! Arithmetic is counted, not timed: products of sampling alone. Errors: relative L2 of the final latents, and PSNR of the decoded
-//! pictures, on average over some prompts with the same seed. What a call takes, tells `calls`.
+//! pictures, on average over some prompts with the same seed. The program `calls` measures the time of a call.
 
 use sdrs::{Dtype, GenerateParams, Pipeline, Sampler};
 
@@ -58,36 +58,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         draw(&pipeline, &GenerateParams::default(), prompt, side, 1)?;
     }
     let flops = || pipeline.profile().iter().map(|entry| entry.flops).sum::<f64>();
-    let mut whole: Option<Made> = None;
+    let mut whole: Option<Outcome> = None;
     println!("| left out | arithmetic | relative L2 of the latents | PSNR |\n|---|---|---|---|");
     for (name, change) in SETTINGS {
         let mut params = GenerateParams::default();
         change(&mut params);
-        let mut made = Made::default();
+        let mut outcome = Outcome::default();
         for prompt in prompts {
             let before = flops();
             let latents = draw(&pipeline, &params, prompt, side, steps)?;
-            made.flops += flops() - before;
-            made.pictures.push(decode(&pipeline, &latents, side)?);
-            made.latents.push(latents);
+            outcome.flops += flops() - before;
+            outcome.pictures.push(decode(&pipeline, &latents, side)?);
+            outcome.latents.push(latents);
         }
         let Some(whole) = &whole else {
-            whole = Some(made);
+            whole = Some(outcome);
             continue;
         };
         let count = prompts.len() as f64;
-        let errors = made.latents.iter().zip(&whole.latents);
+        let errors = outcome.latents.iter().zip(&whole.latents);
         let errors = errors.map(|(a, b)| relative_error(a, b)).sum::<f64>() / count;
-        let psnr = made.pictures.iter().zip(&whole.pictures);
+        let psnr = outcome.pictures.iter().zip(&whole.pictures);
         let psnr = psnr.map(|(a, b)| self::psnr(a, b)).sum::<f64>() / count;
-        let work = made.flops / whole.flops;
+        let work = outcome.flops / whole.flops;
         println!("| {name} | {work:.2} | {errors:.3} | {psnr:.1} dB |");
     }
     Ok(())
 }
 
 #[derive(Default)]
-struct Made {
+struct Outcome {
     flops: f64,
     latents: Vec<Vec<f32>>,
     pictures: Vec<Vec<u8>>,

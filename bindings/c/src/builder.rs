@@ -305,8 +305,8 @@ pub unsafe extern "C" fn sdrs_builder_unet(builder: *mut sdrs_builder, unet: *co
     })
 }
 
-/// Passes over tensors that belong to no part and aren't known to be unneeded, and tells them in the log. They are an error otherwise, since
-/// they may mean that the model is of another kind than it seems.
+/// Passes over tensors that belong to no part and aren't known to be unneeded, and reports them in the log. They are an error otherwise,
+/// since they may mean that the model is of another kind than it seems.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_allow_unexpected(builder: *mut sdrs_builder) -> sdrs_status {
     guard(|| {
@@ -316,8 +316,8 @@ pub unsafe extern "C" fn sdrs_builder_allow_unexpected(builder: *mut sdrs_builde
     })
 }
 
-/// Adds a LoRA or another adapter of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. A `<lora:..>` tag in a
-/// prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
+/// Adds a LoRA or another adapter of any usual kind. `weight` is the weight on the networks: 1 is as trained, 0 is no effect. A `<lora:..>`
+/// tag in a prompt names one that was added, by its file's name without extension, and gives it another weight for that run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_lora(
     builder: *mut sdrs_builder,
@@ -357,7 +357,8 @@ pub unsafe extern "C" fn sdrs_builder_lora_blocks(
     })
 }
 
-/// What of the LoRA that was added last has no place in the model is passed over, and told in the log; it is an error otherwise.
+/// Lets modules of the LoRA that was added last have no place in the model: they are passed over, and reported in the log. Otherwise they
+/// are an error.
 ///
 /// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no LoRA.
 #[unsafe(no_mangle)]
@@ -436,8 +437,8 @@ pub unsafe extern "C" fn sdrs_builder_dtype(
     })
 }
 
-/// In what numbers the U-Net's large layers compute, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16 and less
-/// time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+/// Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
+/// and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_quantization(
     builder: *mut sdrs_builder,
@@ -451,7 +452,7 @@ pub unsafe extern "C" fn sdrs_builder_quantization(
     })
 }
 
-/// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly.
+/// Sets the prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_prediction(
     builder: *mut sdrs_builder,

@@ -1,4 +1,4 @@
-//! What a builder calls back: weights that are held elsewhere, and a log. And its threads.
+//! The callbacks of a builder, for weights that are held elsewhere and for a log; and its threads.
 
 use std::{
     ffi::{CString, c_char, c_void},
@@ -14,11 +14,11 @@ use crate::{
     pointer::{object_mut, string},
 };
 
-/// How much a line of the log matters.
+/// The importance of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_log_level {
-    /// What was done, and how long it took.
+    /// A step that was done, and the time it took.
     SDRS_LOG_LEVEL_INFO = 0,
     /// Something was passed over.
     SDRS_LOG_LEVEL_WARNING = 1,
@@ -46,7 +46,7 @@ pub type sdrs_log_fn =
 pub type sdrs_read_fn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, offset: u64, buffer: *mut u8, length: usize) -> i32>;
 
-/// A caller's function, with what it is given.
+/// A caller's function, with its user data.
 struct Logger {
     callback: unsafe extern "C" fn(sdrs_log_level_value, *const c_char, *mut c_void),
     user_data: *mut c_void,
@@ -58,9 +58,9 @@ unsafe impl Send for Logger {}
 unsafe impl Sync for Logger {}
 
 impl Logger {
-    fn tell(&self, level: LogLevel, message: &str) {
+    fn log(&self, level: LogLevel, message: &str) {
         let text = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
-        // A level that this header doesn't know is told as one that everybody heeds.
+        // A level that this header doesn't know is reported as one that everybody heeds.
         let level = number::<sdrs_log_level>(level).unwrap_or(sdrs_log_level::SDRS_LOG_LEVEL_WARNING as i32);
         // SAFETY: the caller gave this function for this purpose, with this user data.
         unsafe { (self.callback)(level, text.as_ptr(), self.user_data) }
@@ -81,14 +81,14 @@ pub unsafe extern "C" fn sdrs_builder_on_log(
         let builder = unsafe { object_mut(builder, "builder") }?;
         builder.log = on_log.map(|callback| -> Log {
             let logger = Logger { callback, user_data };
-            Arc::new(move |level, message| logger.tell(level, message))
+            Arc::new(move |level, message| logger.log(level, message))
         });
         Ok(())
     })
 }
 
-/// How many threads the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared by all. Pictures
-/// don't depend on it. Callbacks are called in the thread of the run in any case.
+/// Sets the number of threads that the CPU computes with, 1 to 1024, for each pipeline alone; 0 (the default) is one for each core, shared
+/// by all. Pictures don't depend on it. Callbacks are called in the thread of the run in any case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_threads(builder: *mut sdrs_builder, threads: u32) -> sdrs_status {
     guard(|| {

@@ -134,7 +134,7 @@ pub enum sdrs_dtype {
     SDRS_DTYPE_F16 = 3,
 }
 
-/// In what numbers the U-Net's large layers compute.
+/// The numbers that the U-Net's large layers compute in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_quantization {
@@ -144,11 +144,11 @@ pub enum sdrs_quantization {
     SDRS_QUANTIZATION_INT8 = 1,
 }
 
-/// What a U-Net predicts.
+/// The prediction type of a U-Net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_prediction {
-    /// What the checkpoint says.
+    /// The checkpoint's prediction type.
     SDRS_PREDICTION_AUTO = 0,
     /// The noise.
     SDRS_PREDICTION_EPSILON = 1,
@@ -160,7 +160,7 @@ pub enum sdrs_prediction {
     SDRS_PREDICTION_EDM_V = 4,
 }
 
-/// Whose random numbers noise is made of, on every device alike.
+/// The source of random numbers, the same on every device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_rng {
@@ -270,7 +270,7 @@ const RNGS: &[(sdrs_rng, Rng)] = &[
 
 /// An enumeration of the header.
 pub(crate) trait Enumeration: Copy + PartialEq + 'static {
-    /// What it stands for in `sdrs`.
+    /// The type in `sdrs` that it stands for.
     type Value: Copy + PartialEq + 'static;
     /// Its parameter, for errors.
     const NAME: &'static str;

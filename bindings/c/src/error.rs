@@ -11,11 +11,11 @@ use std::{
 
 use sdrs::ErrorCode;
 
-/// How a call went. The numbers never change.
+/// The outcome of a call. The numbers never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_status {
-    /// It did what it was asked to.
+    /// The call succeeded.
     SDRS_OK = 0,
     /// An argument or parameter can't be used: out of its range, NULL, text that is not UTF-8, a wrong `struct_size`, a buffer of the
     /// wrong size. Nothing has been computed.
@@ -38,7 +38,7 @@ pub enum sdrs_status {
 
 use sdrs_status::*;
 
-/// What a call can fail with.
+/// A failure of a call.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// An argument of the C function.
@@ -46,17 +46,17 @@ pub(crate) enum Failure {
     Argument {
         /// Its name in the header.
         name: &'static str,
-        /// What is wrong, and what would be right.
+        /// The fault, and a value that would be right.
         reason: String,
     },
     /// The caller's weights could not be read.
     #[error("cannot read {name}: its callback failed for {length} bytes at {offset}")]
     Read {
-        /// What stands for the file.
+        /// The name that stands for the file.
         name: String,
-        /// Where.
+        /// The offset in bytes.
         offset: u64,
-        /// How many bytes.
+        /// The number of bytes.
         length: usize,
     },
     /// The library's own.
@@ -124,13 +124,13 @@ fn status(code: ErrorCode) -> sdrs_status {
 
 thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
-    /// Where the last panic of this thread was.
+    /// The place of the last panic of this thread.
     static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Runs a call's body: errors and panics become a status, and the message is kept for this thread.
 pub(crate) fn guard(body: impl FnOnce() -> Result) -> sdrs_status {
-    // Panics are told through the status, not on the terminal. The hook is that of this library's own copy of Rust's runtime.
+    // Panics are reported through the status, not on the terminal. The hook is that of this library's own copy of Rust's runtime.
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let before = take_hook();
@@ -145,7 +145,7 @@ pub(crate) fn guard(body: impl FnOnce() -> Result) -> sdrs_status {
     });
     // A pipeline holds nothing that a run changes, and the other objects are left as they were before the step that panicked.
     let outcome = catch_unwind(AssertUnwindSafe(body));
-    match outcome.unwrap_or_else(|payload| Err(Failure::Panic(told(&*payload)))) {
+    match outcome.unwrap_or_else(|payload| Err(Failure::Panic(panic_message(&*payload)))) {
         Ok(()) => SDRS_OK,
         Err(failure) => {
             let text = failure.chain().replace('\0', "\u{fffd}");
@@ -155,7 +155,7 @@ pub(crate) fn guard(body: impl FnOnce() -> Result) -> sdrs_status {
     }
 }
 
-fn told(payload: &(dyn Any + Send)) -> String {
+fn panic_message(payload: &(dyn Any + Send)) -> String {
     let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(message), _) => (*message).to_owned(),
         (_, Some(message)) => message.clone(),
@@ -167,8 +167,8 @@ fn told(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// What went wrong in the last call of this thread that failed, with all causes, in English: for people, not for programs. Never NULL;
-/// empty if nothing failed yet. Valid until the next failing call of this thread.
+/// The message of the last call of this thread that failed, with all causes, in English: for people, not for programs. Never NULL; empty if
+/// nothing failed yet. Valid until the next failing call of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn sdrs_last_error_message() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr())

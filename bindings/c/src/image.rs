@@ -86,7 +86,7 @@ pub unsafe extern "C" fn sdrs_image_init(image: *mut sdrs_image, struct_size: us
     guard(|| unsafe { init(image, struct_size, EMPTY, "image") })
 }
 
-/// How many pictures there are; 0 for NULL.
+/// The number of pictures; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_images_count(images: *const sdrs_images) -> usize {
     let mut count = 0;

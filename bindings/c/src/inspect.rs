@@ -1,4 +1,4 @@
-//! What a file is.
+//! The kind and contents of a file, without loading it.
 
 use std::ffi::{CString, c_char};
 
@@ -8,7 +8,7 @@ use crate::{
     pointer::{Out, path},
 };
 
-/// Tells what a file of weights or a diffusers folder is (kind, family, what it is made for, parts, types, prediction type and why), reading
+/// Describes a file of weights or a diffusers folder (kind, family, purpose, parts, types, prediction type with the reason), reading
 /// nothing but headers, as JSON. Free the text with `sdrs_string_free`.
 ///
 /// Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`.

@@ -34,7 +34,7 @@ mod sized;
 
 use std::ffi::c_char;
 
-/// The version of the binary interface that this header describes; `sdrs_abi_version` tells the library's. Programs built against one
+/// The version of the binary interface that this header describes; `sdrs_abi_version` returns the library's. Programs built against one
 /// run with any library of the same number.
 pub const SDRS_ABI_VERSION: u32 = 0;
 

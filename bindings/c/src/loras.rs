@@ -12,7 +12,7 @@ use crate::{
     sized::{get, grows, init},
 };
 
-/// A LoRA or an adapter of another kind: a file, and how it acts. `sdrs_lora_init` sets the defaults, which are those of
+/// A LoRA or an adapter of another kind: a file with its weights. `sdrs_lora_init` sets the defaults, which are those of
 /// `sdrs_builder_lora`; only `path` must be set.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -25,11 +25,11 @@ pub struct sdrs_lora {
     pub data: *const u8,
     /// Bytes of `data`.
     pub data_size: usize,
-    /// What prompts and infotexts call it; NULL (the default) is its file's name without extension.
+    /// The name in prompts and infotexts; NULL (the default) is its file's name without extension.
     pub name: *const c_char,
-    /// How strongly it acts on the U-Net: 1 (the default) is as trained, 0 not at all, negative the opposite; -1000 to 1000.
+    /// The weight on the U-Net: 1 (the default) is as trained, 0 is no effect, negative the opposite; -1000 to 1000.
     pub weight: f64,
-    /// How strongly it acts on the text encoder; NAN (the default) is as on the U-Net.
+    /// The weight on the text encoder; NAN (the default) is as on the U-Net.
     pub text_encoder_weight: f64,
     /// Factors for blocks, with which both weights are multiplied, as `sdrs_builder_lora_blocks` takes them; NULL (the default) for none.
     pub blocks: *const c_char,
@@ -40,7 +40,7 @@ pub struct sdrs_lora {
     pub schedule: *const c_char,
     /// Of its ranks only the first so many (`dyn=` in the WebUI); 0 (the default) is all.
     pub ranks: u32,
-    /// Whether what has no place in the model is passed over, and told in the log: 1, or 0 (the default): it is an error.
+    /// Whether modules without a place in the model are passed over, and reported in the log: 1, or 0 (the default): they are an error.
     pub allow_unmatched: i32,
 }
 grows!(sdrs_lora, until: allow_unmatched, init: "sdrs_lora_init");
@@ -141,8 +141,8 @@ pub unsafe extern "C" fn sdrs_builder_lora_dir(
     })
 }
 
-/// What `sdrs_pipeline_with_loras` gives, of LoRAs with all that may be said of them: `loras` has `count` pointers to structures, and may
-/// be NULL if `count` is 0.
+/// Makes the pipeline that `sdrs_pipeline_with_loras` makes, of LoRAs with all their settings: `loras` has `count` pointers to structures,
+/// and may be NULL if `count` is 0.
 ///
 /// Fails as `sdrs_builder_add_lora` and `sdrs_builder_build` do for LoRAs.
 #[unsafe(no_mangle)]

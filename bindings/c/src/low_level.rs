@@ -22,8 +22,8 @@ impl sdrs_tensor {
     }
 }
 
-/// What is in a tensor. `data` and `shape` are the library's, and valid as long as the tensor; `shape` has `rank` numbers. `shape` and
-/// `rank` may be NULL.
+/// The values and the shape of a tensor. `data` and `shape` are the library's, and valid as long as the tensor; `shape` has `rank` numbers.
+/// `shape` and `rank` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_tensor_get(
     tensor: *const sdrs_tensor,
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn sdrs_tensor_get(
     })
 }
 
-/// How many values a tensor has; 0 for NULL.
+/// The number of values of a tensor; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_tensor_size(tensor: *const sdrs_tensor) -> usize {
     let mut size = 0;
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn sdrs_encode_text(
     })
 }
 
-/// What both functions that encode a text do.
+/// The part that both functions that encode a text share.
 ///
 /// # Safety
 /// As the header says of pointers.

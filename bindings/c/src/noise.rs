@@ -22,7 +22,7 @@ pub struct sdrs_noise {
 }
 crate::pointer::handle!(sdrs_noise, 7);
 
-/// Which noise.
+/// The choice of a noise: seeds, size and source.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_noise_options {
@@ -32,7 +32,7 @@ pub struct sdrs_noise_options {
     pub seed: u64,
     /// Seed of the noise that the first noise is mixed with (0).
     pub variation_seed: u64,
-    /// How far to go towards that noise, 0 (the default) to 1.
+    /// The share of that noise in the first noise, 0 (the default) to 1.
     pub variation_strength: f64,
     /// Eta noise seed delta (0).
     pub ensd: i64,
@@ -42,7 +42,7 @@ pub struct sdrs_noise_options {
     pub height: u32,
     /// Columns of the latent. Must be set.
     pub width: u32,
-    /// Whose random numbers (`SDRS_RNG_CPU`).
+    /// The source of random numbers (`SDRS_RNG_CPU`).
     pub rng: sdrs_rng_value,
 }
 grows!(sdrs_noise_options, until: rng, init: "sdrs_noise_options_init");

@@ -19,23 +19,23 @@ use crate::{
     sized::{get, grows, init},
 };
 
-/// Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open what a
-/// model may recommend: there the pipeline's recommendation counts, if its checkpoint has one (`sdrs_pipeline_info` tells), and else the
-/// default in brackets. The pipeline's log says what was taken.
+/// Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open the
+/// settings that a model may recommend: there the pipeline's recommendation counts, if its checkpoint has one (see `sdrs_pipeline_info`),
+/// and else the default in brackets. The pipeline's log says which value was taken.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_generate_params {
     /// Size of this structure, set by `sdrs_generate_params_init`.
     pub struct_size: usize,
-    /// What the picture should show, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
+    /// The prompt, a description of the picture, in UTF-8 and the language of `prompt_dialect`; NULL is empty.
     pub prompt: *const c_char,
     /// Bytes of `prompt`; `SDRS_NUL_TERMINATED` (the default) if it ends in a zero byte.
     pub prompt_length: usize,
-    /// What it should not show; NULL is empty.
+    /// The negative prompt, a description of things that the picture should not show; NULL is empty.
     pub negative_prompt: *const c_char,
     /// Bytes of `negative_prompt`, likewise.
     pub negative_prompt_length: usize,
-    /// Width in pixels, a multiple of the model's `downscale` (8 for Stable Diffusion); 0 is what the model was trained on.
+    /// Width in pixels, a multiple of the model's `downscale` (8 for Stable Diffusion); 0 is the width that the model was trained on.
     pub width: u32,
     /// Height in pixels, likewise.
     pub height: u32,
@@ -55,49 +55,48 @@ pub struct sdrs_generate_params {
     pub seed: i64,
     /// Seed of the noise that the first noise is mixed with; -1 (the default) draws one at random.
     pub variation_seed: i64,
-    /// How far to go towards that noise, 0 (the default) to 1. Above 0 all pictures of a batch share `seed`.
+    /// The share of that noise in the first noise, 0 (the default) to 1. Above 0 all pictures of a batch share `seed`.
     pub variation_strength: f64,
-    /// How much fresh noise replaces old; NAN (the default) is the sampler's own.
+    /// The amount of fresh noise that replaces old; NAN (the default) is the sampler's own.
     pub eta: f64,
     /// Eta noise seed delta (0): if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
     pub ensd: i64,
-    /// Which of the text encoder's layers is used, from the end: 1 is the last, or by diffusers' `clip_skip_rule` the one before it;
+    /// The layer of the text encoder that is used, from the end: 1 is the last, or by diffusers' `clip_skip_rule` the one before it;
     /// `SDRS_NOT_SET` (the default) is what the model recommends, if the rule is the WebUI's (1). The final norm follows in any case.
     pub clip_skip: u32,
-    /// How `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
+    /// The rule by which `clip_skip` counts (`SDRS_CLIP_SKIP_RULE_WEBUI`).
     pub clip_skip_rule: sdrs_clip_skip_rule_value,
-    /// Whose prompt language is meant (`SDRS_PROMPT_DIALECT_WEBUI`).
+    /// The dialect of the prompt language (`SDRS_PROMPT_DIALECT_WEBUI`).
     pub prompt_dialect: sdrs_prompt_dialect_value,
-    /// What weights in prompts do (`SDRS_EMPHASIS_ORIGINAL`).
+    /// The rule by which weights in prompts act (`SDRS_EMPHASIS_ORIGINAL`).
     pub emphasis: sdrs_emphasis_value,
-    /// Which numbers of prompt edits are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
+    /// The numbers of prompt edits that are fractions of the steps (`SDRS_TIME_RULE_CURRENT`).
     pub time_rule: sdrs_time_rule_value,
-    /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never cuts
-    /// there.
+    /// The number of tokens that the last comma may lie back for a long prompt to be cut after it, instead of after 75 tokens (20); 0 never
+    /// cuts there.
     pub comma_backtrack: u32,
     /// Whether the shorter of both prompts is padded with the empty one, where they are of different length: 1, or 0 (the default): each
     /// has its own call of the U-Net. Pictures differ slightly.
     pub pad_prompts: i32,
-    /// Whose random numbers the noise is made of (`SDRS_RNG_CPU`).
+    /// The source of the noise (`SDRS_RNG_CPU`).
     pub rng: sdrs_rng_value,
     /// Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt; 0 (the
     /// default) is never. Samplers over timesteps (DDIM, PLMS, UniPC) compare their timestep.
     pub ngms: f64,
     /// The share of the steps, 0 (the default) to 1, at the beginning of which the negative prompt is left out.
     pub skip_early_cfg: f64,
-    /// The negative prompt is left out at this noise level and below (0), and
+    /// The noise level, 0 (the default) or more, at which and below which the negative prompt is left out.
     pub guidance_sigma_min: f64,
-    /// above this one; NAN (the default) is without end.
+    /// The noise level above which the negative prompt is left out; NAN (the default) is without end.
     pub guidance_sigma_max: f64,
-    /// The share of the pixels, 0 (the default) to 1, that are merged with others where they look at each other: faster for large
-    /// pictures, and coarser.
+    /// The share of the pixels, 0 (the default) to 1, that self-attention merges with others: faster for large pictures, and coarser.
     pub token_merging: f64,
     /// Whether `ngms` acts in every call, not every second: 1, or 0 (the default).
     pub ngms_all_steps: i32,
-    /// Every how many steps the whole U-Net is computed, in between its outermost layers alone: 1 (the default) is every step.
+    /// The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers alone. 1 (the
+    /// default) is the whole U-Net at every step.
     pub deep_cache_interval: u32,
-    /// How many layers are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the
-    /// outermost.
+    /// The layers that are computed in between: those up to this branch from the way down to the way up; 0 (the default) is the outermost.
     pub deep_cache_branch: u32,
     /// Whether `seed` and `variation_seed` are the bits of unsigned numbers: 1, as in `params.seed = (int64_t)image.seed`, so that there
     /// are all seeds up to 2^64-1 and no random one; or 0 (the default).

@@ -45,7 +45,7 @@ impl sdrs_pipeline {
     }
 }
 
-/// What a pipeline is, and the sizes that its arrays have.
+/// The properties of a pipeline, and the sizes of its arrays.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_pipeline_info {
@@ -57,7 +57,7 @@ pub struct sdrs_pipeline_info {
     pub device: *const c_char,
     /// The type that it computes in.
     pub dtype: sdrs_dtype_value,
-    /// What the U-Net predicts.
+    /// The prediction type of the U-Net.
     pub prediction: sdrs_prediction_value,
     /// Width in pixels of the pictures that it was trained on.
     pub default_width: u32,
@@ -93,7 +93,7 @@ pub struct sdrs_pipeline_info {
     pub recommended_sampler: sdrs_sampler_value,
     /// The schedule that it recommends with that; `SDRS_SCHEDULE_NOT_SET` if none.
     pub recommended_schedule: sdrs_schedule_value,
-    /// What the autoencoder's own latents are multiplied by to be those of the U-Net: 0.18215 for SD1 and SD2.
+    /// The factor from the autoencoder's own latents to those of the U-Net: 0.18215 for SD1 and SD2.
     pub scaling_factor: f64,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
@@ -134,7 +134,7 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     scaling_factor: 0.0,
 };
 
-/// Tells what a pipeline is.
+/// Writes the properties of a pipeline.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_pipeline_get_info(
     pipeline: *const sdrs_pipeline,
@@ -187,8 +187,8 @@ pub unsafe extern "C" fn sdrs_pipeline_embedding(
     unsafe { listed(pipeline, index, |pipeline| &pipeline.embeddings) }
 }
 
-/// Which file of a folder of textual inversions was passed over and why, for people, counted from 0; NULL past the last. Valid as long as
-/// the pipeline.
+/// A file of a folder of textual inversions that was passed over, with the reason, for people, counted from 0; NULL past the last. Valid as
+/// long as the pipeline.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_pipeline_skipped_embedding(
     pipeline: *const sdrs_pipeline,
@@ -250,7 +250,7 @@ pub unsafe extern "C" fn sdrs_pipeline_save_folder(
     })
 }
 
-/// What both functions that save do.
+/// The part that both functions that save share.
 ///
 /// # Safety
 /// As the header says of pointers.

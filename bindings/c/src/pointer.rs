@@ -1,4 +1,4 @@
-//! What comes over the border: handles, texts, buffers and places for results, each checked before it is used.
+//! The arguments that callers pass: handles, texts, buffers and places for results, each checked before it is used.
 
 use std::{
     ffi::{CStr, c_char},
@@ -11,8 +11,8 @@ use crate::{
     error::{Failure, Result},
 };
 
-/// What a handle points to: the tag says what it is. A pointer to something else, or to something freed, is noticed where its memory
-/// still allows it: a help in finding mistakes, not a safeguard.
+/// The memory behind a handle: the tag says which kind it is. A pointer to something else, or to something freed, is noticed where its
+/// memory still allows it: a help in finding mistakes, not a safeguard.
 #[repr(C)]
 struct Tagged<T> {
     /// First, so that it can be read whatever the pointer is to.
@@ -83,7 +83,7 @@ pub(crate) unsafe fn object_mut<'a, T: Object>(pointer: *mut T, name: &'static s
     unsafe { tagged(pointer, name).map(|tagged| &mut (*tagged).object) }
 }
 
-/// Frees what a handle points to; NULL is fine.
+/// Frees the object behind a handle; NULL is fine.
 ///
 /// # Safety
 /// As [`object`], and nobody uses it any more.

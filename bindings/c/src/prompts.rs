@@ -1,4 +1,4 @@
-//! How prompts are read: its enumerations with their names.
+//! The enumerations that say how prompts are read, with their names.
 
 mod plan;
 
@@ -15,7 +15,7 @@ use crate::{
     pointer::{Out, string},
 };
 
-/// What weights in prompts do. ComfyUI's dialect has its own way and takes no notice.
+/// The rule by which weights in prompts act. ComfyUI's dialect has its own way and takes no notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_emphasis {
@@ -29,7 +29,7 @@ pub enum sdrs_emphasis {
     SDRS_EMPHASIS_NONE = 3,
 }
 
-/// Whose prompt language is meant.
+/// The dialect of the prompt language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_prompt_dialect {
@@ -39,7 +39,7 @@ pub enum sdrs_prompt_dialect {
     SDRS_PROMPT_DIALECT_COMFY = 1,
 }
 
-/// Which numbers of prompt edits are fractions of the steps.
+/// The numbers of prompt edits that are fractions of the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_time_rule {
@@ -49,7 +49,7 @@ pub enum sdrs_time_rule {
     SDRS_TIME_RULE_BEFORE_16 = 1,
 }
 
-/// How layers of the text encoder are counted, from the end.
+/// The rule by which layers of the text encoder are counted, from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_clip_skip_rule {

@@ -1,4 +1,4 @@
-//! Runs: what a caller can watch and stop, and txt2img.
+//! Runs: options to watch and stop one, and txt2img.
 
 use std::ffi::c_void;
 
@@ -62,13 +62,13 @@ pub unsafe extern "C" fn sdrs_cancel_token_free(token: *mut sdrs_cancel_token) {
     unsafe { free(token) }
 }
 
-/// What a progress callback is told. Later versions may add fields behind these.
+/// The state of a run, for a progress callback. Later versions may add fields behind these.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_progress {
     /// Size of this structure in the library.
     pub struct_size: usize,
-    /// Which picture of the batch, from 0.
+    /// The index of the picture in its batch, from 0.
     pub image: usize,
     /// Pictures in the batch.
     pub images: usize,
@@ -124,7 +124,7 @@ enumeration! {
 pub type sdrs_progress_fn =
     Option<unsafe extern "C" fn(progress: *const sdrs_progress, user_data: *mut c_void) -> i32>;
 
-/// How a run is watched and stopped.
+/// The options to watch and stop a run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_run_options {
@@ -196,7 +196,7 @@ unsafe fn run<'a>(
     Ok(run.on_progress(move |progress: Progress| {
         let preview = progress.preview.as_ref();
         let width = preview.map_or(0, |preview| preview.width);
-        let told = sdrs_progress {
+        let state = sdrs_progress {
             struct_size: size_of::<sdrs_progress>(),
             image: progress.image,
             images: progress.images,
@@ -209,7 +209,7 @@ unsafe fn run<'a>(
             preview_height: preview.map_or(0, |preview| preview.height),
         };
         // SAFETY: the caller gave this function for this purpose, with this user data.
-        if unsafe { callback(&raw const told, options.user_data) } != 0 {
+        if unsafe { callback(&raw const state, options.user_data) } != 0 {
             token.cancel();
         }
     }))

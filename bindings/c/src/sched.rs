@@ -25,8 +25,8 @@ unsafe fn sampling(pipeline: *const sdrs_pipeline) -> Result<ModelSampling> {
 }
 
 /// The noise levels of a schedule for a number of steps, falling, most often `steps + 1` of them with a final 0. `pipeline` may be NULL:
-/// then those of every Stable Diffusion. Writes at most `capacity` of them to `sigmas`, and to `count` how many there are; `sigmas` may be
-/// NULL if `capacity` is 0. A sampler may have its own habits: `sdrs_stepper_sigmas` tells what it visits.
+/// then those of every Stable Diffusion. Writes at most `capacity` of them to `sigmas`, and their number to `count`; `sigmas` may be NULL
+/// if `capacity` is 0. A sampler may have its own habits: `sdrs_stepper_sigmas` gives the levels that it visits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_schedule_sigmas(
     pipeline: *const sdrs_pipeline,
@@ -60,13 +60,13 @@ pub struct sdrs_stepper {
 }
 crate::pointer::handle!(sdrs_stepper, 6);
 
-/// What a stepper follows.
+/// The sampler, schedule and steps of a stepper.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sdrs_stepper_options {
     /// Size of this structure, set by `sdrs_stepper_options_init`.
     pub struct_size: usize,
-    /// How much fresh noise replaces old; NAN (the default) is the sampler's own.
+    /// The amount of fresh noise that replaces old; NAN (the default) is the sampler's own.
     pub eta: f64,
     /// The sampler (`SDRS_SAMPLER_DPMPP_2M`).
     pub sampler: sdrs_sampler_value,
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn sdrs_stepper_sigmas(
     })
 }
 
-/// What a stepper needs next.
+/// The kind of a stepper's next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_request_kind {
@@ -167,7 +167,7 @@ pub enum sdrs_request_kind {
 /// `sdrs_request_kind` in a structure.
 pub type sdrs_request_kind_value = i32;
 
-/// What a stepper needs next, with what is needed to answer.
+/// The next request of a stepper, with the values to answer it.
 ///
 /// The denoised latent is `c_skip * x + c_out * unet(c_in * x, timestep)`, once for the prompt (cond) and once for the negative prompt
 /// (uncond), guided: `uncond + cfg_scale * (cond - uncond)`.
@@ -178,11 +178,11 @@ pub struct sdrs_request {
     pub struct_size: usize,
     /// DENOISE and DONE: the latent. The library's, and valid until the stepper is given something or freed. NULL for NOISE.
     pub x: *const f32,
-    /// How many values `x` has.
+    /// The number of values of `x`.
     pub length: usize,
     /// The step, from 0.
     pub step: usize,
-    /// DENOISE: which call of the network this is, from 0.
+    /// DENOISE: the number of this call of the network, from 0.
     pub call: usize,
     /// DENOISE: the noise level of `x`.
     pub sigma: f64,
@@ -194,13 +194,13 @@ pub struct sdrs_request {
     pub c_skip: f64,
     /// DENOISE: the factor of the network's output in the denoised latent.
     pub c_out: f64,
-    /// NOISE: where the way that the noise is for begins.
+    /// NOISE: the first noise level of the interval that the noise is for.
     pub sigma_from: f64,
-    /// NOISE: where it ends.
+    /// NOISE: the last noise level of that interval.
     pub sigma_to: f64,
-    /// What is needed.
+    /// The kind of the request.
     pub kind: sdrs_request_kind_value,
-    /// DENOISE: 1 if the sampler also needs what the negative prompt alone gives, else 0.
+    /// DENOISE: 1 if the sampler also needs the latent by the negative prompt alone, else 0.
     pub needs_uncond: i32,
 }
 grows!(sdrs_request, until: needs_uncond, init: "sdrs_request_init");
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn sdrs_request_init(request: *mut sdrs_request, struct_si
     guard(|| unsafe { init(request, struct_size, DONE, "request") })
 }
 
-/// What a stepper needs next. Asking twice changes nothing.
+/// Writes the next request of a stepper. Asking twice changes nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_stepper_request(
     stepper: *const sdrs_stepper,

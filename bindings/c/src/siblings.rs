@@ -1,4 +1,4 @@
-//! Pipelines that share what they don't change: other LoRAs, another VAE.
+//! Pipelines that share their unchanged parts: other LoRAs, another VAE.
 
 use std::{ffi::c_char, ptr};
 
@@ -14,8 +14,8 @@ use crate::{
 /// from the checkpoint's, and all that the LoRAs don't change is shared, so the new pipeline takes memory for the layers that they do. Each
 /// is freed on its own, in any order.
 ///
-/// `loras` has `count` paths, `weights` as many numbers: how strongly each acts, 1 as trained; NULL is 1 for all. `text_encoder_weights`
-/// may say otherwise for the text encoder; NULL is the same. All may be NULL if `count` is 0.
+/// `loras` has `count` paths, `weights` as many weights, 1 as trained; NULL is 1 for all. `text_encoder_weights` may have others for the
+/// text encoder; NULL is the same. All may be NULL if `count` is 0.
 ///
 /// Fails as `sdrs_builder_build` does for LoRAs.
 #[unsafe(no_mangle)]
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn sdrs_pipeline_with_vae(
 }
 
 /// The path of a LoRA that a pipeline has, counted from 0 in the order that they were added; NULL past the last. Valid as long as the
-/// pipeline. `weight` and `text_encoder_weight` get how strongly it acts; both may be NULL.
+/// pipeline. `weight` and `text_encoder_weight` receive its weights; both may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_pipeline_lora(
     pipeline: *const sdrs_pipeline,

@@ -14,7 +14,7 @@ use crate::error::{Failure, Result};
 pub(crate) unsafe trait Grows: Copy {
     /// Its size in the first header that had it.
     const FIRST_SIZE: usize;
-    /// What to call before it is used.
+    /// The function to call before it is used.
     const INIT: &'static str;
 }
 
@@ -89,7 +89,7 @@ unsafe fn put<T: Grows>(pointer: *mut T, size: usize, value: T) {
     }
 }
 
-/// Reads a caller's structure; what it lacks is taken from `default`.
+/// Reads a caller's structure; fields that it lacks are taken from `default`.
 ///
 /// # Safety
 /// `pointer` is NULL or to a structure that begins with its size.

@@ -6,9 +6,9 @@ use pyo3::{prelude::*, types::PyByteArray};
 use crate::error::parameter;
 
 /// Bytes that NumPy may write to, and their shape.
-pub(crate) type Given = (Py<PyByteArray>, Vec<usize>);
+pub(crate) type ReturnedArray = (Py<PyByteArray>, Vec<usize>);
 
-pub(crate) fn give(py: Python<'_>, array: &sdrs::Array) -> Given {
+pub(crate) fn give(py: Python<'_>, array: &sdrs::Array) -> ReturnedArray {
     (floats(py, &array.values), array.shape.clone())
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn sched(error: sd_sched::Error) -> PyErr {
     raised(&error.into())
 }
 
-/// An argument as a Rust value; what is wrong with it is told with its name.
+/// An argument as a Rust value; an error about it has its name.
 pub(crate) fn argument<'py, T>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T>
 where
     T: for<'a> FromPyObject<'a, 'py>,
@@ -113,8 +113,8 @@ where
     })
 }
 
-/// What is left of a computation that panicked.
-pub(crate) fn told(payload: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(message), _) => (*message).to_owned(),
         (_, Some(message)) => message.clone(),
@@ -133,7 +133,7 @@ pub(crate) fn detached<T: Send>(
     match outcome {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(raised(&error)),
-        Err(payload) => Err(internal(&told(&*payload))),
+        Err(payload) => Err(internal(&panic_message(&*payload))),
     }
 }
 

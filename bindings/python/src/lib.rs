@@ -42,10 +42,10 @@ mod _sdrs {
         sdrs::available_devices()
     }
 
-    /// What a file or folder is, as JSON.
+    /// The inspection of a file or folder, as JSON.
     #[pyfunction]
     fn inspect(py: Python<'_>, path: std::path::PathBuf) -> PyResult<String> {
-        crate::error::detached(py, || sdrs::inspect(path)).and_then(|told| crate::json(&told))
+        crate::error::detached(py, || sdrs::inspect(path)).and_then(|inspection| crate::json(&inspection))
     }
 }
 

@@ -4,7 +4,7 @@ use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
 use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization};
 
 use crate::{
-    array::{Given, axes, doubles, give, take},
+    array::{ReturnedArray, axes, doubles, give, take},
     error::{argument, detached, raised, sched, unknown},
     image::Image,
     json,
@@ -18,8 +18,8 @@ pub(crate) struct Pipeline {
     pub(crate) inner: Arc<sdrs::Pipeline>,
 }
 
-/// A LoRA's file, how strongly it acts on U-Net and text encoder, by block, whether modules without a place are passed over, by step, how
-/// many ranks, and its name.
+/// A LoRA's settings: its file, weights on U-Net and text encoder, factors of blocks, whether modules without a place are passed over, its
+/// schedule, its number of ranks, its name.
 type LoraFile = (
     PathBuf,
     f64,
@@ -41,14 +41,14 @@ enum Blocks {
 type Encode = fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<sdrs::Array>;
 
 impl Pipeline {
-    /// What both functions that encode a text do.
+    /// The part that both functions that encode a text share.
     fn encode(
         &self,
         py: Python<'_>,
         (name, text): (&str, &Bound<'_, PyAny>),
         clip_skip: &Bound<'_, PyAny>,
         how: Encode,
-    ) -> PyResult<Given> {
+    ) -> PyResult<ReturnedArray> {
         let (text, clip_skip): (String, usize) = (argument(name, text)?, argument("clip_skip", clip_skip)?);
         Ok(give(py, &detached(py, || how(&self.inner, &text, clip_skip))?))
     }
@@ -57,7 +57,7 @@ impl Pipeline {
 const LATENTS: &str = "[batch, latent_channels, h, w]";
 
 /// An array as it comes in: bytes of float32 and a shape.
-type Taken = (PyBackedBytes, Vec<usize>);
+type ArrayArgument = (PyBackedBytes, Vec<usize>);
 
 #[pymethods]
 impl Pipeline {
@@ -114,7 +114,7 @@ impl Pipeline {
             builder = builder.lora_dir(folder);
         }
         if let Some(log) = log {
-            builder = builder.on_log(move |level, message| tell(&log, level, message));
+            builder = builder.on_log(move |level, message| report(&log, level, message));
         }
         if let Some(threads) = argument("threads", threads)? {
             builder = builder.threads(threads);
@@ -159,7 +159,7 @@ impl Pipeline {
         self.inner.prediction().to_string()
     }
 
-    /// What the checkpoint recommends, as JSON.
+    /// The settings that the checkpoint recommends, as JSON.
     #[getter]
     fn recommended(&self) -> PyResult<String> {
         let recommended = self.inner.recommended().iter();
@@ -193,7 +193,7 @@ impl Pipeline {
         ]
     }
 
-    /// How prompts are read, as JSON.
+    /// The plan of the prompts, as JSON.
     fn plan(&self, py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
         let (mut params, given) = settings(given)?;
         self.inner.recommended().settle(&given, &mut params);
@@ -225,7 +225,7 @@ impl Pipeline {
         preview_every: &Bound<'_, PyAny>,
         callback: Option<Py<PyAny>>,
         cancel: &Bound<'_, PyAny>,
-    ) -> PyResult<(Given, Vec<u64>, Vec<String>)> {
+    ) -> PyResult<(ReturnedArray, Vec<u64>, Vec<String>)> {
         let request = request(given, preview, preview_every)?;
         let made = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
             run.latents()
@@ -287,7 +287,7 @@ impl Pipeline {
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
-    ) -> PyResult<Given> {
+    ) -> PyResult<ReturnedArray> {
         let prompt = ("prompt", prompt);
         self.encode(py, prompt, clip_skip, sdrs::Pipeline::encode_prompt)
     }
@@ -297,11 +297,16 @@ impl Pipeline {
         py: Python<'_>,
         text: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
-    ) -> PyResult<Given> {
+    ) -> PyResult<ReturnedArray> {
         self.encode(py, ("text", text), clip_skip, sdrs::Pipeline::encode_text)
     }
 
-    fn encode_ids(&self, py: Python<'_>, ids: Vec<u32>, clip_skip: &Bound<'_, PyAny>) -> PyResult<Given> {
+    fn encode_ids(
+        &self,
+        py: Python<'_>,
+        ids: Vec<u32>,
+        clip_skip: &Bound<'_, PyAny>,
+    ) -> PyResult<ReturnedArray> {
         let clip_skip = argument("clip_skip", clip_skip)?;
         Ok(give(
             py,
@@ -309,12 +314,18 @@ impl Pipeline {
         ))
     }
 
-    fn text_hidden_states(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<Given> {
+    fn text_hidden_states(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<ReturnedArray> {
         let states = detached(py, || self.inner.text_hidden_states(&ids))?;
         Ok(give(py, &states))
     }
 
-    fn unet(&self, py: Python<'_>, latents: Taken, timesteps: Vec<f64>, context: Taken) -> PyResult<Given> {
+    fn unet(
+        &self,
+        py: Python<'_>,
+        latents: ArrayArgument,
+        timesteps: Vec<f64>,
+        context: ArrayArgument,
+    ) -> PyResult<ReturnedArray> {
         let shape = axes("latents", LATENTS, &latents.1)?;
         let context_shape = axes("context", "[batch, tokens, context_width]", &context.1)?;
         let (latents, context) = (take(&latents.0), take(&context.0));
@@ -326,7 +337,7 @@ impl Pipeline {
     }
 
     /// Mean and standard deviation.
-    fn vae_encode(&self, py: Python<'_>, images: Taken) -> PyResult<(Given, Given)> {
+    fn vae_encode(&self, py: Python<'_>, images: ArrayArgument) -> PyResult<(ReturnedArray, ReturnedArray)> {
         let (shape, images) = (
             axes("images", "[batch, 3, height, width]", &images.1)?,
             take(&images.0),
@@ -335,7 +346,7 @@ impl Pipeline {
         Ok((give(py, &encoded.mean), give(py, &encoded.std)))
     }
 
-    fn vae_decode(&self, py: Python<'_>, latents: Taken) -> PyResult<Given> {
+    fn vae_decode(&self, py: Python<'_>, latents: ArrayArgument) -> PyResult<ReturnedArray> {
         let (shape, latents) = (axes("latents", LATENTS, &latents.1)?, take(&latents.0));
         let images = detached(py, || self.inner.vae_decode(&latents, shape))?;
         Ok(give(py, &images))
@@ -355,11 +366,11 @@ fn auto_or_dtype(given: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
     }
 }
 
-/// Tells a line of the log. What the callback raises can't be raised anywhere; without an interpreter nobody listens.
-fn tell(log: &Py<PyAny>, level: LogLevel, message: &str) {
+/// Reports a line of the log. An exception of the callback can't be raised anywhere; without an interpreter nobody listens.
+fn report(log: &Py<PyAny>, level: LogLevel, message: &str) {
     let level = match level {
         LogLevel::Info => "info",
-        // One that is yet to come is told as one that everybody heeds.
+        // A level that is yet to come is reported as one that everybody heeds.
         _ => "warning",
     };
     Python::try_attach(|py| {

@@ -14,7 +14,7 @@ use pyo3::{prelude::*, types::PyByteArray};
 use sdrs::{GenerateParams, Given, PreviewMethod, Progress, Txt2Img};
 
 use crate::{
-    error::{argument, detached, internal, not_forked, raised, told},
+    error::{argument, detached, internal, not_forked, panic_message, raised},
     image::Image,
 };
 
@@ -55,7 +55,7 @@ fn step(py: Python<'_>, p: &Progress) -> Step {
     (p.image, p.images, p.step, p.steps, p.sigma, preview)
 }
 
-/// What a run is to make.
+/// The request for a run: its parameters and previews.
 pub(crate) struct Request {
     pub params: GenerateParams,
     pub given: Given,
@@ -118,7 +118,7 @@ pub(crate) fn start(
 ) -> PyResult<Run> {
     not_forked()?;
     let token = token(cancel)?;
-    // One step ahead of who looks at them: a loop that ends has not let much be computed in vain.
+    // The run is one step ahead of its events: a loop that ends has not let much be computed in vain.
     let (sender, receiver) = sync_channel(1);
     let cancel = token.clone();
     let work = move || draw(&pipeline, request, &cancel, &sender);
@@ -156,7 +156,7 @@ fn draw(
     let last = match outcome {
         Ok(Ok(output)) => Message::Done(output.images),
         Ok(Err(error)) => Message::Failed(error),
-        Err(payload) => Message::Panicked(told(&*payload)),
+        Err(payload) => Message::Panicked(panic_message(&*payload)),
     };
     // As above.
     let _ = sender.send(last);

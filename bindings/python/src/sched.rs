@@ -88,7 +88,7 @@ fn finite_and_positive(sigma: f64) -> PyResult<()> {
     }
 }
 
-/// How to call a network at a noise level: timestep, `c_in`, `c_skip`, `c_out`.
+/// The scalings of a network at a noise level: timestep, `c_in`, `c_skip`, `c_out`.
 #[pyfunction]
 pub(crate) fn scalings(
     pipeline: Option<&Bound<'_, Pipeline>>,
@@ -156,7 +156,7 @@ fn unknown(option: &str) -> PyErr {
     exception("UnknownNameError", &format!("unknown option '{option}'"))
 }
 
-/// What an argument names.
+/// The value that an argument names.
 fn name<T: FromStr<Err = Error>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     argument::<String>(name, value)?.parse().map_err(sched)
 }
@@ -297,7 +297,7 @@ impl Plan {
         doubles(py, self.inner.sigmas())
     }
 
-    /// What the first noise is multiplied by.
+    /// The factor on the first noise.
     #[getter]
     fn noise_scale(&self) -> f64 {
         self.inner.noise_scale()
@@ -428,7 +428,7 @@ impl Calls<'_, '_> {
     }
 }
 
-/// What ended a run: an exception of a Python function's, or of sd-sched's making.
+/// The error that ended a run: an exception of a Python function's, or of sd-sched's making.
 struct Raised(PyErr);
 
 impl From<PyErr> for Raised {

@@ -87,7 +87,7 @@ fn words(params: &GenerateParams) -> serde_json::Map<String, serde_json::Value> 
         .collect()
 }
 
-/// What an infotext says, as JSON.
+/// The contents of an infotext, as JSON.
 #[pyfunction]
 pub(crate) fn parse_infotext(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<String> {
     let text: String = argument("text", text)?;
@@ -107,7 +107,7 @@ pub(crate) fn read_infotext(py: Python<'_>, path: std::path::PathBuf) -> PyResul
     detached(py, || sdrs::infotext::of_file(path))
 }
 
-/// How previews are asked for: a method's name, and after how many steps.
+/// The request for previews: a method's name, and the number of steps between two.
 pub(crate) fn previews(
     method: &Bound<'_, PyAny>,
     every: &Bound<'_, PyAny>,
@@ -118,7 +118,7 @@ pub(crate) fn previews(
     Ok(method.map(|method| (method, every)))
 }
 
-/// How prompts are read, without a checkpoint, as JSON.
+/// The plan of prompts without a checkpoint, as JSON.
 #[pyfunction]
 pub(crate) fn plan_prompts(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
     let (params, _) = settings(given)?;

@@ -20,7 +20,7 @@ class Parts(unittest.TestCase):
         for part in ("vae", "text_encoder", "unet"):
             self.assertTrue(any(line.endswith(f": {part}") for line in lines), lines)
 
-    def test_what_is_missing_is_told(self):
+    def test_missing_parts_are_reported(self):
         with self.assertRaises(sdrs.InvalidFileError) as caught:
             sdrs.Pipeline(DEMO / "vae" / "diffusion_pytorch_model.safetensors")
         self.assertIn("is a VAE alone, not a checkpoint", str(caught.exception))

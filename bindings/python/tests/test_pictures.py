@@ -139,7 +139,7 @@ class Recommended(unittest.TestCase):
         self.assertIn("Steps: 2, Sampler: Euler, Schedule type: Automatic, CFG scale: 7, ", result.infotexts[0])
         self.assertEqual(demo().plan("a", sampler="Heun")["calls"], 40)
 
-    def test_it_is_told(self):
+    def test_the_log_has_it(self):
         lines = []
         pipeline = sdrs.demo(log=lambda level, line: lines.append(line))
         pipeline.txt2img(PROMPT, width=48, height=32, steps=1)

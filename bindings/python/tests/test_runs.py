@@ -21,7 +21,7 @@ LONG = {"steps": 10_000, "seed": 1, "sampler": "Euler"}
 
 
 class Logs(unittest.TestCase):
-    def test_a_function_is_told(self):
+    def test_a_function_is_called(self):
         lines = []
         pipe = sdrs.demo(log=lambda level, message: lines.append((level, message)))
         loaded = len(lines)
@@ -33,7 +33,7 @@ class Logs(unittest.TestCase):
         self.assertTrue([event for event in pipe.with_loras([]).stream(PROMPT, **QUICK)][-1].final)
         self.assertTrue(any("sampled picture 1 of 1" in line for _, line in lines[drawn:]))
 
-    def test_a_logger_is_told(self):
+    def test_a_logger_is_called(self):
         with self.assertLogs("sdrs.test", logging.INFO) as seen, tempfile.TemporaryDirectory() as folder:
             Path(folder, "broken.pt").write_bytes(b"nothing")
             sdrs.demo(log=logging.getLogger("sdrs.test"), embeddings=[folder])

@@ -23,7 +23,7 @@ pub enum Error {
     /// A file is not what its name or place says, or is damaged.
     #[error("{origin}: {reason}")]
     Malformed {
-        /// The file, or what the caller's bytes were said to be.
+        /// The file, or the name given with the caller's bytes.
         origin: String,
         /// The reason and, where it can be known, what to do.
         reason: String,
@@ -35,7 +35,7 @@ pub enum Error {
         origin: String,
         /// The field.
         field: String,
-        /// Why its value can't be used.
+        /// The reason why its value can't be used.
         reason: String,
     },
     /// The weights don't fit the model.

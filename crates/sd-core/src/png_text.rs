@@ -12,7 +12,7 @@ const LIMITS: png::Limits = png::Limits { bytes: 256 << 20 };
 /// is none.
 ///
 /// # Errors
-/// A sentence that says what is wrong with the file.
+/// A sentence with the file's fault.
 pub fn png_text(bytes: &[u8], keyword: &str) -> Result<Option<String>, String> {
     let fail = |e: png::DecodingError| format!("not a usable PNG picture: {e}");
     let mut reader = png::Decoder::new_with_limits(Cursor::new(bytes), LIMITS)

@@ -16,7 +16,7 @@ const VAE: &str = "vae/config.json";
 const TEXT: &str = "text_encoder/config.json";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
-/// What is wrong: the file, the fields that differ from the tiny model's, what the error must say.
+/// The cases: the file, the fields that differ from the tiny model's, and a part of the error.
 #[rustfmt::skip] // A row a line.
 fn table() -> Vec<(&'static str, Value, &'static str)> {
     let huge = u64::MAX;
@@ -177,7 +177,7 @@ fn each_gets_its_error() {
     }
 }
 
-/// What today's classes write by default, and what other writers leave in such files.
+/// The fields that today's classes write by default, and those that other writers leave in such files.
 #[test]
 fn harmless_fields_are_passed_over() {
     let text = std::fs::read_to_string(goldens::root().join("config_fields.json")).unwrap();
@@ -235,7 +235,7 @@ fn harmless_fields_are_passed_over() {
     }
 }
 
-/// What another model's folder is can be told, whatever its scheduler says.
+/// The folder of another model can be inspected, whatever its scheduler says.
 #[test]
 fn inspection_goes_on() {
     let folder = tiny_copy();

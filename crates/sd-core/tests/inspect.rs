@@ -1,4 +1,4 @@
-//! What files are, from names and shapes that real ones of each kind have.
+//! The inspection of files, by names and shapes that real ones of each kind have.
 
 mod common;
 

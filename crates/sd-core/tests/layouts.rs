@@ -234,7 +234,7 @@ fn autoencoder_alone() {
     assert_same(&ldm(&whole), Part::Vae);
 }
 
-/// What checkpoints carry and inference needs not, of types that couldn't be read.
+/// Tensors that checkpoints carry and inference doesn't need, of types that couldn't be read.
 #[test]
 fn harmless_extras() {
     let position_ids = (StoredDtype::I64, vec![1, 77], vec![0; 77 * 8]);

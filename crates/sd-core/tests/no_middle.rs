@@ -126,7 +126,7 @@ fn deep_features_are_reused() {
     }
 }
 
-/// What isn't there takes no memory, and is no missing tensor.
+/// A missing middle takes no memory, and is no missing tensor.
 #[test]
 fn its_memory_is_less() {
     let folder = folder();

@@ -1,4 +1,4 @@
-//! What PyTorch saves: the tensors that PyTorch itself put there, and files that lie.
+//! Files that PyTorch saves: the tensors that PyTorch itself put there, and files that lie.
 
 mod common;
 

@@ -232,7 +232,7 @@ proptest! {
         check_file(raw(&String::from_utf8_lossy(&header), data));
     }
 
-    /// What PyTorch saves and GGUF, with a few bytes changed: every tensor can be read, or the file can't be opened.
+    /// Files of PyTorch and GGUF with a few bytes changed: every tensor can be read, or the file can't be opened.
     #[test]
     fn damaged_containers(i in 0..CONTAINERS.len(), edits in edits()) {
         let bytes = std::fs::read(goldens::root().join(CONTAINERS[i])).unwrap();

@@ -80,7 +80,7 @@ fn residuals_of_zeros_change_nothing() {
     assert!(values(unet.forward(&plain).unwrap()) == values(unet.forward(&with).unwrap()));
 }
 
-/// What is added to each skip and behind the middle makes other latents' features of those of these, and so their prediction: the skips
+/// Residuals at each skip and behind the middle turn the features of one input into those of another, and so its prediction: the skips
 /// are added to behind the middle's input, as in diffusers.
 #[test]
 fn residuals_are_added_to_their_features() {

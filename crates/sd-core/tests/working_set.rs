@@ -1,4 +1,4 @@
-//! What a run is said to take of memory, and what it takes: counted by the workspace, which holds nothing idle here.
+//! The estimated memory of a run, and the memory that it takes: counted by the workspace, which holds nothing idle here.
 
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
@@ -10,7 +10,7 @@ use sd_core::{
 };
 use sd_kernels::Workspace;
 
-/// How far the estimate may be off: below, where it would allow what doesn't fit, and above.
+/// The error that the estimate may have: below, where it would allow a run that doesn't fit, and above.
 const MARGIN: [f64; 2] = [0.98, 1.15];
 
 fn peak(run: impl FnOnce()) -> usize {

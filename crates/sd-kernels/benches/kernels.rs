@@ -16,7 +16,7 @@ use sd_kernels::{
     roof::{self, Numbers},
 };
 
-/// What there is to do: its name, how much it is, how to do it here, and how Burn's own operations do it.
+/// A case: its name, its amount of work, our function, and the same by Burn's own operations.
 struct Case {
     name: String,
     amount: Throughput,

@@ -16,7 +16,7 @@ use crate::{
     names::Place,
 };
 
-/// An adapter whose modules have found their places in a model, and how strongly each acts there.
+/// An adapter whose modules have found their places in a model, with its strengths.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     file: Arc<Contents>,
@@ -34,7 +34,7 @@ struct Bound {
 }
 
 impl AdapterFile {
-    /// Finds the place of every module in a model, and says how strongly each acts.
+    /// Finds the place of every module in a model, and sets the strength of each.
     ///
     /// # Errors
     /// [`Error::Unmatched`] if modules have no place in the model, unless that is allowed, [`Error::Module`] if a module's own tensors
@@ -116,7 +116,7 @@ impl Adapter {
         self.file.tensors.origin()
     }
 
-    /// What had no place in the model and was passed over because that was allowed.
+    /// The modules without a place in the model, which were passed over because that was allowed.
     pub fn unmatched(&self) -> &[Unmatched] {
         &self.unmatched
     }
@@ -129,7 +129,7 @@ impl Adapter {
     /// Whether it can change a parameter of this shape; if not, why not.
     ///
     /// # Errors
-    /// What doesn't fit, naming file and module.
+    /// A message with the fault, the file and the module.
     pub fn check_in(&self, network: Network, name: &str, shape: &[usize]) -> std::result::Result<(), String> {
         self.with(network, name, |bound, parsed, values| match bound.bias {
             true => parsed.check_bias(values, shape),
@@ -140,7 +140,7 @@ impl Adapter {
     /// Changes a parameter, row-major, if it touches it.
     ///
     /// # Errors
-    /// What doesn't fit or isn't finite, naming file and module; the values may then be anything.
+    /// A message with the fault (a misfit, or a value that isn't finite), the file and the module; the values may then be anything.
     pub fn apply_in(
         &self,
         network: Network,
@@ -235,7 +235,7 @@ pub(crate) fn unknown(file: &Contents) -> Vec<Unmatched> {
     unknown.collect()
 }
 
-/// Why nothing fits, if that can be told.
+/// The reason why nothing fits, if it can be found.
 fn hint(file: &AdapterFile, model: &ModelNames) -> String {
     let modules = &file.contents.modules;
     let matched = modules

@@ -43,9 +43,9 @@ const fn chosen(places: &[usize]) -> [f64; 17] {
 }
 
 impl BlockWeights {
-    /// The lists of the WebUI's block-weight extension (hako-mikan/sd-webui-lora-block-weight), told apart by their lengths:
+    /// The lists of the WebUI's block-weight extension (hako-mikan/sd-webui-lora-block-weight), distinguished by their lengths:
     ///
-    /// - 17 for SD1 and SD2: BASE, IN01, IN02, IN04, IN05, IN07, IN08, M00, OUT03 to OUT11: what has transformers.
+    /// - 17 for SD1 and SD2: BASE, IN01, IN02, IN04, IN05, IN07, IN08, M00, OUT03 to OUT11: the blocks with transformers.
     /// - 26: BASE, IN00 to IN11, M00, OUT00 to OUT11.
     /// - 12 for SDXL: BASE, IN04, IN05, IN07, IN08, M00, OUT00 to OUT05.
     /// - 20: BASE, IN00 to IN08, M00, OUT00 to OUT08.
@@ -156,7 +156,7 @@ impl BlockWeights {
     }
 }
 
-/// Whether a text is what a pattern with stars describes.
+/// Whether a pattern with stars matches a text.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
@@ -204,7 +204,7 @@ mod tests {
                 .unwrap()
                 .at(&place(Network::Unet, Some(block)))
         };
-        // Places in the extension's lists BLOCKID17, 26, 12 and 20, counted from 1; 0 for what they leave out.
+        // Places in the extension's lists BLOCKID17, 26, 12 and 20, counted from 1; 0 for blocks that they leave out.
         for (n, block, expected) in [
             (17, "IN01", 2.0),
             (17, "IN00", 0.0),

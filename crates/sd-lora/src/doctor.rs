@@ -1,4 +1,4 @@
-//! What an adapter is, and what becomes of each of its tensors: for people who wonder why it doesn't work.
+//! A diagnosis of an adapter and of each of its tensors: for people who wonder why it doesn't work.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,49 +16,49 @@ use crate::{
     module::{Module, Parsed},
 };
 
-/// What was found of an adapter.
+/// The diagnosis of an adapter.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
     /// The path of the file.
     pub file: String,
-    /// How many modules are of each kind.
+    /// The number of modules of each kind.
     pub kinds: BTreeMap<Kind, usize>,
-    /// How many of them have magnitudes of their own (DoRA).
+    /// The number of modules with magnitudes of their own (DoRA).
     pub dora: usize,
-    /// How many modules have each rank.
+    /// The number of modules of each rank.
     pub ranks: BTreeMap<usize, usize>,
     /// The smallest and the largest alpha, if there are any.
     pub alpha: Option<[f32; 2]>,
     /// The family of models that it was made for.
     pub family: Family,
-    /// What it was compared with: the model's path, or the name of a family; nothing where neither is known.
+    /// The thing that it was compared with: the model's path, or the name of a family; nothing where neither is known.
     pub compared_with: Option<String>,
-    /// What the trainer noted.
+    /// The trainer's notes.
     pub metadata: BTreeMap<String, String>,
     /// The textual inversions in it.
     pub embeddings: Vec<BundledEmbedding>,
     /// Every module that can be read.
     pub modules: Vec<ModuleDiagnosis>,
-    /// Modules that can't: why, by name.
+    /// The modules that can't be read, by name, each with the reason.
     pub faults: BTreeMap<String, String>,
-    /// What has no place in the model.
+    /// The modules without a place in the model.
     pub unmatched: Vec<Unmatched>,
-    /// What its settings say in vain.
+    /// The settings that have no effect.
     pub notes: Vec<String>,
 }
 
 /// A textual inversion in an adapter's file.
 #[derive(Debug, Clone, Serialize)]
 pub struct BundledEmbedding {
-    /// What prompts call it.
+    /// The name in prompts.
     pub name: String,
-    /// How many vectors it has; 0 if it can't be used.
+    /// The number of its vectors; 0 if it can't be used.
     pub vectors: usize,
-    /// Why it can't be used.
+    /// The reason why it can't be used.
     pub fault: Option<String>,
 }
 
-/// What was found of one module.
+/// The diagnosis of one module.
 #[derive(Debug, Clone, Serialize)]
 pub struct ModuleDiagnosis {
     /// As the file names it.
@@ -69,7 +69,7 @@ pub struct ModuleDiagnosis {
     pub rank: Option<usize>,
     /// As the file has it.
     pub alpha: Option<f32>,
-    /// What the change is multiplied by: alpha over rank, usually.
+    /// The factor on the change: alpha over rank, usually.
     pub scale: f32,
     /// Whether it has magnitudes of its own.
     pub dora: bool,
@@ -94,8 +94,8 @@ impl Diagnosis {
     }
 }
 
-/// What modules are compared with.
-struct Patient<'a> {
+/// The names, shapes and weights that modules are compared with.
+struct Reference<'a> {
     names: ModelNames,
     shapes: HashMap<(Network, String), Vec<usize>>,
     model: Option<&'a Checkpoint>,
@@ -104,14 +104,13 @@ struct Patient<'a> {
 /// Examines an adapter: against a model, or else against the family that it was made for.
 ///
 /// # Errors
-/// [`Error::Core`](crate::Error::Core) if the model's parameters can't be told. What is wrong with the adapter is told in the
-/// diagnosis.
+/// [`Error::Core`](crate::Error::Core) if the model's parameters can't be found out. Faults of the adapter stand in the diagnosis.
 pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosis> {
     let family = file.family();
-    let (patient, compared_with) = match model {
-        Some(model) => (Some(Patient::of_model(model)?), Some(model.origin().to_owned())),
-        None => match Patient::of_family(family) {
-            Some(patient) => (Some(patient), Some(family.to_string())),
+    let (reference, compared_with) = match model {
+        Some(model) => (Some(Reference::of_model(model)?), Some(model.origin().to_owned())),
+        None => match Reference::of_family(family) {
+            Some(reference) => (Some(reference), Some(family.to_string())),
             None => (None, None),
         },
     };
@@ -139,7 +138,7 @@ pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosi
     }
     for module in &file.contents.modules {
         match &module.parsed {
-            Ok(parsed) => found.examine(file, module, parsed, patient.as_ref()),
+            Ok(parsed) => found.examine(file, module, parsed, reference.as_ref()),
             Err(reason) => {
                 found.faults.insert(module.name.clone(), reason.clone());
             }
@@ -149,7 +148,13 @@ pub fn doctor(file: &AdapterFile, model: Option<&Checkpoint>) -> Result<Diagnosi
 }
 
 impl Diagnosis {
-    fn examine(&mut self, file: &AdapterFile, module: &Module, parsed: &Parsed, patient: Option<&Patient>) {
+    fn examine(
+        &mut self,
+        file: &AdapterFile,
+        module: &Module,
+        parsed: &Parsed,
+        reference: Option<&Reference>,
+    ) {
         /// Looking for a name's neighbours takes a while.
         const SEARCHED: usize = 50;
         let rank = parsed.change.as_ref().and_then(|change| change.rank());
@@ -165,30 +170,31 @@ impl Diagnosis {
             file: &file.contents.tensors,
             keys: &module.keys,
         };
-        let place = patient.and_then(|patient| patient.names.find(&module.name));
+        let place = reference.and_then(|reference| reference.names.find(&module.name));
         let mut norms = (None, None);
-        match (patient, place) {
-            (Some(patient), None) => {
+        match (reference, place) {
+            (Some(reference), None) => {
                 let search = self.unmatched.len() < SEARCHED;
                 self.unmatched
-                    .push(Unmatched::without_place(module, &patient.names, search));
+                    .push(Unmatched::without_place(module, &reference.names, search));
             }
             (Some(_), Some(place)) if parsed.has_bias() && !place.bias => {
                 self.unmatched.push(Unmatched::without_bias(module, place));
             }
             _ => {}
         }
-        let weight = patient.zip(place).and_then(|(patient, place)| {
+        let weight = reference.zip(place).and_then(|(reference, place)| {
             let name = format!("{}.weight", place.layer);
-            let shape = patient.shapes.get(&(place.network, name.clone()))?;
-            Some((patient, place.network, name, shape.clone()))
+            let shape = reference.shapes.get(&(place.network, name.clone()))?;
+            Some((reference, place.network, name, shape.clone()))
         });
         let fits = weight
             .as_ref()
             .map_or(Ok(()), |(.., shape)| parsed.check(&values, shape));
         let measured = fits.and_then(|()| {
-            let base = weight
-                .and_then(|(patient, network, name, shape)| Some((patient.weight(network, &name)?, shape)));
+            let base = weight.and_then(|(reference, network, name, shape)| {
+                Some((reference.weight(network, &name)?, shape))
+            });
             measure(parsed, &values, base)
         });
         match measured {
@@ -213,7 +219,7 @@ impl Diagnosis {
     }
 }
 
-impl<'a> Patient<'a> {
+impl<'a> Reference<'a> {
     fn of_model(model: &'a Checkpoint) -> Result<Self> {
         let parameters = model.parameters()?;
         let mut shapes = HashMap::new();

@@ -12,7 +12,7 @@ pub enum Error {
     Unsupported {
         /// The file.
         origin: String,
-        /// What it holds instead, and what could be used.
+        /// The contents that it has instead, and a remedy.
         reason: String,
     },
     /// Parts of the adapter that the model has no place for: it belongs to another family, or to a later program.
@@ -24,9 +24,9 @@ pub enum Error {
     Unmatched {
         /// The file.
         origin: String,
-        /// How many modules the adapter has.
+        /// The number of the adapter's modules.
         modules: usize,
-        /// What is known of the reason, in words; may be empty.
+        /// A hint at the reason, in words; may be empty.
         hint: String,
         /// Those without a place.
         keys: Vec<Unmatched>,
@@ -38,7 +38,7 @@ pub enum Error {
         origin: String,
         /// The module as the file names it.
         module: String,
-        /// What doesn't fit.
+        /// The misfit.
         reason: String,
     },
     /// A strength that can't be used.
@@ -72,7 +72,7 @@ impl std::fmt::Display for Unmatched {
     }
 }
 
-/// How many of many faults are told in a message.
+/// The number of faults that a message lists, of many.
 pub(crate) const SHOWN: usize = 5;
 
 fn first_few(keys: &[Unmatched]) -> String {

@@ -22,7 +22,7 @@ pub struct FamilyParameter {
 
 /// All parameters of SD1, SD2 or SDXL that adapters can change; nothing for other families.
 pub fn family_parameters(family: Family) -> Vec<FamilyParameter> {
-    let wanted = match family {
+    let label = match family {
         Family::Sd1 => "sd1",
         Family::Sd2 => "sd2",
         Family::Sdxl => "sdxl",
@@ -37,9 +37,9 @@ pub fn family_parameters(family: Family) -> Vec<FamilyParameter> {
     for line in text.lines() {
         if let Some(head) = line.strip_prefix("# ") {
             section = match head.split_once(' ') {
-                Some((family, "unet")) if family == wanted => Some(Network::Unet),
-                Some((family, "text_encoder")) if family == wanted => Some(Network::TextEncoder),
-                Some((family, "text_encoder_2")) if family == wanted => Some(Network::TextEncoder2),
+                Some((family, "unet")) if family == label => Some(Network::Unet),
+                Some((family, "text_encoder")) if family == label => Some(Network::TextEncoder),
+                Some((family, "text_encoder_2")) if family == label => Some(Network::TextEncoder2),
                 _ => None,
             };
         } else if let (Some(network), [name, ldm, shape]) =

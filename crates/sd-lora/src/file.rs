@@ -7,7 +7,7 @@ use std::{
 };
 
 use sd_core::{
-    checkpoint::{self, Inspection, Wanted, adapter_family},
+    checkpoint::{self, Expected, Inspection, adapter_family},
     config::Family,
     embedding::Embedding,
     shown,
@@ -18,7 +18,7 @@ use crate::{
     Error, Kind, Result,
     keys::{self, BUNDLE, Key, Leaf},
     module::Module,
-    peft::Noted,
+    peft::PeftSettings,
 };
 
 /// An adapter's file: its header has been read and its values have not, so it is cheap to keep, and may be bound to any number of
@@ -37,13 +37,13 @@ pub(crate) struct Contents {
     pub unknown: Vec<String>,
     /// Names of bundled embeddings.
     bundled: BTreeSet<String>,
-    /// What its settings say in vain.
+    /// The settings that have no effect.
     notes: Vec<String>,
 }
 
 /// The tensors of a module, and its name.
 #[derive(Default)]
-struct Gathered {
+struct ModuleKeys {
     name: String,
     keys: BTreeMap<Leaf, String>,
     fault: Option<String>,
@@ -61,7 +61,7 @@ impl AdapterFile {
         let place = Self::tensors_at(path);
         if place == path && path.is_dir() {
             let reason = match checkpoint::inspect(path) {
-                Ok(found) => found.instead_of(Wanted::Adapter),
+                Ok(found) => found.instead_of(Expected::Adapter),
                 Err(_) => {
                     "is a folder without adapter_model.safetensors, in which PEFT saves an adapter".into()
                 }
@@ -73,11 +73,11 @@ impl AdapterFile {
         if place == path || !folder.has(CONFIG) {
             return Self::from_tensors(tensors);
         }
-        let noted = Noted::of_folder(&folder.text(CONFIG)?).map_err(|reason| Error::Unsupported {
+        let peft = PeftSettings::of_folder(&folder.text(CONFIG)?).map_err(|reason| Error::Unsupported {
             origin: folder.origin(CONFIG),
             reason,
         })?;
-        Self::with_settings(tensors, &noted)
+        Self::with_settings(tensors, &peft)
     }
 
     /// The file that holds the tensors: a path itself, or the one in a folder that PEFT saved.
@@ -93,16 +93,16 @@ impl AdapterFile {
     /// # Errors
     /// [`Error::Unsupported`] if it holds no adapter.
     pub fn from_tensors(tensors: TensorFile) -> Result<Self> {
-        let noted = Noted::read(&tensors).map_err(|reason| Error::Unsupported {
+        let peft = PeftSettings::read(&tensors).map_err(|reason| Error::Unsupported {
             origin: tensors.origin().to_owned(),
             reason,
         })?;
-        Self::with_settings(tensors, &noted)
+        Self::with_settings(tensors, &peft)
     }
 
-    fn with_settings(tensors: TensorFile, noted: &Noted) -> Result<Self> {
+    fn with_settings(tensors: TensorFile, peft: &PeftSettings) -> Result<Self> {
         // By flattened name: diffusers' converter to kohya's names leaves a dot in some.
-        let mut modules: BTreeMap<String, Gathered> = BTreeMap::new();
+        let mut modules: BTreeMap<String, ModuleKeys> = BTreeMap::new();
         let (mut unknown, mut bundled) = (Vec::new(), BTreeSet::new());
         // Sorted, so that the same file always gives the same message.
         let names: BTreeSet<&str> = tensors.names().collect();
@@ -126,7 +126,7 @@ impl AdapterFile {
             }
         }
         // Whole weights look like IA3's but for one tensor.
-        let adapts = |module: &Gathered| module.keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
+        let adapts = |module: &ModuleKeys| module.keys.keys().any(|leaf| *leaf != Leaf::Ia3Weight);
         if !modules.values().any(adapts) && bundled.is_empty() {
             return Err(Error::Unsupported {
                 reason: no_adapter(&tensors),
@@ -134,8 +134,8 @@ impl AdapterFile {
             });
         }
         let modules = modules.into_values().map(|gathered| {
-            let Gathered { name, keys, fault } = gathered.with_magnitude();
-            let mut module = Module::read(&tensors, name, keys, noted);
+            let ModuleKeys { name, keys, fault } = gathered.with_magnitude();
+            let mut module = Module::read(&tensors, name, keys, peft);
             if let Some(reason) = fault {
                 module.parsed = Err(reason);
             }
@@ -143,7 +143,7 @@ impl AdapterFile {
         });
         let mut modules: Vec<Module> = modules.collect();
         modules.sort_by(|a, b| a.name.cmp(&b.name));
-        let notes = noted.idle(modules.iter().map(|module| module.name.as_str()));
+        let notes = peft.idle(modules.iter().map(|module| module.name.as_str()));
         Ok(Self {
             contents: Arc::new(Contents {
                 tensors,
@@ -160,17 +160,17 @@ impl AdapterFile {
         self.contents.tensors.origin()
     }
 
-    /// What its trainer noted in the header.
+    /// The trainer's notes in the header.
     pub fn metadata(&self) -> &HashMap<String, String> {
         self.contents.tensors.metadata()
     }
 
-    /// What its settings say in vain, a sentence each: patterns that are no layer's name.
+    /// The settings that have no effect, a sentence each: patterns that are no layer's name.
     pub fn notes(&self) -> &[String] {
         &self.contents.notes
     }
 
-    /// How many modules are of each kind; those that can't be read are none.
+    /// The number of modules of each kind; those that can't be read are not counted.
     pub fn kinds(&self) -> BTreeMap<Kind, usize> {
         let mut kinds = BTreeMap::new();
         for parsed in self
@@ -184,8 +184,7 @@ impl AdapterFile {
         kinds
     }
 
-    /// The family of models that it was made for: by the width of the context that the attention's keys take, else by what the
-    /// trainer noted.
+    /// The family of models that it was made for: by the width of the context that the attention's keys take, else by the trainer's notes.
     pub fn family(&self) -> Family {
         let widths = self.contents.modules.iter().filter_map(|module| {
             let keys = module.name.contains("attn2") && module.name.ends_with("to_k");
@@ -224,9 +223,9 @@ impl AdapterFile {
     }
 }
 
-impl Gathered {
-    /// PEFT's magnitudes that diffusers' converter calls `dora_scale`, told by the dot that it leaves in the module's name: they are of
-    /// outputs, whatever their shape.
+impl ModuleKeys {
+    /// PEFT's magnitudes that diffusers' converter calls `dora_scale`, recognised by the dot that it leaves in the module's name: they are
+    /// of outputs, whatever their shape.
     fn with_magnitude(mut self) -> Self {
         let own = |key: &String| keys::parse(key) == Key::Module(&self.name, Leaf::DoraScale);
         if self.keys.get(&Leaf::DoraScale).is_some_and(|key| !own(key))
@@ -239,7 +238,7 @@ impl Gathered {
     }
 }
 
-/// What a file without an adapter is instead.
+/// The description of a file without an adapter.
 fn no_adapter(tensors: &TensorFile) -> String {
     let Some(first) = tensors.names().min() else {
         return "holds no tensors".into();
@@ -250,6 +249,6 @@ fn no_adapter(tensors: &TensorFile) -> String {
             "holds no adapter of a known kind: '{}' is none's tensor; `sdrs inspect` tells what it is",
             shown(first)
         ),
-        _ => found.instead_of(Wanted::Adapter),
+        _ => found.instead_of(Expected::Adapter),
     }
 }

@@ -1,6 +1,6 @@
 //! The keys of an adapter's file: a module's name, and which of its tensors it is.
 
-/// What a tensor is to its module.
+/// The role of a tensor in its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Leaf {
     Down,
@@ -41,7 +41,7 @@ pub(crate) enum Leaf {
 }
 
 impl Leaf {
-    /// What kohya's and LyCORIS' files call it, for errors.
+    /// The name in kohya's and LyCORIS' files, for errors.
     pub fn name(self) -> &'static str {
         let ending = ENDINGS.iter().find(|(_, leaf)| *leaf == self);
         let name = ending.map_or("", |(ending, _)| ending.trim_start_matches('.'));
@@ -100,10 +100,10 @@ const ENDINGS: [(&str, Leaf); 44] = [
     (".weight", Leaf::Ia3Weight),
 ];
 
-/// Where a bundled embedding's key begins.
+/// The beginning of a bundled embedding's key.
 pub(crate) const BUNDLE: &str = "bundle_emb.";
 
-/// What a key says.
+/// The parts of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Key<'a> {
     /// A tensor of a module.

@@ -7,7 +7,7 @@ use sd_core::weights::TensorFile;
 use crate::{
     change::{self, Amount, Axis, Change, Kind, Values, all_finite, decompose},
     keys::Leaf,
-    peft::{Noted, Parts},
+    peft::{Parts, PeftSettings},
 };
 
 /// The tensors that change one layer, read as far as their shapes go.
@@ -17,31 +17,31 @@ pub(crate) struct Module {
     pub name: String,
     /// The key of each tensor.
     pub keys: BTreeMap<Leaf, String>,
-    /// What they do, or why they can't do anything.
+    /// The change that they make, or the reason why they can't make any.
     pub parsed: Result<Parsed, String>,
 }
 
-/// What a module does.
+/// The change of a module, with its factors.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub change: Option<Box<dyn Change>>,
-    /// What is added to the bias, and its own factor.
+    /// The tensor that is added to the bias, and its own factor.
     bias: Option<(Leaf, f32)>,
     /// As the file has it.
     pub alpha: Option<f32>,
-    /// What the change is multiplied by, but for strengths.
+    /// The factor on the change, but for strengths.
     pub scale: f32,
     pub dora: bool,
 }
 
 impl Module {
-    pub fn read(file: &TensorFile, name: String, keys: BTreeMap<Leaf, String>, noted: &Noted) -> Self {
-        let parsed = parse(&Values { file, keys: &keys }, &name, noted);
+    pub fn read(file: &TensorFile, name: String, keys: BTreeMap<Leaf, String>, peft: &PeftSettings) -> Self {
+        let parsed = parse(&Values { file, keys: &keys }, &name, peft);
         Self { name, keys, parsed }
     }
 }
 
-fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
+fn parse(values: &Values, name: &str, peft: &PeftSettings) -> Result<Parsed, String> {
     for (leaf, key) in values.keys {
         let number = matches!(leaf, Leaf::Alpha | Leaf::Scale | Leaf::OnInput);
         if let Some(info) = values
@@ -56,11 +56,11 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
             ));
         }
     }
-    let change = change::read(values, noted.rotation(name))?;
+    let change = change::read(values, peft.rotation(name))?;
     let alpha = values.number(Leaf::Alpha)?;
     let rank = change.as_ref().and_then(|change| change.rank());
     let dora = [Leaf::DoraScale, Leaf::Magnitude].map(|leaf| values.has(leaf));
-    let said = match &change {
+    let stated = match &change {
         Some(change) => {
             let parts = Parts {
                 kind: change.kind(),
@@ -68,14 +68,14 @@ fn parse(values: &Values, name: &str, noted: &Noted) -> Result<Parsed, String> {
                 dora: dora != [false, false],
                 bias: values.has(Leaf::UpBias),
             };
-            noted.scale(name, &parts)?
+            peft.scale(name, &parts)?
         }
         None => None,
     };
     let scale = match (values.number(Leaf::Scale)?, alpha, rank) {
         (Some(scale), ..) => scale,
         (None, Some(alpha), Some(rank)) => alpha / rank as f32,
-        _ => said.unwrap_or(1.0),
+        _ => stated.unwrap_or(1.0),
     };
     let biases = [(Leaf::DiffBias, 1.0), (Leaf::BNorm, 1.0), (Leaf::UpBias, scale)];
     let mut biases = biases.into_iter().filter(|(leaf, _)| values.has(*leaf));

@@ -39,10 +39,10 @@ impl Network {
     }
 }
 
-/// How the names of modules of kohya's own OFT begin.
+/// The beginning of the names of modules of kohya's own OFT.
 pub(crate) const KOHYA_OFT: &str = "oft_unet_";
 
-/// How flattened module names begin, with the network that this means; where one begins with another, the longer comes first.
+/// Beginnings of flattened module names, with the network that each means; where one begins with another, the longer comes first.
 const PREFIXES: [(&str, Network); 20] = [
     // kohya's scripts and what follows them; LyCORIS' own wrapper.
     ("lora_unet_", Network::Unet),
@@ -189,7 +189,7 @@ impl ModelNames {
     }
 }
 
-/// How older versions of diffusers called an attention's layers: inside a processor, and the projections of CLIP like those of the
+/// The names of an attention's layers in older versions of diffusers: inside a processor, and the projections of CLIP like those of the
 /// U-Net.
 fn old_spellings(layer: &str) -> Vec<String> {
     let Some((attention, projection)) = [

@@ -7,7 +7,7 @@ use sd_core::shown;
 use crate::{Diagnosis, ModuleDiagnosis};
 
 impl fmt::Display for Diagnosis {
-    /// A page for a terminal: what is the same for all modules in a line each, then the modules that change most, then all faults.
+    /// A page for a terminal: facts of all modules in a line each, then the modules that change most, then all faults.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = |(what, n): (String, usize)| format!("{what} ({n})");
         let kinds = self.kinds.iter().map(|(kind, n)| counted((kind.to_string(), *n)));
@@ -74,7 +74,7 @@ impl Diagnosis {
             .count()
     }
 
-    /// What trainers note and people ask for.
+    /// The trainers' notes that people ask for.
     fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NOTES: [&str; 9] = [
             "ss_output_name",

@@ -1,4 +1,4 @@
-//! How strongly an adapter acts, and where.
+//! The weights of an adapter on networks, blocks and layers.
 
 use crate::{
     Error, Result,
@@ -6,7 +6,7 @@ use crate::{
     names::{Network, Place},
 };
 
-/// How strongly an adapter acts: 1 is as trained, 0 not at all, negative the opposite.
+/// The weights of an adapter: 1 is as trained, 0 is no effect, negative the opposite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strengths {
     /// On the U-Net.
@@ -18,7 +18,7 @@ pub struct Strengths {
     /// Of a LoRA's ranks, only the first so many (the WebUI's `dyn`); `alpha` is still divided by all. Other kinds have no order among
     /// their ranks and are not cut.
     pub ranks: Option<usize>,
-    /// Whether what has no place in the model is passed over; an error otherwise.
+    /// Whether modules without a place in the model are passed over; they are an error otherwise.
     pub allow_unmatched: bool,
 }
 
@@ -34,7 +34,7 @@ impl Strengths {
         }
     }
 
-    /// Refuses what no picture comes of, as [`AdapterFile::bind`](crate::AdapterFile::bind) does.
+    /// Refuses strengths that give no picture, as [`AdapterFile::bind`](crate::AdapterFile::bind) does.
     ///
     /// # Errors
     /// [`Error::Strength`] for a weight that is no number from -1000 to 1000, or 0 ranks.

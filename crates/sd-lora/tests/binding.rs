@@ -45,7 +45,7 @@ fn file(tensors: &[(&str, &[usize], f32)]) -> AdapterFile {
     try_file(&tensors).unwrap()
 }
 
-/// What is left of a weight of zeros, at its first value.
+/// The first value of a weight of zeros, changed.
 fn first(adapter: &Adapter, network: Network, name: &str, shape: &[usize]) -> f32 {
     let mut values = vec![0f32; shape.iter().product()];
     adapter.apply_in(network, name, shape, &mut values).unwrap();
@@ -291,7 +291,7 @@ fn loading_stops_at_what_can_not_be_applied() {
     }
 }
 
-/// What each kind can't do without, and what may come with any of them.
+/// The tensors that each kind needs, and those that may come with any of them.
 const KINDS: [&[&str]; 13] = [
     &["lora_down.weight", "lora_up.weight"],
     &["lora_down.weight", "lora_up.weight", "lora_mid.weight"],

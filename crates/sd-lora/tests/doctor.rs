@@ -1,4 +1,4 @@
-//! What the doctor tells of adapters that are well, and of those that aren't.
+//! The doctor's diagnoses of adapters that are well, and of those that aren't.
 
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use sd_core::{checkpoint::Checkpoint, config::Family, weights::TensorFile};

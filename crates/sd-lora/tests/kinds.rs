@@ -35,7 +35,7 @@ fn changed(adapter: &Adapter, base: &Refs, name: &str) -> Vec<f32> {
     values
 }
 
-/// What is asked of f32: rotations and norms round more than sums.
+/// The tolerance for f32: rotations and norms round more than sums.
 fn tolerance(case: &str) -> f64 {
     match case.contains("oft") || case.contains("dora") {
         true => 1e-5,

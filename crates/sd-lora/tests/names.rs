@@ -12,7 +12,7 @@ use sd_lora::{Adapter, AdapterFile, ModelNames, Network, Strengths, family_param
 
 const FAMILIES: [Family; 3] = [Family::Sd1, Family::Sd2, Family::Sdxl];
 
-/// What binding a file with one-value differences for these modules touches.
+/// The parameters that a file with one-value differences for these modules touches.
 fn bind(modules: &[String], model: &ModelNames) -> sd_lora::Result<Adapter> {
     let zero = [0u8; 4];
     let views = modules.iter().map(|module| {

@@ -1,4 +1,4 @@
-//! What sampling itself costs: 1,000 steps over a latent of 4x128x128 in `Vec<f32>`, the denoiser left out.
+//! The cost of sampling itself: 1,000 steps over a latent of 4x128x128 in `Vec<f32>`, the denoiser left out.
 //!
 //! `cargo run --release -p sd-sched --example speed`
 

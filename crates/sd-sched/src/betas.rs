@@ -2,7 +2,7 @@
 
 use crate::{Dialect, Error, Result};
 
-/// How much noise each training step adds.
+/// The rule for the noise that each training step adds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum BetaSchedule {
@@ -105,7 +105,7 @@ fn linspace(a: f64, b: f64, n: usize, single: bool) -> Box<dyn Iterator<Item = f
     }))
 }
 
-/// What a table that is rescaled to zero terminal SNR keeps at its last timestep. An exact 0 would make sigma infinite.
+/// The values at the last timestep of a table that is rescaled to zero terminal SNR. An exact 0 would make sigma infinite.
 pub(crate) mod terminal {
     /// The WebUI's and ComfyUI's.
     pub const WEBUI: f64 = 4.897_345_189_085_343_5e-8;

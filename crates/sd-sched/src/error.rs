@@ -10,7 +10,7 @@ pub enum Error {
     /// A sampler, schedule, prediction type or dialect that nobody knows.
     #[error("unknown {kind} \"{name}\"{}", suggestion.as_ref().map(|s| format!("; did you mean \"{s}\"?")).unwrap_or_default())]
     UnknownName {
-        /// What was looked up: "sampler", "schedule", ...
+        /// The kind of the name: "sampler", "schedule", ...
         kind: &'static str,
         /// The name as given.
         name: String,
@@ -22,15 +22,15 @@ pub enum Error {
     InvalidParameter {
         /// The parameter's name, as in [`PlanOptions`](super::PlanOptions).
         name: &'static str,
-        /// What is wrong with it and what would be right.
+        /// The fault, and a value that would be right.
         reason: String,
     },
     /// The stepper was given something else than it had asked for.
     #[error("the stepper asked for {expected} but was given {got}")]
     OutOfTurn {
-        /// What [`Stepper::request`](super::Stepper::request) says.
+        /// The request, as [`Stepper::request`](super::Stepper::request) gives it.
         expected: &'static str,
-        /// What the caller provided.
+        /// The caller's answer.
         got: &'static str,
     },
     /// A latent, denoised latent or noise whose size is not that of the first latent.

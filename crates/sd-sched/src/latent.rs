@@ -1,4 +1,4 @@
-//! What a sampler needs from a latent.
+//! The operations that a sampler needs from a latent.
 
 /// A latent, or a batch of them: something with finitely many elements that can be combined linearly.
 ///

@@ -8,8 +8,8 @@
 //! * the **sampler** combines latents, denoised latents and noise: [`Sampler`]; it sees only a denoiser that returns x0;
 //! * the **noise source** is the caller's, or one of those in [`rng`].
 //!
-//! [`plan()`] turns a choice of them into a [`Plan`]: a list of linear combinations with every coefficient known in advance.
-//! [`Stepper`] walks a plan and says what to evaluate next; [`sample`] is the loop around it for callers who have closures.
+//! [`plan()`] turns a choice of them into a [`Plan`]: a list of linear combinations with every coefficient known in advance. [`Stepper`]
+//! walks a plan and gives one request after the other; [`sample`] is the loop around it for callers with closures.
 //!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
@@ -42,7 +42,7 @@ pub use sampler::Sampler;
 pub use schedule::{MAX_STEPS, Schedule, ScheduleOptions};
 pub use stepper::{Request, Stepper, StepperState};
 
-/// Whose meaning of a name is meant where programs differ: schedules, timesteps, first noise, img2img entry.
+/// The program whose meaning of a name counts, where programs differ: schedules, timesteps, first noise, img2img entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Dialect {

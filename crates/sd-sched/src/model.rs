@@ -1,10 +1,10 @@
-//! From a network to a denoiser: noise levels, timesteps, and what to do with the output.
+//! From a network to a denoiser: noise levels, timesteps, and the meaning of the output.
 
 use std::borrow::Cow;
 
 use crate::{BetaSchedule, Dialect, Error, Result, betas};
 
-/// What a network was trained to predict.
+/// The quantity that a network was trained to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Prediction {
@@ -20,7 +20,7 @@ pub enum Prediction {
     EdmV,
 }
 
-/// How to call a network at one noise level and read its answer: `denoised = c_skip * x + c_out * network(c_in * x, timestep)`.
+/// The factors around a network at one noise level: `denoised = c_skip * x + c_out * network(c_in * x, timestep)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scalings {
     /// Factor for the network's input.
@@ -193,7 +193,7 @@ impl ModelSampling {
         &self.alphas_cumprod
     }
 
-    /// What the network predicts.
+    /// The prediction type of the network.
     pub fn prediction(&self) -> Prediction {
         self.prediction
     }
@@ -208,7 +208,7 @@ impl ModelSampling {
         self.sigmas[self.sigmas.len() - 1]
     }
 
-    /// How many timesteps the table has (1000 for every Stable Diffusion).
+    /// The number of timesteps of the table (1000 for every Stable Diffusion).
     pub fn train_steps(&self) -> usize {
         self.sigmas.len()
     }
@@ -270,7 +270,7 @@ impl ModelSampling {
         }
     }
 
-    /// How to call the network at `sigma` and read its answer.
+    /// The factors around the network at `sigma`.
     pub fn scalings(&self, sigma: f64) -> Scalings {
         let d = self.sigma_data;
         let total = sigma * sigma + d * d;

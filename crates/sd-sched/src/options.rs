@@ -1,8 +1,8 @@
-//! What a plan can be told.
+//! The options of a plan.
 
 use crate::{Dialect, Error, Result, ScheduleOptions};
 
-/// Where sampling starts.
+/// The beginning of sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Start {
@@ -11,7 +11,7 @@ pub enum Start {
     Noise,
     /// From an image's latent with noise added (img2img).
     Image {
-        /// How much of the schedule is run, 0..=1.
+        /// The share of the schedule that is run, 0..=1.
         strength: f64,
         /// Run exactly the steps asked for, of a longer schedule (the WebUI's hires pass, and its option for img2img).
         /// ComfyUI always does; diffusers never.
@@ -22,11 +22,11 @@ pub enum Start {
 /// Everything about a plan besides sampler, schedule and steps. The defaults are the WebUI's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanOptions {
-    /// Whose rules.
+    /// The program whose rules count.
     pub dialect: Dialect,
-    /// Where to start.
+    /// The beginning.
     pub start: Start,
-    /// How much fresh noise replaces old; `None` is the sampler's own ([`default_eta`](super::Sampler::default_eta)). At least 0.
+    /// The amount of fresh noise that replaces old; `None` is the sampler's own ([`default_eta`](super::Sampler::default_eta)). At least 0.
     pub eta: Option<f64>,
     /// Karras' churn of Euler, Heun and DPM2: at least 0.
     pub s_churn: f64,

@@ -23,7 +23,7 @@ pub struct Plan {
     brownian_range: (f64, f64),
 }
 
-/// What DPM adaptive needs to go on writing its program.
+/// The data from which DPM adaptive goes on writing its program.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AdaptivePlan {
     pub solver: Adaptive,
@@ -67,12 +67,12 @@ impl Plan {
         self.adaptive.is_some()
     }
 
-    /// How many steps there are; 0 if [`Plan::is_adaptive`].
+    /// The number of steps; 0 if [`Plan::is_adaptive`].
     pub fn steps(&self) -> usize {
         self.program.steps as usize
     }
 
-    /// How many calls of the denoiser it takes; 0 if [`Plan::is_adaptive`].
+    /// The number of calls of the denoiser; 0 if [`Plan::is_adaptive`].
     pub fn calls(&self) -> usize {
         self.program.calls as usize
     }
@@ -100,7 +100,7 @@ impl Plan {
         })
     }
 
-    /// How many times noise will be asked for.
+    /// The number of draws of noise.
     pub fn noise_draws(&self) -> usize {
         self.program
             .ops

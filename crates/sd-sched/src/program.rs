@@ -15,7 +15,7 @@ impl Reg {
     }
 }
 
-/// Where the latent is before the first operation.
+/// The register of the latent before the first operation.
 pub(crate) const START: Reg = Reg(0);
 
 /// The most terms that one linear combination may have.
@@ -51,7 +51,7 @@ pub(crate) enum Op {
 pub(crate) struct Program {
     pub ops: Vec<Op>,
     pub terms: Vec<(f64, u32)>,
-    /// How many slots the program needs; slot 0 holds the first latent.
+    /// The number of slots; slot 0 holds the first latent.
     pub slots: u32,
     /// The slot that holds the result after the last operation.
     pub result: u32,
@@ -286,10 +286,10 @@ impl<'a> Builder<'a> {
             dies_at[i].iter().for_each(|&r| free.push(slot[r as usize]));
             rename(op, &mut program.terms, &slot);
         }
-        let kept: Vec<u32> = keep.iter().map(|r| slot[r.0 as usize]).collect();
-        program.result = kept[0];
-        program.find_live(&kept);
-        (program, kept)
+        let results: Vec<u32> = keep.iter().map(|r| slot[r.0 as usize]).collect();
+        program.result = results[0];
+        program.find_live(&results);
+        (program, results)
     }
 }
 

@@ -22,7 +22,7 @@ pub struct DenoiseCall {
 pub struct Denoised<X> {
     /// The denoised latent, guidance applied.
     pub denoised: X,
-    /// What the unconditional prompt alone gave, if it was asked for.
+    /// The latent denoised by the unconditional prompt alone, if it was asked for.
     pub uncond: Option<X>,
 }
 
@@ -46,12 +46,12 @@ pub struct NoiseCall {
     pub step: usize,
 }
 
-/// What a callback sees after each step.
+/// The state of a run after a step, for a callback.
 #[derive(Debug)]
 pub struct Progress<'a, X> {
     /// The step just completed, from 0.
     pub step: usize,
-    /// How many there are; 0 if that is known only at the end (DPM adaptive).
+    /// The number of steps; 0 if that is known only at the end (DPM adaptive).
     pub steps: usize,
     /// Calls made so far.
     pub calls: usize,

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, StepperState};
 
-/// What such bytes begin with: a name and a version.
+/// The beginning of such bytes: a name and a version.
 const MAGIC: &[u8; 8] = b"sdsched\x01";
 
 impl<X> StepperState<X> {

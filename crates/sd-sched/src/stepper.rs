@@ -6,7 +6,7 @@ use crate::program::{MAX_TERMS, Op, Program};
 use crate::sampler::{AdaptiveState, Attempt};
 use crate::{Error, Latent, Plan, Result};
 
-/// What the stepper needs next.
+/// The next request of the stepper.
 #[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Request<'a, X> {
@@ -22,9 +22,9 @@ pub enum Request<'a, X> {
         timestep: f64,
         /// The step this call belongs to, from 0.
         step: usize,
-        /// Which call this is, from 0: prompt schedules count calls.
+        /// The number of this call, from 0: prompt schedules count calls.
         call: usize,
-        /// Whether the sampler also needs what the unconditional prompt alone gives.
+        /// Whether the sampler also needs the latent by the unconditional prompt alone.
         needs_uncond: bool,
     },
     /// Noise of unit variance, of the latent's shape: answer with [`Stepper::provide_noise`].
@@ -69,7 +69,7 @@ pub struct StepperState<X> {
 }
 
 impl<X: Latent> Stepper<X> {
-    /// Begins at `x`: see [`Plan::image_scale`] and [`Plan::noise_scale`] for what that is.
+    /// Begins at `x`: see [`Plan::image_scale`] and [`Plan::noise_scale`] for its making.
     pub fn new(plan: Plan, x: X) -> Self {
         let mut slots = vec![Some(x)];
         let mut program = Arc::clone(&plan.program);
@@ -102,7 +102,7 @@ impl<X: Latent> Stepper<X> {
         &self.plan
     }
 
-    /// What to provide next. Asking twice changes nothing.
+    /// The request to answer next. Asking twice changes nothing.
     pub fn request(&self) -> Request<'_, X> {
         match self.program.ops.get(self.pc) {
             Some(&Op::Eval {
@@ -139,8 +139,8 @@ impl<X: Latent> Stepper<X> {
         self.denoised(denoised, None)
     }
 
-    /// Answers [`Request::Denoise`] with what the unconditional prompt alone gave as well. Always allowed: it is dropped where
-    /// the sampler has no use for it.
+    /// Answers [`Request::Denoise`] with the latent by the unconditional prompt alone as well. Always allowed: it is dropped where the
+    /// sampler has no use for it.
     ///
     /// # Errors
     /// As [`Stepper::provide_denoised`].
@@ -285,7 +285,7 @@ impl<X: Latent> Stepper<X> {
         self.calls_done
     }
 
-    /// How much is done, 0..=1: by calls, or by the way in `ln(sigma)` where nobody knows how many there will be.
+    /// The share that is done, 0..=1: by calls, or by the way in `ln(sigma)` where nobody knows how many there will be.
     pub fn fraction_done(&self) -> f64 {
         match (&self.plan.adaptive, &self.adaptive) {
             _ if self.is_done() => 1.0,
@@ -352,7 +352,7 @@ impl<X: Latent> Stepper<X> {
     /// Goes on from a saved state, bit for bit.
     ///
     /// # Errors
-    /// [`Error::BadState`] if the state was made with another plan or doesn't hold what the plan needs.
+    /// [`Error::BadState`] if the state was made with another plan or lacks something that the plan needs.
     pub fn resume(plan: Plan, state: StepperState<X>) -> Result<Self> {
         let bad = |reason: &str| Error::BadState {
             reason: reason.into(),

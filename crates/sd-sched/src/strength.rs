@@ -1,14 +1,14 @@
-//! Where an image enters the schedule: the rules of three programs for strength.
+//! The place where an image enters the schedule: the rules of three programs for strength.
 
 use crate::options::{PlanOptions, Start};
 use crate::schedule::{MAX_STEPS, check_steps};
 use crate::{Dialect, Error, Result};
 
-/// What the WebUI's rules make of steps and strength.
+/// The steps that the WebUI's rules make of steps and strength.
 pub(crate) struct Entry {
     /// Steps of the whole schedule.
     pub steps: usize,
-    /// How many of them, less one, are run (None: all, from noise).
+    /// The number of steps that are run, less one (None: all, from noise).
     pub t_enc: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ fn too_long(total: usize) -> Error {
     )
 }
 
-/// How many of `steps` diffusers runs.
+/// The number of `steps` that diffusers runs.
 pub(crate) fn diffusers_strength_steps(steps: usize, strength: f64) -> Result<usize> {
     match ((steps as f64 * strength) as usize).min(steps) {
         0 => Err(Error::param(
@@ -77,7 +77,7 @@ pub(crate) fn diffusers_strength_steps(steps: usize, strength: f64) -> Result<us
     }
 }
 
-/// How many of the first sigmas an image skips.
+/// The number of first sigmas that an image skips.
 pub(crate) fn skipped(
     steps: usize,
     sigmas: usize,

@@ -1,4 +1,4 @@
-//! What holds for every sampler: finite, deterministic, resumable, and no panic whatever is asked.
+//! The properties of every sampler: finite, deterministic, resumable, and no panic whatever is asked.
 
 mod common;
 

@@ -268,7 +268,7 @@ fn against_diffusers(file: &str, model: &ModelSampling) {
     assert!(worst.values().all(|e| *e < 1e-5));
 }
 
-/// What is predicted where nothing is left of the signal has to be the picture; nothing becomes infinite there.
+/// The prediction where nothing is left of the signal has to be the picture; nothing becomes infinite there.
 #[test]
 fn no_signal_at_all() {
     let options = PlanOptions {

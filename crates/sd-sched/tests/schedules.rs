@@ -5,7 +5,7 @@ mod common;
 use common::{floats, golden, relative_elementwise};
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, Sampler, Schedule, ScheduleOptions};
 
-/// What the golden script keeps of a list: first, middle and last values.
+/// The values of a list that the golden script keeps: first, middle and last.
 fn thin(s: &[f64]) -> Vec<f64> {
     match s.len() {
         0..=12 => s.to_vec(),

@@ -13,7 +13,7 @@ pub struct Args {
     /// The checkpoint: a diffusers folder or a single file.
     #[arg(value_name = "SOURCE")]
     model: PathBuf,
-    /// Where to write it: a single file if it ends in .safetensors, else a diffusers folder.
+    /// The place to write to: a single file if it ends in .safetensors, else a diffusers folder.
     #[arg(value_name = "TARGET")]
     target: PathBuf,
     /// The type of all weights: f32, bf16 or f16.

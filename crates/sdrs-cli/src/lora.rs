@@ -12,7 +12,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell what a LoRA or other adapter is, what each of its tensors does, and what doesn't fit.
+    /// Examine a LoRA or other adapter: its kind, the effect of each of its tensors, and the misfits.
     Doctor(Doctor),
 }
 

@@ -40,7 +40,7 @@ enum Command {
     Txt2img(Box<txt2img::Args>),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
-    /// Tell what a file or folder of weights is, without loading it.
+    /// Show the kind and the contents of a file or folder of weights, without loading it.
     Inspect(inspect::Args),
     /// Write a checkpoint as a diffusers folder or a single file, with other parts and LoRAs merged into it.
     Convert(Box<convert::Args>),
@@ -48,12 +48,12 @@ enum Command {
     Lora(lora::Args),
 }
 
-/// Why a command failed: from the library, or from the command itself.
+/// The reason why a command failed: from the library, or from the command itself.
 #[derive(Debug)]
 enum Failure {
     Sdrs(sdrs::Error),
     Usage(String),
-    /// What was drawn could not be written where it belongs.
+    /// The picture could not be written to its place.
     Write(String),
     Stdout(io::Error),
     /// A panic.
@@ -67,8 +67,8 @@ impl From<sdrs::Error> for Failure {
 }
 
 impl Failure {
-    /// The exit code, and what is said about it.
-    fn told(self) -> (u8, Option<String>) {
+    /// The exit code, and the message.
+    fn report(self) -> (u8, Option<String>) {
         match self {
             Self::Usage(message) => (2, Some(message)),
             Self::Write(message) => (3, Some(message)),
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     let Err(failure) = guarded(run) else {
         return ExitCode::SUCCESS;
     };
-    let (code, message) = failure.told();
+    let (code, message) = failure.report();
     if let Some(message) = message {
         out::note(format_args!("error: {message}"));
     }
@@ -105,8 +105,8 @@ fn run() -> Result<(), Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are no errors.
-        Err(asked) if !asked.use_stderr() => {
-            return asked
+        Err(help) if !help.use_stderr() => {
+            return help
                 .print()
                 .and_then(|()| io::stdout().flush())
                 .map_err(Failure::Stdout);
@@ -122,15 +122,15 @@ fn run() -> Result<(), Failure> {
     }
 }
 
-/// Where the last panic was, and what it said.
+/// The place and the message of the last panic.
 static PANICKED: Mutex<String> = Mutex::new(String::new());
 
 /// Runs the command: a panic in any thread becomes a failure like others, and prints nothing of its own.
 fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     set_hook(Box::new(|info| {
-        let said = info.payload_as_str().unwrap_or("unknown");
+        let message = info.payload_as_str().unwrap_or("unknown");
         let at = info.location().map_or_else(String::new, |at| format!(" ({at})"));
-        *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = format!("{said}{at}");
+        *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = format!("{message}{at}");
     }));
     // Nothing is used after a panic.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_failure_like_others() {
         let failure = guarded(|| panic!("so {}", "what")).unwrap_err();
-        let (code, message) = failure.told();
+        let (code, message) = failure.report();
         let message = message.unwrap();
         assert_eq!(code, 1);
         let begins = "internal error, please report it: so what (crates/sdrs-cli/src/main.rs:";
@@ -156,7 +156,7 @@ mod tests {
             Ok(()) => Ok(()),
             Err(payload) => std::panic::resume_unwind(payload),
         });
-        let message = failure.unwrap_err().told().1.unwrap();
+        let message = failure.unwrap_err().report().1.unwrap();
         assert!(message.contains("elsewhere (crates/"), "{message}");
     }
 }

@@ -26,7 +26,7 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Where pictures go.
+/// The destination of pictures.
 pub enum Pictures {
     /// Names are made from this one.
     Files(PathBuf),
@@ -80,7 +80,7 @@ impl Pictures {
         }
     }
 
-    /// Writes a picture and tells its place. What can't be written there is written elsewhere, which fails with the place in words.
+    /// Writes a picture and prints its place. A picture that can't be written there is written elsewhere; the error then names that place.
     pub fn save(&self, image: &Image, number: Option<usize>) -> Result<(), Failure> {
         let about = format!("({}x{}, seed {})", image.width, image.height, image.seed);
         let (error, name, folders) = match self {
@@ -113,7 +113,7 @@ impl Pictures {
             Ok(place) => {
                 let place = place.display();
                 if let Self::Files(_) = self {
-                    // The picture is there, told or not.
+                    // The picture is there, reported or not.
                     let _ = print(&format!("{place} {about}\n"));
                 }
                 Err(Failure::Write(format!(

@@ -1,4 +1,4 @@
-//! Options of what a pipeline is made of.
+//! The options for a pipeline's parts.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use sdrs::{Dtype, PipelineBuilder, Prediction};
 
 use crate::Failure;
 
-/// What a checkpoint is changed by. Beside it stands an argument named `model`.
+/// The parts in place of a checkpoint's own. Beside them stands an argument named `model`.
 #[derive(clap::Args)]
 pub struct Parts {
     /// A diffusers folder whose config.json files describe a single file of an unusual shape.
@@ -24,13 +24,13 @@ pub struct Parts {
     /// Another U-Net than the checkpoint's, from the same kinds of files.
     #[arg(long, value_name = "PATH")]
     unet: Option<PathBuf>,
-    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly: epsilon, v or sample.
+    /// The prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly: epsilon, v or sample.
     #[arg(long, value_name = "TYPE", value_parser = str::parse::<Prediction>)]
     prediction: Option<Prediction>,
     /// Pass over tensors that belong to no part of the model, instead of refusing the file.
     #[arg(long)]
     allow_unexpected: bool,
-    /// A LoRA or another adapter, and how strongly it acts [default: 1]. May be given several times.
+    /// A LoRA or another adapter, with its weight [default: 1]. May be given several times.
     #[arg(long, value_name = "PATH[:WEIGHT]", value_parser = lora)]
     lora: Vec<(PathBuf, f64)>,
 }

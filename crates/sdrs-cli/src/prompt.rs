@@ -6,7 +6,7 @@ use crate::{Failure, out::print, settings::Settings};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the picture should show.
+    /// The prompt: a description of the picture.
     prompt: String,
     #[command(flatten)]
     settings: Settings<false>,
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// A LoRA's strength on the U-Net, with its course and blocks if it has any.
 fn course(lora: &PlannedLora) -> String {
-    let mut told = match lora.course.as_slice() {
+    let mut text = match lora.course.as_slice() {
         [] => lora.unet.to_string(),
         points => {
             let points: Vec<String> = points
@@ -58,11 +58,11 @@ fn course(lora: &PlannedLora) -> String {
     };
     let marks = [("from", lora.start), ("until", lora.stop)];
     for (mark, when) in marks.into_iter().filter_map(|(mark, when)| Some((mark, when?))) {
-        told += &format!(" {mark} {when}");
+        text += &format!(" {mark} {when}");
     }
     match &lora.blocks {
-        Some(blocks) => format!("{told}, blocks {blocks}"),
-        None => told,
+        Some(blocks) => format!("{text}, blocks {blocks}"),
+        None => text,
     }
 }
 

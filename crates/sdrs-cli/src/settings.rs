@@ -129,7 +129,7 @@ impl<const ALL: bool> FromArgMatches for Settings<ALL> {
 }
 
 impl<const ALL: bool> Settings<ALL> {
-    /// Writes to the parameters what the options say.
+    /// Writes the options' values to the parameters.
     pub fn apply(&self, params: &mut GenerateParams, given: &mut Given) -> Result<(), Failure> {
         for (setting, value) in &self.0 {
             let usage = |e: sdrs::Error| Failure::Usage(e.to_string());

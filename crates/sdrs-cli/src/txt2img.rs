@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the picture should show.
+    /// The prompt: a description of the picture.
     #[arg(required_unless_present = "from_infotext")]
     prompt: Option<String>,
     /// Settings of a picture, from a PNG with its infotext or from a text file with one; what else is given here wins.
@@ -33,7 +33,7 @@ pub struct Args {
     embedding: Vec<PathBuf>,
     #[command(flatten)]
     settings: Settings<true>,
-    /// Where to compute: auto, cpu, cuda:0, vulkan:0.
+    /// The device to compute on: auto, cpu, cuda:0, vulkan:0.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
     /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].
@@ -45,7 +45,8 @@ pub struct Args {
     /// Threads that the CPU computes with [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// The most memory that the process may take, such as 3GB, on the CPU in f32 or bf16; what can't fit is refused at once.
+    /// The most memory that the process may take, such as 3GB, on the CPU in f32 or bf16; a model or picture that can't fit is refused at
+    /// once.
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
     /// Tell how long each operation took on the CPU.
@@ -83,7 +84,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             if let Some(taken) = taken.take() {
                 bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
             }
-            // How many steps a sampler takes may differ from what was asked for.
+            // A sampler may take another number of steps than was asked for.
             bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
             bar.set_position((progress.image * progress.steps + progress.step) as u64);
             if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {
@@ -109,7 +110,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     worst(failed)
 }
 
-/// What is left to tell once all pictures are written: each failure but the last is said here.
+/// The failure to end with, once all pictures are written; each other failure is reported here.
 fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     // That a reader has gone matters least.
     failed.sort_by_key(|failure| matches!(failure, Failure::Write(_)));
@@ -117,7 +118,7 @@ fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     let Some(last) = failed.pop() else {
         return Ok(());
     };
-    for message in failed.into_iter().filter_map(|failure| failure.told().1) {
+    for message in failed.into_iter().filter_map(|failure| failure.report().1) {
         note(format_args!("error: {message}"));
     }
     Err(last)
@@ -181,12 +182,12 @@ impl Args {
     }
 }
 
-/// The settings of a PNG or of a text file. What is lost in them is told.
+/// The settings of a PNG or of a text file. Settings that get lost are reported.
 fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
     let text = sdrs::infotext::of_file(path)?;
     let read = sdrs::infotext::parse(&text)?;
-    for told in &read.notes {
-        note(format_args!("infotext: {told}"));
+    for remark in &read.notes {
+        note(format_args!("infotext: {remark}"));
     }
     for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
         note(format_args!("not used: {key}: {value}"));

@@ -13,7 +13,7 @@ fn sdrs(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What it prints and how it ends when it should fail.
+/// The output and the exit code where the command should fail.
 fn failure(args: &[&str]) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let output = sdrs(folder.path(), args);

@@ -1,4 +1,4 @@
-//! What the command says of files that aren't the models they are given as.
+//! Messages of the command about files that aren't the models they are given as.
 
 use std::{path::Path, process::Command};
 

@@ -13,7 +13,7 @@ pub enum Error {
     InvalidParameter {
         /// The parameter's name, as in [`GenerateParams`](crate::GenerateParams).
         name: &'static str,
-        /// What is wrong, and what would be right.
+        /// The fault, and a value that would be right.
         reason: String,
     },
     /// A sampler or schedule name is unknown.
@@ -25,9 +25,9 @@ pub enum Error {
     /// The networks gave something that is not a number.
     #[error("{what} is not finite: {advice}")]
     NotFinite {
-        /// Which value.
+        /// The name of the value.
         what: &'static str,
-        /// What to try.
+        /// The remedy to try first.
         advice: &'static str,
     },
     /// A file is not what it should be.
@@ -35,7 +35,7 @@ pub enum Error {
     InvalidFile {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// A picture could not be written.
@@ -51,7 +51,7 @@ pub enum Error {
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of error it is: a fixed, exhaustive list with fixed numbers, for callers in other languages.
+/// The kind of an error: a fixed, exhaustive list with fixed numbers, for callers in other languages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum ErrorCode {

@@ -53,7 +53,7 @@ pub use text::{
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Tells what a file or diffusers folder is (family, parts, types, prediction type), reading nothing but headers.
+/// Describes a file or diffusers folder (family, parts, types, prediction type), reading nothing but headers.
 ///
 /// # Errors
 /// [`Error::Core`] if it can't be read.
@@ -61,12 +61,11 @@ pub fn inspect(path: impl AsRef<std::path::Path>) -> Result<Inspection> {
     Ok(sd_core::checkpoint::inspect(path.as_ref())?)
 }
 
-/// Examines a LoRA or another adapter: its kind, ranks and training notes, what each of its tensors changes and by how much, and what
-/// doesn't fit. `model` is a checkpoint to compare it with; without one it is compared with the family that it was made for.
+/// Examines a LoRA or another adapter: its kind, ranks and training notes, the change that each of its tensors makes and its size, and the
+/// misfits. `model` is a checkpoint to compare it with; without one it is compared with the family that it was made for.
 ///
 /// # Errors
-/// [`Error::Lora`] if the file is no adapter, [`Error::Core`] if the model can't be read. What is wrong with the adapter is told in the
-/// diagnosis.
+/// [`Error::Lora`] if the file is no adapter, [`Error::Core`] if the model can't be read. Faults of the adapter stand in the diagnosis.
 pub fn lora_doctor(file: impl AsRef<std::path::Path>, model: Option<&std::path::Path>) -> Result<Diagnosis> {
     let file = sd_lora::AdapterFile::open(file.as_ref())?;
     let model = model.map(sd_core::checkpoint::Checkpoint::open).transpose()?;

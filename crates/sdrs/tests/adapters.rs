@@ -1,4 +1,4 @@
-//! What adapters may do beyond a weight: blocks, modules without a place, embeddings that come along, values that can't be used.
+//! The effects of adapters beyond a weight: blocks, modules without a place, embeddings that come along, values that can't be used.
 
 mod common;
 

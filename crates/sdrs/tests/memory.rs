@@ -8,7 +8,7 @@ mod common;
 use common::{builder, lora_file, picture};
 use sdrs::{Dtype, Lora, Pipeline};
 
-/// What of this process is in memory, in kilobytes.
+/// The resident memory of this process, in kilobytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

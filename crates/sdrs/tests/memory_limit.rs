@@ -1,4 +1,4 @@
-//! What a pipeline may take of memory, on the tiny model of `goldens/tiny-sd1`.
+//! The memory that a pipeline may take, on the tiny model of `goldens/tiny-sd1`.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What surrounds a run: threads, the log, previews, latents. On the tiny model of `goldens/tiny-sd1`.
+//! The surroundings of a run: threads, the log, previews, latents. On the tiny model of `goldens/tiny-sd1`.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What is saved, against the files that diffusers and a converter made, and against what is loaded from it.
+//! Saved files and folders, against those that diffusers and a converter made, and against the model that is loaded from them.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What makes runs faster: that nothing else changes, and that a seed gives one picture however it is run.
+//! Shortcuts that make runs faster: nothing else changes, and a seed gives one picture however it is run.
 
 use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Sampler, Txt2Img, infotext};
 
@@ -30,7 +30,7 @@ fn all(request: Txt2Img<'_>) -> Txt2Img<'_> {
         .deep_cache_branch(2)
 }
 
-/// How often an operation ran so far.
+/// The number of times that an operation ran so far.
 fn calls(pipeline: &Pipeline, operation: &str) -> usize {
     let profile = pipeline.profile();
     let of = |entry: &&OperationTime| entry.operation == operation;

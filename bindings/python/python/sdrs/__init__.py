@@ -85,16 +85,16 @@ demo = Pipeline.demo
 
 
 def inspect(path: _StrPath) -> dict[str, _Any]:
-    """What a file or diffusers folder is (kind, family, parts, types, prediction type), reading nothing but headers.
+    """The inspection of a file or diffusers folder (kind, family, parts, types, prediction type), reading nothing but headers.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`.
     """
-    told: dict[str, _Any] = _json.loads(_sdrs.inspect(_path("path", path)))
-    return told
+    inspection: dict[str, _Any] = _json.loads(_sdrs.inspect(_path("path", path)))
+    return inspection
 
 
 @_shows_settings
 def plan(prompt: str, **settings: _Unpack[Settings]) -> dict[str, _Any]:
-    """How prompts are read, as `Pipeline.plan` tells it, with CLIP's own tokenizer and no checkpoint."""
-    told: dict[str, _Any] = _json.loads(_sdrs.plan_prompts({"prompt": prompt, **settings}))
-    return told
+    """The plan of the prompts, as `Pipeline.plan` gives it, with CLIP's own tokenizer and no checkpoint."""
+    plan: dict[str, _Any] = _json.loads(_sdrs.plan_prompts({"prompt": prompt, **settings}))
+    return plan

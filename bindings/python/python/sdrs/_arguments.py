@@ -1,4 +1,4 @@
-"""Arguments as users give them: paths, types, devices, numbers. What is wrong with one is told with its name."""
+"""Arguments as users give them: paths, types, devices, numbers. An error about one has its name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DtypeLike = Union[str, "np.dtype[Any]", "type[np.generic]", _TorchDtype]
 
 
 def kind(value: object) -> str:
-    """What a value is, for people."""
+    """The type of a value, for people."""
     return "None" if value is None else type(value).__name__
 
 

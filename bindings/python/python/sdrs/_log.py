@@ -10,8 +10,8 @@ from ._arguments import function
 Log = Union[Callable[[str, str], object], logging.Logger]
 
 
-def told(log: Log | None) -> Callable[[str, str], object] | None:
-    """What is called with a line's level and text."""
+def log_callback(log: Log | None) -> Callable[[str, str], object] | None:
+    """The function that the native module calls with a line's level and text."""
     if isinstance(log, logging.Logger):
         levels = {"info": logging.INFO, "warning": logging.WARNING}
         return lambda level, message: log.log(levels[level], "%s", message)

@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
 
 
 class Scalings(NamedTuple):
-    """How to call the U-Net at a noise level: `denoised = c_skip * x + c_out * unet(c_in * x, timestep)`."""
+    """The scalings of the U-Net at a noise level: `denoised = c_skip * x + c_out * unet(c_in * x, timestep)`."""
 
     timestep: float
     c_in: float
@@ -61,7 +61,7 @@ class Latents(NamedTuple):
 
 
 class Parts:
-    """What a pipeline consists of."""
+    """The parts of a pipeline, each callable alone."""
 
     _native: _sdrs.Pipeline
 
@@ -166,5 +166,5 @@ class Parts:
         return np.frombuffer(self._native.train_sigmas(), dtype=np.float64)
 
     def scalings(self, sigma: float) -> Scalings:
-        """How to call the U-Net at a noise level, over 0."""
+        """The scalings of the U-Net at a noise level, over 0."""
         return Scalings(*_sdrs.scalings(self._native, sigma))

@@ -10,7 +10,7 @@ from . import _arguments, _sdrs
 from ._arguments import DeviceLike, DtypeLike, StrPath, optional_path, paths
 from ._arrays import take
 from ._files import LoraLike, lora_files
-from ._log import Log, told
+from ._log import Log, log_callback
 from ._parts import Latents, Parts
 from ._progress import Callback, Progress, Watch
 from ._result import Result
@@ -43,11 +43,12 @@ class Pipeline(Parts):
     `log`: a function that is called with "info" or "warning" and each line of the pipeline's log, or a `logging.Logger`: what was opened,
     loaded and passed over, how long parts of a run took. It is called in the threads that load and draw. What it raises is reported as
     Python reports what can't be raised (`sys.unraisablehook`). Without it nothing is logged.
-    `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; what can't fit is refused at once.
+    `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; a model or picture that can't
+    fit is refused at once.
     `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of bf16 and less
     time, but pictures change. "none" does not.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
-    `allow_unexpected`: pass over tensors that belong to no part, and tell them in the log, instead of refusing the file.
+    `allow_unexpected`: pass over tensors that belong to no part, and report them in the log, instead of refusing the file.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype,
     quantization), `InvalidParameterError`.
@@ -130,7 +131,7 @@ class Pipeline(Parts):
             prediction=prediction,
             allow_unexpected=_arguments.flag("allow_unexpected", allow_unexpected),
             threads=threads,
-            log=told(log),
+            log=log_callback(log),
             memory_limit=memory_limit,
             quantization=quantization,
         )
@@ -281,14 +282,14 @@ class Pipeline(Parts):
 
     @property
     def prediction(self) -> str:
-        """What the U-Net predicts: "epsilon", "v", "sample"."""
+        """The prediction type of the U-Net: "epsilon", "v", "sample"."""
         return self._native.prediction
 
     @property
     def recommended(self) -> dict[str, Any]:
         """The settings that the checkpoint recommends, by their names in `txt2img`; most checkpoints recommend none."""
-        told: dict[str, Any] = json.loads(self._native.recommended)
-        return {name: value for name, value in told.items() if value is not None}
+        values: dict[str, Any] = json.loads(self._native.recommended)
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def loras(self) -> list[tuple[str, float, float]]:
@@ -340,7 +341,7 @@ class Pipeline(Parts):
 
     @property
     def skipped_embeddings(self) -> list[str]:
-        """Which files of embedding folders were passed over, and why."""
+        """The files of embedding folders that were passed over, each with the reason."""
         return self._native.skipped_embeddings
 
     @shows_settings
@@ -358,7 +359,7 @@ class Pipeline(Parts):
         """Draws pictures, one after the other; a batch gives exactly what single runs with its seeds give.
 
         `settings`: as `sdrs.Settings` describes them. Where one that a checkpoint may recommend (`recommended`) is None, the recommendation
-        counts, else the WebUI's default; the log tells what was taken.
+        counts, else the WebUI's default; the log says which was taken.
 
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
         cost), "full" (decoded, at the price of a last step) or None. It doesn't change the result.
@@ -409,7 +410,7 @@ class Pipeline(Parts):
 
     @shows_settings
     def plan(self, prompt: str, **settings: Unpack[Settings]) -> dict[str, Any]:
-        """How prompts are read by these settings: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
+        """The plan of the prompts by these settings: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings.
 
         Spans count bytes of the prompt in UTF-8. `calls` are of the U-Net; some samplers make two a step.
         """

@@ -1,4 +1,4 @@
-"""A bar for who looks at it: on a terminal or in a notebook, nowhere else."""
+"""A progress bar, shown on a terminal or in a notebook, nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """What has been done when a step is."""
+    """The state of a run after a step."""
 
     step: int
     """Steps of this picture that are done."""
@@ -26,11 +26,11 @@ class Event(NamedTuple):
     sigma: float
     """The noise level that the step began at."""
     image: int
-    """Which picture of the batch, from 0."""
+    """The index of the picture in its batch, from 0."""
     batch_size: int
     """Pictures in the batch."""
     preview: npt.NDArray[np.uint8] | None = None
-    """The picture as far as it is known, `[height, width, 3]`, RGB, if this step's was asked for."""
+    """The picture as far as it is known, `[height, width, 3]`, RGB, if a preview of this step was asked for."""
     result: Result | None = None
     """The pictures: None but in the last event of `Pipeline.stream`."""
 
@@ -47,7 +47,7 @@ Progress = Union[bool, Callback, None]
 
 
 def event(image: int, images: int, step: int, steps: int, sigma: float, preview: Pixels | None) -> Event:
-    """An event of what the native module tells."""
+    """An event from the values that the native module reports."""
     shown = None
     if preview is not None:
         pixels, width, height = preview
@@ -112,18 +112,18 @@ class Watch:
         if progress is not None and not isinstance(progress, bool):
             function("progress", progress, "an Event, True, False", optional=True)
         self._bar = Bar() if (watched() if progress is None else progress is True) else None
-        told: list[Any] = [self._bar, progress if callable(progress) else None, callback]
-        self._told: list[Callback] = [who for who in told if who is not None]
+        callbacks: list[Any] = [self._bar, progress if callable(progress) else None, callback]
+        self._callbacks: list[Callback] = [call for call in callbacks if call is not None]
 
     @property
     def step(self) -> Step | None:
-        """What the native module calls, if anyone wants to know."""
-        return self._step if self._told else None
+        """The function that the native module calls, if there are callbacks."""
+        return self._step if self._callbacks else None
 
-    def _step(self, *told: Any) -> None:
-        now = event(*told)
-        for who in self._told:
-            who(now)
+    def _step(self, *values: Any) -> None:
+        now = event(*values)
+        for call in self._callbacks:
+            call(now)
 
     def __enter__(self) -> Watch:
         return self

@@ -28,13 +28,13 @@ class Config(Dict[str, Any]):
 
 
 class Scheduler:
-    """What diffusers calls a scheduler, by its settings there. It holds nothing of a run."""
+    """A scheduler as diffusers has it: its settings. It holds no state of a run."""
 
     sampler: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, object]] = {}
-    """What acts, with diffusers' defaults."""
+    """The settings that act, with diffusers' defaults."""
     only: ClassVar[Mapping[str, object]] = {}
-    """What has to be as it is here."""
+    """The settings that must have these values."""
     exploding: ClassVar[bool] = False
     """Whether latents between steps keep their signal and grow with the noise."""
 
@@ -82,13 +82,13 @@ class Scheduler:
         return _sdrs.Plan(pipeline, self.name(), schedule, steps, None, "diffusers", options)
 
     def noise_scale(self, plan: _sdrs.Plan) -> float:
-        """What the first noise is multiplied by; leading timesteps let the U-Net see unit variance."""
+        """The factor on the first noise; leading timesteps let the U-Net see unit variance."""
         if self.exploding and self.config["timestep_spacing"] != "leading":
             return float(np.frombuffer(plan.sigmas(), dtype=np.float64)[0])
         return plan.noise_scale
 
     def scale_after(self, pipeline: _sdrs.Pipeline, plan: _sdrs.Plan, step: int, timestep: float) -> float:
-        """How much larger latents after a step are here than in diffusers, where they keep their variance and not their signal."""
+        """The ratio of latents after a step, here to diffusers', where they keep their variance and not their signal."""
         if self.exploding:
             return 1.0
         sigma = self.arrived(pipeline, np.frombuffer(plan.sigmas(), dtype=np.float64), step, timestep)
@@ -103,11 +103,11 @@ class Scheduler:
         return self.sampler
 
     def options(self) -> dict[str, object]:
-        """What a plan is told besides."""
+        """The further options of a plan."""
         return {}
 
     def _check(self, pipeline: _sdrs.Pipeline) -> None:
-        """What the checkpoint decides may be said here, and must agree."""
+        """Settings that the checkpoint decides may be given here, and must agree with it."""
         has: dict[str, object] = {"trained_betas": None, "prediction_type": pipeline.prediction}
         has["num_train_timesteps"] = len(pipeline.train_sigmas()) // np.dtype(np.float64).itemsize
         betas = _sdrs.betas(pipeline)

@@ -8,16 +8,16 @@ from typing import Any, TypedDict
 class Settings(TypedDict, total=False):
     """The settings of a picture besides its prompt: keyword arguments of `Pipeline.txt2img` and its like.
 
-    `negative_prompt`: What the picture should not show.
-    `clip_skip`: Which layer of the text encoder is used, from the end: 1 is the last. The final norm follows in any case. None is what the
-    checkpoint recommends, else 1.
-    `clip_skip_rule`: How `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
-    `prompt_dialect`: Whose prompt language is meant: "webui" or "comfy".
-    `emphasis`: What weights in prompts do: "original", "no norm", "ignore" or "none".
-    `time_rule`: Which numbers of prompt edits are fractions of the steps: those with a point ("current"), or those under 1 ("before-1.6",
-    as in older versions of the WebUI).
-    `comma_backtrack`: How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never
-    cuts there.
+    `negative_prompt`: The negative prompt: a description of things that the picture should not show.
+    `clip_skip`: The layer of the text encoder that is used, from the end: 1 is the last. The final norm follows in any case. None is what
+    the checkpoint recommends, else 1.
+    `clip_skip_rule`: The rule by which `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
+    `prompt_dialect`: The dialect of the prompt language: "webui" or "comfy".
+    `emphasis`: The rule by which weights in prompts act: "original", "no norm", "ignore" or "none".
+    `time_rule`: The numbers of prompt edits that are fractions of the steps: those with a point ("current"), or those under 1
+    ("before-1.6", as in older versions of the WebUI).
+    `comma_backtrack`: The number of tokens that the last comma may lie back for a long prompt to be cut after it, instead of after 75
+    tokens; 0 never cuts there.
     `text_as_is`: Whether prompts are tokenized as they are, like by transformers' fast tokenizer. Else they are repaired first as ftfy does
     it, like in the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings. Most texts are
     alike to both; ComfyUI's dialect always takes them as they are.
@@ -29,16 +29,15 @@ class Settings(TypedDict, total=False):
     `seed`: Seed of the first picture, 0 to 2^64-1; -1 draws one at random. The others of a batch follow it by one each, and 0 follows the
     last. PyTorch's CPU noise (the default of `rng`) is that of a seed's low 32 bits.
     `variation_seed`: Seed of the noise that the first noise is mixed with, and -1 draws one at random. Range and batches are as for `seed`.
-    `variation_strength`: How far to go towards the variation seed's noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
-    `rng`: Whose random numbers the noise is made of: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same on every
-    device.
+    `variation_strength`: The share of the variation seed's noise in the first noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
+    `rng`: The source of the noise: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same on every device.
     `ensd`: Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
     `steps`: Sampling steps, 1 to 10,000. None is what the checkpoint recommends, else 20.
     `sampler`: The sampler, such as "Euler", "Euler a", "DDIM"; may carry its schedule: "DPM++ 2M Karras". None is what the checkpoint
     recommends, else "DPM++ 2M".
     `schedule`: The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler than
     the recommended one, a recommended schedule is not taken. None is what the checkpoint recommends, else "Automatic".
-    `eta`: How much fresh noise replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+    `eta`: The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
     `cfg_scale`: Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
     Salimans 2022, arXiv:2207.12598). None is what the checkpoint recommends, else 7.0.
     `ngms`: Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt, which
@@ -49,12 +48,12 @@ class Settings(TypedDict, total=False):
     guidance interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     `guidance_sigma_max`: The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is
     none.
-    `token_merging`: The share of the pixels, 0 to 1, that are merged with others where they look at each other: faster for large pictures,
-    and coarser. It acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
-    quarters can be merged.
-    `deep_cache_interval`: Every how many steps the whole U-Net is computed, in between its outermost layers alone; 1 is every step. These
-    go on what the others gave before (DeepCache, Ma et al. 2023, arXiv:2312.00858).
-    `deep_cache_branch`: How many layers are computed in between: those up to this branch from the way down to the way up, 0 is the
+    `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
+    acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
+    merged.
+    `deep_cache_interval`: The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost
+    layers alone, on features of the last whole one (DeepCache, Ma et al. 2023, arXiv:2312.00858). 1 is the whole U-Net at every step.
+    `deep_cache_branch`: The layers that are computed in between: those up to this branch from the way down to the way up, 0 is the
     outermost.
     """
 

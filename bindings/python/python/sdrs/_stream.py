@@ -22,14 +22,14 @@ class Stream:
         return self
 
     def __next__(self) -> Event:
-        told = self._run.next()
-        if told is None:
+        reported = self._run.next()
+        if reported is None:
             raise StopIteration
-        if isinstance(told, tuple):
-            self._last = event(*told)
+        if isinstance(reported, tuple):
+            self._last = event(*reported)
             return self._last
-        last = self._last or Event(0, 0, 0.0, 0, len(told))
-        return last._replace(preview=None, result=Result(told))
+        last = self._last or Event(0, 0, 0.0, 0, len(reported))
+        return last._replace(preview=None, result=Result(reported))
 
     def cancel(self) -> None:
         """Asks the run to stop: the loop then raises `CancelledError`, within a step. Any thread may call it."""

@@ -72,7 +72,7 @@ OnStepEnd = Callable[["StableDiffusionPipeline", int, float, "dict[str, Any]"], 
 
 
 class StableDiffusionPipelineOutput(NamedTuple):
-    """What a call returns."""
+    """The result of a call."""
 
     images: Any
     """A list of `PIL.Image.Image`; or an array, by `output_type`."""
@@ -203,9 +203,15 @@ class StableDiffusionPipeline:
         first = draw() if latents is None else numbers("latents", latents, np.float32)
         if first.shape != shape:
             raise InvalidParameterError(f"latents: must have the shape {list(shape)}, not {list(first.shape)}")
+        # Those of a step's calls. Two steps may end with one call, as UniPC's last ones do: both have its timestep then.
         timesteps: list[float] = []
+        ended = False
 
         def denoise(x: FloatArray, sigma: float, timestep: float) -> FloatArray:
+            nonlocal ended
+            if ended:
+                timesteps.clear()
+            ended = False
             timesteps.append(timestep)
             _, c_in, c_skip, c_out = _sdrs.scalings(self.pipeline._native, sigma)
             scaled = x * np.float32(c_in)
@@ -216,17 +222,18 @@ class StableDiffusionPipeline:
 
         bar = Bar() if (watched() if self._progress is None else self._progress) else None
 
-        def tell(step: int, steps: int, sigma: float, x: FloatArray, denoised: FloatArray) -> None:
+        def on_step(step: int, steps: int, sigma: float, x: FloatArray, denoised: FloatArray) -> None:
+            nonlocal ended
+            ended = True
             if bar is not None:
                 bar(Event(step + 1, steps, sigma, 0, 1))
             if callback_on_step_end is not None:
                 scale = self.scheduler.scale_after(self.pipeline._native, plan, step, timesteps[0])
                 callback_on_step_end(self, step, timesteps[0], {"latents": x / np.float32(scale)})
-            timesteps.clear()
 
         try:
             x = sched.run(
-                plan, denoise, first * np.float32(self.scheduler.noise_scale(plan)), noise=lambda _, __: draw(), callback=tell
+                plan, denoise, first * np.float32(self.scheduler.noise_scale(plan)), noise=lambda _, __: draw(), callback=on_step
             )
         finally:
             if bar is not None:
@@ -301,7 +308,7 @@ def _guide(uncond: FloatArray, cond: FloatArray, scale: float, rescale: float) -
 
 
 def _drawer(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], FloatArray]:
-    """What draws noise of a shape, time after time, as diffusers does with its generators."""
+    """A function that draws noise of a shape, time after time, as diffusers does with its generators."""
     each = list(cast("Sequence[Any]", generator)) if isinstance(generator, (list, tuple)) else [generator]
     if len(each) not in (1, shape[0]):
         raise InvalidParameterError(f"generator: a list must have one for each picture: {shape[0]}, not {len(each)}")

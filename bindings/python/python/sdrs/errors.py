@@ -1,4 +1,4 @@
-"""What can go wrong: a tree under `SdrsError` whose members are also the built-in exceptions that fit."""
+"""The errors: a tree under `SdrsError` whose members are also the built-in exceptions that fit."""
 
 from __future__ import annotations
 

@@ -13,17 +13,17 @@ __all__ = ["parse", "read"]
 
 
 def parse(text: str) -> dict[str, Any]:
-    """What an infotext says: "settings", keyword arguments of `Pipeline.txt2img`; "model" and "model_hash", or None; "rest", pairs
-    that have no place among the settings, in their order; and "notes", what looks as if it was meant otherwise, for people.
+    """The contents of an infotext: "settings", keyword arguments of `Pipeline.txt2img`; "model" and "model_hash", or None; "rest", pairs
+    that have no place among the settings, in their order; and "notes", remarks for people on values that may have been meant otherwise.
 
         pipe.txt2img(**sdrs.infotext.parse(text)["settings"])
 
-    What the text doesn't say has the meaning that this has in the WebUI: no RNG is its GPU noise, and texts of old versions have their
-    old rules. Raises `InvalidParameterError` or `UnknownNameError` for a value that means nothing.
+    A setting that the text lacks has the value that its absence means in the WebUI: no RNG is its GPU noise, and texts of old versions have
+    their old rules. Raises `InvalidParameterError` or `UnknownNameError` for a value that means nothing.
     """
-    told: dict[str, Any] = json.loads(_sdrs.parse_infotext(text))
-    told["rest"] = [(key, value) for key, value in told["rest"]]
-    return told
+    contents: dict[str, Any] = json.loads(_sdrs.parse_infotext(text))
+    contents["rest"] = [(key, value) for key, value in contents["rest"]]
+    return contents
 
 
 def read(path: StrPath) -> str:

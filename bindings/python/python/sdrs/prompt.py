@@ -17,7 +17,7 @@ def parse_attention(text: str) -> list[tuple[str, float]]:
 def schedule(
     text: str, steps: int, hires_steps: int | None = None, *, time_rule: str = "current"
 ) -> list[tuple[int, str]]:
-    """What a text with edits (`[a:b:0.5]`) and alternations (`[a|b]`) says: the last step, counted from 1, and the text up to there.
+    """The schedule of a text with edits (`[a:b:0.5]`) and alternations (`[a|b]`): last steps, counted from 1, and the text up to each.
 
     `steps`: 1 to 10,000. `hires_steps`: those of the second pass, if it is the one meant. `time_rule`: "current" or "before-1.6".
     """
@@ -27,5 +27,5 @@ def schedule(
 
 
 def subprompts(text: str) -> list[tuple[str, float]]:
-    """What AND joins, each with its weight; tags like `<lora:name:1>` are cut out."""
+    """The prompts that AND joins, each with its weight; tags like `<lora:name:1>` are cut out."""
     return _sdrs.subprompts(text)

@@ -114,9 +114,9 @@ def run(
         assert noise is not None
         return data("noise", noise(sigma, sigma_next))
 
-    def tell(step: int, steps: int, sigma: float, x: bytearray, denoised: bytearray) -> None:
+    def on_step(step: int, steps: int, sigma: float, x: bytearray, denoised: bytearray) -> None:
         assert callback is not None
         callback(step, steps, sigma, array(x), array(denoised))
 
-    drawn, told = None if noise is None else draw, None if callback is None else tell
-    return array(_sdrs.sample(denoise, start.tobytes(), single, plan, drawn, seed, rng, told))
+    drawn, reported = None if noise is None else draw, None if callback is None else on_step
+    return array(_sdrs.sample(denoise, start.tobytes(), single, plan, drawn, seed, rng, reported))

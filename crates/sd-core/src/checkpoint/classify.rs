@@ -23,7 +23,7 @@ pub(super) struct Classified {
     pub marks: Marks,
 }
 
-/// Tells what single files hold.
+/// The contents of single files.
 pub(super) fn classify(files: &[&TensorFile]) -> Classified {
     let all = Tensors(files);
     let kind = kind(&all);

@@ -7,7 +7,7 @@ use super::{
     inspection::Inspection,
     metadata,
     part_config::PartConfig,
-    prediction::{Decided, Marks, Stated, decide},
+    prediction::{Decided, Marks, StatedScheduler, decide},
 };
 use crate::{
     Error, Result,
@@ -30,13 +30,13 @@ pub struct Configs {
 
 /// Configurations for a single file, from elsewhere.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct GivenConfigs {
     pub(super) configs: Configs,
     /// Whether its scheduler's is more than the usual one.
     pub(super) scheduler: bool,
 }
 
-impl Given {
+impl GivenConfigs {
     /// These configurations.
     pub fn of(configs: Configs) -> Self {
         let scheduler = true;
@@ -48,7 +48,7 @@ impl Given {
     /// # Errors
     /// As [`Configs::from_folder`].
     pub fn from_folder(folder: &Folder) -> Result<Self> {
-        let stated = Stated::of_folder(folder)?;
+        let stated = StatedScheduler::of_folder(folder)?;
         let configs = Configs::from_folder(folder)?;
         Ok(Self {
             scheduler: stated.is_some(),
@@ -108,7 +108,7 @@ impl Configs {
         for part in configs.parts().into_iter().chain(second) {
             configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
-        if let Some(stated) = Stated::of_folder(folder)? {
+        if let Some(stated) = StatedScheduler::of_folder(folder)? {
             configs.scheduler = stated.config;
         }
         configs.agree(&folder.origin(""))?;
@@ -130,17 +130,21 @@ impl Configs {
         for &part in contents.files.keys() {
             configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
-        let decided = decide(Stated::of_folder(folder)?.as_ref(), &contents.found.marks, None);
+        let decided = decide(
+            StatedScheduler::of_folder(folder)?.as_ref(),
+            &contents.found.marks,
+            None,
+        );
         configs.scheduler = decided.config.clone();
         Ok((configs, decided))
     }
 
-    /// Those of a single file: those `given`, those that it carries in its metadata, or else its family's; of parts that it lacks, SD1's or
+    /// The configurations of a single file: those `given`, those in its metadata, or else its family's; for parts that it lacks, SD1's or
     /// SDXL's.
     pub(super) fn of_file(
         file: &TensorFile,
         (found, marks): (&Inspection, &Marks),
-        given: Option<&Given>,
+        given: Option<&GivenConfigs>,
     ) -> Result<(Self, Decided)> {
         let mut configs = match given {
             Some(given) => given.configs.clone(),
@@ -148,11 +152,11 @@ impl Configs {
         };
         let elsewhere = given.filter(|given| given.scheduler);
         let elsewhere = elsewhere.map(|given| &given.configs.scheduler);
-        let decided = decide(Stated::of_file(file)?.as_ref(), marks, elsewhere);
+        let decided = decide(StatedScheduler::of_file(file)?.as_ref(), marks, elsewhere);
         configs.scheduler = decided.config.clone();
         // SD2 was trained on larger pictures where it learnt to predict v; nothing else in a file says so.
-        let told = given.is_some() || file.metadata().contains_key(metadata::of(Part::Unet));
-        if !told && found.family == Family::Sd2 && decided.config.prediction_type == "v_prediction" {
+        let explicit = given.is_some() || file.metadata().contains_key(metadata::of(Part::Unet));
+        if !explicit && found.family == Family::Sd2 && decided.config.prediction_type == "v_prediction" {
             configs.unet.sample_size = 96;
         }
         Ok((configs, decided))
@@ -257,21 +261,6 @@ impl Configs {
             let reason =
                 format!("the text encoder's width {text} is not the U-Net's context width {context}");
             return Err(Error::config(origin, "cross_attention_dim", reason));
-        }
-        if let Some(width) = self.unet.added_width {
-            let pooled = self.text_encoders.values().find_map(|it| it.projection);
-            // Sinusoids of six sizes stand beside it.
-            if pooled.is_none_or(|pooled| pooled + 6 * 256 != width) {
-                let pooled = pooled.map_or("no pooled text".into(), |n| format!("a pooled text of {n}"));
-                let reason = format!(
-                    "the U-Net's vector of {width} must be a pooled text and 1536 for sizes; there is {pooled}"
-                );
-                return Err(Error::config(
-                    origin,
-                    "projection_class_embeddings_input_dim",
-                    reason,
-                ));
-            }
         }
         let (latents, out) = (self.vae.latent_channels, self.unet.out_channels);
         if latents != out {

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{
     classify::{Classified, classify},
-    inspection::{FOLDER, Inspection, told},
+    inspection::{FOLDER, Inspection, value_or_fault},
     kind::Kind,
-    prediction::Stated,
-    words::Wanted,
+    prediction::StatedScheduler,
+    words::Expected,
 };
 use crate::{
     Error, Result,
@@ -65,18 +65,18 @@ impl Folder {
         .find_map(|(part, name)| class.contains(name).then_some(part))
     }
 
-    /// Why it can't be used as a part, as the end of a sentence that begins with its name.
-    pub(super) fn instead_of(&self, wanted: Wanted) -> String {
+    /// The reason why it can't be used as a part, as the end of a sentence that begins with its name.
+    pub(super) fn instead_of(&self, expected: Expected) -> String {
         match FolderContents::open(self) {
-            Ok(contents) => contents.inspection().instead_of(wanted),
+            Ok(contents) => contents.inspection().instead_of(expected),
             Err(_) => match self.own_part() {
-                Some(own) => format!("is the folder of {}, not of {}", own.words(), wanted.words()),
-                None => format!("is not the folder of {}: it has no config.json", wanted.words()),
+                Some(own) => format!("is the folder of {}, not of {}", own.words(), expected.words()),
+                None => format!("is not the folder of {}: it has no config.json", expected.words()),
             },
         }
     }
 
-    /// Why no part can be found in it, as the end of a sentence that begins with its name.
+    /// The reason why no part can be found in it, as the end of a sentence that begins with its name.
     pub(super) fn no_parts(&self) -> String {
         const INDEX: &str = "model_index.json";
         if let Some(part) = self.own_part() {
@@ -155,17 +155,17 @@ impl FolderContents {
             let files = files.iter();
             files.map(move |file| (Some(*part), file.as_ref()))
         });
-        let (stated, fault) = told(Stated::of_folder(&self.folder));
+        let (stated, fault) = value_or_fault(StatedScheduler::of_folder(&self.folder));
         let (origin, files) = (self.folder.origin(""), files.collect::<Vec<_>>());
         Inspection::new(origin, FOLDER, &files, &self.found, stated.as_ref()).with_fault(fault)
     }
 
-    /// Refuses what no pipeline can be made of.
+    /// Refuses a folder that no pipeline can be made of.
     pub fn supported(&self) -> Result<()> {
         let found = self.inspection();
         match found.unsupported() {
             true => {
-                let reason = found.instead_of(Wanted::Checkpoint);
+                let reason = found.instead_of(Expected::Checkpoint);
                 Err(Error::malformed(self.folder.origin(""), reason))
             }
             false => Ok(()),

@@ -8,7 +8,7 @@ use crate::{
     weights::{Folder, TensorFile},
 };
 
-/// Tells what a file or diffusers folder is, reading nothing but headers.
+/// Describes a file or diffusers folder, reading nothing but headers.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Malformed`] if it can't be read.

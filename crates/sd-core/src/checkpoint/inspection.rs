@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     classify::{Classified, classify},
     kind::Kind,
-    prediction::{Stated, decide},
+    prediction::{StatedScheduler, decide},
 };
 use crate::{
     Result,
@@ -23,7 +23,7 @@ pub(super) const FOLDER: &str = "diffusers";
 /// Under which name averages of a U-Net's weights are counted.
 pub(super) const AVERAGES: &str = "ema";
 
-/// One part of what was found.
+/// One part of a file or folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PartInspection {
     /// Number of tensors.
@@ -54,7 +54,7 @@ pub struct Inspection {
     pub in_channels: Option<usize>,
     /// "epsilon", "v_prediction" or "sample", if the file says so or shows it.
     pub prediction_type: Option<String>,
-    /// Why the prediction type is thought so, in words.
+    /// The reason for this prediction type, in words.
     pub prediction_reason: Option<String>,
     /// Whether it is marked as trained with zero terminal SNR.
     pub zero_terminal_snr: bool,
@@ -69,14 +69,14 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Tells what an opened file is.
+    /// The inspection of an opened file.
     pub fn of_file(file: &TensorFile) -> Self {
         let found = classify(&[file]);
         let stated = match found.kind {
-            Kind::Checkpoint | Kind::Unet => Stated::of_file(file),
+            Kind::Checkpoint | Kind::Unet => StatedScheduler::of_file(file),
             _ => Ok(None),
         };
-        let (stated, fault) = told(stated);
+        let (stated, fault) = value_or_fault(stated);
         Self::of_classified(file, &found, stated.as_ref()).with_fault(fault)
     }
 
@@ -89,7 +89,11 @@ impl Inspection {
         }
     }
 
-    pub(super) fn of_classified(file: &TensorFile, found: &Classified, stated: Option<&Stated>) -> Self {
+    pub(super) fn of_classified(
+        file: &TensorFile,
+        found: &Classified,
+        stated: Option<&StatedScheduler>,
+    ) -> Self {
         let files = [(None, file)];
         Self::new(file.origin().to_owned(), "single file", &files, found, stated)
     }
@@ -99,7 +103,7 @@ impl Inspection {
         layout: &'static str,
         files: &[(Option<Part>, &TensorFile)],
         found: &Classified,
-        stated: Option<&Stated>,
+        stated: Option<&StatedScheduler>,
     ) -> Self {
         let mut parts: BTreeMap<String, PartInspection> = BTreeMap::new();
         let (mut encoder, mut decoder) = (false, false);
@@ -157,7 +161,9 @@ impl Inspection {
 }
 
 /// A stated configuration, or the reason why it can't be used.
-pub(super) fn told(stated: Result<Option<Stated>>) -> (Option<Stated>, Option<String>) {
+pub(super) fn value_or_fault(
+    stated: Result<Option<StatedScheduler>>,
+) -> (Option<StatedScheduler>, Option<String>) {
     match stated {
         Ok(stated) => (stated, None),
         Err(error) => (None, Some(error.to_string())),

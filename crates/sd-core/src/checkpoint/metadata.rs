@@ -1,4 +1,4 @@
-//! Keys under which a single file may carry in its metadata what a folder holds in files of its own.
+//! Keys of a single file's metadata for texts that a folder holds in files of their own.
 
 use crate::config::Part;
 

@@ -16,12 +16,12 @@ mod structure;
 mod words;
 
 pub use classify::adapter_family;
-pub use configs::{Configs, Given};
+pub use configs::{Configs, GivenConfigs};
 pub use inspect::inspect;
 pub use inspection::{Inspection, PartInspection};
 pub use kind::Kind;
 pub use part_config::PartConfig;
-pub use words::Wanted;
+pub use words::Expected;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -66,19 +66,19 @@ pub struct Checkpoint {
 struct About {
     /// Its kind, in words.
     named: String,
-    /// Why it can't be used as a checkpoint if it is but one part, and no other is given.
+    /// The reason why it can't be used as a checkpoint if it is but one part, and no other is given.
     alone: Option<String>,
     /// Names in a single file that belong to no part and are not known to be unneeded.
     strays: Vec<String>,
     allow_unexpected: bool,
-    /// Why the prediction type is thought so.
+    /// The reason for the prediction type.
     prediction_reason: Option<String>,
 }
 
 /// The file of a folder in which a checkpoint may recommend settings.
 const RECOMMENDED: &str = "sdrs_recommended.json";
 
-/// The configurations as they were found, for those who save them: other programs read more in them.
+/// The configurations as they were found, for saving: other programs read more in them.
 #[derive(Clone, Default)]
 struct Texts {
     parts: BTreeMap<Part, String>,

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use super::{
     About, Checkpoint, Layout, Texts, TokenizerSource,
     classify::classify,
-    configs::{Configs, Given},
+    configs::{Configs, GivenConfigs},
     contents::{FolderContents, folder_of_config},
     inspection::Inspection,
     kind::Kind,
     prediction::Decided,
-    words::{Wanted, lacking},
+    words::{Expected, lacking},
 };
 use crate::{
     Error, Result, WeightsError,
@@ -26,7 +26,7 @@ impl About {
         let alone = matches!(found.kind, Kind::Vae | Kind::TextEncoder);
         Self {
             named: found.named(),
-            alone: alone.then(|| found.instead_of(Wanted::Checkpoint)),
+            alone: alone.then(|| found.instead_of(Expected::Checkpoint)),
             strays: Vec::new(),
             allow_unexpected: false,
             prediction_reason: decided.reason,
@@ -38,7 +38,8 @@ impl Checkpoint {
     /// Opens a diffusers folder or a single file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] or [`Error::Config`], naming the file that can't be read or used, or what it lacks.
+    /// [`Error::Io`], [`Error::Malformed`] or [`Error::Config`], naming the file that can't be read or used, or the parts that it
+    /// lacks.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_parts(path)?.checked()
     }
@@ -64,11 +65,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_file_and_configs(file: TensorFile, configs: Configs) -> Result<Self> {
-        Self::parts_of_file(file, Some(&Given::of(configs)))?.checked()
+        Self::parts_of_file(file, Some(&GivenConfigs::of(configs)))?.checked()
     }
 
-    /// Opens those parts of a pipeline that a diffusers folder or a single file has, as [`Checkpoint::open`] does; others may be put
-    /// beside them ([`Checkpoint::put_part`]). [`Checkpoint::check`] tells what is still missing.
+    /// Opens those parts of a pipeline that a diffusers folder or a single file has, as [`Checkpoint::open`] does; others may be put beside
+    /// them ([`Checkpoint::put_part`]). [`Checkpoint::check`] says what is still missing.
     ///
     /// # Errors
     /// As [`Checkpoint::open`], but for parts that are missing.
@@ -116,18 +117,18 @@ impl Checkpoint {
         })
     }
 
-    /// The same of a single file. Its structure is told by the configurations `given`, if there are any.
+    /// The same of a single file. The configurations `given`, if there are any, decide its structure.
     ///
     /// # Errors
     /// As [`Checkpoint::open_parts`]; [`Error::Malformed`] if no part is in it, or one of a family that isn't supported.
-    pub fn parts_of_file(file: TensorFile, given: Option<&Given>) -> Result<Self> {
+    pub fn parts_of_file(file: TensorFile, given: Option<&GivenConfigs>) -> Result<Self> {
         let found = classify(&[&file]);
         let (found, marks) = (Inspection::of_classified(&file, &found, None), found.marks);
         if !matches!(
             found.kind,
             Kind::Checkpoint | Kind::Unet | Kind::Vae | Kind::TextEncoder
         ) {
-            let reason = found.instead_of(Wanted::Checkpoint);
+            let reason = found.instead_of(Expected::Checkpoint);
             return Err(Error::malformed(file.origin(), reason));
         }
         let (configs, decided) = Configs::of_file(&file, (&found, &marks), given)?;
@@ -192,8 +193,8 @@ impl Checkpoint {
     /// Whether every part is there and they fit together by their configurations.
     ///
     /// # Errors
-    /// [`Error::Malformed`] with what is missing and how to give it, [`Error::Config`] if parts don't fit, [`Error::Weights`] if a single
-    /// file holds tensors of no part, unless that is allowed.
+    /// [`Error::Malformed`] with the missing parts and a remedy, [`Error::Config`] if parts don't fit, [`Error::Weights`] if a
+    /// single file holds tensors of no part, unless that is allowed.
     pub fn check(&self) -> Result<()> {
         let lacks = self.lacks();
         if !lacks.is_empty() {
@@ -244,7 +245,7 @@ impl Checkpoint {
         Ok(names)
     }
 
-    /// Why the prediction type is thought to be what it is, in words.
+    /// The reason for the prediction type, in words.
     pub fn prediction_reason(&self) -> Option<&str> {
         self.about.prediction_reason.as_deref()
     }

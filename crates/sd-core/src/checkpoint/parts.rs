@@ -9,8 +9,8 @@ use super::{
     inspection::Inspection,
     kind::Kind,
     metadata,
-    prediction::{Stated, decide},
-    words::Wanted,
+    prediction::{StatedScheduler, decide},
+    words::Expected,
 };
 use crate::{
     Error, Result,
@@ -25,8 +25,8 @@ impl Checkpoint {
     /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
     /// among others, under LDM's names or diffusers', with or without the part's prefix.
     ///
-    /// A file's part must have the structure of the one that it replaces, unless the file carries its configuration. A text encoder
-    /// brings its tokenizer along, and a U-Net what it predicts, where the source says it.
+    /// A file's part must have the structure of the one that it replaces, unless the file carries its configuration. A text encoder brings
+    /// its tokenizer along, and a U-Net its prediction type, where the source states it.
     ///
     /// # Errors
     /// As [`Checkpoint::put_part`] and [`Checkpoint::check`]. The checkpoint is then as it was.
@@ -67,7 +67,7 @@ impl Checkpoint {
                 (".", "config.json".to_owned())
             }
             _ => {
-                let reason = folder.instead_of(Wanted::Part(part));
+                let reason = folder.instead_of(Expected::Part(part));
                 return Err(Error::malformed(path.display().to_string(), reason));
             }
         };
@@ -75,8 +75,8 @@ impl Checkpoint {
         let (mut configs, json) = (self.configs.clone(), folder.text(&config)?);
         configs.set(part, &json, &origin)?;
         let files = folder.part_tensors(inner, part.stem())?;
-        let stated = Stated::of_folder(&folder)?;
-        let about = self.told_by(part, &files, stated.as_ref(), &mut configs);
+        let stated = StatedScheduler::of_folder(&folder)?;
+        let about = self.settle_prediction(part, &files, stated.as_ref(), &mut configs);
         self.texts.put(
             part,
             Some(json),
@@ -99,7 +99,7 @@ impl Checkpoint {
         let there = found.parts.contains_key(part.name())
             || found.kind == Kind::TextEncoder && part.is_text_encoder();
         if !there || part == Part::Unet && found.unsupported() {
-            return Err(Error::malformed(origin, found.instead_of(Wanted::Part(part))));
+            return Err(Error::malformed(origin, found.instead_of(Expected::Part(part))));
         }
         let mut configs = self.configs.clone();
         let json = file.metadata().get(metadata::of(part)).cloned();
@@ -109,8 +109,8 @@ impl Checkpoint {
             self.same_family(&found)?;
         }
         let names = configs.of(part).ldm_of(file.names()).alone(file.names());
-        let (stated, file) = (Stated::of_file(&file)?, Arc::new(file));
-        let about = self.told_by(part, std::slice::from_ref(&file), stated.as_ref(), &mut configs);
+        let (stated, file) = (StatedScheduler::of_file(&file)?, Arc::new(file));
+        let about = self.settle_prediction(part, std::slice::from_ref(&file), stated.as_ref(), &mut configs);
         self.texts.put(
             part,
             json,
@@ -137,11 +137,11 @@ impl Checkpoint {
     }
 
     /// The scheduler's configuration by the source of a U-Net, which counts whatever the old one's said.
-    fn told_by(
+    fn settle_prediction(
         &self,
         part: Part,
         files: &[Arc<TensorFile>],
-        stated: Option<&Stated>,
+        stated: Option<&StatedScheduler>,
         configs: &mut Configs,
     ) -> Option<String> {
         let before = self.about.prediction_reason.clone();

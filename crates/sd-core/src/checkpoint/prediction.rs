@@ -16,10 +16,10 @@ use crate::{
 /// A prediction type, and why it is thought so.
 type Verdict = (&'static str, String);
 
-/// The marks of weights that say what they predict, apart from a configuration.
+/// Marks of weights that show their prediction type, apart from a configuration.
 #[derive(Default, Clone)]
 pub(super) struct Marks {
-    said: Option<Verdict>,
+    stated: Option<Verdict>,
     guess: Option<Verdict>,
     /// The words for weights that have neither.
     usual: Option<&'static str>,
@@ -29,14 +29,14 @@ pub(super) struct Marks {
 
 /// A scheduler's configuration, as text too.
 #[derive(Clone)]
-pub(super) struct Stated {
+pub(super) struct StatedScheduler {
     pub config: SchedulerConfig,
     pub json: String,
     /// Its place.
     place: String,
 }
 
-impl Stated {
+impl StatedScheduler {
     /// The one that a diffusers folder has.
     pub fn of_folder(folder: &Folder) -> Result<Option<Self>> {
         const NAME: &str = "scheduler/scheduler_config.json";
@@ -69,15 +69,19 @@ impl Stated {
 #[derive(Clone)]
 pub(super) struct Decided {
     pub config: SchedulerConfig,
-    /// Whether the weights, or what lies with them, say what is predicted.
+    /// Whether the weights, or the files beside them, state the prediction type.
     pub known: bool,
-    /// Why it is thought so, in words.
+    /// The reason, in words.
     pub reason: Option<String>,
 }
 
 /// Decides by what belongs to the weights, and by configurations from `elsewhere`.
-pub(super) fn decide(own: Option<&Stated>, marks: &Marks, elsewhere: Option<&SchedulerConfig>) -> Decided {
-    if let Some(Stated { config, place, .. }) = own {
+pub(super) fn decide(
+    own: Option<&StatedScheduler>,
+    marks: &Marks,
+    elsewhere: Option<&SchedulerConfig>,
+) -> Decided {
+    if let Some(StatedScheduler { config, place, .. }) = own {
         return Decided {
             config: config.clone(),
             known: true,
@@ -87,7 +91,7 @@ pub(super) fn decide(own: Option<&Stated>, marks: &Marks, elsewhere: Option<&Sch
     let mut config = elsewhere.cloned().unwrap_or_default();
     config.rescale_betas_zero_snr |= marks.zero_terminal_snr;
     let guess = marks.guess.as_ref().filter(|_| elsewhere.is_none());
-    let Some((kind, reason)) = marks.said.as_ref().or(guess) else {
+    let Some((kind, reason)) = marks.stated.as_ref().or(guess) else {
         let reason = match elsewhere {
             Some(_) => Some("nothing in it says otherwise, and the configurations given say so"),
             None => marks.usual,
@@ -114,16 +118,16 @@ pub(super) fn decide(own: Option<&Stated>, marks: &Marks, elsewhere: Option<&Sch
 }
 
 impl Marks {
-    /// Whether the weights themselves say what is predicted.
+    /// Whether the weights themselves state the prediction type.
     pub fn say(&self) -> bool {
-        self.said.is_some()
+        self.stated.is_some()
     }
 
     /// Of the files that hold a U-Net.
     pub fn of(all: &Tensors, unet: &Unet) -> Self {
         let usual = "nothing in it says otherwise, and its family's usual is epsilon";
         Self {
-            said: said(all),
+            stated: stated(all),
             guess: guess(all, unet),
             usual: (unet.family != Family::Other).then_some(usual),
             zero_terminal_snr: all.any(|name| name == "ztsnr"),
@@ -131,7 +135,7 @@ impl Marks {
     }
 }
 
-fn said(all: &Tensors) -> Option<Verdict> {
+fn stated(all: &Tensors) -> Option<Verdict> {
     let reason = || "its metadata says so (modelspec.prediction_type)".to_owned();
     match all.metadata("modelspec.prediction_type") {
         Some("v" | "v_prediction") => return Some(("v_prediction", reason())),

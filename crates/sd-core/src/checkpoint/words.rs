@@ -9,7 +9,7 @@ use crate::config::{Family, Part};
 
 /// The thing that a file or folder is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Expected {
     /// A checkpoint, whole or with its other parts given beside it.
     Checkpoint,
     /// One part of a pipeline.
@@ -20,7 +20,7 @@ pub enum Wanted {
     Embedding,
 }
 
-impl Wanted {
+impl Expected {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Checkpoint => "a checkpoint",
@@ -58,7 +58,7 @@ impl Part {
 
 /// Advice about missing parts: "it lacks a VAE; give one with vae (--vae)".
 pub(super) fn lacking(parts: &[Part], layout: Layout) -> String {
-    let options: Vec<&str> = parts.iter().map(|part| Wanted::Part(*part).option()).collect();
+    let options: Vec<&str> = parts.iter().map(|part| Expected::Part(*part).option()).collect();
     let looked_for: Vec<String> = match layout {
         Layout::Diffusers => parts
             .iter()
@@ -105,7 +105,7 @@ impl Inspection {
         }
     }
 
-    /// The same, but for what it lacks.
+    /// The same without the missing parts.
     pub(super) fn named(&self) -> String {
         let checkpoint = self.kind == Kind::Checkpoint;
         let what = match (self.kind, self.averages_alone(), self.vae_half) {
@@ -143,7 +143,7 @@ impl Inspection {
     /// Advice where names and shapes don't tell its structure.
     pub(super) fn unknown_structure(&self) -> String {
         match self.unsupported() {
-            true => self.instead_of(Wanted::Checkpoint),
+            true => self.instead_of(Expected::Checkpoint),
             false => format!(
                 "is {}, whose configurations are not known; give those of its diffusers folder with config (--config)",
                 self.words()
@@ -151,32 +151,32 @@ impl Inspection {
         }
     }
 
-    /// Why it can't be used as what it is wanted for, and what to do, as the end of a sentence that begins with its name.
-    pub fn instead_of(&self, wanted: Wanted) -> String {
+    /// The reason why it can't be used as expected, and a remedy, as the end of a sentence that begins with its name.
+    pub fn instead_of(&self, expected: Expected) -> String {
         let words = self.words();
-        if self.unsupported() && matches!(wanted, Wanted::Checkpoint | Wanted::Part(_)) {
+        if self.unsupported() && matches!(expected, Expected::Checkpoint | Expected::Part(_)) {
             return format!(
                 "is {}, which is not supported yet; give one of {SUPPORTED}",
                 self.named()
             );
         }
         let place = match self.kind {
-            Kind::Checkpoint => Some(Wanted::Checkpoint),
-            Kind::Unet => Some(Wanted::Part(Part::Unet)),
-            Kind::Vae => Some(Wanted::Part(Part::Vae)),
-            Kind::TextEncoder => Some(Wanted::Part(Part::TextEncoder)),
-            Kind::Lora => Some(Wanted::Adapter),
-            Kind::TextualInversion => Some(Wanted::Embedding),
+            Kind::Checkpoint => Some(Expected::Checkpoint),
+            Kind::Unet => Some(Expected::Part(Part::Unet)),
+            Kind::Vae => Some(Expected::Part(Part::Vae)),
+            Kind::TextEncoder => Some(Expected::Part(Part::TextEncoder)),
+            Kind::Lora => Some(Expected::Adapter),
+            Kind::TextualInversion => Some(Expected::Embedding),
             Kind::ControlNet | Kind::Unknown => None,
         };
-        let lacks_it = match wanted {
-            Wanted::Part(part) => self.kind == Kind::Checkpoint && self.lacks.contains(&part),
-            Wanted::Checkpoint => matches!(self.kind, Kind::Checkpoint | Kind::Unet),
+        let lacks_it = match expected {
+            Expected::Part(part) => self.kind == Kind::Checkpoint && self.lacks.contains(&part),
+            Expected::Checkpoint => matches!(self.kind, Kind::Checkpoint | Kind::Unet),
             _ => false,
         };
         if lacks_it {
-            return match wanted {
-                Wanted::Part(part) => format!("is {words}, so {} can't be taken from it", part.words()),
+            return match expected {
+                Expected::Part(part) => format!("is {words}, so {} can't be taken from it", part.words()),
                 _ => format!("is {}: {}", self.named(), lacking(&self.lacks, Layout::Ldm)),
             };
         }
@@ -184,13 +184,13 @@ impl Inspection {
             _ if self.averages_alone() => {
                 "; its U-Net must be given under its own names (model.diffusion_model.)".to_owned()
             }
-            Some(place) if wanted == Wanted::Checkpoint => {
+            Some(place) if expected == Expected::Checkpoint => {
                 format!("; give a checkpoint, and this beside it with {}", place.option())
             }
             Some(place) => format!("; its place is {}", place.option()),
-            None => format!("; give {}", wanted.words()),
+            None => format!("; give {}", expected.words()),
         };
-        format!("is {words}, not {}{advice}", wanted.words())
+        format!("is {words}, not {}{advice}", expected.words())
     }
 
     /// Averages of the U-Net's weights without the weights.

@@ -58,11 +58,11 @@ impl Others {
     /// Whether a field may have this value.
     ///
     /// # Errors
-    /// Why not, without the field's name.
+    /// The reason for the refusal, without the field's name.
     pub fn allows(&self, field: &str, value: &Value) -> std::result::Result<(), String> {
         // Names that begin so are the writing library's own notes.
-        let noted = field.starts_with('_') || EVERYWHERE.contains(&field) || self.harmless.contains(&field);
-        if noted || value.is_null() {
+        let known = field.starts_with('_') || EVERYWHERE.contains(&field) || self.harmless.contains(&field);
+        if known || value.is_null() {
             return Ok(());
         }
         let Some((_, plain)) = self.only.iter().find(|(name, _)| *name == field) else {

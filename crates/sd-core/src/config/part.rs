@@ -38,6 +38,16 @@ impl Part {
         }
     }
 
+    /// Its name in sentences.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::TextEncoder => "text encoder",
+            Self::TextEncoder2 => "second text encoder",
+            Self::Unet => "U-Net",
+            Self::Vae => "VAE",
+        }
+    }
+
     /// The stem of its weight files in diffusers' layout.
     pub(crate) fn stem(self) -> &'static str {
         match self {
@@ -68,7 +78,7 @@ pub enum Family {
     Ssd1b,
     /// SDXL distilled further.
     Vega,
-    /// The structure of these with other widths, or not told by the names and shapes.
+    /// The structure of these with other widths, or one that names and shapes don't show.
     #[default]
     Other,
 }

@@ -1,4 +1,4 @@
-//! Configurations as diffusers' `config.json` files: what the readers beside this module read.
+//! Configurations as diffusers' `config.json` files, for the readers beside this module.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::{Activation, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig, 
 
 /// Fields of a configuration; written over those of the file that it was read from, of which other programs may want more.
 pub(crate) trait Fields {
-    /// All that the configuration says, in diffusers' words.
+    /// The configuration's fields by diffusers' names.
     fn fields(&self) -> Value;
 
     /// A whole `config.json`; `original` is the one that the configuration was read from, if there was one.

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use crate::{
     Error, Result,
-    checkpoint::{Inspection, Kind, Wanted},
+    checkpoint::{Expected, Inspection, Kind},
     error::shown,
     weights::{TensorFile, files_below},
 };
@@ -76,7 +76,7 @@ pub struct Embedding {
     pub origin: String,
     /// The vectors for each encoder, equally many: one entry, or two for SDXL.
     pub parts: Vec<Vectors>,
-    /// After how many steps of training it was saved, if that was noted.
+    /// The number of training steps after which it was saved, if that was noted.
     pub step: Option<u64>,
     /// The short hash of the checkpoint that it was trained with, if that was noted.
     pub sd_checkpoint: Option<String>,
@@ -86,7 +86,7 @@ pub struct Embedding {
 
 /// The embeddings of a folder.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FolderEmbeddings {
     /// Its embeddings, sorted by path.
     pub embeddings: Vec<Embedding>,
     /// Files that could not be read, sorted by path.
@@ -110,7 +110,7 @@ impl Embedding {
         Self::of_file(stem(path), &TensorFile::open(path)?, "")
     }
 
-    /// Reads a file's bytes; `name` is what the prompt calls it, `origin` names it in errors.
+    /// Reads a file's bytes; `name` is the name in prompts, `origin` the name in errors.
     ///
     /// # Errors
     /// As [`Embedding::open`].
@@ -180,13 +180,13 @@ impl Embedding {
         let (in_webui, others): (Vec<&str>, Vec<&str>) = names
             .iter()
             .partition(|name| name.starts_with("string_to_param."));
-        let wanted = match (in_webui.as_slice(), others.as_slice()) {
+        let chosen = match (in_webui.as_slice(), others.as_slice()) {
             ([_, ..], _) => in_webui.clone(),
             ([], ["clip_g", "clip_l"] | ["clip_g"] | ["clip_l"] | [_]) => others.clone(),
             ([], _) if others.contains(&"emb_params") => vec!["emb_params"],
             _ => Vec::new(),
         };
-        let parts: Vec<(&str, Option<Encoder>)> = match wanted.as_slice() {
+        let parts: Vec<(&str, Option<Encoder>)> = match chosen.as_slice() {
             // Width before width, as SDXL joins its encoders.
             ["clip_g", "clip_l"] => vec![
                 ("clip_l", Some(Encoder::ClipL)),
@@ -212,9 +212,9 @@ impl Embedding {
             let reason = "clip_l and clip_g have not equally many vectors";
             return Err(Error::malformed(origin, reason));
         }
-        let noted = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
+        let note = |key: &str| file.metadata().get(key).filter(|text| !text.is_empty()).cloned();
         // A file's notes are about what the file is for.
-        let text = |key: &str| prefix.is_empty().then(|| noted(key)).flatten();
+        let text = |key: &str| prefix.is_empty().then(|| note(key)).flatten();
         Ok(Self {
             name,
             origin: origin.to_owned(),
@@ -226,16 +226,16 @@ impl Embedding {
     }
 }
 
-/// Reads every embedding below a folder. Files of other kinds, empty ones and pictures without an embedding are passed over; what can't be
-/// read is told, and stops nothing. Where two have one name, both are there, the one in the earlier path first.
+/// Reads every embedding below a folder. Files of other kinds, empty ones and pictures without an embedding are passed over; unreadable
+/// files are listed, and stop nothing. Where two have one name, both are there, the one in the earlier path first.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder itself can't be read.
-pub fn from_folder(folder: &Path) -> Result<Found> {
+pub fn from_folder(folder: &Path) -> Result<FolderEmbeddings> {
     let (files, unreadable) = files_below(folder)?;
-    let mut found = Found {
+    let mut found = FolderEmbeddings {
         unreadable,
-        ..Found::default()
+        ..FolderEmbeddings::default()
     };
     for path in files {
         match one_of_folder(&path) {
@@ -253,7 +253,7 @@ fn one_of_folder(path: &Path) -> Result<Option<Embedding>> {
         Some("pt" | "bin" | "safetensors") => Embedding::open(path).map(Some),
         Some("png") => {
             let name = stem(path);
-            // Beside an embedding lies a picture of what it draws.
+            // A picture that the embedding draws, beside it.
             if name.to_ascii_lowercase().ends_with(".preview") {
                 return Ok(None);
             }
@@ -306,7 +306,7 @@ fn no_embedding(file: &TensorFile, names: &[&str]) -> String {
     }
     let found = Inspection::of_file(file);
     if !matches!(found.kind, Kind::TextualInversion | Kind::Unknown) {
-        return found.instead_of(Wanted::Embedding);
+        return found.instead_of(Expected::Embedding);
     }
     let first: Vec<String> = names.iter().take(3).map(|name| shown(name)).collect();
     format!(

@@ -35,7 +35,7 @@ pub(super) struct Stored {
 /// Reads a picture; `None` if there is no embedding in it.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A sentence with the fault.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Stored>, String> {
     let fail = |e: png::DecodingError| format!("not a usable PNG picture: {e}");
     let limits = png::Limits {

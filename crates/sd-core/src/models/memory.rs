@@ -9,8 +9,8 @@ use crate::{
     config::{BlockKind, UnetBlock, UnetConfig, VaeConfig, Way},
 };
 
-/// Copies of a transformer's input that are in use at once, in its attention: what goes in and is added to, normalised, queries, keys,
-/// values, what was seen, and a copy of keys and values for the kernel.
+/// Copies of a transformer's input that are in use at once, in its attention: the input that the result is added to, the normalised one,
+/// queries, keys, values, attention's result, and a copy of keys and values for the kernel.
 const ATTENTION: usize = 9;
 
 /// Pictures of one size and type.
@@ -46,8 +46,8 @@ impl Size {
         conv_workspace_bytes(self.dtype.burn(), self.quantization, self.shape, input, output)
     }
 
-    /// A residual block: first its input, that normalised, and what comes of it; then what was kept to be added, a second time the
-    /// normalised values, and the result.
+    /// A residual block: first its input, the normalised input, and the first convolution's result; then the skip that is added, the values
+    /// normalised a second time, and the result.
     fn resnet(self, input: usize, output: usize) -> usize {
         let first = self.of(2 * input + output) + self.conv(input, output);
         first.max(self.of(3 * output) + self.conv(output, output))
@@ -90,16 +90,16 @@ pub fn unet_bytes(
     };
     let blocks = config.blocks();
     // The skips, and what serves all blocks.
-    let mut held = size(0).of(config.levels[0].channels) + texts(&blocks, dtype, batch);
+    let mut live = size(0).of(config.levels[0].channels) + texts(&blocks, dtype, batch);
     let mut most = 0;
     for block in blocks {
         let here = size(block.level);
         let (input, output) = (block.input, block.output);
-        held -= here.of(block.skip);
+        live -= here.of(block.skip);
         let (room, after) = match block.kind {
             BlockKind::Residual => {
                 let resnet = here.resnet(input + block.skip, output);
-                // On the way down the input is a skip, which is held already.
+                // On the way down the input is a skip, which is in memory already.
                 let skip = if block.way == Way::Down { here.of(input) } else { 0 };
                 let room = (resnet - skip).max(here.transformer(depth(&block), output));
                 (room, here)
@@ -114,9 +114,9 @@ pub fn unet_bytes(
                 (room, large)
             }
         };
-        most = most.max(held + room);
+        most = most.max(live + room);
         if block.way == Way::Down {
-            held += after.of(output);
+            live += after.of(output);
         }
     }
     most
@@ -137,7 +137,7 @@ pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> us
             let [_, h, w] = whole.shape;
             small.sized([1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
         };
-        // What a band is convolved from, with the rows around it, and what that needs.
+        // A band's inputs, with the rows around it, and the workspace of its convolution.
         let from = |whole: Size, input: usize, output: usize| {
             let band = band(whole);
             let [_, h, w] = band.shape;
@@ -145,7 +145,7 @@ pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> us
         };
         for _ in 0..=config.layers_per_block {
             let first = whole.of(channels + width) + from(whole, channels, width);
-            // It lets go of what goes in, and of what is added, as it goes.
+            // It lets go of its input, and of the shortcut, as it goes.
             let second = whole.of(2 * width) + band(whole).of(width) + from(whole, width, width);
             most = most.max(first).max(second);
             channels = width;

@@ -72,7 +72,7 @@ impl SpatialTransformer {
         self.blocks.iter().map(of).collect()
     }
 
-    /// `x` is `[batch, h, w, c]`; `keys_values` are those of a context of so many rows.
+    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows.
     pub fn forward(
         &self,
         x: Tensor<4>,

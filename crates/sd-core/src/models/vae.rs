@@ -73,12 +73,12 @@ impl Model for Vae {
         // Of nothing at all everything is missing.
         let (encodes, decodes) = (encoder || !decoder, decoder || !encoder);
         // A half's file may or may not have the other half's.
-        let wanted = |used: bool, half: bool, name: &str| used && (half || p.at(name).any("weight"));
+        let has = |used: bool, half: bool, name: &str| used && (half || p.at(name).any("weight"));
         Self {
             encoder: encodes.then(|| Encoder::new(config, &p.at("encoder"))),
-            quant: wanted(config.use_quant_conv, encodes, "quant_conv")
+            quant: has(config.use_quant_conv, encodes, "quant_conv")
                 .then(|| conv(&p.at("quant_conv"), 2 * z, 2 * z, 1)),
-            post_quant: wanted(config.use_post_quant_conv, decodes, "post_quant_conv")
+            post_quant: has(config.use_post_quant_conv, decodes, "post_quant_conv")
                 .then(|| conv(&p.at("post_quant_conv"), z, z, 1)),
             decoder: decodes.then(|| Decoder::new(config, &p.at("decoder"))),
             origin: p.origin().to_owned(),

@@ -142,7 +142,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.put {
-            // Nobody can be told of an error here, and there may be nothing to remove.
+            // Nobody can be given an error here, and there may be nothing to remove.
             let _ = match self.path.is_dir() {
                 true => fs::remove_dir_all(&self.path),
                 false => fs::remove_file(&self.path),
@@ -163,7 +163,7 @@ fn as_private_as(options: &mut OpenOptions, before: Option<&Metadata>) {
 #[cfg(not(unix))]
 fn as_private_as(_: &mut OpenOptions, _: Option<&Metadata>) {}
 
-/// Gives it the owner of what it replaces, where that is allowed.
+/// Gives it the owner of the file that it replaces, where that is allowed.
 #[cfg(unix)]
 fn same_owner(path: &Path, before: &Metadata) {
     use std::os::unix::fs::{MetadataExt, chown};
@@ -180,7 +180,7 @@ fn same_owner(_: &Path, _: &Metadata) {}
 /// A file, or all that is in a folder.
 fn sync(path: &Path) -> io::Result<()> {
     if !path.is_dir() {
-        // Windows wants to be able to write what it is to put on the disk.
+        // Windows puts only files on the disk that are open for writing.
         return File::options().write(true).open(path)?.sync_all();
     }
     for entry in fs::read_dir(path)? {

@@ -36,7 +36,7 @@ pub struct Placed {
     pub at: usize,
     /// Their number.
     pub vectors: usize,
-    /// Which, by the number it was added under.
+    /// The embedding, by the number it was added under.
     pub index: usize,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Filler<'a> {
         (0..vectors).for_each(|_| self.push(0, weight, span.clone()));
     }
 
-    /// Ends the chunk, and pads it; what it holds from `keep` tokens on begins the next.
+    /// Ends the chunk, and pads it; its tokens from `keep` on begin the next.
     pub fn next(&mut self, keep: usize) {
         let mut next = begun(self.tokenizer.start());
         let (chunk, keep) = (&mut self.chunk, keep + 1);

@@ -64,8 +64,7 @@ impl Excerpt {
         }
     }
 
-    /// The part of the prompt, in bytes, from the first to the last byte of a part of this; what was left out between them is
-    /// within.
+    /// The part of the prompt, in bytes, from the first to the last byte of a part of this; text that was left out between them is within.
     pub fn span(&self, range: Range<usize>) -> Range<usize> {
         let source = |byte: usize| {
             let piece = self.pieces.partition_point(|&(at, _)| at <= byte);

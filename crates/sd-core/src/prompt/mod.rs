@@ -1,4 +1,4 @@
-//! Prompts: what they say, at which step, with which weight, and as which tokens.
+//! Prompts: their texts at each step, with weights and tokens.
 //!
 //! A prompt goes through these stages, in the WebUI's order: [`Tag`]s like `<lora:name:1>` are cut out, `AND` splits it into parts
 //! that are guided by separately, a [`Tree`] gives the text of each step, [`attention`] gives its weights, and [`chunks`] makes
@@ -36,7 +36,7 @@ pub use tags::{LoraTag, Tag};
 
 use crate::{ClipTokenizer, Result};
 
-/// Whose prompt language is meant.
+/// The dialect of the prompt language.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PromptDialect {
@@ -66,7 +66,7 @@ pub enum Emphasis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PromptOptions {
-    /// Whose language.
+    /// The dialect.
     pub dialect: PromptDialect,
     /// The use of weights, in the WebUI's.
     pub emphasis: Emphasis,

@@ -29,9 +29,9 @@ pub struct LoraTag {
     /// Strengths on the U-Net in the course of a run, each with its moment, in the order of these; none if it stays the same. Moments
     /// are fractions of the steps, unless one is over 1: then they are steps.
     pub course: Vec<(f64, f64)>,
-    /// When it begins to act on the U-Net: below 1 a fraction of the steps, else a step.
+    /// The moment when it begins to act on the U-Net: below 1 a fraction of the steps, else a step.
     pub start: Option<f64>,
-    /// When it ceases to.
+    /// The moment when it ceases to act.
     pub stop: Option<f64>,
     /// A rank to cut dynamic ones down to.
     pub dynamic_rank: Option<u32>,
@@ -115,7 +115,7 @@ fn weights(text: &str) -> Result<Vec<(f64, f64)>, String> {
     Ok(pairs)
 }
 
-/// The tags of a prompt, and what is left without them.
+/// The tags of a prompt, and the text without them.
 pub(super) fn cut(prompt: &Excerpt) -> (Vec<Tag>, Excerpt) {
     let text = prompt.as_str();
     let (mut tags, mut left, mut copied) = (Vec::new(), Excerpt::default(), 0);

@@ -1,5 +1,5 @@
-//! Texts that were read in a wrong encoding. Whether one was, a heuristic of ftfy's tells: sequences of characters that hardly any
-//! text means, and that UTF-8's bytes look like in older encodings.
+//! Texts that were read in a wrong encoding. A heuristic of ftfy's recognises them by sequences of characters that hardly any text means,
+//! and that UTF-8's bytes become in older encodings.
 
 use std::{borrow::Cow, str};
 

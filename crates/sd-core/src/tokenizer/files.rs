@@ -23,7 +23,7 @@ pub struct TokenizerFiles {
     pub merges: Option<String>,
     /// `added_tokens.json`.
     pub added_tokens: Option<String>,
-    /// `special_tokens_map.json`; in what it says it comes before `tokenizer_config.json`.
+    /// `special_tokens_map.json`; its values come before those of `tokenizer_config.json`.
     pub special_tokens_map: Option<String>,
     /// `tokenizer_config.json`.
     pub tokenizer_config: Option<String>,
@@ -138,7 +138,7 @@ impl TokenizerFiles {
             let fail = |reason| fail("added_tokens.json", reason);
             let added: BTreeMap<String, u32> = read(text).map_err(&fail)?;
             for (token, id) in added {
-                // It says of none whether it is special; those that are named are.
+                // The file doesn't say which tokens are special; those with a name of their own are.
                 let special = parts.names.has(&token) || named.iter().any(|other| other.content() == token);
                 parts.add(id, AddedToken::from(token, special)).map_err(&fail)?;
             }

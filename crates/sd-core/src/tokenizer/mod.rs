@@ -181,13 +181,13 @@ impl ClipTokenizer {
     }
 }
 
-/// All tokens that are found in a text before it is split into words: those that were added, and those with a task.
+/// All tokens that are found in a text before it is split into words: added tokens, and tokens with a task.
 fn special_and_added(parts: &Parts) -> Vec<(u32, AddedToken)> {
     let names = &parts.names;
     let mut added = parts.added.clone();
     for name in [names.start(), names.end(), names.unknown(), parts.pad()] {
         let Some(id) = parts.id(name) else { continue };
-        // In a prompt these are what they say, spelt exactly so, as they are for transformers.
+        // A prompt may contain these in exactly this spelling, as with transformers.
         let token = AddedToken::from(name, true).normalized(false);
         added.entry(name.to_owned()).or_insert((id, token));
     }

@@ -97,7 +97,7 @@ impl Repaired {
 /// A text, in lower case if it is to be, that knows where its characters come from.
 struct Lowered {
     text: String,
-    /// For each byte of the text what it comes from.
+    /// The range that each byte of the text comes from.
     origins: Vec<(usize, usize)>,
 }
 

@@ -47,7 +47,7 @@ impl SavedTokenizer {
     fn new(files: &TokenizerFiles, parts: &Parts, length: usize) -> Self {
         // What an older writer said stays as it was said.
         let plain = files.tokenizer.is_none();
-        let kept = |text: &Option<String>| text.clone().filter(|_| plain);
+        let stated = |text: &Option<String>| text.clone().filter(|_| plain);
         let names = names(&parts.names, parts.pad());
         let mut all = special_and_added(parts);
         if parts.added.is_empty() {
@@ -59,8 +59,8 @@ impl SavedTokenizer {
             .filter(|(_, token)| !parts.vocab.contains_key(&token.content));
         Self {
             json: files.tokenizer.clone(),
-            vocab: kept(&files.vocab).unwrap_or_else(|| vocab_text(parts)),
-            merges: kept(&files.merges).unwrap_or_else(|| merges_text(parts)),
+            vocab: stated(&files.vocab).unwrap_or_else(|| vocab_text(parts)),
+            merges: stated(&files.merges).unwrap_or_else(|| merges_text(parts)),
             names,
             new: new
                 .map(|(id, token)| (token.content.clone(), (*id).into()))
@@ -83,7 +83,7 @@ impl SavedTokenizer {
         Value::Object(special).to_string()
     }
 
-    /// Whose tokenizer it is for transformers: CLIPTokenizer has normalizers of its own, whatever `tokenizer.json` says.
+    /// The class of the tokenizer in transformers: CLIPTokenizer has normalizers of its own, whatever `tokenizer.json` says.
     pub fn class(&self) -> &'static str {
         match self.clip {
             true => "CLIPTokenizer",

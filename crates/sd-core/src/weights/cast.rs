@@ -73,7 +73,7 @@ pub(super) fn narrow_into<E: Element>(wide: &[f32], out: &mut [E]) {
     shares.for_each(|(wide, out)| E::from_f32(wide, out));
 }
 
-/// Bytes and values of what can't be divided; `None` where an element is no whole byte.
+/// Bytes and values of the smallest unit, an element or a block; `None` where an element is no whole byte.
 fn unit(info: &TensorInfo) -> Option<(usize, usize)> {
     let unit = match info.blocks {
         Some(blocks) => (blocks.bytes(), blocks.values()),

@@ -20,7 +20,7 @@ impl Bytes {
         /// Smaller ones aren't worth the call.
         const LEAST: usize = 1 << 20;
         if let (Self::Mapped(map), true) = (self, range.len() >= LEAST) {
-            // SAFETY: the map is private and never written to, so what is read again is what the file holds, as before.
+            // SAFETY: the map is private and never written to, so bytes that are read again are the file's, as before.
             #[allow(unsafe_code)]
             let _ = unsafe {
                 map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
@@ -45,7 +45,7 @@ impl std::ops::Deref for Bytes {
 }
 
 /// A file of tensors whose header has been checked and whose tensors are read one at a time: safetensors, what PyTorch saves (`.ckpt`,
-/// `.pt`, `.pth`, `.bin`) or GGUF. Which of these it is, its first bytes say, not its name.
+/// `.pt`, `.pth`, `.bin`) or GGUF. Its first bytes say which of these it is, not its name.
 ///
 /// The header is validated in full when the file is opened: every tensor lies inside the file, none overlap (those that PyTorch
 /// saves may share memory), and shapes agree with byte counts, so reading a tensor later cannot fail. Nothing proportional to a shape is
@@ -163,8 +163,8 @@ impl TensorFile {
         self.values(name)
     }
 
-    /// Lets go of what was read so far and is still counted as this process's memory: small tensors, and what the system read beside
-    /// large ones.
+    /// Lets go of pages that were read so far and are still counted as this process's memory: small tensors, and the surroundings of large
+    /// ones.
     pub(super) fn let_go(&self) {
         self.bytes.forget(0..self.bytes.len());
     }

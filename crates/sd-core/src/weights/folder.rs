@@ -90,7 +90,7 @@ impl Folder {
     /// precision if there is a choice.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if there are none, naming what was looked for; those of [`TensorFile::open`].
+    /// [`Error::Malformed`] if there are none, naming the files that were looked for; the errors of [`TensorFile::open`].
     pub fn part_tensors(&self, part: &str, stem: &str) -> Result<Vec<Arc<TensorFile>>> {
         // transformers calls its pickles otherwise.
         let pickle = match stem {

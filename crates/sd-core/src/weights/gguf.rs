@@ -17,10 +17,10 @@ const MAX_NAME: usize = 4096;
 const MAX_TEXT: usize = 64 << 10;
 const MAX_LIST: usize = 64;
 
-/// Reads and checks what a file says of its tensors: every tensor lies inside the file, and none overlap.
+/// Reads and checks a file's descriptions of its tensors: every tensor lies inside the file, and none overlap.
 ///
 /// # Errors
-/// A sentence that says what is wrong, with which tensor, and what to do.
+/// A sentence with the fault, the tensor, and a remedy.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
     parse(bytes).map_err(|reason| format!("not a usable GGUF file: {reason}"))
 }

@@ -71,8 +71,8 @@ impl ModelHash {
 static KNOWN: LazyLock<Mutex<HashMap<FileId, ModelHash>>> = LazyLock::new(Mutex::default);
 const MOST_KNOWN: usize = 1000;
 
-/// Reads a whole file and hashes it: seconds for a checkpoint. The result is kept for as long as the process runs and the file stays
-/// what it is (path, length, time of change, inode), so asking again costs nothing.
+/// Reads a whole file and hashes it: seconds for a checkpoint. The result is kept for as long as the process runs and the file stays the
+/// same (path, length, time of change, inode), so asking again costs nothing.
 ///
 /// # Errors
 /// [`Error::Io`] if it can't be read, [`Error::Malformed`] if it is no regular file.

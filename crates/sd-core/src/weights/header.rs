@@ -25,7 +25,7 @@ const MAX_AXES: usize = 32;
 /// Reads and checks a whole file's header, whatever its container: every tensor lies inside the file, and shapes agree with byte counts.
 ///
 /// # Errors
-/// A sentence that says what is wrong, with which tensor, and what to do.
+/// A sentence with the fault, the tensor, and a remedy.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
     let mut header = match container(bytes) {
         Container::Gguf => gguf::read(bytes),
@@ -98,7 +98,7 @@ fn safetensors(bytes: &[u8]) -> Result<Header, String> {
     Ok(header)
 }
 
-/// An error for other kinds of files that people take for safetensors, told by their first bytes.
+/// An error for other kinds of files that people take for safetensors, recognised by their first bytes.
 fn foreign(bytes: &[u8]) -> Result<(), String> {
     let what = match bytes {
         [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', ..] => {

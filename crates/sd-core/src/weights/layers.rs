@@ -7,15 +7,15 @@ use super::{PartWeights, WeightPatch};
 /// The layers of a part, by path.
 #[derive(Default, Clone)]
 pub(super) struct Layers {
-    made: HashMap<String, Made>,
+    made: HashMap<String, BuiltLayer>,
     /// The patches of the weights that they were made from.
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Parameters in the order in which they were loaded.
-    pub asked: Vec<String>,
+    pub requested: Vec<String>,
 }
 
 #[derive(Clone)]
-struct Made {
+struct BuiltLayer {
     parameters: Arc<[String]>,
     layer: Arc<dyn Any + Send + Sync>,
 }
@@ -25,8 +25,8 @@ impl Layers {
     /// over is let go, so that its memory is free before it is made anew.
     pub fn take_over<T: Clone + 'static>(&mut self, path: &str, weights: &PartWeights) -> Option<T> {
         let made = self.made.get(path)?;
-        let kept = made.parameters.iter().all(|name| self.unchanged(name, weights));
-        match kept {
+        let unchanged = made.parameters.iter().all(|name| self.unchanged(name, weights));
+        match unchanged {
             true => made.layer.downcast_ref::<T>().cloned(),
             false => {
                 self.made.remove(path);
@@ -49,13 +49,14 @@ impl Layers {
 
     /// The place where the parameters of the layer that is made next will begin.
     pub fn mark(&self) -> usize {
-        self.asked.len()
+        self.requested.len()
     }
 
     /// Keeps a layer, made of the parameters since `mark`.
     pub fn keep<T: Send + Sync + 'static>(&mut self, path: &str, mark: usize, layer: T) {
-        let parameters = self.asked[mark..].into();
+        let parameters = self.requested[mark..].into();
         let layer = Arc::new(layer);
-        self.made.insert(path.to_owned(), Made { parameters, layer });
+        self.made
+            .insert(path.to_owned(), BuiltLayer { parameters, layer });
     }
 }

@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use super::{
     Params, PartWeights, Target, WeightPatch,
     layers::Layers,
-    params::{Asked, Checked, ask, check, make},
+    params::{Checked, Requirements, check, make, requirements},
 };
 use crate::{Result, config::Part};
 
@@ -48,7 +48,7 @@ impl<M: Model> Loaded<M> {
         Self::make(config, weights, target.clone(), Layers::default())
     }
 
-    /// The same part with these adapters instead of those that it has: itself, if that changes nothing.
+    /// The same part with these adapters instead of its own: itself, if nothing changes.
     ///
     /// # Errors
     /// [`Error::Weights`](crate::Error::Weights) if what they change doesn't fit, or can't be changed.
@@ -90,7 +90,7 @@ impl<M: Model> Loaded<M> {
         if own.layers.all_unchanged(&weights) {
             return Ok(());
         }
-        // Without the old model, `layers` alone holds what it was made of.
+        // Without the old model, `layers` alone holds its layers.
         own.model = hollow;
         let layers = std::mem::take(&mut own.layers);
         let target = own.target.clone();
@@ -117,7 +117,7 @@ impl<M: Model> Loaded<M> {
     fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Result<Self> {
         let (model, mut layers) = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
         layers.patches.clone_from(&weights.patches);
-        layers.asked = Vec::new();
+        layers.requested = Vec::new();
         Ok(Self {
             model,
             weights,
@@ -135,7 +135,7 @@ pub(crate) struct Fit {
     pub passed_over: Vec<String>,
 }
 
-/// Whether weights are what a part of this configuration asks for.
+/// Whether weights fit a part of this configuration.
 ///
 /// # Errors
 /// [`Error::Weights`](crate::Error::Weights) if they aren't.
@@ -153,7 +153,7 @@ pub(crate) fn fit<M: Model>(config: &M::Config, weights: &PartWeights, target: &
 
 /// Bytes that the weights of a part of this configuration take.
 pub(crate) fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
-    asked::<M>(config, part, target).bytes
+    requirements_of::<M>(config, part, target).bytes
 }
 
 /// The canonical names and shapes of all parameters of a part of this configuration.
@@ -162,9 +162,9 @@ pub(crate) fn parameters<M: Model>(
     part: Part,
     target: &Target,
 ) -> Vec<(String, Vec<usize>)> {
-    asked::<M>(config, part, target).parameters
+    requirements_of::<M>(config, part, target).parameters
 }
 
-fn asked<M: Model>(config: &M::Config, part: Part, target: &Target) -> Asked {
-    ask(part, target, |p| M::build(config, p, target))
+fn requirements_of<M: Model>(config: &M::Config, part: Part, target: &Target) -> Requirements {
+    requirements(part, target, |p| M::build(config, p, target))
 }

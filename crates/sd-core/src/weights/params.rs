@@ -20,7 +20,7 @@ pub struct Target {
     pub device: Device,
     /// The compute type that every tensor is cast to.
     pub dtype: Dtype,
-    /// In what numbers the U-Net's large layers compute, if not in `dtype`; other networks are never quantized.
+    /// The numbers that the U-Net's large layers compute in, if not in `dtype`; other networks are never quantized.
     pub quantization: Quantization,
 }
 
@@ -67,7 +67,7 @@ struct Load {
 struct Check {
     used: HashSet<String>,
     /// Canonical names and shapes of all that was asked for.
-    asked: Vec<(String, Vec<usize>)>,
+    requested: Vec<(String, Vec<usize>)>,
     /// The bytes of all that when it is loaded.
     bytes: usize,
     faults: WeightsError,
@@ -90,7 +90,8 @@ impl<'a> Shared<'a> {
 /// Builds a part of a model from its weights.
 ///
 /// # Errors
-/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, or with what a patch can't be applied to.
+/// [`Error::Weights`] with every missing, unexpected, misshapen or unreadable tensor, or with the parameters that a patch can't be
+/// applied to.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
     check(weights, target, &build)?;
     Ok(make(weights, target, Layers::default(), build)?.0)
@@ -106,7 +107,7 @@ pub(super) struct Checked<M> {
     pub passed_over: Vec<String>,
 }
 
-/// Whether the weights are what a constructor asks for.
+/// Whether the weights have the tensors that a constructor asks for.
 pub(super) fn check<M>(
     weights: &PartWeights,
     target: &Target,
@@ -121,7 +122,7 @@ pub(super) fn check<M>(
     let Check {
         used,
         mut faults,
-        asked,
+        requested,
         ..
     } = shared.mode.into_check();
     let names = weights.files.iter().flat_map(|file| file.names());
@@ -137,7 +138,7 @@ pub(super) fn check<M>(
     match faults.is_empty() {
         true => Ok(Checked {
             hollow,
-            parameters: asked,
+            parameters: requested,
             passed_over,
         }),
         false => Err(Error::Weights(Box::new(faults))),
@@ -204,7 +205,7 @@ impl<'a> Params<'a> {
     }
 
     /// Whether the files hold anything of the parameters here, of which `one` is a parameter's path that every layout spells alike
-    /// ("conv_in.weight"). Without files, which is asked when only names are wanted, all is there.
+    /// ("conv_in.weight"). Without files, as when only names are needed, all is there.
     pub fn any(&self, one: &str) -> bool {
         let PartWeights { files, names, .. } = self.shared.weights;
         let beginnings = names.spellings(&self.at(one).path);
@@ -222,22 +223,22 @@ impl<'a> Params<'a> {
         Params { quantization, ..self }
     }
 
-    /// In what numbers layers here compute.
+    /// The numbers that layers here compute in.
     pub fn quantization(&self) -> Quantization {
         self.quantization
     }
 
-    /// A layer made of the tensors here: what a model's siblings share where nothing changes these. What `build` gives is kept beside
+    /// A layer made of the tensors here, which a model's siblings share where nothing changes these. The result of `build` is kept beside
     /// the model, so a clone of it must share its memory, as tensors do.
     pub fn layer<T: Clone + Send + Sync + 'static>(&self, build: impl FnOnce(&Self) -> T) -> T {
         let Mode::Load(load) = &self.shared.mode else {
             return build(self);
         };
-        let kept = load
+        let taken = load
             .borrow_mut()
             .layers
             .take_over(&self.path, self.shared.weights);
-        if let Some(layer) = kept {
+        if let Some(layer) = taken {
             return layer;
         }
         let mark = load.borrow().layers.mark();
@@ -260,7 +261,7 @@ impl<'a> Params<'a> {
             Mode::Check(check) => check,
             Mode::Load(load) => {
                 let load = &mut *load.borrow_mut();
-                load.layers.asked.push(canonical.clone());
+                load.layers.requested.push(canonical.clone());
                 if load.unpatched.is_none() {
                     let tensor = match target.dtype {
                         Dtype::F32 => tensor::<f32, D>(weights, &canonical, shape, device),
@@ -277,7 +278,7 @@ impl<'a> Params<'a> {
             }
         };
         let mut check = check.borrow_mut();
-        check.asked.push((canonical.clone(), shape.to_vec()));
+        check.requested.push((canonical.clone(), shape.to_vec()));
         // Of a quantized layer the bias stays as it is.
         let size = match self.quantization {
             Quantization::Int8 if D > 1 => 1,
@@ -312,7 +313,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Bytes that may lie idle between two layers, less what is in use then: enough that nearly all find room.
+/// The most bytes that may lie idle between two layers, less those in use then: nearly all layers find room in them.
 const STAGED: usize = 128 << 20;
 
 fn tensor<E: cast::Element, const D: usize>(
@@ -332,7 +333,7 @@ fn without_trailing_ones(shape: &[usize]) -> &[usize] {
 }
 
 /// All that a constructor asks for.
-pub(super) struct Asked {
+pub(super) struct Requirements {
     /// Canonical names and shapes.
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Bytes that they take when they are loaded.
@@ -340,7 +341,7 @@ pub(super) struct Asked {
 }
 
 /// Runs a constructor without weights.
-pub(super) fn ask<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Asked {
+pub(super) fn requirements<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Requirements {
     let weights = PartWeights {
         origin: String::new(),
         files: Vec::new(),
@@ -355,9 +356,9 @@ pub(super) fn ask<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) 
         mode: Mode::Check(RefCell::default()),
     };
     build(&shared.root());
-    let Check { asked, bytes, .. } = shared.mode.into_check();
-    Asked {
-        parameters: asked,
+    let Check { requested, bytes, .. } = shared.mode.into_check();
+    Requirements {
+        parameters: requested,
         bytes,
     }
 }

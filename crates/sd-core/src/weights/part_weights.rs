@@ -47,7 +47,7 @@ impl PartWeights {
     /// A parameter's values, changed as the patches say, into memory for as many.
     ///
     /// # Errors
-    /// Why a patch can't change them.
+    /// The error of a patch that can't change them.
     ///
     /// # Panics
     /// If it was not checked that it is there, of this shape and of a type that can be read.

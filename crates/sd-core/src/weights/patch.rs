@@ -19,6 +19,6 @@ pub trait WeightPatch: Send + Sync {
     /// Makes its change to a parameter that it touches and that has been checked; `values` are row-major.
     ///
     /// # Errors
-    /// Why it can't, naming the patch's file: its own values are not finite, say, which nobody looked at before.
+    /// A message with the fault and the patch's file: its own values are not finite, say, which nobody looked at before.
     fn apply(&self, part: Part, name: &str, shape: &[usize], values: &mut [f32]) -> Result<(), String>;
 }

@@ -34,7 +34,7 @@ pub(super) fn fold(header: &mut Header, bytes: &[u8]) -> Result<(), String> {
         let Some(info) = tensors.get(&weight) else {
             continue;
         };
-        // Without the marker, only what can mean nothing else.
+        // Without the marker, only tensors that can mean nothing else.
         let eight_bits = matches!(info.dtype, StoredDtype::F8_E4M3 | StoredDtype::F8_E5M2);
         if (SCALES.contains(&leaf) || UNUSED.contains(&leaf)) && (eight_bits || !marked.is_empty()) {
             found.push((name.clone(), SCALES.contains(&leaf).then_some(weight)));

@@ -1,4 +1,4 @@
-//! What the tests of files share: making files, and models' outputs to the bit. It panics on every fault, as a test should.
+//! The common part of the tests of files: making files, and models' outputs to the bit. It panics on every fault, as a test should.
 
 // Each test uses a part of it.
 #![allow(dead_code)]
@@ -115,7 +115,7 @@ pub fn load(checkpoint: &Checkpoint, part: Part) -> Result<()> {
     }
 }
 
-/// What a part computes from a fixed input.
+/// The output of a part for a fixed input.
 pub fn output(checkpoint: &Checkpoint, part: Part) -> Result<Vec<u32>> {
     let (configs, weights) = (checkpoint.configs(), checkpoint.weights(part));
     Ok(match part {

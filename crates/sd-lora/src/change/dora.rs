@@ -3,7 +3,7 @@
 use super::{Values, as_matrix};
 use crate::keys::Leaf;
 
-/// What has a magnitude.
+/// The axis that has a magnitude for each entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Axis {
     /// Each output's weights: PEFT, and LyCORIS today.
@@ -13,7 +13,7 @@ pub(crate) enum Axis {
 }
 
 impl Axis {
-    /// Which axis the magnitudes of this shape are for.
+    /// The axis that magnitudes of this shape are for.
     pub fn of(values: &Values, shape: &[usize]) -> Result<Self, String> {
         let count = |sizes: &[usize]| sizes.iter().fold(1, |n: usize, k| n.saturating_mul(*k));
         let (rows, _) = as_matrix(shape);

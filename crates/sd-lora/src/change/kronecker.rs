@@ -20,13 +20,13 @@ struct Factor {
     rows: usize,
     /// Everything else, the kernel included.
     columns: usize,
-    made: Made,
+    source: Source,
     /// The kernel's size, where the tensors show it.
     kernel: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Made {
+enum Source {
     Whole(Leaf),
     Product {
         a: Leaf,
@@ -61,7 +61,7 @@ fn factor(values: &Values, whole: Leaf, [a, b]: [Leaf; 2], core: Option<Leaf>) -
         return Ok(Factor {
             rows,
             columns,
-            made: Made::Whole(whole),
+            source: Source::Whole(whole),
             kernel: kernel(shape),
         });
     }
@@ -83,7 +83,7 @@ fn factor(values: &Values, whole: Leaf, [a, b]: [Leaf; 2], core: Option<Leaf>) -
         return Ok(Factor {
             rows: left[1],
             columns: core[2..].iter().fold(right[1], |n, k| n.saturating_mul(*k)),
-            made: Made::Tucker { a, b, t, ranks },
+            source: Source::Tucker { a, b, t, ranks },
             kernel: kernel(core),
         });
     }
@@ -98,28 +98,28 @@ fn factor(values: &Values, whole: Leaf, [a, b]: [Leaf; 2], core: Option<Leaf>) -
     Ok(Factor {
         rows: left[0],
         columns,
-        made: Made::Product { a, b, rank },
+        source: Source::Product { a, b, rank },
         kernel: kernel(right),
     })
 }
 
 impl Factor {
     fn rank(&self) -> Option<usize> {
-        match self.made {
-            Made::Whole(_) => None,
-            Made::Product { rank, .. } => Some(rank),
-            Made::Tucker { ranks, .. } => Some(ranks[1]),
+        match self.source {
+            Source::Whole(_) => None,
+            Source::Product { rank, .. } => Some(rank),
+            Source::Tucker { ranks, .. } => Some(ranks[1]),
         }
     }
 
     fn values(&self, values: &Values) -> Result<Vec<f32>, String> {
-        let (a, b) = match self.made {
-            Made::Whole(leaf) => return values.get(leaf),
-            Made::Product { a, b, .. } | Made::Tucker { a, b, .. } => (values.get(a)?, values.get(b)?),
+        let (a, b) = match self.source {
+            Source::Whole(leaf) => return values.get(leaf),
+            Source::Product { a, b, .. } | Source::Tucker { a, b, .. } => (values.get(a)?, values.get(b)?),
         };
         let mut out = vec![0f32; self.rows * self.columns];
-        match self.made {
-            Made::Tucker { t, ranks, .. } => {
+        match self.source {
+            Source::Tucker { t, ranks, .. } => {
                 let left = Matrix::new(&a, ranks[0], self.rows).transposed();
                 let right = Matrix::new(&b, ranks[1], b.len() / ranks[1]);
                 tucker(&mut out, 1.0, left, right, &values.get(t)?);
@@ -168,10 +168,10 @@ impl Change for Kronecker {
             ));
         }
         for factor in [first, second] {
-            let ranks = match factor.made {
-                Made::Whole(_) => continue,
-                Made::Product { rank, .. } => [rank; 2],
-                Made::Tucker { ranks, .. } => ranks,
+            let ranks = match factor.source {
+                Source::Whole(_) => continue,
+                Source::Product { rank, .. } => [rank; 2],
+                Source::Tucker { ranks, .. } => ranks,
             };
             bounded(ranks[0].max(ranks[1]), rows, columns)?;
         }

@@ -95,14 +95,14 @@ impl Change for LowRank {
                 let up = Matrix::new(&up, rows, self.up[1]);
                 tucker(weight, factor, up, Matrix::new(&down, rank, self.down[1]), &core);
             }
-            Some(kept) if kept < rank => {
+            Some(count) if count < rank => {
                 let up: Vec<f32> = up
                     .chunks_exact(rank)
-                    .flat_map(|row| &row[..kept])
+                    .flat_map(|row| &row[..count])
                     .copied()
                     .collect();
-                let down = Matrix::new(&down[..kept * columns], kept, columns);
-                add_product(weight, factor, Matrix::new(&up, rows, kept), down);
+                let down = Matrix::new(&down[..count * columns], count, columns);
+                add_product(weight, factor, Matrix::new(&up, rows, count), down);
             }
             _ => add_product(
                 weight,

@@ -1,4 +1,4 @@
-//! What a module does to a layer's weight: a type for each kind of adapter.
+//! The change of a module to a layer's weight: a type for each kind of adapter.
 
 mod difference;
 mod dora;
@@ -67,7 +67,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How much of a change is to be made.
+/// The amount of a change that is to be made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Amount {
     pub factor: f32,
@@ -79,12 +79,12 @@ pub(crate) struct Amount {
 pub(crate) trait Change: fmt::Debug + Send + Sync {
     fn kind(&self) -> Kind;
 
-    /// The rank, where there is one: what `alpha` is divided by, unless the kind gives `alpha` another meaning.
+    /// The rank, where there is one: `alpha` is divided by it, unless the kind gives `alpha` another meaning.
     fn rank(&self) -> Option<usize> {
         None
     }
 
-    /// The shape of what it adds, where that doesn't depend on the weight.
+    /// The shape of its change, where that doesn't depend on the weight.
     fn shape(&self) -> Option<Vec<usize>> {
         None
     }
@@ -181,10 +181,10 @@ pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {
     long.starts_with(short) && long[short.len()..].iter().all(|&n| n == 1)
 }
 
-/// What kind of change a module's tensors are, if they change a weight; `rotation` is what settings beside the file say of PEFT's.
+/// The change that a module's tensors make to a weight, if they make one; `rotation` has the settings beside the file for PEFT's.
 ///
 /// # Errors
-/// What is missing, or doesn't fit.
+/// A message with the tensor that is missing, or doesn't fit.
 pub(crate) fn read(values: &Values, rotation: Rotation) -> Result<Option<Box<dyn Change>>, String> {
     type Read<'a> = &'a dyn Fn(&Values) -> Result<Box<dyn Change>, String>;
     let kinds: [(&[Leaf], Read); 9] = [

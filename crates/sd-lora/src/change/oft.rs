@@ -105,7 +105,7 @@ impl Change for Rotation {
     ) -> Result<(), String> {
         let (rows, columns) = as_matrix(shape);
         let rotations = self.rotations(values, rows)?;
-        let mut turned = weight.to_vec();
+        let mut rotated = weight.to_vec();
         let (mut band, mut out) = (vec![0f32; self.size * columns], vec![0f32; self.size * columns]);
         for (stage, rotations) in rotations
             .chunks_exact(self.blocks * self.size * self.size)
@@ -114,7 +114,7 @@ impl Change for Rotation {
             for (block, rotation) in rotations.chunks_exact(self.size * self.size).enumerate() {
                 let row = |i: usize| self.row(stage, block * self.size + i) * columns;
                 for (i, band) in band.chunks_exact_mut(columns).enumerate() {
-                    band.copy_from_slice(&turned[row(i)..][..columns]);
+                    band.copy_from_slice(&rotated[row(i)..][..columns]);
                 }
                 out.fill(0.0);
                 let rotation = Matrix::new(rotation, self.size, self.size);
@@ -125,18 +125,18 @@ impl Change for Rotation {
                 };
                 add_product(&mut out, 1.0, rotation, Matrix::new(&band, self.size, columns));
                 for (i, out) in out.chunks_exact(columns).enumerate() {
-                    turned[row(i)..][..columns].copy_from_slice(out);
+                    rotated[row(i)..][..columns].copy_from_slice(out);
                 }
             }
         }
         if self.rescale.is_some() {
             let rescale = values.get(Leaf::Rescale)?;
-            for (row, factor) in turned.chunks_exact_mut(columns).zip(rescale) {
+            for (row, factor) in rotated.chunks_exact_mut(columns).zip(rescale) {
                 row.iter_mut().for_each(|x| *x *= factor);
             }
         }
-        for (w, turned) in weight.iter_mut().zip(turned) {
-            *w += amount.factor * (turned - *w);
+        for (w, rotated) in weight.iter_mut().zip(rotated) {
+            *w += amount.factor * (rotated - *w);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use sd_kernels::{Matrix, add_product};
 use super::{Amount, Change, Kind, Values, as_matrix, oft::cayley};
 use crate::keys::Leaf;
 
-/// The way from skew-symmetric parts to rotations, which PEFT's settings say.
+/// The way from skew-symmetric parts to rotations, from PEFT's settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rotation {
     /// Terms of Cayley's transform as a series; `None` for the transform itself.
@@ -28,38 +28,42 @@ impl Default for Rotation {
 const MOST_TERMS: u64 = 64;
 
 #[derive(Debug)]
-struct Turned {
+struct InputRotation {
     /// One that is there alone may be every block's.
     blocks: usize,
     /// Side of a block.
     size: usize,
-    noted: Rotation,
+    rotation: Rotation,
 }
 
-pub(super) fn read(values: &Values, noted: Rotation) -> Result<Box<dyn Change>, String> {
+pub(super) fn read(values: &Values, rotation: Rotation) -> Result<Box<dyn Change>, String> {
     let [blocks, count] = *values.sizes(Leaf::OftR, 2..=2)? else {
         return Err("oft_R has no two axes".into());
     };
-    // What lies above the diagonal of a block.
+    // The values above the diagonal of a block.
     let size = (((1.0 + 8.0 * count as f64).sqrt() + 1.0) / 2.0) as usize;
     if size.checked_mul(size - 1).is_none_or(|twice| twice / 2 != count) {
         return Err(format!(
             "oft_R has {count} values for a block, which is the upper half of no square"
         ));
     }
-    if noted
+    if rotation
         .terms
         .is_some_and(|terms| !(1..=MOST_TERMS).contains(&terms))
     {
         return Err(format!(
             "its settings ask for {} terms of the rotations' series; 1 to {MOST_TERMS} are possible",
-            noted.terms.unwrap_or_default()
+            rotation.terms.unwrap_or_default()
         ));
     }
-    Ok(Box::new(Turned { blocks, size, noted }))
+    Ok(Box::new(InputRotation {
+        blocks,
+        size,
+        rotation,
+    }))
 }
 
-impl Change for Turned {
+impl Change for InputRotation {
     fn kind(&self) -> Kind {
         Kind::Oft
     }
@@ -94,9 +98,9 @@ impl Change for Turned {
             out.fill(0.0);
             let rotation = Matrix::new(rotation, n, n).transposed();
             add_product(&mut out, 1.0, Matrix::new(&band, rows, n), rotation);
-            for (turned, row) in out.chunks_exact(n).zip(weight.chunks_exact_mut(columns)) {
-                for (w, turned) in row[at..][..n].iter_mut().zip(turned) {
-                    *w += amount.factor * (turned - *w);
+            for (rotated, row) in out.chunks_exact(n).zip(weight.chunks_exact_mut(columns)) {
+                for (w, rotated) in row[at..][..n].iter_mut().zip(rotated) {
+                    *w += amount.factor * (rotated - *w);
                 }
             }
         }
@@ -104,7 +108,7 @@ impl Change for Turned {
     }
 }
 
-impl Turned {
+impl InputRotation {
     fn rotations(&self, values: &Values) -> Result<Vec<f32>, String> {
         let n = self.size;
         let mut skew = vec![0f32; self.blocks * n * n];
@@ -117,7 +121,7 @@ impl Turned {
             for ((i, j), x) in above.zip(half) {
                 (skew[i * n + j], skew[j * n + i]) = (*x, -x);
             }
-            if let Some(eps) = self.noted.limit {
+            if let Some(eps) = self.rotation.limit {
                 let limit = eps / (self.blocks as f64).sqrt();
                 let norm = skew.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
                 if norm > limit {
@@ -125,12 +129,12 @@ impl Turned {
                         .for_each(|x| *x = (f64::from(*x) * (limit / norm)) as f32);
                 }
             }
-            match self.noted.terms {
+            match self.rotation.terms {
                 Some(terms) => series(skew, n, terms),
                 None => {
                     // PEFT turns the other way here.
-                    let mut turned: Vec<f64> = skew.iter().map(|x| -f64::from(*x)).collect();
-                    cayley(&mut turned, skew, n).ok_or("its blocks are too large to be rotations")?;
+                    let mut rotated: Vec<f64> = skew.iter().map(|x| -f64::from(*x)).collect();
+                    cayley(&mut rotated, skew, n).ok_or("its blocks are too large to be rotations")?;
                 }
             }
         }

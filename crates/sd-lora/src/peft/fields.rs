@@ -1,4 +1,4 @@
-//! What PEFT's settings may say, by the parameters of its configuration classes (PEFT 0.21).
+//! The settings that PEFT may write, by the parameters of its configuration classes (PEFT 0.21).
 
 use sd_core::config::{Others, Plain};
 
@@ -62,11 +62,11 @@ pub(super) static OFT: Others = Others {
     ],
 };
 
-/// Of any kind: notes, and which modules are adapted, which the file's tensors say.
+/// For any kind: notes, and the names of adapted modules, which the file's tensors give too.
 pub(super) const EVERYWHERE: [&str; 13] = [
     "auto_mapping",
     "base_model_name_or_path",
-    // Whole biases have keys of their own, which are told.
+    // Whole biases have keys of their own, which are reported.
     "bias",
     "exclude_modules",
     // PEFT sets it aside for linear layers; convolutions have none.

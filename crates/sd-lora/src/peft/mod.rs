@@ -15,17 +15,17 @@ use crate::{
 use patterns::Setting;
 use settings::Settings;
 
-/// Where diffusers keeps them, as JSON, each setting behind its network's name.
+/// The key under which diffusers keeps them, as JSON, each setting behind its network's name.
 const KEY: &str = "lora_adapter_metadata";
 
-/// The settings that say how strongly modules act.
+/// The settings that decide the factors and rotations of modules.
 #[derive(Debug, Default)]
-pub(crate) struct Noted(
+pub(crate) struct PeftSettings(
     /// By a network's name; under no name where a folder is one network's.
     BTreeMap<&'static str, Settings>,
 );
 
-/// What a module has of the parts that settings speak of.
+/// The parts of a module that settings speak of.
 pub(crate) struct Parts {
     pub kind: Kind,
     pub rank: Option<usize>,
@@ -34,18 +34,18 @@ pub(crate) struct Parts {
     pub bias: bool,
 }
 
-impl Noted {
-    /// Reads those of a file's header.
+impl PeftSettings {
+    /// Reads the settings in a file's header.
     ///
     /// # Errors
-    /// What can't be read or isn't supported, naming the setting.
+    /// A message with the setting that can't be read or isn't supported.
     pub fn read(file: &TensorFile) -> Result<Self, String> {
         let Some(json) = file.metadata().get(KEY) else {
             return Ok(Self::default());
         };
         let named = |reason| format!("{KEY}: {reason}");
         let all = patterns::settings(json).map_err(named)?;
-        let mut noted = Self::default();
+        let mut peft = Self::default();
         for network in [Network::Unet, Network::TextEncoder, Network::TextEncoder2] {
             let own = all.iter().filter_map(|(name, setting)| {
                 let name = name.strip_prefix(network.name())?.strip_prefix('.')?;
@@ -55,10 +55,10 @@ impl Noted {
             if !own.is_empty() {
                 let settings = Settings::new(&own);
                 let settings = settings.map_err(|reason| named(format!("{}.{reason}", network.name())))?;
-                noted.0.insert(network.name(), settings);
+                peft.0.insert(network.name(), settings);
             }
         }
-        Ok(noted)
+        Ok(peft)
     }
 
     /// Reads a folder's `adapter_config.json`.
@@ -84,13 +84,13 @@ impl Noted {
         Some((settings, layer))
     }
 
-    /// How a module's rotations are made.
+    /// The way in which a module's rotations are made.
     pub fn rotation(&self, module: &str) -> Rotation {
         let settings = self.of(module);
         settings.map_or_else(Rotation::default, |(settings, _)| settings.rotation)
     }
 
-    /// What a module's change is multiplied by, if it is for the settings to say: alpha over rank.
+    /// The factor on a module's change, if it is for the settings to say: alpha over rank.
     ///
     /// # Errors
     /// If the module isn't as the settings say.
@@ -238,7 +238,7 @@ mod tests {
             ),
             ("[]", "is no JSON object of PEFT's settings"),
         ] {
-            let reason = Noted::of_folder(settings).map(drop).unwrap_err();
+            let reason = PeftSettings::of_folder(settings).map(drop).unwrap_err();
             assert!(reason.contains(says), "{settings}: {reason}");
             assert!(!reason.contains('\n'), "{reason}");
         }
@@ -254,18 +254,18 @@ mod tests {
             r#"{"peft_type": "OFT", "oft_block_size": 4, "use_cayley_neumann": false}"#,
             r#"{"peft_type": "LOKR", "decompose_both": true, "decompose_factor": 4, "rank_dropout": 0.5}"#,
         ] {
-            Noted::of_folder(settings).unwrap();
+            PeftSettings::of_folder(settings).unwrap();
         }
     }
 
     #[test]
     fn scales() {
-        let noted = Noted::of_folder(
+        let peft = PeftSettings::of_folder(
             r#"{"r": 4, "lora_alpha": 2, "use_rslora": true, "rank_pattern": {"^down.*": 16},
                 "alpha_pattern": {"to_(q|k)": 6, "attn1.to_q": 9}}"#,
         )
         .unwrap();
-        let scale = |layer: &str, rank| noted.scale(layer, &parts(Kind::Lora, Some(rank)));
+        let scale = |layer: &str, rank| peft.scale(layer, &parts(Kind::Lora, Some(rank)));
         for (layer, rank, expected) in [
             ("base_model.model.up.attn1.to_v", 4, 1.0),
             ("base_model.model.up.attn1.to_q", 4, 3.0),
@@ -282,7 +282,7 @@ mod tests {
                 .unwrap_err()
                 .contains("its tensors have rank 8, the settings")
         );
-        let wrong = noted.scale("up.to_q", &parts(Kind::Loha, Some(4))).unwrap_err();
+        let wrong = peft.scale("up.to_q", &parts(Kind::Loha, Some(4))).unwrap_err();
         assert!(
             wrong.contains("it is LoHa, but the settings' peft_type is LORA"),
             "{wrong}"
@@ -292,8 +292,7 @@ mod tests {
             ..parts(Kind::Lora, Some(4))
         };
         assert!(
-            noted
-                .scale("up.to_q", &dora)
+            peft.scale("up.to_q", &dora)
                 .unwrap_err()
                 .contains("use_dora is false")
         );
@@ -302,16 +301,18 @@ mod tests {
             ..parts(Kind::Lora, Some(4))
         };
         assert!(
-            noted
-                .scale("up.to_q", &bias)
+            peft.scale("up.to_q", &bias)
                 .unwrap_err()
                 .contains("lora_bias is false")
         );
 
         // PEFT's defaults, 8 over 8.
-        let noted = Noted::of_folder(r#"{"peft_type": "LOKR"}"#).unwrap();
-        assert_eq!(noted.scale("x", &parts(Kind::Lokr, None)), Ok(Some(1.0)));
-        assert_eq!(Noted::default().scale("x", &parts(Kind::Lokr, None)), Ok(None));
+        let peft = PeftSettings::of_folder(r#"{"peft_type": "LOKR"}"#).unwrap();
+        assert_eq!(peft.scale("x", &parts(Kind::Lokr, None)), Ok(Some(1.0)));
+        assert_eq!(
+            PeftSettings::default().scale("x", &parts(Kind::Lokr, None)),
+            Ok(None)
+        );
     }
 
     /// As many patterns as a large model has layers, each for one of them.
@@ -320,13 +321,13 @@ mod tests {
         let name = |i: usize| format!("down_blocks.{}.attentions.{}.attn1.to_q", i / 100, i % 100);
         let pairs: Vec<String> = (0..2000).map(|i| format!(r#""{}": {i}"#, name(i))).collect();
         let settings = format!(r#"{{"r": 1, "alpha_pattern": {{{}}}}}"#, pairs.join(","));
-        let noted = Noted::of_folder(&settings).unwrap();
+        let peft = PeftSettings::of_folder(&settings).unwrap();
         for i in (0..2000).step_by(7) {
-            let scale = noted.scale(&name(i), &parts(Kind::Lora, Some(1)));
+            let scale = peft.scale(&name(i), &parts(Kind::Lora, Some(1)));
             assert_eq!(scale, Ok(Some(i as f32)));
         }
         let names: Vec<String> = (0..1999).map(name).collect();
-        let idle = noted.idle(names.iter().map(String::as_str));
+        let idle = peft.idle(names.iter().map(String::as_str));
         assert_eq!(
             idle,
             [format!("alpha_pattern: '{}' is no layer's name here", name(1999))]

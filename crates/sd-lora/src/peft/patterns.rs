@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for All {
     }
 }
 
-/// Which pattern comes first decides, so their order is kept.
+/// Patterns with their numbers. The first that matches decides, so their order is kept.
 struct Pairs(Vec<(String, f64)>);
 
 impl<'de> Deserialize<'de> for Pairs {

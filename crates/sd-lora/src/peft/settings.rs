@@ -1,4 +1,4 @@
-//! What one network's settings say.
+//! The settings of one network.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use super::{Card, Dtype, PhiloxRng, TorchCpuRng};
 
-/// Whose random numbers.
+/// The generator of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Source {

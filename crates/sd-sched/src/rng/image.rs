@@ -21,12 +21,12 @@ impl Shape {
     }
 }
 
-/// What noise a batch wants.
+/// The noise of a batch: seeds, shape and source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoiseOptions {
-    /// Whose rules for a batch: the WebUI has one generator for each image, diffusers and ComfyUI one for all.
+    /// The program whose rules for a batch count: the WebUI has one generator for each image, diffusers and ComfyUI one for all.
     pub dialect: Dialect,
-    /// Whose random numbers.
+    /// The generator of the random numbers.
     pub source: Source,
     /// The type that noise is drawn in (diffusers: the model's; the others always float32).
     pub dtype: Dtype,
@@ -38,7 +38,7 @@ pub struct NoiseOptions {
     pub shape: Shape,
     /// The first image's variation seed (WebUI).
     pub variation_seed: u64,
-    /// How far to go towards the variation, 0..=1 (WebUI).
+    /// The share of the variation's noise, 0..=1 (WebUI).
     pub variation_strength: f64,
     /// Eta noise seed delta: added to the seed after the first draw if not 0 (WebUI).
     pub ensd: i64,

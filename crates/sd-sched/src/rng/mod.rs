@@ -1,7 +1,7 @@
 //! Random numbers as the field's programs draw them, so that a seed means the same picture everywhere.
 //!
-//! [`BatchNoise`] is what a pipeline wants: the first noise of each image, the noise that samplers ask for later, and Brownian
-//! trees for the SDE samplers. The generators below it can be used alone.
+//! [`BatchNoise`] is for pipelines: the first noise of each image, the noise that samplers ask for later, and Brownian trees for the SDE
+//! samplers. The generators below it can be used alone.
 
 mod brownian;
 mod dtype;

@@ -26,7 +26,7 @@ pub(crate) struct Adaptive {
     safety: f64,
 }
 
-/// What changes from attempt to attempt.
+/// The state that changes from attempt to attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AdaptiveState {
     /// `-ln(sigma)` reached, and the step to try.
@@ -48,7 +48,7 @@ pub(crate) struct Attempt {
     pub x: u32,
     pub previous: u32,
     pub denoised: u32,
-    /// What both orders arrived at.
+    /// The results of both orders.
     pub low: u32,
     pub high: u32,
 }
@@ -110,7 +110,7 @@ impl Adaptive {
         }
     }
 
-    /// How much of the way is done, 0..=1.
+    /// The share of the way that is done, 0..=1.
     pub fn fraction(&self, s: &AdaptiveState) -> f64 {
         ((s.t - self.start) / (self.end - self.start)).clamp(0.0, 1.0)
     }

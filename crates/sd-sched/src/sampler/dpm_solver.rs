@@ -4,12 +4,12 @@
 use super::slope::derivative;
 use crate::program::{Builder, Reg};
 
-/// One point of a step: what the orders share is evaluated once.
+/// One point of a step: evaluations that the orders share are made once.
 pub(super) struct Step {
     /// The latent and where it is.
     pub x: Reg,
     pub t: f64,
-    /// Where the step goes.
+    /// The end of the step.
     pub to: f64,
     /// Its denoised latent and slope (the predicted noise).
     pub denoised: Reg,
@@ -98,7 +98,7 @@ impl Step {
     }
 }
 
-/// Where an ancestral step ends before its noise, and how much noise follows.
+/// The noise level where an ancestral step ends before its noise, and the amount of noise that follows.
 pub(super) fn ancestral_target(t: f64, to: f64, end: f64, eta: f64) -> (f64, f64) {
     if eta == 0.0 {
         return (to, 0.0);

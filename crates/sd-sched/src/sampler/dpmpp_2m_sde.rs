@@ -3,7 +3,7 @@
 use super::Ctx;
 use crate::program::{Builder, Reg, START};
 
-/// How the second-order term is weighted.
+/// The weighting of the second-order term.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Midpoint,

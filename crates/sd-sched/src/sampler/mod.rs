@@ -131,7 +131,7 @@ impl Sampler {
         )
     }
 
-    /// What [`Schedule::Automatic`] means for it (WebUI 1.9 and later).
+    /// The schedule that [`Schedule::Automatic`] means for it (WebUI 1.9 and later).
     pub fn automatic_schedule(self) -> Schedule {
         match self {
             S::DpmPp2m | S::DpmPpSde | S::DpmPp2sAncestral | S::Dpm2 | S::Dpm2Ancestral | S::Restart => {
@@ -189,10 +189,10 @@ impl Sampler {
 
     /// The model over the noise levels that this sampler's program computes with. WebUI and ComfyUI: the model's own.
     ///
-    /// diffusers' schedulers round their tables in their own way, and what is left of the signal at the last timestep of a model with
-    /// zero terminal SNR differs between them (diffusers 0.42): 2^-24 for Euler, Euler a, DPM++ 2M and its kin and UniPC, so that the
-    /// largest sigma is 4096; nothing for DDIM, DDPM, LCM and TCD (2^-64 here, which in `f32` is the same). The others know no such
-    /// rescaling and have the table before it.
+    /// diffusers' schedulers round their tables in their own way, and the rest of the signal at the last timestep of a model with zero
+    /// terminal SNR differs between them (diffusers 0.42): 2^-24 for Euler, Euler a, DPM++ 2M and its kin and UniPC, so that the largest
+    /// sigma is 4096; nothing for DDIM, DDPM, LCM and TCD (2^-64 here, which in `f32` is the same). The others know no such rescaling and
+    /// have the table before it.
     pub fn noise_levels(self, model: &ModelSampling, dialect: Dialect) -> Cow<'_, ModelSampling> {
         let last = match self {
             _ if dialect != Dialect::Diffusers => return Cow::Borrowed(model),
@@ -205,7 +205,7 @@ impl Sampler {
         model.as_in_diffusers(last)
     }
 
-    /// Which of diffusers' habits its scheduler there has.
+    /// The habits of its scheduler in diffusers.
     pub(crate) fn style(self) -> Style {
         match self {
             S::DpmPp2m | S::DpmPp2mSde | S::DpmPp2mSdeHeun | S::DpmPp3mSde => Style::Multistep,
@@ -216,12 +216,12 @@ impl Sampler {
         }
     }
 
-    /// Whether it asks for what the unconditional prompt alone gives.
+    /// Whether it asks for the latent by the unconditional prompt alone.
     pub fn needs_uncond(self) -> bool {
         matches!(self, S::DdimCfgPp | S::EulerCfgPp | S::EulerAncestralCfgPp)
     }
 
-    /// What the guidance scale is multiplied by before use: 1/12.5 for the WebUI's DDIM CFG++, so that the usual scales fit.
+    /// The factor on the guidance scale before use: 1/12.5 for the WebUI's DDIM CFG++, so that the usual scales fit.
     pub fn cfg_scale_multiplier(self) -> f64 {
         if self == S::DdimCfgPp { 1.0 / 12.5 } else { 1.0 }
     }
@@ -239,7 +239,7 @@ impl Sampler {
     }
 }
 
-/// What an algorithm sees of a plan.
+/// A plan as an algorithm sees it.
 pub(crate) struct Ctx<'a> {
     /// Falling; the last may be 0.
     pub sigmas: &'a [f64],

@@ -11,7 +11,7 @@ pub(super) fn plan(
     model: &ModelSampling,
     o: &PlanOptions,
 ) -> Result<TimestepPlan> {
-    // diffusers' rule is for what the network predicts, which becomes noise with the latent that the step begins at.
+    // diffusers' rule is for the network's prediction, which becomes noise with the latent that the step begins at.
     let velocity = o.dialect == Dialect::Diffusers && model.prediction() == Prediction::V;
     // Predictions, newest first.
     let mut past: Vec<Reg> = Vec::new();

@@ -30,7 +30,7 @@ pub(super) fn emit(b: &mut Builder<'_>, ctx: &Ctx<'_>) -> Reg {
     let predictor = ctx.options.order.unwrap_or(predictor);
     let lowered = diffusers || sigmas[steps] == 0.0;
     let simple = |s| diffusers.then_some(s);
-    // The corrected latent of the last step, the predicted one of this, and what the way between them was.
+    // The corrected latent of the last step, the predicted one of this, and the way between them.
     let (mut x, mut predicted) = (START, START);
     let mut way: Option<(f64, Option<(f64, Reg)>)> = None;
     // Denoised latents and their sigmas, newest first.

@@ -1,4 +1,4 @@
-//! What a denoised latent says of the way.
+//! The direction of the way at a denoised latent.
 
 use crate::program::{Builder, Reg};
 

@@ -1,4 +1,4 @@
-//! What the samplers over timesteps share: which timesteps, how to begin, and how to end.
+//! The common part of samplers over timesteps: the choice of timesteps, the beginning, and the end.
 
 use crate::options::Start;
 use crate::program::{Builder, Program, Reg, START};

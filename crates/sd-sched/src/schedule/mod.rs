@@ -1,4 +1,4 @@
-//! Which noise levels are visited.
+//! The noise levels that are visited.
 
 mod beta;
 mod spaced;
@@ -21,7 +21,7 @@ pub const MAX_STEPS: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Schedule {
-    /// What suits the sampler: see [`Sampler::automatic_schedule`](super::Sampler::automatic_schedule).
+    /// The schedule that suits the sampler: see [`Sampler::automatic_schedule`](super::Sampler::automatic_schedule).
     #[default]
     Automatic,
     /// Evenly spaced timesteps from the last to the first, then 0 (k-diffusion's `get_sigmas`; ComfyUI's "normal").
@@ -78,7 +78,7 @@ pub struct ScheduleOptions {
     pub sdxl: bool,
 }
 
-/// What the rules see.
+/// The numbers that the rules work on.
 pub(crate) struct Range<'a> {
     pub n: usize,
     pub min: f64,
@@ -111,7 +111,7 @@ impl Schedule {
     ];
 
     /// The sigmas for `steps` steps: falling, most often `steps + 1` of them with a final 0 (where not, the schedule says so).
-    /// [`Schedule::Automatic`] is read as Uniform: only a sampler can tell. In diffusers' dialect they are Euler's.
+    /// [`Schedule::Automatic`] is read as Uniform: the choice depends on a sampler. In diffusers' dialect they are Euler's.
     ///
     /// # Errors
     /// `steps` unless in 1..=[`MAX_STEPS`], or if they are more than the schedule has distinct sigmas for; `sigma_min`,
@@ -142,7 +142,7 @@ impl Schedule {
         let train = model.train_steps();
         let (mut low, mut high) = (model.sigma_min(), model.sigma_max());
         if dialect == Dialect::Diffusers && !style.is_multistep() && (2..train).contains(&steps) {
-            // These schedulers bend what the leading spacing gave.
+            // These schedulers bend the sigmas of the leading spacing.
             let t = timesteps::diffusers(Self::Leading, style, steps, train)?;
             (low, high) = (
                 model.sigmas()[t[steps - 1] as usize],

@@ -18,7 +18,7 @@ pub(crate) fn webui(steps: usize, train: usize) -> Result<Vec<usize>> {
         .collect())
 }
 
-/// Which of diffusers' habits a scheduler has.
+/// The habits of a scheduler in diffusers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// Euler, Heun, LMS, ...: as many timesteps as steps, not always whole, latents variance exploding.

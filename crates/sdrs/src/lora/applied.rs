@@ -57,8 +57,8 @@ fn id(source: &Source) -> Result<Option<FileId>> {
 pub(crate) struct Loras(Vec<Arc<Applied>>);
 
 impl Loras {
-    /// Finds the place in the checkpoint of other LoRAs, in place of these. Those that are the same are taken over, so that what they
-    /// alone change can be shared.
+    /// Finds the places of other LoRAs in the checkpoint; they replace these. A LoRA that is in both sets is taken over, so that layers
+    /// which it alone changes can be shared.
     pub fn replaced(&self, loras: Vec<Lora>, checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Self> {
         let mut names = None;
         let mut applied: Vec<Arc<Applied>> = Vec::with_capacity(loras.len());
@@ -131,7 +131,7 @@ impl Loras {
             .collect()
     }
 
-    /// Names and hashes of those that act, for infotexts.
+    /// Names and hashes of the LoRAs that act, for infotexts.
     pub fn hashes(&self) -> Vec<(String, String)> {
         let hashes = self.0.iter().filter_map(|applied| {
             let acts = applied.lora.unet_weight() != 0.0 || applied.lora.text_encoder_weight() != 0.0;
@@ -141,7 +141,7 @@ impl Loras {
         hashes.collect()
     }
 
-    /// Whether they are these LoRAs and no others, their files unchanged.
+    /// Whether they are the LoRAs `loras` and no others, their files unchanged.
     pub fn are(&self, loras: &[Lora]) -> Result<bool> {
         if loras.len() != self.0.len() {
             return Ok(false);

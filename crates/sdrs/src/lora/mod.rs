@@ -1,4 +1,4 @@
-//! LoRAs: which, how strongly, and their way into a model.
+//! LoRAs: their files, weights and schedules, and their way into a model.
 
 mod applied;
 mod folders;
@@ -21,8 +21,8 @@ pub use schedule::{LoraSchedule, When};
 pub(crate) use tags::lora_tags;
 pub(crate) use unet::ScheduledUnet;
 
-/// A LoRA or an adapter of another kind for a pipeline: a file, and how strongly it acts. Textual inversions that come along in it are
-/// there for the prompts of the pipelines that have it.
+/// A LoRA or an adapter of another kind for a pipeline: a file with its weights. Textual inversions that come along in it are there for the
+/// prompts of the pipelines that have it.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), sdrs::Error> {
@@ -44,12 +44,12 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// From a file, or a folder that PEFT saved, as strong as it was trained.
+    /// A LoRA from a file, or from a folder that PEFT saved, with weight 1.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::of(Source::Path(path.into()))
     }
 
-    /// From a file's bytes; `name` stands for it in errors, prompts and infotexts. The bytes are kept as long as a pipeline has it.
+    /// A LoRA from a file's bytes; `name` stands for it in errors, prompts and infotexts. The bytes are kept as long as a pipeline has it.
     pub fn bytes(name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
         Self::of(Source::Bytes(name.into(), bytes.into()))
     }
@@ -63,19 +63,18 @@ impl Lora {
         }
     }
 
-    /// How strongly it acts on U-Net and text encoder: 1 is as trained (the default), 0 not at all, negative the opposite; from -1000
-    /// to 1000.
+    /// The weight on U-Net and text encoder: 1 is as trained (the default), 0 is no effect, negative the opposite; from -1000 to 1000.
     pub fn weight(self, weight: f64) -> Self {
         self.unet(weight).text_encoder(weight)
     }
 
-    /// How strongly it acts on the U-Net.
+    /// The weight on the U-Net alone.
     pub fn unet(mut self, weight: f64) -> Self {
         self.strengths.unet = weight;
         self
     }
 
-    /// How strongly it acts on the text encoder.
+    /// The weight on the text encoder alone.
     pub fn text_encoder(mut self, weight: f64) -> Self {
         self.strengths.text_encoder = weight;
         self
@@ -87,21 +86,21 @@ impl Lora {
         self
     }
 
-    /// Of its ranks only the first so many, 1 or more (`dyn=` in the WebUI); kinds whose ranks have no order are not cut.
+    /// The number of its ranks that act, the first ones, 1 or more (`dyn=` in the WebUI); kinds whose ranks have no order are not cut.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.strengths.ranks = Some(ranks);
         self
     }
 
-    /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Where nothing has steps, in calls of single networks
-    /// and in what is saved, it has its whole weight, and that is how a pipeline holds it: where a run's steps differ, the U-Net's layers
-    /// that it changes are made anew, as [`Pipeline::set_loras`](crate::Pipeline::set_loras) does.
+    /// Factors for the steps of a run, with which its weight on the U-Net is multiplied. Calls of single networks and saved files have no
+    /// steps: there it has its whole weight. A pipeline holds it so, too; where a run's steps differ, the U-Net's layers that it changes
+    /// are made anew, as [`Pipeline::set_loras`](crate::Pipeline::set_loras) does.
     pub fn schedule(mut self, schedule: LoraSchedule) -> Self {
         self.schedule = Some(schedule);
         self
     }
 
-    /// Whether what has no place in the model is passed over, and told in the log; it is an error otherwise.
+    /// Whether modules without a place in the model are passed over, and reported in the log; they are an error otherwise.
     pub fn allow_unmatched(mut self, allow: bool) -> Self {
         self.strengths.allow_unmatched = allow;
         self
@@ -113,7 +112,7 @@ impl Lora {
         self
     }
 
-    /// What prompts call it: its file's name without folders and ending, unless it was given another.
+    /// The name in prompts: its file's name without folders and ending, unless it was given another.
     pub fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.source.stem())
     }
@@ -123,27 +122,27 @@ impl Lora {
         self.source.origin()
     }
 
-    /// How strongly it acts on the U-Net.
+    /// The weight on the U-Net.
     pub fn unet_weight(&self) -> f64 {
         self.strengths.unet
     }
 
-    /// How strongly it acts on the text encoder.
+    /// The weight on the text encoder.
     pub fn text_encoder_weight(&self) -> f64 {
         self.strengths.text_encoder
     }
 
-    /// How that changes over a run, if it does.
+    /// The schedule of its weight over a run, if it has one.
     pub fn lora_schedule(&self) -> Option<&LoraSchedule> {
         self.schedule.as_ref()
     }
 
-    /// How strongly it acts, and where.
+    /// Its weights on the networks, with factors for their blocks.
     pub fn strengths(&self) -> &Strengths {
         &self.strengths
     }
 
-    /// Refuses weights that no picture comes of.
+    /// Refuses weights that give no picture.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |reason: String| Error::parameter("lora", format!("{}: {reason}", self.origin()));
         self.strengths.check().map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! How strongly a LoRA acts on the U-Net step by step.
+//! The weight of a LoRA on the U-Net, step by step.
 
 use std::{fmt, result::Result};
 
@@ -23,7 +23,7 @@ impl When {
         }
     }
 
-    /// Where it lies between the first step, 0, and the last.
+    /// Its place between the first step, 0, and the last.
     fn place(self, steps: usize) -> f64 {
         match self {
             Self::Fraction(share) => share * steps.saturating_sub(1) as f64,
@@ -95,7 +95,7 @@ impl LoraSchedule {
         Self::of(points, true)
     }
 
-    /// The same, and 0 outside of a span as of [`between`](Self::between).
+    /// The same schedule, but 0 outside of a span as of [`between`](Self::between).
     pub fn within(mut self, start: impl Into<When>, stop: impl Into<When>) -> Self {
         self.span = (start.into(), stop.into());
         self
@@ -112,7 +112,7 @@ impl LoraSchedule {
         }
     }
 
-    /// Refuses what has no meaning.
+    /// Refuses a schedule without a meaning.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (start, stop) = self.span;
         for when in self.points.iter().map(|(when, _)| *when).chain([start, stop]) {
@@ -152,7 +152,7 @@ impl LoraSchedule {
                 (Some((from, a)), Some((to, b))) if self.linear => {
                     a + (b - a) * ((here - from) / (to - from))
                 }
-                (Some((_, held)), _) => held,
+                (Some((_, factor)), _) => factor,
             }
         };
         let within = |step| {
@@ -198,7 +198,7 @@ impl std::str::FromStr for LoraSchedule {
 }
 
 impl LoraSchedule {
-    /// Of factors and moments as numbers, whose unit their sizes tell.
+    /// A schedule from factors and moments as numbers; the size of the moments decides their unit.
     pub(crate) fn from_pairs(pairs: &[(f64, f64)], linear: bool) -> Result<Self, String> {
         let mut points = Vec::with_capacity(pairs.len());
         let steps = pairs.iter().any(|(_, when)| *when > 1.0);
@@ -209,7 +209,7 @@ impl LoraSchedule {
     }
 }
 
-/// A moment as a number: whether it may be a step is told by its neighbours.
+/// A moment as a number; `steps` says whether it may be a step, which its neighbours decide.
 pub(crate) fn moment(number: f64, steps: bool) -> Result<When, String> {
     /// More steps than any run has.
     const MAX: f64 = 1e6;
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for (text, told) in [
+        for (text, message) in [
             ("", "schedule: '' is no FACTOR@MOMENT"),
             ("1", "schedule: '1' is no FACTOR@MOMENT"),
             ("1@0,x@1", "schedule: 'x' is no number"),
@@ -323,7 +323,7 @@ mod tests {
             ("inf@0", "schedule: 'inf' is no number"),
         ] {
             let error = text.parse::<LoraSchedule>().unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(message), "{error}");
         }
         let endless = LoraSchedule::hold([(0.0, f64::NAN)]);
         assert_eq!(endless.check(), Err("the factor at 0.0 is NaN".into()));

@@ -1,4 +1,4 @@
-//! `<lora:..>` tags of prompts: which LoRAs they mean, and how strongly.
+//! `<lora:..>` tags of prompts: the LoRAs that they mean, with their weights.
 
 use std::ops::Range;
 
@@ -24,8 +24,8 @@ pub(crate) fn lora_tags(prompt: &Prompt) -> Result<Vec<(LoraTag, Range<usize>)>>
     .collect()
 }
 
-/// A LoRA with what a tag says of it; what the tag leaves open stays.
-fn weighed(lora: Lora, tag: &LoraTag) -> Result<Lora> {
+/// A LoRA with the settings of a tag; settings that the tag leaves open stay.
+fn with_tag(lora: Lora, tag: &LoraTag) -> Result<Lora> {
     let refuse =
         |reason: String| Error::parameter("prompt", format!("its tag for the LoRA '{}': {reason}", tag.name));
     let mut lora = lora.text_encoder(tag.text_encoder).unet(tag.unet);
@@ -61,7 +61,7 @@ fn tagged_schedule(tag: &LoraTag) -> std::result::Result<Option<LoraSchedule>, S
 }
 
 impl Loras {
-    /// These LoRAs and those that tags ask for: a tag for one that is among them gives it other weights.
+    /// These LoRAs and the LoRAs that tags ask for: a tag for one that is here already gives it other weights.
     pub fn tagged(&self, tags: &[(LoraTag, Range<usize>)], folders: &LoraFolders) -> Result<Vec<Lora>> {
         let mut loras: Vec<Lora> = self.iter().cloned().collect();
         let mut named = vec![false; loras.len()];
@@ -70,9 +70,9 @@ impl Loras {
             match own {
                 Some(i) => {
                     named[i] = true;
-                    loras[i] = weighed(loras[i].clone(), tag)?;
+                    loras[i] = with_tag(loras[i].clone(), tag)?;
                 }
-                None => loras.push(weighed(self.find(&tag.name, folders)?, tag)?),
+                None => loras.push(with_tag(self.find(&tag.name, folders)?, tag)?),
             }
         }
         Ok(loras)
@@ -94,13 +94,13 @@ impl Loras {
         Err(Error::parameter("prompt", reason))
     }
 
-    /// Refuses tags of LoRAs that are not among these at these weights: a single call of a network can't change its weights.
+    /// Refuses tags of LoRAs that are not here with these weights: a single call of a network can't change its weights.
     pub fn check_tags(&self, tags: &[(LoraTag, Range<usize>)]) -> Result<()> {
         for (tag, _) in tags {
             let same = self.iter().filter(|lora| lora.name() == tag.name);
             let mut meant = false;
             for lora in same {
-                meant |= weighed(lora.clone(), tag)? == *lora;
+                meant |= with_tag(lora.clone(), tag)? == *lora;
             }
             if meant {
                 continue;

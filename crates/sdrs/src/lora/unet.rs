@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct ScheduledUnet {
     /// For each step a factor for each LoRA; empty if none has a schedule.
     factors: Vec<Vec<f64>>,
-    /// The last one, and the factors that it was made for.
+    /// The last U-Net, and the factors that it was made for.
     last: Option<(Vec<f64>, Arc<Loaded<UNet>>)>,
 }
 
@@ -69,9 +69,9 @@ impl ScheduledUnet {
         }
         // Before its successor takes memory.
         self.last = None;
-        let weighed = loras.iter().zip(factors);
-        let weighed = weighed.map(|(lora, factor)| lora.clone().unet(lora.unet_weight() * factor));
-        let loras = loras.replaced(weighed.collect(), &model.checkpoint, runtime)?;
+        let scaled = loras.iter().zip(factors);
+        let scaled = scaled.map(|(lora, factor)| lora.clone().unet(lora.unet_weight() * factor));
+        let loras = loras.replaced(scaled.collect(), &model.checkpoint, runtime)?;
         let what = format_args!("changed LoRAs for step {}", step + 1);
         let unet = runtime.timed(what, || Ok(Loaded::with_patches(&model.unet, &loras.patches())?))?;
         self.last = Some((factors.clone(), unet.clone()));

@@ -1,4 +1,4 @@
-//! How much memory a run takes, and whether that is allowed.
+//! The memory that a run takes, and the limit that it must keep.
 
 use sd_core::{
     Dtype, Quantization,
@@ -10,19 +10,19 @@ use sd_kernels::Workspace;
 
 use crate::{Error, Result};
 
-/// What a process has besides weights and what networks compute: the program, vocabularies, pages of files that are being read.
+/// The memory of a process besides weights and computations: the program, vocabularies, pages of files that are being read.
 const OTHER: u64 = 128 << 20;
 
-/// What a run needs of the CPU's memory at most, in bytes: an estimate from the model's configuration. Weights that LoRAs change are in
-/// it once; a pipeline that shares its weights with others has them with these.
+/// The most of the CPU's memory that a run needs, in bytes: an estimate from the model's configuration. Weights that LoRAs change are
+/// counted once; a pipeline that shares its weights with others shares their memory too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryPlan {
     /// The weights of all networks.
     pub weights: u64,
-    /// What a call of the U-Net has in use at once, both halves of guidance together.
+    /// The memory that a call of the U-Net has in use at once, both halves of guidance together.
     pub denoising: u64,
-    /// What decoding a picture has in use at once.
+    /// The memory that decoding a picture has in use at once.
     pub decoding: u64,
     /// The program itself, vocabularies, and pages of files that are being read.
     pub other: u64,
@@ -48,7 +48,7 @@ impl MemoryPlan {
         self.weights + self.other + self.in_use()
     }
 
-    /// What a run takes without a limit: somewhat more is kept for the next operation, which saves time.
+    /// The most that a run takes without a limit: somewhat more is kept for the next operation, which saves time.
     pub fn most(&self) -> u64 {
         self.weights + self.other + Workspace::held_bytes(self.in_use() as usize) as u64
     }
@@ -63,7 +63,7 @@ impl MemoryPlan {
 pub(crate) struct MemoryLimit(pub u64);
 
 impl MemoryLimit {
-    /// Whether the weights leave any room for pictures; how much, for what networks compute.
+    /// The room that the weights leave for computations, in bytes; an error if it is too little for any picture.
     pub fn room(self, configs: &Configs, target: &Target) -> Result<usize> {
         if !target.device.is_cpu() || target.dtype == Dtype::F16 {
             let reason = format!(
@@ -124,7 +124,7 @@ fn narrower(target: &Target) -> &'static str {
     }
 }
 
-/// Rounded up, so that what is named is enough.
+/// Rounded up, so that a limit of this size is enough.
 fn gigabytes(bytes: u64) -> String {
     format!("{:.2} GB", (bytes as f64 / 1e7).ceil() / 100.0)
 }

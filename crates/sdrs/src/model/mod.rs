@@ -1,4 +1,4 @@
-//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and what it computes with.
+//! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and its device and types.
 
 #[cfg(feature = "demo")]
 mod demo;
@@ -15,7 +15,7 @@ use sd_core::{
     ClipTokenizer,
     checkpoint::Checkpoint,
     config::Part,
-    models::{ClipTextModel, UNet, Vae},
+    models::{ClipTextModel, UNet, Vae, timestep_embedding},
     weights::{Loaded, Target, WeightPatch},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
@@ -40,12 +40,12 @@ pub(crate) use source::Source;
 /// Patches of a model's weights, in the order in which they are applied.
 pub(crate) type Patches = Vec<Arc<dyn WeightPatch>>;
 
-/// A checkpoint's networks and what belongs to them. A clone shares everything; a model with other weights shares what they leave as it is.
+/// A checkpoint's networks and their surroundings. A clone shares everything; a model with other weights shares all unchanged ones.
 #[derive(Clone)]
 pub(crate) struct Model {
     pub checkpoint: Arc<Checkpoint>,
-    pub tokenizer: Arc<ClipTokenizer>,
-    pub text_encoder: Arc<Loaded<ClipTextModel>>,
+    /// The stack of text encoders, whose states lie side by side in a context.
+    pub text_encoders: Vec<TextEncoder>,
     pub unet: Arc<Loaded<UNet>>,
     pub vae: Arc<Loaded<Vae>>,
     pub sampling: ModelSampling,
@@ -54,6 +54,13 @@ pub(crate) struct Model {
     pub name: Arc<str>,
     /// Fitted when a run first asks for it.
     linear_decoder: Arc<OnceLock<LinearDecoder>>,
+}
+
+/// A text encoder with its tokenizer.
+#[derive(Clone)]
+pub(crate) struct TextEncoder {
+    pub network: Arc<Loaded<ClipTextModel>>,
+    pub tokenizer: Arc<ClipTokenizer>,
 }
 
 impl Model {
@@ -76,18 +83,21 @@ impl Model {
                 reason,
             });
         }
+        check_added_width(&checkpoint)?;
         let sampling = sampling(&configs.scheduler, prediction)?;
         let recommended = recommended(&checkpoint, runtime)?;
-        let tokenizer = checkpoint.tokenizer(Part::TextEncoder)?.into();
         let weights = |part| checkpoint.weights(part).with_patches(patches);
-        let text_encoder = runtime.timed("loaded the text encoder", || {
-            let weights = weights(Part::TextEncoder);
-            Ok(Loaded::<ClipTextModel>::load(
-                configs.text_encoder(),
-                weights,
-                &target,
-            )?)
-        })?;
+        let encoders = configs.text_encoders.iter().map(|(&part, config)| {
+            let tokenizer = checkpoint.tokenizer(part)?.into();
+            let network = runtime.timed(format_args!("loaded the {}", part.title()), || {
+                Ok(Loaded::<ClipTextModel>::load(config, weights(part), &target)?)
+            })?;
+            Ok(TextEncoder {
+                network: network.into(),
+                tokenizer,
+            })
+        });
+        let text_encoders: Vec<TextEncoder> = encoders.collect::<Result<_>>()?;
         let unet = runtime.timed("loaded the U-Net", || {
             Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
         })?;
@@ -106,8 +116,7 @@ impl Model {
         let model = Self {
             recommended,
             linear_decoder: Arc::default(),
-            tokenizer,
-            text_encoder: text_encoder.into(),
+            text_encoders,
             unet: unet.into(),
             vae: vae.into(),
             sampling,
@@ -141,23 +150,56 @@ impl Model {
 
     /// The same model with these patches in place of its own. Layers that neither touch are shared.
     pub fn with_patches(&self, patches: &Patches) -> Result<Self> {
-        Ok(Self {
-            text_encoder: Loaded::with_patches(&self.text_encoder, patches)?,
-            unet: Loaded::with_patches(&self.unet, patches)?,
-            ..self.clone()
-        })
+        let mut other = self.clone();
+        for encoder in &mut other.text_encoders {
+            encoder.network = Loaded::with_patches(&encoder.network, patches)?;
+        }
+        other.unet = Loaded::with_patches(&self.unet, patches)?;
+        Ok(other)
     }
 
     /// Replaces the patches `before` by others, each old layer gone before the new one is made. If that fails, nothing has changed.
     pub fn set_patches(&mut self, before: &Patches, patches: &Patches) -> Result<()> {
-        // Both are asked before either is changed; what only shows then is undone.
+        // All are asked before any is changed; what only shows then is undone.
         self.unet.check_patches(patches)?;
-        Loaded::set_patches(&mut self.text_encoder, patches)?;
-        if let Err(error) = Loaded::set_patches(&mut self.unet, patches) {
-            Loaded::set_patches(&mut self.text_encoder, before)?;
-            return Err(error.into());
+        for encoder in &self.text_encoders {
+            encoder.network.check_patches(patches)?;
         }
-        Ok(())
+        let changed = self.change_patches(patches);
+        if changed.is_err() {
+            self.change_patches(before)?;
+        }
+        changed
+    }
+
+    fn change_patches(&mut self, patches: &Patches) -> Result<()> {
+        for encoder in &mut self.text_encoders {
+            Loaded::set_patches(&mut encoder.network, patches)?;
+        }
+        Ok(Loaded::set_patches(&mut self.unet, patches)?)
+    }
+
+    /// The first text encoder, by which texts are cut into chunks.
+    pub fn text_encoder(&self) -> &TextEncoder {
+        &self.text_encoders[0]
+    }
+
+    /// Whether `clip_skip` counts: not with OpenCLIP's encoders, nor where there are two (WebUI).
+    pub fn heeds_clip_skip(&self) -> bool {
+        let [only] = &self.text_encoders[..] else {
+            return false;
+        };
+        !only.network.config().is_open_clip()
+    }
+
+    /// The part of the U-Net's additional vector that says sizes, for pictures of this width and height: sinusoids of the original size,
+    /// the crop's corner and the target size (Podell et al. 2023, arXiv:2307.01952). `None` without such a vector.
+    pub fn size_embedding(&self, [width, height]: [u32; 2]) -> Option<Vec<f32>> {
+        let (w, h) = (f64::from(width), f64::from(height));
+        let unet = self.unet.config();
+        unet.added_width?;
+        let sizes: [f64; SIZES] = [h, w, 0.0, 0.0, h, w];
+        Some(timestep_embedding(&sizes, SIZE_WIDTH, unet))
     }
 
     /// The checkpoint with these patches, to be saved.
@@ -167,29 +209,53 @@ impl Model {
         checkpoint
     }
 
-    /// What the model allows of a run's parameters.
+    /// The bounds that the model sets to a run's parameters.
     pub fn limits(&self) -> Limits {
         let downscale = self.vae.config().downscale() as u32;
         Limits {
             downscale,
             default_side: self.unet.config().sample_size as u32 * downscale,
-            layers: self.text_encoder.config().num_hidden_layers,
+            layers: self.text_encoder().network.config().num_hidden_layers,
             branches: self.unet.branches(),
         }
     }
 
     /// Tokens of one input of the text encoder, start and end token excepted; configurations have room for one at least.
     pub fn chunk_length(&self) -> usize {
-        self.text_encoder.config().max_position_embeddings - 2
+        self.text_encoder().network.config().max_position_embeddings - 2
     }
 
-    /// What drawing a picture of this size takes.
+    /// The memory that a picture of this size takes.
     pub fn memory_plan(&self, size: [u32; 2]) -> MemoryPlan {
         MemoryPlan::new(self.checkpoint.configs(), &self.target, size)
     }
 }
 
-/// The settings that the checkpoint recommends. Those that are not known are told in the log.
+/// Sinusoids of one number in the U-Net's additional vector, and how many numbers there are: SDXL's original size, crop and target size.
+const SIZE_WIDTH: usize = 256;
+const SIZES: usize = 6;
+
+/// Refuses an additional vector of the U-Net that is not SDXL's: the pooled text, and sizes.
+fn check_added_width(checkpoint: &Checkpoint) -> Result<()> {
+    let configs = checkpoint.configs();
+    let pooled = configs
+        .text_encoders
+        .values()
+        .rev()
+        .find_map(|text| text.projection);
+    let known = pooled.map(|pooled| pooled + SIZES * SIZE_WIDTH);
+    match configs.unet.added_width {
+        Some(width) if known != Some(width) => Err(Error::InvalidFile {
+            path: checkpoint.origin().to_owned(),
+            reason: format!(
+                "its U-Net takes a vector of {width} values beside the timestep; SDXL's, of pooled text and sizes, is the one that is known"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The settings that the checkpoint recommends. Unknown ones are reported in the log.
 fn recommended(checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Recommended> {
     let Some((origin, json)) = checkpoint.recommended() else {
         return Ok(Recommended::default());

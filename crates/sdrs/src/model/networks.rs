@@ -49,13 +49,13 @@ pub struct ModelSizes {
 impl Model {
     /// The sizes that this model's arrays have.
     pub fn sizes(&self) -> ModelSizes {
-        let (text, limits) = (self.text_encoder.config(), self.limits());
+        let (text, limits) = (self.text_encoder().network.config(), self.limits());
         ModelSizes {
             latent_channels: self.vae.config().latent_channels,
             downscale: limits.downscale as usize,
             default_side: limits.default_side as usize,
             context_length: text.max_position_embeddings,
-            context_width: text.hidden_size,
+            context_width: self.unet.config().cross_attention_dim,
             text_layers: limits.layers,
             vocabulary: text.vocab_size,
         }

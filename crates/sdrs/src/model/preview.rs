@@ -16,10 +16,10 @@ pub(crate) struct LinearDecoder {
 }
 
 impl LinearDecoder {
-    /// Least squares over what the autoencoder makes of blurred mosaics: its latents lie where those of real pictures do, which random
+    /// A fit by least squares to the autoencoder's latents of blurred mosaics: they lie where those of real pictures do, which random
     /// latents don't.
     ///
-    /// Where it has no encoder, over what its decoder makes of blurred mosaics of latents.
+    /// An autoencoder without an encoder has its decoder's pictures of blurred mosaics of latents instead.
     fn fit(model: &Model, runtime: &Runtime) -> Result<Self> {
         let (f, channels) = (model.sizes().downscale, model.sizes().latent_channels);
         let (side, n) = (LEARNED_SIDE * f, LEARNED_SIDE * LEARNED_SIDE);
@@ -100,14 +100,14 @@ fn mean_colour(picture: &[f32], side: usize, f: usize, i: usize) -> [f64; 3] {
     })
 }
 
-/// The factors whose products with the rows come nearest to `wanted`; `None` if these are no numbers. A little of the ridge keeps
+/// The factors whose products with the rows come nearest to `targets`; `None` if these are no numbers. A little of the ridge keeps
 /// channels apart that say the same.
-fn least_squares(rows: &[Vec<f64>], wanted: impl Iterator<Item = f64>) -> Option<Vec<f64>> {
+fn least_squares(rows: &[Vec<f64>], targets: impl Iterator<Item = f64>) -> Option<Vec<f64>> {
     let n = rows.first()?.len();
     let mut system = vec![vec![0.0; n + 1]; n];
-    for (row, wanted) in rows.iter().zip(wanted) {
+    for (row, target) in rows.iter().zip(targets) {
         for (i, &a) in row.iter().enumerate() {
-            for (to, &b) in system[i].iter_mut().zip(row.iter().chain([&wanted])) {
+            for (to, &b) in system[i].iter_mut().zip(row.iter().chain([&target])) {
                 *to += a * b;
             }
         }
@@ -182,8 +182,8 @@ mod tests {
         let latents: Vec<Vec<f64>> = (0..200)
             .map(|i| vec![f64::from(i % 7) - 3.0, f64::from(i % 11) - 5.0, 1.0])
             .collect();
-        let wanted = latents.iter().map(|row| 0.5 * row[0] - 0.25 * row[1] + 0.1);
-        let found = least_squares(&latents, wanted).unwrap();
+        let targets = latents.iter().map(|row| 0.5 * row[0] - 0.25 * row[1] + 0.1);
+        let found = least_squares(&latents, targets).unwrap();
         for (found, made) in found.iter().zip([0.5, -0.25, 0.1]) {
             assert!((found - made).abs() < 1e-3, "{found} for {made}");
         }
@@ -191,7 +191,7 @@ mod tests {
         assert!(least_squares(&latents, broken).is_none());
     }
 
-    /// How near approximate previews come to the decoded picture, at every step of runs of the demo model.
+    /// The distance of approximate previews from the decoded picture, at every step of runs of the demo model.
     #[cfg(feature = "demo")]
     #[test]
     fn approximate_previews_look_like_the_picture() {
@@ -204,10 +204,10 @@ mod tests {
             let run = || pipeline.txt2img(prompt).seed(seed).steps(8);
             let shown = |method| {
                 let mut previews = Vec::new();
-                let told = run()
+                let request = run()
                     .previews(method, 1)
                     .on_progress(|p| previews.extend(p.preview));
-                let output = told.run().unwrap();
+                let output = request.run().unwrap();
                 assert_eq!(previews.len(), 8);
                 (previews, output)
             };

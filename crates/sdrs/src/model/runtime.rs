@@ -12,11 +12,11 @@ use crate::{Error, Result};
 /// More threads than any processor has.
 const MOST_THREADS: usize = 1024;
 
-/// How much a line of the log matters.
+/// The importance of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// What was done, and how long it took.
+    /// A step that was done, and the time it took.
     Info,
     /// Something was passed over.
     Warning,
@@ -102,20 +102,20 @@ impl Runtime {
     }
 
     pub fn info(&self, message: impl FnOnce() -> String) {
-        self.tell(LogLevel::Info, message);
+        self.write_log(LogLevel::Info, message);
     }
 
     pub fn warn(&self, message: impl Display) {
-        self.tell(LogLevel::Warning, || message.to_string());
+        self.write_log(LogLevel::Warning, || message.to_string());
     }
 
-    fn tell(&self, level: LogLevel, message: impl FnOnce() -> String) {
+    fn write_log(&self, level: LogLevel, message: impl FnOnce() -> String) {
         if let Some(log) = &self.log {
             log(level, &message());
         }
     }
 
-    /// Does some work and tells how long it took.
+    /// Does some work and logs the time it took.
     pub fn timed<T>(&self, what: impl Display, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let began = Instant::now();
         let outcome = work()?;

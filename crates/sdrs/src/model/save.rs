@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{Error, Result, picture::wrong_ending};
 
-/// How files of weights in other formats are called: safetensors under such a name would not be read.
+/// Endings of files of weights in other formats: safetensors under such a name would not be read.
 const OTHER_FORMATS: &[&str] = &[
     "bin", "ckpt", "gguf", "h5", "msgpack", "onnx", "pickle", "pkl", "pt", "pth",
 ];

@@ -1,4 +1,4 @@
-//! Where files come from: a path, or bytes with a name.
+//! The sources of files: a path, or bytes with a name.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,6 @@
 use sd_sched::rng::Source;
 
-/// How layers of the text encoder are counted.
+/// The rule by which layers of the text encoder are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ClipSkipRule {
     /// 1 is the last layer, 2 the one before it.
@@ -10,7 +10,7 @@ pub enum ClipSkipRule {
     Diffusers,
 }
 
-/// Whose random numbers, on every device alike.
+/// The source of random numbers, the same on every device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Rng {

@@ -80,7 +80,7 @@ pub fn settings() -> &'static [Setting] {
     SETTINGS
 }
 
-/// What validation needs to know of a model.
+/// The properties of a model that validation needs.
 pub(crate) struct Limits {
     /// Pixels of a side for each latent.
     pub downscale: u32,

@@ -2,20 +2,20 @@ use sd_core::prompt::{PromptOptions, Steps};
 
 use super::{ClipSkipRule, GenerateParams};
 
-/// What decides how a run's prompts are read.
+/// The settings by which a run's prompts are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading {
     pub options: PromptOptions,
     /// Calls of the denoiser that prompts are scheduled over.
     pub steps: Steps,
-    /// Which layer of the text encoder, from the end: 1 is the last.
+    /// The layer of the text encoder, from the end: 1 is the last.
     pub clip_skip: usize,
     /// Whether the shorter of cond and uncond is padded, so that one call of the U-Net does for both.
     pub pad: bool,
 }
 
 impl GenerateParams {
-    /// How its prompts are to be read; its values have been validated.
+    /// The settings for reading its prompts; its values have been validated.
     pub(crate) fn reading(&self) -> Reading {
         let text = &self.text;
         let mut options = PromptOptions::default();

@@ -37,7 +37,7 @@ impl Given {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recommended(Vec<(&'static str, SettingValue)>);
 
-/// The order in which they are told; others follow.
+/// The order in which they are listed; others follow.
 const ORDER: [&str; 4] = ["steps", "cfg_scale", "sampler", "schedule"];
 
 impl Recommended {
@@ -46,7 +46,7 @@ impl Recommended {
         self.0.is_empty()
     }
 
-    /// What is recommended for the setting of this name.
+    /// The recommended value of the setting of this name.
     pub fn get(&self, name: &str) -> Option<&SettingValue> {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value)
@@ -57,8 +57,8 @@ impl Recommended {
         self.0.iter().map(|(name, value)| (*name, value))
     }
 
-    /// Writes to the parameters what is recommended and not `given`, and returns it. A schedule belongs to its sampler: where another one
-    /// is given, it is not taken. Nor is `clip_skip` where layers are to be counted as diffusers does.
+    /// Writes the recommended values to the parameters, but for settings in `given`, and returns those that it wrote. A schedule belongs to
+    /// its sampler: where another sampler is given, it is not taken. Nor is `clip_skip` where layers are to be counted as diffusers does.
     pub fn settle(&self, given: &Given, params: &mut GenerateParams) -> Self {
         let fits = |name| match name {
             "schedule" => !given.contains("sampler"),
@@ -140,15 +140,15 @@ fn read(setting: &Setting, value: &Value) -> SettingValue {
     read.unwrap_or(SettingValue::Open)
 }
 
-/// `steps 20, cfg_scale 4.5, sampler DPM++ 2M, schedule Karras`: those that are there, by their names.
+/// `steps 20, cfg_scale 4.5, sampler DPM++ 2M, schedule Karras`: the recommended settings with their names.
 impl fmt::Display for Recommended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told: Vec<String> = self
+        let pairs: Vec<String> = self
             .0
             .iter()
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
-        f.write_str(&told.join(", "))
+        f.write_str(&pairs.join(", "))
     }
 }
 
@@ -221,10 +221,10 @@ mod tests {
             (params.sampling.sampler, params.sampling.schedule),
             (Sampler::Heun, Schedule::Automatic)
         );
-        let told = "steps 30, clip_skip 2";
+        let listed = "steps 30, clip_skip 2";
         assert_eq!(
             (params.guidance.cfg_scale, taken.to_string().as_str()),
-            (7.0, told)
+            (7.0, listed)
         );
         let mut given = defaults.clone();
         given.sampling.schedule = Schedule::Beta;

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 /// The values that a setting takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Range {
-    /// Whatever its type takes.
+    /// Every value of its type.
     Any,
     /// A whole number between two.
     Whole(usize, usize),
@@ -28,12 +28,12 @@ pub(super) enum Range {
 /// A setting's pair in infotexts, by its key.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pair {
-    /// There is none.
+    /// No pair.
     Unwritten,
     Always(&'static str),
-    /// It is written where the value is not the default.
+    /// A pair that is written where the value is not the default.
     Changed(&'static str),
-    /// It is written where, besides that, the value acts.
+    /// A pair that is written where, besides that, the value acts.
     ChangedIf(&'static str, fn(&GenerateParams) -> bool),
 }
 /// A scalar of [`GenerateParams`]: its name, its kind, its meaning, and access by value.
@@ -62,7 +62,7 @@ impl Setting {
         self.doc.trim_start()
     }
 
-    /// A word that stands for its value in help texts.
+    /// A word for its value in help texts.
     pub fn placeholder(&self) -> &'static str {
         match (self.range, self.kind) {
             (Range::Side, _) => "PIXELS",
@@ -82,8 +82,8 @@ impl Setting {
     /// Gives it a value. The name of a sampler may carry its schedule, which is set as well, and is automatic if it doesn't.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if the value is of another kind or too large for its field, [`Error::UnknownName`] for a name that is
-    /// none. Whether it is in range is for a run to say.
+    /// [`Error::InvalidParameter`] if the value is of another kind or too large for its field, [`Error::UnknownName`] for an unknown name.
+    /// Its range is checked by a run.
     pub fn set(&self, params: &mut GenerateParams, value: SettingValue) -> Result<()> {
         if let ("sampler", SettingValue::Text(name)) = (self.name, &value) {
             let (sampler, schedule) = parse_sampler(name)?;

@@ -8,29 +8,29 @@
 /// ```
 ///
 /// A name is the same in Rust, C, Python and the command. `range` is a [`Range`](super::setting::Range), the pair a
-/// [`Pair`](super::setting::Pair), and `recommended` marks what a checkpoint may recommend.
+/// [`Pair`](super::setting::Pair), and `recommended` marks a setting that a checkpoint may recommend.
 macro_rules! table {
     ($rows:ident) => {
         $rows! {
-            /// Both prompts, and how they are read.
+            /// The prompts, and the rules for reading them.
             text: TextParams {
-                /// What the picture should show.
+                /// The prompt: a description of the picture.
                 prompt: String = String::new(), Any, Unwritten;
-                /// What the picture should not show.
+                /// The negative prompt: a description of things that the picture should not show.
                 negative_prompt: String = String::new(), Any, Unwritten;
-                /// Which layer of the text encoder is used, from the end: 1 is the last. The final norm follows in any case.
+                /// The layer of the text encoder that is used, from the end: 1 is the last. The final norm follows in any case.
                 clip_skip: usize = 1, Layer, Changed("Clip skip"), recommended;
-                /// How `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
+                /// The rule by which `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
                 clip_skip_rule: ClipSkipRule = ClipSkipRule::default(), Any, Unwritten;
-                /// Whose prompt language is meant: "webui" or "comfy".
+                /// The dialect of the prompt language: "webui" or "comfy".
                 prompt_dialect: PromptDialect = PromptOptions::default().dialect, Any, Unwritten;
-                /// What weights in prompts do: "original", "no norm", "ignore" or "none".
+                /// The rule by which weights in prompts act: "original", "no norm", "ignore" or "none".
                 emphasis: Emphasis = PromptOptions::default().emphasis, Any, Changed("Emphasis");
-                /// Which numbers of prompt edits are fractions of the steps: those with a point ("current"), or those under 1
+                /// The numbers of prompt edits that are fractions of the steps: those with a point ("current"), or those under 1
                 /// ("before-1.6", as in older versions of the WebUI).
                 time_rule: TimeRule = PromptOptions::default().time_rule, Any, Changed("Old prompt editing timelines");
-                /// How many tokens back the last comma may lie for a long prompt to be cut after it, instead of after 75 tokens; 0 never
-                /// cuts there.
+                /// The number of tokens that the last comma may lie back for a long prompt to be cut after it, instead of after 75 tokens;
+                /// 0 never cuts there.
                 comma_backtrack: usize = PromptOptions::default().comma_backtrack, Any, Unwritten;
                 /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer. Else they are repaired first as ftfy
                 /// does it, like in the WebUI: typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong
@@ -40,7 +40,7 @@ macro_rules! table {
                 /// own call of the U-Net; pictures differ slightly.
                 pad_prompts: bool = false, Any, Changed("Pad conds");
             }
-            /// How large pictures are, and how many.
+            /// The size and the number of pictures.
             size: SizeParams {
                 /// Width in pixels, a multiple of 8; not given, it is the size that the model was trained on.
                 width: Option<u32> = None, Side, Unwritten;
@@ -56,15 +56,14 @@ macro_rules! table {
                 seed: i128 = -1, Seed, Always("Seed");
                 /// Seed of the noise that the first noise is mixed with, and -1 draws one at random. Range and batches are as for `seed`.
                 variation_seed: i128 = -1, Seed, Changed("Variation seed");
-                /// How far to go towards the variation seed's noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
+                /// The share of the variation seed's noise in the first noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
                 variation_strength: f64 = 0.0, Share, Changed("Variation seed strength");
-                /// Whose random numbers the noise is made of: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same
-                /// on every device.
+                /// The source of the noise: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same on every device.
                 rng: Rng = Rng::default(), Any, Always("RNG");
                 /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
                 ensd: i64 = 0, Any, ChangedIf("ENSD", |params| params.sampling.sampler.uses_ensd());
             }
-            /// The way from noise to a picture.
+            /// The steps from noise to a picture.
             sampling: SamplingParams {
                 /// Sampling steps, 1 to 10,000.
                 steps: usize = 20, Whole(1, MAX_STEPS), Always("Steps"), recommended;
@@ -73,10 +72,11 @@ macro_rules! table {
                 /// The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler
                 /// than the recommended one, a recommended schedule is not taken.
                 schedule: Schedule = Schedule::Automatic, Any, Always("Schedule type"), recommended;
-                /// How much fresh noise replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+                /// The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for
+                /// DDIM).
                 eta: Option<f64> = None, Any, Changed("Eta");
             }
-            /// How strongly prompts act, and when.
+            /// The strength of guidance by the prompts, and the steps at which it acts.
             guidance: GuidanceParams {
                 /// Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
                 /// Salimans 2022, arXiv:2207.12598).
@@ -94,16 +94,17 @@ macro_rules! table {
                 /// The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is none.
                 guidance_sigma_max: Option<f64> = None, Level, Changed("Guidance sigma max");
             }
-            /// What makes a run faster, and its picture another.
+            /// Shortcuts: they make a run faster, and change its picture.
             speed: SpeedParams {
-                /// The share of the pixels, 0 to 1, that are merged with others where they look at each other: faster for large pictures,
-                /// and coarser. It acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no
-                /// more than three quarters can be merged.
+                /// The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It acts
+                /// at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
+                /// quarters can be merged.
                 token_merging: f64 = 0.0, Share, Changed("Token merging ratio");
-                /// Every how many steps the whole U-Net is computed, in between its outermost layers alone; 1 is every step. These go on
-                /// what the others gave before (DeepCache, Ma et al. 2023, arXiv:2312.00858).
+                /// The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers
+                /// alone, on features of the last whole one (DeepCache, Ma et al. 2023, arXiv:2312.00858). 1 is the whole U-Net at every
+                /// step.
                 deep_cache_interval: usize = 1, Whole(1, MAX_STEPS), Changed("DeepCache interval");
-                /// How many layers are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
+                /// The layers that are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
                 deep_cache_branch: usize = 0, Branch, ChangedIf("DeepCache branch", |params| params.speed.deep_cache_interval > 1);
             }
         }

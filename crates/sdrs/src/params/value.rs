@@ -1,4 +1,4 @@
-//! Values of settings, whatever their type: how files, options and other languages give and get them.
+//! Values of settings of any type, as files, options and other languages give and get them.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SettingValue {
-    /// Nothing is given, and the model or the sampler decides.
+    /// No value: the model or the sampler decides.
     Open,
     /// Yes or no.
     Flag(bool),
@@ -50,7 +50,7 @@ pub enum SettingKind {
     Integer,
     /// A number.
     Number,
-    /// A name of several.
+    /// A name from a list.
     Choice,
     /// A text.
     Text,

@@ -91,7 +91,7 @@ fn unwritten(error: sd_core::Error) -> Error {
     }
 }
 
-/// How pictures of other formats are called: a PNG under such a name would deceive.
+/// Endings of pictures in other formats: a PNG under such a name would deceive.
 const OTHER_FORMATS: &[&str] = &[
     "avif", "bmp", "dds", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg", "jpg",
     "jxl", "pbm", "pdf", "pgm", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif", "tiff", "webp",

@@ -3,7 +3,7 @@
 use super::{png, save};
 use crate::Result;
 
-/// How a preview is made of the denoised latent.
+/// The method that makes a preview of the denoised latent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PreviewMethod {

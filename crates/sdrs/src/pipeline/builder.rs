@@ -6,7 +6,7 @@ use std::{
 
 use sd_core::{
     Device, Dtype, Quantization,
-    checkpoint::{Checkpoint, Given, Layout},
+    checkpoint::{Checkpoint, GivenConfigs, Layout},
     config::Part,
     output,
     weights::{Folder, Target, TensorFile},
@@ -22,7 +22,7 @@ use crate::{
     text::Embeddings,
 };
 
-/// Describes a pipeline: which weights, where, in which type.
+/// A description of a pipeline: its weights, device and types.
 #[derive(Default)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PipelineBuilder {
@@ -83,8 +83,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under LDM's names or
-    /// diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
+    /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under
+    /// LDM's names or diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
     pub fn vae(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Vae, Source::Path(path.into()))
     }
@@ -94,13 +94,14 @@ impl PipelineBuilder {
         self.part(Part::Vae, Source::Bytes(name.into(), bytes.into()))
     }
 
-    /// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it, that is taken
-    /// too.
+    /// Another text encoder than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If a tokenizer comes with it,
+    /// that is taken too.
     pub fn text_encoder(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::TextEncoder, Source::Path(path.into()))
     }
 
-    /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that counts.
+    /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source states a prediction
+    /// type, that counts.
     pub fn unet(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Unet, Source::Path(path.into()))
     }
@@ -117,13 +118,13 @@ impl PipelineBuilder {
         self
     }
 
-    /// Adds a LoRA or another adapter, of any usual kind. `weight` says how strongly it acts: 1 is as trained, 0 not at all. Any
-    /// number may be added; [`loras`](Self::loras) takes those with more to say.
+    /// Adds a LoRA or another adapter, of any usual kind. `weight` is the weight on the networks: 1 is as trained, 0 is no effect. Any
+    /// number may be added; [`loras`](Self::loras) takes LoRAs with more settings.
     pub fn lora(self, path: impl Into<PathBuf>, weight: f64) -> Self {
         self.loras([Lora::file(path).weight(weight)])
     }
 
-    /// The same from a file's bytes; `name` is what prompts and infotexts call it.
+    /// The same from a file's bytes; `name` is the name in prompts and infotexts.
     pub fn lora_bytes(self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>, weight: f64) -> Self {
         self.loras([Lora::bytes(name, bytes).weight(weight)])
     }
@@ -149,7 +150,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// The same from a file's bytes; `name` is what prompts call it.
+    /// The same from a file's bytes; `name` is the name in prompts.
     pub fn embedding_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
         self.embeddings.push(Source::Bytes(name.into(), bytes.into()));
         self
@@ -167,37 +168,38 @@ impl PipelineBuilder {
         self
     }
 
-    /// In what numbers the U-Net's large layers compute, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
-    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: by how much docs/performance.md says.
+    /// The numbers that the U-Net's large layers compute in, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
+    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: docs/performance.md says by how much.
     pub fn quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = quantization;
         self
     }
 
-    /// What the U-Net predicts, where the checkpoint doesn't say it or says it wrongly. Without it counts, in this order, what lies with
-    /// the weights (a folder's scheduler, a file's metadata or a tensor that marks it), the scheduler of [`config`](Self::config), and eps.
+    /// The prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly. Without it the first of these counts: the
+    /// files beside the weights (a folder's scheduler, a file's metadata or a tensor that marks it), the scheduler of
+    /// [`config`](Self::config), eps.
     pub fn prediction(mut self, prediction: Prediction) -> Self {
         self.prediction = Some(prediction);
         self
     }
 
-    /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and told in the log; they are an error
+    /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and reported in the log; they are an error
     /// otherwise, since they may mean that the model is of another kind than it seems.
     pub fn allow_unexpected(mut self, allow: bool) -> Self {
         self.allow_unexpected = allow;
         self
     }
 
-    /// How many threads the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process shares, one
-    /// for each core. Pictures don't depend on it. GPUs pay no heed to it.
+    /// The number of threads that the CPU computes with, 1 to 1024, for this pipeline alone; by default those that the whole process
+    /// shares, one for each core. Pictures don't depend on it. GPUs pay no heed to it.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. What
-    /// can't fit is refused before anything is loaded, or drawn: [`Pipeline::memory_plan`] tells what a size takes. Pictures don't depend
-    /// on it. Not counted are other pipelines, runs at the same time, and what LoRAs that a prompt names change.
+    /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. A model
+    /// or picture that can't fit is refused before anything is loaded or drawn: [`Pipeline::memory_plan`] says what a size takes. Pictures
+    /// don't depend on it. Not counted are other pipelines, runs at the same time, and layers that a prompt's LoRAs change.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -209,8 +211,9 @@ impl PipelineBuilder {
         self
     }
 
-    /// Called with each line of the pipeline's log: what was opened and loaded, what was passed over, how long parts of a run took. It is
-    /// called in the thread that builds or runs, several at once if these are. Without it nothing is logged; nothing is ever printed.
+    /// A function that is called with each line of the pipeline's log: files that were opened and loaded, things that were passed over, the
+    /// time that parts of a run took. It is called in the thread that builds or runs, by several at once if these are. Without it nothing
+    /// is logged; nothing is ever printed.
     pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
         self.log = Some(Arc::new(log));
         self
@@ -297,7 +300,7 @@ impl PipelineBuilder {
             Some(folder) => Some(Folder::open(&folder)?),
             None => None,
         };
-        let given = config.as_ref().map(Given::from_folder).transpose()?;
+        let given = config.as_ref().map(GivenConfigs::from_folder).transpose()?;
         let mut checkpoint = match (source, given) {
             (CheckpointSource::Folder(folder), None) => Checkpoint::parts_of_folder(&folder)?,
             (CheckpointSource::File(Source::Path(path)), None) => Checkpoint::open_parts(&path)?,
@@ -351,7 +354,7 @@ fn own_configs() -> Error {
     Error::parameter("config", reason)
 }
 
-/// What a checkpoint is, for the log.
+/// The description of a checkpoint, for the log.
 fn described(checkpoint: &Checkpoint) -> String {
     let layout = match checkpoint.layout() {
         Layout::Diffusers => "diffusers' layout",

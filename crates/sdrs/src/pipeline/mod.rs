@@ -1,4 +1,4 @@
-//! The pipeline: what callers hold.
+//! The pipeline, as callers see it.
 
 mod builder;
 mod networks;
@@ -95,7 +95,7 @@ impl Pipeline {
         Ok(self.components.with_vae(checkpoint)?.into())
     }
 
-    /// The same pipeline with these LoRAs instead of those that it has; with none, as it was without any, to the bit.
+    /// The same pipeline with these LoRAs instead of its own; with none, as it was without any, to the bit.
     ///
     /// Weights are made anew from the base in the checkpoint's files, which stay mapped; nothing is subtracted. All that the LoRAs
     /// don't change is shared between both pipelines, so the new one takes memory for the layers that they do change.
@@ -131,19 +131,19 @@ impl Pipeline {
         self.components.embeddings.names()
     }
 
-    /// Which files of embedding folders were passed over, and why.
+    /// The files of embedding folders that were passed over, each with the reason.
     pub fn skipped_embeddings(&self) -> &[String] {
         &self.components.embeddings.skipped
     }
 
-    /// Starts to describe a picture: with what the checkpoint recommends ([`recommended`](Self::recommended)) where nothing else is said,
-    /// else the WebUI's defaults.
+    /// A request for a picture. Settings that it leaves open have the values that the checkpoint recommends
+    /// ([`recommended`](Self::recommended)), else the WebUI's defaults.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
         Txt2Img::new(&self.components, &self.tagged).prompt(prompt)
     }
 
-    /// Says what will be encoded for a picture: texts by step, chunks, tokens with their places and weights, LoRAs, embeddings, those that
-    /// come along with the tags' LoRAs among them.
+    /// The plan of a picture's prompts: texts by step, chunks, tokens with their places and weights, LoRAs, and embeddings, with those that
+    /// the tags' LoRAs bring along.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument has no
@@ -152,8 +152,8 @@ impl Pipeline {
         self.components.plan_prompts(params)
     }
 
-    /// What drawing a picture of this size takes of the CPU's memory; of a GPU's own it says nothing. LoRAs that a prompt names take more,
-    /// for the weights that they change.
+    /// The part of the CPU's memory that a picture of this size takes; a GPU's own memory is not counted. LoRAs that a prompt names take
+    /// more, for the weights that they change.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that can't be drawn.
@@ -178,7 +178,7 @@ impl Pipeline {
         Ok(self.merged().save_folder(path.as_ref(), dtype)?)
     }
 
-    /// Writes the pipeline as a single `.safetensors` file in LDM's layout, likewise. A file that is there is replaced, which those who
+    /// Writes the pipeline as a single `.safetensors` file in LDM's layout, likewise. An existing file is replaced, which programs that
     /// have it open don't notice; its permissions and links to it stay. Its metadata carries the configurations, and the tokenizer unless
     /// it is CLIP's own.
     ///
@@ -203,7 +203,7 @@ impl Pipeline {
         &self.model().name
     }
 
-    /// How the checkpoint is laid out.
+    /// The layout of the checkpoint.
     pub fn layout(&self) -> Layout {
         self.model().checkpoint.layout()
     }
@@ -218,12 +218,12 @@ impl Pipeline {
         self.model().target.dtype
     }
 
-    /// What each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
+    /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
     pub fn profile(&self) -> Vec<OperationTime> {
         self.runtime().account()
     }
 
-    /// What the U-Net predicts.
+    /// The prediction type of the U-Net.
     pub fn prediction(&self) -> Prediction {
         self.model().sampling.prediction()
     }

@@ -1,4 +1,4 @@
-//! The networks one call at a time, on buffers of the host: for callers who write their own loop.
+//! The networks one call at a time, on buffers of the host: for callers with a loop of their own.
 //!
 //! Latents are the U-Net's throughout: the autoencoder's own times its scaling factor, [`Pipeline::scaling_factor`]. Every array is
 //! row-major `f32`, and its shape is checked before anything is computed.
@@ -7,7 +7,11 @@ use sd_core::models::UnetInput;
 use sd_sched::{ModelSampling, Sampler};
 
 use super::Pipeline;
-use crate::{Array, EncodedImages, Error, GenerateParams, ModelSizes, Result, model::values};
+use crate::{
+    Array, EncodedImages, Error, GenerateParams, ModelSizes, Result,
+    model::{TextEncoder, values},
+    text::side_by_side,
+};
 
 impl Pipeline {
     /// The sizes that this model's arrays have.
@@ -32,7 +36,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Core`] if the tokenizer fails, which no text should make it do.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.model().tokenizer.encode_repaired(text)?;
+        let tokens = self.model().text_encoder().tokenizer.encode_repaired(text)?;
         Ok(tokens.into_iter().map(|(id, _)| id).collect())
     }
 
@@ -41,7 +45,7 @@ impl Pipeline {
     /// # Errors
     /// As [`tokenize`](Self::tokenize).
     pub fn tokenize_as_is(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.model().tokenizer.encode(text)?)
+        Ok(self.model().text_encoder().tokenizer.encode(text)?)
     }
 
     /// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all, `context_length` tokens for
@@ -58,7 +62,7 @@ impl Pipeline {
         let width = encoded.width;
         match (encoded.conds.pop(), encoded.conds.pop()) {
             (Some((_, timeline)), None) => {
-                let values = timeline.first();
+                let values = timeline.first().context;
                 Ok(Array {
                     shape: vec![values.len() / width, width],
                     values,
@@ -82,23 +86,30 @@ impl Pipeline {
         let encoder = self.components.encoder(&reading, &|| false);
         let mut ids = self.tokenize_as_is(text)?;
         ids.truncate(self.model().chunk_length());
-        let mut chunk = encoder.empty();
-        let placed = ids.into_iter().chain([self.model().tokenizer.end()]);
-        chunk
-            .tokens
-            .iter_mut()
-            .skip(1)
-            .zip(placed)
-            .for_each(|(to, id)| *to = id);
+        let mut context = Vec::new();
+        for (at, TextEncoder { tokenizer, .. }) in self.model().text_encoders.iter().enumerate() {
+            let mut chunk = encoder.empty(at);
+            let placed = ids.iter().copied().chain([tokenizer.end()]);
+            chunk
+                .tokens
+                .iter_mut()
+                .skip(1)
+                .zip(placed)
+                .for_each(|(to, id)| *to = id);
+            let states = encoder.row(at, &chunk)?.states;
+            context = match at {
+                0 => states.to_vec(),
+                _ => side_by_side(&context, &states, encoder.width(at)),
+            };
+        }
         let width = self.sizes().context_width;
-        let values = encoder.row(&chunk)?.to_vec();
         Ok(Array {
-            shape: vec![values.len() / width, width],
-            values,
+            shape: vec![context.len() / width, width],
+            values: context,
         })
     }
 
-    /// Parameters whose prompts are read as those of a run of one step.
+    /// Parameters that read prompts as a run of one step does.
     fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
         let layers = self.model().limits().layers;
         if !(1..=layers).contains(&clip_skip) {
@@ -120,13 +131,11 @@ impl Pipeline {
     pub fn encode_ids(&self, ids: &[u32], clip_skip: usize) -> Result<Array> {
         self.check_ids(ids)?;
         self.low_level_params(clip_skip)?;
+        let network = &self.model().text_encoder().network;
         self.runtime().compute(|| {
-            let encoded = self
-                .model()
-                .text_encoder
-                .encode(&[ids.to_vec()], &[], clip_skip)?;
+            let encoded = network.encode(&[ids.to_vec()], &[], clip_skip)?;
             Ok(Array {
-                shape: vec![ids.len(), self.sizes().context_width],
+                shape: vec![ids.len(), network.config().hidden_size],
                 values: values(encoded.context)?,
             })
         })
@@ -139,9 +148,10 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] unless there are 1 to `context_length` ids, each in the vocabulary.
     pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
         self.check_ids(ids)?;
+        let network = &self.model().text_encoder().network;
         self.runtime().compute(|| {
-            let states = self.model().text_encoder.hidden_states(&[ids.to_vec()], &[])?;
-            let shape = vec![states.len(), ids.len(), self.sizes().context_width];
+            let states = network.hidden_states(&[ids.to_vec()], &[])?;
+            let shape = vec![states.len(), ids.len(), network.config().hidden_size];
             let mut all = Vec::with_capacity(shape.iter().product());
             for state in states {
                 all.extend(values(state)?);
@@ -265,10 +275,10 @@ impl Pipeline {
 /// No picture has a value beyond it.
 const PICTURE_MAX: f32 = 10.0;
 
-/// The buffer holds what its shape says, and that is something.
+/// Checks that the buffer has as many values as its shape, and at least one.
 fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
-    let wanted = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
-    match wanted {
+    let volume = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+    match volume {
         Some(0) => Err(Error::parameter(
             name,
             format!("the shape {shape:?} holds nothing"),
@@ -281,12 +291,12 @@ fn filled(name: &'static str, values: &[f32], shape: &[usize]) -> Result<()> {
     }
 }
 
-fn expect(name: &'static str, shape: &[usize], fits: bool, wanted: impl Fn() -> String) -> Result<()> {
+fn expect(name: &'static str, shape: &[usize], fits: bool, expected: impl Fn() -> String) -> Result<()> {
     match fits {
         true => Ok(()),
         false => Err(Error::parameter(
             name,
-            format!("must have the shape {}, not {shape:?}", wanted()),
+            format!("must have the shape {}, not {shape:?}", expected()),
         )),
     }
 }

@@ -8,7 +8,7 @@ use sd_core::{
     weights::Loaded,
 };
 
-use crate::{Result, text::Contexts};
+use crate::{Result, text::Context};
 
 /// The most memory that keys and values of texts may take; beyond it they are computed anew.
 const MOST_BYTES: usize = 256 << 20;
@@ -16,8 +16,7 @@ const MOST_BYTES: usize = 256 << 20;
 /// The most calls whose texts are cached.
 const MOST_CALLS: usize = 8;
 
-/// A text of a call: which part of the prompts it is for, those that AND joins and then the negative one, and which of that part's
-/// texts.
+/// A text of a call: `part` is one of the prompts that AND joins, or the negative one behind them; `index` is one of that part's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Text {
     pub part: usize,
@@ -37,9 +36,17 @@ pub(crate) struct UnetCache {
 /// The texts of a call: other calls may have the same.
 struct CallTexts {
     indices: Vec<usize>,
-    contexts: Contexts,
+    contexts: Vec<Context>,
     /// For the parts that go through the network together.
-    texts: Vec<(Vec<usize>, CrossAttentionCache)>,
+    texts: Vec<(Vec<usize>, Conditions)>,
+}
+
+/// The conditions of a call of the network.
+pub(super) struct Conditions {
+    /// Keys and values of the texts.
+    pub text: CrossAttentionCache,
+    /// The additional vectors, for a network that has them.
+    pub added: Option<Tensor<2>>,
 }
 
 /// The deep features of a text at a step.
@@ -62,7 +69,7 @@ impl UnetCache {
     }
 
     /// Takes up the texts for `indices`, made by `make` if they are new, and returns each one's length.
-    pub fn texts(&mut self, indices: &[usize], make: impl FnOnce() -> Contexts) -> Vec<usize> {
+    pub fn texts(&mut self, indices: &[usize], make: impl FnOnce() -> Vec<Context>) -> Vec<usize> {
         let call = match self.calls.iter().position(|call| call.indices == indices) {
             Some(i) => self.calls.remove(i),
             None => CallTexts {
@@ -71,7 +78,7 @@ impl UnetCache {
                 texts: Vec::new(),
             },
         };
-        let lengths = (0..indices.len()).map(|part| call.contexts.part(part).dims()[1]);
+        let lengths = call.contexts.iter().map(|context| context.text.dims()[1]);
         let lengths = lengths.collect();
         if self.calls.len() == MOST_CALLS {
             self.calls.remove(0);
@@ -80,25 +87,30 @@ impl UnetCache {
         lengths
     }
 
-    /// Gives `work` the keys and values of these texts, which are among those taken up last.
+    /// Gives `work` the conditions of these texts, which are among those taken up last.
     pub fn with_text<R>(
         &mut self,
         texts: &[Text],
         unet: &UNet,
-        work: impl FnOnce(&CrossAttentionCache) -> Result<R>,
+        work: impl FnOnce(&Conditions) -> Result<R>,
     ) -> Result<R> {
         let parts: Vec<usize> = texts.iter().map(|text| text.part).collect();
         let Some(last) = self.calls.last_mut() else {
             unreachable!("texts are taken up before a call");
         };
-        if let Some((_, text)) = last.texts.iter().find(|(of, _)| *of == parts) {
-            return work(text);
+        if let Some((_, conditions)) = last.texts.iter().find(|(of, _)| *of == parts) {
+            return work(conditions);
         }
-        let contexts = parts.iter().map(|&part| last.contexts.part(part).clone());
-        let text = unet.cross_attention_cache(Tensor::cat(contexts.collect(), 0))?;
-        let result = work(&text);
-        if last.bytes() + text.bytes() <= MOST_BYTES {
-            last.texts.push((parts, text));
+        let contexts = || parts.iter().map(|&part| &last.contexts[part]);
+        let texts = contexts().map(|context| context.text.clone()).collect();
+        let added: Option<Vec<_>> = contexts().map(|context| context.added.clone()).collect();
+        let conditions = Conditions {
+            text: unet.cross_attention_cache(Tensor::cat(texts, 0))?,
+            added: added.map(|rows| Tensor::cat(rows, 0)),
+        };
+        let result = work(&conditions);
+        if last.bytes() + conditions.text.bytes() <= MOST_BYTES {
+            last.texts.push((parts, conditions));
             while self.calls.iter().map(CallTexts::bytes).sum::<usize>() > MOST_BYTES {
                 self.calls.remove(0);
             }
@@ -129,6 +141,6 @@ impl UnetCache {
 
 impl CallTexts {
     fn bytes(&self) -> usize {
-        self.texts.iter().map(|(_, text)| text.bytes()).sum()
+        self.texts.iter().map(|(_, it)| it.text.bytes()).sum()
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Components {
     pub model: Model,
     pub loras: Loras,
     pub lora_folders: Arc<LoraFolders>,
-    /// Textual inversions that were given, without those that come along with LoRAs.
+    /// The textual inversions that were given, without those of LoRAs.
     own_embeddings: Arc<Embeddings>,
     pub embeddings: Arc<Embeddings>,
     rows: Arc<RowCache>,
@@ -29,7 +29,7 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// A model whose weights have these LoRAs already.
+    /// Components around a model whose weights have these LoRAs already.
     pub fn new(
         model: Model,
         loras: Loras,
@@ -66,7 +66,8 @@ impl Components {
         other.model = self.model.with_patches(&loras.patches())?;
         other.embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
         other.loras = loras;
-        if !Arc::ptr_eq(&other.model.text_encoder, &self.model.text_encoder)
+        let mut encoders = other.model.text_encoders.iter().zip(&self.model.text_encoders);
+        if !encoders.all(|(new, old)| Arc::ptr_eq(&new.network, &old.network))
             || !Arc::ptr_eq(&other.embeddings, &self.embeddings)
         {
             other.rows = RowCache::new(&other.model).into();
@@ -109,7 +110,7 @@ impl Components {
     ) -> Result<Conditioning> {
         let prompts = Prompts::read(prompt, negative_prompt, reading);
         self.loras.check_tags(&lora_tags(&prompts.positive)?)?;
-        Conditioning::new(&prompts, &self.encoder(reading, cancelled))
+        Conditioning::new(&prompts, &self.encoder(reading, cancelled), None)
     }
 
     /// Says what will be encoded for a picture.
@@ -120,7 +121,7 @@ impl Components {
         let prompts = Prompts::read(texts[0], texts[1], &reading);
         let embeddings = self.embeddings_for(&prompts.positive)?;
         let planner = Planner {
-            tokenizer: &self.model.tokenizer,
+            tokenizer: &self.model.text_encoder().tokenizer,
             names: &embeddings.names,
             resolves: &|tag| self.resolves(tag),
             length: self.model.chunk_length(),
@@ -134,7 +135,7 @@ impl Components {
         self.loras.find(&tag.name, &self.lora_folders).is_ok()
     }
 
-    /// The textual inversions that a run has: the pipeline's, and those of the LoRAs that tags ask for, as far as these are found.
+    /// The textual inversions of a run: the pipeline's, and those of the LoRAs that tags ask for, as far as these are found.
     fn embeddings_for(&self, prompt: &Prompt) -> Result<Arc<Embeddings>> {
         let mut tags = lora_tags(prompt)?;
         tags.retain(|(tag, _)| self.resolves(tag));

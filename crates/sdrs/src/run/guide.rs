@@ -1,4 +1,4 @@
-//! Guidance: one denoised latent of those for each prompt.
+//! Guidance: one denoised latent made of one for each prompt.
 
 use sd_sched::{DenoiseCall, Denoised, Dialect, Latent};
 
@@ -25,7 +25,7 @@ pub(crate) enum Guide {
 }
 
 impl Guidance {
-    /// How a call is guided.
+    /// The guidance of a call.
     pub fn guide(&self, call: &DenoiseCall) -> Guide {
         let plain = self.weights.len() == 1 && self.weights[0] * self.cfg_scale == 1.0;
         match plain && !call.needs_uncond {
@@ -35,12 +35,12 @@ impl Guidance {
         }
     }
 
-    /// How many latents that takes: the conds, then uncond.
+    /// The number of latents that it takes: the conds, then uncond.
     pub fn count(&self, guide: Guide) -> usize {
         self.weights.len() + usize::from(guide == Guide::Full)
     }
 
-    /// The guided latent of those that were asked for.
+    /// The guided latent made of `denoised`, one latent for each text that `guide` asks for.
     pub fn apply(&self, guide: Guide, mut denoised: Vec<Vec<f32>>) -> Denoised<Vec<f32>> {
         let (uncond, scale) = match guide {
             Guide::Cond => return denoised.swap_remove(0).into(),

@@ -1,4 +1,4 @@
-//! A run: pictures from a request, and what they are drawn with.
+//! A run: pictures from a request, and the components that draw them.
 
 mod cache;
 mod components;

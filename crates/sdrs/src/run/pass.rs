@@ -150,6 +150,7 @@ mod tests {
             uncond: Timeline::fixed(refs.f32s("uncond")),
             width: refs.shape("cond")[2],
             padding: None,
+            sizes: None,
         }
     }
 

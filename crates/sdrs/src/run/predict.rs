@@ -93,10 +93,11 @@ impl Predictor<'_> {
         let (output, deep) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
-            let output = cache.with_text(texts, unet, |text| {
+            let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
+                    added: conditions.added.clone(),
                     token_merging,
-                    ..UnetInput::new(latents, &timesteps, text)
+                    ..UnetInput::new(latents, &timesteps, &conditions.text)
                 };
                 Ok(unet.forward_cached(&input, &deep_cache)?)
             })?;

@@ -43,11 +43,11 @@ impl CancelToken {
     }
 }
 
-/// What a progress callback is told after each step.
+/// The state of a run after a step, for a progress callback.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Which picture of the batch, from 0.
+    /// The index of the picture in its batch, from 0.
     pub image: usize,
     /// Pictures in the batch.
     pub images: usize,
@@ -207,9 +207,9 @@ impl<'a> Txt2Img<'a> {
             _ => {}
         }
         let mut reading = params.reading();
-        if reading.clip_skip > 1 && own.model.text_encoder.config().is_open_clip() {
+        if reading.clip_skip > 1 && !own.model.heeds_clip_skip() {
             own.runtime
-                .warn("clip_skip is not used: this model's text encoder is OpenCLIP's, and the WebUI skips none of its layers");
+                .warn("clip_skip is not used: with OpenCLIP's text encoders the WebUI skips no layers");
             reading.clip_skip = 1;
         }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
@@ -239,7 +239,8 @@ impl<'a> Txt2Img<'a> {
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let conditioning = runtime.timed("encoded the prompts", || {
-            Conditioning::new(&prompts, &components.encoder(&reading, &cancelled))
+            let encoder = components.encoder(&reading, &cancelled);
+            Conditioning::new(&prompts, &encoder, model.size_embedding(size))
         })?;
         let [width, height] = size.map(|side| (side / limits.downscale) as usize);
         let pass = Pass {
@@ -347,7 +348,7 @@ impl<'a> Txt2Img<'a> {
     }
 }
 
-/// Warnings of what is as in the WebUI, and gives no picture.
+/// Warnings of plans that give no picture, as in the WebUI.
 fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
     let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
     let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {

@@ -13,17 +13,17 @@ use crate::{
     model::{Model, Source},
 };
 
-/// Textual inversions, their vectors by number.
+/// Textual inversions by number, and of each its vectors for each text encoder.
 #[derive(Default, Clone)]
 pub(crate) struct Embeddings {
     pub names: EmbeddingNames,
-    pub vectors: Vec<Vec<f32>>,
-    /// Why some files of a folder are not among them.
+    pub vectors: Vec<Vec<Vec<f32>>>,
+    /// The files of a folder that are not among them, each with the reason.
     pub skipped: Vec<String>,
 }
 
 impl Embeddings {
-    /// Reads files, and folders of them: of a folder, what can't be used is passed over.
+    /// Reads files, and folders of them. In a folder, files that can't be used are passed over.
     pub fn open(sources: &[Source], model: &Model) -> Result<Self> {
         let mut all = Self::default();
         for source in sources {
@@ -46,7 +46,7 @@ impl Embeddings {
         Ok(all)
     }
 
-    /// These and those that come along with LoRAs. Where names are the same, these count, then those of the first LoRA (WebUI).
+    /// These embeddings, and those that LoRAs bring along. Of two with one name these count, then those of the first LoRA (WebUI).
     pub fn with_bundled(self: &Arc<Self>, loras: &Loras, model: &Model) -> Result<Arc<Self>> {
         let mut all = self.clone();
         for (lora, embeddings) in loras.embeddings() {
@@ -67,16 +67,26 @@ impl Embeddings {
     fn add(&mut self, embedding: &Embedding, model: &Model) -> Result<()> {
         let path = || embedding.origin.clone();
         let refuse = |reason: String| Err(Error::InvalidFile { path: path(), reason });
-        let (width, places) = (model.text_encoder.config().hidden_size, model.chunk_length());
-        let Some(vectors) = embedding.of_width(width).filter(|_| embedding.parts.len() == 1) else {
-            let widths: Vec<String> = embedding
-                .parts
-                .iter()
-                .map(|part| part.width.to_string())
-                .collect();
-            let widths = widths.join(" and ");
+        let places = model.chunk_length();
+        let widths: Vec<usize> = model
+            .text_encoders
+            .iter()
+            .map(|encoder| encoder.network.config().hidden_size)
+            .collect();
+        let joined = |widths: &mut dyn Iterator<Item = usize>| -> String {
+            let widths: Vec<String> = widths.map(|width| width.to_string()).collect();
+            widths.join(" and ")
+        };
+        let vectors = widths
+            .iter()
+            .map(|&width| Some(embedding.of_width(width)?.values.clone()));
+        let vectors = vectors.collect::<Option<Vec<Vec<f32>>>>();
+        let Some(vectors) = vectors.filter(|_| embedding.parts.len() == widths.len()) else {
             return refuse(format!(
-                "its vectors have {widths} values, and this model's text encoder has {width}: it is for another kind of model"
+                "its vectors have {} values, and this model's text encoder{} {}: it is for another kind of model",
+                joined(&mut embedding.parts.iter().map(|part| part.width)),
+                if widths.len() == 1 { " has" } else { "s have" },
+                joined(&mut widths.iter().copied()),
             ));
         };
         if embedding.vectors() > places {
@@ -90,9 +100,12 @@ impl Embeddings {
             let reason = format!("{}: there is another embedding named '{name}' already", path());
             return Err(Error::parameter("embedding", reason));
         }
-        self.names
-            .add(&embedding.name, embedding.vectors(), &model.tokenizer)?;
-        self.vectors.push(vectors.values.clone());
+        self.names.add(
+            &embedding.name,
+            embedding.vectors(),
+            &model.text_encoder().tokenizer,
+        )?;
+        self.vectors.push(vectors);
         Ok(())
     }
 

@@ -6,8 +6,10 @@ use std::{
 };
 
 use lru::LruCache;
-use sd_core::prompt::{
-    Chunk, Emphasis, Excerpt, Placed, PromptDialect, PromptOptions, empty_chunk, encoder_inputs,
+use sd_core::{
+    ClipTokenizer,
+    models::ClipTextModel,
+    prompt::{Chunk, Emphasis, Excerpt, Placed, PromptDialect, PromptOptions, empty_chunk, encoder_inputs},
 };
 
 use super::Embeddings;
@@ -20,28 +22,41 @@ use crate::{
 /// Values of encoded inputs that a pipeline caches: 128 of SD1's 77 tokens of 768.
 const CACHED_VALUES: usize = 128 * 77 * 768;
 
-/// An input of the text encoder: these values alone decide its output, which is cached from run to run.
+/// An input of a text encoder: these values alone decide its output, which is cached from run to run.
 #[derive(PartialEq, Eq, Hash)]
 struct RowKey {
+    encoder: usize,
     tokens: Vec<u32>,
     embeddings: Vec<Placed>,
     clip_skip: usize,
 }
 
+/// An encoded input.
+#[derive(Clone)]
+pub(crate) struct Row {
+    /// `[n, width]`.
+    pub states: Arc<[f32]>,
+    /// The pooled text, if the encoder has a projection for it.
+    pub pooled: Option<Arc<[f32]>>,
+}
+
 /// Encoded inputs, the most recently used.
-pub(crate) struct RowCache(Mutex<LruCache<RowKey, Arc<[f32]>>>);
+pub(crate) struct RowCache(Mutex<LruCache<RowKey, Row>>);
 
 impl RowCache {
-    /// A cache for one model's text encoder.
+    /// A cache for one model's text encoders.
     pub fn new(model: &Model) -> Self {
-        let text = model.text_encoder.config();
-        let row = text.max_position_embeddings * text.hidden_size;
+        let values = model.text_encoders.iter().map(|encoder| {
+            let text = encoder.network.config();
+            text.max_position_embeddings * text.hidden_size
+        });
+        let row: usize = values.max().unwrap_or(1);
         let rows = NonZeroUsize::new(CACHED_VALUES / row.max(1)).unwrap_or(NonZeroUsize::MIN);
         Self(Mutex::new(LruCache::new(rows)))
     }
 }
 
-/// Encodes the texts of one run.
+/// Encodes the texts of one run, with each encoder of the stack by itself. Encoders are named by their place in it.
 pub(crate) struct Encoder<'a> {
     pub model: &'a Model,
     pub embeddings: &'a Embeddings,
@@ -52,26 +67,40 @@ pub(crate) struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// A text as inputs of the text encoder.
-    pub fn inputs(&self, text: &Excerpt) -> Result<Vec<Chunk>> {
-        let Model { tokenizer, .. } = self.model;
+    fn tokenizer(&self, encoder: usize) -> &ClipTokenizer {
+        &self.model.text_encoders[encoder].tokenizer
+    }
+
+    fn network(&self, encoder: usize) -> &ClipTextModel {
+        &self.model.text_encoders[encoder].network
+    }
+
+    /// Values of an encoder's state for each token.
+    pub fn width(&self, encoder: usize) -> usize {
+        self.network(encoder).config().hidden_size
+    }
+
+    /// A text as inputs of an encoder.
+    pub fn inputs(&self, encoder: usize, text: &Excerpt) -> Result<Vec<Chunk>> {
         let (names, options) = (&self.embeddings.names, &self.reading.options);
         Ok(encoder_inputs(
             text,
-            tokenizer,
+            self.tokenizer(encoder),
             names,
             self.model.chunk_length(),
             options,
         )?)
     }
 
-    pub fn empty(&self) -> Chunk {
-        empty_chunk(&self.model.tokenizer, self.model.chunk_length())
+    /// The empty text as an input of an encoder.
+    pub fn empty(&self, encoder: usize) -> Chunk {
+        empty_chunk(self.tokenizer(encoder), self.model.chunk_length())
     }
 
-    /// One input encoded, `[n, width]`. Encoded alone, so that no other text can touch its last bits.
-    pub fn row(&self, chunk: &Chunk) -> Result<Arc<[f32]>> {
+    /// One input encoded. Encoded alone, so that no other text can touch its last bits.
+    pub fn row(&self, encoder: usize, chunk: &Chunk) -> Result<Row> {
         let key = RowKey {
+            encoder,
             tokens: chunk.tokens.clone(),
             embeddings: chunk.embeddings.clone(),
             clip_skip: self.reading.clip_skip,
@@ -83,30 +112,31 @@ impl Encoder<'_> {
         if (self.cancelled)() {
             return Err(Error::Cancelled);
         }
-        let encoder = &self.model.text_encoder;
-        let vectors = |placed: &Placed| (placed.at, &self.embeddings.vectors[placed.index][..]);
+        let network = self.network(encoder);
+        let vectors = |placed: &Placed| (placed.at, &self.embeddings.vectors[placed.index][encoder][..]);
         let embedded: Vec<(usize, &[f32])> = chunk.embeddings.iter().map(vectors).collect();
-        let row: Arc<[f32]> = self
-            .runtime
-            .compute(|| {
-                let tokens = std::slice::from_ref(&chunk.tokens);
-                let encoded = encoder.encode(tokens, &[embedded], self.reading.clip_skip)?;
-                values(encoded.context)
-            })?
-            .into();
+        let row = self.runtime.compute(|| {
+            let tokens = std::slice::from_ref(&chunk.tokens);
+            let encoded = network.encode(tokens, &[embedded], self.reading.clip_skip)?;
+            Ok::<_, Error>(Row {
+                states: values(encoded.context)?.into(),
+                pooled: encoded.pooled.map(values).transpose()?.map(Into::into),
+            })
+        })?;
         cache().put(key, row.clone());
         Ok(row)
     }
 
-    /// Applies the weights of one input each of several texts.
+    /// The states of one input each of several texts, with their weights applied. `counts` says how many steps' texts each stands for,
+    /// `name` the parameter that errors name.
     pub fn weighted(
         &self,
-        name: &'static str,
-        chunks: &[&Chunk],
-        rows: &[Arc<[f32]>],
-        counts: &[usize],
+        encoder: usize,
+        (name, chunks, counts): (&'static str, &[&Chunk], &[usize]),
     ) -> Result<Vec<Vec<f32>>> {
-        let width = self.model.text_encoder.config().hidden_size;
+        let width = self.width(encoder);
+        let rows = chunks.iter().map(|chunk| Ok(self.row(encoder, chunk)?.states));
+        let rows: Vec<Arc<[f32]>> = rows.collect::<Result<_>>()?;
         let plain = |chunk: &&Chunk| chunk.weights.iter().all(|&w| w == 1.0);
         let PromptOptions {
             dialect, emphasis, ..
@@ -117,7 +147,7 @@ impl Encoder<'_> {
             return Ok(rows.iter().map(|row| row.to_vec()).collect());
         }
         let empty = match dialect {
-            PromptDialect::Comfy => Some(self.row(&self.empty())?),
+            PromptDialect::Comfy => Some(self.row(encoder, &self.empty(encoder))?.states),
             _ => None,
         };
         let weigh = |(chunk, row): (&&Chunk, &Arc<[f32]>)| {
@@ -137,7 +167,7 @@ impl Encoder<'_> {
             }
             row
         };
-        let mut weighted: Vec<Vec<f32>> = chunks.iter().zip(rows).map(weigh).collect();
+        let mut weighted: Vec<Vec<f32>> = chunks.iter().zip(&rows).map(weigh).collect();
         if dialect == PromptDialect::WebUi && emphasis == Emphasis::Original {
             let sum =
                 |row: &[f32], count: usize| row.iter().map(|&v| f64::from(v)).sum::<f64>() * count as f64;

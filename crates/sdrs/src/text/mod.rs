@@ -20,7 +20,7 @@ pub use plan::{
 };
 #[cfg(test)]
 pub(crate) use timeline::Timeline;
-pub(crate) use timeline::{Conditioning, Contexts};
+pub(crate) use timeline::{Conditioning, Context, side_by_side};
 
 /// Both prompts of a picture, read.
 pub(crate) struct Prompts {

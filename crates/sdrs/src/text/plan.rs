@@ -1,4 +1,4 @@
-//! What prompts will be encoded as, told without encoding them.
+//! The inputs of the text encoder that prompts give, without running it.
 
 use std::{ops::Range, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
     params::{Limits, Reading},
 };
 
-/// What both prompts of a picture say, step by step. Spans are in bytes of the prompt as it was given.
+/// The meaning of both prompts of a picture, step by step. Spans are in bytes of the prompt as it was given.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PromptPlan {
@@ -25,7 +25,7 @@ pub struct PromptPlan {
     pub loras: Vec<PlannedLora>,
     /// Other tags, which are cut out and do nothing.
     pub unknown_tags: Vec<PlannedTag>,
-    /// What AND joins in the prompt.
+    /// The prompts that AND joins in the prompt.
     pub prompt: Vec<PlannedPart>,
     /// The negative prompt.
     pub negative_prompt: PlannedPart,
@@ -37,7 +37,7 @@ pub struct PromptPlan {
 pub struct PlannedTag {
     /// The tag as written.
     pub text: String,
-    /// Where it stands.
+    /// The place of the tag.
     pub span: Range<usize>,
 }
 
@@ -54,16 +54,16 @@ pub struct PlannedLora {
     /// Strengths on the U-Net in the course of the run, each with its moment, as written; empty if it stays the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub course: Vec<(f64, f64)>,
-    /// When it begins and ceases to act, as written.
+    /// The moment when it begins to act, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<f64>,
-    /// See `start`.
+    /// The moment when it ceases to act, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<f64>,
     /// Factors for blocks, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<String>,
-    /// Where the tag stands.
+    /// The place of the tag.
     pub span: Range<usize>,
     /// Whether a run would have it: the pipeline has it, or one of its LoRA folders.
     pub loaded: bool,
@@ -79,7 +79,7 @@ pub struct PlannedPart {
     pub texts: Vec<PlannedText>,
 }
 
-/// What a part says during some steps.
+/// The text of a part during some steps.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PlannedText {
@@ -97,11 +97,11 @@ pub struct PlannedText {
 pub struct PlannedToken {
     /// The token; for an embedding 0.
     pub id: u32,
-    /// What it stands for, as written.
+    /// The piece of the prompt that it stands for, as written.
     pub text: String,
-    /// Where in the prompt.
+    /// Its place in the prompt.
     pub span: Range<usize>,
-    /// What its output is multiplied by.
+    /// The factor on its output.
     pub weight: f32,
     /// The embedding's name, if it is a vector of one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +154,7 @@ fn planned(params: &GenerateParams, tokenizer: &ClipTokenizer) -> Result<PromptP
 }
 
 impl Planner<'_> {
-    /// Plans both prompts, which are `read` of these texts.
+    /// The plan of both prompts; `read` is what reading gave of them.
     pub fn plan(&self, [prompt, negative_prompt]: [&str; 2], read: &Prompts) -> Result<PromptPlan> {
         let Prompts { positive, negative } = read;
         let loras = lora_tags(positive)?.into_iter().map(|(lora, span)| PlannedLora {

@@ -105,9 +105,9 @@ fn contexts_are_transformers() {
     let embeddings = Arc::make_mut(&mut components.embeddings);
     embeddings
         .names
-        .add("sdrsstyle", 3, &components.model.tokenizer)
+        .add("sdrsstyle", 3, &components.model.text_encoder().tokenizer)
         .unwrap();
-    embeddings.vectors.push(refs.f32s("embedding"));
+    embeddings.vectors.push(vec![refs.f32s("embedding")]);
     let text = std::fs::read_to_string(goldens::root().join("tiny-sd1/refs/conditioning.json")).unwrap();
     let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
     assert!(cases.len() >= 20);
@@ -115,18 +115,18 @@ fn contexts_are_transformers() {
     for case in cases.iter().chain(&cases) {
         let timeline = &condition(&components, case).conds[0].1;
         assert_eq!(timeline.entries, case.entries, "{}", case.name);
-        for (i, context) in timeline.contexts.iter().enumerate() {
-            refs.assert_close(&format!("{}.{i}", case.name), context, 1e-5);
+        for (i, context) in timeline.texts.iter().enumerate() {
+            refs.assert_close(&format!("{}.{i}", case.name), &context.context, 1e-5);
         }
     }
 }
 
-/// Which text a call uses: one that ends at step n is still used in call n, counted from 0; after the last the first comes again.
+/// The text of a call: one that ends at step n is still used in call n, counted from 0; after the last the first comes again.
 #[test]
 fn calls_are_counted_as_the_webui_does() {
     let timeline = Timeline {
         entries: vec![(3, 0), (5, 1), (10, 2)],
-        contexts: vec![],
+        texts: vec![],
     };
     let used: Vec<usize> = (0..13).map(|call| timeline.at(call)).collect();
     assert_eq!(used, [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 0, 0]);
@@ -141,7 +141,7 @@ fn prompts_of_different_length_fit_together() {
     };
     let shapes = |conditioning: &Conditioning| {
         let contexts = conditioning.contexts(&conditioning.indices(0), pipeline.model());
-        let length = |part| contexts.part(part).dims()[1];
+        let length = |part: usize| contexts[part].text.dims()[1];
         let weights = conditioning.conds.iter().map(|(weight, _)| *weight).enumerate();
         let conds: Vec<(f64, usize)> = weights.map(|(part, weight)| (weight, length(part))).collect();
         let uncond = length(conds.len());
@@ -154,7 +154,7 @@ fn prompts_of_different_length_fit_together() {
     );
     // The shorter of what AND joins repeats its last vector.
     let contexts = conditioning.contexts(&conditioning.indices(0), pipeline.model());
-    let first = values(contexts.part(0).clone()).unwrap();
+    let first = values(contexts[0].text.clone()).unwrap();
     assert!(
         first[77 * 16..]
             .chunks(16)
@@ -174,8 +174,8 @@ fn prompts_of_different_length_fit_together() {
         .condition("", "", &reading, &|| false)
         .unwrap();
     assert_eq!(
-        values(contexts.part(1).clone()).unwrap()[77 * 16..],
-        empty.conds[0].1.contexts[0]
+        values(contexts[1].text.clone()).unwrap()[77 * 16..],
+        empty.conds[0].1.texts[0].context
     );
 }
 

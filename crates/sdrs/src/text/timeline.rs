@@ -1,9 +1,9 @@
-//! Encoded prompts, and which of their texts conditions which call of the U-Net.
+//! Encoded prompts, and the text of each call of the U-Net.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use burn_tensor::Tensor;
-use sd_core::prompt::{Chunk, Tree};
+use sd_core::prompt::{Chunk, Excerpt, Tree};
 
 use super::{Encoder, Prompts};
 use crate::{Error, Result, model::Model};
@@ -14,81 +14,62 @@ const MOST_PARTS: usize = 100;
 /// Texts that one prompt may take over the steps; each is encoded and kept.
 const MOST_TEXTS: usize = 1000;
 
-/// A prompt's encoded texts, and which of them holds for which call.
+/// A text as the U-Net is conditioned on it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct EncodedText {
+    /// `[n, width]`: the states of all encoders side by side.
+    pub context: Vec<f32>,
+    /// Of the last encoder that has one.
+    pub pooled: Option<Vec<f32>>,
+}
+
+/// A prompt's encoded texts, and the text of each call.
 pub(crate) struct Timeline {
     /// `(end, index)`: rising ends.
     pub entries: Vec<(usize, usize)>,
-    /// `[n, width]` each, all of one length.
-    pub contexts: Vec<Vec<f32>>,
-}
-
-/// A text as inputs of the text encoder, and how many steps' texts it stands for.
-struct Text {
-    chunks: Vec<Chunk>,
-    count: usize,
+    /// All of one length.
+    pub texts: Vec<EncodedText>,
 }
 
 impl Timeline {
     /// Encodes a prompt's texts. `name` is the parameter that errors name.
     fn new(name: &'static str, tree: &Tree, encoder: &Encoder<'_>) -> Result<Self> {
         let mut index: HashMap<String, usize> = HashMap::new();
-        let mut texts: Vec<Text> = Vec::new();
+        let (mut texts, mut counts): (Vec<Excerpt>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut entries = Vec::new();
         for variant in tree.variants(&encoder.reading.steps) {
-            let at = match index.get(variant.text.as_str()) {
-                Some(&at) => at,
-                None => {
-                    if texts.len() == MOST_TEXTS {
-                        let reason =
-                            format!("it says more than {MOST_TEXTS} different things over the steps");
-                        return Err(Error::parameter(name, reason));
-                    }
-                    let chunks = encoder.inputs(&variant.text)?;
-                    texts.push(Text { chunks, count: 0 });
-                    index.insert(variant.text.as_str().to_owned(), texts.len() - 1);
-                    texts.len() - 1
+            let at = *index
+                .entry(variant.text.as_str().to_owned())
+                .or_insert(texts.len());
+            if at == texts.len() {
+                if texts.len() == MOST_TEXTS {
+                    let reason = format!("it says more than {MOST_TEXTS} different things over the steps");
+                    return Err(Error::parameter(name, reason));
                 }
-            };
-            texts[at].count += 1;
+                texts.push(variant.text);
+                counts.push(0);
+            }
+            counts[at] += 1;
             entries.push((variant.end, at));
         }
-        let longest = texts.iter().map(|text| text.chunks.len()).max().unwrap_or(1);
-        let empty = encoder.empty();
-        let mut contexts = vec![Vec::new(); texts.len()];
-        for i in 0..longest {
-            // The WebUI encodes the texts of all steps together, input by input, and restores the mean of all of them.
-            let chunks: Vec<&Chunk> = texts
-                .iter()
-                .map(|text| text.chunks.get(i).unwrap_or(&empty))
-                .collect();
-            let rows: Vec<Arc<[f32]>> = chunks
-                .iter()
-                .map(|chunk| encoder.row(chunk))
-                .collect::<Result<_>>()?;
-            let counts: Vec<usize> = texts.iter().map(|text| text.count).collect();
-            for (context, row) in contexts
-                .iter_mut()
-                .zip(encoder.weighted(name, &chunks, &rows, &counts)?)
-            {
-                context.extend(row);
-            }
-        }
-        Ok(Self { entries, contexts })
+        let texts = encode(name, &texts, &counts, encoder)?;
+        Ok(Self { entries, texts })
     }
 
     /// One text for all calls.
     #[cfg(test)]
     pub fn fixed(context: Vec<f32>) -> Self {
+        let pooled = None;
         Self {
             entries: vec![(0, 0)],
-            contexts: vec![context],
+            texts: vec![EncodedText { context, pooled }],
         }
     }
 
-    /// The context of the first call.
-    pub fn first(mut self) -> Vec<f32> {
+    /// The text of the first call.
+    pub fn first(mut self) -> EncodedText {
         let at = self.at(0);
-        self.contexts.swap_remove(at)
+        self.texts.swap_remove(at)
     }
 
     /// The text of a call, counted from 0. One that ends at step n is used in call n as well, and calls beyond the last end get the
@@ -99,6 +80,49 @@ impl Timeline {
     }
 }
 
+/// Encodes texts, of which each stands for a number of steps' texts.
+fn encode(
+    name: &'static str,
+    texts: &[Excerpt],
+    counts: &[usize],
+    encoder: &Encoder<'_>,
+) -> Result<Vec<EncodedText>> {
+    let stack = 0..encoder.model.text_encoders.len();
+    let inputs = |at| texts.iter().map(move |text| encoder.inputs(at, text)).collect();
+    let inputs: Vec<Vec<Vec<Chunk>>> = stack.clone().map(inputs).collect::<Result<_>>()?;
+    let longest = inputs.iter().flatten().map(Vec::len).max().unwrap_or(1);
+    let mut encoded = vec![EncodedText::default(); texts.len()];
+    for (at, texts) in stack.zip(&inputs) {
+        let empty = encoder.empty(at);
+        let mut columns = vec![Vec::new(); texts.len()];
+        for i in 0..longest {
+            // The WebUI encodes the texts of all steps together, input by input, and restores the mean of all of them.
+            let chunks: Vec<&Chunk> = texts.iter().map(|text| text.get(i).unwrap_or(&empty)).collect();
+            let weighted = encoder.weighted(at, (name, &chunks, counts))?;
+            for (column, states) in columns.iter_mut().zip(weighted) {
+                column.extend(states);
+            }
+        }
+        for ((text, column), chunks) in encoded.iter_mut().zip(columns).zip(texts) {
+            text.context = match at {
+                0 => column,
+                _ => side_by_side(&text.context, &column, encoder.width(at)),
+            };
+            let pooled = encoder.row(at, chunks.first().unwrap_or(&empty))?.pooled;
+            text.pooled = pooled.map(|pooled| pooled.to_vec()).or(text.pooled.take());
+        }
+    }
+    Ok(encoded)
+}
+
+/// Rows of two matrices, the second `width` wide, one behind the other.
+pub(crate) fn side_by_side(left: &[f32], right: &[f32], width: usize) -> Vec<f32> {
+    let rows = right.len() / width;
+    let left = left.chunks_exact(left.len() / rows);
+    let rows = left.zip(right.chunks_exact(width));
+    rows.flat_map(|(left, right)| [left, right].concat()).collect()
+}
+
 /// The encoded prompts of a run.
 pub(crate) struct Conditioning {
     /// The prompts that AND joins, each with its weight.
@@ -106,24 +130,24 @@ pub(crate) struct Conditioning {
     pub uncond: Timeline,
     /// The width of a context.
     pub width: usize,
-    /// The empty prompt, if shorter contexts are padded with it.
-    pub padding: Option<Arc<[f32]>>,
+    /// The context of the empty prompt, if shorter ones are padded with it.
+    pub padding: Option<Vec<f32>>,
+    /// The rest of the U-Net's additional vector, behind the pooled text.
+    pub sizes: Option<Vec<f32>>,
 }
 
-/// The contexts of one call, `[1, n, width]`, in the order of [`Conditioning::indices`]; those that AND joins are of one length.
+/// A text of one call as tensors.
 #[derive(Clone)]
-pub(crate) struct Contexts(Vec<Tensor<3>>);
-
-impl Contexts {
-    /// Of one part: those that AND joins, then the negative prompt.
-    pub fn part(&self, part: usize) -> &Tensor<3> {
-        &self.0[part]
-    }
+pub(crate) struct Context {
+    /// `[1, n, width]`.
+    pub text: Tensor<3>,
+    /// `[1, added_width]`, for a U-Net that has an additional vector.
+    pub added: Option<Tensor<2>>,
 }
 
 impl Conditioning {
-    /// Encodes both prompts.
-    pub fn new(prompts: &Prompts, encoder: &Encoder<'_>) -> Result<Self> {
+    /// Encodes both prompts. `sizes` is the part of the U-Net's additional vector that says them.
+    pub fn new(prompts: &Prompts, encoder: &Encoder<'_>, sizes: Option<Vec<f32>>) -> Result<Self> {
         let Prompts { positive, negative } = prompts;
         if positive.parts.len() > MOST_PARTS {
             let reason = format!(
@@ -142,17 +166,29 @@ impl Conditioning {
             }
             Ok((part.weight, Timeline::new("prompt", &part.tree, encoder)?))
         });
+        let conds = conds.collect::<Result<_>>()?;
+        let negative = &negative.parts[0].tree;
+        let mut uncond = Timeline::new("negative_prompt", negative, encoder)?;
+        let mut texts = negative.variants(&encoder.reading.steps).into_iter();
+        if sizes.is_some() && texts.all(|variant| variant.text.as_str().is_empty()) {
+            // As in the WebUI: SDXL's empty negative prompt is nothing.
+            for text in &mut uncond.texts {
+                text.context.fill(0.0);
+                text.pooled.iter_mut().flatten().for_each(|value| *value = 0.0);
+            }
+        }
+        let empty = || encode("prompt", &[Excerpt::default()], &[1], encoder);
+        let padding = encoder.reading.pad.then(empty).transpose()?;
         Ok(Self {
-            conds: conds.collect::<Result<_>>()?,
-            uncond: Timeline::new("negative_prompt", &negative.parts[0].tree, encoder)?,
-            width: encoder.model.text_encoder.config().hidden_size,
-            padding: (encoder.reading.pad)
-                .then(|| encoder.row(&encoder.empty()))
-                .transpose()?,
+            conds,
+            uncond,
+            width: encoder.model.unet.config().cross_attention_dim,
+            padding: padding.map(|mut texts| texts.swap_remove(0).context),
+            sizes,
         })
     }
 
-    /// Which texts hold for a call: the same for two calls, if their contexts are.
+    /// The indices of the texts that hold for a call: the same for two calls, if their contexts are.
     pub fn indices(&self, call: usize) -> Vec<usize> {
         let all = self
             .conds
@@ -162,37 +198,46 @@ impl Conditioning {
         all.map(|timeline| timeline.at(call)).collect()
     }
 
-    /// The contexts for `indices`.
-    pub fn contexts(&self, indices: &[usize], model: &Model) -> Contexts {
+    /// The contexts for `indices`, in their order; those that AND joins are of one length.
+    pub fn contexts(&self, indices: &[usize], model: &Model) -> Vec<Context> {
         let timelines = self
             .conds
             .iter()
             .map(|(_, timeline)| timeline)
             .chain([&self.uncond]);
-        let mut texts: Vec<Vec<f32>> = timelines
+        let mut texts: Vec<EncodedText> = timelines
             .zip(indices)
-            .map(|(t, &i)| t.contexts[i].clone())
+            .map(|(timeline, &i)| timeline.texts[i].clone())
             .collect();
         let uncond = texts.len() - 1;
+        let longest = |texts: &[EncodedText]| texts.iter().map(|text| text.context.len()).max().unwrap_or(0);
         // Prompts joined by AND go through the U-Net together: the shorter repeat their last vector.
-        let longest = texts[..uncond].iter().map(Vec::len).max().unwrap_or(0);
-        for text in &mut texts[..uncond] {
-            while text.len() < longest {
-                text.extend_from_within(text.len() - self.width..);
+        let most = longest(&texts[..uncond]);
+        for EncodedText { context, .. } in &mut texts[..uncond] {
+            while context.len() < most {
+                context.extend_from_within(context.len() - self.width..);
             }
         }
         if let Some(empty) = &self.padding {
-            let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-            for text in &mut texts {
-                while text.len() < longest {
-                    text.extend_from_slice(empty);
+            let most = longest(&texts);
+            for EncodedText { context, .. } in &mut texts {
+                while context.len() < most {
+                    context.extend_from_slice(empty);
                 }
             }
         }
-        let tensor = |text: Vec<f32>| {
-            let shape = [1, text.len() / self.width, self.width];
-            model.tensor(text, shape)
+        let tensors = |EncodedText { context, pooled }| {
+            let shape = [1, context.len() / self.width, self.width];
+            let added = self.sizes.as_ref().map(|sizes| {
+                let added = [pooled.as_deref().unwrap_or_default(), sizes].concat();
+                let shape = [1, added.len()];
+                model.tensor(added, shape)
+            });
+            Context {
+                text: model.tensor(context, shape),
+                added,
+            }
         };
-        Contexts(texts.into_iter().map(tensor).collect())
+        texts.into_iter().map(tensors).collect()
     }
 }

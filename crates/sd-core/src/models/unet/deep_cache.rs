@@ -23,7 +23,7 @@ pub enum DeepCache {
         /// The number of the branch.
         branch: usize,
     },
-    /// The branch and what is outside of it are computed, on features that another evaluation kept.
+    /// The branch and the layers outside of it are computed, on features that another evaluation kept.
     Reuse(DeepFeatures),
 }
 

@@ -1,5 +1,5 @@
-//! A pickle machine that can build tensors and plain containers, and nothing else. It calls no code: the names that a pickle may use
-//! are a list ([`Global`]), and what they make is data.
+//! A pickle machine that can build tensors and plain containers, and nothing else. It calls no code: the names that a pickle may use are a
+//! list ([`Global`]), and they make nothing but data.
 //!
 //! Source: Python's `pickletools`, protocols 2 to 5, without the opcodes of protocols 0 and 1 that no later writer uses.
 

@@ -1,8 +1,8 @@
 //! Files of `torch.save` (`.ckpt`, `.pt`, `.pth`, `.bin`): a pickle that describes tensors, and storages with their bytes.
 //!
 //! Two containers exist: a zip archive (PyTorch 1.6 and later), and a row of pickles followed by the storages (before that). Nothing of
-//! a pickle is ever run: see [`machine`]. Existing crates either call unknown names harmless or read tensors through files of their
-//! own, where here they stay in the memory map and every name that is not on the list is told.
+//! a pickle is ever run: see [`machine`]. Existing crates either call unknown names harmless or read tensors through files of their own;
+//! here they stay in the memory map, and every name that is not on the list is an error.
 
 mod calls;
 mod heap;
@@ -41,11 +41,11 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
     matches!(bytes, [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..])
 }
 
-/// Reads and checks what a file says of its tensors. Names are the dictionary's keys, those of inner dictionaries joined by dots; a
+/// Reads and checks a file's descriptions of its tensors. Names are the dictionary's keys, those of inner dictionaries joined by dots; a
 /// member `state_dict` stands for the whole. Numbers and texts beside the tensors are the metadata.
 ///
 /// # Errors
-/// A sentence that says what is wrong, with which tensor, and what to do.
+/// A sentence with the fault, the tensor, and a remedy.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
     let found = match bytes {
         [b'P', ..] => archive(bytes),
@@ -159,7 +159,7 @@ fn tensors(heap: &Heap, root: Ref, place: &Place) -> Result<Header, String> {
         place,
         header: Header::default(),
         visits: 0,
-        told: HashSet::new(),
+        visiting: HashSet::new(),
     };
     match heap.get(root) {
         Object::Dict(_) => walk.metadata(root),
@@ -176,7 +176,7 @@ struct Walk<'w, 'a> {
     header: Header,
     visits: usize,
     /// Dictionaries that are being visited, against cycles.
-    told: HashSet<Ref>,
+    visiting: HashSet<Ref>,
 }
 
 impl Walk<'_, '_> {
@@ -208,7 +208,7 @@ impl Walk<'_, '_> {
             },
             _ => return Ok(()),
         };
-        if depth == MAX_DEPTH || !self.told.insert(at) {
+        if depth == MAX_DEPTH || !self.visiting.insert(at) {
             return Err("dictionaries are nested too deeply, or in themselves".into());
         }
         // A key that is set twice has its last value.
@@ -243,7 +243,7 @@ impl Walk<'_, '_> {
                 _ => {}
             }
         }
-        self.told.remove(&at);
+        self.visiting.remove(&at);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //! # Ok::<(), sdrs::Error>(())
 //! ```
 
+mod pairs;
 mod parse;
 mod write;
 
@@ -20,10 +21,10 @@ use crate::{Error, Result};
 /// The first bytes of a PNG file.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// How many bytes show what a file is.
+/// The number of bytes that show the kind of a file.
 const HEAD: usize = 16;
 
-/// What other files show at which place.
+/// Marks of other files: the place in the file, the bytes, the kind.
 const OTHERS: [(usize, &[u8], &str); 11] = [
     (0, b"\xff\xd8\xff", "a JPEG picture"),
     (8, b"WEBPVP8", "a WebP picture"),
@@ -38,7 +39,7 @@ const OTHERS: [(usize, &[u8], &str); 11] = [
     (0, b"\xfe\xff", "a text in UTF-16"),
 ];
 
-/// What a file is that begins so, if it is none with an infotext.
+/// The kind of a file that begins so, if it is none with an infotext.
 fn other_kind(head: &[u8]) -> Option<&'static str> {
     let shows = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
     let found = OTHERS.iter().find(|(at, mark, _)| shows(*at, mark));
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_without_an_infotext_are_told() {
+    fn files_without_an_infotext_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let mut jpeg = b"\xff\xd8\xff\xe0".to_vec();

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use sd_core::prompt::TimeRule;
 use sd_sched::Schedule;
 
+use super::pairs::{FEWEST_PAIRS, both_prompts, misplaced, pairs};
 use crate::{
     Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
 };
@@ -13,21 +14,18 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Infotext {
-    /// What a run needs; what the text doesn't say has the meaning that its absence has in the WebUI, and what no text can say is the
-    /// default.
+    /// The parameters of a run. A setting that the text lacks has the value that its absence means in the WebUI; one that no text can carry
+    /// has its default.
     pub params: GenerateParams,
     /// The checkpoint's name.
     pub model: Option<String>,
     /// The first digits of its SHA-256.
     pub model_hash: Option<String>,
-    /// What else stood there, in its order, quotes undone: pairs that `params` has no place for.
+    /// The other pairs, those that `params` has no place for, in their order, quotes undone.
     pub rest: Vec<(String, String)>,
-    /// What looks as if it was meant otherwise than it is read, for people.
+    /// Remarks for people on values that may have been meant otherwise than they are read.
     pub notes: Vec<String>,
 }
-
-/// The fewest pairs that make a last line one of settings.
-const FEWEST_PAIRS: usize = 3;
 
 /// Reads an infotext: lines of the prompt, lines from `Negative prompt:` on, and a last line of settings, which counts as such with
 /// three pairs or more. Of a key that stands twice the last counts.
@@ -73,90 +71,9 @@ pub fn parse(text: &str) -> Result<Infotext> {
     Ok(read)
 }
 
-/// Settings before the last line, which the WebUI takes for the prompt that they follow.
-fn misplaced(prompts: &str) -> Option<String> {
-    let lines: Vec<&str> = prompts.lines().collect();
-    let settings = |line: &&str| {
-        let pairs = pairs(line);
-        pairs.len() >= FEWEST_PAIRS && pairs.iter().any(|(key, _)| key == "Steps")
-    };
-    let at = lines.iter().rposition(|line| settings(&line.trim()))?;
-    let negative = lines[..=at]
-        .iter()
-        .any(|line| line.trim().starts_with("Negative prompt:"));
-    let side = if negative { "negative prompt" } else { "prompt" };
-    let settings: String = lines[at].trim().chars().take(60).collect();
-    Some(format!(
-        "line {}, '{settings}', looks like settings, but only the last line is read as such, as in the WebUI: it is part of the {side}; \
-         delete what follows it",
-        at + 1
-    ))
-}
-
-/// Joins lines, each without white space around it, as long as nothing stood before them.
-fn both_prompts(text: &str) -> (String, String) {
-    let (mut prompts, mut side) = ([String::new(), String::new()], 0);
-    for line in text.lines() {
-        let mut line = line.trim();
-        if let Some(negative) = line.strip_prefix("Negative prompt:") {
-            (side, line) = (1, negative.trim());
-        }
-        let prompt = &mut prompts[side];
-        if !prompt.is_empty() {
-            prompt.push('\n');
-        }
-        prompt.push_str(line);
-    }
-    let [prompt, negative] = prompts;
-    (prompt, negative)
-}
-
-/// The pairs of a line: a key of word characters, spaces, hyphens and slashes, a colon, and a value up to a comma, or a JSON string.
-fn pairs(line: &str) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    let mut rest = line.trim_start_matches(|c| !word(c));
-    while let Some(end) = rest.find(|c| !(word(c) || matches!(c, ' ' | '-' | '/'))) {
-        let (key, after) = rest.split_at(end);
-        let Some(after) = after.strip_prefix(':').filter(|_| key.chars().nth(1).is_some()) else {
-            rest = after.trim_start_matches(|c| !word(c));
-            continue;
-        };
-        let after = after.trim_start();
-        let quoted = quoted(after).filter(|end| matches!(after.as_bytes().get(*end), None | Some(b',')));
-        let end = quoted.unwrap_or_else(|| after.find(',').unwrap_or(after.len()));
-        pairs.push((key.trim_end().to_owned(), unquoted(&after[..end])));
-        rest = after[end..].trim_start_matches(|c| !word(c));
-    }
-    pairs
-}
-
-fn word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Where a JSON string that begins here ends.
-fn quoted(text: &str) -> Option<usize> {
-    let inner = text.strip_prefix('"')?;
-    let mut escaped = false;
-    let end = inner.find(|c| {
-        let closes = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        closes
-    })?;
-    (end > 0).then_some(end + 2)
-}
-
-fn unquoted(value: &str) -> String {
-    let value = value.trim();
-    match serde_json::from_str(value) {
-        Ok(text) if value.starts_with('"') => text,
-        _ => value.to_owned(),
-    }
-}
-
-fn bad(key: &str, value: &str, wanted: &str) -> Error {
+fn bad(key: &str, value: &str, kind: &str) -> Error {
     let value: String = value.chars().take(80).collect();
-    Error::parameter("infotext", format!("{key}: '{value}' is no {wanted}"))
+    Error::parameter("infotext", format!("{key}: '{value}' is no {kind}"))
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
@@ -237,7 +154,7 @@ impl Infotext {
         Ok(true)
     }
 
-    /// What follows from several pairs together.
+    /// The settings that follow from several pairs together.
     fn settle(&mut self, schedule: Option<Schedule>, version: Option<(u32, u32)>) {
         let p = &mut self.params;
         let before = |minor| version.is_some_and(|version| version < (1, minor));
@@ -389,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_before_the_last_line_are_told() {
+    fn settings_before_the_last_line_are_reported() {
         let settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1";
         let read = parse(&format!("a\nNegative prompt: b\n{settings}\nmade by me")).unwrap();
         assert_eq!(

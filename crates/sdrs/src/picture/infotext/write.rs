@@ -67,7 +67,7 @@ fn pair(setting: &Setting, params: &GenerateParams) -> Option<(&'static str, Str
             "ignore" => "Ignore".into(),
             _ => "None".into(),
         },
-        // Of two rules the older one is told.
+        // Of two rules the older one is written.
         ("time_rule", _) => "True".into(),
         ("rng", _) => params.noise.rng.name().into(),
         _ => value.to_string(),

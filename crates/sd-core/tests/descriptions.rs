@@ -1,4 +1,4 @@
-//! What files say of themselves, and what is said of them: predictions, missing parts, wrong kinds, tensors of no part.
+//! Statements of files about themselves, and descriptions of files: predictions, missing parts, wrong kinds, tensors of no part.
 
 mod common;
 
@@ -11,7 +11,7 @@ use common::{
 use safetensors::tensor::TensorView;
 use sd_core::{
     Error,
-    checkpoint::{Checkpoint, Given, Inspection, Wanted, inspect},
+    checkpoint::{Checkpoint, Expected, GivenConfigs, Inspection, inspect},
     config::Part,
     embedding::Embedding,
     models::Vae,
@@ -42,14 +42,14 @@ fn with(mut tensors: Tensors, names: &[&str]) -> Tensors {
 }
 
 /// The tiny model's configurations, with this scheduler's or none.
-fn given(scheduler: Option<&str>) -> Given {
+fn given(scheduler: Option<&str>) -> GivenConfigs {
     let folder = tiny_copy();
     let path = folder.path().join("scheduler/scheduler_config.json");
     match scheduler {
         Some(json) => std::fs::write(path, json).unwrap(),
         None => std::fs::remove_file(path).unwrap(),
     }
-    Given::from_folder(&Folder::Disk(folder.path().to_owned())).unwrap()
+    GivenConfigs::from_folder(&Folder::Disk(folder.path().to_owned())).unwrap()
 }
 
 const EPSILON: &str = r#"{"prediction_type":"epsilon","beta_schedule":"scaled_linear"}"#;
@@ -259,11 +259,11 @@ fn what_is_given_as_a_part_is_told() {
     }
     for (wanted, words) in [
         (
-            Wanted::Adapter,
+            Expected::Adapter,
             "is a VAE alone, not a LoRA or another adapter; its place is vae (--vae)",
         ),
         (
-            Wanted::Embedding,
+            Expected::Embedding,
             "is a VAE alone, not a textual inversion; its place is vae (--vae)",
         ),
     ] {
@@ -374,7 +374,7 @@ fn configurations_and_addresses_are_no_checkpoints() {
     assert!(matches!(error, Error::Io { .. }));
 }
 
-/// Which part decides, and in which order they come, doesn't matter.
+/// Neither the part nor the order matters.
 #[test]
 fn missing_parts_can_be_given() {
     let elsewhere = given(Some(EPSILON));
