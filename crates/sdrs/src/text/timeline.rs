@@ -169,7 +169,7 @@ impl Conditioning {
         let conds = conds.collect::<Result<_>>()?;
         let negative = &negative.parts[0].tree;
         let mut uncond = Timeline::new("negative_prompt", negative, encoder)?;
-        let mut texts = negative.variants(&encoder.reading.steps).into_iter();
+        let mut texts = negative.variants(&encoder.reading.steps);
         if sizes.is_some() && texts.all(|variant| variant.text.as_str().is_empty()) {
             // As in the WebUI: SDXL's empty negative prompt is nothing.
             for text in &mut uncond.texts {
