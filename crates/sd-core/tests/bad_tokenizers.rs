@@ -106,8 +106,8 @@ fn each_gets_its_error() {
 #[test]
 fn white_space_belongs_to_one_token() {
     let token = |content: &str, rstrip: bool| json!({ "content": content, "rstrip": rstrip });
-    let read = |pad: Value, unknown: Value| {
-        let special = json!({ "pad_token": pad, "unk_token": unknown });
+    let read = |one: Value, other: Value| {
+        let special = json!({ "added_tokens_decoder": { "6": one, "7": other } });
         reading(&vocab().to_string(), MERGES, &special.to_string())
     };
     let message = read(token(" ", false), token(">", true)).unwrap_err();

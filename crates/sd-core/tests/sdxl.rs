@@ -261,12 +261,8 @@ fn a_missing_encoder_is_told_and_can_be_given() {
     let folder = folder();
     let mut all = tensors(&single(folder.path()));
     let file = Checkpoint::open(&single(folder.path())).unwrap();
-    let (texts, whole) = (TensorFile::open(&single(folder.path())).unwrap(), all.clone());
-    let second: Tensors = whole
-        .iter()
-        .filter(|(name, _)| name.starts_with(SECOND))
-        .map(|(name, stored)| (name.clone(), stored.clone()))
-        .collect();
+    let texts = TensorFile::open(&single(folder.path())).unwrap();
+    let second = texts_of(&all, SECOND);
     all.retain(|name, _| !name.starts_with(SECOND));
     let bytes = with_metadata(&all, texts.metadata());
     let open =
@@ -295,11 +291,41 @@ fn a_missing_encoder_is_told_and_can_be_given() {
         checkpoint.check().unwrap();
         load(&checkpoint, Part::TextEncoder2).unwrap();
     }
+    // The first one has other prefixes beside one encoder, and another state is its context there.
+    let mut sd1 = Checkpoint::open(&common::tiny()).unwrap();
+    let before = output(&sd1, Part::TextEncoder).unwrap();
+    let mut first = texts_of(&all, FIRST);
+    sd1.put_part_of_file(
+        Part::TextEncoder,
+        TensorFile::from_bytes("z", serialized(&first)).unwrap(),
+    )
+    .unwrap();
+    assert!(output(&sd1, Part::TextEncoder).unwrap() == before);
+    first = texts_of(
+        &tensors(&goldens::root().join("tiny-sd1-ldm.safetensors")),
+        "cond_stage_model.",
+    );
+    let mut checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let before = output(&checkpoint, Part::TextEncoder).unwrap();
+    checkpoint
+        .put_part_of_file(
+            Part::TextEncoder,
+            TensorFile::from_bytes("z", serialized(&first)).unwrap(),
+        )
+        .unwrap();
+    assert!(output(&checkpoint, Part::TextEncoder).unwrap() == before);
     // A model with one text encoder has no place for a second one.
     let mut sd1 = Checkpoint::open(&common::tiny()).unwrap();
     let error = sd1.replace_part(Part::TextEncoder2, folder.path()).unwrap_err();
     assert!(matches!(error, Error::Config { .. }), "{error}");
     assert_eq!(sd1.configs().text_encoders.len(), 1);
+}
+
+/// The tensors whose names begin so.
+fn texts_of(all: &Tensors, prefix: &str) -> Tensors {
+    let mut texts = all.clone();
+    texts.retain(|name, _| name.starts_with(prefix));
+    texts
 }
 
 /// The tensors as a file with these strings in its header.

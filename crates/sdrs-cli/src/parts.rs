@@ -18,6 +18,9 @@ pub struct Parts {
     /// Another text encoder than the checkpoint's, from the same kinds of files.
     #[arg(long, value_name = "PATH")]
     text_encoder: Option<PathBuf>,
+    /// Another second text encoder than the checkpoint's, for SDXL.
+    #[arg(long = "text-encoder-2", value_name = "PATH")]
+    text_encoder_2: Option<PathBuf>,
     /// Another tokenizer than the checkpoint's: its folder, a diffusers folder, or a tokenizer.json.
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
@@ -45,6 +48,9 @@ impl Parts {
         }
         if let Some(path) = &self.text_encoder {
             builder = builder.text_encoder(path);
+        }
+        if let Some(path) = &self.text_encoder_2 {
+            builder = builder.text_encoder_2(path);
         }
         if let Some(path) = &self.tokenizer {
             builder = builder.tokenizer(path);

@@ -100,13 +100,18 @@ impl PipelineBuilder {
         self.part(Part::TextEncoder, Source::Path(path.into()))
     }
 
+    /// Another second text encoder than the checkpoint's, for SDXL, as [`text_encoder`](Self::text_encoder) is for the first one.
+    pub fn text_encoder_2(self, path: impl Into<PathBuf>) -> Self {
+        self.part(Part::TextEncoder2, Source::Path(path.into()))
+    }
+
     /// Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source states a prediction
     /// type, that counts.
     pub fn unet(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Unet, Source::Path(path.into()))
     }
 
-    /// Another tokenizer than the checkpoint's: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a pipeline's, or
+    /// Another tokenizer than the checkpoint's for its (first) text encoder: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a pipeline's, or
     /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
     pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
         self.tokenizer = Some(path.into());
