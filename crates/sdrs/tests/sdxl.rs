@@ -4,7 +4,8 @@
 use std::{fs, path::Path};
 
 use goldens::Refs;
-use sdrs::{Array, Dtype, Pipeline, Txt2Img};
+use safetensors::tensor::TensorView;
+use sdrs::{Array, Dtype, Lora, Pipeline, Txt2Img};
 
 const PROMPT: &str = "a red circle above a blue square";
 const NEGATIVE: &str = "blurry, low quality";
@@ -120,4 +121,49 @@ fn each_text_has_its_vector() {
         .latents()
         .unwrap();
     assert_ne!(deep.latents, alone);
+}
+
+/// A LoRA under kohya's names: what it says of the second text encoder changes that one's half of the context alone.
+#[test]
+fn a_lora_changes_its_own_encoder() {
+    let folder = folder();
+    let pipeline = pipeline(folder.path());
+    let lora = |module: &str, [output, input]: [usize; 2]| {
+        let values = |n: usize| -> Vec<u8> {
+            let values = (0..n).map(|i| (i as f32 * 0.7).sin());
+            values.flat_map(f32::to_le_bytes).collect()
+        };
+        let (down, up) = (values(2 * input), values(2 * output));
+        let view =
+            |shape: [usize; 2], data| TensorView::new(safetensors::Dtype::F32, shape.to_vec(), data).unwrap();
+        let tensors = [
+            (format!("{module}.lora_down.weight"), view([2, input], &down)),
+            (format!("{module}.lora_up.weight"), view([output, 2], &up)),
+        ];
+        let bytes = safetensors::serialize(tensors, None).unwrap();
+        pipeline.with_loras([Lora::bytes("lora", bytes)]).unwrap()
+    };
+    let context = |pipeline: &Pipeline| pipeline.encode_prompt(PROMPT, 1).unwrap().values;
+    let halves = |values: &[f32]| -> [Vec<f32>; 2] {
+        let half = |from: usize| {
+            values
+                .chunks(32)
+                .flat_map(|row| row[from..from + 16].to_vec())
+                .collect()
+        };
+        [half(0), half(16)]
+    };
+    let [first, second] = halves(&context(&pipeline));
+    let changed = lora("lora_te1_text_model_encoder_layers_0_mlp_fc1", [64, 16]);
+    let [l, g] = halves(&context(&changed));
+    assert!(l != first && g == second);
+    let changed = lora("lora_te2_text_model_encoder_layers_0_mlp_fc1", [64, 16]);
+    let [l, g] = halves(&context(&changed));
+    assert!(l == first && g != second);
+    let changed = lora(
+        "lora_unet_input_blocks_3_1_transformer_blocks_0_attn2_to_k",
+        [32, 32],
+    );
+    assert_eq!(context(&changed), context(&pipeline));
+    assert_ne!(latents(&changed, NEGATIVE), latents(&pipeline, NEGATIVE));
 }
