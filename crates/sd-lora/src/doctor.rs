@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sd_core::{
-    checkpoint::Checkpoint,
-    config::Family,
-};
+use sd_core::{checkpoint::Checkpoint, config::Family};
 use serde::Serialize;
 
 use crate::{
