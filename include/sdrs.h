@@ -1373,6 +1373,12 @@ sdrs_status sdrs_builder_text_encoder(sdrs_builder *builder,
                                       const char *text_encoder);
 
 /**
+ * Another second text encoder than the checkpoint's, for SDXL, as `sdrs_builder_text_encoder` takes another first one.
+ */
+sdrs_status sdrs_builder_text_encoder_2(sdrs_builder *builder,
+                                        const char *text_encoder_2);
+
+/**
  * Another U-Net than the checkpoint's, which may lack one, from the same kinds of files as a VAE. If its source says what it predicts, that
  * counts.
  */

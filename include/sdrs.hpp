@@ -540,6 +540,9 @@ public:
     Builder &text_encoder(const std::string &path) {
         return done(sdrs_builder_text_encoder(get(), path.c_str()));
     }
+    Builder &text_encoder_2(const std::string &path) {
+        return done(sdrs_builder_text_encoder_2(get(), path.c_str()));
+    }
     Builder &unet(const std::string &path) { return done(sdrs_builder_unet(get(), path.c_str())); }
     Builder &allow_unexpected() { return done(sdrs_builder_allow_unexpected(get())); }
     Builder &lora(const std::string &path, double weight = 1.0) {

@@ -21,6 +21,7 @@ pub struct sdrs_builder {
     vae: Option<PathBuf>,
     tokenizer: Option<PathBuf>,
     text_encoder: Option<PathBuf>,
+    text_encoder_2: Option<PathBuf>,
     unet: Option<PathBuf>,
     allow_unexpected: bool,
     pub(crate) loras: Vec<Lora>,
@@ -78,6 +79,9 @@ impl sdrs_builder {
         }
         if let Some(path) = &self.text_encoder {
             builder = builder.text_encoder(path);
+        }
+        if let Some(path) = &self.text_encoder_2 {
+            builder = builder.text_encoder_2(path);
         }
         if let Some(path) = &self.unet {
             builder = builder.unet(path);
@@ -141,6 +145,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             vae: None,
             tokenizer: None,
             text_encoder: None,
+            text_encoder_2: None,
             unet: None,
             allow_unexpected: false,
             loras: Vec::new(),
@@ -289,6 +294,21 @@ pub unsafe extern "C" fn sdrs_builder_text_encoder(
         let builder = unsafe { object_mut(builder, "builder") }?;
         // SAFETY: as above.
         builder.text_encoder = Some(unsafe { path(text_encoder, "text_encoder") }?);
+        Ok(())
+    })
+}
+
+/// Another second text encoder than the checkpoint's, for SDXL, as `sdrs_builder_text_encoder` takes another first one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_text_encoder_2(
+    builder: *mut sdrs_builder,
+    text_encoder_2: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        // SAFETY: as above.
+        builder.text_encoder_2 = Some(unsafe { path(text_encoder_2, "text_encoder_2") }?);
         Ok(())
     })
 }

@@ -41,6 +41,8 @@ static void nulls(void) {
     BAD("tokenizer: is NULL", sdrs_builder_tokenizer(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_text_encoder(NULL, "x"));
     BAD("text_encoder: is NULL", sdrs_builder_text_encoder(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_text_encoder_2(NULL, "x"));
+    BAD("text_encoder_2: is NULL", sdrs_builder_text_encoder_2(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_unet(NULL, "x"));
     BAD("unet: is NULL", sdrs_builder_unet(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_allow_unexpected(NULL));

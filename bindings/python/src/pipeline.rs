@@ -64,7 +64,7 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, tokenizer, text_encoder, unet, loras, lora_dirs, embeddings, device, dtype, prediction,
+        checkpoint, *, config, vae, tokenizer, text_encoder, text_encoder_2, unet, loras, lora_dirs, embeddings, device, dtype, prediction,
         allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
@@ -75,6 +75,7 @@ impl Pipeline {
         vae: Option<PathBuf>,
         tokenizer: Option<PathBuf>,
         text_encoder: Option<PathBuf>,
+        text_encoder_2: Option<PathBuf>,
         unet: Option<PathBuf>,
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
@@ -104,6 +105,9 @@ impl Pipeline {
         }
         if let Some(path) = text_encoder {
             builder = builder.text_encoder(path);
+        }
+        if let Some(path) = text_encoder_2 {
+            builder = builder.text_encoder_2(path);
         }
         if let Some(path) = unet {
             builder = builder.unet(path);

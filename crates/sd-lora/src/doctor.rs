@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sd_core::{
-    checkpoint::Checkpoint,
-    config::{Family, Part},
-};
+use sd_core::{checkpoint::Checkpoint, config::Family};
 use serde::Serialize;
 
 use crate::{
@@ -253,10 +250,10 @@ impl<'a> Reference<'a> {
     }
 
     fn weight(&self, network: Network, name: &str) -> Option<Vec<f32>> {
-        let part = [Part::Unet, Part::TextEncoder]
-            .into_iter()
-            .find(|part| Network::of(*part) == Some(network))?;
-        self.model?.weights(part).find(name)?.values_f32()
+        let model = self.model?;
+        let mut parts = model.configs().parts().into_iter();
+        let part = parts.find(|part| Network::of(*part) == Some(network))?;
+        model.weights(part).find(name)?.values_f32()
     }
 }
 

@@ -1,11 +1,39 @@
 //! The doctor's diagnoses of adapters that are well, and of those that aren't.
 
+use std::collections::HashMap;
+
 use safetensors::tensor::{Dtype as Stored, TensorView};
-use sd_core::{checkpoint::Checkpoint, config::Family, weights::TensorFile};
+use sd_core::{
+    checkpoint::Checkpoint,
+    config::Family,
+    weights::{Folder, TensorFile},
+};
 use sd_lora::{AdapterFile, Kind, ModelNames, Strengths, doctor};
 
 fn checkpoint() -> Checkpoint {
     Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap()
+}
+
+/// The tiny SDXL, whose first text encoder and autoencoder are the tiny SD1's.
+fn sdxl() -> Checkpoint {
+    let files = ["text_encoder", "vae", "text_encoder_2", "unet"]
+        .into_iter()
+        .flat_map(|part| {
+            let from = match part {
+                "text_encoder" | "vae" => "tiny-sd1",
+                _ => "tiny-sdxl",
+            };
+            let weights = match part {
+                "vae" | "unet" => "diffusion_pytorch_model.safetensors",
+                _ => "model.safetensors",
+            };
+            ["config.json", weights].map(|file| {
+                let name = format!("{part}/{file}");
+                let bytes = std::fs::read(goldens::root().join(from).join(&name)).unwrap();
+                (name, bytes.into())
+            })
+        });
+    Checkpoint::from_folder(Folder::Memory("sdxl".into(), files.collect::<HashMap<_, _>>())).unwrap()
 }
 
 /// A file with these tensors of ones.
@@ -47,6 +75,45 @@ fn a_lora_that_is_well() {
     assert!(
         found.to_string().contains("matched      212 of 212 modules"),
         "{found}"
+    );
+}
+
+#[test]
+fn each_text_encoder_has_layers_of_its_own() {
+    let modules = [
+        "lora_te1_text_model_encoder_layers_4_mlp_fc1",
+        "lora_te2_text_model_encoder_layers_3_mlp_fc1",
+        "lora_te2_text_projection",
+    ];
+    let tensors: Vec<(String, [usize; 2])> = modules
+        .iter()
+        .zip([64, 64, 24])
+        .flat_map(|(module, rows)| {
+            [
+                (format!("{module}.lora_down.weight"), [2, 16]),
+                (format!("{module}.lora_up.weight"), [rows, 2]),
+            ]
+        })
+        .collect();
+    let tensors: Vec<(&str, &[usize])> = tensors
+        .iter()
+        .map(|(name, shape)| (name.as_str(), shape.as_slice()))
+        .collect();
+    let found = doctor(&file(&tensors, &[]), Some(&sdxl())).unwrap();
+    assert!(found.is_healthy(), "{found}");
+    let layers: Vec<&str> = found
+        .modules
+        .iter()
+        .filter(|module| module.relative_change.unwrap() > 0.0)
+        .map(|module| module.layer.as_deref().unwrap())
+        .collect();
+    assert_eq!(
+        layers,
+        [
+            "text_encoder.text_model.encoder.layers.4.mlp.fc1",
+            "text_encoder_2.text_model.encoder.layers.3.mlp.fc1",
+            "text_encoder_2.text_projection",
+        ]
     );
 }
 

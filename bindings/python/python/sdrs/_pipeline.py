@@ -29,7 +29,7 @@ class Pipeline(Parts):
     `checkpoint` is a diffusers folder or a single file (safetensors, PyTorch's or GGUF).
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape; its tokenizer is taken too.
-    `vae`, `text_encoder`, `unet`: other parts than the checkpoint's, which may lack them; each a file or a folder.
+    `vae`, `text_encoder`, `text_encoder_2`, `unet`: other parts than the checkpoint's, which may lack them; each a file or a folder.
     `tokenizer`: another tokenizer than the checkpoint's: its folder, a diffusers folder, or a `tokenizer.json`.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
     `Lora`; 1 is as trained.
@@ -62,6 +62,7 @@ class Pipeline(Parts):
         vae: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
+        text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
@@ -81,6 +82,7 @@ class Pipeline(Parts):
             vae=vae,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
             unet=unet,
             loras=loras,
             lora_dirs=lora_dirs,
@@ -103,6 +105,7 @@ class Pipeline(Parts):
         vae: StrPath | None,
         tokenizer: StrPath | None,
         text_encoder: StrPath | None,
+        text_encoder_2: StrPath | None,
         unet: StrPath | None,
         loras: Iterable[LoraLike],
         lora_dirs: Iterable[StrPath],
@@ -122,6 +125,7 @@ class Pipeline(Parts):
             vae=optional_path("vae", vae),
             tokenizer=optional_path("tokenizer", tokenizer),
             text_encoder=optional_path("text_encoder", text_encoder),
+            text_encoder_2=optional_path("text_encoder_2", text_encoder_2),
             unet=optional_path("unet", unet),
             loras=lora_files(loras),
             lora_dirs=paths("lora_dirs", lora_dirs),
@@ -143,6 +147,7 @@ class Pipeline(Parts):
         vae: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
+        text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
@@ -162,6 +167,7 @@ class Pipeline(Parts):
             vae=vae,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
             unet=unet,
             loras=loras,
             lora_dirs=lora_dirs,
@@ -185,6 +191,7 @@ class Pipeline(Parts):
         vae: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
+        text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
@@ -206,6 +213,7 @@ class Pipeline(Parts):
             vae=vae,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
             unet=unet,
             loras=loras,
             lora_dirs=lora_dirs,
@@ -229,6 +237,7 @@ class Pipeline(Parts):
         vae: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
+        text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
@@ -251,6 +260,7 @@ class Pipeline(Parts):
             vae=vae,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
             unet=unet,
             loras=loras,
             lora_dirs=lora_dirs,

@@ -78,6 +78,7 @@ class Pipeline:
         vae: str | None,
         tokenizer: str | None,
         text_encoder: str | None,
+        text_encoder_2: str | None,
         unet: str | None,
         loras: list[_Lora],
         lora_dirs: list[str],

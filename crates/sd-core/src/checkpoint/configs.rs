@@ -285,3 +285,25 @@ impl Configs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The `config.json` files of a family's parts say what the family's table says, whichever is read first.
+    #[test]
+    fn families_are_read_from_their_files() {
+        for family in [Configs::sd1(9), Configs::sd2(4), Configs::sdxl()] {
+            let mut read = family.clone();
+            read.text_encoders.clear();
+            for part in family.parts().into_iter().rev() {
+                let json = Value::Object(family.of(part).to_json(None)).to_string();
+                read.set(part, &json, "x").unwrap();
+            }
+            assert_eq!(read, family);
+            read.agree("x").unwrap();
+        }
+    }
+}
