@@ -57,7 +57,7 @@ const V: &str = r#"{"prediction_type":"v_prediction","rescale_betas_zero_snr":tr
 
 fn says(checkpoint: &Checkpoint) -> (&str, bool) {
     let scheduler = &checkpoint.configs().scheduler;
-    (&scheduler.prediction_type, scheduler.rescale_betas_zero_snr)
+    (scheduler.prediction_type.name(), scheduler.rescale_betas_zero_snr)
 }
 
 /// The order is in the documents: a scheduler beside the weights, marks in their file, configurations from elsewhere, the usual.

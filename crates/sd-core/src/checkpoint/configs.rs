@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{self, ClipTextConfig, Family, Part, SchedulerConfig, UnetConfig, VaeConfig},
+    config::{self, ClipTextConfig, Family, Part, PredictionType, SchedulerConfig, UnetConfig, VaeConfig},
     weights::{Folder, Target, TensorFile, names::TextEncoderPlace},
 };
 
@@ -156,7 +156,7 @@ impl Configs {
         configs.scheduler = decided.config.clone();
         // SD2 was trained on larger pictures where it learnt to predict v; nothing else in a file says so.
         let explicit = given.is_some() || file.metadata().contains_key(metadata::of(Part::Unet));
-        if !explicit && found.family == Family::Sd2 && decided.config.prediction_type == "v_prediction" {
+        if !explicit && found.family == Family::Sd2 && decided.config.prediction_type == PredictionType::V {
             configs.unet.sample_size = 96;
         }
         Ok((configs, decided))

@@ -145,7 +145,7 @@ impl Inspection {
             variant: found.variant,
             adapter: found.adapter,
             in_channels: found.in_channels,
-            prediction_type: decided.known.then_some(decided.config.prediction_type),
+            prediction_type: (decided.known).then(|| decided.config.prediction_type.name().to_owned()),
             prediction_reason: decided.reason,
             zero_terminal_snr: decided.config.rescale_betas_zero_snr,
             parts,

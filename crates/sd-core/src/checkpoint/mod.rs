@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ClipTokenizer, Device, Dtype, Error, Result, TokenizerFiles,
-    config::{Fields, Part},
+    config::{Fields, Part, PredictionType},
     models::{ClipTextModel, UNet},
     tokenizer::SavedTokenizer,
     weights::{
@@ -249,9 +249,9 @@ impl Checkpoint {
             .collect())
     }
 
-    /// Takes another prediction type, where the checkpoint says it wrongly: "epsilon", "v_prediction" or "sample".
-    pub fn set_prediction_type(&mut self, prediction_type: impl Into<String>) {
-        self.configs.scheduler.prediction_type = prediction_type.into();
+    /// Takes another prediction type, where the checkpoint says it wrongly.
+    pub fn set_prediction_type(&mut self, prediction_type: PredictionType) {
+        self.configs.scheduler.prediction_type = prediction_type;
         self.about.prediction_reason = Some("the caller says so".into());
     }
 

@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{
     Result,
-    config::{Family, SchedulerConfig},
+    config::{Family, PredictionType, SchedulerConfig},
     weights::{Folder, TensorFile},
 };
 
 /// A prediction type, and why it is thought so.
-type Verdict = (&'static str, String);
+type Verdict = (PredictionType, String);
 
 /// Marks of weights that show their prediction type, apart from a configuration.
 #[derive(Default, Clone)]
@@ -106,10 +106,10 @@ pub(super) fn decide(
     if elsewhere.is_some_and(|other| other.prediction_type != *kind) {
         reason = format!(
             "{reason}, though the configurations given say {}",
-            config.prediction_type
+            config.prediction_type.name()
         );
     }
-    config.prediction_type = (*kind).into();
+    config.prediction_type = *kind;
     Decided {
         config,
         known: true,
@@ -138,15 +138,15 @@ impl Marks {
 fn stated(all: &Tensors) -> Option<Verdict> {
     let reason = || "its metadata says so (modelspec.prediction_type)".to_owned();
     match all.metadata("modelspec.prediction_type") {
-        Some("v" | "v_prediction") => return Some(("v_prediction", reason())),
-        Some("epsilon") => return Some(("epsilon", reason())),
+        Some("v" | "v_prediction") => return Some((PredictionType::V, reason())),
+        Some("epsilon") => return Some((PredictionType::Epsilon, reason())),
         _ => {}
     }
     let marker = ["v_pred", "edm_vpred.sigma_max"];
     let marker = marker
         .into_iter()
         .find(|marker| all.any(|name| name == *marker))?;
-    Some(("v_prediction", format!("it has a tensor named {marker}")))
+    Some((PredictionType::V, format!("it has a tensor named {marker}")))
 }
 
 /// Nothing else tells SD2's two kinds apart without running them; the rule and its bound are ComfyUI's.
@@ -167,9 +167,9 @@ fn guess(all: &Tensors, unet: &Unet) -> Option<Verdict> {
     let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
     let spread = (values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n).sqrt();
     let (kind, side) = if spread > BOUND {
-        ("v_prediction", "over")
+        (PredictionType::V, "over")
     } else {
-        ("epsilon", "not over")
+        (PredictionType::Epsilon, "not over")
     };
     Some((
         kind,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{Checkpoint, RECOMMENDED, metadata, tokenizer_folder};
 use crate::{
     Dtype, Error, Result,
-    config::{Part, WITH_PROJECTION},
+    config::{Part, PredictionType, WITH_PROJECTION},
     output::Partial,
     tokenizer::SavedTokenizer,
     weights::{
@@ -245,7 +245,7 @@ impl Checkpoint {
             carried.insert(metadata::of(part).to_owned(), text(self.config_json(part, dtype)));
         }
         // The words that other programs look for.
-        if configs.scheduler.prediction_type == "v_prediction" {
+        if configs.scheduler.prediction_type == PredictionType::V {
             carried.insert("modelspec.prediction_type".to_owned(), "v".to_owned());
         }
         if let Some((_, json)) = self.recommended() {

@@ -29,11 +29,36 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
+/// The quantity that a U-Net predicts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PredictionType {
+    /// The noise.
+    #[default]
+    Epsilon,
+    /// The velocity (Salimans and Ho 2022, arXiv:2202.00512).
+    V,
+    /// The clean latents.
+    Sample,
+}
+
+impl PredictionType {
+    const ALL: [Self; 3] = [Self::Epsilon, Self::V, Self::Sample];
+
+    /// Its name in diffusers' configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::V => "v_prediction",
+            Self::Sample => "sample",
+        }
+    }
+}
+
 /// The noise schedule and prediction type that a checkpoint was trained with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SchedulerConfig {
-    /// "epsilon", "v_prediction" or "sample".
-    pub prediction_type: String,
+    /// The prediction type of the U-Net.
+    pub prediction_type: PredictionType,
     /// "scaled_linear", "linear" or "squaredcos_cap_v2".
     pub beta_schedule: String,
     /// First beta.
@@ -50,7 +75,7 @@ impl Default for SchedulerConfig {
     /// The schedule of latent diffusion, and with it of every SD1 checkpoint.
     fn default() -> Self {
         Self {
-            prediction_type: "epsilon".into(),
+            prediction_type: PredictionType::default(),
             beta_schedule: "scaled_linear".into(),
             beta_start: 0.00085,
             beta_end: 0.012,
@@ -142,8 +167,17 @@ impl SchedulerConfig {
             rescale_betas_zero_snr: bool,
         }
         let (raw, default): (Raw, _) = (OTHERS.parse(json, origin)?, Self::default());
+        let prediction_type = match &raw.prediction_type {
+            None => default.prediction_type,
+            Some(name) => {
+                let names = PredictionType::ALL.map(PredictionType::name);
+                one_of(name, &names, origin, "prediction_type")?;
+                let found = PredictionType::ALL.into_iter().find(|kind| kind.name() == name);
+                found.unwrap_or_default()
+            }
+        };
         let config = Self {
-            prediction_type: raw.prediction_type.unwrap_or(default.prediction_type),
+            prediction_type,
             // diffusers' own defaults where the file is silent.
             beta_schedule: raw.beta_schedule.unwrap_or_else(|| "linear".into()),
             beta_start: raw.beta_start.unwrap_or(0.0001),
@@ -151,12 +185,6 @@ impl SchedulerConfig {
             num_train_timesteps: raw.num_train_timesteps.unwrap_or(1000),
             rescale_betas_zero_snr: raw.rescale_betas_zero_snr,
         };
-        one_of(
-            &config.prediction_type,
-            &["epsilon", "v_prediction", "sample"],
-            origin,
-            "prediction_type",
-        )?;
         let schedules = ["scaled_linear", "linear", "squaredcos_cap_v2"];
         one_of(&config.beta_schedule, &schedules, origin, "beta_schedule")?;
         within(

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, ClipTextConfig, SchedulerConfig, UnetConfig, VaeConfig, WITH_PROJECTION, standard};
+use super::{
+    Activation, ClipTextConfig, PredictionType, SchedulerConfig, UnetConfig, VaeConfig, WITH_PROJECTION,
+    standard,
+};
 
 /// Fields of a configuration; written over those of the file that it was read from, of which other programs may want more.
 pub(crate) trait Fields {
@@ -141,7 +144,7 @@ impl Fields for ClipTextConfig {
 impl Fields for SchedulerConfig {
     fn fields(&self) -> Value {
         let mut fields = json!({
-            "prediction_type": self.prediction_type,
+            "prediction_type": self.prediction_type.name(),
             "beta_schedule": self.beta_schedule,
             "beta_start": self.beta_start,
             "beta_end": self.beta_end,
@@ -151,7 +154,7 @@ impl Fields for SchedulerConfig {
             "steps_offset": 1,
         });
         // PNDM is what SD1's own folders name; it knows neither of these.
-        if self.rescale_betas_zero_snr || self.prediction_type == "sample" {
+        if self.rescale_betas_zero_snr || self.prediction_type == PredictionType::Sample {
             fields["_class_name"] = json!("DDIMScheduler");
             fields["rescale_betas_zero_snr"] = json!(self.rescale_betas_zero_snr);
             fields["timestep_spacing"] = json!("trailing");
@@ -209,9 +212,13 @@ mod tests {
             ClipTextConfig::from_json(&text(&encoder, None), "x").unwrap(),
             encoder
         );
-        for (prediction, rescale) in [("epsilon", false), ("v_prediction", true), ("sample", false)] {
+        for (prediction_type, rescale) in [
+            (PredictionType::Epsilon, false),
+            (PredictionType::V, true),
+            (PredictionType::Sample, false),
+        ] {
             let scheduler = SchedulerConfig {
-                prediction_type: prediction.into(),
+                prediction_type,
                 rescale_betas_zero_snr: rescale,
                 beta_end: 0.0135,
                 ..SchedulerConfig::default()

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use sd_core::{
     ClipTokenizer,
     checkpoint::Checkpoint,
-    config::Part,
+    config::{Part, PredictionType},
     models::{ClipTextModel, UNet, Vae, timestep_embedding},
     weights::{Loaded, Target, WeightPatch},
 };
@@ -279,10 +279,10 @@ fn sampling(
         "squaredcos_cap_v2" => BetaSchedule::Cosine,
         _ => BetaSchedule::ScaledLinear { start, end },
     };
-    let prediction = prediction.unwrap_or(match config.prediction_type.as_str() {
-        "v_prediction" => Prediction::V,
-        "sample" => Prediction::Sample,
-        _ => Prediction::Epsilon,
+    let prediction = prediction.unwrap_or(match config.prediction_type {
+        PredictionType::Epsilon => Prediction::Epsilon,
+        PredictionType::V => Prediction::V,
+        PredictionType::Sample => Prediction::Sample,
     });
     let sampling = ModelSampling::from_betas(betas, config.num_train_timesteps, prediction, Dialect::WebUi)?;
     Ok(if config.rescale_betas_zero_snr {

@@ -7,7 +7,7 @@ use std::{
 use sd_core::{
     Device, Dtype, Quantization,
     checkpoint::{Checkpoint, GivenConfigs, Layout},
-    config::Part,
+    config::{Part, PredictionType},
     output,
     weights::{Folder, Target, TensorFile},
 };
@@ -343,9 +343,9 @@ impl PipelineBuilder {
             }
         }
         match self.prediction {
-            Some(Prediction::Epsilon) => checkpoint.set_prediction_type("epsilon"),
-            Some(Prediction::V) => checkpoint.set_prediction_type("v_prediction"),
-            Some(Prediction::Sample) => checkpoint.set_prediction_type("sample"),
+            Some(Prediction::Epsilon) => checkpoint.set_prediction_type(PredictionType::Epsilon),
+            Some(Prediction::V) => checkpoint.set_prediction_type(PredictionType::V),
+            Some(Prediction::Sample) => checkpoint.set_prediction_type(PredictionType::Sample),
             // EDM's has no name in a scheduler's configuration.
             _ => {}
         }
