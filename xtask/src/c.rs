@@ -28,8 +28,8 @@ const C: [&str; 10] = [
 ];
 const CPP: [&str; 1] = ["wrapper"];
 
-/// The shared library's size without the demo model, stripped.
-const SIZE_LIMIT: u64 = 16_000_000;
+/// The shared library's size without the demo model, stripped: 16.0 MB with SD1, SD2 and SDXL.
+const SIZE_LIMIT: u64 = 17_000_000;
 
 /// The tool that the programs run under.
 #[derive(Clone, Copy, PartialEq)]
