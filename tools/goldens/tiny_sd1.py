@@ -10,6 +10,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
 )
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -113,15 +114,18 @@ FILES = {
 
 def networks():
     """The three networks in f32, eval mode, attention as plain matrix products."""
-    from diffusers.models.attention_processor import AttnProcessor
-
     text = CLIPTextModel._from_config(CLIPTextConfig(**TEXT_ENCODER), attn_implementation="eager")
     unet = UNet2DConditionModel.from_config(UNET)
     vae = AutoencoderKL.from_config(VAE)
-    for module in [*unet.modules(), *vae.modules()]:
+    return {"text_encoder": text.float().eval(), "unet": plain(unet), "vae": plain(vae)}
+
+
+def plain(network):
+    """In f32, eval mode, with attention as plain matrix products."""
+    for module in network.modules():
         if hasattr(module, "set_processor"):
             module.set_processor(AttnProcessor())
-    return {"text_encoder": text.float().eval(), "unet": unet.float().eval(), "vae": vae.float().eval()}
+    return network.float().eval()
 
 
 def file_name(part, name):

@@ -4,9 +4,10 @@ Text encoder and autoencoder are the tiny SD1's, the former with OpenCLIP's acti
 tests put the folder together.
 """
 
+import math
+
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -50,14 +51,6 @@ SCHEDULER = tiny_sd1.SCHEDULER | {"prediction_type": "v_prediction"}
 FILE = f"{FOLDER}/unet/diffusion_pytorch_model.safetensors"
 
 
-def network():
-    unet = UNet2DConditionModel.from_config(UNET)
-    for module in unet.modules():
-        if hasattr(module, "set_processor"):
-            module.set_processor(AttnProcessor())
-    return unet.float().eval()
-
-
 def text_encoder():
     model = CLIPTextModel._from_config(CLIPTextConfig(**TEXT_ENCODER), attn_implementation="eager").float().eval()
     model.load_state_dict(tiny_sd1.load(common.ROOT)["text_encoder"].state_dict())
@@ -72,8 +65,25 @@ def padded(ids):
     return ids
 
 
+def residual(k, shape):
+    """What a control network would give for the k-th place: a formula, so that no file has to hold it."""
+    n = torch.arange(math.prod(shape), dtype=torch.float64)
+    return (0.3 * torch.sin(0.7 * n + k)).float().reshape(shape)
+
+
+def controlled(unet, latents, timesteps, context):
+    """The U-Net with residuals at each skip and behind the middle."""
+    # Channels and divisor of the sides of each skip, then of the middle.
+    places = [(32, 1), (32, 1), (32, 2), (64, 2), (64, 4), (32, 4), (32, 4)]
+    batch, _, height, width = latents.shape
+    *skips, middle = (residual(k, (batch, c, height // f, width // f)) for k, (c, f) in enumerate(places))
+    return unet(
+        latents, timesteps, context, down_block_additional_residuals=tuple(skips), mid_block_additional_residual=middle
+    ).sample
+
+
 def make(out):
-    unet = network()
+    unet = tiny_sd1.plain(UNet2DConditionModel.from_config(UNET))
     weights = tiny_sd1.random_weights("unet", unet, torch.Generator().manual_seed(SEED))
     out.weights(FILE, weights, seed=SEED)
     out.json(f"{FOLDER}/unet/config.json", UNET)
@@ -84,7 +94,8 @@ def make(out):
     ids = padded(refs.token_ids([PROMPT, NEGATIVE]))
     cond, uncond = text_encoder()(ids).last_hidden_state.split(1)
     latents = torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(SEED))
-    output = unet(latents, torch.tensor([900.0, 17.0]), torch.cat([cond, uncond])).sample
+    call = latents, torch.tensor([900.0, 17.0]), torch.cat([cond, uncond])
+    output = unet(*call).sample
 
     model = k_diff.denoiser(unet, "v")
     sigmas = k_diff.schedule(model, "karras", STEPS)
@@ -93,13 +104,14 @@ def make(out):
     run, _ = k_diff.run(k_diff.sampling.sample_euler, k_diff.Guided(model, cond, uncond, CFG), noise, sigmas)
     out.tensors(
         f"{FOLDER}/refs.safetensors",
-        {"input_ids": ids, "cond": cond, "uncond": uncond, "latents": latents, "output": output, "run": run[-1:]},
+        {"input_ids": ids, "cond": cond, "uncond": uncond, "latents": latents, "output": output, "controlled": controlled(unet, *call),
+            "run": run[-1:]},
         seed=SEED,
         steps=STEPS,
         cfg_scale=CFG,
         prompts={"cond": PROMPT, "uncond": NEGATIVE},
         tolerance={"f32": 1e-5, "run": 1e-4},
         note="cond, uncond: transformers' CLIPTextModel with the exact GELU on ids padded with 0; output: diffusers' U-Net at timesteps "
-        "900 and 17, rows cond and uncond; run: the latents after k-diffusion's Euler over Karras' schedule, CompVisVDenoiser, from the "
+        "900 and 17, rows cond and uncond; controlled: the same with the residuals that tiny_sd2.py computes; run: the latents after k-diffusion's Euler over Karras' schedule, CompVisVDenoiser, from the "
         "noise of torch.manual_seed(29)",
     )

@@ -3,11 +3,8 @@
 The first text encoder and the autoencoder are the tiny SD1's, whose files are not repeated: tests put the folder together.
 """
 
-import json
-
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
@@ -99,11 +96,7 @@ def file_name(part, name):
 
 def networks():
     text = CLIPTextModelWithProjection._from_config(CLIPTextConfig(**TEXT_ENCODER_2), attn_implementation="eager")
-    unet = UNet2DConditionModel.from_config(UNET)
-    for module in unet.modules():
-        if hasattr(module, "set_processor"):
-            module.set_processor(AttnProcessor())
-    return {"text_encoder_2": text.float().eval(), "unet": unet.float().eval()}
+    return {"text_encoder_2": text.float().eval(), "unet": tiny_sd1.plain(UNet2DConditionModel.from_config(UNET))}
 
 
 def write(out):

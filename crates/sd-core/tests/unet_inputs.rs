@@ -9,7 +9,7 @@ use common::{UNET, cpu, serialized, tensors, tiny};
 use goldens::Refs;
 use sd_core::{
     checkpoint::Checkpoint,
-    config::Part,
+    config::{Part, UnetConfig},
     models::{DeepCache, UNet, UnetEncoder, UnetFeatures, UnetInput},
     weights::{PartWeights, TensorFile},
 };
@@ -114,6 +114,50 @@ fn residuals_are_added_to_their_features() {
         let reused = unet.forward_cached(&input, &reused).unwrap();
         assert!(values(reused.prediction) == with(&residuals), "branch {branch}");
     }
+}
+
+/// diffusers' `down_block_additional_residuals` and `mid_block_additional_residual`.
+#[test]
+fn residuals_are_diffusers() {
+    let folder = goldens::root().join("tiny-sd2/unet");
+    let json = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let file = TensorFile::open(&folder.join("diffusion_pytorch_model.safetensors")).unwrap();
+    let weights = PartWeights {
+        files: vec![Arc::new(file)],
+        ..checkpoint().weights(Part::Unet).clone()
+    };
+    let unet = UNet::load(&UnetConfig::from_json(&json, "x").unwrap(), &weights, &cpu()).unwrap();
+    let refs = Refs::open("tiny-sd2/refs.safetensors");
+    let target = cpu();
+    let options = || (target.device.burn(), DType::F32);
+    let of = |values: Vec<f32>, shape: [usize; 4]| {
+        Tensor::<4>::from_data(TensorData::new(values, shape), options())
+    };
+    let contexts = [refs.f32s("cond"), refs.f32s("uncond")].concat();
+    let context = Tensor::<3>::from_data(TensorData::new(contexts, [2, 77, 16]), options());
+    let [batch, channels, height, width] = refs.shape("latents").try_into().unwrap();
+    // The formula and the places of tiny_sd2.py.
+    let places = [(32, 1), (32, 1), (32, 2), (64, 2), (64, 4), (32, 4), (32, 4)]
+        .iter()
+        .enumerate();
+    let mut all: Vec<Tensor<4>> = places
+        .map(|(k, &(channels, f))| {
+            let shape = [batch, channels, height / f, width / f];
+            let values =
+                (0..shape.iter().product()).map(|i: usize| (0.3 * (0.7 * i as f64 + k as f64).sin()) as f32);
+            of(values.collect(), shape).permute([0, 2, 3, 1])
+        })
+        .collect();
+    let residuals = UnetFeatures {
+        middle: all.pop().unwrap(),
+        skips: all,
+    };
+    let latents = of(refs.f32s("latents"), [batch, channels, height, width]);
+    let input = UnetInput {
+        residuals: Some(&residuals),
+        ..UnetInput::new(latents, &[900.0, 17.0], context)
+    };
+    refs.assert_close("controlled", &values(unet.forward(&input).unwrap()), 1e-5);
 }
 
 #[test]

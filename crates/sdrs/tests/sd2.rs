@@ -1,5 +1,7 @@
 //! Stable Diffusion 2 in small: its text encoder, U-Net and v-prediction against transformers, diffusers and k-diffusion, in both layouts.
 
+mod common;
+
 use std::{
     fs,
     path::Path,
@@ -15,28 +17,25 @@ const NEGATIVE: &str = "blurry, low quality";
 
 /// The tiny SD1's text encoder and autoencoder with what SD2 has in their place.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let copy = |from: &str, name: &str| {
-        let to = folder.path().join(name);
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(goldens::root().join(from).join(name), to).unwrap();
-    };
-    for name in [
-        "text_encoder/model.safetensors",
-        "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-    ] {
-        copy("tiny-sd1", name);
-    }
-    for name in [
-        "text_encoder/config.json",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "scheduler/scheduler_config.json",
-    ] {
-        copy("tiny-sd2", name);
-    }
-    folder
+    common::put_together(&[
+        (
+            "tiny-sd1",
+            &[
+                "text_encoder/model.safetensors",
+                "vae/config.json",
+                "vae/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+        (
+            "tiny-sd2",
+            &[
+                "text_encoder/config.json",
+                "unet/config.json",
+                "unet/diffusion_pytorch_model.safetensors",
+                "scheduler/scheduler_config.json",
+            ],
+        ),
+    ])
 }
 
 fn builder(path: &Path) -> PipelineBuilder {

@@ -1,7 +1,9 @@
 //! Stable Diffusion XL in small: both text encoders, the U-Net's additional vector and whole runs against transformers, diffusers and
 //! k-diffusion.
 
-use std::{fs, path::Path};
+mod common;
+
+use std::path::Path;
 
 use goldens::Refs;
 use safetensors::tensor::TensorView;
@@ -12,31 +14,28 @@ const NEGATIVE: &str = "blurry, low quality";
 
 /// The tiny SD1's first text encoder and autoencoder with what SDXL has besides.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let copy = |from: &str, name: &str| {
-        let to = folder.path().join(name);
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(goldens::root().join(from).join(name), to).unwrap();
-    };
-    for name in [
-        "text_encoder/config.json",
-        "text_encoder/model.safetensors",
-        "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-    ] {
-        copy("tiny-sd1", name);
-    }
-    for name in [
-        "model_index.json",
-        "scheduler/scheduler_config.json",
-        "text_encoder_2/config.json",
-        "text_encoder_2/model.safetensors",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-    ] {
-        copy("tiny-sdxl", name);
-    }
-    folder
+    common::put_together(&[
+        (
+            "tiny-sd1",
+            &[
+                "text_encoder/config.json",
+                "text_encoder/model.safetensors",
+                "vae/config.json",
+                "vae/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+        (
+            "tiny-sdxl",
+            &[
+                "model_index.json",
+                "scheduler/scheduler_config.json",
+                "text_encoder_2/config.json",
+                "text_encoder_2/model.safetensors",
+                "unet/config.json",
+                "unet/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+    ])
 }
 
 fn pipeline(path: &Path) -> Pipeline {

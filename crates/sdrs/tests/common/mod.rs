@@ -13,6 +13,19 @@ pub fn folder() -> PathBuf {
     goldens::root().join("tiny-sd1")
 }
 
+/// A folder of files that lie below several folders of goldens: `(folder, names)`.
+pub fn put_together(files: &[(&str, &[&str])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, names) in files {
+        for name in *names {
+            let to = folder.path().join(name);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(goldens::root().join(from).join(name), to).unwrap();
+        }
+    }
+    folder
+}
+
 pub fn lora_file() -> PathBuf {
     folder().join("lora/lora.safetensors")
 }
