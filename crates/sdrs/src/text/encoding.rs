@@ -127,16 +127,16 @@ impl Encoder<'_> {
         Ok(row)
     }
 
-    /// The states of one input each of several texts, with their weights applied. `counts` says how many steps' texts each stands for,
-    /// `name` the parameter that errors name.
+    /// The states of one input each of several texts, encoded as `rows`, with their weights applied. `counts` says how many steps' texts
+    /// each stands for, `name` the parameter that errors name.
     pub fn weighted(
         &self,
         encoder: usize,
         (name, chunks, counts): (&'static str, &[&Chunk], &[usize]),
+        rows: &[Row],
     ) -> Result<Vec<Vec<f32>>> {
         let width = self.width(encoder);
-        let rows = chunks.iter().map(|chunk| Ok(self.row(encoder, chunk)?.states));
-        let rows: Vec<Arc<[f32]>> = rows.collect::<Result<_>>()?;
+        let rows: Vec<&[f32]> = rows.iter().map(|row| &row.states[..]).collect();
         let plain = |chunk: &&Chunk| chunk.weights.iter().all(|&w| w == 1.0);
         let PromptOptions {
             dialect, emphasis, ..
@@ -150,7 +150,7 @@ impl Encoder<'_> {
             PromptDialect::Comfy => Some(self.row(encoder, &self.empty(encoder))?.states),
             _ => None,
         };
-        let weigh = |(chunk, row): (&&Chunk, &Arc<[f32]>)| {
+        let weigh = |(chunk, row): (&&Chunk, &&[f32])| {
             let mut row = row.to_vec();
             for (token, (values, &weight)) in row.chunks_exact_mut(width).zip(&chunk.weights).enumerate() {
                 match &empty {

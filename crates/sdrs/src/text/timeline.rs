@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn_tensor::Tensor;
 use sd_core::prompt::{Chunk, Excerpt, Tree};
 
-use super::{Encoder, Prompts};
+use super::{Encoder, Prompts, encoding::Row};
 use crate::{Error, Result, model::Model};
 
 /// Prompts that AND may join; each is another call of the U-Net at every step.
@@ -98,18 +98,24 @@ fn encode(
         for i in 0..longest {
             // The WebUI encodes the texts of all steps together, input by input, and restores the mean of all of them.
             let chunks: Vec<&Chunk> = texts.iter().map(|text| text.get(i).unwrap_or(&empty)).collect();
-            let weighted = encoder.weighted(at, (name, &chunks, counts))?;
+            let rows = chunks.iter().map(|chunk| encoder.row(at, chunk));
+            let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+            if i == 0 {
+                for (text, row) in encoded.iter_mut().zip(&rows) {
+                    let pooled = row.pooled.as_ref().map(|pooled| pooled.to_vec());
+                    text.pooled = pooled.or(text.pooled.take());
+                }
+            }
+            let weighted = encoder.weighted(at, (name, &chunks, counts), &rows)?;
             for (column, states) in columns.iter_mut().zip(weighted) {
                 column.extend(states);
             }
         }
-        for ((text, column), chunks) in encoded.iter_mut().zip(columns).zip(texts) {
+        for (text, column) in encoded.iter_mut().zip(columns) {
             text.context = match at {
                 0 => column,
                 _ => side_by_side(&text.context, &column, encoder.width(at)),
             };
-            let pooled = encoder.row(at, chunks.first().unwrap_or(&empty))?.pooled;
-            text.pooled = pooled.map(|pooled| pooled.to_vec()).or(text.pooled.take());
         }
     }
     Ok(encoded)
