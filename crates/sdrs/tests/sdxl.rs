@@ -7,7 +7,7 @@ use std::path::Path;
 
 use goldens::Refs;
 use safetensors::tensor::TensorView;
-use sdrs::{Array, Dtype, Lora, Pipeline, Txt2Img};
+use sdrs::{Array, Dtype, Lora, Pipeline, Request};
 
 const PROMPT: &str = "a red circle above a blue square";
 const NEGATIVE: &str = "blurry, low quality";
@@ -46,7 +46,7 @@ fn pipeline(path: &Path) -> Pipeline {
         .unwrap()
 }
 
-fn request<'a>(pipeline: &'a Pipeline, negative: &str) -> Txt2Img<'a> {
+fn request<'a>(pipeline: &'a Pipeline, negative: &str) -> Request<'a> {
     let request = pipeline.txt2img(PROMPT).negative_prompt(negative);
     let request = request
         .sampler(sdrs::Sampler::Euler)

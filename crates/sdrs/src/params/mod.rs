@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule};
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
-pub use choices::{ClipSkipRule, Rng};
+pub use choices::{ClipSkipRule, MaskedContent, ResizeMode, Rng, StrengthRule};
 pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
@@ -93,7 +93,7 @@ pub(crate) struct Limits {
 }
 
 /// The largest side: well beyond what anyone's memory holds, and far from any overflow.
-const MAX_SIDE: u32 = 16_384;
+pub(crate) const MAX_SIDE: u32 = 16_384;
 
 impl GenerateParams {
     /// Checks every value and returns width and height in pixels.

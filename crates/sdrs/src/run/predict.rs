@@ -18,6 +18,8 @@ pub(crate) struct Predictor<'a> {
     pub savings: Savings,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
+    /// Channels behind those of the latents, for a U-Net that has them.
+    pub concat: Option<&'a [f32]>,
     pub cache: UnetCache,
 }
 
@@ -89,13 +91,18 @@ impl Predictor<'_> {
         let [_, channels, height, width] = self.shape;
         let deep_cache = self.deep_cache(call.step, texts);
         let token_merging = self.savings.token_merging;
-        let (model, cache) = (self.model, &mut self.cache);
+        let (model, cache, concat) = (self.model, &mut self.cache, self.concat);
         let (output, deep) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
+            let concat = concat.map(|values| {
+                let channels = values.len() / (height * width);
+                model.tensor(values.repeat(batch), [batch, channels, height, width])
+            });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
                     added: conditions.added.clone(),
+                    concat,
                     token_merging,
                     ..UnetInput::new(latents, &timesteps, &conditions.text)
                 };
