@@ -104,6 +104,28 @@ pub struct sdrs_generate_params {
     /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer: 1, or 0 (the default): they are repaired first as
     /// ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
     pub text_as_is: i32,
+    /// Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
+    /// in `seed_resize_height` all noise is that of this size.
+    pub seed_resize_width: u32,
+    /// Height in pixels of that picture.
+    pub seed_resize_height: u32,
+    /// The share, 0 (the default) to 1, by which the guided output of the network gets the deviation of the one for the prompt alone.
+    pub guidance_rescale: f64,
+    /// The smaller scale whose range of values the guided latent is brought into; NAN (the default) leaves it its own.
+    pub mimic_scale: f64,
+    /// The percentile of the values, 0 to 100 (the default), that are in range before `mimic_scale` acts; those beyond are clamped.
+    pub threshold_percentile: f64,
+    /// The factor on the part of guidance that is parallel to the prediction, -10 to 10 (1); the paper on adaptive projected guidance has 0.
+    pub apg_eta: f64,
+    /// The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 (the default) is any.
+    pub apg_norm_threshold: f64,
+    /// The factor on the steps of the calls before, -1 to 1 (0), in adaptive projected guidance.
+    pub apg_momentum: f64,
+    /// The factor, 0 (the default, plain guidance) to 100, on the part of the negative prompt that is perpendicular to the prompt: it
+    /// alone is taken away then, and a call computes the empty prompt too.
+    pub perp_neg_scale: f64,
+    /// Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
+    pub cfg_zero_star: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -220,9 +242,10 @@ fields! {
     {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
-        noise: variation_strength, rng, ensd;
+        noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta;
-        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max;
+        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
+            threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
     }
     {
@@ -332,6 +355,10 @@ mod tests {
         (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
+        (c.seed_resize_width, c.seed_resize_height) = (80, 88);
+        (c.guidance_rescale, c.mimic_scale, c.threshold_percentile) = (0.75, 2.0, 95.0);
+        (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
+        (c.cfg_zero_star, c.perp_neg_scale) = (1, 1.5);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -365,6 +392,13 @@ mod tests {
         ) = (0.5, Some(6.0));
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
+        let resize = &mut expected.noise;
+        (resize.seed_resize_width, resize.seed_resize_height) = (Some(80), Some(88));
+        let guidance = &mut expected.guidance;
+        (guidance.guidance_rescale, guidance.mimic_scale) = (0.75, Some(2.0));
+        (guidance.threshold_percentile, guidance.apg_eta) = (95.0, 0.5);
+        (guidance.apg_norm_threshold, guidance.apg_momentum) = (15.0, -0.25);
+        (guidance.cfg_zero_star, guidance.perp_neg_scale) = (true, 1.5);
         assert_eq!(got, expected);
     }
 }

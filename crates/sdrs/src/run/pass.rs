@@ -3,7 +3,7 @@
 use sd_sched::{Latent, Plan, Progress, rng::BatchNoise};
 
 use super::{
-    guide::Guidance,
+    guide::{Guidance, GuidanceState},
     predict::{Predictor, Savings},
 };
 use crate::{
@@ -58,6 +58,7 @@ impl Denoiser<'_> {
             shape: pass.shape,
             cache: Default::default(),
         };
+        let mut state = GuidanceState::default();
         sd_sched::sample(
             plan.clone(),
             Vec::lincomb(&terms),
@@ -67,9 +68,8 @@ impl Denoiser<'_> {
                 }
                 let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;
                 predictor.cache.belongs_to(&unet);
-                let guide = self.guidance.guide(&call);
-                let denoised = predictor.predict(x, &call, &unet, self.guidance.count(guide))?;
-                Ok(self.guidance.apply(guide, denoised))
+                self.guidance
+                    .denoise(&mut predictor, &mut state, (x, &call), &unet)
             },
             |way| {
                 if let (Some(range), None) = (range, &trees) {
@@ -94,7 +94,10 @@ mod tests {
         rng::{NoiseOptions, Shape},
     };
 
-    use super::{super::guide::UncondRule, *};
+    use super::{
+        super::guide::{Methods, UncondRule},
+        *,
+    };
     #[cfg(feature = "demo")]
     use crate::GenerateParams;
     use crate::{Pipeline, text::Timeline};
@@ -125,6 +128,7 @@ mod tests {
                 weights: vec![1.0],
                 cfg_scale,
                 rule: UncondRule::default(),
+                methods: Methods::default(),
             },
             savings: Savings::default(),
         };
@@ -148,6 +152,7 @@ mod tests {
         Conditioning {
             conds: vec![(1.0, Timeline::fixed(refs.f32s("cond")))],
             uncond: Timeline::fixed(refs.f32s("uncond")),
+            empty: None,
             width: refs.shape("cond")[2],
             padding: None,
             sizes: None,

@@ -10,7 +10,7 @@ use sd_sched::{
 
 use super::{
     Components, Tagged,
-    guide::{Guidance, UncondRule},
+    guide::{Guidance, Methods, UncondRule},
     pass::{Denoiser, Pass},
     predict::Savings,
 };
@@ -238,9 +238,14 @@ impl<'a> Txt2Img<'a> {
         }
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
+        let methods = Methods::new(params);
         let conditioning = runtime.timed("encoded the prompts", || {
             let encoder = components.encoder(&reading, &cancelled);
-            Conditioning::new(&prompts, &encoder, model.size_embedding(size))
+            let conditioning = Conditioning::new(&prompts, &encoder, model.size_embedding(size))?;
+            match methods.need_empty() {
+                true => conditioning.with_empty(&encoder),
+                false => Ok(conditioning),
+            }
         })?;
         let [width, height] = size.map(|side| (side / limits.downscale) as usize);
         let pass = Pass {
@@ -255,6 +260,7 @@ impl<'a> Txt2Img<'a> {
                 weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
                 cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
                 rule: UncondRule::new(params),
+                methods,
             },
             conditioning,
             hashes: loras.hashes(),
@@ -312,6 +318,7 @@ impl<'a> Txt2Img<'a> {
                 variation_seed: nth(run.variation_seed),
                 variation_strength: params.noise.variation_strength,
                 ensd: params.noise.ensd,
+                seed_resize_from: params.seed_resize(model.limits().downscale),
                 ..NoiseOptions::new(seed, shape)
             })?;
             let on_step = |step: sd_sched::Progress<'_, Vec<f32>>| {
