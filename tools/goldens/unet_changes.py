@@ -1,10 +1,11 @@
-"""What the U-Net of the tiny SD1 gives with FreeU, perturbed self-attention and wrapped borders: diffusers, and PyTorch's circular padding."""
+"""What networks of the tiny SD1 give with FreeU, perturbed self-attention and wrapped borders: diffusers, and PyTorch's circular padding."""
 
 import copy
 import math
 
 import diffusers.models.unets.unet_2d_blocks as blocks
 import torch
+import torch.nn.functional as F
 from diffusers.hooks.smoothed_energy_guidance_utils import _gaussian_blur_2d
 from diffusers.models.attention_processor import PAGIdentitySelfAttnProcessor2_0
 from diffusers.pipelines.deprecated.stable_diffusion_sag.pipeline_stable_diffusion_sag import CrossAttnStoreProcessor
@@ -112,8 +113,44 @@ def received(model, sample, context):
     return {"received": sums.reshape(-1, h, w)}
 
 
+def tiled(network, axes):
+    """A copy whose convolutions pad with what is at the opposite edge, along x, y or both."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if not isinstance(module, torch.nn.Conv2d):
+            continue
+        if axes == "xy":
+            # As the WebUI does it.
+            module.padding_mode = "circular"
+        else:
+            module._conv_forward = along(module, axes)
+    return network
+
+
+def along(module, axis):
+    down, across = module.padding
+
+    def forward(x, weight, bias):
+        x = F.pad(x, (across, across, 0, 0), mode="circular" if axis == "x" else "constant")
+        x = F.pad(x, (0, 0, down, down), mode="circular" if axis == "y" else "constant")
+        return F.conv2d(x, weight, bias, module.stride)
+
+    return forward
+
+
+def tiles(vae, generator):
+    latent = torch.randn(1, 4, 4, 6, generator=generator)
+    tensors = {"latent": latent}
+    for axes in ["xy", "x", "y"]:
+        picture = tiled(vae, axes).decode(latent).sample
+        tensors[f"picture.{axes}"] = picture
+        tensors[f"mean.{axes}"] = tiled(vae, axes).encode(picture).latent_dist.mean
+    return tensors
+
+
 def make(out):
-    model = tiny_sd1.load(common.ROOT)["unet"]
+    parts = tiny_sd1.load(common.ROOT)
+    model = parts["unet"]
     generator = torch.Generator("cpu").manual_seed(SEED)
     tensors = {}
     for batch, height, width in [(1, 16, 16), (1, 24, 17)]:
@@ -122,6 +159,7 @@ def make(out):
         context = torch.randn(batch, 77, 16, generator=generator)
         tensors |= {f"{case}.sample": sample, f"{case}.encoder_hidden_states": context}
         made = free_u(model, sample, context) | perturbed(model, sample, context) | received(model, sample, context)
+        made |= {f"tiled_{axes}": tiled(model, axes)(sample, TIMESTEP, context).sample for axes in ["xy", "x", "y"]}
         tensors |= {f"{case}.{name}": tensor for name, tensor in made.items()}
     out.tensors(
         f"{FOLDER}/unet_changes.safetensors",
@@ -131,5 +169,13 @@ def make(out):
         note=f"per case bB_HxW, at timestep 500, around diffusers' UNet2DConditionModel. free_u_1: enable_freeu with {FREE_U}; "
         "free_u_2: the formula of ComfyUI's FreeU_V2. pag_LAYERS: diffusers' PAGIdentitySelfAttnProcessor2_0; seg_LAYERS_SIGMA: "
         "diffusers' blur of queries for smoothed energy guidance; received: the middle's attention as diffusers' pipeline of self-attention guidance sums it. "
-        f"Layers: {LAYERS}",
+        f"tiled_AXES: padding_mode='circular' in all convolutions, or along one axis. Layers: {LAYERS}",
+    )
+    out.tensors(
+        f"{FOLDER}/tiled_vae.safetensors",
+        tiles(parts["vae"], generator),
+        seed=SEED,
+        tolerance={"f32": 1e-5},
+        note="picture.AXES is latent decoded, mean.AXES that picture encoded, by diffusers' AutoencoderKL with padding_mode='circular' in all "
+        "convolutions, or along one axis",
     )

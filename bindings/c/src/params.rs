@@ -126,6 +126,31 @@ pub struct sdrs_generate_params {
     pub perp_neg_scale: f64,
     /// Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
     pub cfg_zero_star: i32,
+    /// The version of FreeU (2): 1 as in diffusers, or 2 as in ComfyUI, where factors go with the pixel.
+    pub freeu_version: u32,
+    /// Strength of perturbed attention guidance, -100 to 100; 0 (the default) is none.
+    pub pag_scale: f64,
+    /// Strength of smoothed energy guidance, -100 to 100; 0 (the default) is none.
+    pub seg_scale: f64,
+    /// The deviation of its blur in pixels of the layer; NAN (the default) is the mean of all.
+    pub seg_sigma: f64,
+    /// The layers of those two: beginnings of diffusers' names, separated by commas, ended by a zero byte; NULL (the default) is "mid".
+    pub perturbed_layers: *const c_char,
+    /// Strength of self-attention guidance, -100 to 100; 0 (the default) is none.
+    pub sag_scale: f64,
+    /// The deviation of its blur in pixels of the latent (1).
+    pub sag_blur_sigma: f64,
+    /// The attention, 1 (the default) is the mean, beyond which a pixel is blurred.
+    pub sag_threshold: f64,
+    /// The factor of FreeU on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+    /// at 1 (the default) nothing is changed.
+    pub freeu_b1: f64,
+    /// The same at the next resolution.
+    pub freeu_b2: f64,
+    /// The factor of FreeU on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+    pub freeu_s1: f64,
+    /// The same at the next resolution.
+    pub freeu_s2: f64,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -245,7 +270,9 @@ fields! {
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
-            threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale;
+            threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
+            seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
+        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
     }
     {
@@ -281,6 +308,10 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
     let mut params = GenerateParams::default();
     params.text.prompt = prompt(c.prompt, c.prompt_length, "prompt")?;
     params.text.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
+    if !c.perturbed_layers.is_null() {
+        params.guidance.perturbed_layers =
+            prompt(c.perturbed_layers, SDRS_NUL_TERMINATED, "perturbed_layers")?;
+    }
     (params.noise.seed, params.noise.variation_seed) = (seed(c.seed), seed(c.variation_seed));
     let given = read(&c, &mut params)?;
     Ok((params, given))
@@ -304,7 +335,13 @@ mod tests {
 
     #[test]
     fn every_setting_has_a_field() {
-        let by_hand = ["prompt", "negative_prompt", "seed", "variation_seed"];
+        let by_hand = [
+            "prompt",
+            "negative_prompt",
+            "seed",
+            "variation_seed",
+            "perturbed_layers",
+        ];
         for setting in sdrs::settings() {
             let known = NAMES.contains(&setting.name) || by_hand.contains(&setting.name);
             assert!(known, "sdrs_generate_params has no field for {}", setting.name);
@@ -359,6 +396,11 @@ mod tests {
         (c.guidance_rescale, c.mimic_scale, c.threshold_percentile) = (0.75, 2.0, 95.0);
         (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
         (c.cfg_zero_star, c.perp_neg_scale) = (1, 1.5);
+        (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
+        c.perturbed_layers = c"down".as_ptr();
+        (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
+        (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
+        (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -399,6 +441,14 @@ mod tests {
         (guidance.threshold_percentile, guidance.apg_eta) = (95.0, 0.5);
         (guidance.apg_norm_threshold, guidance.apg_momentum) = (15.0, -0.25);
         (guidance.cfg_zero_star, guidance.perp_neg_scale) = (true, 1.5);
+        (guidance.pag_scale, guidance.seg_scale) = (3.0, -2.0);
+        (guidance.seg_sigma, guidance.perturbed_layers) = (Some(10.0), "down".into());
+        (guidance.sag_scale, guidance.sag_blur_sigma) = (0.5, 2.0);
+        guidance.sag_threshold = 1.25;
+        let network = &mut expected.network;
+        (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
+        (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
+        network.freeu_version = 1;
         assert_eq!(got, expected);
     }
 }

@@ -116,7 +116,10 @@ fn free_u_keeps_its_stages_with_deep_features() {
 fn perturbed_attention_is_diffusers() {
     let setup = Setup::new();
     let mut compared = 0;
-    for (layers, names) in [("mid", "mid"), ("some", "down_blocks.1.attentions.0, up_blocks.2")] {
+    for (layers, names) in [
+        ("mid", "mid"),
+        ("some", "down_blocks.1.attentions.0, up_blocks.2"),
+    ] {
         let chosen = setup.layers(names);
         for (name, perturbation) in [
             ("pag", Perturbation::Identity),

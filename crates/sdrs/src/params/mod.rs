@@ -9,7 +9,10 @@ mod value;
 
 use std::ops::RangeInclusive;
 
-use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule};
+use sd_core::{
+    models::{FreeU, FreeUVersion},
+    prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule},
+};
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
 pub use choices::{ClipSkipRule, Rng};
@@ -112,6 +115,29 @@ impl GenerateParams {
         let sides = [self.noise.seed_resize_height, self.noise.seed_resize_width];
         let [height, width] = sides.map(|side| (side.unwrap_or(0) / downscale) as usize);
         (height > 0 && width > 0).then_some((height, width))
+    }
+
+    /// The factors of FreeU, if any of them acts.
+    pub(crate) fn free_u(&self) -> Option<FreeU> {
+        let network = &self.network;
+        let (backbone, skip) = (
+            [network.freeu_b1, network.freeu_b2],
+            [network.freeu_s1, network.freeu_s2],
+        );
+        let version = match network.freeu_version {
+            1 => FreeUVersion::One,
+            _ => FreeUVersion::Two,
+        };
+        (backbone != [1.0; 2] || skip != [1.0; 2]).then_some(FreeU {
+            backbone,
+            skip,
+            version,
+        })
+    }
+
+    /// Whether guidance perturbs self-attention.
+    fn perturbs(&self) -> bool {
+        self.guidance.pag_scale != 0.0 || self.guidance.seg_scale != 0.0
     }
 
     fn check_seed_resize(&self, limits: &Limits) -> Result<()> {

@@ -119,6 +119,38 @@ macro_rules! table {
                 /// The factor, 0 to 100, on the part of the negative prompt that is perpendicular to the prompt: it alone is taken away then,
                 /// and a call computes the empty prompt too (Perp-Neg, Armandpour et al. 2023, arXiv:2304.04968). 0 is plain guidance.
                 perp_neg_scale: f64 = 0.0, Within(0.0, 100.0), Changed("Perp-Neg scale");
+                /// Strength of guidance away from what the network gives where each pixel sees itself alone in some layers, -100 to 100; 3 is
+                /// usual, 0 is none, and one more evaluation for each prompt is saved (perturbed attention guidance, Ahn et al. 2024,
+                /// arXiv:2403.17377).
+                pag_scale: f64 = 0.0, Within(-100.0, 100.0), Changed("PerturbedAttentionGuidance_scale");
+                /// Strength of guidance away from what the network gives with blurred queries in some layers, -100 to 100; 3 is usual, 0 is none
+                /// (smoothed energy guidance, Hong 2024, arXiv:2408.00760).
+                seg_scale: f64 = 0.0, Within(-100.0, 100.0), Changed("SEG scale");
+                /// The deviation of that blur in pixels of the layer, 0 or more; not given, queries are the mean of all.
+                seg_sigma: Option<f64> = None, Level, ChangedIf("SEG sigma", |params| params.guidance.seg_scale != 0.0);
+                /// The layers of those two: beginnings of diffusers' names, separated by commas, such as "mid, up_blocks.1.attentions.0".
+                perturbed_layers: String = String::from("mid"), Any, ChangedIf("Perturbed layers", |params| params.perturbs());
+                /// Strength of guidance away from what the network makes of a latent that is blurred where the middle's attention looks most,
+                /// -100 to 100; 0.75 is usual, 0 is none (self-attention guidance, Hong et al. 2022, arXiv:2210.00939).
+                sag_scale: f64 = 0.0, Within(-100.0, 100.0), Changed("sag_scale");
+                /// The deviation of that blur in pixels of the latent, 0 or more.
+                sag_blur_sigma: f64 = 1.0, Level, ChangedIf("sag_blur_sigma", |params| params.guidance.sag_scale != 0.0);
+                /// The attention, 1 is the mean, beyond which a pixel is blurred.
+                sag_threshold: f64 = 1.0, Within(0.0, 1000.0), ChangedIf("sag_threshold", |params| params.guidance.sag_scale != 0.0);
+            }
+            /// Changes to what the networks compute.
+            network: NetworkParams {
+                /// The factor on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+                /// at 1 nothing is changed (FreeU, Si et al. 2023, arXiv:2309.11497).
+                freeu_b1: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_b1");
+                /// The same at the next resolution.
+                freeu_b2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_b2");
+                /// The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+                freeu_s1: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s1");
+                /// The same at the next resolution.
+                freeu_s2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s2");
+                /// The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+                freeu_version: usize = 2, Whole(1, 2), ChangedIf("freeu_version", |params| params.free_u().is_some());
             }
             /// Shortcuts: they make a run faster, and change its picture.
             speed: SpeedParams {

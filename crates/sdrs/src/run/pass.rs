@@ -4,7 +4,7 @@ use sd_sched::{Latent, Plan, Progress, rng::BatchNoise};
 
 use super::{
     guide::{Guidance, GuidanceState},
-    predict::{Predictor, Savings},
+    predict::{Changes, Predictor},
 };
 use crate::{
     Error, Result,
@@ -29,7 +29,7 @@ pub(crate) struct Denoiser<'a> {
     pub runtime: &'a Runtime,
     pub conditioning: &'a Conditioning,
     pub guidance: &'a Guidance,
-    pub savings: Savings,
+    pub changes: Changes,
 }
 
 impl Denoiser<'_> {
@@ -54,7 +54,7 @@ impl Denoiser<'_> {
             model: self.model,
             runtime: self.runtime,
             conditioning: self.conditioning,
-            savings: self.savings,
+            changes: self.changes,
             shape: pass.shape,
             cache: Default::default(),
         };
@@ -130,7 +130,7 @@ mod tests {
                 rule: UncondRule::default(),
                 methods: Methods::default(),
             },
-            savings: Savings::default(),
+            changes: Changes::default(),
         };
         let size = [shape[3] as u32 * 8, shape[2] as u32 * 8];
         let (pass, noise) = (Pass { plan, size, shape }, noise_of(seed, shape));

@@ -12,7 +12,7 @@ use super::{
     Components, Tagged,
     guide::{Guidance, Methods, UncondRule},
     pass::{Denoiser, Pass},
-    predict::Savings,
+    predict::Changes,
 };
 use crate::{
     Array, Error, GenerateParams, Given, Image, Preview, PreviewMethod, Result,
@@ -238,7 +238,7 @@ impl<'a> Txt2Img<'a> {
         }
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
-        let methods = Methods::new(params);
+        let methods = Methods::new(params, model.unet.config())?;
         let conditioning = runtime.timed("encoded the prompts", || {
             let encoder = components.encoder(&reading, &cancelled);
             let conditioning = Conditioning::new(&prompts, &encoder, model.size_embedding(size))?;
@@ -301,7 +301,7 @@ impl<'a> Txt2Img<'a> {
             runtime,
             conditioning: &run.conditioning,
             guidance: &run.guidance,
-            savings: Savings::new(params),
+            changes: Changes::new(params),
         };
         let (previews, progress) = (self.previews, &mut self.progress);
         let cancelled = || self.cancel.is_cancelled();

@@ -2,24 +2,29 @@
 //!
 //! Classifier-free guidance goes from uncond through cond, and on. Methods around it act one after another: what changes the two (`perp_neg`,
 //! `cfg_zero_star`), what goes from one to the other (`adaptive_projected`, else the plain sum), what comes after (`dynamic_threshold`,
-//! `rescale`). Each is a file, and by default none acts.
+//! `rescale`). Some evaluate the network once more (`perturbed`, `self_attention`), and add a term before that. Each is a file, and by default
+//! none acts.
 
 mod adaptive_projected;
 mod cfg_zero_star;
 mod dynamic_threshold;
 mod perp_neg;
+mod perturbed;
 mod rescale;
 mod rule;
+mod self_attention;
 
-use sd_core::models::UNet;
+use sd_core::{config::UnetConfig, models::UNet};
 use sd_sched::{DenoiseCall, Denoised, Latent, Scalings};
 
-use super::predict::Predictor;
+use super::predict::{Predicted, Predictor, Received, Variant};
 use crate::{GenerateParams, Result};
 
 use adaptive_projected::AdaptiveProjected;
 use dynamic_threshold::DynamicThreshold;
+use perturbed::{Perturbed, perturbed};
 pub(crate) use rule::UncondRule;
+use self_attention::SelfAttentionGuidance;
 
 /// Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) over the prompts that AND joins:
 /// `uncond + cfg_scale * sum(weight * (cond - uncond))`.
@@ -38,6 +43,8 @@ pub(crate) struct Methods {
     cfg_zero_star: bool,
     adaptive_projected: Option<AdaptiveProjected>,
     dynamic_threshold: Option<DynamicThreshold>,
+    perturbed: Vec<Perturbed>,
+    self_attention: Option<SelfAttentionGuidance>,
     rescale: f64,
 }
 
@@ -57,6 +64,8 @@ pub(crate) enum Guide {
 pub(crate) struct GuidanceState {
     /// The running sum of [`AdaptiveProjected`].
     momentum: Vec<f32>,
+    /// The last that the middle was computed for, for [`SelfAttentionGuidance`].
+    received: Option<Received>,
 }
 
 /// The latent that was denoised: a denoised one is `c_skip * x + c_out * output`.
@@ -67,6 +76,14 @@ struct Origin<'a> {
     channels: usize,
 }
 
+/// A guided latent, with what came before.
+struct Guided {
+    denoised: Vec<f32>,
+    /// The conds together, at scale 1, where they are needed later.
+    cond: Option<Vec<f32>>,
+    uncond: Option<Vec<f32>>,
+}
+
 /// Two denoised latents. Guidance goes from `uncond` through `cond`, which are those of several prompts together, at scale 1.
 struct Pair {
     cond: Vec<f32>,
@@ -74,15 +91,18 @@ struct Pair {
 }
 
 impl Methods {
-    pub fn new(params: &GenerateParams) -> Self {
+    /// The methods that parameters ask for, on a U-Net of this configuration.
+    pub fn new(params: &GenerateParams, config: &UnetConfig) -> Result<Self> {
         let guidance = &params.guidance;
-        Self {
+        Ok(Self {
             perp_neg_scale: guidance.perp_neg_scale,
             cfg_zero_star: guidance.cfg_zero_star,
             adaptive_projected: AdaptiveProjected::new(params),
             dynamic_threshold: DynamicThreshold::new(params),
+            perturbed: perturbed(params, config)?,
+            self_attention: SelfAttentionGuidance::new(params, config)?,
             rescale: guidance.guidance_rescale,
-        }
+        })
     }
 
     /// Whether the denoised latent of the empty prompt is needed, behind uncond.
@@ -97,17 +117,89 @@ impl Guidance {
         &self,
         predictor: &mut Predictor<'_>,
         state: &mut GuidanceState,
-        (x, call): (&Vec<f32>, &DenoiseCall),
+        at: (&Vec<f32>, &DenoiseCall),
         unet: &UNet,
     ) -> Result<Denoised<Vec<f32>>> {
-        let guide = self.guide(call);
-        let denoised = predictor.predict(x, call, unet, self.count(guide))?;
+        let (guide, (x, call)) = (self.guide(at.1), at);
+        let plain = Variant {
+            watched: self.methods.self_attention.is_some(),
+            ..Variant::default()
+        };
+        let predicted = predictor.predict(at, unet, 0..self.count(guide), plain)?;
+        let added = self.added(predictor, state, (at, unet), guide, &predicted)?;
+        let denoised = predicted.into_iter().map(|it| it.denoised).collect();
         let origin = Origin {
             x,
             scalings: predictor.model.sampling.scalings(call.sigma),
             channels: predictor.shape[1],
         };
-        Ok(self.apply(guide, denoised, &origin, state))
+        let Guided {
+            mut denoised,
+            cond,
+            uncond,
+        } = self.apply(guide, denoised, &origin, state);
+        if let Some(added) = added {
+            denoised = Vec::lincomb(&[(1.0, &denoised), (1.0, &added)]);
+        }
+        if let Some(cond) = cond {
+            denoised = rescale::rescaled(&denoised, &cond, self.methods.rescale, &origin);
+        }
+        Ok(Denoised { denoised, uncond })
+    }
+
+    /// The terms of the methods that evaluate the network once more.
+    fn added(
+        &self,
+        predictor: &mut Predictor<'_>,
+        state: &mut GuidanceState,
+        (at, unet): ((&Vec<f32>, &DenoiseCall), &UNet),
+        guide: Guide,
+        predicted: &[Predicted],
+    ) -> Result<Option<Vec<f32>>> {
+        let conds = self.weights.len();
+        let mut made: Vec<(f64, Vec<f32>)> = Vec::new();
+        let mut terms: Vec<(f64, &Vec<f32>)> = Vec::new();
+        for (i, method) in self.methods.perturbed.iter().enumerate() {
+            let variant = Variant {
+                number: 1 + i,
+                perturbed: Some((method.perturbation, &method.layers)),
+                ..Variant::default()
+            };
+            let worse = predictor.predict(at, unet, 0..conds, variant)?;
+            for ((weight, own), worse) in self.weights.iter().zip(predicted).zip(worse) {
+                terms.push((method.scale * weight, &own.denoised));
+                made.push((-method.scale * weight, worse.denoised));
+            }
+        }
+        if let Some(method) = &self.methods.self_attention {
+            // Of uncond, or in its place the first cond.
+            let part = if guide == Guide::Full { conds } else { 0 };
+            let own = &predicted[part];
+            let (x, call) = at;
+            // Between whole calls of the network the last one's serve.
+            if let Some(received) = &own.received {
+                state.received = Some(received.clone());
+            }
+            if let Some(received) = &state.received {
+                let [.., height, width] = predictor.shape;
+                let degraded = method.degraded(x, &own.denoised, received, [height, width]);
+                let variant = Variant {
+                    number: 1 + self.methods.perturbed.len(),
+                    ..Variant::default()
+                };
+                let mut worse = predictor.predict((&degraded, call), unet, part..part + 1, variant)?;
+                let c_skip = predictor.model.sampling.scalings(call.sigma).c_skip;
+                // The difference of the network's outputs, as a denoised latent has it.
+                terms.extend([(method.scale, &own.denoised), (-method.scale * c_skip, x)]);
+                made.push((-method.scale, worse.swap_remove(0).denoised));
+                made.push((method.scale * c_skip, degraded));
+            }
+        }
+        if terms.is_empty() {
+            return Ok(None);
+        }
+        terms.extend(made.iter().map(|(factor, latent)| (*factor, latent)));
+        Ok(Some(Vec::lincomb(&terms)))
     }
 
     /// The guidance of a call.
@@ -136,26 +228,39 @@ impl Guidance {
         mut denoised: Vec<Vec<f32>>,
         origin: &Origin,
         state: &mut GuidanceState,
-    ) -> Denoised<Vec<f32>> {
-        let empty = (guide == Guide::Full && self.methods.need_empty()).then(|| denoised.pop());
-        let (uncond, scale) = match guide {
-            Guide::Cond => return denoised.swap_remove(0).into(),
-            Guide::Conds => (denoised[0].clone(), 1.0),
-            Guide::Full => (denoised.pop().unwrap_or_default(), self.cfg_scale),
-        };
-        if guide == Guide::Conds && denoised.len() == 1 {
-            return Denoised {
-                denoised: denoised.swap_remove(0),
-                uncond: Some(uncond),
-            };
-        }
-        let guided = match guide == Guide::Full && self.methods != Methods::default() {
-            true => self.by_methods(&denoised, &uncond, empty.flatten(), origin, state),
-            false => self.sum(&denoised, &uncond, scale),
-        };
-        Denoised {
-            denoised: guided,
-            uncond: Some(uncond),
+    ) -> Guided {
+        let rescaled = self.methods.rescale != 0.0;
+        match guide {
+            Guide::Full if self.methods != Methods::default() => {
+                let empty = self.methods.need_empty().then(|| denoised.pop()).flatten();
+                let uncond = denoised.pop().unwrap_or_default();
+                let (denoised, cond) = self.by_methods(&denoised, &uncond, empty, origin, state);
+                Guided {
+                    denoised,
+                    cond: rescaled.then_some(cond),
+                    uncond: Some(uncond),
+                }
+            }
+            Guide::Full => {
+                let uncond = denoised.pop().unwrap_or_default();
+                Guided {
+                    denoised: self.sum(&denoised, &uncond, self.cfg_scale),
+                    cond: None,
+                    uncond: Some(uncond),
+                }
+            }
+            Guide::Cond | Guide::Conds => {
+                let uncond = (guide == Guide::Conds).then(|| denoised[0].clone());
+                let denoised = match (&uncond, denoised.len()) {
+                    (Some(uncond), 2..) => self.sum(&denoised, uncond, 1.0),
+                    _ => denoised.swap_remove(0),
+                };
+                Guided {
+                    cond: rescaled.then(|| denoised.clone()),
+                    denoised,
+                    uncond,
+                }
+            }
         }
     }
 
@@ -167,7 +272,7 @@ impl Guidance {
         Vec::lincomb(&terms)
     }
 
-    /// The guided latent where methods act.
+    /// The guided latent where methods act, and the conds together.
     fn by_methods(
         &self,
         conds: &[Vec<f32>],
@@ -175,15 +280,13 @@ impl Guidance {
         empty: Option<Vec<f32>>,
         origin: &Origin,
         state: &mut GuidanceState,
-    ) -> Vec<f32> {
+    ) -> (Vec<f32>, Vec<f32>) {
         let (methods, scale) = (&self.methods, self.cfg_scale);
         let mut pair = match empty {
-            Some(empty) => perp_neg::pair(
-                &self.sum(conds, &empty, 1.0),
-                uncond,
-                empty,
-                methods.perp_neg_scale,
-            ),
+            Some(empty) => {
+                let cond = self.sum(conds, &empty, 1.0);
+                perp_neg::pair(&cond, uncond, empty, methods.perp_neg_scale)
+            }
             None => Pair {
                 cond: self.sum(conds, uncond, 1.0),
                 uncond: uncond.clone(),
@@ -199,10 +302,7 @@ impl Guidance {
         if let Some(method) = &methods.dynamic_threshold {
             guided = method.limited(&guided, &pair, origin);
         }
-        if methods.rescale != 0.0 {
-            guided = rescale::rescaled(&guided, &pair.cond, methods.rescale, origin);
-        }
-        guided
+        (guided, pair.cond)
     }
 }
 
@@ -221,9 +321,14 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use goldens::Refs;
-    use sd_sched::{ModelSampling, Prediction};
+    use sd_core::checkpoint::Checkpoint;
+    use sd_sched::{Dialect, ModelSampling, PlanOptions, Prediction, Sampler, Schedule, plan};
 
     use super::*;
+    use crate::{
+        GuidanceParams, Pipeline,
+        text::{Conditioning, Timeline},
+    };
 
     /// The arrays of a reference, as denoised latents at a noise level.
     pub(super) struct Case {
@@ -287,14 +392,12 @@ mod tests {
         let apply = |methods| {
             let denoised = vec![cond.clone(), uncond.clone()];
             let guidance = guidance(methods);
-            guidance
-                .apply(
-                    Guide::Full,
-                    denoised,
-                    &case.origin(),
-                    &mut GuidanceState::default(),
-                )
-                .denoised
+            let (origin, mut state) = (case.origin(), GuidanceState::default());
+            let guided = guidance.apply(Guide::Full, denoised, &origin, &mut state);
+            match guided.cond {
+                Some(cond) => rescale::rescaled(&guided.denoised, &cond, guidance.methods.rescale, &origin),
+                None => guided.denoised,
+            }
         };
         let both = apply(Methods {
             cfg_zero_star: true,
@@ -312,8 +415,82 @@ mod tests {
         goldens::assert_close("neutral", &neutral, &plain, 1e-6);
     }
 
+    /// Latents after five steps of DDIM, as diffusers' pipelines make them.
+    fn run(prediction: Prediction, cfg_scale: f64, change: impl Fn(&mut GuidanceParams)) -> Vec<f32> {
+        let builder = Pipeline::builder().checkpoint(goldens::root().join("tiny-sd1"));
+        let pipeline = builder.device("cpu").prediction(prediction).build().unwrap();
+        let components = pipeline.components();
+        let refs = Refs::open("tiny-sd1/refs/samplers.safetensors");
+        let conditioning = Conditioning {
+            conds: vec![(1.0, Timeline::fixed(refs.f32s("cond")))],
+            uncond: Timeline::fixed(refs.f32s("uncond")),
+            empty: None,
+            width: refs.shape("cond")[2],
+            padding: None,
+            sizes: None,
+        };
+        let mut params = GenerateParams::default();
+        change(&mut params.guidance);
+        let unet = &components.model.unet;
+        let guidance = Guidance {
+            weights: vec![1.0],
+            cfg_scale,
+            rule: UncondRule::default(),
+            methods: Methods::new(&params, unet.config()).unwrap(),
+        };
+        let mut predictor = Predictor {
+            model: &components.model,
+            runtime: &components.runtime,
+            conditioning: &conditioning,
+            changes: Default::default(),
+            shape: [1, 4, 16, 16],
+            cache: Default::default(),
+        };
+        let options = PlanOptions {
+            dialect: Dialect::Diffusers,
+            ..PlanOptions::default()
+        };
+        let model = &components.model.sampling;
+        let plan = plan(Sampler::Ddim, Schedule::Automatic, 5, model, &options).unwrap();
+        let start = Vec::lincomb(&[(plan.noise_scale(), &refs.f32s("noise"))]);
+        let mut state = GuidanceState::default();
+        let denoise = |x: &Vec<f32>, call| guidance.denoise(&mut predictor, &mut state, (x, &call), unet);
+        sd_sched::sample(
+            plan,
+            start,
+            denoise,
+            |_| unreachable!("DDIM draws no noise"),
+            |_| Ok(()),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn runs_are_diffusers() {
+        let refs = Refs::open("tiny-sd1/refs/guidance_runs.safetensors");
+        let compare = |name: &str, scale, change: fn(&mut GuidanceParams)| {
+            let prediction = match name.ends_with(".v") {
+                true => Prediction::V,
+                false => Prediction::Epsilon,
+            };
+            refs.assert_close(name, &run(prediction, scale, change), 1e-4);
+        };
+        compare("rescaled", 7.0, |g| g.guidance_rescale = 0.7);
+        compare("pag", 7.0, |g| g.pag_scale = 3.0);
+        compare("pag.rescaled", 7.0, |g| {
+            (g.pag_scale, g.guidance_rescale) = (3.0, 0.7)
+        });
+        compare("pag.unguided", 1.0, |g| g.pag_scale = 3.0);
+        compare("sag", 7.0, |g| g.sag_scale = 0.75);
+        compare("sag.v", 7.0, |g| g.sag_scale = 0.75);
+        compare("sag.unguided", 1.0, |g| g.sag_scale = 0.75);
+    }
+
     #[test]
     fn by_default_no_method_acts() {
-        assert_eq!(Methods::new(&GenerateParams::default()), Methods::default());
+        let checkpoint = Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap();
+        let config = &checkpoint.configs().unet;
+        let methods = Methods::new(&GenerateParams::default(), config).unwrap();
+        assert_eq!(methods, Methods::default());
     }
 }
