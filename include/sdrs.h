@@ -1052,6 +1052,55 @@ typedef struct {
      * Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
      */
     int32_t cfg_zero_star;
+    /**
+     * The version of FreeU (2): 1 as in diffusers, or 2 as in ComfyUI, where factors go with the pixel.
+     */
+    uint32_t freeu_version;
+    /**
+     * Strength of perturbed attention guidance, -100 to 100; 0 (the default) is none.
+     */
+    double pag_scale;
+    /**
+     * Strength of smoothed energy guidance, -100 to 100; 0 (the default) is none.
+     */
+    double seg_scale;
+    /**
+     * The deviation of its blur in pixels of the layer; NAN (the default) is the mean of all.
+     */
+    double seg_sigma;
+    /**
+     * The layers of those two: beginnings of diffusers' names, separated by commas, ended by a zero byte; NULL (the default) is "mid".
+     */
+    const char *perturbed_layers;
+    /**
+     * Strength of self-attention guidance, -100 to 100; 0 (the default) is none.
+     */
+    double sag_scale;
+    /**
+     * The deviation of its blur in pixels of the latent (1).
+     */
+    double sag_blur_sigma;
+    /**
+     * The attention, 1 (the default) is the mean, beyond which a pixel is blurred.
+     */
+    double sag_threshold;
+    /**
+     * The factor of FreeU on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+     * at 1 (the default) nothing is changed.
+     */
+    double freeu_b1;
+    /**
+     * The same at the next resolution.
+     */
+    double freeu_b2;
+    /**
+     * The factor of FreeU on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+     */
+    double freeu_s1;
+    /**
+     * The same at the next resolution.
+     */
+    double freeu_s2;
 } sdrs_generate_params;
 
 /**

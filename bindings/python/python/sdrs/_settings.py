@@ -64,6 +64,23 @@ class Settings(TypedDict, total=False):
     arXiv:2503.18886).
     `perp_neg_scale`: The factor, 0 to 100, on the part of the negative prompt that is perpendicular to the prompt: it alone is taken away
     then, and a call computes the empty prompt too (Perp-Neg, Armandpour et al. 2023, arXiv:2304.04968). 0 is plain guidance.
+    `pag_scale`: Strength of guidance away from what the network gives where each pixel sees itself alone in some layers, -100 to 100; 3 is
+    usual, 0 is none, and one more evaluation for each prompt is saved (perturbed attention guidance, Ahn et al. 2024, arXiv:2403.17377).
+    `seg_scale`: Strength of guidance away from what the network gives with blurred queries in some layers, -100 to 100; 3 is usual, 0 is
+    none (smoothed energy guidance, Hong 2024, arXiv:2408.00760).
+    `seg_sigma`: The deviation of that blur in pixels of the layer, 0 or more; not given, queries are the mean of all.
+    `perturbed_layers`: The layers of those two: beginnings of diffusers' names, separated by commas, such as "mid,
+    up_blocks.1.attentions.0".
+    `sag_scale`: Strength of guidance away from what the network makes of a latent that is blurred where the middle's attention looks most,
+    -100 to 100; 0.75 is usual, 0 is none (self-attention guidance, Hong et al. 2022, arXiv:2210.00939).
+    `sag_blur_sigma`: The deviation of that blur in pixels of the latent, 0 or more.
+    `sag_threshold`: The attention, 1 is the mean, beyond which a pixel is blurred.
+    `freeu_b1`: The factor on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+    at 1 nothing is changed (FreeU, Si et al. 2023, arXiv:2309.11497).
+    `freeu_b2`: The same at the next resolution.
+    `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+    `freeu_s2`: The same at the next resolution.
+    `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
     `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
     acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
     merged.
@@ -110,6 +127,18 @@ class Settings(TypedDict, total=False):
     apg_momentum: float
     cfg_zero_star: bool
     perp_neg_scale: float
+    pag_scale: float
+    seg_scale: float
+    seg_sigma: float | None
+    perturbed_layers: str
+    sag_scale: float
+    sag_blur_sigma: float
+    sag_threshold: float
+    freeu_b1: float
+    freeu_b2: float
+    freeu_s1: float
+    freeu_s2: float
+    freeu_version: int
     token_merging: float
     deep_cache_interval: int
     deep_cache_branch: int
@@ -153,6 +182,18 @@ DEFAULTS: dict[str, Any] = {
     "apg_momentum": 0.0,
     "cfg_zero_star": False,
     "perp_neg_scale": 0.0,
+    "pag_scale": 0.0,
+    "seg_scale": 0.0,
+    "seg_sigma": None,
+    "perturbed_layers": "mid",
+    "sag_scale": 0.0,
+    "sag_blur_sigma": 1.0,
+    "sag_threshold": 1.0,
+    "freeu_b1": 1.0,
+    "freeu_b2": 1.0,
+    "freeu_s1": 1.0,
+    "freeu_s2": 1.0,
+    "freeu_version": 2,
     "token_merging": 0.0,
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,
