@@ -6,8 +6,8 @@ use sd_sched::{Dialect, Latent, Plan, Progress, rng::BatchNoise};
 
 use super::{
     Components,
-    guide::Guidance,
-    predict::{Predictor, Savings},
+    guide::{Guidance, GuidanceState},
+    predict::{Changes, Predictor},
     region::Region,
 };
 use crate::{Error, Result, lora::ScheduledUnet, text::Conditioning};
@@ -42,7 +42,7 @@ pub(crate) struct From<'a> {
 /// Everything besides a pass that latents are sampled with. Around the network stands prediction, around that guidance.
 pub(crate) struct Denoiser<'a> {
     pub components: &'a Components,
-    pub savings: Savings,
+    pub changes: Changes,
 }
 
 impl Denoiser<'_> {
@@ -93,11 +93,12 @@ impl Denoiser<'_> {
             model,
             runtime,
             conditioning,
-            savings: self.savings,
+            changes: self.changes,
             shape: *shape,
             concat: concat.as_deref(),
             cache: Default::default(),
         };
+        let mut state = GuidanceState::default();
         let sampled = sd_sched::sample(
             plan.clone(),
             Vec::lincomb(&terms),
@@ -107,11 +108,8 @@ impl Denoiser<'_> {
                 }
                 let unet = unets.at(call.step, model, loras, runtime)?;
                 predictor.cache.belongs_to(&unet);
-                let guide = guidance.guide(&call);
-                let mut predict = |x: &Vec<f32>| {
-                    let denoised = predictor.predict(x, &call, &unet, guidance.count(guide))?;
-                    Ok(guidance.apply(guide, denoised))
-                };
+                let mut predict =
+                    |x: &Vec<f32>| guidance.denoise(&mut predictor, &mut state, (x, &call), &unet);
                 match &region {
                     Some(region) => region.denoised(x, &call, predict),
                     None => predict(x),
@@ -144,7 +142,10 @@ mod tests {
         rng::{NoiseOptions, Shape},
     };
 
-    use super::{super::guide::UncondRule, *};
+    use super::{
+        super::guide::{Methods, UncondRule},
+        *,
+    };
     #[cfg(feature = "demo")]
     use crate::GenerateParams;
     use crate::{Pipeline, text::Timeline};
@@ -168,7 +169,7 @@ mod tests {
         let components = pipeline.components();
         let denoiser = Denoiser {
             components,
-            savings: Savings::default(),
+            changes: Changes::default(),
         };
         let mut pass = Pass {
             plan,
@@ -180,6 +181,7 @@ mod tests {
                 weights: vec![1.0],
                 cfg_scale,
                 rule: UncondRule::default(),
+                methods: Methods::default(),
             },
             unets: ScheduledUnet::default(),
             concat: None,
@@ -207,6 +209,7 @@ mod tests {
         Conditioning {
             conds: vec![(1.0, Timeline::fixed(refs.f32s("cond")))],
             uncond: Timeline::fixed(refs.f32s("uncond")),
+            empty: None,
             width: refs.shape("cond")[2],
             padding: None,
             sizes: None,

@@ -7,7 +7,7 @@ use sd_sched::{Plan, PlanOptions, Start as PlanStart, plan};
 
 use super::{
     Components, Request,
-    guide::{Guidance, UncondRule},
+    guide::{Guidance, Methods, UncondRule},
     hires::{Enlargement, second_pass},
     pass::Pass,
     start::Start,
@@ -172,9 +172,14 @@ impl<'a> Request<'a> {
         }
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
+        let methods = Methods::new(params, model.unet.config())?;
         let conditioning = runtime.timed("encoded the prompts", || {
             let encoder = components.encoder(&reading, &cancelled);
-            Conditioning::new(&prompts, &encoder, model.size_embedding(size))
+            let conditioning = Conditioning::new(&prompts, &encoder, model.size_embedding(size))?;
+            match methods.need_empty() {
+                true => conditioning.with_empty(&encoder),
+                false => Ok(conditioning),
+            }
         })?;
         let downscale = model.limits().downscale;
         let [width, height] = size.map(|side| (side / downscale) as usize);
@@ -187,6 +192,7 @@ impl<'a> Request<'a> {
                 weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
                 cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
                 rule: UncondRule::new(params),
+                methods,
             },
             conditioning,
             tagged,

@@ -8,7 +8,7 @@ use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
 use super::{
     Components, Tagged,
     pass::{Denoiser, From},
-    predict::Savings,
+    predict::Changes,
     prepare::Run,
     start::Inputs,
 };
@@ -258,6 +258,7 @@ impl<'a> Request<'a> {
             let mut noise = BatchNoise::new(NoiseOptions {
                 variation_seed: nth(run.variation_seed),
                 variation_strength: params.noise.variation_strength,
+                seed_resize_from: params.seed_resize(model.limits().downscale),
                 ..options.clone()
             })?;
             let plain = || Ok(BatchNoise::new(options)?.first().swap_remove(0));
@@ -302,7 +303,7 @@ impl<'a> Request<'a> {
             };
             let denoiser = Denoiser {
                 components,
-                savings: Savings::new(params),
+                changes: Changes::new(params),
             };
             let what = format_args!("sampled picture {} of {images}", image + 1);
             let sampled = runtime.timed(what, || {

@@ -13,9 +13,10 @@ pub(crate) struct Seeds {
 
 /// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
 #[rustfmt::skip]
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed", "Variation seed strength",
-    "Denoising strength", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta", "ENSD", "RNG",
+    "Seed resize from", "Denoising strength", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta",
+    "ENSD", "RNG",
 ];
 
 /// The infotext of one picture.
@@ -47,6 +48,11 @@ pub(crate) fn infotext(
     if hires.iter().any(Option::is_some) {
         let [width, height] = hires.map(Option::unwrap_or_default);
         pairs.push((HIRES_SIZE, format!("{width}x{height}")));
+    }
+    if let (Some(width @ 1..), Some(height @ 1..)) =
+        (params.noise.seed_resize_width, params.noise.seed_resize_height)
+    {
+        pairs.push(("Seed resize from", format!("{width}x{height}")));
     }
     pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
     if !lora_hashes.is_empty() {
