@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule};
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
-pub use choices::{ClipSkipRule, Rng};
+pub use choices::{ClipSkipRule, EmptyNegativeRule, Rng};
 pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
@@ -91,6 +91,9 @@ pub(crate) struct Limits {
     /// Branches of the U-Net.
     pub branches: usize,
 }
+
+/// The largest size that a model may be told of.
+const MAX_CONDITION: usize = 65_536;
 
 /// The largest side: well beyond what anyone's memory holds, and far from any overflow.
 const MAX_SIDE: u32 = 16_384;

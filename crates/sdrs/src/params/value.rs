@@ -5,7 +5,7 @@ use std::fmt;
 use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{Sampler, Schedule};
 
-use super::{ClipSkipRule, Rng};
+use super::{ClipSkipRule, EmptyNegativeRule, Rng};
 use crate::{Error, Result};
 
 /// A setting's value.
@@ -177,6 +177,7 @@ choices! {
     PromptDialect, "prompt dialect": WebUi "webui", Comfy "comfy", Comfy "comfyui";
     TimeRule, "time_rule": Current "current", Before16 "before-1.6";
     ClipSkipRule, "clip_skip_rule": WebUi "webui", Diffusers "diffusers";
+    EmptyNegativeRule, "empty_negative_rule": WebUi "webui", Diffusers "diffusers", Comfy "comfy", Comfy "comfyui";
     Rng, "rng": Cpu "cpu", Nv "nv";
 }
 

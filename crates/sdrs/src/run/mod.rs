@@ -7,6 +7,7 @@ mod pass;
 mod predict;
 mod request;
 mod setters;
+mod unused;
 
 pub(crate) use components::{Components, Tagged};
 pub use request::{CancelToken, Latents, Output, Progress, Txt2Img};

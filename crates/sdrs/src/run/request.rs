@@ -13,6 +13,7 @@ use super::{
     guide::{Guidance, UncondRule},
     pass::{Denoiser, Pass},
     predict::Savings,
+    unused::unused,
 };
 use crate::{
     Array, Error, GenerateParams, Given, Image, Preview, PreviewMethod, Result,
@@ -207,9 +208,10 @@ impl<'a> Txt2Img<'a> {
             _ => {}
         }
         let mut reading = params.reading();
-        if reading.clip_skip > 1 && !own.model.heeds_clip_skip() {
-            own.runtime
-                .warn("clip_skip is not used: with OpenCLIP's text encoders the WebUI skips no layers");
+        for told in unused(params, &own.model) {
+            own.runtime.warn(told);
+        }
+        if !own.model.heeds_clip_skip() {
             reading.clip_skip = 1;
         }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
@@ -239,8 +241,7 @@ impl<'a> Txt2Img<'a> {
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let conditioning = runtime.timed("encoded the prompts", || {
-            let encoder = components.encoder(&reading, &cancelled);
-            Conditioning::new(&prompts, &encoder, model.size_embedding(size))
+            components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)
         })?;
         let [width, height] = size.map(|side| (side / limits.downscale) as usize);
         let pass = Pass {

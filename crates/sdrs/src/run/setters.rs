@@ -4,7 +4,7 @@ use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{Sampler, Schedule};
 
 use super::Txt2Img;
-use crate::{ClipSkipRule, Rng, params::table};
+use crate::{ClipSkipRule, EmptyNegativeRule, Rng, params::table};
 
 macro_rules! setter {
     ([$($doc:literal)*] $group:ident $name:ident $type:ty => $value:expr) => {
