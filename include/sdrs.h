@@ -620,6 +620,35 @@ typedef int32_t sdrs_clip_skip_rule;
 #endif // __cplusplus
 
 /**
+ * The meaning of an empty negative prompt to SDXL.
+ */
+enum sdrs_empty_negative_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": zeros in place of an encoded text.
+     */
+    SDRS_EMPTY_NEGATIVE_RULE_WEBUI = 0,
+    /**
+     * "diffusers": zeros where none is given (NULL), an encoded text where an empty one is; the refiner always has the text.
+     */
+    SDRS_EMPTY_NEGATIVE_RULE_DIFFUSERS = 1,
+    /**
+     * "comfy": an encoded text.
+     */
+    SDRS_EMPTY_NEGATIVE_RULE_COMFY = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_empty_negative_rule sdrs_empty_negative_rule;
+#else
+typedef int32_t sdrs_empty_negative_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Whether a run shows what there is of the picture, and how it is made.
  */
 enum sdrs_preview
@@ -1010,6 +1039,43 @@ typedef struct {
      * ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
      */
     int32_t text_as_is;
+    /**
+     * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
+     * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
+     */
+    uint32_t original_width;
+    /**
+     * The height, likewise.
+     */
+    uint32_t original_height;
+    /**
+     * The pixels that SDXL is told were cut off at the top (0).
+     */
+    uint32_t crop_top;
+    /**
+     * The pixels that were cut off at the left (0).
+     */
+    uint32_t crop_left;
+    /**
+     * The width in pixels that SDXL is told the picture is to have; 0 (the default) is the picture's.
+     */
+    uint32_t target_width;
+    /**
+     * The height, likewise.
+     */
+    uint32_t target_height;
+    /**
+     * The meaning of an empty negative prompt to SDXL (`SDRS_EMPTY_NEGATIVE_RULE_WEBUI`).
+     */
+    sdrs_empty_negative_rule empty_negative_rule;
+    /**
+     * The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture (6).
+     */
+    double aesthetic_score;
+    /**
+     * The score that it is told of the negative prompt's (2.5).
+     */
+    double negative_aesthetic_score;
 } sdrs_generate_params;
 
 /**
@@ -1061,7 +1127,7 @@ typedef struct {
      */
     uint32_t context_width;
     /**
-     * Layers of the text encoder: the largest `clip_skip`.
+     * The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has.
      */
     uint32_t text_layers;
     /**
@@ -1108,6 +1174,22 @@ typedef struct {
      * The factor from the autoencoder's own latents to those of the U-Net: 0.18215 for SD1 and SD2.
      */
     double scaling_factor;
+    /**
+     * The part of `context_width` that the first text encoder makes: all of it where there is one.
+     */
+    uint32_t text_width;
+    /**
+     * The part that a second text encoder makes; 0 without one.
+     */
+    uint32_t text_width_2;
+    /**
+     * Values of a pooled text; 0 where no text encoder gives one.
+     */
+    uint32_t pooled_width;
+    /**
+     * Values of the vector that the U-Net takes beside the timestep (`sdrs_unet_with_vector`); 0 where it takes none.
+     */
+    uint32_t added_width;
 } sdrs_pipeline_info;
 
 /**
@@ -1626,65 +1708,24 @@ size_t sdrs_tensor_size(const sdrs_tensor *tensor);
 void sdrs_tensor_free(sdrs_tensor *tensor);
 
 /**
- * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
- * `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
- */
-sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
-                          const char *text,
-                          size_t length,
-                          uint32_t *ids,
-                          size_t capacity,
-                          size_t *count);
-
-/**
- * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
- * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
- * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+ * The part of SDXL's vector beside the timestep that stands behind the pooled text: 256 sinusoids of each of `count` numbers, cosines
+ * first. SDXL has 6 numbers, in pixels: original height and width, the crop's top and left edge, target height and width; its refiner 5:
+ * the aesthetic score stands in place of the target size.
  *
- * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
- * pipeline doesn't have.
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if the model has another number of them, or none.
  */
-sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
-                               const char *prompt,
-                               size_t length,
-                               uint32_t clip_skip,
-                               sdrs_tensor **context);
-
-/**
- * The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
- * which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
- */
-sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
-                             const char *text,
-                             size_t length,
-                             uint32_t clip_skip,
-                             sdrs_tensor **context);
-
-/**
- * The context of token ids as they are (start and end token included, if they are wanted), `[count, context_width]`: the text encoder's
- * hidden state, from the end the one that `clip_skip` counts (1 is the last), with the final norm. There may be 1 to `context_length` ids.
- */
-sdrs_status sdrs_encode_ids(const sdrs_pipeline *pipeline,
-                            const uint32_t *ids,
-                            size_t count,
-                            uint32_t clip_skip,
-                            sdrs_tensor **context);
-
-/**
- * Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
- * norm: `[text_layers + 1, count, context_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
- */
-sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
-                                    const uint32_t *ids,
-                                    size_t count,
-                                    sdrs_tensor **states);
+sdrs_status sdrs_size_vector(const sdrs_pipeline *pipeline,
+                             const double *sizes,
+                             size_t count,
+                             sdrs_tensor **vector);
 
 /**
  * One evaluation of the U-Net: its raw prediction, of the latents' shape.
  *
  * `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
  * numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
- * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each.
+ * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each. SDXL's U-Net takes a vector besides:
+ * `sdrs_unet_with_vector`.
  */
 sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
                       const float *latents,
@@ -1693,6 +1734,19 @@ sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
                       const float *context,
                       const size_t *context_shape,
                       sdrs_tensor **prediction);
+
+/**
+ * The same with the vector that SDXL's U-Net takes beside the timestep: `added` is `[batch, added_width]`, a pooled text
+ * (`sdrs_pooled_prompt`) with sizes behind it (`sdrs_size_vector`) in each row; NULL for a model whose `added_width` is 0.
+ */
+sdrs_status sdrs_unet_with_vector(const sdrs_pipeline *pipeline,
+                                  const float *latents,
+                                  const size_t *latents_shape,
+                                  const double *timesteps,
+                                  const float *context,
+                                  const size_t *context_shape,
+                                  const float *added,
+                                  sdrs_tensor **prediction);
 
 /**
  * Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`; values far beyond are refused), to latents
@@ -1907,6 +1961,19 @@ sdrs_status sdrs_clip_skip_rule_from_name(const char *name, sdrs_clip_skip_rule 
 const char *sdrs_clip_skip_rule_name(sdrs_clip_skip_rule clip_skip_rule);
 
 /**
+ * The rule for empty negative prompts of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_empty_negative_rule_from_name(const char *name,
+                                               sdrs_empty_negative_rule *empty_negative_rule);
+
+/**
+ * The name of a rule for empty negative prompts: "webui", "diffusers", "comfy"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_empty_negative_rule_name(sdrs_empty_negative_rule empty_negative_rule);
+
+/**
  * Tells what both prompts of `params` will be encoded as, as JSON: texts by step, chunks, tokens with their weights and places, LoRAs,
  * embeddings. Nothing is computed. `pipeline` may be NULL: then the tokenizer is that of all Stable Diffusion 1, and there are neither
  * LoRAs nor embeddings. Free the text with `sdrs_string_free`.
@@ -2071,6 +2138,100 @@ const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
                                size_t index,
                                double *weight,
                                double *text_encoder_weight);
+
+/**
+ * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
+ * `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
+ */
+sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
+                          const char *text,
+                          size_t length,
+                          uint32_t *ids,
+                          size_t capacity,
+                          size_t *count);
+
+/**
+ * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
+ * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
+ * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
+ * pipeline doesn't have.
+ */
+sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
+                               const char *prompt,
+                               size_t length,
+                               uint32_t clip_skip,
+                               sdrs_tensor **context);
+
+/**
+ * The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
+ * which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
+ */
+sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
+                             const char *text,
+                             size_t length,
+                             uint32_t clip_skip,
+                             sdrs_tensor **context);
+
+/**
+ * The pooled text of a prompt, `[pooled_width]`, by the last text encoder: of its first 75 tokens, without weights. With sizes behind it
+ * (`sdrs_size_vector`) it is SDXL's vector beside the timestep. `length` is the prompt's in bytes, or `SDRS_NUL_TERMINATED`.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if the model has no pooled text, and as `sdrs_encode_prompt`.
+ */
+sdrs_status sdrs_pooled_prompt(const sdrs_pipeline *pipeline,
+                               const char *prompt,
+                               size_t length,
+                               sdrs_tensor **pooled);
+
+/**
+ * The pooled text of a text in which no character has a meaning of its own, as diffusers makes it. Arguments are those of
+ * `sdrs_pooled_prompt`.
+ */
+sdrs_status sdrs_pooled_text(const sdrs_pipeline *pipeline,
+                             const char *text,
+                             size_t length,
+                             sdrs_tensor **pooled);
+
+/**
+ * The context of token ids as they are (start and end token included, if they are wanted), `[count, text_width]`, by the first text
+ * encoder: its hidden state, from the end the one that `clip_skip` counts (1 is the last of SD1), with the final norm for SD1 and SD2. There
+ * may be 1 to `context_length` ids.
+ */
+sdrs_status sdrs_encode_ids(const sdrs_pipeline *pipeline,
+                            const uint32_t *ids,
+                            size_t count,
+                            uint32_t clip_skip,
+                            sdrs_tensor **context);
+
+/**
+ * The same by the text encoder of this number, counted from 0: 1 is SDXL's second one.
+ */
+sdrs_status sdrs_encode_ids_with(const sdrs_pipeline *pipeline,
+                                 uint32_t encoder,
+                                 const uint32_t *ids,
+                                 size_t count,
+                                 uint32_t clip_skip,
+                                 sdrs_tensor **context);
+
+/**
+ * Every hidden state of the first text encoder for one row of token ids (start and end token included, if they are wanted), without the
+ * final norm: `[layers + 1, count, text_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
+ */
+sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
+                                    const uint32_t *ids,
+                                    size_t count,
+                                    sdrs_tensor **states);
+
+/**
+ * The same of the text encoder of this number, counted from 0: 1 is SDXL's second one.
+ */
+sdrs_status sdrs_text_hidden_states_with(const sdrs_pipeline *pipeline,
+                                         uint32_t encoder,
+                                         const uint32_t *ids,
+                                         size_t count,
+                                         sdrs_tensor **states);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -182,7 +182,7 @@ class DiffusionPipeline:
                 bar(Event(step + 1, steps, sigma, 0, 1))
             if loop.callback is not None or loop.end is not None:
                 scale = self.scheduler.scale_after(self.pipeline._native, plan, step, timesteps[0])
-                last = x / np.float32(scale)
+                last = np.asarray(x / np.float32(scale), np.float32)
             if loop.callback is not None:
                 loop.callback(self, step, timesteps[0], {"latents": last})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Sequence
+from typing import Any, ClassVar, NamedTuple, Sequence, cast
 
 import numpy as np
 
@@ -214,7 +214,8 @@ def _zeros_of_folder(folder: Path) -> bool:
         return True
     except (ValueError, RecursionError) as error:
         raise InvalidFileError(f"{file}: is not JSON: {error}") from error
-    value = index.get("force_zeros_for_empty_prompt", True) if isinstance(index, dict) else True
+    fields = cast("dict[str, Any]", index) if isinstance(index, dict) else {}
+    value = fields.get("force_zeros_for_empty_prompt", True)
     if not isinstance(value, bool):
         raise InvalidFileError(f"{file}: force_zeros_for_empty_prompt: must be true or false")
     return value

@@ -48,6 +48,17 @@ class Settings(TypedDict, total=False):
     guidance interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     `guidance_sigma_max`: The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is
     none.
+    `original_width`: The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small
+    one means a blurred picture.
+    `original_height`: The height, likewise.
+    `crop_top`: The pixels that SDXL is told were cut off at the top; 0 puts the subject in the middle.
+    `crop_left`: The pixels that were cut off at the left, likewise.
+    `target_width`: The width in pixels that SDXL is told the picture is to have; not given, it is the picture's.
+    `target_height`: The height, likewise.
+    `aesthetic_score`: The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture.
+    `negative_aesthetic_score`: The score that it is told of the negative prompt's.
+    `empty_negative_rule`: The meaning of an empty negative prompt to SDXL: "webui", where it is zeros in place of an encoded text;
+    "diffusers", where it is zeros unless it is given, and never to the refiner; or "comfy", where it is encoded.
     `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
     acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
     merged.
@@ -84,6 +95,15 @@ class Settings(TypedDict, total=False):
     skip_early_cfg: float
     guidance_sigma_min: float
     guidance_sigma_max: float | None
+    original_width: int | None
+    original_height: int | None
+    crop_top: int
+    crop_left: int
+    target_width: int | None
+    target_height: int | None
+    aesthetic_score: float
+    negative_aesthetic_score: float
+    empty_negative_rule: str
     token_merging: float
     deep_cache_interval: int
     deep_cache_branch: int
@@ -117,6 +137,15 @@ DEFAULTS: dict[str, Any] = {
     "skip_early_cfg": 0.0,
     "guidance_sigma_min": 0.0,
     "guidance_sigma_max": None,
+    "original_width": None,
+    "original_height": None,
+    "crop_top": 0,
+    "crop_left": 0,
+    "target_width": None,
+    "target_height": None,
+    "aesthetic_score": 6.0,
+    "negative_aesthetic_score": 2.5,
+    "empty_negative_rule": "webui",
     "token_merging": 0.0,
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,
