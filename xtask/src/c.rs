@@ -24,6 +24,7 @@ const C: [&str; 11] = [
     "misuse",
     "prompts",
     "rounds",
+    "sdxl",
     "abi/0/caller",
     "abi/1/caller",
 ];

@@ -32,6 +32,7 @@ mod run;
 mod sched;
 mod siblings;
 mod sized;
+mod texts;
 
 use std::ffi::c_char;
 

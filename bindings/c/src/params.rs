@@ -18,7 +18,8 @@ use crate::{
     pointer::text,
     prompts::{
         sdrs_clip_skip_rule, sdrs_clip_skip_rule_value, sdrs_emphasis, sdrs_emphasis_value,
-        sdrs_prompt_dialect, sdrs_prompt_dialect_value, sdrs_time_rule, sdrs_time_rule_value,
+        sdrs_empty_negative_rule, sdrs_empty_negative_rule_value, sdrs_prompt_dialect,
+        sdrs_prompt_dialect_value, sdrs_time_rule, sdrs_time_rule_value,
     },
     sized::{get, grows, init},
 };
@@ -204,6 +205,25 @@ pub struct sdrs_generate_params {
     pub freeu_s1: f64,
     /// The same at the next resolution.
     pub freeu_s2: f64,
+    /// The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
+    /// blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
+    pub original_width: u32,
+    /// The height, likewise.
+    pub original_height: u32,
+    /// The pixels that SDXL is told were cut off at the top (0).
+    pub crop_top: u32,
+    /// The pixels that were cut off at the left (0).
+    pub crop_left: u32,
+    /// The width in pixels that SDXL is told the picture is to have; 0 (the default) is the picture's.
+    pub target_width: u32,
+    /// The height, likewise.
+    pub target_height: u32,
+    /// The meaning of an empty negative prompt to SDXL (`SDRS_EMPTY_NEGATIVE_RULE_WEBUI`).
+    pub empty_negative_rule: sdrs_empty_negative_rule_value,
+    /// The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture (6).
+    pub aesthetic_score: f64,
+    /// The score that it is told of the negative prompt's (2.5).
+    pub negative_aesthetic_score: f64,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -253,6 +273,7 @@ macro_rules! conversions {
 }
 
 conversions! {
+    u32, u32: Ok, Ok;
     usize, u32: |n| Ok(u32::try_from(n).unwrap_or(u32::MAX)), |n| Ok(n as usize);
     Option<u32>, u32: |n| Ok(n.unwrap_or(0)), |n| Ok((n != 0).then_some(n));
     f64, f64: Ok, Ok;
@@ -261,6 +282,7 @@ conversions! {
     bool, i32: |flag| Ok(flag.into()), |n| Ok(n != 0);
     sdrs::ClipSkipRule, i32: number::<sdrs_clip_skip_rule>, value::<sdrs_clip_skip_rule>;
     sdrs::Emphasis, i32: number::<sdrs_emphasis>, value::<sdrs_emphasis>;
+    sdrs::EmptyNegativeRule, i32: number::<sdrs_empty_negative_rule>, value::<sdrs_empty_negative_rule>;
     sdrs::PromptDialect, i32: number::<sdrs_prompt_dialect>, value::<sdrs_prompt_dialect>;
     sdrs::Rng, i32: number::<sdrs_rng>, value::<sdrs_rng>;
     sdrs::Sampler, i32: number::<sdrs_sampler>, value::<sdrs_sampler>;
@@ -337,6 +359,8 @@ fields! {
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
         network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
+        conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
+            negative_aesthetic_score, empty_negative_rule;
     }
     {
         text: clip_skip = SDRS_NOT_SET, |n| n != SDRS_NOT_SET;
@@ -386,7 +410,10 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
             *field = prompt(pointer, SDRS_NUL_TERMINATED, name)?;
         }
     }
-    let given = read(&c, &mut params)?;
+    let mut given = read(&c, &mut params)?;
+    if !c.negative_prompt.is_null() {
+        given.insert("negative_prompt");
+    }
     Ok((params, given))
 }
 
@@ -485,6 +512,13 @@ mod tests {
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
         (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
         (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
+        (c.original_width, c.original_height) = (640, 480);
+        (c.crop_top, c.crop_left, c.target_width, c.target_height) = (1, 2, 320, 240);
+        (
+            c.aesthetic_score,
+            c.negative_aesthetic_score,
+            c.empty_negative_rule,
+        ) = (7.5, 3.5, 2);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -548,6 +582,12 @@ mod tests {
         (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
         (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
         network.freeu_version = 1;
+        let told = &mut expected.conditioning;
+        (told.original_width, told.original_height) = (Some(640), Some(480));
+        (told.crop_top, told.crop_left) = (1, 2);
+        (told.target_width, told.target_height) = (Some(320), Some(240));
+        (told.aesthetic_score, told.negative_aesthetic_score) = (7.5, 3.5);
+        told.empty_negative_rule = sdrs::EmptyNegativeRule::Comfy;
         assert_eq!(got, expected);
     }
 }

@@ -25,10 +25,10 @@ pub use error::{Error, ErrorCode, Result};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
 pub use params::{
-    ClipSkipRule, GenerateParams, Given, GuidanceParams, HiresParams, ImageParams, MaskedContent,
-    NetworkParams, NoiseParams, Recommended, ResizeMode, Rng, SamplingParams, Setting, SettingKind,
-    SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, parse_emphasis, parse_prompt_dialect,
-    settings,
+    ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams, HiresParams,
+    ImageParams, MaskedContent, NetworkParams, NoiseParams, Recommended, ResizeMode, Rng, SamplingParams,
+    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, parse_emphasis,
+    parse_prompt_dialect, settings,
 };
 pub use picture::{Image, Interpolation, Picture, Plane, Preview, PreviewMethod, Resample, infotext};
 pub use pipeline::{Pipeline, PipelineBuilder};

@@ -73,6 +73,7 @@ fn calls_and_a_run_are_the_references() {
         (&refs.f32s("latents"), shape(&refs, "latents")),
         &[900.0, 17.0],
         (&contexts, [2, 77, 16]),
+        None,
     );
     refs.assert_close("output", &output.unwrap().values, 1e-5);
     refs.assert_close("run", &latents(&pipeline).values, 1e-4);

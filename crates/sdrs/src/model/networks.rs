@@ -75,16 +75,25 @@ pub struct ModelSizes {
     pub context_length: usize,
     /// Values of the context for each token.
     pub context_width: usize,
-    /// Layers of the text encoder: the largest `clip_skip`.
+    /// The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has.
     pub text_layers: usize,
     /// One more than the largest token id.
     pub vocabulary: usize,
+    /// The part of the context that the first text encoder makes: all of it where there is one.
+    pub text_width: usize,
+    /// The part that a second text encoder makes; 0 without one.
+    pub text_width_2: usize,
+    /// Values of a pooled text; 0 where no text encoder gives one.
+    pub pooled_width: usize,
+    /// Values of the vector that the U-Net takes beside the timestep, a pooled text and sizes; 0 where it takes none.
+    pub added_width: usize,
 }
 
 impl Model {
     /// The sizes that this model's arrays have.
     pub fn sizes(&self) -> ModelSizes {
         let (text, limits) = (self.text_encoder().network.config(), self.limits());
+        let second = self.text_encoders.get(1);
         ModelSizes {
             latent_channels: self.vae.config().latent_channels,
             downscale: limits.downscale as usize,
@@ -93,6 +102,10 @@ impl Model {
             context_width: self.unet.config().cross_attention_dim,
             text_layers: limits.layers,
             vocabulary: text.vocab_size,
+            text_width: text.hidden_size,
+            text_width_2: second.map_or(0, |second| second.network.config().hidden_size),
+            pooled_width: self.pooled_width().unwrap_or(0),
+            added_width: self.unet.config().added_width.unwrap_or(0),
         }
     }
 

@@ -53,6 +53,19 @@ pub enum MaskedContent {
     LatentNothing,
 }
 
+/// The meaning of an empty negative prompt to SDXL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum EmptyNegativeRule {
+    /// Zeros in place of context and pooled text.
+    #[default]
+    WebUi,
+    /// Zeros where none is given, an encoded text where an empty one is; the refiner always has the text.
+    Diffusers,
+    /// An encoded text.
+    Comfy,
+}
+
 /// The source of random numbers, the same on every device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -15,7 +15,7 @@ use sd_core::{
 };
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
-pub use choices::{ClipSkipRule, MaskedContent, ResizeMode, Rng, StrengthRule};
+pub use choices::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
 pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
@@ -94,6 +94,9 @@ pub(crate) struct Limits {
     /// Branches of the U-Net.
     pub branches: usize,
 }
+
+/// The largest size that a model may be told of.
+const MAX_CONDITION: usize = 65_536;
 
 /// The largest side: well beyond what anyone's memory holds, and far from any overflow.
 pub(crate) const MAX_SIDE: u32 = 16_384;

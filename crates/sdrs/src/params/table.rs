@@ -209,6 +209,29 @@ macro_rules! table {
                 /// The negative prompt of the second pass; empty, it is the first's.
                 hires_negative_prompt: String = String::new(), Any, Changed("Hires negative prompt");
             }
+            /// The conditions besides the text, for SDXL and its refiner (Podell et al. 2023, arXiv:2307.01952). Other models don't have them.
+            conditioning: ConditioningParams {
+                /// The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small one
+                /// means a blurred picture.
+                original_width: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Original width");
+                /// The height, likewise.
+                original_height: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Original height");
+                /// The pixels that SDXL is told were cut off at the top; 0 puts the subject in the middle.
+                crop_top: u32 = 0, Whole(0, MAX_CONDITION), Changed("Crop top");
+                /// The pixels that were cut off at the left, likewise.
+                crop_left: u32 = 0, Whole(0, MAX_CONDITION), Changed("Crop left");
+                /// The width in pixels that SDXL is told the picture is to have; not given, it is the picture's.
+                target_width: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Target width");
+                /// The height, likewise.
+                target_height: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Target height");
+                /// The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture.
+                aesthetic_score: f64 = 6.0, Within(0.0, 10.0), Changed("Aesthetic score");
+                /// The score that it is told of the negative prompt's.
+                negative_aesthetic_score: f64 = 2.5, Within(0.0, 10.0), Changed("Negative aesthetic score");
+                /// The meaning of an empty negative prompt to SDXL: "webui", where it is zeros in place of an encoded text; "diffusers",
+                /// where it is zeros unless it is given, and never to the refiner; or "comfy", where it is encoded.
+                empty_negative_rule: EmptyNegativeRule = EmptyNegativeRule::default(), Any, Changed("Empty negative prompt");
+            }
             /// Shortcuts: they make a run faster, and change its picture.
             speed: SpeedParams {
                 /// The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It acts

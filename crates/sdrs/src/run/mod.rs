@@ -12,6 +12,7 @@ mod region;
 mod request;
 mod setters;
 mod start;
+mod unused;
 
 pub(crate) use components::{Components, Tagged};
 pub use request::{CancelToken, Latents, Output, Progress, Request};

@@ -11,12 +11,13 @@ use super::{
     hires::{Enlargement, second_pass},
     pass::Pass,
     start::Start,
+    unused::unused,
 };
 use crate::{
     Error, GenerateParams, PreviewMethod, Result, StrengthRule,
     lora::ScheduledUnet,
     params::{Reading, resolve_seed},
-    text::{Conditioning, Prompts},
+    text::Prompts,
 };
 
 /// Strengths that are not given (WebUI).
@@ -59,6 +60,9 @@ impl<'a> Request<'a> {
         if !taken.is_empty() {
             own.runtime
                 .info(|| format!("as the checkpoint recommends: {taken}"));
+        }
+        for told in unused(&self.params, &own.model) {
+            own.runtime.warn(told);
         }
         let limits = own.model.limits();
         self.inputs.settle_size(&mut self.params, limits.downscale);
@@ -135,11 +139,7 @@ impl<'a> Request<'a> {
         hires: bool,
     ) -> Result<Pass> {
         let own = self.components;
-        if reading.clip_skip > 1 && !own.model.heeds_clip_skip() {
-            if !hires {
-                own.runtime
-                    .warn("clip_skip is not used: with OpenCLIP's text encoders the WebUI skips no layers");
-            }
+        if !own.model.heeds_clip_skip() {
             reading.clip_skip = 1;
         }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
@@ -174,10 +174,9 @@ impl<'a> Request<'a> {
         let cancelled = || self.cancel.is_cancelled();
         let methods = Methods::new(params, model.unet.config())?;
         let conditioning = runtime.timed("encoded the prompts", || {
-            let encoder = components.encoder(&reading, &cancelled);
-            let conditioning = Conditioning::new(&prompts, &encoder, model.size_embedding(size))?;
+            let conditioning = components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)?;
             match methods.need_empty() {
-                true => conditioning.with_empty(&encoder),
+                true => conditioning.with_empty(&components.encoder(&reading, &cancelled)),
                 false => Ok(conditioning),
             }
         })?;

@@ -140,8 +140,8 @@ pub(crate) struct Conditioning {
     pub width: usize,
     /// The context of the empty prompt, if shorter ones are padded with it.
     pub padding: Option<Vec<f32>>,
-    /// The rest of the U-Net's additional vector, behind the pooled text.
-    pub sizes: Option<Vec<f32>>,
+    /// The rest of the U-Net's additional vector, behind the pooled text: for the conds, and for uncond.
+    pub sizes: Option<[Vec<f32>; 2]>,
 }
 
 /// A text of one call as tensors.
@@ -154,8 +154,14 @@ pub(crate) struct Context {
 }
 
 impl Conditioning {
-    /// Encodes both prompts. `sizes` is the part of the U-Net's additional vector that says them.
-    pub fn new(prompts: &Prompts, encoder: &Encoder<'_>, sizes: Option<Vec<f32>>) -> Result<Self> {
+    /// Encodes both prompts. `sizes` is the part of the U-Net's additional vector that says them, for the prompt and the negative one;
+    /// `zeros` says whether an empty negative prompt is zeros.
+    pub fn new(
+        prompts: &Prompts,
+        encoder: &Encoder<'_>,
+        sizes: Option<[Vec<f32>; 2]>,
+        zeros: bool,
+    ) -> Result<Self> {
         let Prompts { positive, negative } = prompts;
         if positive.parts.len() > MOST_PARTS {
             let reason = format!(
@@ -178,8 +184,7 @@ impl Conditioning {
         let negative = &negative.parts[0].tree;
         let mut uncond = Timeline::new("negative_prompt", negative, encoder)?;
         let mut texts = negative.variants(&encoder.reading.steps);
-        if sizes.is_some() && texts.all(|variant| variant.text.as_str().is_empty()) {
-            // As in the WebUI: SDXL's empty negative prompt is nothing.
+        if zeros && texts.all(|variant| variant.text.as_str().is_empty()) {
             for text in &mut uncond.texts {
                 text.context.fill(0.0);
                 text.pooled.iter_mut().flatten().for_each(|value| *value = 0.0);
@@ -239,9 +244,10 @@ impl Conditioning {
                 }
             }
         }
-        let tensors = |EncodedText { context, pooled }| {
+        let tensors = |(part, EncodedText { context, pooled }): (usize, EncodedText)| {
             let shape = [1, context.len() / self.width, self.width];
             let added = self.sizes.as_ref().map(|sizes| {
+                let sizes = &sizes[usize::from(part == uncond)];
                 let added = [pooled.as_deref().unwrap_or_default(), sizes].concat();
                 let shape = [1, added.len()];
                 model.tensor(added, shape)
@@ -251,6 +257,6 @@ impl Conditioning {
                 added,
             }
         };
-        texts.into_iter().map(tensors).collect()
+        texts.into_iter().enumerate().map(tensors).collect()
     }
 }
