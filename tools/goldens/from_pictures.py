@@ -173,7 +173,7 @@ def latent_mask(mask, size, soft=False):
 
 def inpainting(networks, image, mask, content):
     """(init latents, keep mask) of a picture at the size of the run."""
-    if content == "fill":
+    if content != "original":
         image = filled(image, mask)
     init = networks.encode(image)
     new = latent_mask(mask, init.shape[-2:])

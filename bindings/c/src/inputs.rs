@@ -5,7 +5,7 @@ use std::{ffi::c_char, ptr};
 use sdrs::{Array, MaskedContent, Picture, Request, ResizeMode, StrengthRule};
 
 use crate::{
-    enums::{enumeration, number},
+    enums::enumeration,
     error::{Failure, Result, guard, sdrs_status},
     pointer::{Out, free, object, path, slice},
     sized::{SizedOut, get, grows, init},
@@ -230,12 +230,19 @@ unsafe fn picture(pointer: *const sdrs_picture, name: &'static str) -> Result<Op
             c.width, c.height
         ));
     }
-    let Some(length) = stride.checked_mul(c.height as usize - 1).and_then(|n| n.checked_add(row)) else {
+    let Some(length) = stride
+        .checked_mul(c.height as usize - 1)
+        .and_then(|n| n.checked_add(row))
+    else {
         return fault("is too large".into());
     };
     // SAFETY: as promised by the caller; the last row has no gap behind it.
     let bytes = unsafe { slice(c.pixels, length, name) }?;
-    let rows: Vec<u8> = bytes.chunks(stride).flat_map(|line| &line[..row]).copied().collect();
+    let rows: Vec<u8> = bytes
+        .chunks(stride)
+        .flat_map(|line| &line[..row])
+        .copied()
+        .collect();
     let picture = match c.channels {
         1 => Picture::from_gray(c.width, c.height, &rows),
         3 => Picture::from_rgb(c.width, c.height, &rows),
@@ -272,7 +279,10 @@ pub(crate) unsafe fn with_inputs<'a>(
         run = run.depth(depth);
     }
     if !c.latents.is_null() {
-        let volume = c.latents_shape.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis));
+        let volume = c
+            .latents_shape
+            .iter()
+            .try_fold(1usize, |n, axis| n.checked_mul(*axis));
         let Some(volume) = volume.filter(|n| *n > 0) else {
             let reason = format!("the shape {:?} holds nothing", c.latents_shape);
             return Err(Failure::argument("latents_shape", reason));

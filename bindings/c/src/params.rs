@@ -404,7 +404,11 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
     for (field, pointer, name) in [
         (&mut hires.hires_upscaler, c.hires_upscaler, "hires_upscaler"),
         (&mut hires.hires_prompt, c.hires_prompt, "hires_prompt"),
-        (&mut hires.hires_negative_prompt, c.hires_negative_prompt, "hires_negative_prompt"),
+        (
+            &mut hires.hires_negative_prompt,
+            c.hires_negative_prompt,
+            "hires_negative_prompt",
+        ),
     ] {
         if !pointer.is_null() {
             *field = prompt(pointer, SDRS_NUL_TERMINATED, name)?;

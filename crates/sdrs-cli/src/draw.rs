@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, GenerateParams, Given, LogLevel, Picture, Pipeline, PreviewMethod, Quantization, Request};
+use sdrs::{
+    CancelToken, GenerateParams, Given, LogLevel, Picture, Pipeline, PreviewMethod, Quantization, Request,
+};
 
 use crate::{
     Failure,
@@ -124,13 +126,19 @@ fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let ending = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .unwrap_or_default();
         if ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) {
             found.push(path);
         }
     }
     if found.is_empty() {
-        return Err(Failure::Usage(format!("{}: no picture is in this folder", folder.display())));
+        return Err(Failure::Usage(format!(
+            "{}: no picture is in this folder",
+            folder.display()
+        )));
     }
     found.sort();
     Ok(found)
@@ -153,7 +161,9 @@ impl Common {
                     let name = Path::new(path.file_name().unwrap_or_default());
                     let stem = name.with_extension("png");
                     // Of a.png and a.jpg come a.png and a.jpg.png.
-                    let alone = paths.iter().filter(|other| other.with_extension("") == path.with_extension(""));
+                    let alone = paths
+                        .iter()
+                        .filter(|other| other.with_extension("") == path.with_extension(""));
                     let name = match alone.count() > 1 && name != stem {
                         true => PathBuf::from(format!("{}.png", name.display())),
                         false => stem,
@@ -162,7 +172,10 @@ impl Common {
                     jobs.push((to, Some(path.clone())));
                 }
             }
-            _ => jobs.push((Pictures::checked(&self.output, &params, self.preview_every)?, None)),
+            _ => jobs.push((
+                Pictures::checked(&self.output, &params, self.preview_every)?,
+                None,
+            )),
         }
         let cancel = CancelToken::new();
         let token = cancel.clone();

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use goldens::Refs;
 use safetensors::{SafeTensors, tensor::TensorView};
-use sdrs::{Array, ErrorCode, MaskedContent, Picture, Pipeline, Request, ResizeMode, Sampler, Schedule, StrengthRule};
+use sdrs::{
+    Array, ErrorCode, MaskedContent, Picture, Pipeline, Request, ResizeMode, Sampler, Schedule, StrengthRule,
+};
 
 const PROMPT: &str = "a red circle above a blue square";
 const NEGATIVE: &str = "blurry, low quality";
@@ -51,11 +53,26 @@ fn a_run_begins_at_a_picture() {
     let (refs, pipeline) = (refs(), pipeline());
     let run = || img2img(&pipeline, &refs);
     refs.assert_close("img2img", &latents(run()), 1e-4);
-    for (rule, name) in [(StrengthRule::Exact, "exact"), (StrengthRule::Diffusers, "diffusers")] {
-        refs.assert_close(&format!("img2img.{name}"), &latents(run().strength_rule(rule)), 1e-4);
+    for (rule, name) in [
+        (StrengthRule::Exact, "exact"),
+        (StrengthRule::Diffusers, "diffusers"),
+    ] {
+        refs.assert_close(
+            &format!("img2img.{name}"),
+            &latents(run().strength_rule(rule)),
+            1e-4,
+        );
     }
-    refs.assert_close("img2img.noise", &latents(run().noise_multiplier(0.8).extra_noise(0.1)), 1e-4);
-    refs.assert_close("img2img.latent", &latents(run().resize_mode(ResizeMode::Latent)), 1e-4);
+    refs.assert_close(
+        "img2img.noise",
+        &latents(run().noise_multiplier(0.8).extra_noise(0.1)),
+        1e-4,
+    );
+    refs.assert_close(
+        "img2img.latent",
+        &latents(run().resize_mode(ResizeMode::Latent)),
+        1e-4,
+    );
     // From its latents it is the same run.
     let encoded = pipeline.vae_encode(&planes(&refs), [1, 3, 48, 64]).unwrap();
     let from_latents = txt2img(&pipeline).strength(0.6).image_latents(encoded.mean);
@@ -71,7 +88,10 @@ fn a_run_begins_at_a_picture() {
 fn planes(refs: &Refs) -> Vec<f32> {
     let values = refs.u8s("fitted.stretch");
     let channel = |c: usize| values.iter().skip(c).step_by(3);
-    (0..3).flat_map(channel).map(|v| f32::from(*v) / 255.0 * 2.0 - 1.0).collect()
+    (0..3)
+        .flat_map(channel)
+        .map(|v| f32::from(*v) / 255.0 * 2.0 - 1.0)
+        .collect()
 }
 
 #[test]
@@ -84,16 +104,27 @@ fn a_mask_says_what_is_drawn_anew() {
         (MaskedContent::LatentNoise, "latent noise"),
         (MaskedContent::LatentNothing, "latent nothing"),
     ] {
-        refs.assert_close(&format!("inpaint.{name}"), &latents(run().masked_content(content)), 1e-4);
+        refs.assert_close(
+            &format!("inpaint.{name}"),
+            &latents(run().masked_content(content)),
+            1e-4,
+        );
     }
-    refs.assert_close("inpaint.ddim", &latents(run().sampler(Sampler::Ddim).schedule(Schedule::Automatic)), 1e-4);
+    refs.assert_close(
+        "inpaint.ddim",
+        &latents(run().sampler(Sampler::Ddim).schedule(Schedule::Automatic)),
+        1e-4,
+    );
     refs.assert_close("inpaint.soft", &latents(run().soft_mask(true)), 1e-4);
     let drawn = run().run().unwrap().images.remove(0);
     assert_near(&drawn.rgb, &refs.u8s("inpaint.pixels"), 1);
     // The inverse of an inverse.
     let mask = picture(&refs, "mask").grey().invert();
     let inverse = Picture::from_gray(90, 70, mask.values()).unwrap();
-    assert_eq!(latents(img2img(&pipeline, &refs).mask(inverse).mask_inverted(true)), latents(run()));
+    assert_eq!(
+        latents(img2img(&pipeline, &refs).mask(inverse).mask_inverted(true)),
+        latents(run())
+    );
 }
 
 #[test]
@@ -105,7 +136,10 @@ fn only_the_masked_part_is_drawn() {
     assert_eq!((drawn.width, drawn.height), (90, 70));
     assert_near(&drawn.rgb, &refs.u8s("only_masked.pixels"), 1);
     // What the blurred mask doesn't reach stays to the bit.
-    let (image, mask) = (picture(&refs, "image").rgb(), picture(&refs, "mask").grey().mask_blur(4.0).unwrap());
+    let (image, mask) = (
+        picture(&refs, "image").rgb(),
+        picture(&refs, "mask").grey().mask_blur(4.0).unwrap(),
+    );
     let pixels = drawn.rgb.chunks(3).zip(image.chunks(3)).zip(mask.values());
     let (mut kept, mut changed) = (0, 0);
     for ((drawn, image), mask) in pixels {
@@ -126,14 +160,24 @@ fn assert_near(got: &[u8], expected: &[u8], most: u8) {
     let differences = got.iter().zip(expected).map(|(a, b)| a.abs_diff(*b));
     let worst = differences.clone().max().unwrap();
     let off = differences.filter(|d| *d > 0).count();
-    assert!(worst <= most && off * 50 < got.len(), "{off} of {} bytes differ, by {worst} at most", got.len());
+    assert!(
+        worst <= most && off * 50 < got.len(),
+        "{off} of {} bytes differ, by {worst} at most",
+        got.len()
+    );
 }
 
 /// A folder of the tiny model whose U-Net has more input channels, their weights 0.1 sin(0.37 i).
 fn widened(channels: usize) -> tempfile::TempDir {
     let files = [
-        "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model.safetensors",
-        "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
     ];
     let folder = common::put_together(&[("tiny-sd1", &files)]);
     let at = |name: &str| folder.path().join("unet").join(name);
@@ -151,21 +195,36 @@ fn widen(path: &Path, channels: usize) {
     let (n, extra) = (old.shape()[0], channels - old.shape()[1]);
     let mut more = (0..n * extra * 9).map(|i| (0.1 * (0.37 * i as f64).sin()) as f32);
     let mut weight = Vec::new();
-    for row in old.data().chunks(4 * old.shape()[1] * 9) {
-        weight.extend_from_slice(row);
+    assert_eq!(old.dtype(), safetensors::Dtype::F16);
+    let old_values: Vec<f32> = old
+        .data()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|v| half::f16::from_le_bytes(*v).to_f32())
+        .collect();
+    for row in old_values.chunks(old.shape()[1] * 9) {
+        weight.extend(row.iter().flat_map(|v| v.to_le_bytes()));
         weight.extend(more.by_ref().take(extra * 9).flat_map(f32::to_le_bytes));
     }
     let view = TensorView::new(safetensors::Dtype::F32, vec![n, channels, 3, 3], &weight).unwrap();
-    let all = tensors.tensors().into_iter().map(|(name, tensor)| match name.as_str() {
-        "conv_in.weight" => (name, view.clone()),
-        _ => (name, tensor),
-    });
+    let all = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, tensor)| match name.as_str() {
+            "conv_in.weight" => (name, view.clone()),
+            _ => (name, tensor),
+        });
     safetensors::serialize_to_file(all, None, &path.with_extension("new")).unwrap();
     std::fs::rename(path.with_extension("new"), path).unwrap();
 }
 
 fn of_folder(folder: &tempfile::TempDir) -> Pipeline {
-    Pipeline::builder().checkpoint(folder.path()).device("cpu").build().unwrap()
+    Pipeline::builder()
+        .checkpoint(folder.path())
+        .device("cpu")
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -183,7 +242,10 @@ fn depth_models_see_a_depth_picture() {
     let depth = picture(&refs, "fitted.stretch");
     refs.assert_close("depth", &latents(txt2img(&pipeline).depth(depth)), 1e-4);
     let missing = txt2img(&pipeline).run().unwrap_err();
-    assert!(missing.to_string().contains("draws after a depth picture"), "{missing}");
+    assert!(
+        missing.to_string().contains("draws after a depth picture"),
+        "{missing}"
+    );
 }
 
 #[test]
@@ -207,7 +269,10 @@ fn a_second_pass_is_larger() {
     }
     // Between the passes stand bytes: a value at a border may fall to the other side.
     refs.assert_close("hires.Lanczos", &latents(run("Lanczos")), 1e-2);
-    let cut = txt2img(&pipeline).hires_width(128).hires_height(64).hires_steps(6);
+    let cut = txt2img(&pipeline)
+        .hires_width(128)
+        .hires_height(64)
+        .hires_steps(6);
     refs.assert_close("hires.cut", &latents(cut), 1e-4);
 }
 
@@ -241,38 +306,63 @@ fn pictures_that_do_not_fit_are_named() {
     let (refs, pipeline) = (refs(), pipeline());
     let message = |request: Request<'_>| {
         let error = request.run().unwrap_err();
-        assert!(matches!(error.code(), ErrorCode::InvalidParameter | ErrorCode::UnknownName), "{error}");
+        assert!(
+            matches!(error.code(), ErrorCode::InvalidParameter | ErrorCode::UnknownName),
+            "{error}"
+        );
         error.to_string()
     };
-    let grey = |width, height, value| Picture::from_gray(width, height, &vec![value; (width * height) as usize]).unwrap();
+    let grey = |width, height, value| {
+        Picture::from_gray(width, height, &vec![value; (width * height) as usize]).unwrap()
+    };
     let run = || img2img(&pipeline, &refs);
     assert_eq!(
         message(run().mask(grey(3, 3, 255))),
         "mask: is 3x3 pixels, but the picture is 90x70; give a mask of the same size"
     );
-    assert!(message(txt2img(&pipeline).mask(grey(3, 3, 255))).starts_with("mask: covers a part of a picture"));
+    assert!(
+        message(txt2img(&pipeline).mask(grey(3, 3, 255))).starts_with("mask: covers a part of a picture")
+    );
     assert!(message(run().mask(grey(90, 70, 0)).only_masked(true)).starts_with("mask: covers nothing"));
     assert!(message(run().strength(1.5)).starts_with("strength: must be 0 to 1"));
     assert!(message(run().strength(0.0).strength_rule(StrengthRule::Exact)).starts_with("strength"));
     assert!(message(run().depth(grey(3, 3, 255))).contains("takes no depth picture"));
     assert!(message(run().hires_scale(2.0).mask(grey(90, 70, 255))).starts_with("hires_scale"));
-    assert!(message(txt2img(&pipeline).hires_scale(0.5)).starts_with("hires_scale: must be a number from 1 to 16"));
-    assert!(message(txt2img(&pipeline).hires_scale(2.0).hires_upscaler("Magic")).starts_with("unknown hires_upscaler 'Magic'"));
+    assert!(
+        message(txt2img(&pipeline).hires_scale(0.5))
+            .starts_with("hires_scale: must be a number from 1 to 16")
+    );
+    assert!(
+        message(txt2img(&pipeline).hires_scale(2.0).hires_upscaler("Magic"))
+            .starts_with("unknown hires_upscaler 'Magic'")
+    );
     let array = |shape: Vec<usize>, value: f32| {
         let mut array = Array::default();
         array.values = vec![value; shape.iter().product()];
         array.shape = shape;
         array
     };
-    assert!(message(txt2img(&pipeline).image_latents(array(vec![1, 4, 6, 7], 0.0))).contains("must have the shape [1, 4, 6, 8]"));
+    assert!(
+        message(txt2img(&pipeline).image_latents(array(vec![1, 4, 6, 7], 0.0)))
+            .contains("must have the shape [1, 4, 6, 8]")
+    );
     assert!(message(txt2img(&pipeline).image_latents(array(vec![2], 0.0))).starts_with("latents"));
-    assert!(message(txt2img(&pipeline).image_latents(array(vec![1, 4, 6, 8], f32::NAN))).contains("not finite"));
+    assert!(
+        message(txt2img(&pipeline).image_latents(array(vec![1, 4, 6, 8], f32::NAN))).contains("not finite")
+    );
     // One pixel, a long strip, and a size that follows from the picture.
     let one = pipeline.txt2img(PROMPT).steps(2).strength(0.5);
     assert_eq!(one.image(grey(1, 1, 9)).run().unwrap().images[0].width, 8);
-    let strip = run().image(grey(4000, 3, 50)).resize_mode(ResizeMode::Fill).steps(2);
+    let strip = run()
+        .image(grey(4000, 3, 50))
+        .resize_mode(ResizeMode::Fill)
+        .steps(2);
     assert!(strip.run().is_ok());
-    let own = pipeline.txt2img(PROMPT).steps(2).strength(0.5).image(picture(&refs, "image"));
+    let own = pipeline
+        .txt2img(PROMPT)
+        .steps(2)
+        .strength(0.5)
+        .image(picture(&refs, "image"));
     let drawn = own.run().unwrap().images.remove(0);
     assert_eq!((drawn.width, drawn.height), (88, 64));
 }

@@ -1,6 +1,6 @@
 //! Methods around guidance, through a whole run: off unless asked for, told in infotexts, alike however a picture is drawn.
 
-use sdrs::{GenerateParams, Pipeline, Sampler, Request, infotext};
+use sdrs::{GenerateParams, Pipeline, Request, Sampler, infotext};
 
 mod common;
 

@@ -9,7 +9,7 @@ use std::{
 
 use sdrs::{
     CancelToken, ClipSkipRule, Dtype, Emphasis, ErrorCode, GenerateParams, Layout, LogLevel, Pipeline,
-    PromptDialect, Rng, Sampler, Schedule, Request,
+    PromptDialect, Request, Rng, Sampler, Schedule,
 };
 
 fn folder() -> PathBuf {

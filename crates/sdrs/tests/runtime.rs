@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use sdrs::{ErrorCode, LogLevel, Pipeline, PipelineBuilder, PreviewMethod, Sampler, Request};
+use sdrs::{ErrorCode, LogLevel, Pipeline, PipelineBuilder, PreviewMethod, Request, Sampler};
 
 fn builder() -> PipelineBuilder {
     Pipeline::builder()

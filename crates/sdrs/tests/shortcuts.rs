@@ -1,6 +1,6 @@
 //! Shortcuts that make runs faster: nothing else changes, and a seed gives one picture however it is run.
 
-use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Sampler, Request, infotext};
+use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Request, Sampler, infotext};
 
 fn pipeline() -> Pipeline {
     let builder = Pipeline::builder().checkpoint(goldens::root().join("tiny-sd1"));

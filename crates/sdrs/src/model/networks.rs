@@ -3,10 +3,7 @@
 use burn_tensor::{DType, Tensor, TensorData};
 
 use super::{Model, Runtime};
-use crate::{
-    Error, Interpolation, Result,
-    picture::interpolate,
-};
+use crate::{Error, Interpolation, Result, picture::interpolate};
 
 /// Values with their shape, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -99,7 +99,9 @@ pub(super) fn opencv(pixels: &[u8], width: usize, kernel: [usize; 2], sigma: f64
         let mut sums = vec![1 << 15; width];
         for (i, weight) in down.iter().enumerate() {
             let row = &rows[mirrored(y + i, down.len(), height) * width..][..width];
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * weight);
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, value)| *sum += value * weight);
         }
         out.iter_mut()
             .zip(sums)

@@ -313,9 +313,7 @@ mod tests {
                 .find(|f| case.starts_with(f.name()))
                 .unwrap();
             let shape = refs.shape(&name);
-            let got = picture
-                .resize(shape[1] as u32, shape[0] as u32, filter)
-                .unwrap();
+            let got = picture.resize(shape[1] as u32, shape[0] as u32, filter).unwrap();
             assert!(got.rgba() == refs.u8s(&name), "{name}");
             seen += 1;
         }
@@ -350,20 +348,10 @@ mod tests {
         }
         let one = Picture::from_gray(1, 1, &[7]).unwrap();
         for filter in Resample::ALL {
-            assert!(
-                one.resize(3, 2, filter)
-                    .unwrap()
-                    .rgb()
-                    .iter()
-                    .all(|v| *v == 7)
-            );
+            assert!(one.resize(3, 2, filter).unwrap().rgb().iter().all(|v| *v == 7));
         }
         let mask = Plane::new(1, 1, vec![200]).unwrap();
-        for plane in [
-            mask.gaussian_blur(3.0),
-            mask.box_blur(0.5),
-            mask.mask_blur(9.0),
-        ] {
+        for plane in [mask.gaussian_blur(3.0), mask.box_blur(0.5), mask.mask_blur(9.0)] {
             assert_eq!(plane.unwrap().values(), [200]);
         }
         for fault in [

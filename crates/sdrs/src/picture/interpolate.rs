@@ -138,7 +138,8 @@ pub(crate) fn interpolate(
     pairs.for_each(|(out, plane)| {
         let mut wide = Vec::with_capacity(height * to[1]);
         for row in plane.chunks_exact(width) {
-            let value = |taps: &Vec<(usize, f32)>| taps.iter().map(|&(x, weight)| row[x] * weight).sum::<f32>();
+            let value =
+                |taps: &Vec<(usize, f32)>| taps.iter().map(|&(x, weight)| row[x] * weight).sum::<f32>();
             wide.extend(columns.iter().map(value));
         }
         for (out, taps) in out.chunks_exact_mut(to[1]).zip(&rows) {

@@ -14,12 +14,12 @@ mod reading;
 mod resize;
 mod size;
 
+pub use self::image::Image;
+pub(crate) use self::image::{png, rgb_of_planes, save, wrong_ending};
 pub use input::Picture;
 pub use interpolate::Interpolation;
 pub(crate) use interpolate::interpolate;
-pub(crate) use pixels::composite;
+pub(crate) use pixels::{composite, share_of};
 pub use plane::Plane;
-pub use resize::Resample;
-pub use self::image::Image;
-pub(crate) use self::image::{png, rgb_of_planes, save, wrong_ending};
 pub use preview::{Preview, PreviewMethod};
+pub use resize::Resample;

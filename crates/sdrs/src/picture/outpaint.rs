@@ -54,8 +54,14 @@ mod tests {
         let picture = Picture::from_gray(2, 2, &[10, 20, 30, 40]).unwrap();
         let (wide, mask) = picture.outpaint([1, 0, 2, 1]).unwrap();
         assert_eq!((wide.width(), wide.height()), (5, 3));
-        assert_eq!(wide.grey().values(), [10, 10, 20, 20, 20, 30, 30, 40, 40, 40, 30, 30, 40, 40, 40]);
-        assert_eq!(mask.grey().values(), [255, 0, 0, 255, 255, 255, 0, 0, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(
+            wide.grey().values(),
+            [10, 10, 20, 20, 20, 30, 30, 40, 40, 40, 30, 30, 40, 40, 40]
+        );
+        assert_eq!(
+            mask.grey().values(),
+            [255, 0, 0, 255, 255, 255, 0, 0, 255, 255, 255, 255, 255, 255, 255]
+        );
         assert!(picture.outpaint([0; 4]).is_err());
         assert!(picture.outpaint([u32::MAX, 1, 1, 1]).is_err());
     }

@@ -48,6 +48,11 @@ pub(crate) fn composite(under: [u8; 4], over: [u8; 4]) -> [u8; 4] {
     [colour(0), colour(1), colour(2), shifted(total + 0x80) as u8]
 }
 
+/// A share of a pixel, as Pillow pastes it through a mask onto nothing, multiplied, and straightens it.
+pub(crate) fn share_of(pixel: [u8; 4], share: u8) -> [u8; 4] {
+    straight(premultiplied(pixel).map(|v| blended(share, 0, v)))
+}
+
 /// Luma as ITU-R 601-2 has it, in 16 bits.
 pub(super) fn grey([r, g, b, _]: [u8; 4]) -> u8 {
     let [r, g, b] = [r, g, b].map(u32::from);

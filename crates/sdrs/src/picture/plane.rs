@@ -81,7 +81,11 @@ impl Plane {
 
     /// 255 minus each value.
     pub fn invert(&self) -> Self {
-        Self::of(self.width, self.height, self.values.iter().map(|v| 255 - v).collect())
+        Self::of(
+            self.width,
+            self.height,
+            self.values.iter().map(|v| 255 - v).collect(),
+        )
     }
 
     /// Pillow's `ImageFilter.GaussianBlur`: three passes of a box. `radius` is the standard deviation in pixels, 0 to 10,000.

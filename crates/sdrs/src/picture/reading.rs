@@ -7,7 +7,8 @@ use std::{
 };
 
 use image::{
-    AnimationDecoder, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+    AnimationDecoder, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader,
+    Limits,
     codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder},
     metadata::Orientation,
 };
@@ -77,7 +78,13 @@ pub(super) fn read(bytes: &[u8]) -> std::result::Result<Read, String> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let profile = decoder.icc_profile().unwrap_or(None);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(unusable)?;
-    if matches!(stored, ExtendedColorType::L16 | ExtendedColorType::La16 | ExtendedColorType::Rgb16 | ExtendedColorType::Rgba16) {
+    if matches!(
+        stored,
+        ExtendedColorType::L16
+            | ExtendedColorType::La16
+            | ExtendedColorType::Rgb16
+            | ExtendedColorType::Rgba16
+    ) {
         notes.push("16 bits a channel became 8".into());
     }
     if is_animated(format, bytes) {
@@ -140,7 +147,9 @@ fn eight_bits(picture: DynamicImage) -> Vec<u8> {
         }
         DynamicImage::ImageRgb16(image) => {
             let pixels = image.as_chunks::<3>().0.iter();
-            pixels.flat_map(|[r, g, b]| [upper(r), upper(g), upper(b), 255]).collect()
+            pixels
+                .flat_map(|[r, g, b]| [upper(r), upper(g), upper(b), 255])
+                .collect()
         }
         DynamicImage::ImageRgba16(image) => image.iter().map(upper).collect(),
         other => other.into_rgba8().into_raw(),
@@ -246,7 +255,10 @@ mod tests {
                 continue;
             };
             let got = read(&refs.u8s(&format!("file.{name}"))).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let (shape, expected) = (refs.shape(&format!("rgba.{name}")), refs.u8s(&format!("rgba.{name}")));
+            let (shape, expected) = (
+                refs.shape(&format!("rgba.{name}")),
+                refs.u8s(&format!("rgba.{name}")),
+            );
             assert_eq!([got.height as usize, got.width as usize, 4], shape[..], "{name}");
             let differences = got.rgba.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b));
             let (largest, sum) = differences.fold((0, 0), |(m, s), d| (m.max(d), s + u32::from(d)));
@@ -278,7 +290,15 @@ mod tests {
 
     #[test]
     fn pictures_that_are_cut_short_are_refused() {
-        for name in ["png.rgb", "jpeg.420", "jpeg.progressive", "webp.lossless", "webp.lossy", "bmp.rgb", "gif.clear"] {
+        for name in [
+            "png.rgb",
+            "jpeg.420",
+            "jpeg.progressive",
+            "webp.lossless",
+            "webp.lossy",
+            "bmp.rgb",
+            "gif.clear",
+        ] {
             let bytes = file(name);
             for end in [0, 1, 9, 30, bytes.len() / 2, bytes.len() * 3 / 4] {
                 let Err(message) = read(&bytes[..end]) else {
@@ -314,12 +334,18 @@ mod tests {
             let sum = crc32(&png[12..29]);
             png[29..33].copy_from_slice(&sum.to_be_bytes());
             let message = read(&png).err().unwrap();
-            assert!(message.contains("65535") || message.contains("900000000"), "{message}");
+            assert!(
+                message.contains("65535") || message.contains("900000000"),
+                "{message}"
+            );
         }
         let mut jpeg = file("jpeg.420");
         let at = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
         jpeg[at + 5..at + 9].fill(0xff);
-        assert!(read(&jpeg).err().unwrap().contains("more than"), "a JPEG's largest");
+        assert!(
+            read(&jpeg).err().unwrap().contains("more than"),
+            "a JPEG's largest"
+        );
         // Wide, but small.
         let wide = image::GrayImage::from_pixel(30_000, 1, image::Luma([9]));
         let mut bytes = Cursor::new(Vec::new());
@@ -329,7 +355,9 @@ mod tests {
 
     fn crc32(bytes: &[u8]) -> u32 {
         let step = |crc: u32, byte: &u8| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1)))
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1))
+            })
         };
         !bytes.iter().fold(u32::MAX, step)
     }
@@ -338,7 +366,10 @@ mod tests {
     fn other_files_are_named() {
         let cases: [(&[u8], &str); 4] = [
             (b"", "an empty file; PNG, JPEG"),
-            (b"II*\0\x08\0\0\0", "a TIFF picture, which can't be read here; PNG"),
+            (
+                b"II*\0\x08\0\0\0",
+                "a TIFF picture, which can't be read here; PNG",
+            ),
             (b"\0\0\0\x20ftypavif\0\0", "an AVIF picture, which"),
             (b"hello, world", "no picture of a known kind"),
         ];

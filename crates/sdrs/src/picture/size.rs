@@ -17,9 +17,8 @@ pub(super) fn fault(width: u32, height: u32) -> Option<(&'static str, String)> {
     }
     let pixels = u64::from(width) * u64::from(height);
     (pixels > MAX_PIXELS).then(|| {
-        let reason = format!(
-            "{width}x{height} is {pixels} pixels, more than {MAX_PIXELS}; make the picture smaller"
-        );
+        let reason =
+            format!("{width}x{height} is {pixels} pixels, more than {MAX_PIXELS}; make the picture smaller");
         ("width", reason)
     })
 }

@@ -16,7 +16,7 @@ use sd_kernels::OperationTime;
 use sd_sched::Prediction;
 
 use crate::{
-    GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Result, Request,
+    GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Request, Result,
     model::{Model, Runtime, check_file, check_folder},
     run::{Components, Tagged},
 };

@@ -1,7 +1,8 @@
 //! A picture on its way into a run: fitted to the run's size, masked, and put together again afterwards. All by the WebUI's rules.
 
 use crate::{
-    Error, GenerateParams, Image, MaskedContent, Picture, Plane, Resample, ResizeMode, Result, picture::composite,
+    Error, GenerateParams, Image, MaskedContent, Picture, Plane, Resample, ResizeMode, Result,
+    picture::{composite, share_of},
 };
 
 /// The colour behind transparent pixels, as in the WebUI.
@@ -126,12 +127,7 @@ impl Canvas {
 
     /// The run's result in its place in the original, which stays to the bit where the mask does not cover it.
     pub fn restored(&self, drawn: Image) -> Result<Image> {
-        let Some(Overlay {
-            original,
-            mask,
-            part,
-        }) = &self.overlay
-        else {
+        let Some(Overlay { original, mask, part }) = &self.overlay else {
             return Ok(drawn);
         };
         let mut rgba = original.rgba().to_vec();
@@ -143,10 +139,14 @@ impl Canvas {
             }
             None => paste(&mut rgba, sides, &Picture::from(&drawn), [0, 0]),
         }
-        let places = rgba.as_chunks::<4>().0.iter().zip(original.rgba().as_chunks::<4>().0);
+        let places = rgba
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .zip(original.rgba().as_chunks::<4>().0);
         let pixels = places.zip(mask.values());
-        let pixels = pixels.flat_map(|((&under, &[r, g, b, _]), mask)| {
-            let [r, g, b, _] = composite(under, [r, g, b, 255 - mask]);
+        let pixels = pixels.flat_map(|((&under, &over), mask)| {
+            let [r, g, b, _] = composite(under, share_of(over, 255 - mask));
             [r, g, b]
         });
         Ok(Image {
@@ -161,13 +161,19 @@ impl Canvas {
 /// A picture's planes, `[1, 3, h, w]` with values -1 to 1.
 pub(crate) fn planes(picture: &Picture) -> Vec<f32> {
     let pixels = picture.rgba().as_chunks::<4>().0.iter();
-    let plane = |c: usize| pixels.clone().map(move |pixel| f32::from(pixel[c]) / 255.0 * 2.0 - 1.0);
+    let plane = |c: usize| {
+        pixels
+            .clone()
+            .map(move |pixel| f32::from(pixel[c]) / 255.0 * 2.0 - 1.0)
+    };
     (0..3).flat_map(plane).collect()
 }
 
 /// Writes a picture over pixels of these sides, its upper left corner at a place that may lie outside.
 fn paste(rgba: &mut [u8], [width, height]: [u32; 2], picture: &Picture, [x, y]: [i64; 2]) {
-    let span = |at: i64, length: u32, side: u32| at.clamp(0, side.into())..(at + i64::from(length)).clamp(0, side.into());
+    let span = |at: i64, length: u32, side: u32| {
+        at.clamp(0, side.into())..(at + i64::from(length)).clamp(0, side.into())
+    };
     let (columns, rows) = (span(x, picture.width(), width), span(y, picture.height(), height));
     let n = 4 * (columns.end - columns.start) as usize;
     for row in rows {
@@ -202,7 +208,15 @@ fn bounds(mask: &Plane) -> Option<[u32; 4]> {
         };
         let last = row.iter().rposition(|v| *v > 0).unwrap_or(first);
         let [left, top, right, _] = bounds;
-        (found, bounds) = (true, [left.min(first as u32), top.min(y), right.max(last as u32 + 1), y + 1]);
+        (found, bounds) = (
+            true,
+            [
+                left.min(first as u32),
+                top.min(y),
+                right.max(last as u32 + 1),
+                y + 1,
+            ],
+        );
     }
     found.then_some(bounds)
 }
@@ -232,7 +246,10 @@ fn grown([left, top, right, bottom]: [u32; 4], size: [u32; 2], picture: [u32; 2]
 
 /// A span made longer, half on each side, pushed back inside of `length` and cut off there.
 fn widened([from, to]: [u32; 2], by: u32, length: u32) -> [u32; 2] {
-    let (mut from, mut to) = (i64::from(from) - i64::from(by / 2), i64::from(to) + i64::from(by - by / 2));
+    let (mut from, mut to) = (
+        i64::from(from) - i64::from(by / 2),
+        i64::from(to) + i64::from(by - by / 2),
+    );
     let length = i64::from(length);
     let over = (to - length).max(0);
     (from, to) = (from - over, to - over);
@@ -279,7 +296,9 @@ fn repeat_edges(rgba: &mut [u8], sides: [u32; 2], inner: &Picture, [x, y]: [i64;
         let (edge, next) = (edge?, next?);
         let values = edge.rgba().iter().zip(next.rgba());
         let values = values.map(|(&edge, &next)| {
-            (f32::from(edge) * 1.125 - f32::from(next) * 0.125).round().clamp(0.0, 255.0) as u8
+            (f32::from(edge) * 1.125 - f32::from(next) * 0.125)
+                .round()
+                .clamp(0.0, 255.0) as u8
         });
         Picture::from_rgba(size[0], size[1], values.collect())
     };

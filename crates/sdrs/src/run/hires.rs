@@ -26,14 +26,20 @@ enum Upscaler {
 /// The upscalers by their names in the WebUI.
 const UPSCALERS: [(&str, Upscaler); 9] = [
     ("Latent", Upscaler::Latent(Interpolation::Bilinear)),
-    ("Latent (antialiased)", Upscaler::Latent(Interpolation::BilinearAntialiased)),
+    (
+        "Latent (antialiased)",
+        Upscaler::Latent(Interpolation::BilinearAntialiased),
+    ),
     ("Latent (bicubic)", Upscaler::Latent(Interpolation::Bicubic)),
     (
         "Latent (bicubic antialiased)",
         Upscaler::Latent(Interpolation::BicubicAntialiased),
     ),
     ("Latent (nearest)", Upscaler::Latent(Interpolation::Nearest)),
-    ("Latent (nearest-exact)", Upscaler::Latent(Interpolation::NearestExact)),
+    (
+        "Latent (nearest-exact)",
+        Upscaler::Latent(Interpolation::NearestExact),
+    ),
     ("None", Upscaler::Picture(Resample::Lanczos)),
     ("Lanczos", Upscaler::Picture(Resample::Lanczos)),
     ("Nearest", Upscaler::Picture(Resample::Nearest)),
@@ -109,7 +115,10 @@ impl Enlargement {
                 let pixels = rgb_of_planes(&decoded);
                 let picture = Picture::from_rgb((width * f) as u32, (height * f) as u32, &pixels)?;
                 let large = picture.resize(self.to[0], self.to[1], filter)?;
-                model.encode(planes(&large), [1, 3, to_h * f, to_w * f], runtime)?.mean.values
+                model
+                    .encode(planes(&large), [1, 3, to_h * f, to_w * f], runtime)?
+                    .mean
+                    .values
             }
         };
         let [w, h] = self.size.map(|side| side as usize / f);
@@ -157,11 +166,23 @@ mod tests {
             Enlargement::new(&params, [512, 768], 8).map(|made| made.map(|e| (e.size, e.to)))
         };
         assert_eq!(sized(None, None, None).unwrap(), None);
-        assert_eq!(sized(Some(2.0), None, None).unwrap(), Some(([1024, 1536], [1024, 1536])));
+        assert_eq!(
+            sized(Some(2.0), None, None).unwrap(),
+            Some(([1024, 1536], [1024, 1536]))
+        );
         // int(512 * 1.3) is 665, of which 664 are whole latents.
-        assert_eq!(sized(Some(1.3), None, None).unwrap(), Some(([664, 992], [664, 992])));
-        assert_eq!(sized(None, Some(1024), None).unwrap(), Some(([1024, 1536], [1024, 1536])));
-        assert_eq!(sized(None, None, Some(1536)).unwrap(), Some(([1024, 1536], [1024, 1536])));
+        assert_eq!(
+            sized(Some(1.3), None, None).unwrap(),
+            Some(([664, 992], [664, 992]))
+        );
+        assert_eq!(
+            sized(None, Some(1024), None).unwrap(),
+            Some(([1024, 1536], [1024, 1536]))
+        );
+        assert_eq!(
+            sized(None, None, Some(1536)).unwrap(),
+            Some(([1024, 1536], [1024, 1536]))
+        );
         // Of what doesn't fit the middle stays.
         let square = Some(([1024, 1024], [1024, 1536]));
         assert_eq!(sized(None, Some(1024), Some(1024)).unwrap(), square);

@@ -284,7 +284,14 @@ mod tests {
             steps = step.step + 1;
             Ok(())
         };
-        let latents = latents(&pipeline, conditioning(&refs), 7.0, (plan, shape), (None, 42), count);
+        let latents = latents(
+            &pipeline,
+            conditioning(&refs),
+            7.0,
+            (plan, shape),
+            (None, 42),
+            count,
+        );
         let all = refs.f32s(&format!("{name}.latents"));
         assert_eq!(steps, all.len() / latents.len() - 1);
         goldens::assert_close(name, &latents, &all[all.len() - latents.len()..], 1e-4);
@@ -411,9 +418,14 @@ mod tests {
                 &options,
             )
             .unwrap();
-            let latents = latents(&pipeline, conditioning(&refs), 5.0, (plan, shape), (None, seed), |_| {
-                Ok(())
-            });
+            let latents = latents(
+                &pipeline,
+                conditioning(&refs),
+                5.0,
+                (plan, shape),
+                (None, seed),
+                |_| Ok(()),
+            );
             refs.assert_close(&name, &latents, 1e-4);
             let runtime = &pipeline.components().runtime;
             let picture = pipeline.model().decode(latents, shape, runtime).unwrap();

@@ -96,7 +96,12 @@ impl<'a> Request<'a> {
         let mut hashes = Vec::new();
         for pass in &passes {
             let of_pass = pass.components(own).loras.hashes();
-            hashes.extend(of_pass.into_iter().filter(|hash| !hashes.contains(hash)).collect::<Vec<_>>());
+            hashes.extend(
+                of_pass
+                    .into_iter()
+                    .filter(|hash| !hashes.contains(hash))
+                    .collect::<Vec<_>>(),
+            );
         }
         let start = self.inputs.start(params, size, &own.model, &own.runtime)?;
         for pass in &mut passes {
@@ -122,7 +127,8 @@ impl<'a> Request<'a> {
             (false, true) => *strength = Some(strength.unwrap_or(HIRES_STRENGTH)),
             (false, false) => {
                 if strength.take().is_some() {
-                    let text = "strength is not used: there is neither a picture to begin at nor a hires pass";
+                    let text =
+                        "strength is not used: there is neither a picture to begin at nor a hires pass";
                     self.components.runtime.warn(text);
                 }
             }
@@ -174,7 +180,8 @@ impl<'a> Request<'a> {
         let cancelled = || self.cancel.is_cancelled();
         let methods = Methods::new(params, model.unet.config())?;
         let conditioning = runtime.timed("encoded the prompts", || {
-            let conditioning = components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)?;
+            let conditioning =
+                components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)?;
             match methods.need_empty() {
                 true => conditioning.with_empty(&components.encoder(&reading, &cancelled)),
                 false => Ok(conditioning),

@@ -276,7 +276,11 @@ impl<'a> Request<'a> {
             let start = start.as_ref().map(|latents| From {
                 latents,
                 // The WebUI's hires pass has none.
-                noise_multiplier: if from.is_some() { 1.0 } else { params.image.noise_multiplier },
+                noise_multiplier: if from.is_some() {
+                    1.0
+                } else {
+                    params.image.noise_multiplier
+                },
                 extra_noise: params.image.extra_noise,
                 region: region.as_ref(),
             });

@@ -42,9 +42,8 @@ impl Inputs {
             (Some(image), _) if !params.image.only_masked || self.mask.is_none() => {
                 [image.width(), image.height()].map(|side| (side / downscale * downscale).max(downscale))
             }
-            (None, Some(Array { shape, .. })) if shape.len() == 4 => {
-                [shape[3], shape[2]].map(|side| u32::try_from(side).unwrap_or(u32::MAX).saturating_mul(downscale))
-            }
+            (None, Some(Array { shape, .. })) if shape.len() == 4 => [shape[3], shape[2]]
+                .map(|side| u32::try_from(side).unwrap_or(u32::MAX).saturating_mul(downscale)),
             _ => return,
         };
         params.size.width.get_or_insert(sides[0]);
@@ -54,10 +53,16 @@ impl Inputs {
     /// Refuses what doesn't belong together, before any work.
     pub fn check(&self, model: &Model, params: &GenerateParams, hires: bool) -> Result<()> {
         if self.image.is_some() && self.latents.is_some() {
-            return Err(Error::parameter("latents", "a run begins at a picture or at latents, not at both"));
+            return Err(Error::parameter(
+                "latents",
+                "a run begins at a picture or at latents, not at both",
+            ));
         }
         if self.mask.is_some() && self.image.is_none() {
-            return Err(Error::parameter("mask", "covers a part of a picture: give an image with it"));
+            return Err(Error::parameter(
+                "mask",
+                "covers a part of a picture: give an image with it",
+            ));
         }
         if hires && self.mask.is_some() {
             let reason = "a hires pass can't follow on a masked picture; leave hires_scale out";
@@ -66,7 +71,12 @@ impl Inputs {
         if let Some(Array { shape, values }) = &self.latents {
             let [width, height] = [params.size.width, params.size.height].map(Option::unwrap_or_default);
             let f = model.limits().downscale;
-            let expected = [1, model.vae.config().latent_channels, (height / f) as usize, (width / f) as usize];
+            let expected = [
+                1,
+                model.vae.config().latent_channels,
+                (height / f) as usize,
+                (width / f) as usize,
+            ];
             if *shape != expected || values.len() != expected.iter().product::<usize>() {
                 let reason = format!("must have the shape {expected:?}, not {shape:?}");
                 return Err(Error::parameter("latents", reason));
@@ -78,7 +88,10 @@ impl Inputs {
         match (model.unet_extra, &self.depth) {
             (UnetExtra::Depth, None) => Err(Error::parameter(
                 "depth",
-                format!("{} draws after a depth picture: give one, near is bright", model.name),
+                format!(
+                    "{} draws after a depth picture: give one, near is bright",
+                    model.name
+                ),
             )),
             (UnetExtra::Depth, Some(_)) | (_, None) => Ok(()),
             (_, Some(_)) => Err(Error::parameter(
@@ -106,10 +119,7 @@ impl Inputs {
             return Ok(Some(Start {
                 encoded: EncodedImages {
                     mean: latents.clone(),
-                    std: Array {
-                        shape,
-                        values: zeros,
-                    },
+                    std: Array { shape, values: zeros },
                 },
                 mask: None,
                 canvas: None,
@@ -155,14 +165,20 @@ impl Inputs {
                     if let Some(whole) = &canvas.mask {
                         let masked = |v: &u8| *v > 127;
                         let pixels = whole.values();
-                        planes.iter_mut().zip(pixels.iter().cycle()).for_each(|(value, v)| {
-                            if masked(v) {
-                                *value = 0.0;
-                            }
-                        });
+                        planes
+                            .iter_mut()
+                            .zip(pixels.iter().cycle())
+                            .for_each(|(value, v)| {
+                                if masked(v) {
+                                    *value = 0.0;
+                                }
+                            });
                         // torch's interpolate takes the pixel at the beginning of each latent.
                         let row = |y: usize| (0..width).map(move |x| y * f * size[0] as usize + x * f);
-                        mask = (0..height).flat_map(row).map(|at| f32::from(u8::from(masked(&pixels[at])))).collect();
+                        mask = (0..height)
+                            .flat_map(row)
+                            .map(|at| f32::from(u8::from(masked(&pixels[at]))))
+                            .collect();
                     } else {
                         planes.fill(0.0);
                     }
@@ -179,9 +195,13 @@ impl Inputs {
                 let values: Vec<f32> = grey.values().iter().map(|v| f32::from(*v)).collect();
                 let from = [grey.height() as usize, grey.width() as usize];
                 let mut values = interpolate(&values, from, [height, width], Interpolation::Bicubic);
-                let bounds = values.iter().fold([f32::MAX, f32::MIN], |[min, max], v| [min.min(*v), max.max(*v)]);
+                let bounds = values
+                    .iter()
+                    .fold([f32::MAX, f32::MIN], |[min, max], v| [min.min(*v), max.max(*v)]);
                 let range = (bounds[1] - bounds[0]).max(f32::MIN_POSITIVE);
-                values.iter_mut().for_each(|v| *v = 2.0 * (*v - bounds[0]) / range - 1.0);
+                values
+                    .iter_mut()
+                    .for_each(|v| *v = 2.0 * (*v - bounds[0]) / range - 1.0);
                 Ok(Some(values))
             }
         }
@@ -189,11 +209,20 @@ impl Inputs {
 }
 
 /// A picture's latents, stretched to a size where they have another.
-fn encoded(picture: &Picture, [height, width]: [usize; 2], model: &Model, runtime: &Runtime) -> Result<EncodedImages> {
+fn encoded(
+    picture: &Picture,
+    [height, width]: [usize; 2],
+    model: &Model,
+    runtime: &Runtime,
+) -> Result<EncodedImages> {
     let f = model.vae.config().downscale() as u32;
     let [w, h] = [picture.width(), picture.height()].map(|side| side / f * f);
     if w == 0 || h == 0 {
-        let reason = format!("is {}x{} pixels; a side has {f} at least", picture.width(), picture.height());
+        let reason = format!(
+            "is {}x{} pixels; a side has {f} at least",
+            picture.width(),
+            picture.height()
+        );
         return Err(Error::parameter("image", reason));
     }
     let picture = picture.crop(0, 0, w, h)?;
@@ -218,14 +247,19 @@ impl Start {
         if params.image.posterior_sample {
             let drawn = noise.next().swap_remove(0);
             let std = self.encoded.std.values.iter();
-            latents.iter_mut().zip(std.zip(&drawn)).for_each(|(x, (std, n))| *x += std * n);
+            latents
+                .iter_mut()
+                .zip(std.zip(&drawn))
+                .for_each(|(x, (std, n))| *x += std * n);
         }
         let Some(mask) = &self.mask else {
             return Ok((latents, None));
         };
         match params.image.masked_content {
             MaskedContent::LatentNoise => latents = blend(&plain()?, mask, &latents),
-            MaskedContent::LatentNothing => latents = blend(&Vec::lincomb(&[(0.0, &latents)]), mask, &latents),
+            MaskedContent::LatentNothing => {
+                latents = blend(&Vec::lincomb(&[(0.0, &latents)]), mask, &latents)
+            }
             MaskedContent::Fill | MaskedContent::Original => {}
         }
         let region = Region {

@@ -91,7 +91,6 @@ fn seed(key: &str, value: &str) -> Result<i128> {
     }
 }
 
-
 fn flag(key: &str, value: &str) -> Result<bool> {
     match value.to_lowercase().as_str() {
         "true" => Ok(true),
