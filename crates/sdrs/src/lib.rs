@@ -29,7 +29,7 @@ pub use params::{
     Setting, SettingKind, SettingValue, SizeParams, SpeedParams, TextParams, parse_emphasis,
     parse_prompt_dialect, settings,
 };
-pub use picture::{Image, Preview, PreviewMethod, infotext};
+pub use picture::{Image, Interpolation, Picture, Plane, Preview, PreviewMethod, Resample, infotext};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use run::{CancelToken, Latents, Output, Progress, Txt2Img};
 pub use sd_core::{
