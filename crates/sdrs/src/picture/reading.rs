@@ -57,13 +57,14 @@ pub(super) fn read(bytes: &[u8]) -> std::result::Result<Read, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| e.to_string())?;
-    let format = reader.format().ok_or_else(|| unknown(bytes))?;
+    let known = reader.format().and_then(|format| Some((format, name(format)?)));
+    let (format, name) = known.ok_or_else(|| unknown(bytes))?;
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(size::MAX_SIDE);
     limits.max_image_height = Some(size::MAX_SIDE);
     limits.max_alloc = Some(MAX_MEMORY);
     reader.limits(limits);
-    let unusable = |e: ImageError| fault(format, &e);
+    let unusable = |e: ImageError| fault(name, &e);
     let mut decoder = reader.into_decoder().map_err(unusable)?;
     let (width, height) = decoder.dimensions();
     if let Some((_, reason)) = size::fault(width, height) {
@@ -118,15 +119,19 @@ fn unknown(bytes: &[u8]) -> String {
     }
 }
 
-fn fault(format: ImageFormat, error: &ImageError) -> String {
-    let name = match format {
-        ImageFormat::Png => "PNG",
-        ImageFormat::Jpeg => "JPEG",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Bmp => "BMP",
-        ImageFormat::Gif => "GIF",
-        _ => return unknown(&[]),
-    };
+/// The name of a format that can be read.
+fn name(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Png => Some("PNG"),
+        ImageFormat::Jpeg => Some("JPEG"),
+        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Bmp => Some("BMP"),
+        ImageFormat::Gif => Some("GIF"),
+        _ => None,
+    }
+}
+
+fn fault(name: &str, error: &ImageError) -> String {
     match error {
         ImageError::Limits(_) => format!(
             "a {name} picture that is too large: a side has {} pixels at most, and all of it {}",
