@@ -202,8 +202,9 @@ def ddim(networks, unet, init, keep, strength):
     """The WebUI's DDIM over a picture: the clean latents are put into what the network is given, and only there."""
     cumprod = k_diff.ldm_alphas_cumprod().double()
     all_steps = torch.clip(torch.arange(0, 1000, 1000 // STEPS) + 1, 0, 999)
-    timesteps = all_steps[: int(min(strength, 0.999) * STEPS) + 1]
-    a = cumprod[timesteps[-1]]
+    t_enc = int(min(strength, 0.999) * STEPS)
+    # The noise is that of the timestep beyond the first that is run.
+    timesteps, a = all_steps[:t_enc], cumprod[all_steps[t_enc]]
     x = (a.sqrt() * init + (1 - a).sqrt() * noise(init.shape)).float()
     cond, uncond = networks.contexts
     for i in range(len(timesteps) - 1, 0, -1):
