@@ -81,6 +81,46 @@ class Settings(TypedDict, total=False):
     `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
     `freeu_s2`: The same at the next resolution.
     `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+    `strength`: The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another; not
+    given, it is 0.75 for a picture, and 0.7 for a hires pass.
+    `strength_rule`: The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as
+    `steps` says (the WebUI's option; ComfyUI), "diffusers" `strength * steps`. A hires pass always runs exactly its steps.
+    `resize_mode`: The way in which a picture of another size is fitted: "stretch", "crop", "fill" (edges are repeated), or "latent" (its
+    latents are stretched).
+    `noise_multiplier`: A factor of the first noise over a picture, 0 to 1.5.
+    `extra_noise`: Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
+    `posterior_sample`: Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as
+    in diffusers. Else they are its mean.
+    `mask_blur`: The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
+    `mask_inverted`: Whether what the mask does not cover is drawn anew.
+    `soft_mask`: Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion, Levin and Fried
+    2023, arXiv:2306.00950). Else each latent is masked or not.
+    `masked_content`: The start of the masked part: "original", "fill" (colours around it), "latent noise" or "latent nothing".
+    `only_masked`: Whether only the masked part is drawn, at the whole size, and put back into the picture.
+    `only_masked_padding`: The pixels around the masked part that are drawn with it, 0 to 4,096.
+    `hires_scale`: The factor from the first pass's size to the second's, 1 to 16; not given, there is no second pass unless a size is.
+    `hires_width`: Width of the second pass in pixels, in place of `hires_scale`. Where only one side is given, the other follows; where
+    both are, what doesn't fit is cut off.
+    `hires_height`: Height of the second pass in pixels, likewise.
+    `hires_steps`: Steps of the second pass; 0 is as many as in the first.
+    `hires_upscaler`: The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
+    antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+    `hires_sampler`: The sampler of the second pass; not given, it is the first's.
+    `hires_schedule`: The schedule of the second pass; not given, it is the first's.
+    `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
+    `hires_prompt`: The prompt of the second pass; empty, it is the first's.
+    `hires_negative_prompt`: The negative prompt of the second pass; empty, it is the first's.
+    `original_width`: The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small
+    one means a blurred picture.
+    `original_height`: The height, likewise.
+    `crop_top`: The pixels that SDXL is told were cut off at the top; 0 puts the subject in the middle.
+    `crop_left`: The pixels that were cut off at the left, likewise.
+    `target_width`: The width in pixels that SDXL is told the picture is to have; not given, it is the picture's.
+    `target_height`: The height, likewise.
+    `aesthetic_score`: The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture.
+    `negative_aesthetic_score`: The score that it is told of the negative prompt's.
+    `empty_negative_rule`: The meaning of an empty negative prompt to SDXL: "webui", where it is zeros in place of an encoded text;
+    "diffusers", where it is zeros unless it is given, and never to the refiner; or "comfy", where it is encoded.
     `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
     acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
     merged.
@@ -139,6 +179,37 @@ class Settings(TypedDict, total=False):
     freeu_s1: float
     freeu_s2: float
     freeu_version: int
+    strength: float | None
+    strength_rule: str
+    resize_mode: str
+    noise_multiplier: float
+    extra_noise: float
+    posterior_sample: bool
+    mask_blur: int
+    mask_inverted: bool
+    soft_mask: bool
+    masked_content: str
+    only_masked: bool
+    only_masked_padding: int
+    hires_scale: float | None
+    hires_width: int | None
+    hires_height: int | None
+    hires_steps: int
+    hires_upscaler: str
+    hires_sampler: str | None
+    hires_schedule: str | None
+    hires_cfg_scale: float | None
+    hires_prompt: str
+    hires_negative_prompt: str
+    original_width: int | None
+    original_height: int | None
+    crop_top: int
+    crop_left: int
+    target_width: int | None
+    target_height: int | None
+    aesthetic_score: float
+    negative_aesthetic_score: float
+    empty_negative_rule: str
     token_merging: float
     deep_cache_interval: int
     deep_cache_branch: int
@@ -194,6 +265,37 @@ DEFAULTS: dict[str, Any] = {
     "freeu_s1": 1.0,
     "freeu_s2": 1.0,
     "freeu_version": 2,
+    "strength": None,
+    "strength_rule": "webui",
+    "resize_mode": "stretch",
+    "noise_multiplier": 1.0,
+    "extra_noise": 0.0,
+    "posterior_sample": False,
+    "mask_blur": 4,
+    "mask_inverted": False,
+    "soft_mask": False,
+    "masked_content": "original",
+    "only_masked": False,
+    "only_masked_padding": 32,
+    "hires_scale": None,
+    "hires_width": None,
+    "hires_height": None,
+    "hires_steps": 0,
+    "hires_upscaler": "Latent",
+    "hires_sampler": None,
+    "hires_schedule": None,
+    "hires_cfg_scale": None,
+    "hires_prompt": "",
+    "hires_negative_prompt": "",
+    "original_width": None,
+    "original_height": None,
+    "crop_top": 0,
+    "crop_left": 0,
+    "target_width": None,
+    "target_height": None,
+    "aesthetic_score": 6.0,
+    "negative_aesthetic_score": 2.5,
+    "empty_negative_rule": "webui",
     "token_merging": 0.0,
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,
