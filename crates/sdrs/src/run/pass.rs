@@ -418,14 +418,9 @@ mod tests {
                 &options,
             )
             .unwrap();
-            let latents = latents(
-                &pipeline,
-                conditioning(&refs),
-                5.0,
-                (plan, shape),
-                (None, seed),
-                |_| Ok(()),
-            );
+            let latents = latents(&pipeline, conditioning, 5.0, (plan, shape), (None, seed), |_| {
+                Ok(())
+            });
             refs.assert_close(&name, &latents, 1e-4);
             let runtime = &pipeline.components().runtime;
             let picture = pipeline.model().decode(latents, shape, runtime).unwrap();

@@ -444,6 +444,7 @@ mod tests {
             conditioning: &conditioning,
             changes: Default::default(),
             shape: [1, 4, 16, 16],
+            concat: None,
             cache: Default::default(),
         };
         let options = PlanOptions {
