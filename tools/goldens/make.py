@@ -16,8 +16,8 @@ import common
 
 # In order: later parts read what earlier ones wrote.
 PARTS = [
-    "tokenizer", "text_repair", "tokenizer_files", "noise", "tiny_sd1", "refs", "tiny_sd2", "tiny_sdxl", "no_middle", "shortcuts", "lora", "samplers",
-    "prompts", "conditioning", "torch_files", "gguf_files", "config_fields", "embeddings", "lora_names", "adapters",
+    "tokenizer", "text_repair", "tokenizer_files", "noise", "tiny_sd1", "refs", "tiny_sd2", "tiny_sdxl", "xl_lora", "no_middle", "distilled", "lcm", "edm", "shortcuts", "lora", "samplers",
+    "prompts", "conditioning", "torch_files", "gguf_files", "config_fields", "foreign", "embeddings", "lora_names", "adapters",
     "lycoris_network", "demo", "diffusers_pipeline",
 ]
 # Of the demo model, which is trained anew now and then.

@@ -12,6 +12,6 @@ pub use clip::{ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
 pub use unet::{
     CrossAttentionCache, DeepCache, DeepFeatures, TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput,
-    UnetOutput, timestep_embedding,
+    UnetOutput, guidance_embedding, timestep_embedding,
 };
 pub use vae::{Moments, Vae};

@@ -2,6 +2,7 @@
 
 mod builder;
 mod networks;
+mod predictions;
 
 use std::{path::Path, sync::Arc};
 

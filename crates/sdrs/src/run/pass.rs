@@ -55,6 +55,7 @@ impl Denoiser<'_> {
             runtime: self.runtime,
             conditioning: self.conditioning,
             savings: self.savings,
+            guidance: self.model.guidance_embedding(self.guidance.cfg_scale),
             shape: pass.shape,
             cache: Default::default(),
         };

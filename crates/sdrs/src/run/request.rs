@@ -223,6 +223,7 @@ impl<'a> Txt2Img<'a> {
         } = components;
         let options = PlanOptions {
             eta: params.sampling.eta,
+            schedule: model.schedule_options(),
             ..PlanOptions::default()
         };
         let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
@@ -236,6 +237,13 @@ impl<'a> Txt2Img<'a> {
         for oddity in oddities(&plan) {
             runtime.warn(oddity);
         }
+        let rule = match model.unet.config().time_cond_proj_dim {
+            None => UncondRule::new(params),
+            Some(_) => {
+                runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
+                UncondRule::never()
+            }
+        };
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let conditioning = runtime.timed("encoded the prompts", || {
@@ -254,7 +262,7 @@ impl<'a> Txt2Img<'a> {
             guidance: Guidance {
                 weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
                 cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-                rule: UncondRule::new(params),
+                rule,
             },
             conditioning,
             hashes: loras.hashes(),

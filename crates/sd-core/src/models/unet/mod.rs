@@ -17,7 +17,7 @@ use crate::{
 use block::{Block, down, last, middle, up};
 
 pub use deep_cache::{DeepCache, DeepFeatures, UnetOutput};
-pub use encoder::{UnetEncoder, timestep_embedding};
+pub use encoder::{UnetEncoder, guidance_embedding, timestep_embedding};
 pub use input::{CrossAttentionCache, TextInput, UnetFeatures, UnetInput};
 
 /// The denoising network: latents, timesteps and text in, a prediction of the latents' shape out.
