@@ -57,6 +57,7 @@ pub(super) const FOREIGN: &[Foreign] = &[
         name: "Chroma",
         tensors: &[
             &["distilled_guidance_layer.in_proj.weight"],
+            &["distilled_guidance_layer.in_proj.bias"],
             &["distilled_guidance_layer.norms.0.scale"],
         ],
         classes: &["Chroma"],
