@@ -60,6 +60,24 @@ fn files_are_told_by_their_names() {
     );
 }
 
+/// An autoencoder of other latents is told by their channels.
+#[test]
+fn a_vae_of_other_latents() {
+    let mut checkpoint = Checkpoint::open(&tiny()).unwrap();
+    let zeros = vec![0; 16 * 4];
+    let tensors = ["decoder.conv_in.weight", "encoder.conv_in.weight"].map(|name| {
+        (
+            name.to_owned(),
+            (StoredDtype::F32, vec![1, 16, 1, 1], zeros.clone()),
+        )
+    });
+    let file = TensorFile::from_bytes("ae", serialized(&tensors.into())).unwrap();
+    let error = checkpoint.replace_part_by_file(Part::Vae, file).unwrap_err();
+    let words =
+        "ae: a VAE of 16 latent channels, as those of SD3, Flux and others are, for a U-Net that works on 4";
+    assert_says(&error.to_string(), &[words]);
+}
+
 /// Names that publishers' files have, which diffusers' readers don't look for.
 #[test]
 fn other_files_are_told() {

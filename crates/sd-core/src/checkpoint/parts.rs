@@ -29,6 +29,25 @@ fn first_for_second(file: &TensorFile, part: Part) -> bool {
     part == Part::TextEncoder2 && matches!(width, Some(768 | 1024))
 }
 
+/// Whether an autoencoder without configuration has the latents' channels of the one that it replaces.
+fn check_latents(file: &TensorFile, configs: &Configs) -> Result<()> {
+    let own = Tensors(&[file]).size(1, |name| name.ends_with("decoder.conv_in.weight"));
+    let wanted = configs.vae.latent_channels;
+    match own {
+        Some(channels) if channels != wanted && !file.metadata().contains_key(metadata::VAE) => {
+            let whose = match channels {
+                16 => ", as those of SD3, Flux and others are",
+                _ => "",
+            };
+            let reason = format!(
+                "a VAE of {channels} latent channels{whose}, for a U-Net that works on {wanted}; give a VAE of SD1, SD2 or SDXL"
+            );
+            Err(Error::malformed(file.origin(), reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Checkpoint {
     /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
     /// among others, under LDM's names or diffusers', with or without the part's prefix.
@@ -105,6 +124,9 @@ impl Checkpoint {
     pub fn put_part_of_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
         let origin = file.origin().to_owned();
         let found = Inspection::of_classified(&file, &classify(&[&file]), None);
+        if part == Part::Vae {
+            check_latents(&file, &self.configs)?;
+        }
         let there = found.parts.contains_key(part.name())
             || found.kind == Kind::TextEncoder && part.is_text_encoder() && !first_for_second(&file, part);
         if !there || part == Part::Unet && found.unsupported() {

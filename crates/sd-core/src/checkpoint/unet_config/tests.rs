@@ -1,14 +1,20 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn_tensor::{DType, Tensor, TensorData};
 use goldens::{Refs, formula};
 use safetensors::tensor::TensorView;
 
-use super::*;
+use super::{
+    super::{Checkpoint, Configs, inspect},
+    *,
+};
 use crate::{
     Device, Dtype,
-    config::{Part, sd2_unet, sdxl_unet},
-    models::{UNet, UnetInput, guidance_embedding},
+    config::{
+        Part, SchedulerConfig, sd1_text_encoder, sd1_vae, sd2_text_encoder, sd2_unet, sdxl_text_encoder,
+        sdxl_text_encoder_2, sdxl_unet, sdxl_vae,
+    },
+    models::{ClipTextModel, UNet, UnetInput, Vae, guidance_embedding},
     weights::{
         PartWeights, Target, TensorFile,
         names::{Diffusers, Ldm, Names},
@@ -297,4 +303,85 @@ fn wrong_guidance_is_refused() {
             "{error}"
         );
     }
+}
+
+/// All configurations of a family with this U-Net.
+fn configs(family: Family, unet: UnetConfig) -> Configs {
+    let (first, second) = (Part::TextEncoder, Part::TextEncoder2);
+    let (text_encoders, vae) = match family.base() {
+        Family::Sd1 => (vec![(first, sd1_text_encoder())], sd1_vae()),
+        Family::Sd2 => (vec![(first, sd2_text_encoder())], sd1_vae()),
+        _ => (
+            vec![(first, sdxl_text_encoder()), (second, sdxl_text_encoder_2())],
+            sdxl_vae(),
+        ),
+    };
+    Configs {
+        text_encoders: text_encoders.into_iter().collect(),
+        unet,
+        vae,
+        scheduler: SchedulerConfig::default(),
+    }
+}
+
+/// Writes a single file of full size whose tensors are a hole, so that it takes no place: only names and shapes are read of it.
+fn put_hollow(path: &Path, configs: &Configs) {
+    let mut tensors: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for part in configs.parts() {
+        let parameters = match part {
+            Part::Unet => parameters::<UNet>(&configs.unet, part, &cpu()),
+            Part::Vae => parameters::<Vae>(&configs.vae, part, &cpu()),
+            text => parameters::<ClipTextModel>(&configs.text_encoders[&text], part, &cpu()),
+        };
+        let names = configs.of(part).ldm();
+        for (name, shape) in parameters {
+            let spelling = names.spellings(&name).swap_remove(0);
+            tensors.insert(spelling.name, spelling.view.stored_shape(&shape));
+        }
+    }
+    let mut end = 0;
+    let header = tensors.into_iter().map(|(name, shape)| {
+        let start = end;
+        end += shape.iter().product::<usize>();
+        let info = serde_json::json!({"dtype": "F8_E4M3", "shape": shape, "data_offsets": [start, end]});
+        (name, info)
+    });
+    let header = Value::Object(header.collect()).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::fs::write(path, &bytes).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len((bytes.len() + end) as u64).unwrap();
+}
+
+/// Single files of the published sizes open by their names and shapes alone, with a place for every tensor.
+#[test]
+fn single_files_of_full_size_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |family: Family| folder.path().join(format!("{family}.safetensors"));
+    for (family, config, _) in published() {
+        let path = path(family);
+        put_hollow(&path, &configs(family, config.clone()));
+        assert_eq!(inspect(&path).unwrap().family, family);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        assert_eq!(checkpoint.configs().unet, config, "{family}");
+        assert_eq!(checkpoint.passed_over().unwrap(), [""; 0], "{family}");
+    }
+    // A U-Net takes the place of its family's, with its own blocks; not of another's.
+    for (of, family) in [
+        (Family::Sdxl, Family::Ssd1b),
+        (Family::Koala1b, Family::Sdxl),
+        (Family::Sd1Tiny, Family::Sd1),
+    ] {
+        let mut checkpoint = Checkpoint::open(&path(of)).unwrap();
+        checkpoint.replace_part(Part::Unet, &path(family)).unwrap();
+        let own = Checkpoint::open(&path(family)).unwrap();
+        assert_eq!(checkpoint.configs().unet, own.configs().unet, "{family}");
+        assert_eq!(checkpoint.passed_over().unwrap(), [""; 0], "{family}");
+    }
+    let mut checkpoint = Checkpoint::open(&path(Family::Vega)).unwrap();
+    let error = checkpoint
+        .replace_part(Part::Unet, &path(Family::Sd1Small))
+        .unwrap_err();
+    let words = "a U-Net of family SD1, distilled (small) for a checkpoint of family Segmind Vega";
+    assert!(error.to_string().contains(words), "{error}");
 }

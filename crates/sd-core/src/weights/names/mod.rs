@@ -81,7 +81,7 @@ impl From<String> for Spelling {
 }
 
 /// Tensors that checkpoints carry and inference needs not: by their names' beginning.
-const HARMLESS_PREFIXES: [&str; 30] = [
+const HARMLESS_PREFIXES: [&str; 31] = [
     // Averages kept by training, and their bookkeeping.
     "model_ema.",
     "first_stage_model.model_ema.",
@@ -121,6 +121,7 @@ const HARMLESS_PREFIXES: [&str; 30] = [
     "cond_stage_model.transformer.vision_model.",
     "cond_stage_model.transformer.visual_projection.",
     "vision_model.",
+    "visual.",
 ];
 
 /// The same, by their names' end: buffers, and CLIP's heads that text conditioning doesn't use.
