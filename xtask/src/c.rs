@@ -14,15 +14,17 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 10] = [
+const C: [&str; 12] = [
     "around",
     "draw",
+    "from_pictures",
     "errors",
     "loras",
     "low_level",
     "misuse",
     "prompts",
     "rounds",
+    "sdxl",
     "abi/0/caller",
     "abi/1/caller",
 ];

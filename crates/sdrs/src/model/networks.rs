@@ -4,7 +4,7 @@ use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::models::guidance_embedding;
 
 use super::{Model, Runtime};
-use crate::{Error, Result};
+use crate::{Error, Interpolation, Result, picture::interpolate};
 
 /// Values with their shape, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -15,6 +15,38 @@ pub struct Array {
     /// The values, as many as the shape holds.
     pub values: Vec<f32>,
 }
+
+impl Array {
+    /// The last two axes, `[.., h, w]`, brought to another size: latents for a second pass, say.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if there are no two axes, one has no length, or shape and values disagree.
+    pub fn interpolate(&self, [height, width]: [usize; 2], interpolation: Interpolation) -> Result<Self> {
+        let fault = |reason: String| Err(Error::parameter("latents", reason));
+        let shape = &self.shape;
+        if self.values.len() != shape.iter().product::<usize>() {
+            return fault(format!("{} values are not of shape {shape:?}", self.values.len()));
+        }
+        let [.., h, w] = shape[..] else {
+            return fault(format!("shape {shape:?}; [.., h, w] is needed"));
+        };
+        if h * w == 0 || height * width == 0 || height.max(width) > MAX_SIDE {
+            return fault(format!(
+                "planes of {h}x{w} can't become {height}x{width}: sides have 1 to {MAX_SIDE} values"
+            ));
+        }
+        let mut shape = shape.clone();
+        let axes = shape.len();
+        shape[axes - 2..].copy_from_slice(&[height, width]);
+        Ok(Self {
+            shape,
+            values: interpolate(&self.values, [h, w], [height, width], interpolation),
+        })
+    }
+}
+
+/// A side of latents that no picture reaches.
+const MAX_SIDE: usize = 65_535;
 
 /// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent of the U-Net is `mean + std * noise`. Both are
 /// the autoencoder's own times [`Pipeline::scaling_factor`](crate::Pipeline::scaling_factor).
@@ -41,16 +73,25 @@ pub struct ModelSizes {
     pub context_length: usize,
     /// Values of the context for each token.
     pub context_width: usize,
-    /// Layers of the text encoder: the largest `clip_skip`.
+    /// The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has.
     pub text_layers: usize,
     /// One more than the largest token id.
     pub vocabulary: usize,
+    /// The part of the context that the first text encoder makes: all of it where there is one.
+    pub text_width: usize,
+    /// The part that a second text encoder makes; 0 without one.
+    pub text_width_2: usize,
+    /// Values of a pooled text; 0 where no text encoder gives one.
+    pub pooled_width: usize,
+    /// Values of the vector that the U-Net takes beside the timestep, a pooled text and sizes; 0 where it takes none.
+    pub added_width: usize,
 }
 
 impl Model {
     /// The sizes that this model's arrays have.
     pub fn sizes(&self) -> ModelSizes {
         let (text, limits) = (self.text_encoder().network.config(), self.limits());
+        let second = self.text_encoders.get(1);
         ModelSizes {
             latent_channels: self.vae.config().latent_channels,
             downscale: limits.downscale as usize,
@@ -59,6 +100,10 @@ impl Model {
             context_width: self.unet.config().cross_attention_dim,
             text_layers: limits.layers,
             vocabulary: text.vocab_size,
+            text_width: text.hidden_size,
+            text_width_2: second.map_or(0, |second| second.network.config().hidden_size),
+            pooled_width: self.pooled_width().unwrap_or(0),
+            added_width: self.unet.config().added_width.unwrap_or(0),
         }
     }
 
