@@ -94,6 +94,7 @@ impl Denoiser<'_> {
             runtime,
             conditioning,
             changes: self.changes,
+            guidance: model.guidance_embedding(guidance.cfg_scale),
             shape: *shape,
             concat: concat.as_deref(),
             cache: Default::default(),

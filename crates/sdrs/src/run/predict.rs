@@ -18,6 +18,8 @@ pub(crate) struct Predictor<'a> {
     pub runtime: &'a Runtime,
     pub conditioning: &'a Conditioning,
     pub changes: Changes,
+    /// The embedding of the guidance's scale, for a U-Net that takes it.
+    pub guidance: Option<Vec<f32>>,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
     /// Channels behind those of the latents, for a U-Net that has them.
@@ -129,9 +131,13 @@ impl Predictor<'_> {
         let deep_cache = self.deep_cache(call.step, texts);
         let changes = self.changes;
         let (model, cache, concat) = (self.model, &mut self.cache, self.concat);
+        let guidance = &self.guidance;
         let (output, deep, received) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
+            let guidance = guidance
+                .as_ref()
+                .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
             let concat = concat.map(|values| {
                 let channels = values.len() / (height * width);
                 model.tensor(values.repeat(batch), [batch, channels, height, width])
@@ -139,6 +145,7 @@ impl Predictor<'_> {
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
                     added: conditions.added.clone(),
+                    guidance,
                     concat,
                     token_merging: changes.token_merging,
                     free_u: changes.free_u,

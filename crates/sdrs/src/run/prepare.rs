@@ -163,6 +163,7 @@ impl<'a> Request<'a> {
                 true => start_of(params, hires),
                 false => PlanStart::Noise,
             },
+            schedule: model.schedule_options(),
             ..PlanOptions::default()
         };
         let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
@@ -176,6 +177,13 @@ impl<'a> Request<'a> {
         for oddity in oddities(&plan, from_image) {
             runtime.warn(oddity);
         }
+        let rule = match model.unet.config().time_cond_proj_dim {
+            None => UncondRule::new(params),
+            Some(_) => {
+                runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
+                UncondRule::never()
+            }
+        };
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let methods = Methods::new(params, model.unet.config())?;
@@ -197,7 +205,7 @@ impl<'a> Request<'a> {
             guidance: Guidance {
                 weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
                 cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-                rule: UncondRule::new(params),
+                rule,
                 methods,
             },
             conditioning,
