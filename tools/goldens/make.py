@@ -18,7 +18,7 @@ import common
 PARTS = [
     "tokenizer", "text_repair", "tokenizer_files", "noise", "tiny_sd1", "refs", "tiny_sd2", "tiny_sdxl", "no_middle", "shortcuts", "lora", "samplers",
     "prompts", "conditioning", "torch_files", "gguf_files", "config_fields", "embeddings", "lora_names", "adapters",
-    "lycoris_network", "pictures", "upscalers", "demo", "diffusers_pipeline",
+    "lycoris_network", "pictures", "upscalers", "tiny_vae", "demo", "diffusers_pipeline",
 ]
 # Of the demo model, which is trained anew now and then.
 DEMO = ["demo", "diffusers_pipeline"]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 10] = [
+const C: [&str; 11] = [
     "around",
     "draw",
     "errors",
@@ -23,6 +23,7 @@ const C: [&str; 10] = [
     "misuse",
     "prompts",
     "rounds",
+    "upscale",
     "abi/0/caller",
     "abi/1/caller",
 ];

@@ -31,6 +31,7 @@ mod run;
 mod sched;
 mod siblings;
 mod sized;
+mod upscale;
 
 use std::ffi::c_char;
 

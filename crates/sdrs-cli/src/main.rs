@@ -12,6 +12,7 @@ mod profile;
 mod prompt;
 mod settings;
 mod txt2img;
+mod upscale;
 
 use std::{
     io::{self, Write},
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Draw pictures from a prompt.
     Txt2img(Box<txt2img::Args>),
+    /// Enlarge a picture, by a network or a filter.
+    Upscale(upscale::Args),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
@@ -115,6 +118,7 @@ fn run() -> Result<(), Failure> {
     };
     match cli.command {
         Command::Txt2img(args) => txt2img::run(*args),
+        Command::Upscale(args) => upscale::run(&args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),

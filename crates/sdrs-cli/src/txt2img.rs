@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, GenerateParams, Given, LogLevel, Pipeline, PreviewMethod, Quantization};
+use sdrs::{
+    CancelToken, GenerateParams, Given, LogLevel, Pipeline, PreviewMethod, Quantization, SaveOptions,
+};
 
 use crate::{
     Failure,
@@ -15,7 +17,7 @@ pub struct Args {
     /// The prompt: a description of the picture.
     #[arg(required_unless_present = "from_infotext")]
     prompt: Option<String>,
-    /// Settings of a picture, from a PNG with its infotext or from a text file with one; what else is given here wins.
+    /// Settings of a picture, from a PNG, JPEG or WebP with its infotext or from a text file with one; what else is given here wins.
     #[arg(long, value_name = "FILE")]
     from_infotext: Option<PathBuf>,
     /// The checkpoint: a diffusers folder or a single file, such as .safetensors, .ckpt or .gguf [default: the demo model that
@@ -55,14 +57,18 @@ pub struct Args {
     /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent.
     #[arg(long, value_name = "N")]
     preview_every: Option<usize>,
-    /// The PNG to write, or - for standard output; of a batch, OUT-1.png, OUT-2.png and so on.
+    /// The picture to write: a PNG, JPEG or WebP by its ending, or - for a PNG on standard output; of a batch, OUT-1.png, OUT-2.png and so on.
     #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
     output: PathBuf,
+    /// The quality of a JPEG, 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let (mut params, given) = args.params()?;
-    let pictures = Pictures::checked(&args.output, &params, args.preview_every)?;
+    let options = SaveOptions::default().quality(args.quality);
+    let pictures = Pictures::checked(&args.output, &params, args.preview_every, options)?;
     let cancel = CancelToken::new();
     let token = cancel.clone();
     // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.

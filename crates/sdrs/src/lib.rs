@@ -12,6 +12,7 @@
 //! A [`Pipeline`] holds a checkpoint's weights and nothing of a run: it is `Send + Sync`, and any number of threads may generate from one
 //! at the same time. No type of the tensor library shows in this interface.
 
+mod cancel;
 mod error;
 mod lora;
 mod model;
@@ -20,7 +21,9 @@ mod picture;
 mod pipeline;
 mod run;
 mod text;
+mod upscale;
 
+pub use cancel::CancelToken;
 pub use error::{Error, ErrorCode, Result};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
@@ -29,9 +32,12 @@ pub use params::{
     Setting, SettingKind, SettingValue, SizeParams, SpeedParams, TextParams, parse_emphasis,
     parse_prompt_dialect, settings,
 };
-pub use picture::{Image, Interpolation, Picture, Plane, Preview, PreviewMethod, Resample, infotext};
+pub use picture::{
+    Image, Interpolation, Picture, PictureFormat, Plane, Preview, PreviewMethod, Resample, SaveOptions,
+    infotext,
+};
 pub use pipeline::{Pipeline, PipelineBuilder};
-pub use run::{CancelToken, Latents, Output, Progress, Txt2Img};
+pub use run::{Latents, Output, Progress, Txt2Img};
 pub use sd_core::{
     Dtype, Quantization, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
@@ -49,6 +55,7 @@ pub use text::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
     plan_prompts_with,
 };
+pub use upscale::{Upscale, UpscaleProgress, Upscaler, UpscalerBuilder};
 
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -6,6 +6,7 @@ mod nn;
 mod resnet;
 mod transformer;
 mod unet;
+mod upscaler;
 mod vae;
 
 pub use clip::{ClipTextModel, EncodedText};
@@ -14,4 +15,5 @@ pub use unet::{
     CrossAttentionCache, DeepCache, DeepFeatures, TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput,
     UnetOutput, timestep_embedding,
 };
+pub use upscaler::{Upscaler, UpscalerKind, UpscalerStructure};
 pub use vae::{Moments, Vae};

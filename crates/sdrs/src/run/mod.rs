@@ -9,4 +9,4 @@ mod request;
 mod setters;
 
 pub(crate) use components::{Components, Tagged};
-pub use request::{CancelToken, Latents, Output, Progress, Txt2Img};
+pub use request::{Latents, Output, Progress, Txt2Img};
