@@ -257,6 +257,10 @@ public:
         check(sdrs_images_save_png(handle_.get(), index, path.c_str()));
     }
 
+    void save(std::size_t index, const std::string &path, std::uint32_t quality = 0) const {
+        check(sdrs_images_save(handle_.get(), index, path.c_str(), quality));
+    }
+
     const sdrs_images *get() const noexcept { return handle_.get(); }
 
 private:
@@ -576,6 +580,62 @@ private:
     /** The function that the log calls; it outlives the handle. */
     std::shared_ptr<void> log_;
     detail::Handle<sdrs_pipeline, sdrs_pipeline_free> handle_;
+};
+
+/** Enlarges pictures, by a network or a filter. */
+class Upscaler {
+public:
+    /** A network's file, or a filter's name. */
+    explicit Upscaler(const std::string &path_or_name, const std::string &device = "auto",
+                      sdrs_dtype dtype = SDRS_DTYPE_AUTO, std::uint32_t threads = 0) {
+        sdrs_upscaler *upscaler = nullptr;
+        check(sdrs_upscaler_open(path_or_name.c_str(), device.c_str(), dtype, threads, &upscaler));
+        handle_.reset(upscaler);
+    }
+
+    /** Pixels of a side that the network makes of one; 0 of a filter. */
+    std::uint32_t factor() const noexcept { return sdrs_upscaler_factor(handle_.get()); }
+
+    /** Told what is done, of how much; false cancels. */
+    using Progress = std::function<bool(std::size_t done, std::size_t count)>;
+
+    /** Rows of pixels of 3 or 4 bytes, and the same of another size. */
+    std::vector<std::uint8_t> upscale(View<std::uint8_t> pixels, std::uint32_t width, std::uint32_t height,
+                                      std::uint32_t channels, std::uint32_t out_width, std::uint32_t out_height,
+                                      std::uint32_t tile = 0, const CancelToken *cancel = nullptr,
+                                      const Progress &on_progress = {}) const {
+        if (pixels.size() != static_cast<std::size_t>(width) * height * channels) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "pixels: there are not width * height * channels of them");
+        }
+        struct Watch {
+            const Progress &on_progress;
+            std::exception_ptr thrown;
+        } watch{on_progress, nullptr};
+        // No exception may cross the library.
+        const auto call = [](std::size_t done, std::size_t count, void *user_data) -> std::int32_t {
+            auto &seen = *static_cast<Watch *>(user_data);
+            try {
+                return seen.on_progress(done, count) ? 0 : 1;
+            } catch (...) {
+                seen.thrown = std::current_exception();
+                return 1;
+            }
+        };
+        std::vector<std::uint8_t> out(static_cast<std::size_t>(out_width) * out_height * channels);
+        const sdrs_status status = sdrs_upscale(
+            handle_.get(), pixels.data(), width, height, channels, out_width, out_height, tile,
+            cancel ? cancel->get() : nullptr, on_progress ? +call : nullptr, &watch, out.data());
+        if (watch.thrown) {
+            std::rethrow_exception(watch.thrown);
+        }
+        check(status);
+        return out;
+    }
+
+    const sdrs_upscaler *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<sdrs_upscaler, sdrs_upscaler_free> handle_;
 };
 
 /** Describes a pipeline. Every function has the name and meaning of `sdrs_builder_*`. */

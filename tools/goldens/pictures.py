@@ -4,6 +4,8 @@ import io
 import struct
 
 import cv2
+import piexif
+import piexif.helper
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageFilter, ImageOps
@@ -18,7 +20,7 @@ def make(out):
     out.tensors(
         "goldens/pictures/files.safetensors",
         as_tensors(files()),
-        reference="Pillow, which also wrote the files but for those of 16 bits (OpenCV)",
+        reference="Pillow and piexif, which also wrote the files but for those of 16 bits (OpenCV)",
         tolerance="equal bytes; JPEG and lossy WebP, whose decoders round differently, within a few levels; colour profiles within two",
     )
     out.tensors("goldens/pictures/interpolation.safetensors", interpolated(), reference="torch.nn.functional.interpolate", tolerance=1e-5)
@@ -141,13 +143,24 @@ def files():
     exif = Image.Exif()
     exif[0x0112] = 6
     written |= {"png.turned": saved(rgb, "PNG", exif=exif), "webp.turned": saved(rgb, "WEBP", lossless=True, exif=exif)}
-    cases = {}
+    cases = comments()
     for name, data in written.items():
         cases[f"file.{name}"] = np.frombuffer(data, np.uint8)
         cases[f"rgba.{name}"] = deep[..., [0, 0, 0]] >> 8 if name == "png.grey16" else read(data, name == "png.wide")
     opaque = np.full((7, 11, 1), 255)
     cases["rgba.png.grey16"] = np.concatenate([cases["rgba.png.grey16"], opaque], -1)
     return cases
+
+
+def comments():
+    """EXIF data with an infotext, as the WebUI writes it (piexif) and as Pillow does."""
+    text = "a (b:1.2), \u00e4\u8d64\U0001f534\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 8x5"
+    comment = piexif.helper.UserComment.dump(text, encoding="unicode")
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    exif.get_ifd(0x8769)[0x9286] = comment
+    found = {"comment.text": text.encode(), "comment.piexif": piexif.dump({"Exif": {piexif.ExifIFD.UserComment: comment}}), "comment.pillow": exif.tobytes()}
+    return {name: np.frombuffer(data, np.uint8) for name, data in found.items()}
 
 
 def read(data, convert):

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 12] = [
+const C: [&str; 13] = [
     "around",
     "draw",
     "from_pictures",
@@ -25,6 +25,7 @@ const C: [&str; 12] = [
     "prompts",
     "rounds",
     "sdxl",
+    "upscale",
     "abi/0/caller",
     "abi/1/caller",
 ];

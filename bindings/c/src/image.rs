@@ -2,7 +2,7 @@
 
 use std::{ffi::c_char, sync::OnceLock};
 
-use sdrs::Image;
+use sdrs::{Image, SaveOptions};
 
 use crate::{
     error::{Failure, Result, guard, sdrs_status},
@@ -164,6 +164,31 @@ pub unsafe extern "C" fn sdrs_images_save_png(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (images, path) = unsafe { (object(images, "images")?, crate::pointer::path(path, "path")?) };
         images.item(index)?.image.save_png(path)?;
+        Ok(())
+    })
+}
+
+/// Writes a picture to a PNG, JPEG or WebP file, by the ending of `path`, with the infotext in it; WebP is lossless. `quality` is that of a
+/// JPEG, 1 to 100, or 0 for 80. An existing file is replaced only by a whole new one, with its permissions.
+///
+/// Fails with `SDRS_ERROR_IO`, or with `SDRS_ERROR_INVALID_PARAMETER` if the name ends as another format's or `quality` is out of its range.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_images_save(
+    images: *const sdrs_images,
+    index: usize,
+    path: *const c_char,
+    quality: u32,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (images, path) = unsafe { (object(images, "images")?, crate::pointer::path(path, "path")?) };
+        let image = &images.item(index)?.image;
+        let options = match quality {
+            0 => SaveOptions::default(),
+            // More than any quality, to be refused as such.
+            quality => SaveOptions::default().quality(u8::try_from(quality).unwrap_or(u8::MAX)),
+        };
+        image.save_with(path, &options)?;
         Ok(())
     })
 }

@@ -33,6 +33,7 @@ mod sched;
 mod siblings;
 mod sized;
 mod texts;
+mod upscale;
 
 use std::ffi::c_char;
 

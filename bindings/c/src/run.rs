@@ -22,6 +22,13 @@ pub struct sdrs_cancel_token {
 }
 crate::pointer::handle!(sdrs_cancel_token, 3);
 
+impl sdrs_cancel_token {
+    /// The token itself.
+    pub(crate) fn token(&self) -> CancelToken {
+        self.inner.clone()
+    }
+}
+
 /// A token that has not been used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_cancel_token_new(token: *mut *mut sdrs_cancel_token) -> sdrs_status {

@@ -101,6 +101,10 @@ static void nulls(void) {
     BAD("size: is NULL", sdrs_images_png(images, 0, &data, NULL));
     BAD("images: is NULL", sdrs_images_save_png(NULL, 0, "x"));
     BAD("path: is NULL", sdrs_images_save_png(images, 0, NULL));
+    BAD("images: is NULL", sdrs_images_save(NULL, 0, "x", 0));
+    BAD("path: is NULL", sdrs_images_save(images, 0, NULL, 0));
+    BAD("quality", sdrs_images_save(images, 0, "x.jpg", 101));
+    BAD("written as PNG, JPEG or WebP", sdrs_images_save(images, 0, "x.gif", 0));
     BAD("index: 1 is none", sdrs_images_get(images, 1, &image));
     BAD("index", sdrs_images_png(images, SIZE_MAX, &data, &size));
     BAD("index", sdrs_images_save_png(images, SIZE_MAX, "x"));

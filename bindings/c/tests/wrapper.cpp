@@ -157,6 +157,13 @@ int main(int argc, char **argv) {
     sdrs::Images images = pipeline.txt2img(params);
     assert(images.size() == 1 && images[0].width == 48 && images[0].height == 32);
     images.save_png(0, scratch + "/wrapper.png");
+    images.save(0, scratch + "/wrapper.jpg", 90);
+    images.save(0, scratch + "/wrapper.webp");
+    const sdrs::Upscaler lanczos("lanczos");
+    const std::vector<std::uint8_t> flat(3 * 4 * 2, 77);
+    assert(lanczos.factor() == 0);
+    assert(lanczos.upscale(flat, 4, 2, 3, 9, 5) == std::vector<std::uint8_t>(3 * 9 * 5, 77));
+    assert(status_of([&] { lanczos.upscale(flat, 5, 2, 3, 9, 5); }) == SDRS_ERROR_INVALID_PARAMETER);
     const std::vector<std::uint8_t> saved = read(scratch + "/wrapper.png");
     const sdrs::View<std::uint8_t> png = images.png(0);
     assert(saved.size() == png.size() && std::memcmp(saved.data(), png.data(), png.size()) == 0);

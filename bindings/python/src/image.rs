@@ -52,8 +52,9 @@ impl Image {
         Ok(PyBytes::new(py, &bytes).unbind())
     }
 
-    /// Writes the PNG.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        detached(py, || self.inner.save_png(path))
+    /// Writes a file in the format of its ending.
+    fn save(&self, py: Python<'_>, path: PathBuf, quality: u8) -> PyResult<()> {
+        let options = sdrs::SaveOptions::default().quality(quality);
+        detached(py, || self.inner.save_with(path, &options))
     }
 }

@@ -12,6 +12,7 @@ mod prompt;
 mod run;
 mod sched;
 mod settings;
+mod upscale;
 
 use pyo3::prelude::*;
 
@@ -29,6 +30,7 @@ mod _sdrs {
             Generator, Plan, betas, brownian, noise_levels, sample, samplers, scalings, schedules, sigmas,
         },
         settings::{parse_infotext, plan_prompts, read_infotext},
+        upscale::Upscaler,
     };
 
     #[pymodule_init]

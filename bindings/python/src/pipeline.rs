@@ -386,7 +386,7 @@ impl Pipeline {
     }
 }
 
-fn auto_or_dtype(given: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
+pub(crate) fn auto_or_dtype(given: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
     let name: String = argument("dtype", given)?;
     match (name.eq_ignore_ascii_case("auto"), Dtype::from_name(&name)) {
         (false, None) => Err(unknown("dtype", &name, "auto, f32, bf16, f16")),

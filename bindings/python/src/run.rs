@@ -159,7 +159,7 @@ impl Request {
     }
 }
 
-fn token(given: &Bound<'_, PyAny>) -> PyResult<sdrs::CancelToken> {
+pub(crate) fn token(given: &Bound<'_, PyAny>) -> PyResult<sdrs::CancelToken> {
     let given: Option<Bound<'_, CancelToken>> = argument("cancel", given)?;
     Ok(given.map(|token| token.get().inner.clone()).unwrap_or_default())
 }

@@ -67,10 +67,24 @@ class Pictures(unittest.TestCase):
             paths = batch.save(Path(folder) / "a.b.png")
             self.assertEqual([path.name for path in paths], ["a.b-1.png", "a.b-2.png"])
             np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), batch.arrays[1])
-            # A PNG under such a name would deceive.
+            # Another picture under such a name would deceive.
             with self.assertRaisesRegex(sdrs.InvalidParameterError, "name it .*b-1.png"):
-                batch.save(Path(folder) / "b.jpg")
+                batch.save(Path(folder) / "b.gif")
             self.assertEqual(len(list(Path(folder).iterdir())), 2)
+            sizes = []
+            for name, quality in [("low.jpg", 10), ("high.jpg", 95), ("a.webp", 80)]:
+                for path, text, array in zip(batch.save(Path(folder) / name, quality=quality), batch.infotexts, batch.arrays):
+                    picture = Image.open(path)
+                    self.assertEqual(picture.format, "WEBP" if name == "a.webp" else "JPEG")
+                    comment = picture.getexif().get_ifd(0x8769)[0x9286]
+                    self.assertEqual((comment[:8], comment[8:].decode("utf-16-be")), (b"UNICODE\0", text))
+                    self.assertEqual(sdrs.infotext.read(path), text)
+                    if name == "a.webp":
+                        np.testing.assert_array_equal(np.asarray(picture), array)
+                sizes.append(path.stat().st_size)
+            self.assertLess(sizes[0], sizes[1])
+            with self.assertRaisesRegex(sdrs.InvalidParameterError, "quality"):
+                batch.save(Path(folder) / "c.jpg", quality=0)
 
     def test_forms(self):
         result = demo().txt2img(PROMPT, **QUICK)

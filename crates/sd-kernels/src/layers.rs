@@ -110,6 +110,16 @@ impl Conv2d {
         }
     }
 
+    /// The same, and each result below zero, residual included, times its channel's slope: PReLU (He et al. 2015, arXiv:1502.01852), or
+    /// ReLU with slopes of 0. `slopes` is `[out]`.
+    pub fn with_slopes(self, slopes: Tensor<1>) -> Self {
+        let layer = match self.layer {
+            Backend::Host(layer) => Backend::Host(layer.with_slopes(slopes)),
+            Backend::Device(layer) => Backend::Device(layer.with_slopes(slopes)),
+        };
+        Self { layer, ..self }
+    }
+
     /// `[batch, h, w, in]` to `[batch, oh, ow, out]`.
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
         call!(self.layer, |layer| layer.forward(x, extras))

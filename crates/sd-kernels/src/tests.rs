@@ -65,6 +65,7 @@ proptest! {
         stride in 1..3usize,
         even: bool,
         upsample: bool,
+        slopes_too: bool,
     ) {
         let padding = if even { Padding::Even(kernel / 2) } else { Padding::RightBottom };
         let shape = ConvShape { stride, padding };
@@ -72,6 +73,11 @@ proptest! {
         let (bias, none) = (Some(tensor([output], dtype, 2)), Quantization::None);
         let ours = host::Conv2d::new(weight.clone(), bias.clone(), shape, none);
         let theirs = device::Conv2d::new(weight, bias, shape, none);
+        let slopes = tensor([output], dtype, 5);
+        let (ours, theirs) = match slopes_too {
+            true => (ours.with_slopes(slopes.clone()), theirs.with_slopes(slopes)),
+            false => (ours, theirs),
+        };
         let x = tensor([2, height, width, input], dtype, 3);
         let extras = || ConvExtras {
             upsample: upsample.then_some([2 * height - 1, 2 * width]),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{
     CancelToken, GenerateParams, Given, LogLevel, Picture, Pipeline, PreviewMethod, Quantization, Request,
+    SaveOptions,
 };
 
 use crate::{
@@ -39,7 +40,7 @@ pub struct Img2img {
 
 #[derive(clap::Args)]
 struct Common {
-    /// Settings of a picture, from a PNG with its infotext or from a text file with one; what else is given here wins.
+    /// Settings of a picture, from a PNG, JPEG or WebP with its infotext or from a text file with one; what else is given here wins.
     #[arg(long, value_name = "FILE")]
     from_infotext: Option<PathBuf>,
     /// The checkpoint: a diffusers folder or a single file, such as .safetensors, .ckpt or .gguf [default: the demo model that
@@ -82,9 +83,12 @@ struct Common {
     /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent.
     #[arg(long, value_name = "N")]
     preview_every: Option<usize>,
-    /// The PNG to write, or - for standard output; of a batch, OUT-1.png, OUT-2.png and so on.
+    /// The picture to write: a PNG, JPEG or WebP by its ending, or - for a PNG on standard output; of a batch, OUT-1.png, OUT-2.png and so on.
     #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
     output: PathBuf,
+    /// The quality of a JPEG, 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
 }
 
 /// Draws from noise.
@@ -147,6 +151,7 @@ fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 impl Common {
     fn draw(&self, prompt: Option<&str>, image: Option<Image>, mask: Option<Picture>) -> Result<(), Failure> {
         let (params, given) = self.params(prompt)?;
+        let options = SaveOptions::default().quality(self.quality);
         let depth = self.depth.as_deref().map(read).transpose()?;
         let mut jobs: Vec<(Pictures, Option<PathBuf>)> = Vec::new();
         match &image {
@@ -168,12 +173,17 @@ impl Common {
                         true => PathBuf::from(format!("{}.png", name.display())),
                         false => stem,
                     };
-                    let to = Pictures::checked(&self.output.join(name), &params, self.preview_every)?;
+                    let to = Pictures::checked(
+                        &self.output.join(name),
+                        &params,
+                        self.preview_every,
+                        options.clone(),
+                    )?;
                     jobs.push((to, Some(path.clone())));
                 }
             }
             _ => jobs.push((
-                Pictures::checked(&self.output, &params, self.preview_every)?,
+                Pictures::checked(&self.output, &params, self.preview_every, options.clone())?,
                 None,
             )),
         }

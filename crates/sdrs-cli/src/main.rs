@@ -12,6 +12,7 @@ mod parts;
 mod profile;
 mod prompt;
 mod settings;
+mod upscale;
 
 use std::{
     io::{self, Write},
@@ -40,6 +41,8 @@ enum Command {
     Txt2img(Box<draw::Txt2img>),
     /// Draw pictures from a picture, or a part of it anew.
     Img2img(Box<draw::Img2img>),
+    /// Enlarge a picture, by a network or a filter.
+    Upscale(upscale::Args),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
@@ -118,6 +121,7 @@ fn run() -> Result<(), Failure> {
     match cli.command {
         Command::Txt2img(args) => draw::txt2img(*args),
         Command::Img2img(args) => draw::img2img(*args),
+        Command::Upscale(args) => upscale::run(&args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),

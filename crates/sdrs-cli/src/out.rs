@@ -6,13 +6,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sdrs::{GenerateParams, Image, Preview};
+use sdrs::{GenerateParams, Image, PictureFormat, Preview, SaveOptions};
 
 use crate::Failure;
 
 /// Writes to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
     bytes(text.as_bytes()).map_err(Failure::Stdout)
+}
+
+/// Writes a file's bytes to standard output.
+pub fn binary(data: &[u8]) -> Result<(), Failure> {
+    bytes(data).map_err(Failure::Stdout)
+}
+
+/// Whether an output is standard output, which must be no terminal then.
+pub fn is_stdout(output: &Path) -> Result<bool, Failure> {
+    let named = STDOUT.iter().any(|name| output == Path::new(name));
+    match named && io::stdout().is_terminal() {
+        true => Err(Failure::Usage(
+            "--output: standard output is a terminal, which can't show a picture; redirect it, or name a file".into(),
+        )),
+        false => Ok(named),
+    }
 }
 
 fn bytes(bytes: &[u8]) -> io::Result<()> {
@@ -28,8 +44,8 @@ pub fn note(text: impl std::fmt::Display) {
 
 /// The destination of pictures.
 pub enum Pictures {
-    /// Names are made from this one.
-    Files(PathBuf),
+    /// Names are made from this one; its ending is the format.
+    Files(PathBuf, SaveOptions),
     Stdout,
 }
 
@@ -45,9 +61,10 @@ impl Pictures {
         output: &Path,
         params: &GenerateParams,
         preview_every: Option<usize>,
+        options: SaveOptions,
     ) -> Result<Self, Failure> {
         let usage = |message: &str| Err(Failure::Usage(message.into()));
-        if STDOUT.iter().any(|name| output == Path::new(name)) {
+        if is_stdout(output)? {
             return match () {
                 () if params.size.batch_size > 1 => usage(
                     "--output: standard output takes one picture, not several; name a file, or leave --batch-size at 1",
@@ -55,9 +72,6 @@ impl Pictures {
                 () if preview_every.is_some() => {
                     usage("--preview-every: previews are files of their own; name one with --output")
                 }
-                () if io::stdout().is_terminal() => usage(
-                    "--output: standard output is a terminal, which can't show a picture; redirect it, or name a file",
-                ),
                 () => Ok(Self::Stdout),
             };
         }
@@ -69,13 +83,13 @@ impl Pictures {
                 Image::check_path(numbered(output, number, Some(every)))?;
             }
         }
-        Ok(Self::Files(output.to_owned()))
+        Ok(Self::Files(output.to_owned(), options))
     }
 
     /// Writes what there is of a picture after a step.
     pub fn preview(&self, preview: &Preview, number: Option<usize>, step: usize) -> sdrs::Result<()> {
         match self {
-            Self::Files(path) => preview.save_png(numbered(path, number, Some(step))),
+            Self::Files(path, _) => preview.save(numbered(path, number, Some(step))),
             Self::Stdout => Ok(()),
         }
     }
@@ -83,6 +97,10 @@ impl Pictures {
     /// Writes a picture and prints its place. A picture that can't be written there is written elsewhere; the error then names that place.
     pub fn save(&self, image: &Image, number: Option<usize>) -> Result<(), Failure> {
         let about = format!("({}x{}, seed {})", image.width, image.height, image.seed);
+        let options = match self {
+            Self::Files(_, options) => options.clone(),
+            Self::Stdout => SaveOptions::default(),
+        };
         let (error, name, folders) = match self {
             Self::Stdout => match image.png().map(|png| bytes(&png))? {
                 Ok(()) => {
@@ -95,9 +113,9 @@ impl Pictures {
                     Vec::new(),
                 ),
             },
-            Self::Files(path) => {
+            Self::Files(path, _) => {
                 let path = numbered(path, number, None);
-                match image.save_png(&path) {
+                match image.save_with(&path, &options) {
                     Ok(()) => return print(&format!("{} {about}\n", path.display())),
                     Err(error) => {
                         let folder = path.parent().unwrap_or(Path::new(""));
@@ -108,11 +126,17 @@ impl Pictures {
             }
         };
         let folders = folders.into_iter().chain([std::env::temp_dir()]);
-        let place = rescue(&image.png()?, &name, folders);
+        let format = PictureFormat::of_path(&name)?;
+        // An infotext may be too long for a format: then the picture is written as the one that takes any.
+        let (bytes, name) = match image.encode(format, &options) {
+            Ok(bytes) => (bytes, name),
+            Err(_) => (image.png()?, name.with_extension("png")),
+        };
+        let place = rescue(&bytes, &name, folders);
         match place {
             Ok(place) => {
                 let place = place.display();
-                if let Self::Files(_) = self {
+                if let Self::Files(..) = self {
                     // The picture is there, reported or not.
                     let _ = print(&format!("{place} {about}\n"));
                 }
@@ -126,13 +150,13 @@ impl Pictures {
 }
 
 /// Writes a picture to the first of these folders that takes it, under a name that nothing has.
-fn rescue(png: &[u8], name: &Path, folders: impl Iterator<Item = PathBuf>) -> io::Result<PathBuf> {
+fn rescue(picture: &[u8], name: &Path, folders: impl Iterator<Item = PathBuf>) -> io::Result<PathBuf> {
     let mut last = io::Error::other("there is no folder left");
     for folder in folders {
         for n in 1..=MOST {
             let name = numbered_as(name, &[("rescued", (n > 1).then_some(n))]);
             let path = folder.join(name);
-            match write_new(&path, png) {
+            match write_new(&path, picture) {
                 Ok(()) => return Ok(path),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => {

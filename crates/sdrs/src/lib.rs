@@ -12,6 +12,7 @@
 //! A [`Pipeline`] holds a checkpoint's weights and nothing of a run: it is `Send + Sync`, and any number of threads may generate from one
 //! at the same time. No type of the tensor library shows in this interface.
 
+mod cancel;
 mod error;
 mod lora;
 mod model;
@@ -20,7 +21,9 @@ mod picture;
 mod pipeline;
 mod run;
 mod text;
+mod upscale;
 
+pub use cancel::CancelToken;
 pub use error::{Error, ErrorCode, Result};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
@@ -30,9 +33,12 @@ pub use params::{
     Setting, SettingKind, SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, parse_emphasis,
     parse_prompt_dialect, settings,
 };
-pub use picture::{Image, Interpolation, Picture, Plane, Preview, PreviewMethod, Resample, infotext};
+pub use picture::{
+    Image, Interpolation, Picture, PictureFormat, Plane, Preview, PreviewMethod, Resample, SaveOptions,
+    infotext,
+};
 pub use pipeline::{Pipeline, PipelineBuilder};
-pub use run::{CancelToken, Latents, Output, Progress, Request};
+pub use run::{Latents, Output, Progress, Request};
 pub use sd_core::{
     Dtype, Quantization, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
@@ -50,6 +56,7 @@ pub use text::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
     plan_prompts_with,
 };
+pub use upscale::{Upscale, UpscaleProgress, Upscaler, UpscalerBuilder};
 
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -25,6 +25,7 @@ from ._sdrs import CancelToken, __version__, available_devices, samplers, schedu
 from ._settings import Settings
 from ._signature import shows_settings as _shows_settings
 from ._stream import Stream
+from ._upscaler import Upscaler
 from .errors import (
     CancelledError,
     FileError,
@@ -67,6 +68,7 @@ __all__ = [
     "Sizes",
     "Stream",
     "UnknownNameError",
+    "Upscaler",
     "__version__",
     "available_devices",
     "demo",

@@ -64,18 +64,20 @@ class Result:
         except IndexError:
             raise IndexError(f"index: there are {len(self)} pictures, the last is {len(self) - 1}, not {index}") from None
 
-    def save(self, path: StrPath) -> list[Path]:
-        """Writes PNG files with their infotexts and returns their paths: `path`, or of several pictures `name-1.png` and so on.
+    def save(self, path: StrPath, *, quality: int = 80) -> list[Path]:
+        """Writes PNG, JPEG or (lossless) WebP files, by the ending of `path`, with their infotexts, and returns their paths: `path`, or of
+        several pictures `name-1.png` and so on. `quality` is that of a JPEG, 1 to 100.
 
         Raises `FileError`, and `InvalidParameterError` for a name that ends as another format's (`images` can be saved as such). An
         existing file is replaced only by a whole new one, with its permissions; what is no regular file is written into.
         """
+        quality = _arguments.whole("quality", quality, 1, 100)
         first = Path(_arguments.path("path", path))
         paths = [first]
         if len(self) > 1:
             paths = [first.with_name(f"{first.stem}-{i + 1}{first.suffix}") for i in range(len(self))]
         for picture, file in zip(self._pictures, paths):
-            picture.save(file)
+            picture.save(file, quality)
         return paths
 
     def __len__(self) -> int:

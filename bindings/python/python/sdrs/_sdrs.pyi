@@ -9,6 +9,7 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Run",
+    "Upscaler",
     "__version__",
     "available_devices",
     "betas",
@@ -60,7 +61,30 @@ class Image:
     def infotext(self) -> str: ...
     def pixels(self) -> bytearray: ...
     def png(self) -> bytes: ...
-    def save(self, path: object) -> None: ...
+    def save(self, path: object, quality: int) -> None: ...
+
+@final
+class Upscaler:
+    @staticmethod
+    def open(path: object, device: str, dtype: object, threads: int | None) -> Upscaler: ...
+    @staticmethod
+    def named(name: str) -> Upscaler: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def factor(self) -> int | None: ...
+    @property
+    def description(self) -> str: ...
+    def upscale(
+        self,
+        rgba: bytes,
+        size: tuple[int, int],
+        scale: float | None,
+        target: tuple[int, int] | None,
+        tile: int,
+        callback: Callable[[int, int], object] | None,
+        cancel: CancelToken | None,
+    ) -> _Pixels: ...
 
 @final
 class Run:

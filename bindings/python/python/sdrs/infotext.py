@@ -27,5 +27,5 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def read(path: StrPath) -> str:
-    """The infotext of a PNG picture, or a text file that is one. Raises `FileError`, and `InvalidFileError` if there is none."""
+    """The infotext of a PNG, JPEG or WebP picture, or a text file that is one. Raises `FileError`, and `InvalidFileError` if there is none."""
     return _sdrs.read_infotext(_path("path", path))

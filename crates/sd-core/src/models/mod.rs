@@ -7,6 +7,7 @@ mod nn;
 mod resnet;
 mod transformer;
 mod unet;
+mod upscaler;
 mod vae;
 
 pub use blur::blur_matrix;
@@ -17,4 +18,5 @@ pub use unet::{
     TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput, guidance_embedding,
     timestep_embedding,
 };
+pub use upscaler::{Upscaler, UpscalerKind, UpscalerStructure};
 pub use vae::{Moments, Vae};

@@ -204,6 +204,11 @@ impl<'a> Params<'a> {
         &self.shared.weights.origin
     }
 
+    /// The device of the tensors.
+    pub fn device(&self) -> &Device {
+        &self.shared.target.device
+    }
+
     /// Whether the files hold anything of the parameters here, of which `one` is a parameter's path that every layout spells alike
     /// ("conv_in.weight"). Without files, as when only names are needed, all is there.
     pub fn any(&self, one: &str) -> bool {

@@ -28,6 +28,19 @@ pub struct PartWeights {
 }
 
 impl PartWeights {
+    /// The weights of a network that is no part of a pipeline, all in one file: nothing is patched or quantized.
+    pub(crate) fn alone(origin: String, file: TensorFile, names: Arc<dyn Names>) -> Self {
+        Self {
+            origin,
+            files: vec![Arc::new(file)],
+            names,
+            // As an autoencoder's, they are never quantized.
+            part: Part::Vae,
+            patches: Vec::new(),
+            allow_unexpected: false,
+        }
+    }
+
     /// The same weights, changed by these patches alone.
     pub fn with_patches(&self, patches: &[Arc<dyn WeightPatch>]) -> Self {
         Self {

@@ -12,11 +12,22 @@ pub(crate) struct Conv2d {
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     shape: ConvShape,
+    slopes: Option<Tensor<1>>,
 }
 
 impl Conv2d {
     pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, shape: ConvShape, _: Quantization) -> Self {
-        Self { weight, bias, shape }
+        Self {
+            weight,
+            bias,
+            shape,
+            slopes: None,
+        }
+    }
+
+    pub fn with_slopes(self, slopes: Tensor<1>) -> Self {
+        let slopes = Some(slopes);
+        Self { slopes, ..self }
     }
 
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
@@ -35,8 +46,14 @@ impl Conv2d {
         if let Some(bias) = extras.image_bias {
             y = y + bias.unsqueeze_dims::<4>(&[1, 2]);
         }
-        match extras.residual {
-            Some(residual) => residual + y,
+        if let Some(residual) = extras.residual {
+            y = residual + y;
+        }
+        let dtype = y.dtype();
+        match &self.slopes {
+            Some(slopes) => {
+                y.clone().clamp_min(0) + y.clamp_max(0) * slopes.clone().cast(dtype).unsqueeze::<4>()
+            }
             None => y,
         }
     }

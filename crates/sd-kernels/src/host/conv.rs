@@ -1,15 +1,17 @@
 //! Convolutions.
 
+use std::sync::Arc;
+
 use burn_tensor::{DType, Tensor};
 
 use super::{
     kernel::{self, Geometry, Pictures, Shared, Store, Weights},
-    simd::Isa,
+    simd::{COLUMNS, Isa},
     tensor::{HostTensor, Stored, in_type, tensor},
     weights::{Numbers, PackedWeights, Packing, with_weights},
 };
 use crate::{
-    memory::{buffer::Buffer, workspace::Workspace},
+    memory::{buffer::Buffer, staging::floats, workspace::Workspace},
     options::{ConvExtras, ConvShape, Quantization},
 };
 
@@ -19,6 +21,7 @@ pub(crate) struct Conv2d {
     /// `[out, in, kh, kw]`.
     dims: [usize; 4],
     shape: ConvShape,
+    slopes: Option<Arc<[f32]>>,
 }
 
 impl Conv2d {
@@ -40,7 +43,16 @@ impl Conv2d {
             weights: PackedWeights::new(weight, bias, quantization, &packing),
             dims,
             shape,
+            slopes: None,
         }
+    }
+
+    pub fn with_slopes(mut self, slopes: Tensor<1>) -> Self {
+        let mut slopes = floats(slopes);
+        // Panels have empty columns at their end.
+        slopes.resize(self.dims[0].next_multiple_of(COLUMNS), 0.0);
+        self.slopes = Some(slopes.into());
+        self
     }
 
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
@@ -76,6 +88,7 @@ impl Conv2d {
             bias: self.weights.bias(),
             image_bias: image_bias.as_ref().map(|bias| (bias.values(), oh * ow)),
             residual: residual.as_ref().map(HostTensor::values),
+            slopes: self.slopes.as_deref(),
             ..Store::new(&shared, out)
         };
         Workspace::timed(

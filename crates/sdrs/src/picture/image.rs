@@ -1,7 +1,6 @@
-use std::{io::Write, path::Path};
+use std::path::Path;
 
-use sd_core::output;
-
+use super::writing::{self, PictureFormat, Pixels, SaveOptions};
 use crate::{Error, Result};
 
 /// A finished picture with what made it.
@@ -46,24 +45,47 @@ impl Image {
         })
     }
 
-    /// Writes a PNG with the infotext in its `parameters` chunk.
+    /// Writes a file in the format of its ending, PNG, JPEG or WebP, with the infotext in it: see [`PictureFormat`].
     ///
     /// An existing file is replaced only by a whole new one, with its permissions; links to it stay. What is no regular file, such as a
     /// pipe, is written into.
     ///
     /// # Errors
     /// [`Error::Write`], naming the file; [`Error::InvalidParameter`] if its name ends as another format's.
-    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
-        save(path.as_ref(), &self.png()?)
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, &SaveOptions::default())
     }
 
-    /// Whether [`save_png`](Self::save_png) could write there now: to be asked before a long run. Nothing is left behind.
+    /// The same with options.
     ///
     /// # Errors
-    /// Those of [`save_png`](Self::save_png).
+    /// Those of [`save`](Self::save), and [`Error::InvalidParameter`] if an option is out of its range.
+    pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        self.pixels().save(path.as_ref(), options)
+    }
+
+    /// The bytes of such a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the picture can't be encoded, [`Error::InvalidParameter`] if an option is out of its range.
+    pub fn encode(&self, format: PictureFormat, options: &SaveOptions) -> Result<Vec<u8>> {
+        self.pixels().encode(format, options)
+    }
+
+    /// Writes a PNG with the infotext in its `parameters` chunk, as [`save`](Self::save) writes files.
+    ///
+    /// # Errors
+    /// [`Error::Write`], naming the file; [`Error::InvalidParameter`] if its name ends as another format's.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
+        writing::save_png(path.as_ref(), self.pixels())
+    }
+
+    /// Whether [`save`](Self::save) could write there now: to be asked before a long run. Nothing is left behind.
+    ///
+    /// # Errors
+    /// Those of [`save`](Self::save).
     pub fn check_path(path: impl AsRef<Path>) -> Result<()> {
-        check_ending(path.as_ref())?;
-        output::check_file(path.as_ref()).map_err(unwritten)
+        writing::check_path(path.as_ref())
     }
 
     /// The PNG's bytes, with the infotext in the `parameters` chunk.
@@ -71,86 +93,18 @@ impl Image {
     /// # Errors
     /// [`Error::Write`] if the picture can't be encoded.
     pub fn png(&self) -> Result<Vec<u8>> {
-        png(self.width, self.height, &self.rgb, Some(&self.infotext))
+        self.encode(PictureFormat::Png, &SaveOptions::default())
     }
-}
 
-/// Writes a PNG's bytes to a file.
-pub(crate) fn save(path: &Path, png: &[u8]) -> Result<()> {
-    check_ending(path)?;
-    output::write_file(path, png).map_err(unwritten)
-}
-
-fn unwritten(error: sd_core::Error) -> Error {
-    match error {
-        sd_core::Error::Write { path, source } => Error::Write {
-            path: path.display().to_string(),
-            reason: source.to_string(),
-        },
-        other => other.into(),
-    }
-}
-
-/// Endings of pictures in other formats: a PNG under such a name would deceive.
-const OTHER_FORMATS: &[&str] = &[
-    "avif", "bmp", "dds", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif", "jp2", "jpe", "jpeg", "jpg",
-    "jxl", "pbm", "pdf", "pgm", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif", "tiff", "webp",
-];
-
-fn check_ending(path: &Path) -> Result<()> {
-    match wrong_ending(path, OTHER_FORMATS) {
-        Some(ending) => {
-            let (path, png) = (path.display(), path.with_extension("png"));
-            let reason = format!(
-                "{path}: pictures are written as PNG, not as .{ending}; name it {}",
-                png.display()
-            );
-            Err(Error::parameter("path", reason))
-        }
-        None => Ok(()),
-    }
-}
-
-/// A path's ending if it is one of these, in any case.
-pub(crate) fn wrong_ending(path: &Path, wrong: &[&str]) -> Option<String> {
-    let ending = path.extension()?.to_str()?;
-    wrong
-        .iter()
-        .any(|wrong| ending.eq_ignore_ascii_case(wrong))
-        .then(|| ending.to_owned())
-}
-
-/// A PNG's bytes, with a `parameters` chunk if there is an infotext.
-pub(crate) fn png(width: u32, height: u32, rgb: &[u8], infotext: Option<&str>) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    encode_png(&mut bytes, [width, height], rgb, infotext).map_err(|e| Error::Write {
-        path: "PNG data".into(),
-        reason: e.to_string(),
-    })?;
-    Ok(bytes)
-}
-
-fn encode_png(
-    out: impl Write,
-    [width, height]: [u32; 2],
-    rgb: &[u8],
-    infotext: Option<&str>,
-) -> std::result::Result<(), png::EncodingError> {
-    let mut encoder = png::Encoder::new(out, width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    if let Some(text) = infotext {
-        let (key, text) = ("parameters".to_owned(), text.to_owned());
-        // tEXt holds Latin-1 only.
-        if text.chars().all(|c| u32::from(c) < 256) {
-            encoder.add_text_chunk(key, text)?;
-        } else {
-            encoder.add_itxt_chunk(key, text)?;
+    fn pixels(&self) -> Pixels<'_> {
+        Pixels {
+            width: self.width,
+            height: self.height,
+            values: &self.rgb,
+            alpha: false,
+            infotext: Some(&self.infotext),
         }
     }
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(rgb)?;
-    writer.finish()
 }
 
 /// Planes of red, green and blue, -1 to 1: clamped, scaled to 255 and truncated, as the WebUI does, pixel by pixel.
@@ -206,22 +160,91 @@ mod tests {
     }
 
     #[test]
+    fn every_format_carries_pixels_and_infotext() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "a, (b:1.2) ä赤🔴\nSteps: 20, Seed: 5";
+        let image = picture(text);
+        for (name, format) in [
+            ("a.png", PictureFormat::Png),
+            ("a.JPG", PictureFormat::Jpeg),
+            ("a.webp", PictureFormat::WebP),
+        ] {
+            let path = folder.path().join(name);
+            image.save(&path).unwrap();
+            assert_eq!(crate::infotext::of_file(&path).unwrap(), text, "{name}");
+            let bytes = image.encode(format, &SaveOptions::default()).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            let read = crate::Picture::open(&path).unwrap();
+            assert!(read.notes().is_empty());
+            let difference = read
+                .rgb()
+                .iter()
+                .zip(&image.rgb)
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
+            let most = if format == PictureFormat::Jpeg { 12 } else { 0 };
+            assert!(difference.unwrap() <= most, "{name}: {difference:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_that_cant_be_encoded_says_why() {
+        let options = SaveOptions::default();
+        let long = picture(&"a".repeat(40_000));
+        let message = |image: &Image, format, options: &SaveOptions| {
+            image.encode(format, options).unwrap_err().to_string()
+        };
+        assert!(message(&long, PictureFormat::Jpeg, &options).contains("too long for a JPEG; write a PNG"));
+        assert!(long.encode(PictureFormat::WebP, &options).is_ok());
+        let low = SaveOptions::default().quality(0);
+        assert_eq!(
+            message(&picture(""), PictureFormat::Jpeg, &low),
+            "quality: 0: a JPEG's quality is 1 to 100"
+        );
+        let small = picture("")
+            .encode(PictureFormat::Jpeg, &SaveOptions::default().quality(1))
+            .unwrap();
+        let large = picture("")
+            .encode(PictureFormat::Jpeg, &SaveOptions::default().quality(100))
+            .unwrap();
+        assert!(small.len() < large.len());
+        let mut wrong = picture("");
+        wrong.width = 9;
+        for format in PictureFormat::ALL {
+            assert!(message(&wrong, format, &options).contains("48 bytes, but 9x2 pixels"));
+        }
+        let wide = Image {
+            width: 20_000,
+            height: 1,
+            rgb: vec![0; 60_000],
+            ..picture("")
+        };
+        assert!(message(&wide, PictureFormat::WebP, &options).starts_with("cannot write WebP data: "));
+    }
+
+    #[test]
     fn a_failed_write_names_the_file_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none/out.png");
         let message = picture("").save_png(&path).unwrap_err().to_string();
         assert!(message.contains("none/out.png: there is no folder"), "{message}");
-        for name in ["out.jpg", "a.b.JPEG", "out.WebP"] {
-            for error in [picture("").save_png(name), Image::check_path(name)] {
-                let message = error.unwrap_err().to_string();
-                let right = format!("name it {}", Path::new(name).with_extension("png").display());
-                assert!(
-                    message.starts_with("path: ") && message.ends_with(&right),
-                    "{message}"
-                );
-            }
+        for name in ["out.jpg", "a.b.JPEG", "out.WebP", "out.gif"] {
+            let message = picture("").save_png(name).unwrap_err().to_string();
+            let right = format!("name it {}", Path::new(name).with_extension("png").display());
+            assert!(
+                message.starts_with("path: ") && message.ends_with(&right),
+                "{message}"
+            );
         }
-        let free = ["out.PNG", "out", "v1.5"].map(|name| folder.path().join(name));
+        for error in [picture("").save("out.gif"), Image::check_path("out.TIFF")] {
+            assert!(
+                error
+                    .unwrap_err()
+                    .to_string()
+                    .contains("written as PNG, JPEG or WebP, not as .")
+            );
+        }
+        let free = ["out.PNG", "out", "v1.5", "out.jpeg", "a.webp"].map(|name| folder.path().join(name));
         free.iter().for_each(|path| Image::check_path(path).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

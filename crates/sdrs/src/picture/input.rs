@@ -9,6 +9,7 @@ use super::{
     reading,
     resize::{Resample, resize},
     size,
+    writing::{self, PictureFormat, Pixels, SaveOptions},
 };
 use crate::{Error, Result};
 
@@ -117,6 +118,14 @@ impl Picture {
         })
     }
 
+    /// Whether a picture may have this size.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if it may not.
+    pub fn check_size(width: u32, height: u32) -> Result<()> {
+        size::checked(width, height).map(drop)
+    }
+
     /// Pixels of a row.
     pub fn width(&self) -> u32 {
         self.width
@@ -167,6 +176,37 @@ impl Picture {
             .with_min_len(4096)
             .for_each(|p| *p = change(*p));
         out
+    }
+
+    /// Writes a file in the format of its ending, PNG, JPEG or WebP, as [`Image::save_with`](crate::Image::save_with) does. PNG and WebP have
+    /// alpha where the picture isn't opaque.
+    ///
+    /// # Errors
+    /// [`Error::Write`], naming the file, also for a JPEG of a picture that isn't opaque; [`Error::InvalidParameter`] if its name ends as another
+    /// format's, or an option is out of its range.
+    pub fn save(&self, path: impl AsRef<Path>, options: &SaveOptions, infotext: Option<&str>) -> Result<()> {
+        writing::save(path.as_ref(), |format| self.encode(format, options, infotext))
+    }
+
+    /// The bytes of such a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the picture can't be encoded, [`Error::InvalidParameter`] if an option is out of its range.
+    pub fn encode(
+        &self,
+        format: PictureFormat,
+        options: &SaveOptions,
+        infotext: Option<&str>,
+    ) -> Result<Vec<u8>> {
+        let rgb = self.opaque().then(|| self.rgb());
+        let pixels = Pixels {
+            width: self.width,
+            height: self.height,
+            values: rgb.as_deref().unwrap_or(&self.rgba),
+            alpha: rgb.is_none(),
+            infotext,
+        };
+        pixels.encode(format, options)
     }
 
     /// Another size, as Pillow's `Image.resize` gives it: colours are multiplied by alpha first and divided by it afterwards, but for

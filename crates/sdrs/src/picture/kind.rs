@@ -6,10 +6,14 @@ pub(super) const HEAD: usize = 16;
 /// The first bytes of a PNG file.
 pub(super) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
+/// Kinds of pictures that carry EXIF data.
+pub(super) const JPEG: &str = "a JPEG picture";
+pub(super) const WEBP: &str = "a WebP picture";
+
 /// Marks of other files: the place in the file, the bytes, the kind.
 const OTHERS: [(usize, &[u8], &str); 14] = [
-    (0, b"\xff\xd8\xff", "a JPEG picture"),
-    (8, b"WEBPVP8", "a WebP picture"),
+    (0, b"\xff\xd8\xff", JPEG),
+    (8, b"WEBPVP8", WEBP),
     (4, b"ftypavif", "an AVIF picture"),
     (4, b"ftyphei", "a HEIC picture"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),

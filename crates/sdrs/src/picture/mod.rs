@@ -1,6 +1,7 @@
 //! Pictures, their infotexts, and pictures of a run that is not done yet.
 
 mod blur;
+mod exif;
 mod image;
 pub mod infotext;
 mod input;
@@ -13,9 +14,10 @@ mod preview;
 mod reading;
 mod resize;
 mod size;
+mod writing;
 
 pub use self::image::Image;
-pub(crate) use self::image::{png, rgb_of_planes, save, wrong_ending};
+pub(crate) use self::image::rgb_of_planes;
 pub use input::Picture;
 pub use interpolate::Interpolation;
 pub(crate) use interpolate::interpolate;
@@ -23,3 +25,5 @@ pub(crate) use pixels::{composite, share_of};
 pub use plane::Plane;
 pub use preview::{Preview, PreviewMethod};
 pub use resize::Resample;
+pub(crate) use writing::wrong_ending;
+pub use writing::{PictureFormat, SaveOptions};

@@ -1,6 +1,6 @@
 //! Pictures of a run that is not done yet.
 
-use super::{png, save};
+use super::writing::{Pixels, SaveOptions, save_png};
 use crate::Result;
 
 /// The method that makes a preview of the denoised latent.
@@ -33,6 +33,25 @@ impl Preview {
     /// [`Error::Write`](crate::Error::Write), naming the file; [`Error::InvalidParameter`](crate::Error::InvalidParameter) if its name ends as
     /// another format's.
     pub fn save_png(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        save(path.as_ref(), &png(self.width, self.height, &self.rgb, None)?)
+        save_png(path.as_ref(), self.pixels())
+    }
+
+    /// Writes a file in the format of its ending, as [`Image::save`](crate::Image::save) does.
+    ///
+    /// # Errors
+    /// [`Error::Write`](crate::Error::Write), naming the file; [`Error::InvalidParameter`](crate::Error::InvalidParameter) if its name ends as
+    /// another format's.
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        self.pixels().save(path.as_ref(), &SaveOptions::default())
+    }
+
+    fn pixels(&self) -> Pixels<'_> {
+        Pixels {
+            width: self.width,
+            height: self.height,
+            values: &self.rgb,
+            alpha: false,
+            infotext: None,
+        }
     }
 }

@@ -15,4 +15,4 @@ mod start;
 mod unused;
 
 pub(crate) use components::{Components, Tagged};
-pub use request::{CancelToken, Latents, Output, Progress, Request};
+pub use request::{Latents, Output, Progress, Request};

@@ -1,7 +1,4 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
 
@@ -13,30 +10,9 @@ use super::{
     start::Inputs,
 };
 use crate::{
-    Array, Error, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
+    Array, CancelToken, Error, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
     picture::infotext::{Seeds, infotext},
 };
-
-/// Stops a run from anywhere: keep a clone, and the run returns [`Error::Cancelled`](crate::Error::Cancelled) within one step.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// A token that has not been used.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks the runs that hold this token to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it has been asked.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The state of a run after a step, for a progress callback.
 #[derive(Debug, Clone, PartialEq)]

@@ -30,6 +30,8 @@ pub(crate) struct Store<'a, T> {
     pub image_bias: Option<(&'a [T], usize)>,
     /// A matrix of the output's shape.
     pub residual: Option<&'a [T]>,
+    /// Factors of what is below zero then, one for each column of the product, as packed.
+    pub slopes: Option<&'a [f32]>,
     pub epilogue: Epilogue,
 }
 
@@ -44,6 +46,7 @@ impl<'a, T> Store<'a, T> {
             bias: None,
             image_bias: None,
             residual: None,
+            slopes: None,
             epilogue: Epilogue::Plain,
         }
     }
@@ -57,6 +60,7 @@ impl<T: Simd> Sink for Store<'_, T> {
             bias.copy_from_slice(&all[column..column + COLUMNS]);
         }
         let scales = self.scales.map(|scales| scales.columns(column));
+        let slopes = self.slopes.map(|all| &all[column..column + COLUMNS]);
         let (column, width) = match self.epilogue {
             Epilogue::Geglu => (column / 2, PANEL),
             _ => (column, COLUMNS),
@@ -98,11 +102,13 @@ impl<T: Simd> Sink for Store<'_, T> {
                 more.into_iter()
                     .flatten()
                     .for_each(|more| add(&mut values, &more[..COLUMNS]));
+                rectify(&mut values, slopes);
                 T::narrow(isa, &values, out);
             } else {
                 more.into_iter()
                     .flatten()
                     .for_each(|more| add(&mut values[..width], more));
+                rectify(&mut values, slopes);
                 out.iter_mut()
                     .zip(&values)
                     .for_each(|(out, v)| *out = T::from_f32(*v));
@@ -117,4 +123,14 @@ fn add<T: Number>(values: &mut [f32], more: &[T]) {
         .iter_mut()
         .zip(more)
         .for_each(|(v, more)| *v += more.to_f32());
+}
+
+#[inline(always)]
+fn rectify(values: &mut [f32; COLUMNS], slopes: Option<&[f32]>) {
+    if let Some(slopes) = slopes {
+        values
+            .iter_mut()
+            .zip(slopes)
+            .for_each(|(v, slope)| *v *= if *v < 0.0 { *slope } else { 1.0 });
+    }
 }

@@ -16,7 +16,11 @@ pub(crate) use write::{Seeds, infotext};
 
 use std::{fs::File, io::Read, path::Path};
 
-use super::kind::{self, HEAD, PNG};
+use super::{
+    exif,
+    kind::{self, HEAD, PNG},
+    reading::exif_of_picture,
+};
 use crate::{Error, Result};
 
 /// The key of the second pass's size.
@@ -28,8 +32,8 @@ const NOT_MASKED: &str = "Inpaint not masked";
 /// The value of "Inpaint area" where only the masked part is drawn.
 const ONLY_MASKED: &str = "Only masked";
 
-/// The infotext of a file: of a PNG from its `parameters` text, of any other file the whole of it, which must be UTF-8 of no more
-/// than a megabyte.
+/// The infotext of a file: of a PNG from its `parameters` text, of a JPEG or WebP from its EXIF comment, of any other file the whole of it,
+/// which must be UTF-8 of no more than a megabyte.
 ///
 /// # Errors
 /// [`Error::Core`] if the file can't be read, [`Error::InvalidFile`] if it holds no infotext, or an empty one.
@@ -49,27 +53,34 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
         .take(HEAD as u64)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    let picture = bytes.starts_with(PNG);
-    if let Some(kind) = kind::of_bytes(&bytes) {
-        let reason =
-            format!("{kind}; give the PNG picture that was saved, or its infotext as a text file in UTF-8");
-        return Err(fail(reason));
-    }
-    let most = if picture { LARGEST_PNG } else { LARGEST_TEXT };
+    let carrier = Carrier::of(&bytes).map_err(|kind| {
+        fail(format!(
+            "{kind}; give the PNG, JPEG or WebP picture that was saved, or its infotext as a text file in UTF-8"
+        ))
+    })?;
+    let most = match carrier {
+        Carrier::Text => LARGEST_TEXT,
+        _ => LARGEST_PICTURE,
+    };
     file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > most {
         return Err(fail(format!("more than {most} bytes long: no infotext")));
     }
-    let text = if picture {
-        let text = sd_core::png_text(&bytes, "parameters").map_err(fail)?;
-        text.ok_or_else(|| fail("a picture without an infotext in it".into()))?
-    } else {
-        String::from_utf8(bytes).map_err(|e| {
+    let none = || fail("a picture without an infotext in it".into());
+    let text = match carrier {
+        Carrier::Png => sd_core::png_text(&bytes, "parameters")
+            .map_err(fail)?
+            .ok_or_else(none)?,
+        Carrier::Exif => exif_of_picture(&bytes)
+            .map_err(fail)?
+            .and_then(|exif| exif::comment(&exif))
+            .ok_or_else(none)?,
+        Carrier::Text => String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             fail(format!(
-                "neither a PNG picture nor text in UTF-8, as its byte {at} shows; save the text as UTF-8"
+                "neither a PNG, JPEG or WebP picture nor text in UTF-8, as its byte {at} shows; save the text as UTF-8"
             ))
-        })?
+        })?,
     };
     match text.trim().is_empty() {
         true => Err(fail(
@@ -79,10 +90,29 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
     }
 }
 
+/// The ways in which files carry an infotext.
+enum Carrier {
+    Png,
+    Exif,
+    Text,
+}
+
+impl Carrier {
+    /// By a file's first bytes; the kind of a file that carries none, otherwise.
+    fn of(head: &[u8]) -> std::result::Result<Self, &'static str> {
+        match kind::of_bytes(head) {
+            None if head.starts_with(PNG) => Ok(Self::Png),
+            None => Ok(Self::Text),
+            Some(kind::JPEG | kind::WEBP) => Ok(Self::Exif),
+            Some(other) => Err(other),
+        }
+    }
+}
+
 const LARGEST_TEXT: u64 = 1 << 20;
 
 /// Larger than any picture that is drawn here.
-const LARGEST_PNG: u64 = 1 << 30;
+const LARGEST_PICTURE: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -94,16 +124,19 @@ mod tests {
         let path = folder.path().join("file");
         let mut jpeg = b"\xff\xd8\xff\xe0".to_vec();
         jpeg.resize(2 << 20, 0);
-        let cases: [(&[u8], &str); 8] = [
+        let no_text = goldens::Refs::open("pictures/files.safetensors").u8s("file.jpeg.turned3");
+        let cases: [(&[u8], &str); 10] = [
             (b"", "there is nothing in it"),
             (b" \n\t\n", "there is nothing in it"),
-            (&jpeg, "a JPEG picture; give the PNG picture"),
-            (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture"),
+            (&jpeg, "not a usable JPEG picture"),
+            (&no_text, "a picture without an infotext in it"),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", "not a usable WebP picture"),
+            (b"GIF89a", "a GIF picture; give the PNG, JPEG or WebP picture"),
             (b"\0\0\0\x20ftypavif\0\0", "an AVIF picture"),
             (b"\xff\xfea\0 \0c\0", "a text in UTF-16"),
             (
                 b"a \xe4 b",
-                "neither a PNG picture nor text in UTF-8, as its byte 2 shows",
+                "neither a PNG, JPEG or WebP picture nor text in UTF-8, as its byte 2 shows",
             ),
             (PNG, "not a usable PNG picture"),
         ];

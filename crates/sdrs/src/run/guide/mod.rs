@@ -444,6 +444,7 @@ mod tests {
             conditioning: &conditioning,
             changes: Default::default(),
             shape: [1, 4, 16, 16],
+            guidance: None,
             concat: None,
             cache: Default::default(),
         };
