@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
 
 use super::{
