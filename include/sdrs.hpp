@@ -722,6 +722,7 @@ public:
         return done(sdrs_builder_lora_allow_unmatched(get()));
     }
     Builder &embedding(const std::string &path) { return done(sdrs_builder_embedding(get(), path.c_str())); }
+    Builder &upscaler(const std::string &path) { return done(sdrs_builder_upscaler(get(), path.c_str())); }
     Builder &embedding_bytes(const std::string &name, View<std::uint8_t> data) {
         return done(sdrs_builder_embedding_bytes(get(), name.c_str(), data.data(), data.size()));
     }

@@ -27,6 +27,7 @@ pub struct sdrs_builder {
     pub(crate) loras: Vec<Lora>,
     pub(crate) lora_folders: Vec<PathBuf>,
     embeddings: Vec<Embedding>,
+    upscalers: Vec<PathBuf>,
     device: Option<String>,
     dtype: Option<Dtype>,
     quantization: Quantization,
@@ -91,6 +92,9 @@ impl sdrs_builder {
         for folder in &self.lora_folders {
             builder = builder.lora_dir(folder);
         }
+        for path in &self.upscalers {
+            builder = builder.upscaler(path);
+        }
         for embedding in &self.embeddings {
             builder = match embedding {
                 Embedding::Path(path) => builder.embedding(path),
@@ -151,6 +155,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             loras: Vec::new(),
             lora_folders: Vec::new(),
             embeddings: Vec::new(),
+            upscalers: Vec::new(),
             device: None,
             dtype: None,
             quantization: Quantization::None,
@@ -404,6 +409,21 @@ pub unsafe extern "C" fn sdrs_builder_embedding(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(embedding, "embedding")?) };
         builder.embeddings.push(Embedding::Path(path));
+        Ok(())
+    })
+}
+
+/// Adds a network that enlarges pictures (ESRGAN, Real-ESRGAN, compact ones) for `hires_upscaler`, which names it by its file's name
+/// without the ending. It is read when the pipeline is built.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_upscaler(
+    builder: *mut sdrs_builder,
+    upscaler: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(upscaler, "upscaler")?) };
+        builder.upscalers.push(path);
         Ok(())
     })
 }

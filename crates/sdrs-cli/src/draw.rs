@@ -56,6 +56,10 @@ struct Common {
     /// several times.
     #[arg(long, value_name = "PATH")]
     embedding: Vec<PathBuf>,
+    /// A network that enlarges pictures (ESRGAN, Real-ESRGAN or compact, .pth or .safetensors), for --hires-upscaler, which names it by its
+    /// file's name without the ending. May be given several times.
+    #[arg(long, value_name = "PATH")]
+    upscaler: Vec<PathBuf>,
     #[command(flatten)]
     settings: Settings<true>,
     /// The depth of the picture, bright is near: for models that draw after it.
@@ -325,6 +329,9 @@ impl Common {
         builder = builder.profile(self.profile);
         for path in &self.embedding {
             builder = builder.embedding(path);
+        }
+        for path in &self.upscaler {
+            builder = builder.upscaler(path);
         }
         if let Some(name) = &self.dtype {
             builder = builder.dtype(dtype(name)?);

@@ -366,3 +366,24 @@ fn pictures_that_do_not_fit_are_named() {
     let drawn = own.run().unwrap().images.remove(0);
     assert_eq!((drawn.width, drawn.height), (88, 64));
 }
+
+/// Between the passes a network enlarges what was drawn, and Lanczos brings it to the size: the same as by hand.
+#[test]
+fn a_network_enlarges_between_the_passes() {
+    let file = goldens::root().join("upscalers/esrgan-x4.pth");
+    let builder = common::builder().upscaler(&file);
+    let pipeline = builder.build().unwrap();
+    let request = txt2img(&pipeline).hires_scale(1.5).hires_steps(2).strength(0.4);
+    let drawn = latents(request.hires_upscaler("esrgan-x4"));
+    let first = txt2img(&pipeline).run().unwrap().images.remove(0);
+    let upscaler = sdrs::Upscaler::open(&file).unwrap();
+    let large = upscaler
+        .upscale(&Picture::from(&first))
+        .size(96, 72)
+        .run()
+        .unwrap();
+    // A second pass over a picture begins as the first over one does.
+    let by_hand = txt2img(&pipeline).width(96).height(72).steps(2).strength(0.4);
+    let by_hand = latents(by_hand.strength_rule(StrengthRule::Exact).image(large));
+    goldens::assert_close("by hand", &drawn, &by_hand, 1e-5);
+}

@@ -196,7 +196,8 @@ macro_rules! table {
                 /// Steps of the second pass; 0 is as many as in the first.
                 hires_steps: usize = 0, Whole(0, MAX_STEPS), Changed("Hires steps");
                 /// The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
-                /// antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+                /// antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or on the picture "Lanczos", "Nearest" or a network that the
+                /// pipeline was given, by its file's name without the ending.
                 hires_upscaler: String = "Latent".into(), Any, Changed("Hires upscaler");
                 /// The sampler of the second pass; not given, it is the first's.
                 hires_sampler: Option<Sampler> = None, Any, Changed("Hires sampler");

@@ -15,7 +15,7 @@ use sd_sched::Prediction;
 
 use super::{Pipeline, predictions::Predictions};
 use crate::{
-    Error, LogLevel, Lora, Result,
+    Error, LogLevel, Lora, Result, Upscaler,
     lora::{LoraFolders, Loras},
     model::{Log, MemoryLimit, Model, Runtime, Source, check_file, check_folder},
     run::Components,
@@ -33,6 +33,7 @@ pub struct PipelineBuilder {
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
+    upscalers: Vec<PathBuf>,
     device: Option<String>,
     dtype: Option<Dtype>,
     quantization: Quantization,
@@ -162,6 +163,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// A network that enlarges pictures (ESRGAN, Real-ESRGAN, compact ones), for [`hires_upscaler`](crate::HiresParams::hires_upscaler), which
+    /// names it by its file's name without the ending. It computes as the pipeline does. May be given several times.
+    pub fn upscaler(mut self, path: impl Into<PathBuf>) -> Self {
+        self.upscalers.push(path.into());
+        self
+    }
+
     /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.device = Some(name.into());
@@ -266,7 +274,17 @@ impl PipelineBuilder {
         let model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
         let folders = LoraFolders::new(self.lora_folders)?;
         let embeddings = Embeddings::open(&self.embeddings, &model)?;
-        let components = Components::new(model, loras, folders, embeddings, runtime)?;
+        let upscalers = self.upscalers.iter().map(|path| {
+            let mut builder = Upscaler::builder(path)
+                .device(model.target.device.name())
+                .dtype(dtype);
+            if let Some(threads) = self.threads {
+                builder = builder.threads(threads);
+            }
+            Ok(builder.build()?.into())
+        });
+        let upscalers = upscalers.collect::<Result<_>>()?;
+        let components = Components::new(model, loras, folders, embeddings, upscalers, runtime)?;
         for skipped in &components.embeddings.skipped {
             components.runtime.warn(format_args!("passed over: {skipped}"));
         }

@@ -8,7 +8,7 @@ use sd_core::{
 };
 
 use crate::{
-    EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result,
+    EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result, Upscaler,
     lora::{LoraFolders, Loras, lora_tags},
     model::{AddedNumbers, Model, Runtime},
     params::Reading,
@@ -25,6 +25,8 @@ pub(crate) struct Components {
     own_embeddings: Arc<Embeddings>,
     pub embeddings: Arc<Embeddings>,
     rows: Arc<RowCache>,
+    /// Networks that enlarge pictures, by their names.
+    pub upscalers: Arc<Vec<Arc<Upscaler>>>,
     pub runtime: Runtime,
 }
 
@@ -35,6 +37,7 @@ impl Components {
         loras: Loras,
         lora_folders: LoraFolders,
         embeddings: Embeddings,
+        upscalers: Vec<Arc<Upscaler>>,
         runtime: Runtime,
     ) -> Result<Self> {
         let own_embeddings = Arc::new(embeddings);
@@ -45,6 +48,7 @@ impl Components {
             model,
             loras,
             lora_folders: lora_folders.into(),
+            upscalers: upscalers.into(),
             runtime,
         })
     }

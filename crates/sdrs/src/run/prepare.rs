@@ -67,10 +67,10 @@ impl<'a> Request<'a> {
         let limits = own.model.limits();
         self.inputs.settle_size(&mut self.params, limits.downscale);
         let size = self.params.validate(&limits)?;
-        let enlargement = Enlargement::new(&self.params.hires, size, limits.downscale)?;
+        let enlargement = Enlargement::new(&self.params.hires, size, limits.downscale, &own.upscalers)?;
         self.settle_strength(enlargement.is_some());
         let params = &self.params;
-        let largest = enlargement.map_or(size, |enlargement| enlargement.size);
+        let largest = enlargement.as_ref().map_or(size, |enlargement| enlargement.size);
         if let Some(limit) = own.runtime.memory_limit() {
             limit.check(own.model.checkpoint.configs(), &own.model.target, largest)?;
         }
@@ -83,7 +83,7 @@ impl<'a> Request<'a> {
         let first = params.reading();
         let begins_at_image = self.inputs.has_start();
         let mut passes = vec![self.pass(params, first, size, begins_at_image, false)?];
-        if let Some(enlargement) = enlargement {
+        if let Some(enlargement) = &enlargement {
             let second = second_pass(params);
             let mut reading = second.reading();
             reading.steps = Steps {

@@ -242,7 +242,8 @@ impl<'a> Request<'a> {
                     (Some(latents), region)
                 }
                 (Some(latents), _, Some(enlargement)) => {
-                    let enlarge = || enlargement.enlarge(latents, from.unwrap_or(shape), model, runtime);
+                    let enlarge =
+                        || enlargement.enlarge(latents, from.unwrap_or(shape), model, runtime, &self.cancel);
                     (Some(runtime.timed("enlarged the picture", enlarge)?), None)
                 }
                 (latents, ..) => (latents, None),
