@@ -124,6 +124,11 @@ pub struct sdrs_generate_params {
     pub aesthetic_score: f64,
     /// The score that it is told of the negative prompt's (2.5).
     pub negative_aesthetic_score: f64,
+    /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one (0.8); 1 is
+    /// never. The way is counted in timesteps of the model.
+    pub refiner_switch_at: f64,
+    /// Whether that share is counted in sampling steps: 1, or 0 (the default).
+    pub refiner_by_steps: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -243,7 +248,7 @@ fields! {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
         noise: variation_strength, rng, ensd;
-        sampling: eta;
+        sampling: eta, refiner_switch_at, refiner_by_steps;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
         conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
@@ -366,6 +371,7 @@ mod tests {
             c.negative_aesthetic_score,
             c.empty_negative_rule,
         ) = (7.5, 3.5, 2);
+        (c.refiner_switch_at, c.refiner_by_steps) = (0.25, 1);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -405,6 +411,10 @@ mod tests {
         (told.target_width, told.target_height) = (Some(320), Some(240));
         (told.aesthetic_score, told.negative_aesthetic_score) = (7.5, 3.5);
         told.empty_negative_rule = sdrs::EmptyNegativeRule::Comfy;
+        (
+            expected.sampling.refiner_switch_at,
+            expected.sampling.refiner_by_steps,
+        ) = (0.25, true);
         assert_eq!(got, expected);
     }
 }

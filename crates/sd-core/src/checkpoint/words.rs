@@ -135,7 +135,8 @@ impl Inspection {
     pub(super) fn unsupported(&self) -> bool {
         let family = match self.family {
             Family::Sdxl => self.in_channels.is_some_and(|n| n != 4),
-            family => matches!(family, Family::SdxlRefiner | Family::Ssd1b | Family::Vega),
+            Family::SdxlRefiner => self.in_channels.is_some_and(|n| n != 4),
+            family => matches!(family, Family::Ssd1b | Family::Vega),
         };
         family && matches!(self.kind, Kind::Checkpoint | Kind::Unet)
     }

@@ -130,6 +130,26 @@ pub fn sdxl_text_encoder_2() -> ClipTextConfig {
     }
 }
 
+/// The U-Net of SDXL's refiner, whose context is the second text encoder's alone. Its vector is the pooled text and five numbers of 256
+/// sinusoids each.
+pub fn sdxl_refiner_unet() -> UnetConfig {
+    let level = |channels, transformer_depth| UnetLevel {
+        channels,
+        transformer_depth,
+        heads: channels / 64,
+    };
+    UnetConfig {
+        levels: vec![level(384, 0), level(768, 4), level(1536, 4), level(1536, 0)],
+        middle: Some(UnetMiddle {
+            transformer_depth: 4,
+            heads: 24,
+        }),
+        cross_attention_dim: 1280,
+        added_width: Some(1280 + 5 * 256),
+        ..sdxl_unet()
+    }
+}
+
 /// SDXL's autoencoder.
 pub fn sdxl_vae() -> VaeConfig {
     VaeConfig {

@@ -17,7 +17,7 @@ pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
 use setting::{
-    Pair::{Always, Changed, ChangedIf, Unwritten},
+    Pair::{Always, Changed, ChangedIf, Refined, Unwritten},
     Range::{Any, Branch, Layer, Level, Seed, Share, Side, Whole, Within},
 };
 pub(crate) use table::table;

@@ -75,6 +75,11 @@ macro_rules! table {
                 /// The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for
                 /// DDIM).
                 eta: Option<f64> = None, Any, Changed("Eta");
+                /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one; 1 is
+                /// never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
+                refiner_switch_at: f64 = 0.8, Share, Refined("Refiner switch at");
+                /// Whether that share is counted in sampling steps, as by older versions of the WebUI.
+                refiner_by_steps: bool = false, Any, Refined("Refiner switch by sampling steps");
             }
             /// The strength of guidance by the prompts, and the steps at which it acts.
             guidance: GuidanceParams {

@@ -17,7 +17,7 @@ use super::Pipeline;
 use crate::{
     Error, LogLevel, Lora, Result,
     lora::{LoraFolders, Loras},
-    model::{Log, MemoryLimit, Model, Runtime, Source, check_file, check_folder},
+    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder},
     run::Components,
     text::Embeddings,
 };
@@ -30,6 +30,7 @@ pub struct PipelineBuilder {
     config: Option<PathBuf>,
     parts: Vec<(Part, Source)>,
     tokenizer: Option<PathBuf>,
+    refiner: Option<PathBuf>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -115,6 +116,14 @@ impl PipelineBuilder {
     /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
     pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
         self.tokenizer = Some(path.into());
+        self
+    }
+
+    /// A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at
+    /// [`refiner_switch_at`](crate::SamplingParams::refiner_switch_at). It encodes the prompts by itself, has no LoRAs, and needs no
+    /// autoencoder; its latents must be those of the checkpoint. Calls of single networks, and what is saved, are the checkpoint's.
+    pub fn refiner(mut self, path: impl Into<PathBuf>) -> Self {
+        self.refiner = Some(path.into());
         self
     }
 
@@ -247,17 +256,32 @@ impl PipelineBuilder {
             runtime.keep_account();
         }
         let (checkpoint, loras) = self.open(&runtime)?;
+        let refiner = self.open_refiner(&checkpoint, &runtime)?;
         let target = Target {
             quantization: self.quantization,
             ..Target::new(device, dtype)
         };
         if let Some(bytes) = self.memory_limit {
-            runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
+            let models = Models {
+                base: checkpoint.configs(),
+                refiner: refiner.as_ref().map(Checkpoint::configs),
+            };
+            runtime.limit_memory(MemoryLimit(bytes), models, &target)?;
         }
-        let model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        let patches = loras.patches();
+        let model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
+        let refiner = refiner.map(|checkpoint| {
+            let (target, vae) = (model.target.clone(), Some(&model.vae));
+            let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;
+            let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
+            let (loras, folders) = (Loras::default(), LoraFolders::default());
+            Components::new(refiner, loras, folders, embeddings, runtime.clone())
+        });
+        let refiner = refiner.transpose()?.map(Arc::new);
         let folders = LoraFolders::new(self.lora_folders)?;
         let embeddings = Embeddings::open(&self.embeddings, &model)?;
-        let components = Components::new(model, loras, folders, embeddings, runtime)?;
+        let mut components = Components::new(model, loras, folders, embeddings, runtime)?;
+        components.refiner = refiner;
         for skipped in &components.embeddings.skipped {
             components.runtime.warn(format_args!("passed over: {skipped}"));
         }
@@ -284,6 +308,26 @@ impl PipelineBuilder {
         check_file(path.as_ref())?;
         output::check_regular_file(path.as_ref())?;
         Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
+    }
+
+    /// Opens the refiner, with the checkpoint's autoencoder.
+    fn open_refiner(&self, checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Option<Checkpoint>> {
+        let Some(path) = &self.refiner else {
+            return Ok(None);
+        };
+        let mut refiner = Checkpoint::open_parts(path)?;
+        refiner.set_allow_unexpected(self.allow_unexpected);
+        runtime.info(|| {
+            format!(
+                "opened {}, the refiner: {}",
+                refiner.origin(),
+                described(&refiner)
+            )
+        });
+        check_latents(&refiner, checkpoint)?;
+        refiner.share_part(Part::Vae, checkpoint);
+        refiner.check()?;
+        Ok(Some(refiner))
     }
 
     fn merged(&mut self) -> Result<Checkpoint> {
@@ -352,6 +396,28 @@ impl PipelineBuilder {
         let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
         Ok((checkpoint, loras))
     }
+}
+
+/// Refuses a refiner that has other latents than the checkpoint, by its autoencoder.
+fn check_latents(refiner: &Checkpoint, checkpoint: &Checkpoint) -> Result<()> {
+    if refiner.lacks().contains(&Part::Vae) {
+        return Ok(());
+    }
+    let latents = |of: &Checkpoint| (of.configs().vae.latent_channels, of.configs().vae.scaling_factor);
+    let (own, wanted) = (latents(refiner), latents(checkpoint));
+    if own == wanted {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} has latents of {} channels with a scaling factor of {}, and {} of {} with {}: give the refiner of the same family",
+        refiner.origin(),
+        own.0,
+        own.1,
+        checkpoint.origin(),
+        wanted.0,
+        wanted.1
+    );
+    Err(Error::parameter("refiner", reason))
 }
 
 fn own_configs() -> Error {

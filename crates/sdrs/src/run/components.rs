@@ -10,7 +10,7 @@ use sd_core::{
 use crate::{
     EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result,
     lora::{LoraFolders, Loras, lora_tags},
-    model::{AddedNumbers, Model, Runtime},
+    model::{AddedNumbers, Model, Models, Runtime},
     params::Reading,
     text::{Conditioning, Embeddings, Encoder, Planner, Prompts, RowCache},
 };
@@ -25,6 +25,8 @@ pub(crate) struct Components {
     own_embeddings: Arc<Embeddings>,
     pub embeddings: Arc<Embeddings>,
     rows: Arc<RowCache>,
+    /// What takes over from the model on the way, with its autoencoder and without LoRAs.
+    pub refiner: Option<Arc<Self>>,
     pub runtime: Runtime,
 }
 
@@ -45,8 +47,18 @@ impl Components {
             model,
             loras,
             lora_folders: lora_folders.into(),
+            refiner: None,
             runtime,
         })
+    }
+
+    /// The models that draw, by their configurations.
+    pub fn models(&self) -> Models<'_> {
+        let refiner = self.refiner.as_ref();
+        Models {
+            base: self.model.checkpoint.configs(),
+            refiner: refiner.map(|refiner| refiner.model.checkpoint.configs()),
+        }
     }
 
     /// The same with the autoencoder of another checkpoint.
@@ -129,6 +141,13 @@ impl Components {
                 numbers == Some(AddedNumbers::Sizes) && !given.contains("negative_prompt")
             }
             EmptyNegativeRule::Comfy => false,
+        };
+        let reading = &Reading {
+            clip_skip: match self.model.heeds_clip_skip() {
+                true => reading.clip_skip,
+                false => 1,
+            },
+            ..*reading
         };
         let sizes = self.model.size_vectors(&params.conditioning, size);
         Conditioning::new(prompts, &self.encoder(reading, cancelled), sizes, zeros)

@@ -5,6 +5,7 @@ mod components;
 mod guide;
 mod pass;
 mod predict;
+mod refiner;
 mod request;
 mod setters;
 mod unused;

@@ -5,6 +5,7 @@ use sd_sched::{Latent, Plan, Progress, rng::BatchNoise};
 use super::{
     guide::Guidance,
     predict::{Predictor, Savings},
+    refiner::Refiner,
 };
 use crate::{
     Error, Result,
@@ -30,6 +31,8 @@ pub(crate) struct Denoiser<'a> {
     pub conditioning: &'a Conditioning,
     pub guidance: &'a Guidance,
     pub savings: Savings,
+    /// The model that takes over on the way.
+    pub refiner: Option<Refiner<'a>>,
 }
 
 impl Denoiser<'_> {
@@ -58,6 +61,8 @@ impl Denoiser<'_> {
             shape: pass.shape,
             cache: Default::default(),
         };
+        let refiner = self.refiner;
+        let mut refining = refiner.map(|refiner| refiner.picture(self.savings, pass.shape));
         sd_sched::sample(
             plan.clone(),
             Vec::lincomb(&terms),
@@ -65,8 +70,18 @@ impl Denoiser<'_> {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;
-                predictor.cache.belongs_to(&unet);
+                let refining = refining.as_mut().and_then(|refining| refining.at(&call));
+                let (predictor, unet) = match refining {
+                    Some(refining) => {
+                        let unet = refining.model.unet.clone();
+                        (refining, unet)
+                    }
+                    None => {
+                        let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;
+                        predictor.cache.belongs_to(&unet);
+                        (&mut predictor, unet)
+                    }
+                };
                 let guide = self.guidance.guide(&call);
                 let denoised = predictor.predict(x, &call, &unet, self.guidance.count(guide))?;
                 Ok(self.guidance.apply(guide, denoised))
@@ -127,6 +142,7 @@ mod tests {
                 rule: UncondRule::default(),
             },
             savings: Savings::default(),
+            refiner: None,
         };
         let size = [shape[3] as u32 * 8, shape[2] as u32 * 8];
         let (pass, noise) = (Pass { plan, size, shape }, noise_of(seed, shape));

@@ -37,6 +37,14 @@ impl Savings {
             deep_cache_branch: params.speed.deep_cache_branch,
         }
     }
+
+    /// The same for a network of so many branches.
+    pub fn within(self, branches: usize) -> Self {
+        Self {
+            deep_cache_branch: self.deep_cache_branch.min(branches.saturating_sub(1)),
+            ..self
+        }
+    }
 }
 
 impl Predictor<'_> {

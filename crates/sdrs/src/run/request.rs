@@ -13,6 +13,7 @@ use super::{
     guide::{Guidance, UncondRule},
     pass::{Denoiser, Pass},
     predict::Savings,
+    refiner::{Refiner, Switch},
     unused::unused,
 };
 use crate::{
@@ -200,19 +201,16 @@ impl<'a> Txt2Img<'a> {
         let (params, limits) = (&self.params, own.model.limits());
         let size = params.validate(&limits)?;
         if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.model.checkpoint.configs(), &own.model.target, size)?;
+            limit.check(own.models(), &own.model.target, size)?;
         }
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
             _ => {}
         }
-        let mut reading = params.reading();
-        for told in unused(params, &own.model) {
+        let reading = params.reading();
+        for told in unused(params, own) {
             own.runtime.warn(told);
-        }
-        if !own.model.heeds_clip_skip() {
-            reading.clip_skip = 1;
         }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
         let tagged = self.tagged.components(own, &prompts.positive)?;
@@ -243,6 +241,11 @@ impl<'a> Txt2Img<'a> {
         let conditioning = runtime.timed("encoded the prompts", || {
             components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)
         })?;
+        let refiner = components.refiner.as_ref().map(|refiner| {
+            runtime.timed("encoded the prompts for the refiner", || {
+                refiner.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)
+            })
+        });
         let [width, height] = size.map(|side| (side / limits.downscale) as usize);
         let pass = Pass {
             plan,
@@ -258,6 +261,7 @@ impl<'a> Txt2Img<'a> {
                 rule: UncondRule::new(params),
             },
             conditioning,
+            refiner: refiner.transpose()?,
             hashes: loras.hashes(),
             own,
             tagged,
@@ -267,8 +271,10 @@ impl<'a> Txt2Img<'a> {
     }
 
     fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
+        let refiner = self.components.refiner.as_ref();
         let (size, model) = (run.result().size, &self.components.model.name);
-        infotext(&self.params, seeds, size, model, &run.hashes)
+        let models = (&**model, refiner.map(|refiner| &*refiner.model.name));
+        infotext(&self.params, seeds, size, models, &run.hashes)
     }
 
     /// Samples one picture's latents.
@@ -297,6 +303,13 @@ impl<'a> Txt2Img<'a> {
             conditioning: &run.conditioning,
             guidance: &run.guidance,
             savings: Savings::new(params),
+            refiner: run.refiner.as_ref().zip(components.refiner.as_deref()).map(
+                |(conditioning, components)| Refiner {
+                    components,
+                    conditioning,
+                    switch: Switch::new(params),
+                },
+            ),
         };
         let (previews, progress) = (self.previews, &mut self.progress);
         let cancelled = || self.cancel.is_cancelled();
@@ -376,6 +389,8 @@ struct Run<'a> {
     passes: Vec<Pass>,
     unets: ScheduledUnet,
     conditioning: Conditioning,
+    /// The refiner's.
+    refiner: Option<Conditioning>,
     guidance: Guidance,
     /// Names and hashes of the LoRAs.
     hashes: Vec<(String, String)>,

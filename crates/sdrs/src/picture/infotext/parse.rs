@@ -21,6 +21,8 @@ pub struct Infotext {
     pub model: Option<String>,
     /// The first digits of its SHA-256.
     pub model_hash: Option<String>,
+    /// The refiner's name, in the WebUI's texts with the first digits of its hash in brackets.
+    pub refiner: Option<String>,
     /// The other pairs, those that `params` has no place for, in their order, quotes undone.
     pub rest: Vec<(String, String)>,
     /// Remarks for people on values that may have been meant otherwise than they are read.
@@ -51,6 +53,7 @@ pub fn parse(text: &str) -> Result<Infotext> {
         params: GenerateParams::default(),
         model: None,
         model_hash: None,
+        refiner: None,
         rest: Vec::new(),
         notes: misplaced(prompts).into_iter().collect(),
     };
@@ -139,6 +142,7 @@ impl Infotext {
             }
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
+            "Refiner" => self.refiner = Some(value.to_owned()),
             _ => {
                 let key = if key == "Eta DDIM" { "Eta" } else { key };
                 let Some(setting) = settings().iter().find(|setting| setting.key() == Some(key)) else {
@@ -176,8 +180,8 @@ mod tests {
     use sd_sched::Sampler;
 
     use super::*;
-    use crate::Rng;
     use crate::infotext::{Seeds, infotext};
+    use crate::{EmptyNegativeRule, Rng};
 
     const SHARED: &str = "masterpiece, (a castle:1.2), [day:night:0.5]\nBREAK <lora:ink:0.8>\nNegative prompt: blurry,\nlow quality\n\
          Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 1234567890, Size: 640x832, Model hash: 1234abcd56, \
@@ -375,10 +379,20 @@ mod tests {
             (params.guidance.guidance_sigma_min, params.guidance.guidance_sigma_max) = (sigma_min, sigma_max);
             (params.speed.token_merging, params.speed.deep_cache_interval) = (merging, interval);
             params.speed.deep_cache_branch = if interval > 1 { branch } else { 0 };
+            (params.sampling.refiner_switch_at, params.sampling.refiner_by_steps) = (early, pad);
+            (params.conditioning.original_width, params.conditioning.crop_top) = (Some(side), side);
+            params.conditioning.aesthetic_score = merging;
+            params.conditioning.empty_negative_rule = match emphasis {
+                0 => EmptyNegativeRule::WebUi,
+                1 => EmptyNegativeRule::Diffusers,
+                _ => EmptyNegativeRule::Comfy,
+            };
             let seeds = Seeds { seed, variation_seed: variation.map(|(seed, _)| seed) };
-            let text = infotext(&params, seeds, [8 * side, 16 * side], &model, &[]);
+            let refiner = (params.sampling.refiner_switch_at != 0.8 || params.sampling.refiner_by_steps).then_some("fine");
+            let text = infotext(&params, seeds, [8 * side, 16 * side], (&model, refiner), &[]);
             let read = parse(&text).unwrap();
             prop_assert_eq!(&read.params, &params, "{}", text);
+            prop_assert_eq!(read.refiner.as_deref(), refiner, "{}", text);
             let model_read = read.model.unwrap_or_default();
             prop_assert_eq!(model_read, model, "{}", text);
         }
