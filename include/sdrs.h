@@ -1040,6 +1040,96 @@ typedef struct {
      */
     int32_t text_as_is;
     /**
+     * Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
+     * in `seed_resize_height` all noise is that of this size.
+     */
+    uint32_t seed_resize_width;
+    /**
+     * Height in pixels of that picture.
+     */
+    uint32_t seed_resize_height;
+    /**
+     * The share, 0 (the default) to 1, by which the guided output of the network gets the deviation of the one for the prompt alone.
+     */
+    double guidance_rescale;
+    /**
+     * The smaller scale whose range of values the guided latent is brought into; NAN (the default) leaves it its own.
+     */
+    double mimic_scale;
+    /**
+     * The percentile of the values, 0 to 100 (the default), that are in range before `mimic_scale` acts; those beyond are clamped.
+     */
+    double threshold_percentile;
+    /**
+     * The factor on the part of guidance that is parallel to the prediction, -10 to 10 (1); the paper on adaptive projected guidance has 0.
+     */
+    double apg_eta;
+    /**
+     * The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 (the default) is any.
+     */
+    double apg_norm_threshold;
+    /**
+     * The factor on the steps of the calls before, -1 to 1 (0), in adaptive projected guidance.
+     */
+    double apg_momentum;
+    /**
+     * The factor, 0 (the default, plain guidance) to 100, on the part of the negative prompt that is perpendicular to the prompt: it
+     * alone is taken away then, and a call computes the empty prompt too.
+     */
+    double perp_neg_scale;
+    /**
+     * Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
+     */
+    int32_t cfg_zero_star;
+    /**
+     * The version of FreeU (2): 1 as in diffusers, or 2 as in ComfyUI, where factors go with the pixel.
+     */
+    uint32_t freeu_version;
+    /**
+     * Strength of perturbed attention guidance, -100 to 100; 0 (the default) is none.
+     */
+    double pag_scale;
+    /**
+     * Strength of smoothed energy guidance, -100 to 100; 0 (the default) is none.
+     */
+    double seg_scale;
+    /**
+     * The deviation of its blur in pixels of the layer; NAN (the default) is the mean of all.
+     */
+    double seg_sigma;
+    /**
+     * The layers of those two: beginnings of diffusers' names, separated by commas, ended by a zero byte; NULL (the default) is "mid".
+     */
+    const char *perturbed_layers;
+    /**
+     * Strength of self-attention guidance, -100 to 100; 0 (the default) is none.
+     */
+    double sag_scale;
+    /**
+     * The deviation of its blur in pixels of the latent (1).
+     */
+    double sag_blur_sigma;
+    /**
+     * The attention, 1 (the default) is the mean, beyond which a pixel is blurred.
+     */
+    double sag_threshold;
+    /**
+     * The factor of FreeU on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+     * at 1 (the default) nothing is changed.
+     */
+    double freeu_b1;
+    /**
+     * The same at the next resolution.
+     */
+    double freeu_b2;
+    /**
+     * The factor of FreeU on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+     */
+    double freeu_s1;
+    /**
+     * The same at the next resolution.
+     */
+    double freeu_s2;
      * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
      * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
      */

@@ -105,6 +105,53 @@ pub struct sdrs_generate_params {
     /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer: 1, or 0 (the default): they are repaired first as
     /// ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
     pub text_as_is: i32,
+    /// Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
+    /// in `seed_resize_height` all noise is that of this size.
+    pub seed_resize_width: u32,
+    /// Height in pixels of that picture.
+    pub seed_resize_height: u32,
+    /// The share, 0 (the default) to 1, by which the guided output of the network gets the deviation of the one for the prompt alone.
+    pub guidance_rescale: f64,
+    /// The smaller scale whose range of values the guided latent is brought into; NAN (the default) leaves it its own.
+    pub mimic_scale: f64,
+    /// The percentile of the values, 0 to 100 (the default), that are in range before `mimic_scale` acts; those beyond are clamped.
+    pub threshold_percentile: f64,
+    /// The factor on the part of guidance that is parallel to the prediction, -10 to 10 (1); the paper on adaptive projected guidance has 0.
+    pub apg_eta: f64,
+    /// The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 (the default) is any.
+    pub apg_norm_threshold: f64,
+    /// The factor on the steps of the calls before, -1 to 1 (0), in adaptive projected guidance.
+    pub apg_momentum: f64,
+    /// The factor, 0 (the default, plain guidance) to 100, on the part of the negative prompt that is perpendicular to the prompt: it
+    /// alone is taken away then, and a call computes the empty prompt too.
+    pub perp_neg_scale: f64,
+    /// Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
+    pub cfg_zero_star: i32,
+    /// The version of FreeU (2): 1 as in diffusers, or 2 as in ComfyUI, where factors go with the pixel.
+    pub freeu_version: u32,
+    /// Strength of perturbed attention guidance, -100 to 100; 0 (the default) is none.
+    pub pag_scale: f64,
+    /// Strength of smoothed energy guidance, -100 to 100; 0 (the default) is none.
+    pub seg_scale: f64,
+    /// The deviation of its blur in pixels of the layer; NAN (the default) is the mean of all.
+    pub seg_sigma: f64,
+    /// The layers of those two: beginnings of diffusers' names, separated by commas, ended by a zero byte; NULL (the default) is "mid".
+    pub perturbed_layers: *const c_char,
+    /// Strength of self-attention guidance, -100 to 100; 0 (the default) is none.
+    pub sag_scale: f64,
+    /// The deviation of its blur in pixels of the latent (1).
+    pub sag_blur_sigma: f64,
+    /// The attention, 1 (the default) is the mean, beyond which a pixel is blurred.
+    pub sag_threshold: f64,
+    /// The factor of FreeU on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+    /// at 1 (the default) nothing is changed.
+    pub freeu_b1: f64,
+    /// The same at the next resolution.
+    pub freeu_b2: f64,
+    /// The factor of FreeU on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+    pub freeu_s1: f64,
+    /// The same at the next resolution.
+    pub freeu_s2: f64,
     /// The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
     /// blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
     pub original_width: u32,
@@ -247,9 +294,12 @@ fields! {
     {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
-        noise: variation_strength, rng, ensd;
+        noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta, refiner_switch_at, refiner_by_steps;
-        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max;
+        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
+            threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
+            seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
+        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
         conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
             negative_aesthetic_score, empty_negative_rule;
@@ -287,6 +337,10 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
     let mut params = GenerateParams::default();
     params.text.prompt = prompt(c.prompt, c.prompt_length, "prompt")?;
     params.text.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
+    if !c.perturbed_layers.is_null() {
+        params.guidance.perturbed_layers =
+            prompt(c.perturbed_layers, SDRS_NUL_TERMINATED, "perturbed_layers")?;
+    }
     (params.noise.seed, params.noise.variation_seed) = (seed(c.seed), seed(c.variation_seed));
     let mut given = read(&c, &mut params)?;
     if !c.negative_prompt.is_null() {
@@ -313,7 +367,13 @@ mod tests {
 
     #[test]
     fn every_setting_has_a_field() {
-        let by_hand = ["prompt", "negative_prompt", "seed", "variation_seed"];
+        let by_hand = [
+            "prompt",
+            "negative_prompt",
+            "seed",
+            "variation_seed",
+            "perturbed_layers",
+        ];
         for setting in sdrs::settings() {
             let known = NAMES.contains(&setting.name) || by_hand.contains(&setting.name);
             assert!(known, "sdrs_generate_params has no field for {}", setting.name);
@@ -364,6 +424,15 @@ mod tests {
         (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
+        (c.seed_resize_width, c.seed_resize_height) = (80, 88);
+        (c.guidance_rescale, c.mimic_scale, c.threshold_percentile) = (0.75, 2.0, 95.0);
+        (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
+        (c.cfg_zero_star, c.perp_neg_scale) = (1, 1.5);
+        (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
+        c.perturbed_layers = c"down".as_ptr();
+        (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
+        (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
+        (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
         (c.original_width, c.original_height) = (640, 480);
         (c.crop_top, c.crop_left, c.target_width, c.target_height) = (1, 2, 320, 240);
         (
@@ -405,6 +474,21 @@ mod tests {
         ) = (0.5, Some(6.0));
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
+        let resize = &mut expected.noise;
+        (resize.seed_resize_width, resize.seed_resize_height) = (Some(80), Some(88));
+        let guidance = &mut expected.guidance;
+        (guidance.guidance_rescale, guidance.mimic_scale) = (0.75, Some(2.0));
+        (guidance.threshold_percentile, guidance.apg_eta) = (95.0, 0.5);
+        (guidance.apg_norm_threshold, guidance.apg_momentum) = (15.0, -0.25);
+        (guidance.cfg_zero_star, guidance.perp_neg_scale) = (true, 1.5);
+        (guidance.pag_scale, guidance.seg_scale) = (3.0, -2.0);
+        (guidance.seg_sigma, guidance.perturbed_layers) = (Some(10.0), "down".into());
+        (guidance.sag_scale, guidance.sag_blur_sigma) = (0.5, 2.0);
+        guidance.sag_threshold = 1.25;
+        let network = &mut expected.network;
+        (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
+        (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
+        network.freeu_version = 1;
         let told = &mut expected.conditioning;
         (told.original_width, told.original_height) = (Some(640), Some(480));
         (told.crop_top, told.crop_left) = (1, 2);

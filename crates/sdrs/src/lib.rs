@@ -25,9 +25,9 @@ pub use error::{Error, ErrorCode, Result};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
 pub use params::{
-    ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams, NoiseParams,
-    Recommended, Rng, SamplingParams, Setting, SettingKind, SettingValue, SizeParams, SpeedParams,
-    TextParams, parse_emphasis, parse_prompt_dialect, settings,
+    ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams,
+    NetworkParams, NoiseParams, Recommended, Rng, SamplingParams, Setting, SettingKind, SettingValue,
+    SizeParams, SpeedParams, TextParams, parse_emphasis, parse_prompt_dialect, settings,
 };
 pub use picture::{Image, Preview, PreviewMethod, infotext};
 pub use pipeline::{Pipeline, PipelineBuilder};

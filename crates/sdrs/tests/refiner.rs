@@ -83,6 +83,34 @@ fn runs_are_the_references() {
     assert_eq!(batch[batch.len() / 2..], second);
 }
 
+/// Methods of guidance that call the network on their own call the refiner's, whose layers are others.
+#[test]
+fn guidance_is_with_its_own_network() {
+    let (base, refiner) = (common::sdxl_folder(), common::refiner_folder());
+    let pipeline = builder(base.path(), refiner.path()).build().unwrap();
+    let plain = latents(request(&pipeline));
+    let guided = |switch_at| {
+        let request = request(&pipeline).refiner_switch_at(switch_at);
+        latents(
+            request
+                .pag_scale(2.0)
+                .sag_scale(0.5)
+                .perp_neg_scale(0.5)
+                .deep_cache_interval(2),
+        )
+    };
+    let both = guided(0.7);
+    assert_ne!(both, plain);
+    // With the refiner from the start it is that of the refiner by itself.
+    let alone = Pipeline::builder()
+        .checkpoint(refiner.path())
+        .device("cpu")
+        .build()
+        .unwrap();
+    let by_itself = request(&alone).pag_scale(2.0).sag_scale(0.5).perp_neg_scale(0.5);
+    assert_eq!(guided(0.0), latents(by_itself.deep_cache_interval(2)));
+}
+
 /// It is a checkpoint like others, from a folder or a single file; beside another its autoencoder may be missing.
 #[test]
 fn it_is_a_checkpoint() {

@@ -1,5 +1,6 @@
 //! The networks of Stable Diffusion, each built from its configuration.
 
+mod blur;
 mod clip;
 mod memory;
 mod nn;
@@ -8,10 +9,11 @@ mod transformer;
 mod unet;
 mod vae;
 
+pub use blur::blur_matrix;
 pub use clip::{ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
 pub use unet::{
-    CrossAttentionCache, DeepCache, DeepFeatures, TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput,
-    UnetOutput, timestep_embedding,
+    CrossAttentionCache, DeepCache, DeepFeatures, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers,
+    TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput, timestep_embedding,
 };
 pub use vae::{Moments, Vae};

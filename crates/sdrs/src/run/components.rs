@@ -125,13 +125,13 @@ impl Components {
         Conditioning::new(&prompts, &self.encoder(reading, cancelled), None, false)
     }
 
-    /// Encodes the prompts of a run for pictures of this width and height.
+    /// Encodes the prompts of a run for pictures of this width and height, and the empty prompt if it is needed as well.
     pub fn condition_run(
         &self,
         prompts: &Prompts,
         reading: &Reading,
         (params, given): (&GenerateParams, &Given),
-        size: [u32; 2],
+        (size, also_empty): ([u32; 2], bool),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Conditioning> {
         let numbers = self.model.added_numbers();
@@ -150,7 +150,12 @@ impl Components {
             ..*reading
         };
         let sizes = self.model.size_vectors(&params.conditioning, size);
-        Conditioning::new(prompts, &self.encoder(reading, cancelled), sizes, zeros)
+        let encoder = self.encoder(reading, cancelled);
+        let conditioning = Conditioning::new(prompts, &encoder, sizes, zeros)?;
+        match also_empty {
+            true => conditioning.with_empty(&encoder),
+            false => Ok(conditioning),
+        }
     }
 
     /// Says what will be encoded for a picture.

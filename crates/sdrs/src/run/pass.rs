@@ -3,8 +3,8 @@
 use sd_sched::{Latent, Plan, Progress, rng::BatchNoise};
 
 use super::{
-    guide::Guidance,
-    predict::{Predictor, Savings},
+    guide::{Guidance, GuidanceState},
+    predict::{Changes, Predictor},
     refiner::Refiner,
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) struct Denoiser<'a> {
     pub runtime: &'a Runtime,
     pub conditioning: &'a Conditioning,
     pub guidance: &'a Guidance,
-    pub savings: Savings,
+    pub changes: Changes,
     /// The model that takes over on the way.
     pub refiner: Option<Refiner<'a>>,
 }
@@ -57,12 +57,13 @@ impl Denoiser<'_> {
             model: self.model,
             runtime: self.runtime,
             conditioning: self.conditioning,
-            savings: self.savings,
+            changes: self.changes,
             shape: pass.shape,
             cache: Default::default(),
         };
+        let mut state = GuidanceState::default();
         let refiner = self.refiner;
-        let mut refining = refiner.map(|refiner| refiner.picture(self.savings, pass.shape));
+        let mut refining = refiner.map(|refiner| refiner.picture(self.changes, pass.shape));
         sd_sched::sample(
             plan.clone(),
             Vec::lincomb(&terms),
@@ -70,21 +71,13 @@ impl Denoiser<'_> {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                let refining = refining.as_mut().and_then(|refining| refining.at(&call));
-                let (predictor, unet) = match refining {
-                    Some(refining) => {
-                        let unet = refining.model.unet.clone();
-                        (refining, unet)
-                    }
-                    None => {
-                        let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;
-                        predictor.cache.belongs_to(&unet);
-                        (&mut predictor, unet)
-                    }
-                };
-                let guide = self.guidance.guide(&call);
-                let denoised = predictor.predict(x, &call, &unet, self.guidance.count(guide))?;
-                Ok(self.guidance.apply(guide, denoised))
+                if let Some(refining) = refining.as_mut().and_then(|refining| refining.at(&call)) {
+                    return refining.denoise((x, &call));
+                }
+                let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;
+                predictor.cache.belongs_to(&unet);
+                self.guidance
+                    .denoise(&mut predictor, &mut state, (x, &call), &unet)
             },
             |way| {
                 if let (Some(range), None) = (range, &trees) {
@@ -109,7 +102,10 @@ mod tests {
         rng::{NoiseOptions, Shape},
     };
 
-    use super::{super::guide::UncondRule, *};
+    use super::{
+        super::guide::{Methods, UncondRule},
+        *,
+    };
     #[cfg(feature = "demo")]
     use crate::GenerateParams;
     use crate::{Pipeline, text::Timeline};
@@ -140,8 +136,9 @@ mod tests {
                 weights: vec![1.0],
                 cfg_scale,
                 rule: UncondRule::default(),
+                methods: Methods::default(),
             },
-            savings: Savings::default(),
+            changes: Changes::default(),
             refiner: None,
         };
         let size = [shape[3] as u32 * 8, shape[2] as u32 * 8];
@@ -164,6 +161,7 @@ mod tests {
         Conditioning {
             conds: vec![(1.0, Timeline::fixed(refs.f32s("cond")))],
             uncond: Timeline::fixed(refs.f32s("uncond")),
+            empty: None,
             width: refs.shape("cond")[2],
             padding: None,
             sizes: None,

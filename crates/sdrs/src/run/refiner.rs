@@ -1,12 +1,13 @@
 //! A second model that goes on with a run: SDXL's refiner (Podell et al. 2023, arXiv:2307.01952).
 
-use sd_sched::{DenoiseCall, ModelSampling};
+use sd_sched::{DenoiseCall, Denoised, ModelSampling};
 
 use super::{
     Components,
-    predict::{Predictor, Savings},
+    guide::{Guidance, GuidanceState},
+    predict::{Changes, Predictor},
 };
-use crate::{GenerateParams, text::Conditioning};
+use crate::{GenerateParams, Result, text::Conditioning};
 
 /// The call at which the refiner takes over.
 #[derive(Debug, Clone, Copy)]
@@ -46,23 +47,26 @@ impl Switch {
 pub(crate) struct Refiner<'a> {
     pub components: &'a Components,
     pub conditioning: &'a Conditioning,
+    pub guidance: &'a Guidance,
     pub switch: Switch,
 }
 
 impl<'a> Refiner<'a> {
     /// It at the calls of one picture, whose latents have this shape.
-    pub fn picture(self, savings: Savings, shape: [usize; 4]) -> Refining<'a> {
+    pub fn picture(self, changes: Changes, shape: [usize; 4]) -> Refining<'a> {
         let Components { model, runtime, .. } = self.components;
         let predictor = Predictor {
             model,
             runtime,
             conditioning: self.conditioning,
-            savings: savings.within(model.unet.branches()),
+            changes: changes.within(model.unet.branches()),
             shape,
             cache: Default::default(),
         };
         Refining {
             predictor,
+            guidance: self.guidance,
+            state: GuidanceState::default(),
             switch: self.switch,
             has_begun: false,
         }
@@ -72,19 +76,28 @@ impl<'a> Refiner<'a> {
 /// A refiner at one picture.
 pub(crate) struct Refining<'a> {
     predictor: Predictor<'a>,
+    guidance: &'a Guidance,
+    state: GuidanceState,
     switch: Switch,
     has_begun: bool,
 }
 
-impl<'a> Refining<'a> {
-    /// Its predictor, if a call is its own: from the first one on that is, also where a sampler goes back to more noise.
-    pub fn at(&mut self, call: &DenoiseCall) -> Option<&mut Predictor<'a>> {
+impl Refining<'_> {
+    /// Itself, if a call is its own: from the first one on that is, also where a sampler goes back to more noise.
+    pub fn at(&mut self, call: &DenoiseCall) -> Option<&mut Self> {
         let Predictor { model, runtime, .. } = self.predictor;
         if !self.has_begun && self.switch.is_over(call, &model.sampling) {
             self.has_begun = true;
             runtime.info(|| format!("{} takes over at step {}", model.name, call.step + 1));
         }
-        self.has_begun.then_some(&mut self.predictor)
+        self.has_begun.then_some(self)
+    }
+
+    /// As [`Guidance::denoise`].
+    pub fn denoise(&mut self, at: (&Vec<f32>, &DenoiseCall)) -> Result<Denoised<Vec<f32>>> {
+        let unet = &self.predictor.model.unet;
+        self.guidance
+            .denoise(&mut self.predictor, &mut self.state, at, unet)
     }
 }
 

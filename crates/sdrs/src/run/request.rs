@@ -10,9 +10,9 @@ use sd_sched::{
 
 use super::{
     Components, Tagged,
-    guide::{Guidance, UncondRule},
+    guide::{Guidance, Methods, UncondRule},
     pass::{Denoiser, Pass},
-    predict::Savings,
+    predict::Changes,
     refiner::{Refiner, Switch},
     unused::unused,
 };
@@ -238,12 +238,24 @@ impl<'a> Txt2Img<'a> {
         }
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
-        let conditioning = runtime.timed("encoded the prompts", || {
-            components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)
-        })?;
+        let encode = |components: &Components, methods: &Methods| {
+            let (params, also_empty) = ((params, &self.given), methods.need_empty());
+            components.condition_run(&prompts, &reading, params, (size, also_empty), &cancelled)
+        };
+        let methods = Methods::new(params, model.unet.config())?;
+        let conditioning = runtime.timed("encoded the prompts", || encode(components, &methods))?;
+        let guidance = |methods, conditioning: &Conditioning| Guidance {
+            weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
+            cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
+            rule: UncondRule::new(params),
+            methods,
+        };
         let refiner = components.refiner.as_ref().map(|refiner| {
             runtime.timed("encoded the prompts for the refiner", || {
-                refiner.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)
+                let methods = Methods::new(params, refiner.model.unet.config())?;
+                let conditioning = encode(refiner, &methods)?;
+                let guidance = guidance(methods, &conditioning);
+                Ok((conditioning, guidance))
             })
         });
         let [width, height] = size.map(|side| (side / limits.downscale) as usize);
@@ -255,11 +267,7 @@ impl<'a> Txt2Img<'a> {
         Ok(Run {
             passes: vec![pass],
             unets,
-            guidance: Guidance {
-                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
-                cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-                rule: UncondRule::new(params),
-            },
+            guidance: guidance(methods, &conditioning),
             conditioning,
             refiner: refiner.transpose()?,
             hashes: loras.hashes(),
@@ -302,11 +310,12 @@ impl<'a> Txt2Img<'a> {
             runtime,
             conditioning: &run.conditioning,
             guidance: &run.guidance,
-            savings: Savings::new(params),
+            changes: Changes::new(params),
             refiner: run.refiner.as_ref().zip(components.refiner.as_deref()).map(
-                |(conditioning, components)| Refiner {
+                |((conditioning, guidance), components)| Refiner {
                     components,
                     conditioning,
+                    guidance,
                     switch: Switch::new(params),
                 },
             ),
@@ -326,6 +335,7 @@ impl<'a> Txt2Img<'a> {
                 variation_seed: nth(run.variation_seed),
                 variation_strength: params.noise.variation_strength,
                 ensd: params.noise.ensd,
+                seed_resize_from: params.seed_resize(model.limits().downscale),
                 ..NoiseOptions::new(seed, shape)
             })?;
             let on_step = |step: sd_sched::Progress<'_, Vec<f32>>| {
@@ -390,7 +400,7 @@ struct Run<'a> {
     unets: ScheduledUnet,
     conditioning: Conditioning,
     /// The refiner's.
-    refiner: Option<Conditioning>,
+    refiner: Option<(Conditioning, Guidance)>,
     guidance: Guidance,
     /// Names and hashes of the LoRAs.
     hashes: Vec<(String, String)>,

@@ -134,6 +134,8 @@ pub(crate) struct Conditioning {
     /// The prompts that AND joins, each with its weight.
     pub conds: Vec<(f64, Timeline)>,
     pub uncond: Timeline,
+    /// The empty prompt, where guidance sees both from there.
+    pub empty: Option<Timeline>,
     /// The width of a context.
     pub width: usize,
     /// The context of the empty prompt, if shorter ones are padded with it.
@@ -193,34 +195,39 @@ impl Conditioning {
         Ok(Self {
             conds,
             uncond,
+            empty: None,
             width: encoder.model.unet.config().cross_attention_dim,
             padding: padding.map(|mut texts| texts.swap_remove(0).context),
             sizes,
         })
     }
 
+    /// The same with the empty prompt behind the others.
+    pub fn with_empty(self, encoder: &Encoder<'_>) -> Result<Self> {
+        let texts = encode("prompt", &[Excerpt::default()], &[1], encoder)?;
+        let empty = Some(Timeline {
+            entries: vec![(0, 0)],
+            texts,
+        });
+        Ok(Self { empty, ..self })
+    }
+
+    /// The conds', uncond's, and the empty prompt's.
+    fn timelines(&self) -> impl Iterator<Item = &Timeline> {
+        let conds = self.conds.iter().map(|(_, timeline)| timeline);
+        conds.chain([&self.uncond]).chain(&self.empty)
+    }
+
     /// The indices of the texts that hold for a call: the same for two calls, if their contexts are.
     pub fn indices(&self, call: usize) -> Vec<usize> {
-        let all = self
-            .conds
-            .iter()
-            .map(|(_, timeline)| timeline)
-            .chain([&self.uncond]);
-        all.map(|timeline| timeline.at(call)).collect()
+        self.timelines().map(|timeline| timeline.at(call)).collect()
     }
 
     /// The contexts for `indices`, in their order; those that AND joins are of one length.
     pub fn contexts(&self, indices: &[usize], model: &Model) -> Vec<Context> {
-        let timelines = self
-            .conds
-            .iter()
-            .map(|(_, timeline)| timeline)
-            .chain([&self.uncond]);
-        let mut texts: Vec<EncodedText> = timelines
-            .zip(indices)
-            .map(|(timeline, &i)| timeline.texts[i].clone())
-            .collect();
-        let uncond = texts.len() - 1;
+        let texts = self.timelines().zip(indices);
+        let mut texts: Vec<EncodedText> = texts.map(|(timeline, &i)| timeline.texts[i].clone()).collect();
+        let uncond = self.conds.len();
         let longest = |texts: &[EncodedText]| texts.iter().map(|text| text.context.len()).max().unwrap_or(0);
         // Prompts joined by AND go through the U-Net together: the shorter repeat their last vector.
         let most = longest(&texts[..uncond]);

@@ -76,7 +76,7 @@ impl UnetEncoder {
     pub fn forward(&self, input: &UnetInput) -> Result<UnetFeatures> {
         let (x, conditions) = self.enter(input, &[])?;
         let skips = down(&self.down, x, &conditions);
-        let middle = middle(&self.middle, last(&skips), &conditions);
+        let (middle, _) = middle(&self.middle, last(&skips), &conditions);
         Ok(UnetFeatures { skips, middle })
     }
 
@@ -138,6 +138,10 @@ impl UnetEncoder {
             text,
             token_merging: input.token_merging,
             size: [h, w],
+            perturbed: input.perturbed,
+            free_u: input.free_u,
+            watch_middle: input.watch_middle,
+            first: self.config.levels[0].channels,
         };
         let x = self
             .conv_in

@@ -2,7 +2,7 @@
 
 use burn_tensor::Tensor;
 
-use super::shape_error;
+use super::{FreeU, Perturbation, SelfAttentionLayers, shape_error};
 use crate::Result;
 
 /// The input of one evaluation.
@@ -24,6 +24,12 @@ pub struct UnetInput<'a> {
     /// The share of the pixels, 0 to 1, that self-attention merges with others, at the resolution of the latents:
     /// [`TokenMerging`](sd_kernels::TokenMerging).
     pub token_merging: f64,
+    /// What self-attention does in some layers in place of its own.
+    pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
+    /// The factors of FreeU, if it acts.
+    pub free_u: Option<FreeU>,
+    /// Whether [`UnetOutput::received`](super::UnetOutput::received) is wanted.
+    pub watch_middle: bool,
 }
 
 impl<'a> UnetInput<'a> {
@@ -37,6 +43,9 @@ impl<'a> UnetInput<'a> {
             concat: None,
             residuals: None,
             token_merging: 0.0,
+            perturbed: None,
+            free_u: None,
+            watch_middle: false,
         }
     }
 

@@ -93,6 +93,13 @@ fn seed(key: &str, value: &str) -> Result<i128> {
     }
 }
 
+/// Width and height.
+fn sides(key: &str, value: &str) -> Result<(Option<u32>, Option<u32>)> {
+    let sides = value.split_once('x');
+    let (width, height) = sides.ok_or_else(|| bad(key, value, "size such as 512x768"))?;
+    Ok((Some(number(key, width)?), Some(number(key, height)?)))
+}
+
 fn flag(key: &str, value: &str) -> Result<bool> {
     match value.to_lowercase().as_str() {
         "true" => Ok(true),
@@ -132,13 +139,11 @@ fn version_of(value: &str) -> Option<(u32, u32)> {
 impl Infotext {
     /// Takes a pair; false if there is no place for it.
     fn set(&mut self, key: &str, value: &str) -> Result<bool> {
-        let size = &mut self.params.size;
+        let (size, noise) = (&mut self.params.size, &mut self.params.noise);
         match key {
-            "Size" => {
-                let sides = value
-                    .split_once('x')
-                    .ok_or_else(|| bad(key, value, "size such as 512x768"))?;
-                (size.width, size.height) = (Some(number(key, sides.0)?), Some(number(key, sides.1)?));
+            "Size" => (size.width, size.height) = sides(key, value)?,
+            "Seed resize from" => {
+                (noise.seed_resize_width, noise.seed_resize_height) = sides(key, value)?;
             }
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
@@ -355,6 +360,7 @@ mod tests {
             (clip_skip, emphasis, ensd) in (1usize..12, 0usize..4, 0i64..100_000),
             (old, pad, cpu) in proptest::bool::ANY.prop_flat_map(|a| (Just(a), proptest::bool::ANY, proptest::bool::ANY)),
             variation in proptest::option::of((0u64..1 << 40, 0.001..1.0)),
+            resize in proptest::option::of((1u32..2000, 1u32..2000)),
             (ngms, early, sigma_min) in (0.0..20.0, 0.0..1.0, 0.0..20.0),
             (sigma_max, merging) in (proptest::option::of(0.0..20.0), 0.0..1.0),
             (interval, branch, text_as_is) in (1usize..20, 0usize..12, proptest::bool::ANY),
@@ -370,6 +376,8 @@ mod tests {
             params.noise.seed = seed.into();
             params.noise.variation_seed = variation.map_or(-1, |(seed, _)| seed.into());
             params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
+            params.noise.seed_resize_width = resize.map(|(width, _)| 8 * width);
+            params.noise.seed_resize_height = resize.map(|(_, height)| 8 * height);
             params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
             params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
             (params.sampling.steps, params.sampling.eta) = (steps, eta);

@@ -12,9 +12,9 @@ pub(crate) struct Seeds {
 
 /// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
 #[rustfmt::skip]
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed", "Variation seed strength",
-    "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta", "ENSD", "RNG",
+    "Seed resize from", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta", "ENSD", "RNG",
     "Refiner", "Refiner switch at", "Refiner switch by sampling steps",
 ];
 
@@ -44,6 +44,11 @@ pub(crate) fn infotext(
     pairs.push(("Size", format!("{width}x{height}")));
     pairs.push(("Model", model.to_owned()));
     pairs.extend(refiner.map(|refiner| ("Refiner", refiner.to_owned())));
+    if let (Some(width @ 1..), Some(height @ 1..)) =
+        (params.noise.seed_resize_width, params.noise.seed_resize_height)
+    {
+        pairs.push(("Seed resize from", format!("{width}x{height}")));
+    }
     pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
     if !lora_hashes.is_empty() {
         let hashes: Vec<String> = lora_hashes
