@@ -41,6 +41,9 @@ class Settings(TypedDict, total=False):
     `schedule`: The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler than
     the recommended one, a recommended schedule is not taken. None is what the checkpoint recommends, else "Automatic".
     `eta`: The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+    `refiner_switch_at`: The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has
+    one; 1 is never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
+    `refiner_by_steps`: Whether that share is counted in sampling steps, as by older versions of the WebUI.
     `cfg_scale`: Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
     Salimans 2022, arXiv:2207.12598). None is what the checkpoint recommends, else 7.0.
     `ngms`: Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt, which
@@ -124,6 +127,8 @@ class Settings(TypedDict, total=False):
     sampler: str | None
     schedule: str | None
     eta: float | None
+    refiner_switch_at: float
+    refiner_by_steps: bool
     cfg_scale: float | None
     ngms: float
     ngms_all_steps: bool
@@ -188,6 +193,8 @@ DEFAULTS: dict[str, Any] = {
     "sampler": None,
     "schedule": None,
     "eta": None,
+    "refiner_switch_at": 0.8,
+    "refiner_by_steps": False,
     "cfg_scale": None,
     "ngms": 0.0,
     "ngms_all_steps": False,
