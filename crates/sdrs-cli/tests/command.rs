@@ -334,18 +334,35 @@ fn a_refiner_is_another_checkpoint() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{told}");
         let file = std::fs::read(folder.path().join(name)).unwrap();
-        let mut reader = png::Decoder::new(std::io::Cursor::new(&file)).read_info().unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&file))
+            .read_info()
+            .unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
         (pixels, String::from_utf8_lossy(&file).into_owned(), told)
     };
     let (expected, ..) = draw(&["--sampler", "Euler", "--cfg-scale", "4"], "plain.png");
-    let refined = ["--sampler", "Euler", "--cfg-scale", "4", "--refiner", &demo, "--refiner-switch-at", "0.5"];
+    let refined = [
+        "--sampler",
+        "Euler",
+        "--cfg-scale",
+        "4",
+        "--refiner",
+        &demo,
+        "--refiner-switch-at",
+        "0.5",
+    ];
     let (pixels, text, _) = draw(&refined, "refined.png");
     assert!(pixels == expected && text.contains("Refiner: base, Refiner switch at: 0.5, "));
     let (pixels, _, told) = draw(&["--from-infotext", "refined.png"], "again.png");
-    assert!(pixels == expected && told.contains("not used: Refiner: base; give it with --refiner"), "{told}");
-    assert!(told.contains("refiner_switch_at is not used: the pipeline has no refiner"), "{told}");
+    assert!(
+        pixels == expected && told.contains("not used: Refiner: base; give it with --refiner"),
+        "{told}"
+    );
+    assert!(
+        told.contains("refiner_switch_at is not used: the pipeline has no refiner"),
+        "{told}"
+    );
 }
 
 #[test]
