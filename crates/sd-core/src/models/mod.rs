@@ -14,6 +14,7 @@ pub use clip::{ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
 pub use unet::{
     CrossAttentionCache, DeepCache, DeepFeatures, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers,
-    TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput, timestep_embedding,
+    TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput, guidance_embedding,
+    timestep_embedding,
 };
 pub use vae::{Moments, Vae};

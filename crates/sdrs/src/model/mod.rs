@@ -9,6 +9,7 @@ mod preview;
 mod runtime;
 mod save;
 mod source;
+mod wide_vae;
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +20,7 @@ use sd_core::{
     models::{ClipTextModel, UNet, Vae},
     weights::{Loaded, Target, WeightPatch},
 };
-use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
+use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, ScheduleOptions};
 
 use crate::{
     Error, Result,
@@ -27,6 +28,7 @@ use crate::{
 };
 use added::check_added_width;
 use preview::LinearDecoder;
+use wide_vae::WideVae;
 
 pub(crate) use added::AddedNumbers;
 #[cfg(feature = "demo")]
@@ -51,6 +53,7 @@ pub(crate) struct Model {
     pub text_encoders: Vec<TextEncoder>,
     pub unet: Arc<Loaded<UNet>>,
     pub vae: Arc<Loaded<Vae>>,
+    wide_vae: Arc<WideVae>,
     pub sampling: ModelSampling,
     pub recommended: Recommended,
     pub target: Target,
@@ -128,6 +131,7 @@ impl Model {
             text_encoders,
             unet: unet.into(),
             vae,
+            wide_vae: Arc::default(),
             sampling,
             target,
             name: name(checkpoint.origin()).into(),
@@ -151,6 +155,7 @@ impl Model {
         })?;
         Ok(Self {
             vae: vae.into(),
+            wide_vae: Arc::default(),
             checkpoint: checkpoint.into(),
             linear_decoder: Arc::default(),
             ..self.clone()
@@ -199,6 +204,14 @@ impl Model {
             return false;
         };
         !only.network.config().is_open_clip()
+    }
+
+    /// Schedules that are tables have one for SDXL, whose U-Net takes a vector beside the timestep, and whatever was distilled from it.
+    pub fn schedule_options(&self) -> ScheduleOptions {
+        ScheduleOptions {
+            sdxl: self.unet.config().added_width.is_some(),
+            ..ScheduleOptions::default()
+        }
     }
 
     /// The checkpoint with these patches, to be saved.
@@ -250,6 +263,15 @@ fn sampling(
     config: &sd_core::config::SchedulerConfig,
     prediction: Option<Prediction>,
 ) -> Result<ModelSampling> {
+    if let Some(edm) = config.edm {
+        let prediction = prediction.unwrap_or(match config.prediction_type {
+            PredictionType::Epsilon => Prediction::EdmV,
+            PredictionType::V => Prediction::V,
+            PredictionType::Sample => Prediction::Sample,
+        });
+        let (min, max, data) = (edm.sigma_min, edm.sigma_max, edm.sigma_data);
+        return Ok(ModelSampling::edm(min, max, data, prediction)?);
+    }
     let (start, end) = (config.beta_start, config.beta_end);
     let betas = match config.beta_schedule.as_str() {
         "linear" => BetaSchedule::Linear { start, end },

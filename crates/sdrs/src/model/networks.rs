@@ -1,6 +1,7 @@
 //! Arrays of the host, and the calls of networks on them that a run makes as well.
 
 use burn_tensor::{DType, Tensor, TensorData};
+use sd_core::models::guidance_embedding;
 
 use super::{Model, Runtime};
 use crate::{Error, Result};
@@ -76,28 +77,59 @@ impl Model {
 
     /// Encodes pictures, `[batch, 3, f h, f w]`, to latents of the U-Net.
     pub fn encode(&self, images: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<EncodedImages> {
-        let factor = self.vae.config().scaling_factor;
-        runtime.compute(|| {
-            let moments = self.vae.encode(self.tensor(images, shape))?;
-            let shape = moments.mean.dims().to_vec();
-            let mean = values(moments.mean * factor)?;
-            let std = values((moments.logvar * 0.5).exp() * factor)?;
-            Ok(EncodedImages {
-                mean: Array {
-                    shape: shape.clone(),
-                    values: mean,
-                },
-                std: Array { shape, values: std },
-            })
+        let config = self.vae.config();
+        let (f, factor) = (config.downscale(), config.scaling_factor);
+        let moments = self.on_vae(&images, runtime, |vae| {
+            let moments = vae.encode(self.tensor(images.clone(), shape))?;
+            let (mut mean, mut std) = (moments.mean * factor, (moments.logvar * 0.5).exp() * factor);
+            if let Some([centre, spread]) = self.latents_range() {
+                mean = (mean - centre * factor) / spread.clone();
+                std = std / spread;
+            }
+            Ok([values(mean)?, values(std)?].concat())
+        })?;
+        let [batch, _, h, w] = shape;
+        let shape = vec![batch, config.latent_channels, h / f, w / f];
+        let (mean, std) = moments.split_at(moments.len() / 2);
+        let array = |values: &[f32]| Array {
+            shape: shape.clone(),
+            values: values.to_vec(),
+        };
+        Ok(EncodedImages {
+            mean: array(mean),
+            std: array(std),
         })
     }
 
     /// Decodes latents of the U-Net, `[batch, c, h, w]`, to values of pictures `[batch, 3, f h, f w]`.
     pub fn decode(&self, latents: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<Vec<f32>> {
-        runtime.compute(|| {
-            let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
-            values(self.vae.decode(latents)?)
+        self.on_vae(&latents, runtime, |vae| {
+            let mut latents = self.tensor(latents.clone(), shape) / vae.config().scaling_factor;
+            if let Some([centre, spread]) = self.latents_range() {
+                latents = latents * spread + centre;
+            }
+            values(vae.decode(latents)?)
         })
+    }
+
+    /// The mean and the standard deviation of the autoencoder's latents by channel, `[1, c, 1, 1]` each, where its configuration has them.
+    fn latents_range(&self) -> Option<[Tensor<4>; 2]> {
+        let config = self.vae.config();
+        let row = |values: &Vec<f64>| {
+            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            let shape = [1, values.len(), 1, 1];
+            self.tensor(values, shape)
+        };
+        Some([
+            row(config.latents_mean.as_ref()?),
+            row(config.latents_std.as_ref()?),
+        ])
+    }
+
+    /// The embedding of a scale of guidance, for a U-Net that takes the scale itself, and so needs no negative prompt.
+    pub fn guidance_embedding(&self, cfg_scale: f64) -> Option<Vec<f32>> {
+        let width = self.unet.config().time_cond_proj_dim?;
+        Some(guidance_embedding(cfg_scale, width))
     }
 
     /// Values as a tensor on the model's device.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod networks;
+mod predictions;
 mod texts;
 
 use std::{path::Path, sync::Arc};

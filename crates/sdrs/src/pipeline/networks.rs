@@ -22,7 +22,8 @@ impl Pipeline {
 
     /// The factor from the autoencoder's own latents `z` to those of the U-Net: `latents = scaling_factor * z`. It stands in the VAE's
     /// configuration; for SD1 and SD2 it is 0.18215. [`vae_encode`](Self::vae_encode) multiplies by it, [`vae_decode`](Self::vae_decode)
-    /// divides by it.
+    /// divides by it. Where the configuration has `latents_mean` and `latents_std` too (Playground v2.5), `latents = scaling_factor *
+    /// (z - latents_mean) / latents_std`, by channel.
     pub fn scaling_factor(&self) -> f64 {
         self.model().vae.config().scaling_factor
     }

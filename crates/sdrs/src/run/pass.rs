@@ -58,6 +58,7 @@ impl Denoiser<'_> {
             runtime: self.runtime,
             conditioning: self.conditioning,
             changes: self.changes,
+            guidance: self.model.guidance_embedding(self.guidance.cfg_scale),
             shape: pass.shape,
             cache: Default::default(),
         };
@@ -71,7 +72,10 @@ impl Denoiser<'_> {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                if let Some(refining) = refining.as_mut().and_then(|refining| refining.at(&call)) {
+                if let Some(refining) = refining
+                    .as_mut()
+                    .and_then(|it| it.at(&call, &self.model.sampling))
+                {
                     return refining.denoise((x, &call));
                 }
                 let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;

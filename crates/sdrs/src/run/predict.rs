@@ -18,6 +18,8 @@ pub(crate) struct Predictor<'a> {
     pub runtime: &'a Runtime,
     pub conditioning: &'a Conditioning,
     pub changes: Changes,
+    /// The embedding of the guidance's scale, for a U-Net that takes it.
+    pub guidance: Option<Vec<f32>>,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
     pub cache: UnetCache,
@@ -134,13 +136,17 @@ impl Predictor<'_> {
         let [_, channels, height, width] = self.shape;
         let deep_cache = self.deep_cache(call.step, texts);
         let changes = self.changes;
-        let (model, cache) = (self.model, &mut self.cache);
+        let (model, cache, guidance) = (self.model, &mut self.cache, &self.guidance);
         let (output, deep, received) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
+            let guidance = guidance
+                .as_ref()
+                .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
                     added: conditions.added.clone(),
+                    guidance,
                     token_merging: changes.token_merging,
                     free_u: changes.free_u,
                     perturbed: variant.perturbed,

@@ -60,6 +60,7 @@ impl<'a> Refiner<'a> {
             runtime,
             conditioning: self.conditioning,
             changes: changes.within(model.unet.branches()),
+            guidance: model.guidance_embedding(self.guidance.cfg_scale),
             shape,
             cache: Default::default(),
         };
@@ -84,9 +85,10 @@ pub(crate) struct Refining<'a> {
 
 impl Refining<'_> {
     /// Itself, if a call is its own: from the first one on that is, also where a sampler goes back to more noise.
-    pub fn at(&mut self, call: &DenoiseCall) -> Option<&mut Self> {
+    /// `sampling` is the base's.
+    pub fn at(&mut self, call: &DenoiseCall, sampling: &ModelSampling) -> Option<&mut Self> {
         let Predictor { model, runtime, .. } = self.predictor;
-        if !self.has_begun && self.switch.is_over(call, &model.sampling) {
+        if !self.has_begun && self.switch.is_over(call, sampling) {
             self.has_begun = true;
             runtime.info(|| format!("{} takes over at step {}", model.name, call.step + 1));
         }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Array, Error, GenerateParams, Given, Image, Preview, PreviewMethod, Result,
     lora::ScheduledUnet,
+    model::Model,
     params::resolve_seed,
     picture::infotext::{Seeds, infotext},
     text::{Conditioning, Prompts},
@@ -223,6 +224,7 @@ impl<'a> Txt2Img<'a> {
         } = components;
         let options = PlanOptions {
             eta: params.sampling.eta,
+            schedule: model.schedule_options(),
             ..PlanOptions::default()
         };
         let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
@@ -236,6 +238,10 @@ impl<'a> Txt2Img<'a> {
         for oddity in oddities(&plan) {
             runtime.warn(oddity);
         }
+        let takes_scale = |model: &Model| model.unet.config().time_cond_proj_dim.is_some();
+        if takes_scale(model) {
+            runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
+        }
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
         let encode = |components: &Components, methods: &Methods| {
@@ -244,17 +250,20 @@ impl<'a> Txt2Img<'a> {
         };
         let methods = Methods::new(params, model.unet.config())?;
         let conditioning = runtime.timed("encoded the prompts", || encode(components, &methods))?;
-        let guidance = |methods, conditioning: &Conditioning| Guidance {
+        let guidance = |model: &Model, methods, conditioning: &Conditioning| Guidance {
             weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
             cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-            rule: UncondRule::new(params),
+            rule: match takes_scale(model) {
+                true => UncondRule::never(),
+                false => UncondRule::new(params),
+            },
             methods,
         };
         let refiner = components.refiner.as_ref().map(|refiner| {
             runtime.timed("encoded the prompts for the refiner", || {
                 let methods = Methods::new(params, refiner.model.unet.config())?;
                 let conditioning = encode(refiner, &methods)?;
-                let guidance = guidance(methods, &conditioning);
+                let guidance = guidance(&refiner.model, methods, &conditioning);
                 Ok((conditioning, guidance))
             })
         });
@@ -267,7 +276,7 @@ impl<'a> Txt2Img<'a> {
         Ok(Run {
             passes: vec![pass],
             unets,
-            guidance: guidance(methods, &conditioning),
+            guidance: guidance(model, methods, &conditioning),
             conditioning,
             refiner: refiner.transpose()?,
             hashes: loras.hashes(),

@@ -16,6 +16,9 @@ pub struct UnetInput<'a> {
     pub text: TextInput<'a>,
     /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL).
     pub added: Option<Tensor<2>>,
+    /// The embedding of the guidance's scale, `[batch, time_cond_proj_dim]`, for models that take it:
+    /// [`guidance_embedding`](super::guidance_embedding). Without it they go without it, as in diffusers.
+    pub guidance: Option<Tensor<2>>,
     /// Channels behind those of the latents, `[batch, in_channels - c, h, w]`: mask and masked image of an inpainting model, or the
     /// image of InstructPix2Pix.
     pub concat: Option<Tensor<4>>,
@@ -40,6 +43,7 @@ impl<'a> UnetInput<'a> {
             timesteps,
             text: text.into(),
             added: None,
+            guidance: None,
             concat: None,
             residuals: None,
             token_merging: 0.0,

@@ -19,7 +19,7 @@ use crate::{
 use block::{Block, down, last, middle, up};
 
 pub use deep_cache::{DeepCache, DeepFeatures, UnetOutput};
-pub use encoder::{UnetEncoder, timestep_embedding};
+pub use encoder::{UnetEncoder, guidance_embedding, timestep_embedding};
 pub use free_u::{FreeU, FreeUVersion};
 pub use input::{CrossAttentionCache, TextInput, UnetFeatures, UnetInput};
 pub use perturbed::{Perturbation, SelfAttentionLayers};

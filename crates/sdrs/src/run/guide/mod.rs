@@ -443,6 +443,7 @@ mod tests {
             runtime: &components.runtime,
             conditioning: &conditioning,
             changes: Default::default(),
+            guidance: None,
             shape: [1, 4, 16, 16],
             cache: Default::default(),
         };

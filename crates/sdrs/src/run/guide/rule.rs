@@ -7,6 +7,8 @@ use crate::GenerateParams;
 /// The calls that go without the negative prompt. By default none does.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct UncondRule {
+    /// No call has a negative prompt.
+    never: bool,
     ngms: f64,
     ngms_all_steps: bool,
     /// Whether `ngms` is a timestep.
@@ -19,8 +21,17 @@ pub(crate) struct UncondRule {
 }
 
 impl UncondRule {
+    /// No call has one, as the U-Net itself was taught guidance.
+    pub fn never() -> Self {
+        Self {
+            never: true,
+            ..Self::default()
+        }
+    }
+
     pub fn new(params: &GenerateParams) -> Self {
         Self {
+            never: false,
             ngms: params.guidance.ngms,
             ngms_all_steps: params.guidance.ngms_all_steps,
             over_timesteps: params.sampling.sampler.is_timestep_based(Dialect::WebUi),
@@ -42,7 +53,7 @@ impl UncondRule {
         let outside = self
             .interval
             .is_some_and(|[min, max]| !(sigma > min && sigma <= max));
-        early || late || outside
+        self.never || early || late || outside
     }
 }
 

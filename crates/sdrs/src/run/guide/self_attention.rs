@@ -2,7 +2,10 @@
 //! attention looks most. It adds `scale * (output - output for the blurred latent)` of the negative prompt, or of the prompt where there is
 //! no guidance by the negative one, and takes one more evaluation. As in diffusers.
 
-use sd_core::{config::UnetConfig, models::blur_matrix};
+use sd_core::{
+    config::{UnetConfig, UnetMiddle},
+    models::blur_matrix,
+};
 use sd_sched::Latent;
 
 use super::super::predict::Received;
@@ -26,7 +29,7 @@ impl SelfAttentionGuidance {
         if guidance.sag_scale == 0.0 {
             return Ok(None);
         }
-        if config.middle.is_none_or(|middle| middle.transformer_depth == 0) {
+        if !matches!(config.middle, Some(UnetMiddle::Transformer { depth: 1.., .. })) {
             let reason = "this U-Net has no self-attention in its middle, which this guidance looks at; 0 does without";
             return Err(Error::parameter("sag_scale", reason));
         }
