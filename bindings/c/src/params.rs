@@ -151,6 +151,10 @@ pub struct sdrs_generate_params {
     pub freeu_s1: f64,
     /// The same at the next resolution.
     pub freeu_s2: f64,
+    /// Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+    pub tile_x: i32,
+    /// Whether its upper and lower edge fit together, likewise.
+    pub tile_y: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -272,7 +276,7 @@ fields! {
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
-        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
+        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version, tile_x, tile_y;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
     }
     {
@@ -401,6 +405,7 @@ mod tests {
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
         (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
         (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
+        (c.tile_x, c.tile_y) = (1, 1);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -449,6 +454,7 @@ mod tests {
         (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
         (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
         network.freeu_version = 1;
+        (network.tile_x, network.tile_y) = (true, true);
         assert_eq!(got, expected);
     }
 }

@@ -1,6 +1,7 @@
 //! Arrays of the host, and the calls of networks on them that a run makes as well.
 
 use burn_tensor::{DType, Tensor, TensorData};
+use sd_kernels::Axes;
 
 use super::{Model, Runtime};
 use crate::{Error, Result};
@@ -81,9 +82,20 @@ impl Model {
 
     /// Decodes latents of the U-Net, `[batch, c, h, w]`, to values of pictures `[batch, 3, f h, f w]`.
     pub fn decode(&self, latents: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<Vec<f32>> {
+        self.decode_wrapped(latents, shape, Axes::default(), runtime)
+    }
+
+    /// The same for latents that go on at their opposite edges along some axes.
+    pub fn decode_wrapped(
+        &self,
+        latents: Vec<f32>,
+        shape: [usize; 4],
+        wrap: Axes,
+        runtime: &Runtime,
+    ) -> Result<Vec<f32>> {
         runtime.compute(|| {
             let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
-            values(self.vae.decode(latents)?)
+            values(self.vae.decode_wrapped(latents, wrap)?)
         })
     }
 

@@ -142,6 +142,11 @@ impl Infotext {
             "Seed resize from" => {
                 (noise.seed_resize_width, noise.seed_resize_height) = sides(key, value)?;
             }
+            "Tiling" => {
+                let network = &mut self.params.network;
+                network.tile_x = flag(key, value)?;
+                network.tile_y = network.tile_x;
+            }
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
             _ => {
@@ -374,6 +379,7 @@ mod tests {
             params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
             params.noise.seed_resize_width = resize.map(|(width, _)| 8 * width);
             params.noise.seed_resize_height = resize.map(|(_, height)| 8 * height);
+            (params.network.tile_x, params.network.tile_y) = (pad, cpu);
             params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
             params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
             (params.sampling.steps, params.sampling.eta) = (steps, eta);
