@@ -1101,6 +1101,14 @@ typedef struct {
      * The same at the next resolution.
      */
     double freeu_s2;
+    /**
+     * Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+     */
+    int32_t tile_x;
+    /**
+     * Whether its upper and lower edge fit together, likewise.
+     */
+    int32_t tile_y;
 } sdrs_generate_params;
 
 /**

@@ -81,6 +81,9 @@ class Settings(TypedDict, total=False):
     `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
     `freeu_s2`: The same at the next resolution.
     `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+    `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
+    see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+    `tile_y`: Whether its upper and lower edge fit together.
     `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
     acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
     merged.
@@ -139,6 +142,8 @@ class Settings(TypedDict, total=False):
     freeu_s1: float
     freeu_s2: float
     freeu_version: int
+    tile_x: bool
+    tile_y: bool
     token_merging: float
     deep_cache_interval: int
     deep_cache_branch: int
@@ -194,6 +199,8 @@ DEFAULTS: dict[str, Any] = {
     "freeu_s1": 1.0,
     "freeu_s2": 1.0,
     "freeu_version": 2,
+    "tile_x": False,
+    "tile_y": False,
     "token_merging": 0.0,
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,
