@@ -260,6 +260,14 @@ enum sdrs_sampler
      * "SA-Solver": Stochastic Adams (Xue et al. 2023).
      */
     SDRS_SAMPLER_SA_SOLVER = 30,
+    /**
+     * "DPM++ 2M CFG++": DPM++ 2M with CFG++.
+     */
+    SDRS_SAMPLER_DPMPP_2M_CFG_PP = 31,
+    /**
+     * "Res Multistep CFG++": Res Multistep with CFG++.
+     */
+    SDRS_SAMPLER_RES_MULTISTEP_CFG_PP = 32,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
