@@ -260,6 +260,14 @@ enum sdrs_sampler
      * "SA-Solver": Stochastic Adams (Xue et al. 2023).
      */
     SDRS_SAMPLER_SA_SOLVER = 30,
+    /**
+     * "DPM++ 2M CFG++": DPM++ 2M with CFG++.
+     */
+    SDRS_SAMPLER_DPMPP_2M_CFG_PP = 31,
+    /**
+     * "Res Multistep CFG++": Res Multistep with CFG++.
+     */
+    SDRS_SAMPLER_RES_MULTISTEP_CFG_PP = 32,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1131,6 +1139,13 @@ typedef struct {
      */
     double freeu_s2;
     /**
+     * Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+     */
+    int32_t tile_x;
+    /**
+     * Whether its upper and lower edge fit together, likewise.
+     */
+    int32_t tile_y;
      * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
      * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
      */

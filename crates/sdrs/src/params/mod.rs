@@ -13,6 +13,7 @@ use sd_core::{
     models::{FreeU, FreeUVersion},
     prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule},
 };
+use sd_kernels::Axes;
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
 pub use choices::{ClipSkipRule, EmptyNegativeRule, Rng};
@@ -136,6 +137,14 @@ impl GenerateParams {
             skip,
             version,
         })
+    }
+
+    /// The axes along which pictures go on at their opposite edges.
+    pub(crate) fn wrap(&self) -> Axes {
+        Axes {
+            rows: self.network.tile_y,
+            columns: self.network.tile_x,
+        }
     }
 
     /// Whether guidance perturbs self-attention.

@@ -156,6 +156,11 @@ macro_rules! table {
                 freeu_s2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s2");
                 /// The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
                 freeu_version: usize = 2, Whole(1, 2), ChangedIf("freeu_version", |params| params.free_u().is_some());
+                /// Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions see
+                /// what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+                tile_x: bool = false, Any, Changed("Tile X");
+                /// Whether its upper and lower edge fit together.
+                tile_y: bool = false, Any, Changed("Tile Y");
             }
             /// The conditions besides the text, for SDXL and its refiner (Podell et al. 2023, arXiv:2307.01952). Other models don't have them.
             conditioning: ConditioningParams {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use sd_core::models::{DeepCache, FreeU, Perturbation, SelfAttentionLayers, UNet, UnetInput};
+use sd_kernels::Axes;
 use sd_sched::{DenoiseCall, Latent};
 
 use super::cache::{Text, UnetCache};
@@ -25,13 +26,14 @@ pub(crate) struct Predictor<'a> {
     pub cache: UnetCache,
 }
 
-/// What is changed in all calls of the network: work that they leave out, and FreeU. By default nothing is.
+/// What is changed in all calls of the network: work that they leave out, FreeU, and wrapped edges. By default nothing is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Changes {
     token_merging: f64,
     deep_cache_interval: usize,
     deep_cache_branch: usize,
     free_u: Option<FreeU>,
+    wrap: Axes,
 }
 
 /// What is special about an evaluation of the network.
@@ -66,6 +68,7 @@ impl Changes {
             deep_cache_interval: params.speed.deep_cache_interval,
             deep_cache_branch: params.speed.deep_cache_branch,
             free_u: params.free_u(),
+            wrap: params.wrap(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Predictor<'_> {
                     guidance,
                     token_merging: changes.token_merging,
                     free_u: changes.free_u,
+                    wrap: changes.wrap,
                     perturbed: variant.perturbed,
                     watch_middle: variant.watched,
                     ..UnetInput::new(latents, &timesteps, &conditions.text)

@@ -157,7 +157,8 @@ impl<'a> Txt2Img<'a> {
             let (latents, seeds) = self.sample(&mut run, image)?;
             let Components { model, runtime, .. } = run.components();
             let Pass { size, shape, .. } = *run.result();
-            let decode = || model.decode(latents, shape, runtime);
+            let wrap = self.params.wrap();
+            let decode = || model.decode_wrapped(latents, shape, wrap, runtime);
             let pixels = runtime.timed("decoded the picture", decode)?;
             let infotext = self.infotext(&run, seeds);
             let [width, height] = size;
@@ -354,7 +355,7 @@ impl<'a> Txt2Img<'a> {
                 let done = step.step + 1;
                 let preview = match previews {
                     Some((method, every)) if done.is_multiple_of(every) => {
-                        Some(model.preview(step.denoised, pass.shape, method, runtime)?)
+                        Some(model.preview(step.denoised, (pass.shape, params.wrap()), method, runtime)?)
                     }
                     _ => None,
                 };

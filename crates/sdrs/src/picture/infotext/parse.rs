@@ -145,6 +145,11 @@ impl Infotext {
             "Seed resize from" => {
                 (noise.seed_resize_width, noise.seed_resize_height) = sides(key, value)?;
             }
+            "Tiling" => {
+                let network = &mut self.params.network;
+                network.tile_x = flag(key, value)?;
+                network.tile_y = network.tile_x;
+            }
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
             "Refiner" => self.refiner = Some(value.to_owned()),
@@ -253,6 +258,39 @@ mod tests {
         assert_eq!(
             read(", Schedule type: Karras, Version: v1.5.2").0,
             Schedule::Karras
+        );
+    }
+
+    /// The keys of Forge and of extensions.
+    #[test]
+    fn what_extensions_write_is_read() {
+        let text = "a\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Tiling: True, Seed resize from: 512x768, freeu_enabled: True, \
+                    freeu_b1: 1.3, freeu_b2: 1.4, freeu_s1: 0.9, freeu_s2: 0.2, PerturbedAttentionGuidance_enabled: True, \
+                    PerturbedAttentionGuidance_scale: 3.0, sag_enabled: True, sag_scale: 0.5, sag_blur_sigma: 2.0, sag_threshold: 1.0, \
+                    Dynamic thresholding enabled: True, Mimic scale: 7, Threshold percentile: 99.5, Version: v1.10.1";
+        let read = parse(text).unwrap();
+        let (network, guidance, noise) = (&read.params.network, &read.params.guidance, &read.params.noise);
+        assert!(network.tile_x && network.tile_y);
+        assert_eq!((network.freeu_b1, network.freeu_b2), (1.3, 1.4));
+        assert_eq!((network.freeu_s1, network.freeu_s2), (0.9, 0.2));
+        assert_eq!(network.freeu_version, 2);
+        assert_eq!((guidance.pag_scale, guidance.sag_scale), (3.0, 0.5));
+        assert_eq!((guidance.sag_blur_sigma, guidance.sag_threshold), (2.0, 1.0));
+        assert_eq!(
+            (guidance.mimic_scale, guidance.threshold_percentile),
+            (Some(7.0), 99.5)
+        );
+        assert_eq!(
+            (noise.seed_resize_width, noise.seed_resize_height),
+            (Some(512), Some(768))
+        );
+        let off = parse("a\nSteps: 20, CFG scale: 7, Seed: 1, Tiling: False").unwrap();
+        assert!(!off.params.network.tile_x && !off.params.network.tile_y);
+        let wrong = parse("a\nSteps: 20, CFG scale: 7, Seed: 1, Seed resize from: large");
+        let wrong = wrong.unwrap_err().to_string();
+        assert!(
+            wrong.contains("Seed resize from: 'large' is no size such as 512x768"),
+            "{wrong}"
         );
     }
 
@@ -378,6 +416,7 @@ mod tests {
             params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
             params.noise.seed_resize_width = resize.map(|(width, _)| 8 * width);
             params.noise.seed_resize_height = resize.map(|(_, height)| 8 * height);
+            (params.network.tile_x, params.network.tile_y) = (pad, cpu);
             params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
             params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
             (params.sampling.steps, params.sampling.eta) = (steps, eta);

@@ -49,6 +49,11 @@ pub(crate) fn infotext(
     {
         pairs.push(("Seed resize from", format!("{width}x{height}")));
     }
+    // The WebUI knows both axes together.
+    if own.network.tile_x && own.network.tile_y {
+        pairs.retain(|(key, _)| !matches!(*key, "Tile X" | "Tile Y"));
+        pairs.push(("Tiling", "True".into()));
+    }
     pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
     if !lora_hashes.is_empty() {
         let hashes: Vec<String> = lora_hashes
