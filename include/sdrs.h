@@ -712,6 +712,101 @@ typedef int32_t sdrs_log_level;
 #endif // __cplusplus
 
 /**
+ * The rule by which `strength` makes steps.
+ */
+enum sdrs_strength_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": `strength * steps` steps and one more.
+     */
+    SDRS_STRENGTH_RULE_WEBUI = 0,
+    /**
+     * "exact": as many as `steps` says, of a longer schedule.
+     */
+    SDRS_STRENGTH_RULE_EXACT = 1,
+    /**
+     * "diffusers": `strength * steps` steps.
+     */
+    SDRS_STRENGTH_RULE_DIFFUSERS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_strength_rule sdrs_strength_rule;
+#else
+typedef int32_t sdrs_strength_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The way in which a picture of another size is fitted.
+ */
+enum sdrs_resize_mode
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "stretch": stretched or squeezed.
+     */
+    SDRS_RESIZE_MODE_STRETCH = 0,
+    /**
+     * "crop": enlarged until it covers everything; what juts out is cut off.
+     */
+    SDRS_RESIZE_MODE_CROP = 1,
+    /**
+     * "fill": made to fit in; its edges are repeated around it.
+     */
+    SDRS_RESIZE_MODE_FILL = 2,
+    /**
+     * "latent": encoded as it is; its latents are stretched or squeezed.
+     */
+    SDRS_RESIZE_MODE_LATENT = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_resize_mode sdrs_resize_mode;
+#else
+typedef int32_t sdrs_resize_mode;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The start of the masked part of a picture.
+ */
+enum sdrs_masked_content
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "original": the picture as it is.
+     */
+    SDRS_MASKED_CONTENT_ORIGINAL = 0,
+    /**
+     * "fill": colours from around it.
+     */
+    SDRS_MASKED_CONTENT_FILL = 1,
+    /**
+     * "latent noise": latents of noise.
+     */
+    SDRS_MASKED_CONTENT_LATENT_NOISE = 2,
+    /**
+     * "latent nothing": latents of zeros.
+     */
+    SDRS_MASKED_CONTENT_LATENT_NOTHING = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_masked_content sdrs_masked_content;
+#else
+typedef int32_t sdrs_masked_content;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Describes a pipeline: which weights, where, in which type.
  */
 typedef struct sdrs_builder sdrs_builder;
@@ -730,6 +825,11 @@ typedef struct sdrs_images sdrs_images;
  * The noise of one picture, drawn on the host: the same on every device.
  */
 typedef struct sdrs_noise sdrs_noise;
+
+/**
+ * A picture that was read from a file. Threads may share it.
+ */
+typedef struct sdrs_picture_file sdrs_picture_file;
 
 /**
  * A loaded checkpoint, ready to draw. It holds nothing of a run: any number of threads may use one at the same time.
@@ -795,6 +895,66 @@ typedef struct {
      */
     size_t infotext_length;
 } sdrs_image;
+
+/**
+ * Pixels in the caller's memory: a byte for each channel, row by row from the top.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_picture_init`.
+     */
+    size_t struct_size;
+    /**
+     * The first row.
+     */
+    const uint8_t *pixels;
+    /**
+     * Bytes from one row to the next; 0 (the default) if there is nothing between them.
+     */
+    size_t stride;
+    /**
+     * Pixels of a row.
+     */
+    uint32_t width;
+    /**
+     * Rows.
+     */
+    uint32_t height;
+    /**
+     * Bytes of a pixel: 1 is grey, 3 (the default) red, green and blue, 4 alpha besides, which is not multiplied in.
+     */
+    uint32_t channels;
+} sdrs_picture;
+
+/**
+ * The pictures and latents that a run begins at, or draws after. Each may be NULL.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_inputs_init`.
+     */
+    size_t struct_size;
+    /**
+     * The picture to begin at, and not noise. If `width` and `height` are 0, its size counts, as far as latents allow.
+     */
+    const sdrs_picture *image;
+    /**
+     * A picture of the same size: only what is white in it, or opaque where it has transparency, is drawn anew; all else stays to the bit.
+     */
+    const sdrs_picture *mask;
+    /**
+     * The depth of the picture, bright is near: for models that draw after it, and for no others.
+     */
+    const sdrs_picture *depth;
+    /**
+     * Latents of the U-Net in the place of `image`, `[1, latent_channels, h, w]`.
+     */
+    const float *latents;
+    /**
+     * Their shape.
+     */
+    size_t latents_shape[4];
+} sdrs_inputs;
 
 /**
  * A LoRA or an adapter of another kind: a file with its weights. `sdrs_lora_init` sets the defaults, which are those of
@@ -1047,6 +1207,99 @@ typedef struct {
      * ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
      */
     int32_t text_as_is;
+    /**
+     * The share of the schedule that is run over a picture, or in a hires pass, 0 to 1; NAN (the default) is 0.75 for a picture, and 0.7 for
+     * a hires pass.
+     */
+    double strength;
+    /**
+     * A factor of the first noise over a picture, 0 to 1.5 (1).
+     */
+    double noise_multiplier;
+    /**
+     * Noise beyond that of the first noise level, 0 (the default) to 1: more details, over a picture and in a hires pass.
+     */
+    double extra_noise;
+    /**
+     * The rule by which `strength` counts steps (`SDRS_STRENGTH_RULE_WEBUI`). A hires pass always runs exactly its steps.
+     */
+    sdrs_strength_rule strength_rule;
+    /**
+     * The way in which a picture of another size is fitted (`SDRS_RESIZE_MODE_STRETCH`).
+     */
+    sdrs_resize_mode resize_mode;
+    /**
+     * Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, as in diffusers: 1, or 0 (the default): they are
+     * its mean.
+     */
+    int32_t posterior_sample;
+    /**
+     * The radius in pixels, 0 to 256, over which the edge of a mask is blurred (4).
+     */
+    uint32_t mask_blur;
+    /**
+     * Whether what the mask does not cover is drawn anew: 1, or 0 (the default).
+     */
+    int32_t mask_inverted;
+    /**
+     * Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion): 1, or 0 (the default): each
+     * latent is masked or not.
+     */
+    int32_t soft_mask;
+    /**
+     * The start of the masked part (`SDRS_MASKED_CONTENT_ORIGINAL`).
+     */
+    sdrs_masked_content masked_content;
+    /**
+     * Whether only the masked part is drawn, at the whole size, and put back into the picture: 1, or 0 (the default).
+     */
+    int32_t only_masked;
+    /**
+     * The pixels around the masked part that are drawn with it, 0 to 4,096 (32).
+     */
+    uint32_t only_masked_padding;
+    /**
+     * Steps of a hires pass; 0 (the default) is as many as in the first.
+     */
+    uint32_t hires_steps;
+    /**
+     * The factor from the first pass's size to that of a second one (hires fix), 1 to 16; NAN (the default) is no second pass, unless a
+     * size is given.
+     */
+    double hires_scale;
+    /**
+     * `cfg_scale` of the hires pass; NAN (the default) is the first's.
+     */
+    double hires_cfg_scale;
+    /**
+     * Width of the hires pass in pixels, in place of `hires_scale`; 0 (the default) follows from the height.
+     */
+    uint32_t hires_width;
+    /**
+     * Height of the hires pass in pixels, likewise.
+     */
+    uint32_t hires_height;
+    /**
+     * The sampler of the hires pass; `SDRS_SAMPLER_NOT_SET` (the default) is the first's.
+     */
+    sdrs_sampler hires_sampler;
+    /**
+     * The schedule of the hires pass; `SDRS_SCHEDULE_NOT_SET` (the default) is the first's.
+     */
+    sdrs_schedule hires_schedule;
+    /**
+     * The upscaler between the passes, by the WebUI's name, such as "Latent (bicubic)" or "Lanczos"; NULL (the default) is "Latent". This
+     * and the next two end in a zero byte.
+     */
+    const char *hires_upscaler;
+    /**
+     * The prompt of the hires pass; NULL (the default) or empty, it is the first's.
+     */
+    const char *hires_prompt;
+    /**
+     * The negative prompt of the hires pass, likewise.
+     */
+    const char *hires_negative_prompt;
     /**
      * Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
      * in `seed_resize_height` all noise is that of this size.
@@ -1328,11 +1581,11 @@ typedef struct {
      */
     size_t images;
     /**
-     * Steps of this picture that are done.
+     * Steps of this picture that are done, in all passes.
      */
     size_t step;
     /**
-     * Steps of each picture; 0 if known only at the end (DPM adaptive).
+     * Steps of each picture in all passes; 0 if known only at the end (DPM adaptive).
      */
     size_t steps;
     /**
@@ -1762,6 +2015,34 @@ sdrs_status sdrs_images_save_png(const sdrs_images *images,
 void sdrs_images_free(sdrs_images *images);
 
 /**
+ * Prepares a picture; `struct_size` is `sizeof(sdrs_picture)`.
+ */
+sdrs_status sdrs_picture_init(sdrs_picture *picture, size_t struct_size);
+
+/**
+ * Reads a PNG, JPEG, WebP, BMP or GIF file, turned as its EXIF data say, in sRGB: of 16 bits the upper 8, of an animation the first frame.
+ *
+ * Fails with `SDRS_ERROR_IO` and `SDRS_ERROR_INVALID_FILE`.
+ */
+sdrs_status sdrs_picture_open(const char *path_to,
+                              sdrs_picture_file **file);
+
+/**
+ * The pixels of a picture that was read: four channels, the library's, valid as long as `file`.
+ */
+sdrs_status sdrs_picture_file_get(const sdrs_picture_file *file, sdrs_picture *picture);
+
+/**
+ * Frees a picture that was read; NULL is fine.
+ */
+void sdrs_picture_file_free(sdrs_picture_file *file);
+
+/**
+ * Sets all to none; `struct_size` is `sizeof(sdrs_inputs)`.
+ */
+sdrs_status sdrs_inputs_init(sdrs_inputs *inputs, size_t struct_size);
+
+/**
  * Describes a file of weights or a diffusers folder (kind, family, purpose, parts, types, prediction type with the reason), reading
  * nothing but headers, as JSON. Free the text with `sdrs_string_free`.
  *
@@ -2153,6 +2434,29 @@ sdrs_status sdrs_txt2img(const sdrs_pipeline *pipeline,
                          const sdrs_generate_params *params,
                          const sdrs_run_options *options,
                          sdrs_images **images);
+
+/**
+ * Draws pictures from a picture, or a part of it anew: as `sdrs_txt2img`, with `inputs`.
+ *
+ * Fails as `sdrs_txt2img` does.
+ */
+sdrs_status sdrs_img2img(const sdrs_pipeline *pipeline,
+                         const sdrs_generate_params *params,
+                         const sdrs_inputs *inputs,
+                         const sdrs_run_options *options,
+                         sdrs_images **images);
+
+/**
+ * The same without decoding, as `sdrs_txt2img_latents`, with `inputs`.
+ *
+ * Fails as `sdrs_txt2img` does.
+ */
+sdrs_status sdrs_img2img_latents(const sdrs_pipeline *pipeline,
+                                 const sdrs_generate_params *params,
+                                 const sdrs_inputs *inputs,
+                                 const sdrs_run_options *options,
+                                 sdrs_tensor **latents,
+                                 uint64_t *seeds);
 
 /**
  * The same without decoding: the latents as the U-Net has them, `[batch_size, latent_channels, h, w]`, which `sdrs_vae_decode` takes.

@@ -174,6 +174,62 @@ struct RunOptions {
     std::uint32_t preview_every = 1;
 };
 
+/** The pictures and latents that a run begins at, or draws after: sdrs_inputs. They must last as long as the run. */
+struct Inputs {
+    const sdrs_picture *image = nullptr;
+    const sdrs_picture *mask = nullptr;
+    const sdrs_picture *depth = nullptr;
+    /** [1, latent_channels, h, w], in the place of `image`. */
+    const float *latents = nullptr;
+    std::size_t latents_shape[4] = {0, 0, 0, 0};
+
+    sdrs_inputs get() const {
+        sdrs_inputs inputs;
+        check(sdrs_inputs_init(&inputs, sizeof inputs));
+        inputs.image = image;
+        inputs.mask = mask;
+        inputs.depth = depth;
+        inputs.latents = latents;
+        for (std::size_t axis = 0; axis < 4; axis++) {
+            inputs.latents_shape[axis] = latents_shape[axis];
+        }
+        return inputs;
+    }
+};
+
+/** Rows of pixels with 1, 3 or 4 bytes each, and nothing between them. */
+inline sdrs_picture picture(const std::uint8_t *pixels, std::uint32_t width, std::uint32_t height,
+                            std::uint32_t channels = 3) {
+    sdrs_picture picture;
+    check(sdrs_picture_init(&picture, sizeof picture));
+    picture.pixels = pixels;
+    picture.width = width;
+    picture.height = height;
+    picture.channels = channels;
+    return picture;
+}
+
+/** A picture that was read from a file. */
+class PictureFile {
+public:
+    explicit PictureFile(const std::string &path) {
+        sdrs_picture_file *file = nullptr;
+        check(sdrs_picture_open(path.c_str(), &file));
+        handle_.reset(file);
+    }
+
+    /** Its pixels, valid as long as this. */
+    sdrs_picture get() const {
+        sdrs_picture picture;
+        check(sdrs_picture_init(&picture, sizeof picture));
+        check(sdrs_picture_file_get(handle_.get(), &picture));
+        return picture;
+    }
+
+private:
+    detail::Handle<sdrs_picture_file, sdrs_picture_file_free> handle_;
+};
+
 /** The pictures of a run. */
 class Images {
 public:
@@ -283,6 +339,16 @@ public:
         sdrs_images *images = nullptr;
         run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
             return sdrs_txt2img(handle_.get(), given, c, &images);
+        });
+        return Images(images);
+    }
+
+    /** The same from a picture, or a part of it anew. */
+    Images img2img(const GenerateParams &params, const Inputs &inputs, const RunOptions &options = {}) const {
+        sdrs_images *images = nullptr;
+        const sdrs_inputs from = inputs.get();
+        run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
+            return sdrs_img2img(handle_.get(), given, &from, c, &images);
         });
         return Images(images);
     }

@@ -14,9 +14,10 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 11] = [
+const C: [&str; 12] = [
     "around",
     "draw",
+    "from_pictures",
     "errors",
     "loras",
     "low_level",

@@ -18,6 +18,7 @@ mod callbacks;
 mod enums;
 mod error;
 mod image;
+mod inputs;
 mod inspect;
 mod loras;
 mod low_level;

@@ -11,6 +11,10 @@ use crate::{
         sdrs_schedule_value, value,
     },
     error::{Result, guard, sdrs_status},
+    inputs::{
+        sdrs_masked_content, sdrs_masked_content_value, sdrs_resize_mode, sdrs_resize_mode_value,
+        sdrs_strength_rule, sdrs_strength_rule_value,
+    },
     pointer::text,
     prompts::{
         sdrs_clip_skip_rule, sdrs_clip_skip_rule_value, sdrs_emphasis, sdrs_emphasis_value,
@@ -105,6 +109,55 @@ pub struct sdrs_generate_params {
     /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer: 1, or 0 (the default): they are repaired first as
     /// ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
     pub text_as_is: i32,
+    /// The share of the schedule that is run over a picture, or in a hires pass, 0 to 1; NAN (the default) is 0.75 for a picture, and 0.7 for
+    /// a hires pass.
+    pub strength: f64,
+    /// A factor of the first noise over a picture, 0 to 1.5 (1).
+    pub noise_multiplier: f64,
+    /// Noise beyond that of the first noise level, 0 (the default) to 1: more details, over a picture and in a hires pass.
+    pub extra_noise: f64,
+    /// The rule by which `strength` counts steps (`SDRS_STRENGTH_RULE_WEBUI`). A hires pass always runs exactly its steps.
+    pub strength_rule: sdrs_strength_rule_value,
+    /// The way in which a picture of another size is fitted (`SDRS_RESIZE_MODE_STRETCH`).
+    pub resize_mode: sdrs_resize_mode_value,
+    /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, as in diffusers: 1, or 0 (the default): they are
+    /// its mean.
+    pub posterior_sample: i32,
+    /// The radius in pixels, 0 to 256, over which the edge of a mask is blurred (4).
+    pub mask_blur: u32,
+    /// Whether what the mask does not cover is drawn anew: 1, or 0 (the default).
+    pub mask_inverted: i32,
+    /// Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion): 1, or 0 (the default): each
+    /// latent is masked or not.
+    pub soft_mask: i32,
+    /// The start of the masked part (`SDRS_MASKED_CONTENT_ORIGINAL`).
+    pub masked_content: sdrs_masked_content_value,
+    /// Whether only the masked part is drawn, at the whole size, and put back into the picture: 1, or 0 (the default).
+    pub only_masked: i32,
+    /// The pixels around the masked part that are drawn with it, 0 to 4,096 (32).
+    pub only_masked_padding: u32,
+    /// Steps of a hires pass; 0 (the default) is as many as in the first.
+    pub hires_steps: u32,
+    /// The factor from the first pass's size to that of a second one (hires fix), 1 to 16; NAN (the default) is no second pass, unless a
+    /// size is given.
+    pub hires_scale: f64,
+    /// `cfg_scale` of the hires pass; NAN (the default) is the first's.
+    pub hires_cfg_scale: f64,
+    /// Width of the hires pass in pixels, in place of `hires_scale`; 0 (the default) follows from the height.
+    pub hires_width: u32,
+    /// Height of the hires pass in pixels, likewise.
+    pub hires_height: u32,
+    /// The sampler of the hires pass; `SDRS_SAMPLER_NOT_SET` (the default) is the first's.
+    pub hires_sampler: sdrs_sampler_value,
+    /// The schedule of the hires pass; `SDRS_SCHEDULE_NOT_SET` (the default) is the first's.
+    pub hires_schedule: sdrs_schedule_value,
+    /// The upscaler between the passes, by the WebUI's name, such as "Latent (bicubic)" or "Lanczos"; NULL (the default) is "Latent". This
+    /// and the next two end in a zero byte.
+    pub hires_upscaler: *const c_char,
+    /// The prompt of the hires pass; NULL (the default) or empty, it is the first's.
+    pub hires_prompt: *const c_char,
+    /// The negative prompt of the hires pass, likewise.
+    pub hires_negative_prompt: *const c_char,
     /// Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
     /// in `seed_resize_height` all noise is that of this size.
     pub seed_resize_width: u32,
@@ -243,6 +296,13 @@ conversions! {
     sdrs::Rng, i32: number::<sdrs_rng>, value::<sdrs_rng>;
     sdrs::Sampler, i32: number::<sdrs_sampler>, value::<sdrs_sampler>;
     sdrs::Schedule, i32: number::<sdrs_schedule>, value::<sdrs_schedule>;
+    Option<sdrs::Sampler>, i32: |sampler| sampler.map_or(Ok(NO_SAMPLER), number::<sdrs_sampler>),
+        |n| (n != NO_SAMPLER).then(|| value::<sdrs_sampler>(n)).transpose();
+    Option<sdrs::Schedule>, i32: |schedule| schedule.map_or(Ok(NO_SCHEDULE), number::<sdrs_schedule>),
+        |n| (n != NO_SCHEDULE).then(|| value::<sdrs_schedule>(n)).transpose();
+    sdrs::MaskedContent, i32: number::<sdrs_masked_content>, value::<sdrs_masked_content>;
+    sdrs::ResizeMode, i32: number::<sdrs_resize_mode>, value::<sdrs_resize_mode>;
+    sdrs::StrengthRule, i32: number::<sdrs_strength_rule>, value::<sdrs_strength_rule>;
     sdrs::TimeRule, i32: number::<sdrs_time_rule>, value::<sdrs_time_rule>;
 }
 
@@ -300,6 +360,9 @@ fields! {
         size: width, height, batch_size;
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta, refiner_switch_at, refiner_by_steps;
+        image: strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
+            masked_content, only_masked, only_masked_padding;
+        hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
@@ -346,6 +409,20 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
             prompt(c.perturbed_layers, SDRS_NUL_TERMINATED, "perturbed_layers")?;
     }
     (params.noise.seed, params.noise.variation_seed) = (seed(c.seed), seed(c.variation_seed));
+    let hires = &mut params.hires;
+    for (field, pointer, name) in [
+        (&mut hires.hires_upscaler, c.hires_upscaler, "hires_upscaler"),
+        (&mut hires.hires_prompt, c.hires_prompt, "hires_prompt"),
+        (
+            &mut hires.hires_negative_prompt,
+            c.hires_negative_prompt,
+            "hires_negative_prompt",
+        ),
+    ] {
+        if !pointer.is_null() {
+            *field = prompt(pointer, SDRS_NUL_TERMINATED, name)?;
+        }
+    }
     let mut given = read(&c, &mut params)?;
     if !c.negative_prompt.is_null() {
         given.insert("negative_prompt");
@@ -376,6 +453,9 @@ mod tests {
             "negative_prompt",
             "seed",
             "variation_seed",
+            "hires_upscaler",
+            "hires_prompt",
+            "hires_negative_prompt",
             "perturbed_layers",
         ];
         for setting in sdrs::settings() {
@@ -428,6 +508,14 @@ mod tests {
         (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
+        (c.strength, c.noise_multiplier, c.extra_noise) = (0.25, 0.5, 0.75);
+        (c.strength_rule, c.resize_mode, c.masked_content) = (2, 3, 1);
+        (c.posterior_sample, c.mask_blur, c.mask_inverted, c.soft_mask) = (1, 7, 1, 1);
+        (c.only_masked, c.only_masked_padding, c.hires_steps) = (1, 9, 11);
+        (c.hires_scale, c.hires_cfg_scale, c.hires_width, c.hires_height) = (2.0, 4.0, 80, 88);
+        (c.hires_sampler, c.hires_schedule) = (6, 1);
+        (c.hires_upscaler, c.hires_prompt) = (c"Lanczos".as_ptr(), c"e".as_ptr());
+        c.hires_negative_prompt = c"f".as_ptr();
         (c.seed_resize_width, c.seed_resize_height) = (80, 88);
         (c.guidance_rescale, c.mimic_scale, c.threshold_percentile) = (0.75, 2.0, 95.0);
         (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
@@ -479,6 +567,21 @@ mod tests {
         ) = (0.5, Some(6.0));
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
+        let image = &mut expected.image;
+        (image.strength, image.noise_multiplier, image.extra_noise) = (Some(0.25), 0.5, 0.75);
+        (image.strength_rule, image.resize_mode) = (sdrs::StrengthRule::Diffusers, sdrs::ResizeMode::Latent);
+        image.masked_content = sdrs::MaskedContent::Fill;
+        (image.posterior_sample, image.mask_blur) = (true, 7);
+        (image.mask_inverted, image.soft_mask) = (true, true);
+        (image.only_masked, image.only_masked_padding) = (true, 9);
+        let hires = &mut expected.hires;
+        (hires.hires_scale, hires.hires_cfg_scale, hires.hires_steps) = (Some(2.0), Some(4.0), 11);
+        (hires.hires_width, hires.hires_height) = (Some(80), Some(88));
+        hires.hires_sampler = Some(sdrs::Sampler::EulerAncestral);
+        hires.hires_schedule = got.hires.hires_schedule;
+        assert!(hires.hires_schedule.is_some());
+        (hires.hires_upscaler, hires.hires_prompt) = ("Lanczos".into(), "e".into());
+        hires.hires_negative_prompt = "f".into();
         let resize = &mut expected.noise;
         (resize.seed_resize_width, resize.seed_resize_height) = (Some(80), Some(88));
         let guidance = &mut expected.guidance;

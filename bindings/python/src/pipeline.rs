@@ -210,7 +210,7 @@ impl Pipeline {
         callback: Option<Py<PyAny>>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<Image>> {
-        let request = request(given, preview, preview_every)?;
+        let request = request(py, given, preview, preview_every)?;
         let output = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
             run.run()
         })?;
@@ -227,7 +227,7 @@ impl Pipeline {
         callback: Option<Py<PyAny>>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<(ReturnedArray, Vec<u64>, Vec<String>)> {
-        let request = request(given, preview, preview_every)?;
+        let request = request(py, given, preview, preview_every)?;
         let made = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
             run.latents()
         })?;
@@ -241,7 +241,7 @@ impl Pipeline {
         preview_every: &Bound<'_, PyAny>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Run> {
-        let request = request(given, preview, preview_every)?;
+        let request = request(given.py(), given, preview, preview_every)?;
         run::start(Arc::clone(&self.inner), request, cancel)
     }
 
@@ -443,14 +443,17 @@ fn listed(loras: Vec<LoraFile>) -> PyResult<Vec<Lora>> {
 }
 
 fn request(
+    py: Python<'_>,
     given: &Bound<'_, PyDict>,
     preview: &Bound<'_, PyAny>,
     every: &Bound<'_, PyAny>,
 ) -> PyResult<Request> {
+    let inputs = run::Inputs::take(py, given)?;
     let (params, given) = settings(given)?;
     Ok(Request {
         params,
         given,
+        inputs,
         previews: previews(preview, every)?,
     })
 }

@@ -58,6 +58,11 @@ impl Refs {
         self.values(tensor, i64::from_le_bytes)
     }
 
+    /// A tensor of bytes.
+    pub fn u8s(&self, tensor: &str) -> Vec<u8> {
+        self.values(tensor, |[byte]: [u8; 1]| byte)
+    }
+
     fn values<T, const N: usize>(&self, tensor: &str, value: fn([u8; N]) -> T) -> Vec<T> {
         let file = self.file();
         let view = file

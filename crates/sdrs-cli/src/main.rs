@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod convert;
+mod draw;
 mod inspect;
 mod lora;
 mod out;
@@ -11,7 +12,6 @@ mod parts;
 mod profile;
 mod prompt;
 mod settings;
-mod txt2img;
 
 use std::{
     io::{self, Write},
@@ -37,7 +37,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Draw pictures from a prompt.
-    Txt2img(Box<txt2img::Args>),
+    Txt2img(Box<draw::Txt2img>),
+    /// Draw pictures from a picture, or a part of it anew.
+    Img2img(Box<draw::Img2img>),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
@@ -114,7 +116,8 @@ fn run() -> Result<(), Failure> {
         Err(error) => error.exit(),
     };
     match cli.command {
-        Command::Txt2img(args) => txt2img::run(*args),
+        Command::Txt2img(args) => draw::txt2img(*args),
+        Command::Img2img(args) => draw::img2img(*args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),

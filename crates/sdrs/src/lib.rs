@@ -25,13 +25,14 @@ pub use error::{Error, ErrorCode, Result};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
 pub use params::{
-    ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams,
-    NetworkParams, NoiseParams, Recommended, Rng, SamplingParams, Setting, SettingKind, SettingValue,
-    SizeParams, SpeedParams, TextParams, parse_emphasis, parse_prompt_dialect, settings,
+    ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams, HiresParams,
+    ImageParams, MaskedContent, NetworkParams, NoiseParams, Recommended, ResizeMode, Rng, SamplingParams,
+    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, parse_emphasis,
+    parse_prompt_dialect, settings,
 };
-pub use picture::{Image, Preview, PreviewMethod, infotext};
+pub use picture::{Image, Interpolation, Picture, Plane, Preview, PreviewMethod, Resample, infotext};
 pub use pipeline::{Pipeline, PipelineBuilder};
-pub use run::{CancelToken, Latents, Output, Progress, Txt2Img};
+pub use run::{CancelToken, Latents, Output, Progress, Request};
 pub use sd_core::{
     Dtype, Quantization, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
@@ -88,3 +89,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/weights.md")]
 struct Weights;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/pictures.md")]
+struct Pictures;

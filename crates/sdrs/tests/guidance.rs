@@ -1,6 +1,6 @@
 //! Methods around guidance, through a whole run: off unless asked for, told in infotexts, alike however a picture is drawn.
 
-use sdrs::{GenerateParams, Pipeline, PreviewMethod, Sampler, Txt2Img, infotext};
+use sdrs::{GenerateParams, Pipeline, PreviewMethod, Request, Sampler, infotext};
 
 mod common;
 
@@ -8,21 +8,21 @@ fn pipeline() -> Pipeline {
     common::builder().build().unwrap()
 }
 
-fn request(pipeline: &Pipeline) -> Txt2Img<'_> {
+fn request(pipeline: &Pipeline) -> Request<'_> {
     asked(pipeline, "a circle AND a square :0.5")
 }
 
-fn asked<'a>(pipeline: &'a Pipeline, prompt: &str) -> Txt2Img<'a> {
+fn asked<'a>(pipeline: &'a Pipeline, prompt: &str) -> Request<'a> {
     let request = pipeline.txt2img(prompt);
     let request = request.negative_prompt("blurry").width(112).height(128).steps(3);
     request.seed(7).sampler(Sampler::Euler)
 }
 
-fn latents(request: Txt2Img<'_>) -> Vec<f32> {
+fn latents(request: Request<'_>) -> Vec<f32> {
     request.latents().unwrap().latents.values
 }
 
-type Change = fn(Txt2Img<'_>) -> Txt2Img<'_>;
+type Change = fn(Request<'_>) -> Request<'_>;
 
 /// A change with its pairs in infotexts.
 const CHANGES: &[(Change, &[&str])] = &[
@@ -118,17 +118,17 @@ fn one_picture_however_it_is_run() {
 fn worse_attention_needs_no_negative_prompt() {
     let pipeline = pipeline();
     for change in [
-        |r: Txt2Img<'_>| r.pag_scale(3.0),
+        |r: Request<'_>| r.pag_scale(3.0),
         |r| r.seg_scale(3.0),
         |r| r.sag_scale(0.75),
-    ] as [fn(Txt2Img<'_>) -> Txt2Img<'_>; 3]
+    ] as [fn(Request<'_>) -> Request<'_>; 3]
     {
         for prompt in ["a circle", "a circle AND a square"] {
-            let one = |r: Txt2Img<'_>| latents(r.skip_early_cfg(1.0));
+            let one = |r: Request<'_>| latents(r.skip_early_cfg(1.0));
             let plain = one(asked(&pipeline, prompt));
             assert!(goldens::relative_error(&one(change(asked(&pipeline, prompt))), &plain) > 1e-4);
         }
-        let fast = |r: Txt2Img<'_>| latents(r.deep_cache_interval(2).token_merging(0.4));
+        let fast = |r: Request<'_>| latents(r.deep_cache_interval(2).token_merging(0.4));
         let [with, without] = [fast(change(request(&pipeline))), fast(request(&pipeline))];
         assert!(with != without && with.iter().all(|value| value.is_finite()));
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use goldens::Refs;
-use sdrs::{Dtype, Error, ErrorCode, Pipeline, PipelineBuilder, Txt2Img};
+use sdrs::{Dtype, Error, ErrorCode, Pipeline, PipelineBuilder, Request};
 
 const PROMPT: &str = "a red circle above a blue square";
 
@@ -20,7 +20,7 @@ fn builder(base: &Path, refiner: &Path) -> PipelineBuilder {
         .device("cpu")
 }
 
-fn request(pipeline: &Pipeline) -> Txt2Img<'_> {
+fn request(pipeline: &Pipeline) -> Request<'_> {
     let request = pipeline.txt2img(PROMPT).negative_prompt("blurry, low quality");
     let request = request
         .sampler(sdrs::Sampler::Euler)
@@ -29,7 +29,7 @@ fn request(pipeline: &Pipeline) -> Txt2Img<'_> {
     request.steps(8).cfg_scale(6.0).seed(37).width(192).height(128)
 }
 
-fn latents(request: Txt2Img<'_>) -> Vec<f32> {
+fn latents(request: Request<'_>) -> Vec<f32> {
     request.latents().unwrap().latents.values
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use goldens::Refs;
 use safetensors::tensor::TensorView;
-use sdrs::{Array, Dtype, EmptyNegativeRule, ErrorCode, LogLevel, Lora, Pipeline, Txt2Img};
+use sdrs::{Array, Dtype, EmptyNegativeRule, ErrorCode, LogLevel, Lora, Pipeline, Request};
 
 const PROMPT: &str = "a red circle above a blue square";
 const NEGATIVE: &str = "blurry, low quality";
@@ -23,11 +23,11 @@ fn pipeline(path: &Path) -> Pipeline {
         .unwrap()
 }
 
-fn request<'a>(pipeline: &'a Pipeline, negative: &str) -> Txt2Img<'a> {
+fn request<'a>(pipeline: &'a Pipeline, negative: &str) -> Request<'a> {
     settled(pipeline.txt2img(PROMPT).negative_prompt(negative))
 }
 
-fn settled(request: Txt2Img<'_>) -> Txt2Img<'_> {
+fn settled(request: Request<'_>) -> Request<'_> {
     let request = request
         .sampler(sdrs::Sampler::Euler)
         .schedule(sdrs::Schedule::Uniform);
@@ -62,7 +62,7 @@ fn an_empty_negative_prompt_follows_its_rule() {
     let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let refs = Refs::open("tiny-sdxl/refs.safetensors");
-    let run = |request: Txt2Img<'_>, rule, name: &str| {
+    let run = |request: Request<'_>, rule, name: &str| {
         let drawn = request.empty_negative_rule(rule).latents().unwrap();
         refs.assert_close(name, &drawn.latents.values, 1e-4);
     };
@@ -76,7 +76,7 @@ fn an_empty_negative_prompt_follows_its_rule() {
     run(request(&pipeline, NEGATIVE), EmptyNegativeRule::WebUi, "run");
 }
 
-fn without_negative(pipeline: &Pipeline) -> Txt2Img<'_> {
+fn without_negative(pipeline: &Pipeline) -> Request<'_> {
     settled(pipeline.txt2img(PROMPT))
 }
 

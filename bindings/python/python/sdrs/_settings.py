@@ -84,6 +84,35 @@ class Settings(TypedDict, total=False):
     `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
     `freeu_s2`: The same at the next resolution.
     `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+    `strength`: The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another; not
+    given, it is 0.75 for a picture, and 0.7 for a hires pass.
+    `strength_rule`: The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as
+    `steps` says (the WebUI's option; ComfyUI), "diffusers" `strength * steps`. A hires pass always runs exactly its steps.
+    `resize_mode`: The way in which a picture of another size is fitted: "stretch", "crop", "fill" (edges are repeated), or "latent" (its
+    latents are stretched).
+    `noise_multiplier`: A factor of the first noise over a picture, 0 to 1.5.
+    `extra_noise`: Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
+    `posterior_sample`: Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as
+    in diffusers. Else they are its mean.
+    `mask_blur`: The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
+    `mask_inverted`: Whether what the mask does not cover is drawn anew.
+    `soft_mask`: Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion, Levin and Fried
+    2023, arXiv:2306.00950). Else each latent is masked or not.
+    `masked_content`: The start of the masked part: "original", "fill" (colours around it), "latent noise" or "latent nothing".
+    `only_masked`: Whether only the masked part is drawn, at the whole size, and put back into the picture.
+    `only_masked_padding`: The pixels around the masked part that are drawn with it, 0 to 4,096.
+    `hires_scale`: The factor from the first pass's size to the second's, 1 to 16; not given, there is no second pass unless a size is.
+    `hires_width`: Width of the second pass in pixels, in place of `hires_scale`. Where only one side is given, the other follows; where
+    both are, what doesn't fit is cut off.
+    `hires_height`: Height of the second pass in pixels, likewise.
+    `hires_steps`: Steps of the second pass; 0 is as many as in the first.
+    `hires_upscaler`: The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
+    antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+    `hires_sampler`: The sampler of the second pass; not given, it is the first's.
+    `hires_schedule`: The schedule of the second pass; not given, it is the first's.
+    `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
+    `hires_prompt`: The prompt of the second pass; empty, it is the first's.
+    `hires_negative_prompt`: The negative prompt of the second pass; empty, it is the first's.
     `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
     see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
     `tile_y`: Whether its upper and lower edge fit together.
@@ -158,6 +187,28 @@ class Settings(TypedDict, total=False):
     freeu_s1: float
     freeu_s2: float
     freeu_version: int
+    strength: float | None
+    strength_rule: str
+    resize_mode: str
+    noise_multiplier: float
+    extra_noise: float
+    posterior_sample: bool
+    mask_blur: int
+    mask_inverted: bool
+    soft_mask: bool
+    masked_content: str
+    only_masked: bool
+    only_masked_padding: int
+    hires_scale: float | None
+    hires_width: int | None
+    hires_height: int | None
+    hires_steps: int
+    hires_upscaler: str
+    hires_sampler: str | None
+    hires_schedule: str | None
+    hires_cfg_scale: float | None
+    hires_prompt: str
+    hires_negative_prompt: str
     tile_x: bool
     tile_y: bool
     original_width: int | None
@@ -226,6 +277,28 @@ DEFAULTS: dict[str, Any] = {
     "freeu_s1": 1.0,
     "freeu_s2": 1.0,
     "freeu_version": 2,
+    "strength": None,
+    "strength_rule": "webui",
+    "resize_mode": "stretch",
+    "noise_multiplier": 1.0,
+    "extra_noise": 0.0,
+    "posterior_sample": False,
+    "mask_blur": 4,
+    "mask_inverted": False,
+    "soft_mask": False,
+    "masked_content": "original",
+    "only_masked": False,
+    "only_masked_padding": 32,
+    "hires_scale": None,
+    "hires_width": None,
+    "hires_height": None,
+    "hires_steps": 0,
+    "hires_upscaler": "Latent",
+    "hires_sampler": None,
+    "hires_schedule": None,
+    "hires_cfg_scale": None,
+    "hires_prompt": "",
+    "hires_negative_prompt": "",
     "tile_x": False,
     "tile_y": False,
     "original_width": None,

@@ -58,8 +58,39 @@ pub(crate) struct Model {
     pub recommended: Recommended,
     pub target: Target,
     pub name: Arc<str>,
+    pub unet_extra: UnetExtra,
     /// Fitted when a run first asks for it.
     linear_decoder: Arc<OnceLock<LinearDecoder>>,
+}
+
+/// The channels that a U-Net takes behind those of the latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnetExtra {
+    None,
+    /// A mask, and the latents of the picture without what it covers.
+    Inpaint,
+    /// A picture of depths.
+    Depth,
+}
+
+impl UnetExtra {
+    fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let configs = checkpoint.configs();
+        let (has, latent) = (configs.unet.in_channels, configs.vae.latent_channels);
+        match has.checked_sub(latent) {
+            Some(0) => Ok(Self::None),
+            Some(1) => Ok(Self::Depth),
+            Some(extra) if extra == latent + 1 => Ok(Self::Inpaint),
+            _ => Err(Error::InvalidFile {
+                path: checkpoint.origin().to_owned(),
+                reason: format!(
+                    "a U-Net of {has} input channels over latents of {latent}; {latent}, {} (inpainting) and {} (depth) are known",
+                    2 * latent + 1,
+                    latent + 1
+                ),
+            }),
+        }
+    }
 }
 
 /// A text encoder with its tokenizer.
@@ -81,16 +112,7 @@ impl Model {
         runtime: &Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
-        if configs.unet.in_channels != configs.vae.latent_channels {
-            let (has, wants) = (configs.unet.in_channels, configs.vae.latent_channels);
-            let reason = format!(
-                "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
-            );
-            return Err(Error::InvalidFile {
-                path: checkpoint.origin().to_owned(),
-                reason,
-            });
-        }
+        let unet_extra = UnetExtra::of(&checkpoint)?;
         check_added_width(&checkpoint)?;
         let sampling = sampling(&configs.scheduler, prediction)?;
         let recommended = recommended(&checkpoint, runtime)?;
@@ -135,6 +157,7 @@ impl Model {
             sampling,
             target,
             name: name(checkpoint.origin()).into(),
+            unet_extra,
             checkpoint: checkpoint.into(),
         };
         if let Some((origin, _)) = model.checkpoint.recommended() {

@@ -5,7 +5,7 @@ use sd_core::models::guidance_embedding;
 use sd_kernels::Axes;
 
 use super::{Model, Runtime};
-use crate::{Error, Result};
+use crate::{Error, Interpolation, Result, picture::interpolate};
 
 /// Values with their shape, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +16,38 @@ pub struct Array {
     /// The values, as many as the shape holds.
     pub values: Vec<f32>,
 }
+
+impl Array {
+    /// The last two axes, `[.., h, w]`, brought to another size: latents for a second pass, say.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if there are no two axes, one has no length, or shape and values disagree.
+    pub fn interpolate(&self, [height, width]: [usize; 2], interpolation: Interpolation) -> Result<Self> {
+        let fault = |reason: String| Err(Error::parameter("latents", reason));
+        let shape = &self.shape;
+        if self.values.len() != shape.iter().product::<usize>() {
+            return fault(format!("{} values are not of shape {shape:?}", self.values.len()));
+        }
+        let [.., h, w] = shape[..] else {
+            return fault(format!("shape {shape:?}; [.., h, w] is needed"));
+        };
+        if h * w == 0 || height * width == 0 || height.max(width) > MAX_SIDE {
+            return fault(format!(
+                "planes of {h}x{w} can't become {height}x{width}: sides have 1 to {MAX_SIDE} values"
+            ));
+        }
+        let mut shape = shape.clone();
+        let axes = shape.len();
+        shape[axes - 2..].copy_from_slice(&[height, width]);
+        Ok(Self {
+            shape,
+            values: interpolate(&self.values, [h, w], [height, width], interpolation),
+        })
+    }
+}
+
+/// A side of latents that no picture reaches.
+const MAX_SIDE: usize = 65_535;
 
 /// The Gaussian that a picture is encoded to, each `[batch, latent_channels, h, w]`: a latent of the U-Net is `mean + std * noise`. Both are
 /// the autoencoder's own times [`Pipeline::scaling_factor`](crate::Pipeline::scaling_factor).

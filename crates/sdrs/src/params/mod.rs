@@ -16,7 +16,7 @@ use sd_core::{
 use sd_kernels::Axes;
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
-pub use choices::{ClipSkipRule, EmptyNegativeRule, Rng};
+pub use choices::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
 pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
@@ -100,7 +100,7 @@ pub(crate) struct Limits {
 const MAX_CONDITION: usize = 65_536;
 
 /// The largest side: well beyond what anyone's memory holds, and far from any overflow.
-const MAX_SIDE: u32 = 16_384;
+pub(crate) const MAX_SIDE: u32 = 16_384;
 
 impl GenerateParams {
     /// Checks every value and returns width and height in pixels.

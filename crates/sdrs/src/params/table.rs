@@ -162,6 +162,63 @@ macro_rules! table {
                 /// Whether its upper and lower edge fit together.
                 tile_y: bool = false, Any, Changed("Tile Y");
             }
+            /// A picture that a run begins at, and the part of it that is drawn anew.
+            image: ImageParams {
+                /// The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another;
+                /// not given, it is 0.75 for a picture, and 0.7 for a hires pass.
+                strength: Option<f64> = None, Share, Changed("Denoising strength");
+                /// The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as `steps`
+                /// says (the WebUI's option; ComfyUI), "diffusers" `strength * steps`. A hires pass always runs exactly its steps.
+                strength_rule: StrengthRule = StrengthRule::default(), Any, Changed("Strength rule");
+                /// The way in which a picture of another size is fitted: "stretch", "crop", "fill" (edges are repeated), or "latent" (its
+                /// latents are stretched).
+                resize_mode: ResizeMode = ResizeMode::default(), Any, Changed("Resize mode");
+                /// A factor of the first noise over a picture, 0 to 1.5.
+                noise_multiplier: f64 = 1.0, Within(0.0, 1.5), Changed("Noise multiplier");
+                /// Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
+                extra_noise: f64 = 0.0, Share, Changed("Extra noise");
+                /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as in
+                /// diffusers. Else they are its mean.
+                posterior_sample: bool = false, Any, Changed("Posterior sample");
+                /// The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
+                mask_blur: usize = 4, Whole(0, 256), Changed("Mask blur");
+                /// Whether what the mask does not cover is drawn anew.
+                mask_inverted: bool = false, Any, Changed("Mask mode");
+                /// Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion, Levin and Fried 2023,
+                /// arXiv:2306.00950). Else each latent is masked or not.
+                soft_mask: bool = false, Any, Changed("Soft mask");
+                /// The start of the masked part: "original", "fill" (colours around it), "latent noise" or "latent nothing".
+                masked_content: MaskedContent = MaskedContent::default(), Any, Changed("Masked content");
+                /// Whether only the masked part is drawn, at the whole size, and put back into the picture.
+                only_masked: bool = false, Any, Changed("Inpaint area");
+                /// The pixels around the masked part that are drawn with it, 0 to 4,096.
+                only_masked_padding: usize = 32, Whole(0, 4096), ChangedIf("Masked area padding", |params| params.image.only_masked);
+            }
+            /// A second pass at a larger size (the WebUI's hires fix).
+            hires: HiresParams {
+                /// The factor from the first pass's size to the second's, 1 to 16; not given, there is no second pass unless a size is.
+                hires_scale: Option<f64> = None, Within(1.0, 16.0), Changed("Hires upscale");
+                /// Width of the second pass in pixels, in place of `hires_scale`. Where only one side is given, the other follows; where both
+                /// are, what doesn't fit is cut off.
+                hires_width: Option<u32> = None, Side, Unwritten;
+                /// Height of the second pass in pixels, likewise.
+                hires_height: Option<u32> = None, Side, Unwritten;
+                /// Steps of the second pass; 0 is as many as in the first.
+                hires_steps: usize = 0, Whole(0, MAX_STEPS), Changed("Hires steps");
+                /// The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
+                /// antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+                hires_upscaler: String = "Latent".into(), Any, Changed("Hires upscaler");
+                /// The sampler of the second pass; not given, it is the first's.
+                hires_sampler: Option<Sampler> = None, Any, Changed("Hires sampler");
+                /// The schedule of the second pass; not given, it is the first's.
+                hires_schedule: Option<Schedule> = None, Any, Changed("Hires schedule type");
+                /// `cfg_scale` of the second pass; not given, it is the first's.
+                hires_cfg_scale: Option<f64> = None, Within(-1000.0, 1000.0), Changed("Hires CFG Scale");
+                /// The prompt of the second pass; empty, it is the first's.
+                hires_prompt: String = String::new(), Any, Changed("Hires prompt");
+                /// The negative prompt of the second pass; empty, it is the first's.
+                hires_negative_prompt: String = String::new(), Any, Changed("Hires negative prompt");
+            }
             /// The conditions besides the text, for SDXL and its refiner (Podell et al. 2023, arXiv:2307.01952). Other models don't have them.
             conditioning: ConditioningParams {
                 /// The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small one

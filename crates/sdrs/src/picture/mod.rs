@@ -1,9 +1,25 @@
 //! Pictures, their infotexts, and pictures of a run that is not done yet.
 
+mod blur;
 mod image;
 pub mod infotext;
+mod input;
+mod interpolate;
+mod kind;
+mod outpaint;
+mod pixels;
+mod plane;
 mod preview;
+mod reading;
+mod resize;
+mod size;
 
-pub use image::Image;
-pub(crate) use image::{png, rgb_of_planes, save, wrong_ending};
+pub use self::image::Image;
+pub(crate) use self::image::{png, rgb_of_planes, save, wrong_ending};
+pub use input::Picture;
+pub use interpolate::Interpolation;
+pub(crate) use interpolate::interpolate;
+pub(crate) use pixels::{composite, share_of};
+pub use plane::Plane;
 pub use preview::{Preview, PreviewMethod};
+pub use resize::Resample;

@@ -23,6 +23,8 @@ pub(crate) struct Predictor<'a> {
     pub guidance: Option<Vec<f32>>,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
+    /// Channels behind those of the latents, for a U-Net that has them.
+    pub concat: Option<&'a [f32]>,
     pub cache: UnetCache,
 }
 
@@ -139,17 +141,23 @@ impl Predictor<'_> {
         let [_, channels, height, width] = self.shape;
         let deep_cache = self.deep_cache(call.step, texts);
         let changes = self.changes;
-        let (model, cache, guidance) = (self.model, &mut self.cache, &self.guidance);
+        let (model, cache) = (self.model, &mut self.cache);
+        let (guidance, concat) = (&self.guidance, self.concat);
         let (output, deep, received) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
             let guidance = guidance
                 .as_ref()
                 .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
+            let concat = concat.map(|values| {
+                let channels = values.len() / (height * width);
+                model.tensor(values.repeat(batch), [batch, channels, height, width])
+            });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
                     added: conditions.added.clone(),
                     guidance,
+                    concat,
                     token_merging: changes.token_merging,
                     free_u: changes.free_u,
                     wrap: changes.wrap,

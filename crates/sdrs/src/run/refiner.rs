@@ -42,31 +42,35 @@ impl Switch {
     }
 }
 
-/// A refiner with the prompts of a run, encoded by its own text encoder.
-#[derive(Clone, Copy)]
-pub(crate) struct Refiner<'a> {
-    pub components: &'a Components,
-    pub conditioning: &'a Conditioning,
-    pub guidance: &'a Guidance,
+/// What a refiner takes over with in a pass: the prompts, encoded by its own text encoder, and guidance of its own network.
+pub(crate) struct Refiner {
+    pub conditioning: Conditioning,
+    pub guidance: Guidance,
     pub switch: Switch,
 }
 
-impl<'a> Refiner<'a> {
+impl Refiner {
     /// It at the calls of one picture, whose latents have this shape.
-    pub fn picture(self, changes: Changes, shape: [usize; 4]) -> Refining<'a> {
-        let Components { model, runtime, .. } = self.components;
+    pub fn picture<'a>(
+        &'a self,
+        components: &'a Components,
+        changes: Changes,
+        shape: [usize; 4],
+    ) -> Refining<'a> {
+        let Components { model, runtime, .. } = components;
         let predictor = Predictor {
             model,
             runtime,
-            conditioning: self.conditioning,
+            conditioning: &self.conditioning,
             changes: changes.within(model.unet.branches()),
             guidance: model.guidance_embedding(self.guidance.cfg_scale),
             shape,
+            concat: None,
             cache: Default::default(),
         };
         Refining {
             predictor,
-            guidance: self.guidance,
+            guidance: &self.guidance,
             state: GuidanceState::default(),
             switch: self.switch,
             has_begun: false,

@@ -16,35 +16,17 @@ pub(crate) use write::{Seeds, infotext};
 
 use std::{fs::File, io::Read, path::Path};
 
+use super::kind::{self, HEAD, PNG};
 use crate::{Error, Result};
 
-/// The first bytes of a PNG file.
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// The key of the second pass's size.
+const HIRES_SIZE: &str = "Hires resize";
 
-/// The number of bytes that show the kind of a file.
-const HEAD: usize = 16;
+/// The value of "Mask mode" where what is not masked is drawn anew.
+const NOT_MASKED: &str = "Inpaint not masked";
 
-/// Marks of other files: the place in the file, the bytes, the kind.
-const OTHERS: [(usize, &[u8], &str); 11] = [
-    (0, b"\xff\xd8\xff", "a JPEG picture"),
-    (8, b"WEBPVP8", "a WebP picture"),
-    (4, b"ftypavif", "an AVIF picture"),
-    (4, b"ftyphei", "a HEIC picture"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"GIF8", "a GIF picture"),
-    (0, b"II*\0", "a TIFF picture"),
-    (0, b"MM\0*", "a TIFF picture"),
-    (0, b"\xff\xfe", "a text in UTF-16"),
-    (0, b"\xfe\xff", "a text in UTF-16"),
-];
-
-/// The kind of a file that begins so, if it is none with an infotext.
-fn other_kind(head: &[u8]) -> Option<&'static str> {
-    let shows = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
-    let found = OTHERS.iter().find(|(at, mark, _)| shows(*at, mark));
-    found.map(|(.., kind)| *kind)
-}
+/// The value of "Inpaint area" where only the masked part is drawn.
+const ONLY_MASKED: &str = "Only masked";
 
 /// The infotext of a file: of a PNG from its `parameters` text, of any other file the whole of it, which must be UTF-8 of no more
 /// than a megabyte.
@@ -68,7 +50,7 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     let picture = bytes.starts_with(PNG);
-    if let Some(kind) = other_kind(&bytes) {
+    if let Some(kind) = kind::of_bytes(&bytes) {
         let reason =
             format!("{kind}; give the PNG picture that was saved, or its infotext as a text file in UTF-8");
         return Err(fail(reason));

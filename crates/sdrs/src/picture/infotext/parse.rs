@@ -6,6 +6,7 @@ use sd_core::prompt::TimeRule;
 use sd_sched::Schedule;
 
 use super::pairs::{FEWEST_PAIRS, both_prompts, misplaced, pairs};
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED};
 use crate::{
     Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
 };
@@ -93,19 +94,28 @@ fn seed(key: &str, value: &str) -> Result<i128> {
     }
 }
 
-/// Width and height.
-fn sides(key: &str, value: &str) -> Result<(Option<u32>, Option<u32>)> {
-    let sides = value.split_once('x');
-    let (width, height) = sides.ok_or_else(|| bad(key, value, "size such as 512x768"))?;
-    Ok((Some(number(key, width)?), Some(number(key, height)?)))
-}
-
 fn flag(key: &str, value: &str) -> Result<bool> {
     match value.to_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(bad(key, value, "True or False")),
     }
+}
+
+/// Whether a value is the second of two.
+fn either(key: &str, value: &str, names: [&str; 2]) -> Result<bool> {
+    let found = names.iter().position(|name| name.eq_ignore_ascii_case(value));
+    found
+        .map(|at| at == 1)
+        .ok_or_else(|| bad(key, value, &names.join(" or ")))
+}
+
+/// The sides of a size.
+fn sides(key: &str, value: &str) -> Result<[u32; 2]> {
+    let sides = value
+        .split_once('x')
+        .ok_or_else(|| bad(key, value, "size such as 512x768"))?;
+    Ok([number(key, sides.0)?, number(key, sides.1)?])
 }
 
 /// A setting's value, from the WebUI's spelling.
@@ -122,6 +132,8 @@ fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
             "GPU" | "NV" => name("nv"),
             _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
         },
+        ("mask_inverted", _) => SettingValue::Flag(either(key, value, ["Inpaint masked", NOT_MASKED])?),
+        ("only_masked", _) => SettingValue::Flag(either(key, value, ["Whole picture", ONLY_MASKED])?),
         (_, SettingKind::Flag) => SettingValue::Flag(flag(key, value)?),
         (_, SettingKind::Integer) if setting.is_seed() => SettingValue::Integer(seed(key, value)?),
         (_, SettingKind::Count | SettingKind::Integer) => SettingValue::Integer(number(key, value)?),
@@ -139,11 +151,16 @@ fn version_of(value: &str) -> Option<(u32, u32)> {
 impl Infotext {
     /// Takes a pair; false if there is no place for it.
     fn set(&mut self, key: &str, value: &str) -> Result<bool> {
-        let (size, noise) = (&mut self.params.size, &mut self.params.noise);
+        let GenerateParams {
+            size, noise, hires, ..
+        } = &mut self.params;
+        // 0 is a side that is not given.
+        let given = |side| (side > 0).then_some(side);
         match key {
-            "Size" => (size.width, size.height) = sides(key, value)?,
+            "Size" => [size.width, size.height] = sides(key, value)?.map(Some),
+            HIRES_SIZE => [hires.hires_width, hires.hires_height] = sides(key, value)?.map(given),
             "Seed resize from" => {
-                (noise.seed_resize_width, noise.seed_resize_height) = sides(key, value)?;
+                [noise.seed_resize_width, noise.seed_resize_height] = sides(key, value)?.map(Some);
             }
             "Tiling" => {
                 let network = &mut self.params.network;
@@ -218,6 +235,7 @@ mod tests {
         assert_eq!((p.size.width, p.size.height), (Some(640), Some(832)));
         assert_eq!((p.text.clip_skip, p.noise.ensd, p.noise.rng), (2, 31337, Rng::Nv));
         assert_eq!(p.text.time_rule, TimeRule::Current);
+        assert_eq!((p.image.strength, p.hires.hires_scale), (Some(0.4), Some(1.5)));
         assert_eq!(
             (read.model.as_deref(), read.model_hash.as_deref()),
             (Some("some_model"), Some("1234abcd56"))
@@ -226,8 +244,6 @@ mod tests {
         assert_eq!(
             rest,
             [
-                ("Denoising strength", "0.4"),
-                ("Hires upscale", "1.5"),
                 ("Lora hashes", "ink: 0123456789ab, glow: ba9876543210"),
                 ("Version", "v1.7.0"),
             ]
@@ -389,6 +405,46 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_of_passes_is_read(
+            (strength, rule, mode, content) in (proptest::option::of(0.0..1.0), 0usize..3, 0usize..4, 0usize..4),
+            (noise, extra, posterior) in (0.0..1.5, 0.0..1.0, proptest::bool::ANY),
+            (blur, inverted, soft, only, padding) in (0usize..256, proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY, 0usize..4096),
+            (scale, width, height, steps) in (
+                proptest::option::of(1.0..16.0), proptest::option::of(1u32..9999), proptest::option::of(1u32..9999), 0usize..99,
+            ),
+            (sampler, schedule, cfg_scale) in (
+                proptest::option::of(0..Sampler::ALL.len()), proptest::option::of(0..Schedule::ALL.len()), proptest::option::of(-1000.0..1000.0),
+            ),
+            (upscaler, prompt, negative) in ("[A-Za-z (),:\"]{1,12}", ".{0,12}", ".{0,12}"),
+        ) {
+            use crate::{MaskedContent, ResizeMode, StrengthRule};
+            let mut params = GenerateParams::default();
+            let image = &mut params.image;
+            image.strength = strength;
+            image.strength_rule = [StrengthRule::WebUi, StrengthRule::Exact, StrengthRule::Diffusers][rule];
+            image.resize_mode = [ResizeMode::Stretch, ResizeMode::Crop, ResizeMode::Fill, ResizeMode::Latent][mode];
+            let contents = [
+                MaskedContent::Original, MaskedContent::Fill, MaskedContent::LatentNoise, MaskedContent::LatentNothing,
+            ];
+            image.masked_content = contents[content];
+            (image.noise_multiplier, image.extra_noise, image.posterior_sample) = (noise, extra, posterior);
+            (image.mask_blur, image.mask_inverted, image.soft_mask, image.only_masked) = (blur, inverted, soft, only);
+            image.only_masked_padding = if only { padding } else { 32 };
+            let hires = &mut params.hires;
+            (hires.hires_scale, hires.hires_width, hires.hires_height) = (scale, width, height);
+            (hires.hires_steps, hires.hires_cfg_scale, hires.hires_upscaler) = (steps, cfg_scale, upscaler);
+            hires.hires_sampler = sampler.map(|at| Sampler::ALL[at]);
+            hires.hires_schedule = schedule.map(|at| Schedule::ALL[at]);
+            (hires.hires_prompt, hires.hires_negative_prompt) = (prompt, negative);
+            (params.size.width, params.size.height) = (Some(8), Some(8));
+            let seeds = Seeds { seed: 0, variation_seed: None };
+            params.noise.seed = 0;
+            let text = infotext(&params, seeds, [8, 8], ("m", None), &[]);
+            let read = parse(&text).unwrap();
+            prop_assert_eq!(&read.params, &params, "{}", text);
+        }
+
         #[test]
         fn what_is_written_is_read(
             (prompt, negative_prompt, model) in (prompt(), prompt(), ".{0,12}"),

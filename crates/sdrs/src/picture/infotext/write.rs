@@ -1,5 +1,6 @@
 //! Writing infotexts.
 
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED};
 use crate::{GenerateParams, Setting, SettingValue, VERSION, params::ClipSkipRule, settings};
 
 /// The seeds of one picture.
@@ -12,9 +13,10 @@ pub(crate) struct Seeds {
 
 /// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
 #[rustfmt::skip]
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed", "Variation seed strength",
-    "Seed resize from", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta", "ENSD", "RNG",
+    "Seed resize from", "Denoising strength", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta",
+    "ENSD", "RNG",
     "Refiner", "Refiner switch at", "Refiner switch by sampling steps",
 ];
 
@@ -44,6 +46,11 @@ pub(crate) fn infotext(
     pairs.push(("Size", format!("{width}x{height}")));
     pairs.push(("Model", model.to_owned()));
     pairs.extend(refiner.map(|refiner| ("Refiner", refiner.to_owned())));
+    let hires = [params.hires.hires_width, params.hires.hires_height];
+    if hires.iter().any(Option::is_some) {
+        let [width, height] = hires.map(Option::unwrap_or_default);
+        pairs.push((HIRES_SIZE, format!("{width}x{height}")));
+    }
     if let (Some(width @ 1..), Some(height @ 1..)) =
         (params.noise.seed_resize_width, params.noise.seed_resize_height)
     {
@@ -81,6 +88,8 @@ fn pair(setting: &Setting, params: &GenerateParams, refined: bool) -> Option<(&'
         },
         // Of two rules the older one is written.
         ("time_rule", _) => "True".into(),
+        ("mask_inverted", _) => NOT_MASKED.into(),
+        ("only_masked", _) => ONLY_MASKED.into(),
         ("rng", _) => params.noise.rng.name().into(),
         _ => value.to_string(),
     };

@@ -445,6 +445,7 @@ mod tests {
             changes: Default::default(),
             guidance: None,
             shape: [1, 4, 16, 16],
+            concat: None,
             cache: Default::default(),
         };
         let options = PlanOptions {
