@@ -260,6 +260,14 @@ enum sdrs_sampler
      * "SA-Solver": Stochastic Adams (Xue et al. 2023).
      */
     SDRS_SAMPLER_SA_SOLVER = 30,
+    /**
+     * "DPM++ 2M CFG++": DPM++ 2M with CFG++.
+     */
+    SDRS_SAMPLER_DPMPP_2M_CFG_PP = 31,
+    /**
+     * "Res Multistep CFG++": Res Multistep with CFG++.
+     */
+    SDRS_SAMPLER_RES_MULTISTEP_CFG_PP = 32,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1384,6 +1392,13 @@ typedef struct {
      */
     double freeu_s2;
     /**
+     * Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+     */
+    int32_t tile_x;
+    /**
+     * Whether its upper and lower edge fit together, likewise.
+     */
+    int32_t tile_y;
      * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
      * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
      */
@@ -1420,6 +1435,15 @@ typedef struct {
      * The score that it is told of the negative prompt's (2.5).
      */
     double negative_aesthetic_score;
+    /**
+     * The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one (0.8); 1 is
+     * never. The way is counted in timesteps of the model.
+     */
+    double refiner_switch_at;
+    /**
+     * Whether that share is counted in sampling steps: 1, or 0 (the default).
+     */
+    int32_t refiner_by_steps;
 } sdrs_generate_params;
 
 /**
@@ -1534,6 +1558,10 @@ typedef struct {
      * Values of the vector that the U-Net takes beside the timestep (`sdrs_unet_with_vector`); 0 where it takes none.
      */
     uint32_t added_width;
+    /**
+     * The refiner's name, NULL without one. Valid as long as the pipeline.
+     */
+    const char *refiner_name;
 } sdrs_pipeline_info;
 
 /**
@@ -1901,6 +1929,13 @@ sdrs_status sdrs_builder_build(const sdrs_builder *builder,
  */
 sdrs_status sdrs_builder_memory_limit(sdrs_builder *builder,
                                       uint64_t bytes);
+
+/**
+ * A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at `refiner_switch_at` of a run's
+ * parameters. It encodes the prompts by itself, has no LoRAs, and needs no autoencoder; its latents must be those of the checkpoint.
+ */
+sdrs_status sdrs_builder_refiner(sdrs_builder *builder,
+                                 const char *refiner);
 
 /**
  * The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL

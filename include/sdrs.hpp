@@ -704,6 +704,7 @@ public:
     Builder &text_encoder_2(const std::string &path) {
         return done(sdrs_builder_text_encoder_2(get(), path.c_str()));
     }
+    Builder &refiner(const std::string &path) { return done(sdrs_builder_refiner(get(), path.c_str())); }
     Builder &unet(const std::string &path) { return done(sdrs_builder_unet(get(), path.c_str())); }
     Builder &allow_unexpected() { return done(sdrs_builder_allow_unexpected(get())); }
     Builder &lora(const std::string &path, double weight = 1.0) {

@@ -23,6 +23,7 @@ pub struct sdrs_builder {
     text_encoder: Option<PathBuf>,
     text_encoder_2: Option<PathBuf>,
     unet: Option<PathBuf>,
+    refiner: Option<PathBuf>,
     allow_unexpected: bool,
     pub(crate) loras: Vec<Lora>,
     pub(crate) lora_folders: Vec<PathBuf>,
@@ -86,6 +87,9 @@ impl sdrs_builder {
         }
         if let Some(path) = &self.unet {
             builder = builder.unet(path);
+        }
+        if let Some(path) = &self.refiner {
+            builder = builder.refiner(path);
         }
         builder = builder.allow_unexpected(self.allow_unexpected);
         builder = builder.loras(&self.loras);
@@ -151,6 +155,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             text_encoder: None,
             text_encoder_2: None,
             unet: None,
+            refiner: None,
             allow_unexpected: false,
             loras: Vec::new(),
             lora_folders: Vec::new(),
@@ -532,6 +537,21 @@ pub unsafe extern "C" fn sdrs_builder_memory_limit(builder: *mut sdrs_builder, b
         // SAFETY: the caller keeps the header's rules for pointers.
         let builder = unsafe { object_mut(builder, "builder") }?;
         builder.memory_limit = (bytes != 0).then_some(bytes);
+        Ok(())
+    })
+}
+
+/// A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at `refiner_switch_at` of a run's
+/// parameters. It encodes the prompts by itself, has no LoRAs, and needs no autoencoder; its latents must be those of the checkpoint.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_refiner(
+    builder: *mut sdrs_builder,
+    refiner: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(refiner, "refiner")?) };
+        builder.refiner = Some(path);
         Ok(())
     })
 }

@@ -205,6 +205,10 @@ pub struct sdrs_generate_params {
     pub freeu_s1: f64,
     /// The same at the next resolution.
     pub freeu_s2: f64,
+    /// Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+    pub tile_x: i32,
+    /// Whether its upper and lower edge fit together, likewise.
+    pub tile_y: i32,
     /// The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
     /// blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
     pub original_width: u32,
@@ -224,6 +228,11 @@ pub struct sdrs_generate_params {
     pub aesthetic_score: f64,
     /// The score that it is told of the negative prompt's (2.5).
     pub negative_aesthetic_score: f64,
+    /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one (0.8); 1 is
+    /// never. The way is counted in timesteps of the model.
+    pub refiner_switch_at: f64,
+    /// Whether that share is counted in sampling steps: 1, or 0 (the default).
+    pub refiner_by_steps: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -350,14 +359,14 @@ fields! {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
-        sampling: eta;
+        sampling: eta, refiner_switch_at, refiner_by_steps;
         image: strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
             masked_content, only_masked, only_masked_padding;
         hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
-        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
+        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version, tile_x, tile_y;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
         conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
             negative_aesthetic_score, empty_negative_rule;
@@ -516,6 +525,7 @@ mod tests {
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
         (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
         (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
+        (c.tile_x, c.tile_y) = (1, 1);
         (c.original_width, c.original_height) = (640, 480);
         (c.crop_top, c.crop_left, c.target_width, c.target_height) = (1, 2, 320, 240);
         (
@@ -523,6 +533,7 @@ mod tests {
             c.negative_aesthetic_score,
             c.empty_negative_rule,
         ) = (7.5, 3.5, 2);
+        (c.refiner_switch_at, c.refiner_by_steps) = (0.25, 1);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -586,12 +597,17 @@ mod tests {
         (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
         (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
         network.freeu_version = 1;
+        (network.tile_x, network.tile_y) = (true, true);
         let told = &mut expected.conditioning;
         (told.original_width, told.original_height) = (Some(640), Some(480));
         (told.crop_top, told.crop_left) = (1, 2);
         (told.target_width, told.target_height) = (Some(320), Some(240));
         (told.aesthetic_score, told.negative_aesthetic_score) = (7.5, 3.5);
         told.empty_negative_rule = sdrs::EmptyNegativeRule::Comfy;
+        (
+            expected.sampling.refiner_switch_at,
+            expected.sampling.refiner_by_steps,
+        ) = (0.25, true);
         assert_eq!(got, expected);
     }
 }

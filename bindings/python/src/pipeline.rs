@@ -48,8 +48,8 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, tokenizer, text_encoder, text_encoder_2, unet, loras, lora_dirs, embeddings, device, dtype, prediction,
-        allow_unexpected, threads, log, memory_limit, quantization
+        checkpoint, *, config, vae, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, device, dtype,
+        prediction, allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -61,6 +61,7 @@ impl Pipeline {
         text_encoder: Option<PathBuf>,
         text_encoder_2: Option<PathBuf>,
         unet: Option<PathBuf>,
+        refiner: Option<PathBuf>,
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
@@ -96,6 +97,9 @@ impl Pipeline {
         if let Some(path) = unet {
             builder = builder.unet(path);
         }
+        if let Some(path) = refiner {
+            builder = builder.refiner(path);
+        }
         builder = builder.allow_unexpected(allow_unexpected);
         builder = builder.loras(listed(loras)?);
         for folder in lora_dirs {
@@ -130,6 +134,11 @@ impl Pipeline {
     #[getter]
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    #[getter]
+    fn refiner_name(&self) -> Option<&str> {
+        self.inner.refiner_name()
     }
 
     #[getter]

@@ -49,6 +49,10 @@ struct Common {
     model: Option<PathBuf>,
     #[command(flatten)]
     parts: Parts,
+    /// A second checkpoint that takes over on the way from noise to the picture, such as SDXL's refiner: a file or a folder. It needs no
+    /// VAE.
+    #[arg(long, value_name = "PATH")]
+    refiner: Option<PathBuf>,
     /// A folder whose LoRAs the prompt may name: <lora:NAME:WEIGHT>. May be given several times.
     #[arg(long, value_name = "FOLDER")]
     lora_dir: Vec<PathBuf>,
@@ -289,7 +293,7 @@ impl Common {
     /// The parameters, and which of them are given.
     fn params(&self, prompt: Option<&str>) -> Result<(GenerateParams, Given), Failure> {
         let (mut params, mut given) = match &self.from_infotext {
-            Some(path) => (from_infotext(path)?, Given::all()),
+            Some(path) => (from_infotext(path, self.refiner.is_some())?, Given::all()),
             None => (GenerateParams::default(), Given::default()),
         };
         if let Some(prompt) = prompt {
@@ -317,6 +321,9 @@ impl Common {
             }
         };
         builder = self.parts.apply(builder);
+        if let Some(path) = &self.refiner {
+            builder = builder.refiner(path);
+        }
         for folder in &self.lora_dir {
             builder = builder.lora_dir(folder);
         }
@@ -347,9 +354,12 @@ impl Common {
 }
 
 /// The settings of a PNG or of a text file. Settings that get lost are reported.
-fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
+fn from_infotext(path: &Path, refined: bool) -> Result<GenerateParams, Failure> {
     let text = sdrs::infotext::of_file(path)?;
     let read = sdrs::infotext::parse(&text)?;
+    if let Some(name) = read.refiner.as_ref().filter(|_| !refined) {
+        note(format_args!("not used: Refiner: {name}; give it with --refiner"));
+    }
     for remark in &read.notes {
         note(format_args!("infotext: {remark}"));
     }

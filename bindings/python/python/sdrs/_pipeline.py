@@ -33,6 +33,8 @@ class Pipeline(Parts):
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape; its tokenizer is taken too.
     `vae`, `text_encoder`, `text_encoder_2`, `unet`: other parts than the checkpoint's, which may lack them; each a file or a folder.
+    `refiner`: a second checkpoint that takes over on the way from noise to the picture (`refiner_switch_at`), SDXL's refiner for one, with
+    prompts encoded by itself and without LoRAs; a file or a folder, which needs no VAE.
     `tokenizer`: another tokenizer than the checkpoint's: its folder, a diffusers folder, or a `tokenizer.json`.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
     `Lora`; 1 is as trained.
@@ -67,6 +69,7 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -87,6 +90,7 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -110,6 +114,7 @@ class Pipeline(Parts):
         text_encoder: StrPath | None,
         text_encoder_2: StrPath | None,
         unet: StrPath | None,
+        refiner: StrPath | None,
         loras: Iterable[LoraLike],
         lora_dirs: Iterable[StrPath],
         embeddings: Iterable[StrPath],
@@ -130,6 +135,7 @@ class Pipeline(Parts):
             text_encoder=optional_path("text_encoder", text_encoder),
             text_encoder_2=optional_path("text_encoder_2", text_encoder_2),
             unet=optional_path("unet", unet),
+            refiner=optional_path("refiner", refiner),
             loras=lora_files(loras),
             lora_dirs=paths("lora_dirs", lora_dirs),
             embeddings=paths("embeddings", embeddings),
@@ -152,6 +158,7 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -172,6 +179,7 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -196,6 +204,7 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -218,6 +227,7 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -242,6 +252,7 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -265,6 +276,7 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
@@ -282,6 +294,11 @@ class Pipeline(Parts):
     def name(self) -> str:
         """The checkpoint's name: its file's or folder's, without extension."""
         return self._native.name
+
+    @property
+    def refiner_name(self) -> str | None:
+        """The refiner's name, if there is one."""
+        return self._native.refiner_name
 
     @property
     def device(self) -> str:

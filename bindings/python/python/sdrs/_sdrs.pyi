@@ -104,6 +104,7 @@ class Pipeline:
         text_encoder: str | None,
         text_encoder_2: str | None,
         unet: str | None,
+        refiner: str | None,
         loras: list[_Lora],
         lora_dirs: list[str],
         embeddings: list[str],
@@ -126,6 +127,8 @@ class Pipeline:
     def loras(self) -> list[tuple[str, float, float]]: ...
     @property
     def name(self) -> str: ...
+    @property
+    def refiner_name(self) -> str | None: ...
     @property
     def device(self) -> str: ...
     @property

@@ -41,6 +41,9 @@ class Settings(TypedDict, total=False):
     `schedule`: The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler than
     the recommended one, a recommended schedule is not taken. None is what the checkpoint recommends, else "Automatic".
     `eta`: The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+    `refiner_switch_at`: The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has
+    one; 1 is never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
+    `refiner_by_steps`: Whether that share is counted in sampling steps, as by older versions of the WebUI.
     `cfg_scale`: Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
     Salimans 2022, arXiv:2207.12598). None is what the checkpoint recommends, else 7.0.
     `ngms`: Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt, which
@@ -110,6 +113,9 @@ class Settings(TypedDict, total=False):
     `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
     `hires_prompt`: The prompt of the second pass; empty, it is the first's.
     `hires_negative_prompt`: The negative prompt of the second pass; empty, it is the first's.
+    `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
+    see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+    `tile_y`: Whether its upper and lower edge fit together.
     `original_width`: The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small
     one means a blurred picture.
     `original_height`: The height, likewise.
@@ -153,6 +159,8 @@ class Settings(TypedDict, total=False):
     sampler: str | None
     schedule: str | None
     eta: float | None
+    refiner_switch_at: float
+    refiner_by_steps: bool
     cfg_scale: float | None
     ngms: float
     ngms_all_steps: bool
@@ -201,6 +209,8 @@ class Settings(TypedDict, total=False):
     hires_cfg_scale: float | None
     hires_prompt: str
     hires_negative_prompt: str
+    tile_x: bool
+    tile_y: bool
     original_width: int | None
     original_height: int | None
     crop_top: int
@@ -239,6 +249,8 @@ DEFAULTS: dict[str, Any] = {
     "sampler": None,
     "schedule": None,
     "eta": None,
+    "refiner_switch_at": 0.8,
+    "refiner_by_steps": False,
     "cfg_scale": None,
     "ngms": 0.0,
     "ngms_all_steps": False,
@@ -287,6 +299,8 @@ DEFAULTS: dict[str, Any] = {
     "hires_cfg_scale": None,
     "hires_prompt": "",
     "hires_negative_prompt": "",
+    "tile_x": False,
+    "tile_y": False,
     "original_width": None,
     "original_height": None,
     "crop_top": 0,

@@ -2,6 +2,7 @@
 
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::models::guidance_embedding;
+use sd_kernels::Axes;
 
 use super::{Model, Runtime};
 use crate::{Error, Interpolation, Result, picture::interpolate};
@@ -135,12 +136,23 @@ impl Model {
 
     /// Decodes latents of the U-Net, `[batch, c, h, w]`, to values of pictures `[batch, 3, f h, f w]`.
     pub fn decode(&self, latents: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<Vec<f32>> {
+        self.decode_wrapped(latents, shape, Axes::default(), runtime)
+    }
+
+    /// The same for latents that go on at their opposite edges along some axes.
+    pub fn decode_wrapped(
+        &self,
+        latents: Vec<f32>,
+        shape: [usize; 4],
+        wrap: Axes,
+        runtime: &Runtime,
+    ) -> Result<Vec<f32>> {
         self.on_vae(&latents, runtime, |vae| {
             let mut latents = self.tensor(latents.clone(), shape) / vae.config().scaling_factor;
             if let Some([centre, spread]) = self.latents_range() {
                 latents = latents * spread + centre;
             }
-            values(vae.decode(latents)?)
+            values(vae.decode_wrapped(latents, wrap)?)
         })
     }
 

@@ -80,6 +80,11 @@ macro_rules! table {
                 /// The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for
                 /// DDIM).
                 eta: Option<f64> = None, Any, Changed("Eta");
+                /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one; 1 is
+                /// never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
+                refiner_switch_at: f64 = 0.8, Share, Refined("Refiner switch at");
+                /// Whether that share is counted in sampling steps, as by older versions of the WebUI.
+                refiner_by_steps: bool = false, Any, Refined("Refiner switch by sampling steps");
             }
             /// The strength of guidance by the prompts, and the steps at which it acts.
             guidance: GuidanceParams {
@@ -151,6 +156,11 @@ macro_rules! table {
                 freeu_s2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s2");
                 /// The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
                 freeu_version: usize = 2, Whole(1, 2), ChangedIf("freeu_version", |params| params.free_u().is_some());
+                /// Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions see
+                /// what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+                tile_x: bool = false, Any, Changed("Tile X");
+                /// Whether its upper and lower edge fit together.
+                tile_y: bool = false, Any, Changed("Tile Y");
             }
             /// A picture that a run begins at, and the part of it that is drawn anew.
             image: ImageParams {

@@ -7,7 +7,7 @@ use std::{
 use sd_core::{
     Device, Dtype, Quantization,
     checkpoint::{Checkpoint, GivenConfigs, Layout},
-    config::{Part, PredictionType},
+    config::{Part, PredictionType, VaeConfig},
     output,
     weights::{Folder, Target, TensorFile},
 };
@@ -17,7 +17,7 @@ use super::{Pipeline, predictions::Predictions};
 use crate::{
     Error, LogLevel, Lora, Result, Upscaler,
     lora::{LoraFolders, Loras},
-    model::{Log, MemoryLimit, Model, Runtime, Source, check_file, check_folder},
+    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder},
     run::Components,
     text::Embeddings,
 };
@@ -30,6 +30,7 @@ pub struct PipelineBuilder {
     config: Option<PathBuf>,
     parts: Vec<(Part, Source)>,
     tokenizer: Option<PathBuf>,
+    refiner: Option<PathBuf>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -117,6 +118,14 @@ impl PipelineBuilder {
     /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
     pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
         self.tokenizer = Some(path.into());
+        self
+    }
+
+    /// A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at
+    /// [`refiner_switch_at`](crate::SamplingParams::refiner_switch_at). It encodes the prompts by itself, has no LoRAs, and needs no
+    /// autoencoder; its latents must be those of the checkpoint. Calls of single networks, and what is saved, are the checkpoint's.
+    pub fn refiner(mut self, path: impl Into<PathBuf>) -> Self {
+        self.refiner = Some(path.into());
         self
     }
 
@@ -264,14 +273,28 @@ impl PipelineBuilder {
             runtime.keep_account();
         }
         let (checkpoint, loras) = self.open(&runtime)?;
+        let refiner = self.open_refiner(&checkpoint, &runtime)?;
         let target = Target {
             quantization: self.quantization,
             ..Target::new(device, dtype)
         };
         if let Some(bytes) = self.memory_limit {
-            runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
+            let models = Models {
+                base: checkpoint.configs(),
+                refiner: refiner.as_ref().map(Checkpoint::configs),
+            };
+            runtime.limit_memory(MemoryLimit(bytes), models, &target)?;
         }
-        let model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        let patches = loras.patches();
+        let model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
+        let refiner = refiner.map(|checkpoint| {
+            let (target, vae) = (model.target.clone(), Some(&model.vae));
+            let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;
+            let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
+            let (loras, folders) = (Loras::default(), LoraFolders::default());
+            Components::new(refiner, loras, folders, embeddings, Vec::new(), runtime.clone())
+        });
+        let refiner = refiner.transpose()?.map(Arc::new);
         let folders = LoraFolders::new(self.lora_folders)?;
         let embeddings = Embeddings::open(&self.embeddings, &model)?;
         let upscalers = self.upscalers.iter().map(|path| {
@@ -284,7 +307,8 @@ impl PipelineBuilder {
             Ok(builder.build()?.into())
         });
         let upscalers = upscalers.collect::<Result<_>>()?;
-        let components = Components::new(model, loras, folders, embeddings, upscalers, runtime)?;
+        let mut components = Components::new(model, loras, folders, embeddings, upscalers, runtime)?;
+        components.refiner = refiner;
         for skipped in &components.embeddings.skipped {
             components.runtime.warn(format_args!("passed over: {skipped}"));
         }
@@ -311,6 +335,26 @@ impl PipelineBuilder {
         check_file(path.as_ref())?;
         output::check_regular_file(path.as_ref())?;
         Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
+    }
+
+    /// Opens the refiner, with the checkpoint's autoencoder.
+    fn open_refiner(&self, checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Option<Checkpoint>> {
+        let Some(path) = &self.refiner else {
+            return Ok(None);
+        };
+        let mut refiner = Checkpoint::open_parts(path)?;
+        refiner.set_allow_unexpected(self.allow_unexpected);
+        runtime.info(|| {
+            format!(
+                "opened {}, the refiner: {}",
+                refiner.origin(),
+                described(&refiner)
+            )
+        });
+        check_latents(&refiner, checkpoint)?;
+        refiner.share_part(Part::Vae, checkpoint);
+        refiner.check()?;
+        Ok(Some(refiner))
     }
 
     fn merged(&mut self) -> Result<Checkpoint> {
@@ -386,6 +430,39 @@ impl PipelineBuilder {
         let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
         Ok((checkpoint, loras))
     }
+}
+
+/// Refuses a refiner that has other latents than the checkpoint, by its autoencoder.
+fn check_latents(refiner: &Checkpoint, checkpoint: &Checkpoint) -> Result<()> {
+    if refiner.lacks().contains(&Part::Vae) {
+        return Ok(());
+    }
+    let (own, wanted) = (&refiner.configs().vae, &checkpoint.configs().vae);
+    let same = own.latent_channels == wanted.latent_channels
+        && own.scaling_factor == wanted.scaling_factor
+        && (&own.latents_mean, &own.latents_std) == (&wanted.latents_mean, &wanted.latents_std);
+    if same {
+        return Ok(());
+    }
+    let latents = |vae: &VaeConfig| {
+        let mean = if vae.latents_mean.is_some() {
+            " and a mean"
+        } else {
+            ""
+        };
+        format!(
+            "{} channels with a scaling factor of {}{mean}",
+            vae.latent_channels, vae.scaling_factor
+        )
+    };
+    let reason = format!(
+        "{} has latents of {}, and {} of {}: give the refiner of the same family",
+        refiner.origin(),
+        latents(own),
+        checkpoint.origin(),
+        latents(wanted),
+    );
+    Err(Error::parameter("refiner", reason))
 }
 
 fn own_configs() -> Error {

@@ -10,6 +10,7 @@ use super::{
     guide::{Guidance, Methods, UncondRule},
     hires::{Enlargement, second_pass},
     pass::Pass,
+    refiner::{Refiner, Switch},
     start::Start,
     unused::unused,
 };
@@ -61,7 +62,7 @@ impl<'a> Request<'a> {
             own.runtime
                 .info(|| format!("as the checkpoint recommends: {taken}"));
         }
-        for told in unused(&self.params, &own.model) {
+        for told in unused(&self.params, own) {
             own.runtime.warn(told);
         }
         let limits = own.model.limits();
@@ -72,7 +73,7 @@ impl<'a> Request<'a> {
         let params = &self.params;
         let largest = enlargement.as_ref().map_or(size, |enlargement| enlargement.size);
         if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.model.checkpoint.configs(), &own.model.target, largest)?;
+            limit.check(own.models(), &own.model.target, largest)?;
         }
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
@@ -82,7 +83,13 @@ impl<'a> Request<'a> {
         self.inputs.check(&own.model, params, enlargement.is_some())?;
         let first = params.reading();
         let begins_at_image = self.inputs.has_start();
-        let mut passes = vec![self.pass(params, first, size, begins_at_image, false)?];
+        let mut passes = vec![self.pass(
+            params,
+            first,
+            size,
+            begins_at_image,
+            [false, enlargement.is_none()],
+        )?];
         if let Some(enlargement) = &enlargement {
             let second = second_pass(params);
             let mut reading = second.reading();
@@ -91,7 +98,7 @@ impl<'a> Request<'a> {
                 hires: Some(reading.steps.base),
                 rule: reading.steps.rule,
             };
-            passes.push(self.pass(&second, reading, enlargement.size, true, true)?);
+            passes.push(self.pass(&second, reading, enlargement.size, true, [true; 2])?);
         }
         let mut hashes = Vec::new();
         for pass in &passes {
@@ -135,19 +142,16 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A pass at this size.
+    /// A pass at this size. The refiner draws in the last one (WebUI).
     fn pass(
         &self,
         params: &GenerateParams,
-        mut reading: Reading,
+        reading: Reading,
         size: [u32; 2],
         from_image: bool,
-        hires: bool,
+        [hires, is_last]: [bool; 2],
     ) -> Result<Pass> {
         let own = self.components;
-        if !own.model.heeds_clip_skip() {
-            reading.clip_skip = 1;
-        }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
         let tagged = self.tagged.components(own, &prompts.positive)?;
         let components = tagged.as_deref().unwrap_or(own);
@@ -177,24 +181,38 @@ impl<'a> Request<'a> {
         for oddity in oddities(&plan, from_image) {
             runtime.warn(oddity);
         }
-        let rule = match model.unet.config().time_cond_proj_dim {
-            None => UncondRule::new(params),
-            Some(_) => {
-                runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
-                UncondRule::never()
-            }
-        };
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
-        let methods = Methods::new(params, model.unet.config())?;
-        let conditioning = runtime.timed("encoded the prompts", || {
+        let guided = |components: &Components| {
+            let config = components.model.unet.config();
+            let methods = Methods::new(params, config)?;
+            let (params, also_empty) = ((params, &self.given), methods.need_empty());
             let conditioning =
-                components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)?;
-            match methods.need_empty() {
-                true => conditioning.with_empty(&components.encoder(&reading, &cancelled)),
-                false => Ok(conditioning),
-            }
-        })?;
+                components.condition_run(&prompts, &reading, params, (size, also_empty), &cancelled)?;
+            let guidance = Guidance {
+                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
+                cfg_scale: params.0.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
+                rule: match config.time_cond_proj_dim {
+                    Some(_) => UncondRule::never(),
+                    None => UncondRule::new(params.0),
+                },
+                methods,
+            };
+            Ok((conditioning, guidance))
+        };
+        if model.unet.config().time_cond_proj_dim.is_some() {
+            runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
+        }
+        let (conditioning, guidance) = runtime.timed("encoded the prompts", || guided(components))?;
+        let refiner = components.refiner.as_ref().filter(|_| is_last).map(|refiner| {
+            let (conditioning, guidance) =
+                runtime.timed("encoded the prompts for the refiner", || guided(refiner))?;
+            Ok::<_, Error>(Refiner {
+                conditioning,
+                guidance,
+                switch: Switch::new(params),
+            })
+        });
         let downscale = model.limits().downscale;
         let [width, height] = size.map(|side| (side / downscale) as usize);
         Ok(Pass {
@@ -202,15 +220,11 @@ impl<'a> Request<'a> {
             size,
             shape: [1, model.vae.config().latent_channels, height, width],
             unets,
-            guidance: Guidance {
-                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
-                cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-                rule,
-                methods,
-            },
+            guidance,
             conditioning,
             tagged,
             concat: None,
+            refiner: refiner.transpose()?,
         })
     }
 }

@@ -107,13 +107,15 @@ pub enum TextEncoderPlace {
     First,
     /// The second one.
     Second,
+    /// The second one where there is no first one (SDXL's refiner).
+    SecondAlone,
 }
 
 impl TextEncoderPlace {
     fn part(self) -> Part {
         match self {
             Self::Only | Self::First => Part::TextEncoder,
-            Self::Second => Part::TextEncoder2,
+            Self::Second | Self::SecondAlone => Part::TextEncoder2,
         }
     }
 
@@ -137,6 +139,13 @@ impl TextEncoderPlace {
             Self::Second => [
                 &["conditioner.embedders.1.transformer."],
                 &["conditioner.embedders.1.model."],
+            ],
+            Self::SecondAlone => [
+                &[
+                    "conditioner.embedders.0.transformer.",
+                    "conditioner.embedders.1.transformer.",
+                ],
+                &["conditioner.embedders.0.model.", "conditioner.embedders.1.model."],
             ],
         }
     }

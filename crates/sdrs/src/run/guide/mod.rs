@@ -443,8 +443,8 @@ mod tests {
             runtime: &components.runtime,
             conditioning: &conditioning,
             changes: Default::default(),
-            shape: [1, 4, 16, 16],
             guidance: None,
+            shape: [1, 4, 16, 16],
             concat: None,
             cache: Default::default(),
         };
