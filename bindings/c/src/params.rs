@@ -233,6 +233,8 @@ pub struct sdrs_generate_params {
     pub refiner_switch_at: f64,
     /// Whether that share is counted in sampling steps: 1, or 0 (the default).
     pub refiner_by_steps: i32,
+    /// Strength of guidance by the picture, 0 to 100 (1.5), of models that edit one by instruction (InstructPix2Pix).
+    pub image_cfg_scale: f64,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -360,7 +362,7 @@ fields! {
         size: width, height, batch_size;
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta, refiner_switch_at, refiner_by_steps;
-        image: strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
+        image: image_cfg_scale, strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
             masked_content, only_masked, only_masked_padding;
         hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
@@ -509,6 +511,7 @@ mod tests {
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
         (c.strength, c.noise_multiplier, c.extra_noise) = (0.25, 0.5, 0.75);
+        c.image_cfg_scale = 2.25;
         (c.strength_rule, c.resize_mode, c.masked_content) = (2, 3, 1);
         (c.posterior_sample, c.mask_blur, c.mask_inverted, c.soft_mask) = (1, 7, 1, 1);
         (c.only_masked, c.only_masked_padding, c.hires_steps) = (1, 9, 11);
@@ -568,6 +571,7 @@ mod tests {
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
         let image = &mut expected.image;
+        image.image_cfg_scale = 2.25;
         (image.strength, image.noise_multiplier, image.extra_noise) = (Some(0.25), 0.5, 0.75);
         (image.strength_rule, image.resize_mode) = (sdrs::StrengthRule::Diffusers, sdrs::ResizeMode::Latent);
         image.masked_content = sdrs::MaskedContent::Fill;

@@ -91,7 +91,7 @@ def tensors(path: Path) -> "dict[str, np.ndarray]":
     """What a .safetensors file holds."""
     data = path.read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
-    types = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "BF16": np.uint16}
+    types = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BF16": np.uint16}
     read = {}
     for name, about in json.loads(data[8:begin]).items():
         if name != "__metadata__":

@@ -249,6 +249,22 @@ fn depth_models_see_a_depth_picture() {
 }
 
 #[test]
+fn pictures_are_edited_by_instruction() {
+    let (refs, folder) = (refs(), widened(8));
+    let pipeline = of_folder(&folder);
+    let run = || txt2img(&pipeline).image(picture(&refs, "image"));
+    refs.assert_close("edit", &latents(run().image_cfg_scale(2.0)), 1e-4);
+    assert_ne!(latents(run().image_cfg_scale(1.0)), latents(run()));
+    let missing = txt2img(&pipeline).run().unwrap_err();
+    assert!(
+        missing.to_string().contains("edits a picture by instruction"),
+        "{missing}"
+    );
+    let hires = run().hires_scale(2.0).run().unwrap_err();
+    assert!(hires.to_string().starts_with("hires_scale"), "{hires}");
+}
+
+#[test]
 fn a_second_pass_is_larger() {
     let (refs, pipeline) = (refs(), pipeline());
     let run = |upscaler: &str| {

@@ -71,6 +71,8 @@ pub(crate) enum UnetExtra {
     Inpaint,
     /// A picture of depths.
     Depth,
+    /// The latents of a picture that is edited by instruction (InstructPix2Pix).
+    Image,
 }
 
 impl UnetExtra {
@@ -81,11 +83,14 @@ impl UnetExtra {
             Some(0) => Ok(Self::None),
             Some(1) => Ok(Self::Depth),
             Some(extra) if extra == latent + 1 => Ok(Self::Inpaint),
+            Some(extra) if extra == latent => Ok(Self::Image),
             _ => Err(Error::InvalidFile {
                 path: checkpoint.origin().to_owned(),
                 reason: format!(
-                    "a U-Net of {has} input channels over latents of {latent}; {latent}, {} (inpainting) and {} (depth) are known",
+                    "a U-Net of {has} input channels over latents of {latent}; {latent}, {} (inpainting), {} (edits by instruction) and {} \
+                     (depth) are known",
                     2 * latent + 1,
+                    2 * latent,
                     latent + 1
                 ),
             }),

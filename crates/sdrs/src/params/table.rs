@@ -177,6 +177,9 @@ macro_rules! table {
                 noise_multiplier: f64 = 1.0, Within(0.0, 1.5), Changed("Noise multiplier");
                 /// Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
                 extra_noise: f64 = 0.0, Share, Changed("Extra noise");
+                /// Strength of guidance by the picture, 0 to 100, of models that edit one by instruction (InstructPix2Pix); 1 is none, and no model
+                /// else heeds it.
+                image_cfg_scale: f64 = 1.5, Within(0.0, 100.0), Changed("Image CFG scale");
                 /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as in
                 /// diffusers. Else they are its mean.
                 posterior_sample: bool = false, Any, Changed("Posterior sample");

@@ -46,6 +46,8 @@ pub(crate) struct Variant<'a> {
     /// Whether to note what the middle's pixels get of attention.
     pub watched: bool,
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
+    /// Whether the channels behind those of the latents are zeros.
+    pub blank: bool,
 }
 
 /// The network's answer to a text.
@@ -151,7 +153,11 @@ impl Predictor<'_> {
                 .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
             let concat = concat.map(|values| {
                 let channels = values.len() / (height * width);
-                model.tensor(values.repeat(batch), [batch, channels, height, width])
+                let values = match variant.blank {
+                    true => vec![0.0; batch * values.len()],
+                    false => values.repeat(batch),
+                };
+                model.tensor(values, [batch, channels, height, width])
             });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {

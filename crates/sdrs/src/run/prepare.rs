@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Error, GenerateParams, PreviewMethod, Result, StrengthRule,
     lora::ScheduledUnet,
+    model::UnetExtra,
     params::{Reading, resolve_seed},
     text::Prompts,
 };
@@ -130,6 +131,10 @@ impl<'a> Request<'a> {
     fn settle_strength(&mut self, hires: bool) {
         let (image, strength) = (self.inputs.has_start(), &mut self.params.image.strength);
         match (image, hires) {
+            // What such a model keeps of the picture it sees beside the latents.
+            (true, _) if self.components.model.unet_extra == UnetExtra::Image => {
+                *strength = Some(strength.unwrap_or(1.0));
+            }
             (true, _) => *strength = Some(strength.unwrap_or(IMAGE_STRENGTH)),
             (false, true) => *strength = Some(strength.unwrap_or(HIRES_STRENGTH)),
             (false, false) => {
@@ -185,7 +190,10 @@ impl<'a> Request<'a> {
         let cancelled = || self.cancel.is_cancelled();
         let guided = |components: &Components| {
             let config = components.model.unet.config();
-            let methods = Methods::new(params, config)?;
+            let mut methods = Methods::new(params, config)?;
+            if components.model.unet_extra == UnetExtra::Image {
+                methods.image_scale = params.image.image_cfg_scale - 1.0;
+            }
             let (params, also_empty) = ((params, &self.given), methods.need_empty());
             let conditioning =
                 components.condition_run(&prompts, &reading, params, (size, also_empty), &cancelled)?;

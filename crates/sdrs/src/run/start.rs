@@ -64,6 +64,10 @@ impl Inputs {
                 "covers a part of a picture: give an image with it",
             ));
         }
+        if hires && model.unet_extra == UnetExtra::Image {
+            let reason = "a hires pass can't follow on an edit by instruction; leave hires_scale out";
+            return Err(Error::parameter("hires_scale", reason));
+        }
         if hires && self.mask.is_some() {
             let reason = "a hires pass can't follow on a masked picture; leave hires_scale out";
             return Err(Error::parameter("hires_scale", reason));
@@ -92,6 +96,10 @@ impl Inputs {
                     "{} draws after a depth picture: give one, near is bright",
                     model.name
                 ),
+            )),
+            (UnetExtra::Image, None) if self.image.is_none() => Err(Error::parameter(
+                "image",
+                format!("{} edits a picture by instruction: give one", model.name),
             )),
             (UnetExtra::Depth, Some(_)) | (_, None) => Ok(()),
             (_, Some(_)) => Err(Error::parameter(
@@ -186,6 +194,16 @@ impl Inputs {
                 let shape = [1, 3, size[1] as usize, size[0] as usize];
                 let image = model.encode(planes, shape, runtime)?.mean.values;
                 Ok(Some([mask, image].concat()))
+            }
+            UnetExtra::Image => {
+                let Some(canvas) = start.and_then(|start| start.canvas.as_ref()) else {
+                    return Ok(None);
+                };
+                let shape = [1, 3, size[1] as usize, size[0] as usize];
+                let encoded = model.encode(canvas.planes(), shape, runtime)?.mean.values;
+                // Here the autoencoder's own latents are meant.
+                let factor = 1.0 / model.vae.config().scaling_factor;
+                Ok(Some(Vec::lincomb(&[(factor, &encoded)])))
             }
             UnetExtra::Depth => {
                 let Some(depth) = &self.depth else {
