@@ -1399,6 +1399,7 @@ typedef struct {
      * Whether its upper and lower edge fit together, likewise.
      */
     int32_t tile_y;
+    /**
      * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
      * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
      */

@@ -111,6 +111,44 @@ fn guidance_is_with_its_own_network() {
     assert_eq!(guided(0.0), latents(by_itself.deep_cache_interval(2)));
 }
 
+/// Of two passes it draws in the second one alone (WebUI).
+#[test]
+fn it_draws_in_the_last_pass() {
+    let (base, refiner) = (common::sdxl_folder(), common::refiner_folder());
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let pipeline = builder(base.path(), refiner.path())
+        .on_log(move |_, line| log.lock().unwrap().push(line.to_owned()))
+        .build()
+        .unwrap();
+    let taken = || {
+        let mut lines = lines.lock().unwrap();
+        let taken = lines
+            .iter()
+            .filter(|line| line.contains("takes over at step"))
+            .count();
+        lines.clear();
+        taken
+    };
+    let small = || {
+        request(&pipeline)
+            .width(64)
+            .height(64)
+            .steps(4)
+            .refiner_switch_at(0.0)
+    };
+    let twice = latents(small().hires_scale(2.0));
+    assert_eq!(taken(), 1);
+    assert_ne!(twice, latents(small().hires_scale(2.0).refiner_switch_at(1.0)));
+    assert_eq!(taken(), 0);
+    // The first pass is the base's alone.
+    let first = latents(small().refiner_switch_at(1.0));
+    assert_eq!(taken(), 0);
+    let alone = latents(small());
+    assert_eq!(taken(), 1);
+    assert_ne!(first, alone);
+}
+
 /// It is a checkpoint like others, from a folder or a single file; beside another its autoencoder may be missing.
 #[test]
 fn it_is_a_checkpoint() {

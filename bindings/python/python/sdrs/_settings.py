@@ -84,6 +84,9 @@ class Settings(TypedDict, total=False):
     `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
     `freeu_s2`: The same at the next resolution.
     `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+    `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
+    see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+    `tile_y`: Whether its upper and lower edge fit together.
     `strength`: The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another; not
     given, it is 0.75 for a picture, and 0.7 for a hires pass.
     `strength_rule`: The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as
@@ -113,9 +116,6 @@ class Settings(TypedDict, total=False):
     `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
     `hires_prompt`: The prompt of the second pass; empty, it is the first's.
     `hires_negative_prompt`: The negative prompt of the second pass; empty, it is the first's.
-    `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
-    see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
-    `tile_y`: Whether its upper and lower edge fit together.
     `original_width`: The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small
     one means a blurred picture.
     `original_height`: The height, likewise.
@@ -187,6 +187,8 @@ class Settings(TypedDict, total=False):
     freeu_s1: float
     freeu_s2: float
     freeu_version: int
+    tile_x: bool
+    tile_y: bool
     strength: float | None
     strength_rule: str
     resize_mode: str
@@ -209,8 +211,6 @@ class Settings(TypedDict, total=False):
     hires_cfg_scale: float | None
     hires_prompt: str
     hires_negative_prompt: str
-    tile_x: bool
-    tile_y: bool
     original_width: int | None
     original_height: int | None
     crop_top: int
@@ -277,6 +277,8 @@ DEFAULTS: dict[str, Any] = {
     "freeu_s1": 1.0,
     "freeu_s2": 1.0,
     "freeu_version": 2,
+    "tile_x": False,
+    "tile_y": False,
     "strength": None,
     "strength_rule": "webui",
     "resize_mode": "stretch",
@@ -299,8 +301,6 @@ DEFAULTS: dict[str, Any] = {
     "hires_cfg_scale": None,
     "hires_prompt": "",
     "hires_negative_prompt": "",
-    "tile_x": False,
-    "tile_y": False,
     "original_width": None,
     "original_height": None,
     "crop_top": 0,
