@@ -49,7 +49,7 @@ impl Pipeline {
     #[new]
     #[pyo3(signature = (
         checkpoint, *, config, vae, tokenizer, text_encoder, text_encoder_2, unet, loras, lora_dirs, embeddings, device, dtype, prediction,
-        allow_unexpected, threads, log, memory_limit, quantization
+        predictions, allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -67,6 +67,7 @@ impl Pipeline {
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: &Bound<'_, PyAny>,
+        predictions: Option<PathBuf>,
         allow_unexpected: bool,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
@@ -122,6 +123,9 @@ impl Pipeline {
         builder = builder.quantization(found);
         if let Some(name) = argument::<Option<String>>("prediction", prediction)? {
             builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);
+        }
+        if let Some(table) = predictions {
+            builder = builder.predictions(table);
         }
         let inner = Arc::new(detached(py, || builder.build())?);
         Ok(Self { inner })

@@ -51,6 +51,8 @@ class Pipeline(Parts):
     `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of bf16 and less
     time, but pictures change. "none" does not.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
+    `predictions`: a JSON file with the prediction types of checkpoints that don't say theirs, from the SHA-256 of a file, or its first ten
+    digits, to "epsilon", "v_prediction" or "sample".
     `allow_unexpected`: pass over tensors that belong to no part, and report them in the log, instead of refusing the file.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype,
@@ -73,6 +75,7 @@ class Pipeline(Parts):
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -93,6 +96,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -116,6 +120,7 @@ class Pipeline(Parts):
         device: DeviceLike,
         dtype: DtypeLike,
         prediction: str | None,
+        predictions: StrPath | None,
         allow_unexpected: bool,
         threads: int | None,
         log: Log | None,
@@ -136,6 +141,7 @@ class Pipeline(Parts):
             device=_arguments.device("device", device),
             dtype=_arguments.dtype("dtype", dtype),
             prediction=prediction,
+            predictions=optional_path("predictions", predictions),
             allow_unexpected=_arguments.flag("allow_unexpected", allow_unexpected),
             threads=threads,
             log=log_callback(log),
@@ -178,6 +184,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=None,
+            predictions=None,
             allow_unexpected=False,
             threads=threads,
             log=log,
@@ -202,6 +209,7 @@ class Pipeline(Parts):
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -224,6 +232,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -248,6 +257,7 @@ class Pipeline(Parts):
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -271,6 +281,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
