@@ -1915,6 +1915,13 @@ sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
 sdrs_status sdrs_builder_prediction(sdrs_builder *builder, sdrs_prediction prediction);
 
 /**
+ * A JSON file with the prediction types of checkpoints that don't say theirs: from the SHA-256 of a file, or its first ten digits, to
+ * "epsilon", "v_prediction" or "sample". The file that holds the U-Net is hashed, which takes seconds.
+ */
+sdrs_status sdrs_builder_predictions(sdrs_builder *builder,
+                                     const char *table);
+
+/**
  * Reads and checks everything, then loads it. The builder stays as it is, and may build again.
  *
  * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint or an embedding doesn't fit, `SDRS_ERROR_UNKNOWN_NAME` for an unknown

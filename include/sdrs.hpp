@@ -706,6 +706,9 @@ public:
     }
     Builder &refiner(const std::string &path) { return done(sdrs_builder_refiner(get(), path.c_str())); }
     Builder &unet(const std::string &path) { return done(sdrs_builder_unet(get(), path.c_str())); }
+    Builder &predictions(const std::string &table) {
+        return done(sdrs_builder_predictions(get(), table.c_str()));
+    }
     Builder &allow_unexpected() { return done(sdrs_builder_allow_unexpected(get())); }
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));

@@ -33,6 +33,7 @@ pub struct sdrs_builder {
     dtype: Option<Dtype>,
     quantization: Quantization,
     prediction: Option<Prediction>,
+    predictions: Option<PathBuf>,
     pub(crate) threads: Option<usize>,
     memory_limit: Option<u64>,
     pub(crate) log: Option<Log>,
@@ -115,6 +116,9 @@ impl sdrs_builder {
         if let Some(prediction) = self.prediction {
             builder = builder.prediction(prediction);
         }
+        if let Some(table) = &self.predictions {
+            builder = builder.predictions(table);
+        }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
@@ -165,6 +169,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             dtype: None,
             quantization: Quantization::None,
             prediction: None,
+            predictions: None,
             threads: None,
             memory_limit: None,
             log: None,
@@ -507,6 +512,22 @@ pub unsafe extern "C" fn sdrs_builder_prediction(
         // SAFETY: the caller keeps the header's rules for pointers.
         let builder = unsafe { object_mut(builder, "builder") }?;
         builder.prediction = value::<sdrs_prediction>(prediction)?;
+        Ok(())
+    })
+}
+
+/// A JSON file with the prediction types of checkpoints that don't say theirs: from the SHA-256 of a file, or its first ten digits, to
+/// "epsilon", "v_prediction" or "sample". The file that holds the U-Net is hashed, which takes seconds.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_predictions(
+    builder: *mut sdrs_builder,
+    table: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        // SAFETY: as above.
+        builder.predictions = Some(unsafe { path(table, "table") }?);
         Ok(())
     })
 }

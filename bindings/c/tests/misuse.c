@@ -47,6 +47,8 @@ static void nulls(void) {
     BAD("unet: is NULL", sdrs_builder_unet(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_refiner(NULL, "x"));
     BAD("refiner: is NULL", sdrs_builder_refiner(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_predictions(NULL, "x"));
+    BAD("table: is NULL", sdrs_builder_predictions(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_allow_unexpected(NULL));
     BAD("builder: is NULL", sdrs_builder_lora(NULL, "x", 1.0));
     BAD("lora: is NULL", sdrs_builder_lora(builder, NULL, 1.0));

@@ -49,7 +49,7 @@ impl Pipeline {
     #[new]
     #[pyo3(signature = (
         checkpoint, *, config, vae, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, device, dtype,
-        prediction, allow_unexpected, threads, log, memory_limit, quantization
+        prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -68,6 +68,7 @@ impl Pipeline {
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: &Bound<'_, PyAny>,
+        predictions: Option<PathBuf>,
         allow_unexpected: bool,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
@@ -126,6 +127,9 @@ impl Pipeline {
         builder = builder.quantization(found);
         if let Some(name) = argument::<Option<String>>("prediction", prediction)? {
             builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);
+        }
+        if let Some(table) = predictions {
+            builder = builder.predictions(table);
         }
         let inner = Arc::new(detached(py, || builder.build())?);
         Ok(Self { inner })

@@ -53,6 +53,8 @@ class Pipeline(Parts):
     `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of bf16 and less
     time, but pictures change. "none" does not.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
+    `predictions`: a JSON file with the prediction types of checkpoints that don't say theirs, from the SHA-256 of a file, or its first ten
+    digits, to "epsilon", "v_prediction" or "sample".
     `allow_unexpected`: pass over tensors that belong to no part, and report them in the log, instead of refusing the file.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype,
@@ -76,6 +78,7 @@ class Pipeline(Parts):
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -97,6 +100,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -121,6 +125,7 @@ class Pipeline(Parts):
         device: DeviceLike,
         dtype: DtypeLike,
         prediction: str | None,
+        predictions: StrPath | None,
         allow_unexpected: bool,
         threads: int | None,
         log: Log | None,
@@ -142,6 +147,7 @@ class Pipeline(Parts):
             device=_arguments.device("device", device),
             dtype=_arguments.dtype("dtype", dtype),
             prediction=prediction,
+            predictions=optional_path("predictions", predictions),
             allow_unexpected=_arguments.flag("allow_unexpected", allow_unexpected),
             threads=threads,
             log=log_callback(log),
@@ -186,6 +192,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=None,
+            predictions=None,
             allow_unexpected=False,
             threads=threads,
             log=log,
@@ -211,6 +218,7 @@ class Pipeline(Parts):
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -234,6 +242,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -259,6 +268,7 @@ class Pipeline(Parts):
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -283,6 +293,7 @@ class Pipeline(Parts):
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,

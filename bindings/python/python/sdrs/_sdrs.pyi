@@ -111,6 +111,7 @@ class Pipeline:
         device: str,
         dtype: str,
         prediction: str | None,
+        predictions: str | None,
         allow_unexpected: bool,
         threads: int | None,
         log: Callable[[str, str], object] | None,

@@ -2,7 +2,7 @@
 
 use super::{
     Diffusers, Names, Spelling, harmless,
-    table::{self, Table},
+    table::{self, Numbering, Table},
 };
 use crate::config::{ClipTextConfig, Part, UnetConfig, VaeConfig};
 
@@ -23,8 +23,17 @@ impl Ldm {
         Self {
             prefixes: &[UNET_PREFIX],
             claimed: &[UNET_PREFIX],
-            table: Some(table::unet(config)),
+            table: Some(table::unet(config, &Numbering::Through)),
             part: Part::Unet,
+        }
+    }
+
+    /// The U-Net in a file with these names, whose numbering may be another.
+    pub fn unet_among<'a>(config: &UnetConfig, stored: impl Iterator<Item = &'a str>) -> Self {
+        let inner = stored.map(|name| name.strip_prefix(UNET_PREFIX).unwrap_or(name));
+        Self {
+            table: Some(table::unet(config, &Numbering::of(config, inner))),
+            ..Self::unet(config)
         }
     }
 
