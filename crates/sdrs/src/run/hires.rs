@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sd_kernels::Axes;
+
 use super::canvas::planes;
 use crate::{
     CancelToken, Error, GenerateParams, HiresParams, Interpolation, Picture, Result, Upscaler,
@@ -108,7 +110,7 @@ impl Enlargement {
     pub fn enlarge(
         &self,
         latents: Vec<f32>,
-        shape: [usize; 4],
+        (shape, wrap): ([usize; 4], Axes),
         model: &Model,
         runtime: &Runtime,
         cancel: &CancelToken,
@@ -119,7 +121,7 @@ impl Enlargement {
         let large = match &self.way {
             Way::Latent(mode) => interpolate(&latents, [height, width], [to_h, to_w], *mode),
             Way::Picture(upscaler) => {
-                let decoded = model.decode(latents, shape, runtime)?;
+                let decoded = model.decode_wrapped(latents, shape, wrap, runtime)?;
                 let pixels = rgb_of_planes(&decoded);
                 let picture = Picture::from_rgb((width * f) as u32, (height * f) as u32, &pixels)?;
                 let [width, height] = self.to;
@@ -129,7 +131,7 @@ impl Enlargement {
                     .cancel_token(cancel)
                     .run()?;
                 model
-                    .encode(planes(&large), [1, 3, to_h * f, to_w * f], runtime)?
+                    .encode_wrapped(planes(&large), ([1, 3, to_h * f, to_w * f], wrap), runtime)?
                     .mean
                     .values
             }

@@ -114,7 +114,9 @@ impl<'a> Request<'a> {
         let start = self.inputs.start(params, size, &own.model, &own.runtime)?;
         for pass in &mut passes {
             let image = start.as_ref().filter(|_| pass.size == size);
-            pass.concat = self.inputs.concat(image, pass.size, &own.model, &own.runtime)?;
+            pass.concat = self
+                .inputs
+                .concat(image, (pass.size, params.wrap()), &own.model, &own.runtime)?;
         }
         Ok(Run {
             start,

@@ -245,8 +245,10 @@ impl<'a> Request<'a> {
                     (Some(latents), region)
                 }
                 (Some(latents), _, Some(enlargement)) => {
-                    let enlarge =
-                        || enlargement.enlarge(latents, from.unwrap_or(shape), model, runtime, &self.cancel);
+                    let enlarge = || {
+                        let from = (from.unwrap_or(shape), params.wrap());
+                        enlargement.enlarge(latents, from, model, runtime, &self.cancel)
+                    };
                     (Some(runtime.timed("enlarged the picture", enlarge)?), None)
                 }
                 (latents, ..) => (latents, None),
