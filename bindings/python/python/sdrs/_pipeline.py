@@ -30,6 +30,7 @@ class Pipeline(Parts):
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape; its tokenizer is taken too.
     `vae`, `text_encoder`, `text_encoder_2`, `unet`: other parts than the checkpoint's, which may lack them; each a file or a folder.
+    `taesd`: a tiny autoencoder's file, for previews of the method "taesd".
     `tokenizer`: another tokenizer than the checkpoint's: its folder, a diffusers folder, or a `tokenizer.json`.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
     `Lora`; 1 is as trained.
@@ -60,6 +61,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -80,6 +82,7 @@ class Pipeline(Parts):
             _arguments.path("checkpoint", checkpoint),
             config=config,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -103,6 +106,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None,
         vae: StrPath | None,
+        taesd: StrPath | None,
         tokenizer: StrPath | None,
         text_encoder: StrPath | None,
         text_encoder_2: StrPath | None,
@@ -123,6 +127,7 @@ class Pipeline(Parts):
             checkpoint,
             config=optional_path("config", config),
             vae=optional_path("vae", vae),
+            taesd=optional_path("taesd", taesd),
             tokenizer=optional_path("tokenizer", tokenizer),
             text_encoder=optional_path("text_encoder", text_encoder),
             text_encoder_2=optional_path("text_encoder_2", text_encoder_2),
@@ -145,6 +150,7 @@ class Pipeline(Parts):
         cls,
         *,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -165,6 +171,7 @@ class Pipeline(Parts):
             None,
             config=None,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -189,6 +196,7 @@ class Pipeline(Parts):
         path: StrPath,
         *,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -211,6 +219,7 @@ class Pipeline(Parts):
         return cls(
             path,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -235,6 +244,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -258,6 +268,7 @@ class Pipeline(Parts):
             path,
             config=config,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -372,7 +383,7 @@ class Pipeline(Parts):
         counts, else the WebUI's default; the log says which was taken.
 
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
-        cost), "full" (decoded, at the price of a last step) or None. It doesn't change the result.
+        cost), "full" (decoded, at the price of a last step), "taesd" (decoded by the tiny autoencoder `taesd`) or None. It doesn't change the result.
         `callback` is called with an `Event` after each step, in this thread; what it raises ends the run, and is raised here.
         `progress`: True shows a bar on standard error, False none; None shows it on a terminal or in a notebook; a function is
         called as `callback` is.

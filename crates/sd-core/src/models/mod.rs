@@ -4,6 +4,7 @@ mod clip;
 mod memory;
 mod nn;
 mod resnet;
+mod tiny_vae;
 mod transformer;
 mod unet;
 mod upscaler;
@@ -11,6 +12,7 @@ mod vae;
 
 pub use clip::{ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
+pub use tiny_vae::TinyVae;
 pub use unet::{
     CrossAttentionCache, DeepCache, DeepFeatures, TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput,
     UnetOutput, timestep_embedding,

@@ -30,6 +30,7 @@ pub struct PipelineBuilder {
     config: Option<PathBuf>,
     parts: Vec<(Part, Source)>,
     tokenizer: Option<PathBuf>,
+    taesd: Option<PathBuf>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -115,6 +116,13 @@ impl PipelineBuilder {
     /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
     pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
         self.tokenizer = Some(path.into());
+        self
+    }
+
+    /// A tiny autoencoder (TAESD) for [`PreviewMethod::Taesd`](crate::PreviewMethod::Taesd): diffusers' `AutoencoderTiny` as a single file, or
+    /// the original's decoder (`taesd_decoder`, for SDXL `taesdxl_decoder`), as `.safetensors` or `.pth`. It takes no part in pictures.
+    pub fn taesd(mut self, path: impl Into<PathBuf>) -> Self {
+        self.taesd = Some(path.into());
         self
     }
 
@@ -254,7 +262,10 @@ impl PipelineBuilder {
         if let Some(bytes) = self.memory_limit {
             runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
         }
-        let model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        let mut model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        if let Some(path) = &self.taesd {
+            model = model.with_tiny_vae(path, &runtime)?;
+        }
         let folders = LoraFolders::new(self.lora_folders)?;
         let embeddings = Embeddings::open(&self.embeddings, &model)?;
         let components = Components::new(model, loras, folders, embeddings, runtime)?;

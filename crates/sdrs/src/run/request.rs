@@ -180,6 +180,7 @@ impl<'a> Txt2Img<'a> {
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
+            Some((PreviewMethod::Taesd, _)) => own.model.tiny_vae().map(drop)?,
             _ => {}
         }
         let mut reading = params.reading();
