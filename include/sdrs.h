@@ -620,6 +620,35 @@ typedef int32_t sdrs_clip_skip_rule;
 #endif // __cplusplus
 
 /**
+ * The meaning of an empty negative prompt to SDXL.
+ */
+enum sdrs_empty_negative_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": zeros in place of an encoded text.
+     */
+    SDRS_EMPTY_NEGATIVE_RULE_WEBUI = 0,
+    /**
+     * "diffusers": zeros where none is given (NULL), an encoded text where an empty one is; the refiner always has the text.
+     */
+    SDRS_EMPTY_NEGATIVE_RULE_DIFFUSERS = 1,
+    /**
+     * "comfy": an encoded text.
+     */
+    SDRS_EMPTY_NEGATIVE_RULE_COMFY = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_empty_negative_rule sdrs_empty_negative_rule;
+#else
+typedef int32_t sdrs_empty_negative_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Whether a run shows what there is of the picture, and how it is made.
  */
 enum sdrs_preview
@@ -679,6 +708,101 @@ typedef int32_t sdrs_log_level;
 #endif // __cplusplus
 
 /**
+ * The rule by which `strength` makes steps.
+ */
+enum sdrs_strength_rule
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "webui": `strength * steps` steps and one more.
+     */
+    SDRS_STRENGTH_RULE_WEBUI = 0,
+    /**
+     * "exact": as many as `steps` says, of a longer schedule.
+     */
+    SDRS_STRENGTH_RULE_EXACT = 1,
+    /**
+     * "diffusers": `strength * steps` steps.
+     */
+    SDRS_STRENGTH_RULE_DIFFUSERS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_strength_rule sdrs_strength_rule;
+#else
+typedef int32_t sdrs_strength_rule;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The way in which a picture of another size is fitted.
+ */
+enum sdrs_resize_mode
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "stretch": stretched or squeezed.
+     */
+    SDRS_RESIZE_MODE_STRETCH = 0,
+    /**
+     * "crop": enlarged until it covers everything; what juts out is cut off.
+     */
+    SDRS_RESIZE_MODE_CROP = 1,
+    /**
+     * "fill": made to fit in; its edges are repeated around it.
+     */
+    SDRS_RESIZE_MODE_FILL = 2,
+    /**
+     * "latent": encoded as it is; its latents are stretched or squeezed.
+     */
+    SDRS_RESIZE_MODE_LATENT = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_resize_mode sdrs_resize_mode;
+#else
+typedef int32_t sdrs_resize_mode;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The start of the masked part of a picture.
+ */
+enum sdrs_masked_content
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "original": the picture as it is.
+     */
+    SDRS_MASKED_CONTENT_ORIGINAL = 0,
+    /**
+     * "fill": colours from around it.
+     */
+    SDRS_MASKED_CONTENT_FILL = 1,
+    /**
+     * "latent noise": latents of noise.
+     */
+    SDRS_MASKED_CONTENT_LATENT_NOISE = 2,
+    /**
+     * "latent nothing": latents of zeros.
+     */
+    SDRS_MASKED_CONTENT_LATENT_NOTHING = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_masked_content sdrs_masked_content;
+#else
+typedef int32_t sdrs_masked_content;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Describes a pipeline: which weights, where, in which type.
  */
 typedef struct sdrs_builder sdrs_builder;
@@ -699,6 +823,11 @@ typedef struct sdrs_images sdrs_images;
 typedef struct sdrs_noise sdrs_noise;
 
 /**
+ * A picture that was read from a file. Threads may share it.
+ */
+typedef struct sdrs_picture_file sdrs_picture_file;
+
+/**
  * A loaded checkpoint, ready to draw. It holds nothing of a run: any number of threads may use one at the same time.
  */
 typedef struct sdrs_pipeline sdrs_pipeline;
@@ -712,11 +841,6 @@ typedef struct sdrs_stepper sdrs_stepper;
  * An array of floats with its shape, row-major. Threads may share it.
  */
 typedef struct sdrs_tensor sdrs_tensor;
-
-/**
- * An upscaler. Threads may share it.
- */
-typedef struct sdrs_upscaler sdrs_upscaler;
 
 /**
  * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
@@ -767,6 +891,66 @@ typedef struct {
      */
     size_t infotext_length;
 } sdrs_image;
+
+/**
+ * Pixels in the caller's memory: a byte for each channel, row by row from the top.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_picture_init`.
+     */
+    size_t struct_size;
+    /**
+     * The first row.
+     */
+    const uint8_t *pixels;
+    /**
+     * Bytes from one row to the next; 0 (the default) if there is nothing between them.
+     */
+    size_t stride;
+    /**
+     * Pixels of a row.
+     */
+    uint32_t width;
+    /**
+     * Rows.
+     */
+    uint32_t height;
+    /**
+     * Bytes of a pixel: 1 is grey, 3 (the default) red, green and blue, 4 alpha besides, which is not multiplied in.
+     */
+    uint32_t channels;
+} sdrs_picture;
+
+/**
+ * The pictures and latents that a run begins at, or draws after. Each may be NULL.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_inputs_init`.
+     */
+    size_t struct_size;
+    /**
+     * The picture to begin at, and not noise. If `width` and `height` are 0, its size counts, as far as latents allow.
+     */
+    const sdrs_picture *image;
+    /**
+     * A picture of the same size: only what is white in it, or opaque where it has transparency, is drawn anew; all else stays to the bit.
+     */
+    const sdrs_picture *mask;
+    /**
+     * The depth of the picture, bright is near: for models that draw after it, and for no others.
+     */
+    const sdrs_picture *depth;
+    /**
+     * Latents of the U-Net in the place of `image`, `[1, latent_channels, h, w]`.
+     */
+    const float *latents;
+    /**
+     * Their shape.
+     */
+    size_t latents_shape[4];
+} sdrs_inputs;
 
 /**
  * A LoRA or an adapter of another kind: a file with its weights. `sdrs_lora_init` sets the defaults, which are those of
@@ -1019,6 +1203,227 @@ typedef struct {
      * ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
      */
     int32_t text_as_is;
+    /**
+     * The share of the schedule that is run over a picture, or in a hires pass, 0 to 1; NAN (the default) is 0.75 for a picture, and 0.7 for
+     * a hires pass.
+     */
+    double strength;
+    /**
+     * A factor of the first noise over a picture, 0 to 1.5 (1).
+     */
+    double noise_multiplier;
+    /**
+     * Noise beyond that of the first noise level, 0 (the default) to 1: more details, over a picture and in a hires pass.
+     */
+    double extra_noise;
+    /**
+     * The rule by which `strength` counts steps (`SDRS_STRENGTH_RULE_WEBUI`). A hires pass always runs exactly its steps.
+     */
+    sdrs_strength_rule strength_rule;
+    /**
+     * The way in which a picture of another size is fitted (`SDRS_RESIZE_MODE_STRETCH`).
+     */
+    sdrs_resize_mode resize_mode;
+    /**
+     * Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, as in diffusers: 1, or 0 (the default): they are
+     * its mean.
+     */
+    int32_t posterior_sample;
+    /**
+     * The radius in pixels, 0 to 256, over which the edge of a mask is blurred (4).
+     */
+    uint32_t mask_blur;
+    /**
+     * Whether what the mask does not cover is drawn anew: 1, or 0 (the default).
+     */
+    int32_t mask_inverted;
+    /**
+     * Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion): 1, or 0 (the default): each
+     * latent is masked or not.
+     */
+    int32_t soft_mask;
+    /**
+     * The start of the masked part (`SDRS_MASKED_CONTENT_ORIGINAL`).
+     */
+    sdrs_masked_content masked_content;
+    /**
+     * Whether only the masked part is drawn, at the whole size, and put back into the picture: 1, or 0 (the default).
+     */
+    int32_t only_masked;
+    /**
+     * The pixels around the masked part that are drawn with it, 0 to 4,096 (32).
+     */
+    uint32_t only_masked_padding;
+    /**
+     * Steps of a hires pass; 0 (the default) is as many as in the first.
+     */
+    uint32_t hires_steps;
+    /**
+     * The factor from the first pass's size to that of a second one (hires fix), 1 to 16; NAN (the default) is no second pass, unless a
+     * size is given.
+     */
+    double hires_scale;
+    /**
+     * `cfg_scale` of the hires pass; NAN (the default) is the first's.
+     */
+    double hires_cfg_scale;
+    /**
+     * Width of the hires pass in pixels, in place of `hires_scale`; 0 (the default) follows from the height.
+     */
+    uint32_t hires_width;
+    /**
+     * Height of the hires pass in pixels, likewise.
+     */
+    uint32_t hires_height;
+    /**
+     * The sampler of the hires pass; `SDRS_SAMPLER_NOT_SET` (the default) is the first's.
+     */
+    sdrs_sampler hires_sampler;
+    /**
+     * The schedule of the hires pass; `SDRS_SCHEDULE_NOT_SET` (the default) is the first's.
+     */
+    sdrs_schedule hires_schedule;
+    /**
+     * The upscaler between the passes, by the WebUI's name, such as "Latent (bicubic)" or "Lanczos"; NULL (the default) is "Latent". This
+     * and the next two end in a zero byte.
+     */
+    const char *hires_upscaler;
+    /**
+     * The prompt of the hires pass; NULL (the default) or empty, it is the first's.
+     */
+    const char *hires_prompt;
+    /**
+     * The negative prompt of the hires pass, likewise.
+     */
+    const char *hires_negative_prompt;
+    /**
+     * Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
+     * in `seed_resize_height` all noise is that of this size.
+     */
+    uint32_t seed_resize_width;
+    /**
+     * Height in pixels of that picture.
+     */
+    uint32_t seed_resize_height;
+    /**
+     * The share, 0 (the default) to 1, by which the guided output of the network gets the deviation of the one for the prompt alone.
+     */
+    double guidance_rescale;
+    /**
+     * The smaller scale whose range of values the guided latent is brought into; NAN (the default) leaves it its own.
+     */
+    double mimic_scale;
+    /**
+     * The percentile of the values, 0 to 100 (the default), that are in range before `mimic_scale` acts; those beyond are clamped.
+     */
+    double threshold_percentile;
+    /**
+     * The factor on the part of guidance that is parallel to the prediction, -10 to 10 (1); the paper on adaptive projected guidance has 0.
+     */
+    double apg_eta;
+    /**
+     * The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 (the default) is any.
+     */
+    double apg_norm_threshold;
+    /**
+     * The factor on the steps of the calls before, -1 to 1 (0), in adaptive projected guidance.
+     */
+    double apg_momentum;
+    /**
+     * The factor, 0 (the default, plain guidance) to 100, on the part of the negative prompt that is perpendicular to the prompt: it
+     * alone is taken away then, and a call computes the empty prompt too.
+     */
+    double perp_neg_scale;
+    /**
+     * Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
+     */
+    int32_t cfg_zero_star;
+    /**
+     * The version of FreeU (2): 1 as in diffusers, or 2 as in ComfyUI, where factors go with the pixel.
+     */
+    uint32_t freeu_version;
+    /**
+     * Strength of perturbed attention guidance, -100 to 100; 0 (the default) is none.
+     */
+    double pag_scale;
+    /**
+     * Strength of smoothed energy guidance, -100 to 100; 0 (the default) is none.
+     */
+    double seg_scale;
+    /**
+     * The deviation of its blur in pixels of the layer; NAN (the default) is the mean of all.
+     */
+    double seg_sigma;
+    /**
+     * The layers of those two: beginnings of diffusers' names, separated by commas, ended by a zero byte; NULL (the default) is "mid".
+     */
+    const char *perturbed_layers;
+    /**
+     * Strength of self-attention guidance, -100 to 100; 0 (the default) is none.
+     */
+    double sag_scale;
+    /**
+     * The deviation of its blur in pixels of the latent (1).
+     */
+    double sag_blur_sigma;
+    /**
+     * The attention, 1 (the default) is the mean, beyond which a pixel is blurred.
+     */
+    double sag_threshold;
+    /**
+     * The factor of FreeU on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+     * at 1 (the default) nothing is changed.
+     */
+    double freeu_b1;
+    /**
+     * The same at the next resolution.
+     */
+    double freeu_b2;
+    /**
+     * The factor of FreeU on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+     */
+    double freeu_s1;
+    /**
+     * The same at the next resolution.
+     */
+    double freeu_s2;
+    /**
+     * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
+     * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
+     */
+    uint32_t original_width;
+    /**
+     * The height, likewise.
+     */
+    uint32_t original_height;
+    /**
+     * The pixels that SDXL is told were cut off at the top (0).
+     */
+    uint32_t crop_top;
+    /**
+     * The pixels that were cut off at the left (0).
+     */
+    uint32_t crop_left;
+    /**
+     * The width in pixels that SDXL is told the picture is to have; 0 (the default) is the picture's.
+     */
+    uint32_t target_width;
+    /**
+     * The height, likewise.
+     */
+    uint32_t target_height;
+    /**
+     * The meaning of an empty negative prompt to SDXL (`SDRS_EMPTY_NEGATIVE_RULE_WEBUI`).
+     */
+    sdrs_empty_negative_rule empty_negative_rule;
+    /**
+     * The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture (6).
+     */
+    double aesthetic_score;
+    /**
+     * The score that it is told of the negative prompt's (2.5).
+     */
+    double negative_aesthetic_score;
 } sdrs_generate_params;
 
 /**
@@ -1070,7 +1475,7 @@ typedef struct {
      */
     uint32_t context_width;
     /**
-     * Layers of the text encoder: the largest `clip_skip`.
+     * The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has.
      */
     uint32_t text_layers;
     /**
@@ -1117,6 +1522,22 @@ typedef struct {
      * The factor from the autoencoder's own latents to those of the U-Net: 0.18215 for SD1 and SD2.
      */
     double scaling_factor;
+    /**
+     * The part of `context_width` that the first text encoder makes: all of it where there is one.
+     */
+    uint32_t text_width;
+    /**
+     * The part that a second text encoder makes; 0 without one.
+     */
+    uint32_t text_width_2;
+    /**
+     * Values of a pooled text; 0 where no text encoder gives one.
+     */
+    uint32_t pooled_width;
+    /**
+     * Values of the vector that the U-Net takes beside the timestep (`sdrs_unet_with_vector`); 0 where it takes none.
+     */
+    uint32_t added_width;
 } sdrs_pipeline_info;
 
 /**
@@ -1136,11 +1557,11 @@ typedef struct {
      */
     size_t images;
     /**
-     * Steps of this picture that are done.
+     * Steps of this picture that are done, in all passes.
      */
     size_t step;
     /**
-     * Steps of each picture; 0 if known only at the end (DPM adaptive).
+     * Steps of each picture in all passes; 0 if known only at the end (DPM adaptive).
      */
     size_t steps;
     /**
@@ -1297,12 +1718,6 @@ typedef struct {
      */
     int32_t needs_uncond;
 } sdrs_request;
-
-/**
- * Called after each square that a network is done with, in the calling thread: how many are done, of how many. 0 goes on; anything else
- * cancels. The callback must return: no exception and no `longjmp` may leave it.
- */
-typedef int32_t (*sdrs_upscale_fn)(size_t done, size_t count, void *user_data);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1571,20 +1986,37 @@ sdrs_status sdrs_images_save_png(const sdrs_images *images,
                                  const char *path);
 
 /**
- * Writes a picture to a PNG, JPEG or WebP file, by the ending of `path`, with the infotext in it; WebP is lossless. `quality` is that of a
- * JPEG, 1 to 100, or 0 for 80. An existing file is replaced only by a whole new one, with its permissions.
- *
- * Fails with `SDRS_ERROR_IO`, or with `SDRS_ERROR_INVALID_PARAMETER` if the name ends as another format's or `quality` is out of its range.
- */
-sdrs_status sdrs_images_save(const sdrs_images *images,
-                             size_t index,
-                             const char *path,
-                             uint32_t quality);
-
-/**
  * Frees pictures with all that was had of them; NULL is fine.
  */
 void sdrs_images_free(sdrs_images *images);
+
+/**
+ * Prepares a picture; `struct_size` is `sizeof(sdrs_picture)`.
+ */
+sdrs_status sdrs_picture_init(sdrs_picture *picture, size_t struct_size);
+
+/**
+ * Reads a PNG, JPEG, WebP, BMP or GIF file, turned as its EXIF data say, in sRGB: of 16 bits the upper 8, of an animation the first frame.
+ *
+ * Fails with `SDRS_ERROR_IO` and `SDRS_ERROR_INVALID_FILE`.
+ */
+sdrs_status sdrs_picture_open(const char *path_to,
+                              sdrs_picture_file **file);
+
+/**
+ * The pixels of a picture that was read: four channels, the library's, valid as long as `file`.
+ */
+sdrs_status sdrs_picture_file_get(const sdrs_picture_file *file, sdrs_picture *picture);
+
+/**
+ * Frees a picture that was read; NULL is fine.
+ */
+void sdrs_picture_file_free(sdrs_picture_file *file);
+
+/**
+ * Sets all to none; `struct_size` is `sizeof(sdrs_inputs)`.
+ */
+sdrs_status sdrs_inputs_init(sdrs_inputs *inputs, size_t struct_size);
 
 /**
  * Describes a file of weights or a diffusers folder (kind, family, purpose, parts, types, prediction type with the reason), reading
@@ -1659,65 +2091,24 @@ size_t sdrs_tensor_size(const sdrs_tensor *tensor);
 void sdrs_tensor_free(sdrs_tensor *tensor);
 
 /**
- * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
- * `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
- */
-sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
-                          const char *text,
-                          size_t length,
-                          uint32_t *ids,
-                          size_t capacity,
-                          size_t *count);
-
-/**
- * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
- * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
- * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+ * The part of SDXL's vector beside the timestep that stands behind the pooled text: 256 sinusoids of each of `count` numbers, cosines
+ * first. SDXL has 6 numbers, in pixels: original height and width, the crop's top and left edge, target height and width; its refiner 5:
+ * the aesthetic score stands in place of the target size.
  *
- * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
- * pipeline doesn't have.
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if the model has another number of them, or none.
  */
-sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
-                               const char *prompt,
-                               size_t length,
-                               uint32_t clip_skip,
-                               sdrs_tensor **context);
-
-/**
- * The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
- * which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
- */
-sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
-                             const char *text,
-                             size_t length,
-                             uint32_t clip_skip,
-                             sdrs_tensor **context);
-
-/**
- * The context of token ids as they are (start and end token included, if they are wanted), `[count, context_width]`: the text encoder's
- * hidden state, from the end the one that `clip_skip` counts (1 is the last), with the final norm. There may be 1 to `context_length` ids.
- */
-sdrs_status sdrs_encode_ids(const sdrs_pipeline *pipeline,
-                            const uint32_t *ids,
-                            size_t count,
-                            uint32_t clip_skip,
-                            sdrs_tensor **context);
-
-/**
- * Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
- * norm: `[text_layers + 1, count, context_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
- */
-sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
-                                    const uint32_t *ids,
-                                    size_t count,
-                                    sdrs_tensor **states);
+sdrs_status sdrs_size_vector(const sdrs_pipeline *pipeline,
+                             const double *sizes,
+                             size_t count,
+                             sdrs_tensor **vector);
 
 /**
  * One evaluation of the U-Net: its raw prediction, of the latents' shape.
  *
  * `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
  * numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
- * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each.
+ * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each. SDXL's U-Net takes a vector besides:
+ * `sdrs_unet_with_vector`.
  */
 sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
                       const float *latents,
@@ -1726,6 +2117,19 @@ sdrs_status sdrs_unet(const sdrs_pipeline *pipeline,
                       const float *context,
                       const size_t *context_shape,
                       sdrs_tensor **prediction);
+
+/**
+ * The same with the vector that SDXL's U-Net takes beside the timestep: `added` is `[batch, added_width]`, a pooled text
+ * (`sdrs_pooled_prompt`) with sizes behind it (`sdrs_size_vector`) in each row; NULL for a model whose `added_width` is 0.
+ */
+sdrs_status sdrs_unet_with_vector(const sdrs_pipeline *pipeline,
+                                  const float *latents,
+                                  const size_t *latents_shape,
+                                  const double *timesteps,
+                                  const float *context,
+                                  const size_t *context_shape,
+                                  const float *added,
+                                  sdrs_tensor **prediction);
 
 /**
  * Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`; values far beyond are refused), to latents
@@ -1940,6 +2344,19 @@ sdrs_status sdrs_clip_skip_rule_from_name(const char *name, sdrs_clip_skip_rule 
 const char *sdrs_clip_skip_rule_name(sdrs_clip_skip_rule clip_skip_rule);
 
 /**
+ * The rule for empty negative prompts of a name; case, spaces, hyphens and underscores don't matter.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+ */
+sdrs_status sdrs_empty_negative_rule_from_name(const char *name,
+                                               sdrs_empty_negative_rule *empty_negative_rule);
+
+/**
+ * The name of a rule for empty negative prompts: "webui", "diffusers", "comfy"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_empty_negative_rule_name(sdrs_empty_negative_rule empty_negative_rule);
+
+/**
  * Tells what both prompts of `params` will be encoded as, as JSON: texts by step, chunks, tokens with their weights and places, LoRAs,
  * embeddings. Nothing is computed. `pipeline` may be NULL: then the tokenizer is that of all Stable Diffusion 1, and there are neither
  * LoRAs nor embeddings. Free the text with `sdrs_string_free`.
@@ -1993,6 +2410,29 @@ sdrs_status sdrs_txt2img(const sdrs_pipeline *pipeline,
                          const sdrs_generate_params *params,
                          const sdrs_run_options *options,
                          sdrs_images **images);
+
+/**
+ * Draws pictures from a picture, or a part of it anew: as `sdrs_txt2img`, with `inputs`.
+ *
+ * Fails as `sdrs_txt2img` does.
+ */
+sdrs_status sdrs_img2img(const sdrs_pipeline *pipeline,
+                         const sdrs_generate_params *params,
+                         const sdrs_inputs *inputs,
+                         const sdrs_run_options *options,
+                         sdrs_images **images);
+
+/**
+ * The same without decoding, as `sdrs_txt2img_latents`, with `inputs`.
+ *
+ * Fails as `sdrs_txt2img` does.
+ */
+sdrs_status sdrs_img2img_latents(const sdrs_pipeline *pipeline,
+                                 const sdrs_generate_params *params,
+                                 const sdrs_inputs *inputs,
+                                 const sdrs_run_options *options,
+                                 sdrs_tensor **latents,
+                                 uint64_t *seeds);
 
 /**
  * The same without decoding: the latents as the U-Net has them, `[batch_size, latent_channels, h, w]`, which `sdrs_vae_decode` takes.
@@ -2106,50 +2546,98 @@ const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
                                double *text_encoder_weight);
 
 /**
- * Opens an upscaler: a network's file (ESRGAN, Real-ESRGAN or its compact kind, as `.pth` or `.safetensors`), or the name of a filter
- * ("lanczos", "bicubic", "bilinear", "nearest", "box", "hamming"), if there is no such file. `device` is as `sdrs_builder_device` takes it,
- * NULL for "auto"; `threads` as `sdrs_builder_threads` takes it, 0 for those of the process. A filter needs neither.
- *
- * Fails with `SDRS_ERROR_UNKNOWN_NAME`, `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
+ * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
+ * `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
  */
-sdrs_status sdrs_upscaler_open(const char *path_or_name,
-                               const char *device,
-                               sdrs_dtype dtype,
-                               uint32_t threads,
-                               sdrs_upscaler **upscaler);
+sdrs_status sdrs_tokenize(const sdrs_pipeline *pipeline,
+                          const char *text,
+                          size_t length,
+                          uint32_t *ids,
+                          size_t capacity,
+                          size_t *count);
 
 /**
- * Pixels of a side that a network makes of one; 0 of a filter, and of NULL.
+ * The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
+ * There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
+ * `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
+ * pipeline doesn't have.
  */
-uint32_t sdrs_upscaler_factor(const sdrs_upscaler *upscaler);
+sdrs_status sdrs_encode_prompt(const sdrs_pipeline *pipeline,
+                               const char *prompt,
+                               size_t length,
+                               uint32_t clip_skip,
+                               sdrs_tensor **context);
 
 /**
- * Frees an upscaler; NULL is fine.
+ * The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
+ * which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
  */
-void sdrs_upscaler_free(sdrs_upscaler *upscaler);
+sdrs_status sdrs_encode_text(const sdrs_pipeline *pipeline,
+                             const char *text,
+                             size_t length,
+                             uint32_t clip_skip,
+                             sdrs_tensor **context);
 
 /**
- * Brings a picture to another size. `pixels` has `height` rows of `width` pixels of `channels` bytes: 3 for red, green and blue, 4 with
- * alpha besides, from the top and without padding; `out` gets as many channels, `out_width * out_height * channels` bytes.
+ * The pooled text of a prompt, `[pooled_width]`, by the last text encoder: of its first 75 tokens, without weights. With sizes behind it
+ * (`sdrs_size_vector`) it is SDXL's vector beside the timestep. `length` is the prompt's in bytes, or `SDRS_NUL_TERMINATED`.
  *
- * A network's own factor is applied until the picture is large enough, three times at most, then Lanczos brings it to the size; a picture
- * that gets smaller sees Lanczos alone. Alpha goes through Lanczos. `tile` is the side in pixels of the square that a network sees at a
- * time, 128 to 8192, or 0 for 256; `cancel`, `on_progress` and `user_data` may be NULL.
- *
- * Fails with `SDRS_ERROR_INVALID_PARAMETER` before any work, `SDRS_ERROR_CANCELLED`, `SDRS_ERROR_NOT_FINITE`; `out` is untouched then.
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if the model has no pooled text, and as `sdrs_encode_prompt`.
  */
-sdrs_status sdrs_upscale(const sdrs_upscaler *upscaler,
-                         const uint8_t *pixels,
-                         uint32_t width,
-                         uint32_t height,
-                         uint32_t channels,
-                         uint32_t out_width,
-                         uint32_t out_height,
-                         uint32_t tile,
-                         const sdrs_cancel_token *cancel,
-                         sdrs_upscale_fn on_progress,
-                         void *user_data,
-                         uint8_t *out);
+sdrs_status sdrs_pooled_prompt(const sdrs_pipeline *pipeline,
+                               const char *prompt,
+                               size_t length,
+                               sdrs_tensor **pooled);
+
+/**
+ * The pooled text of a text in which no character has a meaning of its own, as diffusers makes it. Arguments are those of
+ * `sdrs_pooled_prompt`.
+ */
+sdrs_status sdrs_pooled_text(const sdrs_pipeline *pipeline,
+                             const char *text,
+                             size_t length,
+                             sdrs_tensor **pooled);
+
+/**
+ * The context of token ids as they are (start and end token included, if they are wanted), `[count, text_width]`, by the first text
+ * encoder: its hidden state, from the end the one that `clip_skip` counts (1 is the last of SD1), with the final norm for SD1 and SD2. There
+ * may be 1 to `context_length` ids.
+ */
+sdrs_status sdrs_encode_ids(const sdrs_pipeline *pipeline,
+                            const uint32_t *ids,
+                            size_t count,
+                            uint32_t clip_skip,
+                            sdrs_tensor **context);
+
+/**
+ * The same by the text encoder of this number, counted from 0: 1 is SDXL's second one.
+ */
+sdrs_status sdrs_encode_ids_with(const sdrs_pipeline *pipeline,
+                                 uint32_t encoder,
+                                 const uint32_t *ids,
+                                 size_t count,
+                                 uint32_t clip_skip,
+                                 sdrs_tensor **context);
+
+/**
+ * Every hidden state of the first text encoder for one row of token ids (start and end token included, if they are wanted), without the
+ * final norm: `[layers + 1, count, text_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
+ */
+sdrs_status sdrs_text_hidden_states(const sdrs_pipeline *pipeline,
+                                    const uint32_t *ids,
+                                    size_t count,
+                                    sdrs_tensor **states);
+
+/**
+ * The same of the text encoder of this number, counted from 0: 1 is SDXL's second one.
+ */
+sdrs_status sdrs_text_hidden_states_with(const sdrs_pipeline *pipeline,
+                                         uint32_t encoder,
+                                         const uint32_t *ids,
+                                         size_t count,
+                                         sdrs_tensor **states);
 
 #ifdef __cplusplus
 }  // extern "C"

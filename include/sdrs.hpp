@@ -174,6 +174,62 @@ struct RunOptions {
     std::uint32_t preview_every = 1;
 };
 
+/** The pictures and latents that a run begins at, or draws after: sdrs_inputs. They must last as long as the run. */
+struct Inputs {
+    const sdrs_picture *image = nullptr;
+    const sdrs_picture *mask = nullptr;
+    const sdrs_picture *depth = nullptr;
+    /** [1, latent_channels, h, w], in the place of `image`. */
+    const float *latents = nullptr;
+    std::size_t latents_shape[4] = {0, 0, 0, 0};
+
+    sdrs_inputs get() const {
+        sdrs_inputs inputs;
+        check(sdrs_inputs_init(&inputs, sizeof inputs));
+        inputs.image = image;
+        inputs.mask = mask;
+        inputs.depth = depth;
+        inputs.latents = latents;
+        for (std::size_t axis = 0; axis < 4; axis++) {
+            inputs.latents_shape[axis] = latents_shape[axis];
+        }
+        return inputs;
+    }
+};
+
+/** Rows of pixels with 1, 3 or 4 bytes each, and nothing between them. */
+inline sdrs_picture picture(const std::uint8_t *pixels, std::uint32_t width, std::uint32_t height,
+                            std::uint32_t channels = 3) {
+    sdrs_picture picture;
+    check(sdrs_picture_init(&picture, sizeof picture));
+    picture.pixels = pixels;
+    picture.width = width;
+    picture.height = height;
+    picture.channels = channels;
+    return picture;
+}
+
+/** A picture that was read from a file. */
+class PictureFile {
+public:
+    explicit PictureFile(const std::string &path) {
+        sdrs_picture_file *file = nullptr;
+        check(sdrs_picture_open(path.c_str(), &file));
+        handle_.reset(file);
+    }
+
+    /** Its pixels, valid as long as this. */
+    sdrs_picture get() const {
+        sdrs_picture picture;
+        check(sdrs_picture_init(&picture, sizeof picture));
+        check(sdrs_picture_file_get(handle_.get(), &picture));
+        return picture;
+    }
+
+private:
+    detail::Handle<sdrs_picture_file, sdrs_picture_file_free> handle_;
+};
+
 /** The pictures of a run. */
 class Images {
 public:
@@ -291,6 +347,16 @@ public:
         return Images(images);
     }
 
+    /** The same from a picture, or a part of it anew. */
+    Images img2img(const GenerateParams &params, const Inputs &inputs, const RunOptions &options = {}) const {
+        sdrs_images *images = nullptr;
+        const sdrs_inputs from = inputs.get();
+        run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
+            return sdrs_img2img(handle_.get(), given, &from, c, &images);
+        });
+        return Images(images);
+    }
+
     /** The same without decoding: [batch_size, latent_channels, h, w]. */
     Tensor latents(const GenerateParams &params, const RunOptions &options = {}) const {
         sdrs_tensor *latents = nullptr;
@@ -380,31 +446,54 @@ public:
         return Tensor(context);
     }
 
-    /** The context of token ids, with the final norm. */
-    Tensor encode_ids(View<std::uint32_t> ids, std::uint32_t clip_skip = 1) const {
+    /** The pooled text of a prompt, for SDXL. */
+    Tensor pooled_prompt(std::string_view text) const {
+        sdrs_tensor *pooled = nullptr;
+        check(sdrs_pooled_prompt(handle_.get(), text.data(), text.size(), &pooled));
+        return Tensor(pooled);
+    }
+
+    /** The pooled text of a text as it is, for SDXL. */
+    Tensor pooled_text(std::string_view text) const {
+        sdrs_tensor *pooled = nullptr;
+        check(sdrs_pooled_text(handle_.get(), text.data(), text.size(), &pooled));
+        return Tensor(pooled);
+    }
+
+    /** The context of token ids, with the final norm of SD1 and SD2; SDXL has two encoders. */
+    Tensor encode_ids(View<std::uint32_t> ids, std::uint32_t clip_skip = 1, std::uint32_t encoder = 0) const {
         sdrs_tensor *context = nullptr;
-        check(sdrs_encode_ids(handle_.get(), ids.data(), ids.size(), clip_skip, &context));
+        check(sdrs_encode_ids_with(handle_.get(), encoder, ids.data(), ids.size(), clip_skip, &context));
         return Tensor(context);
     }
 
     /** Without the final norm. */
-    Tensor text_hidden_states(View<std::uint32_t> ids) const {
+    Tensor text_hidden_states(View<std::uint32_t> ids, std::uint32_t encoder = 0) const {
         sdrs_tensor *states = nullptr;
-        check(sdrs_text_hidden_states(handle_.get(), ids.data(), ids.size(), &states));
+        check(sdrs_text_hidden_states_with(handle_.get(), encoder, ids.data(), ids.size(), &states));
         return Tensor(states);
+    }
+
+    /** Sizes as SDXL's vector has them behind the pooled text. */
+    Tensor size_vector(View<double> sizes) const {
+        sdrs_tensor *vector = nullptr;
+        check(sdrs_size_vector(handle_.get(), sizes.data(), sizes.size(), &vector));
+        return Tensor(vector);
     }
 
     /** `latents` has 4 axes, `context` 3. */
     Tensor unet(Array latents, View<double> timesteps, Array context) const {
+        return unet(latents, timesteps, context, nullptr);
+    }
+
+    /** The same for SDXL: `added` has 2 axes. */
+    Tensor unet(Array latents, View<double> timesteps, Array context, Array added) const {
         expect("latents", latents, 4);
-        expect("context", context, 3);
-        if (timesteps.size() != latents.shape[0]) {
-            throw Error(SDRS_ERROR_INVALID_PARAMETER, "timesteps: must have one number for each row of latents");
+        expect("added", added, 2);
+        if (added.shape[0] != latents.shape[0] || added.shape[1] != info().added_width) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "added: must have the shape [batch, added_width]");
         }
-        sdrs_tensor *prediction = nullptr;
-        check(sdrs_unet(handle_.get(), latents.values.data(), latents.shape.data(), timesteps.data(),
-                        context.values.data(), context.shape.data(), &prediction));
-        return Tensor(prediction);
+        return unet(latents, timesteps, context, added.values.data());
     }
 
     /** A latent of the U-Net is mean + std * noise. */
@@ -430,6 +519,18 @@ public:
     const sdrs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
+    Tensor unet(Array latents, View<double> timesteps, Array context, const float *added) const {
+        expect("latents", latents, 4);
+        expect("context", context, 3);
+        if (timesteps.size() != latents.shape[0]) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "timesteps: must have one number for each row of latents");
+        }
+        sdrs_tensor *prediction = nullptr;
+        check(sdrs_unet_with_vector(handle_.get(), latents.values.data(), latents.shape.data(), timesteps.data(),
+                                    context.values.data(), context.shape.data(), added, &prediction));
+        return Tensor(prediction);
+    }
+
     /** A run with the options' callback, through which nothing may be thrown. */
     template <class Call> static void run(const GenerateParams &params, const RunOptions &options, Call call) {
         struct Watch {

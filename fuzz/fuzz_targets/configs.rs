@@ -9,7 +9,8 @@ fuzz_target!(|json: &str| {
     if let Ok(unet) = UnetConfig::from_json(json, "fuzz") {
         for level in &unet.levels {
             assert_eq!(level.channels % unet.norm_num_groups, 0);
-            assert!(level.transformer_depth == 0 || level.channels % level.heads == 0);
+            assert!(level.down[0] == 0 || level.channels % level.heads == 0);
+            assert_eq!(level.up.len(), level.down.len() + 1);
         }
     }
     if let Ok(vae) = VaeConfig::from_json(json, "fuzz") {

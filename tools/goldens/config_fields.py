@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from transformers import CLIPTextConfig
 
-# What Stable Diffusion's pipelines take, but for those over other sigmas than the betas'.
-SCHEDULERS = [kind.name for kind in KarrasDiffusionSchedulers if "EDM" not in kind.name]
+# What Stable Diffusion's pipelines take.
+SCHEDULERS = [kind.name for kind in KarrasDiffusionSchedulers]
 SCHEDULERS += ["DDIMParallelScheduler", "DDPMParallelScheduler", "LCMScheduler", "SASolverScheduler", "TCDScheduler"]
 
 

@@ -143,6 +143,30 @@ def weighted(parts, ids):
     return torch.cat(states, -1)
 
 
+def embedded(parts, vectors, text):
+    """Context and pooled text where `vectors` of each encoder stand in place of the last word."""
+    states, pooled = [], None
+    for part, own in zip(["text_encoder", "text_encoder_2"], vectors):
+        ids = refs.token_ids([text])
+        at, n = int(ids[0].argmax()), len(own)
+        # As many tokens as there are vectors, whichever they are.
+        ids[0, at : at + n] = ids[0, at - 1]
+        ids[0, at + n - 1] = 49407
+        ids = tiny_sd2.padded(ids) if part == "text_encoder_2" else ids
+        table = next(m for name, m in parts[part].named_modules() if name.endswith("token_embedding"))
+
+        def place(module, args, output):
+            output[0, at - 1 : at - 1 + n] = own
+            return output
+
+        hook = table.register_forward_hook(place)
+        out = parts[part](ids, output_hidden_states=True)
+        hook.remove()
+        states.append(out.hidden_states[-2])
+        pooled = out.text_embeds if part == "text_encoder_2" else None
+    return torch.cat(states, -1), pooled
+
+
 def time_ids(height, width):
     """Original size, crop, target size."""
     return torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
@@ -177,7 +201,7 @@ def make(out):
     torch.manual_seed(SEED)
     noise = torch.randn(1, 4, 16, 24)
 
-    def run(negative):
+    def run(negative, sizes=sizes):
         def denoise(x, sigma, **_):
             cond_denoised, uncond_denoised = (
                 k_diff.denoiser(Network(unet, p, sizes), "eps")(x, sigma, cond=context)
@@ -186,13 +210,20 @@ def make(out):
             return uncond_denoised + CFG * (cond_denoised - uncond_denoised)
 
         return k_diff.sampling.sample_euler(denoise, noise * sigmas[0], sigmas, disable=True)
+
+    generator = torch.Generator().manual_seed(SEED + 1)
+    vectors = [0.5 * torch.randn(2, 16, generator=generator) for _ in range(2)]
+    with_vectors, pooled_vectors = embedded(parts, vectors, "a red circle of style")
     out.tensors(
         f"{FOLDER}/refs.safetensors",
         {
             "input_ids": ids, "input_ids_2": tiny_sd2.padded(ids), "cond": cond, "uncond": uncond, "pooled": pooled, "pooled_uncond": pooled_uncond,
             "latents": latents, "output": output, "run": run((uncond, pooled_uncond)),
             "run_without_negative": run((torch.zeros_like(uncond), torch.zeros_like(pooled_uncond))),
+            "run_with_empty_text": run(encoded(parts, refs.token_ids([""]))),
+            "run_with_sizes": run((uncond, pooled_uncond), torch.tensor([[300.0, 400, 8, 16, 256, 384]])),
             "weighted": weighted(parts, ids[:1]),
+            "clip_l": vectors[0], "clip_g": vectors[1], "embedded": with_vectors, "pooled_embedded": pooled_vectors,
         },
         seed=SEED,
         steps=STEPS,
@@ -201,5 +232,6 @@ def make(out):
         tolerance={"f32": 1e-5, "run": 1e-4},
         note="output: one call at timesteps 900 and 17 with size 128x192 (height, width), rows cond and uncond; run: latents of "
         "8 steps of k-diffusion's Euler over the uniform schedule at cfg 6 from the noise of torch.manual_seed(31), run_without_negative the same "
-        "with zeros for context and pooled text; weighted: the context of 'a (red:1.5) circle above a blue square'",
+        "with zeros for context and pooled text, run_with_empty_text with those of the empty text, run_with_sizes with an original size of 300x400, "
+        "a crop at 8, 16 and a target of 256x384; embedded and pooled_embedded: 'a red circle of style' with clip_l and clip_g for style; weighted: the context of 'a (red:1.5) circle above a blue square'",
     )

@@ -14,15 +14,17 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 11] = [
+const C: [&str; 13] = [
     "around",
     "draw",
+    "from_pictures",
     "errors",
     "loras",
     "low_level",
     "misuse",
     "prompts",
     "rounds",
+    "sdxl",
     "upscale",
     "abi/0/caller",
     "abi/1/caller",

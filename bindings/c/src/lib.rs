@@ -18,6 +18,7 @@ mod callbacks;
 mod enums;
 mod error;
 mod image;
+mod inputs;
 mod inspect;
 mod loras;
 mod low_level;
@@ -31,6 +32,7 @@ mod run;
 mod sched;
 mod siblings;
 mod sized;
+mod texts;
 mod upscale;
 
 use std::ffi::c_char;

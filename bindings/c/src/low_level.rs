@@ -1,13 +1,11 @@
-//! The networks one call at a time.
-
-use std::ffi::c_char;
+//! U-Net and autoencoder one call at a time, and the tensors that they give.
 
 use sdrs::Array;
 
 use crate::{
     error::{Failure, Result, guard, sdrs_status},
     pipeline::sdrs_pipeline,
-    pointer::{Out, fill, free, object, slice, slice_mut, text},
+    pointer::{Out, free, object, slice},
 };
 
 /// An array of floats with its shape, row-major. Threads may share it.
@@ -90,133 +88,24 @@ unsafe fn floats<'a>(pointer: *const f32, shape: &[usize], name: &'static str) -
     unsafe { slice(pointer, size, name) }
 }
 
-/// The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or
-/// `SDRS_NUL_TERMINATED`. Writes at most `capacity` ids to `ids`, and to `count` how many there are; `ids` may be NULL if `capacity` is 0.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sdrs_tokenize(
-    pipeline: *const sdrs_pipeline,
-    text: *const c_char,
-    length: usize,
-    ids: *mut u32,
-    capacity: usize,
-    count: *mut usize,
-) -> sdrs_status {
-    guard(|| {
-        // SAFETY: the caller keeps the header's rules for pointers.
-        let (pipeline, text) = unsafe { (object(pipeline, "pipeline")?, self::text(text, length, "text")?) };
-        // SAFETY: as above.
-        let (ids, count) = unsafe { (slice_mut(ids, capacity, "ids")?, Out::new(count, "count")?) };
-        fill(&pipeline.inner.tokenize(text)?, ids, count);
-        Ok(())
-    })
-}
-
-/// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all: what a run of one step computes of it.
-/// There are `context_length` tokens for every 75 of the prompt, so contexts may differ in length. `length` is the prompt's in bytes, or
-/// `SDRS_NUL_TERMINATED`; `clip_skip` is 1 for the text encoder's last layer.
+/// The part of SDXL's vector beside the timestep that stands behind the pooled text: 256 sinusoids of each of `count` numbers, cosines
+/// first. SDXL has 6 numbers, in pixels: original height and width, the crop's top and left edge, target height and width; its refiner 5:
+/// the aesthetic score stands in place of the target size.
 ///
-/// Fails with `SDRS_ERROR_INVALID_PARAMETER` for a prompt with an AND in it, which has several contexts, or with the tag of a LoRA that the
-/// pipeline doesn't have.
+/// Fails with `SDRS_ERROR_INVALID_PARAMETER` if the model has another number of them, or none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sdrs_encode_prompt(
+pub unsafe extern "C" fn sdrs_size_vector(
     pipeline: *const sdrs_pipeline,
-    prompt: *const c_char,
-    length: usize,
-    clip_skip: u32,
-    context: *mut *mut sdrs_tensor,
-) -> sdrs_status {
-    // SAFETY: the caller keeps the header's rules for pointers.
-    guard(|| unsafe {
-        encode(
-            pipeline,
-            (prompt, "prompt"),
-            length,
-            clip_skip,
-            context,
-            sdrs::Pipeline::encode_prompt,
-        )
-    })
-}
-
-/// The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes it: tokens for
-/// which there is no room are dropped. Arguments are those of `sdrs_encode_prompt`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sdrs_encode_text(
-    pipeline: *const sdrs_pipeline,
-    text: *const c_char,
-    length: usize,
-    clip_skip: u32,
-    context: *mut *mut sdrs_tensor,
-) -> sdrs_status {
-    // SAFETY: the caller keeps the header's rules for pointers.
-    guard(|| unsafe {
-        encode(
-            pipeline,
-            (text, "text"),
-            length,
-            clip_skip,
-            context,
-            sdrs::Pipeline::encode_text,
-        )
-    })
-}
-
-/// The part that both functions that encode a text share.
-///
-/// # Safety
-/// As the header says of pointers.
-unsafe fn encode(
-    pipeline: *const sdrs_pipeline,
-    (text, name): (*const c_char, &'static str),
-    length: usize,
-    clip_skip: u32,
-    context: *mut *mut sdrs_tensor,
-    how: fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<Array>,
-) -> Result {
-    // SAFETY: as promised by the caller.
-    let (pipeline, text) = unsafe { (object(pipeline, "pipeline")?, self::text(text, length, name)?) };
-    // SAFETY: as above.
-    let out = unsafe { Out::new(context, "context") }?;
-    out.give(sdrs_tensor::new(how(&pipeline.inner, text, clip_skip as usize)?));
-    Ok(())
-}
-
-/// The context of token ids as they are (start and end token included, if they are wanted), `[count, context_width]`: the text encoder's
-/// hidden state, from the end the one that `clip_skip` counts (1 is the last), with the final norm. There may be 1 to `context_length` ids.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sdrs_encode_ids(
-    pipeline: *const sdrs_pipeline,
-    ids: *const u32,
+    sizes: *const f64,
     count: usize,
-    clip_skip: u32,
-    context: *mut *mut sdrs_tensor,
+    vector: *mut *mut sdrs_tensor,
 ) -> sdrs_status {
     guard(|| {
         // SAFETY: the caller keeps the header's rules for pointers.
-        let (pipeline, ids) = unsafe { (object(pipeline, "pipeline")?, slice(ids, count, "ids")?) };
+        let (pipeline, sizes) = unsafe { (object(pipeline, "pipeline")?, slice(sizes, count, "sizes")?) };
         // SAFETY: as above.
-        let out = unsafe { Out::new(context, "context") }?;
-        let encoded = pipeline.inner.encode_ids(ids, clip_skip as usize)?;
-        out.give(sdrs_tensor::new(encoded));
-        Ok(())
-    })
-}
-
-/// Every hidden state of the text encoder for one row of token ids (start and end token included, if they are wanted), without the final
-/// norm: `[text_layers + 1, count, context_width]`, the embeddings first. `sdrs_encode_ids` gives them with the norm.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sdrs_text_hidden_states(
-    pipeline: *const sdrs_pipeline,
-    ids: *const u32,
-    count: usize,
-    states: *mut *mut sdrs_tensor,
-) -> sdrs_status {
-    guard(|| {
-        // SAFETY: the caller keeps the header's rules for pointers.
-        let (pipeline, ids) = unsafe { (object(pipeline, "pipeline")?, slice(ids, count, "ids")?) };
-        // SAFETY: as above.
-        let out = unsafe { Out::new(states, "states") }?;
-        out.give(sdrs_tensor::new(pipeline.inner.text_hidden_states(ids)?));
+        let out = unsafe { Out::new(vector, "vector") }?;
+        out.give(sdrs_tensor::new(pipeline.inner.size_vector(sizes)?));
         Ok(())
     })
 }
@@ -225,7 +114,8 @@ pub unsafe extern "C" fn sdrs_text_hidden_states(
 ///
 /// `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
 /// numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
-/// with any number of tokens, `context_shape` those 3. Prompts of different length need a call each.
+/// with any number of tokens, `context_shape` those 3. Prompts of different length need a call each. SDXL's U-Net takes a vector besides:
+/// `sdrs_unet_with_vector`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_unet(
     pipeline: *const sdrs_pipeline,
@@ -236,31 +126,85 @@ pub unsafe extern "C" fn sdrs_unet(
     context_shape: *const usize,
     prediction: *mut *mut sdrs_tensor,
 ) -> sdrs_status {
-    guard(|| {
-        // SAFETY: the caller keeps the header's rules for pointers.
-        let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(prediction, "prediction")?) };
-        // SAFETY: as above.
-        let (shape4, shape3) = unsafe {
-            (
-                shape::<4>(latents_shape, "latents_shape")?,
-                shape::<3>(context_shape, "context_shape")?,
-            )
-        };
-        // SAFETY: as above.
-        let (latents, context) = unsafe {
-            (
-                floats(latents, &shape4, "latents")?,
-                floats(context, &shape3, "context")?,
-            )
-        };
-        // SAFETY: as above.
-        let timesteps = unsafe { slice(timesteps, shape4[0], "timesteps") }?;
-        let prediction = pipeline
-            .inner
-            .unet((latents, shape4), timesteps, (context, shape3))?;
-        out.give(sdrs_tensor::new(prediction));
-        Ok(())
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        unet(
+            pipeline,
+            (latents, latents_shape),
+            timesteps,
+            (context, context_shape),
+            std::ptr::null(),
+            prediction,
+        )
     })
+}
+
+/// The same with the vector that SDXL's U-Net takes beside the timestep: `added` is `[batch, added_width]`, a pooled text
+/// (`sdrs_pooled_prompt`) with sizes behind it (`sdrs_size_vector`) in each row; NULL for a model whose `added_width` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_unet_with_vector(
+    pipeline: *const sdrs_pipeline,
+    latents: *const f32,
+    latents_shape: *const usize,
+    timesteps: *const f64,
+    context: *const f32,
+    context_shape: *const usize,
+    added: *const f32,
+    prediction: *mut *mut sdrs_tensor,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        unet(
+            pipeline,
+            (latents, latents_shape),
+            timesteps,
+            (context, context_shape),
+            added,
+            prediction,
+        )
+    })
+}
+
+/// The part that both functions that call the U-Net share.
+///
+/// # Safety
+/// As the header says of pointers.
+unsafe fn unet(
+    pipeline: *const sdrs_pipeline,
+    (latents, latents_shape): (*const f32, *const usize),
+    timesteps: *const f64,
+    (context, context_shape): (*const f32, *const usize),
+    added: *const f32,
+    prediction: *mut *mut sdrs_tensor,
+) -> Result {
+    // SAFETY: as promised by the caller.
+    let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(prediction, "prediction")?) };
+    // SAFETY: as above.
+    let (shape4, shape3) = unsafe {
+        (
+            shape::<4>(latents_shape, "latents_shape")?,
+            shape::<3>(context_shape, "context_shape")?,
+        )
+    };
+    // SAFETY: as above.
+    let (latents, context) = unsafe {
+        (
+            floats(latents, &shape4, "latents")?,
+            floats(context, &shape3, "context")?,
+        )
+    };
+    // SAFETY: as above.
+    let timesteps = unsafe { slice(timesteps, shape4[0], "timesteps") }?;
+    let shape2 = [shape4[0], pipeline.inner.sizes().added_width];
+    let added = match added.is_null() {
+        true => None,
+        // SAFETY: as above.
+        false => Some((unsafe { floats(added, &shape2, "added") }?, shape2)),
+    };
+    let (latents, context) = ((latents, shape4), (context, shape3));
+    let predicted = pipeline.inner.unet(latents, timesteps, context, added)?;
+    out.give(sdrs_tensor::new(predicted));
+    Ok(())
 }
 
 /// Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`; values far beyond are refused), to latents

@@ -11,10 +11,15 @@ use crate::{
         sdrs_schedule_value, value,
     },
     error::{Result, guard, sdrs_status},
+    inputs::{
+        sdrs_masked_content, sdrs_masked_content_value, sdrs_resize_mode, sdrs_resize_mode_value,
+        sdrs_strength_rule, sdrs_strength_rule_value,
+    },
     pointer::text,
     prompts::{
         sdrs_clip_skip_rule, sdrs_clip_skip_rule_value, sdrs_emphasis, sdrs_emphasis_value,
-        sdrs_prompt_dialect, sdrs_prompt_dialect_value, sdrs_time_rule, sdrs_time_rule_value,
+        sdrs_empty_negative_rule, sdrs_empty_negative_rule_value, sdrs_prompt_dialect,
+        sdrs_prompt_dialect_value, sdrs_time_rule, sdrs_time_rule_value,
     },
     sized::{get, grows, init},
 };
@@ -104,6 +109,121 @@ pub struct sdrs_generate_params {
     /// Whether prompts are tokenized as they are, like by transformers' fast tokenizer: 1, or 0 (the default): they are repaired first as
     /// ftfy does it, like by the WebUI (typographic quotes, ligatures, full-width letters, HTML's entities, texts in wrong encodings).
     pub text_as_is: i32,
+    /// The share of the schedule that is run over a picture, or in a hires pass, 0 to 1; NAN (the default) is 0.75 for a picture, and 0.7 for
+    /// a hires pass.
+    pub strength: f64,
+    /// A factor of the first noise over a picture, 0 to 1.5 (1).
+    pub noise_multiplier: f64,
+    /// Noise beyond that of the first noise level, 0 (the default) to 1: more details, over a picture and in a hires pass.
+    pub extra_noise: f64,
+    /// The rule by which `strength` counts steps (`SDRS_STRENGTH_RULE_WEBUI`). A hires pass always runs exactly its steps.
+    pub strength_rule: sdrs_strength_rule_value,
+    /// The way in which a picture of another size is fitted (`SDRS_RESIZE_MODE_STRETCH`).
+    pub resize_mode: sdrs_resize_mode_value,
+    /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, as in diffusers: 1, or 0 (the default): they are
+    /// its mean.
+    pub posterior_sample: i32,
+    /// The radius in pixels, 0 to 256, over which the edge of a mask is blurred (4).
+    pub mask_blur: u32,
+    /// Whether what the mask does not cover is drawn anew: 1, or 0 (the default).
+    pub mask_inverted: i32,
+    /// Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion): 1, or 0 (the default): each
+    /// latent is masked or not.
+    pub soft_mask: i32,
+    /// The start of the masked part (`SDRS_MASKED_CONTENT_ORIGINAL`).
+    pub masked_content: sdrs_masked_content_value,
+    /// Whether only the masked part is drawn, at the whole size, and put back into the picture: 1, or 0 (the default).
+    pub only_masked: i32,
+    /// The pixels around the masked part that are drawn with it, 0 to 4,096 (32).
+    pub only_masked_padding: u32,
+    /// Steps of a hires pass; 0 (the default) is as many as in the first.
+    pub hires_steps: u32,
+    /// The factor from the first pass's size to that of a second one (hires fix), 1 to 16; NAN (the default) is no second pass, unless a
+    /// size is given.
+    pub hires_scale: f64,
+    /// `cfg_scale` of the hires pass; NAN (the default) is the first's.
+    pub hires_cfg_scale: f64,
+    /// Width of the hires pass in pixels, in place of `hires_scale`; 0 (the default) follows from the height.
+    pub hires_width: u32,
+    /// Height of the hires pass in pixels, likewise.
+    pub hires_height: u32,
+    /// The sampler of the hires pass; `SDRS_SAMPLER_NOT_SET` (the default) is the first's.
+    pub hires_sampler: sdrs_sampler_value,
+    /// The schedule of the hires pass; `SDRS_SCHEDULE_NOT_SET` (the default) is the first's.
+    pub hires_schedule: sdrs_schedule_value,
+    /// The upscaler between the passes, by the WebUI's name, such as "Latent (bicubic)" or "Lanczos"; NULL (the default) is "Latent". This
+    /// and the next two end in a zero byte.
+    pub hires_upscaler: *const c_char,
+    /// The prompt of the hires pass; NULL (the default) or empty, it is the first's.
+    pub hires_prompt: *const c_char,
+    /// The negative prompt of the hires pass, likewise.
+    pub hires_negative_prompt: *const c_char,
+    /// Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's; with 0 (the default) here or
+    /// in `seed_resize_height` all noise is that of this size.
+    pub seed_resize_width: u32,
+    /// Height in pixels of that picture.
+    pub seed_resize_height: u32,
+    /// The share, 0 (the default) to 1, by which the guided output of the network gets the deviation of the one for the prompt alone.
+    pub guidance_rescale: f64,
+    /// The smaller scale whose range of values the guided latent is brought into; NAN (the default) leaves it its own.
+    pub mimic_scale: f64,
+    /// The percentile of the values, 0 to 100 (the default), that are in range before `mimic_scale` acts; those beyond are clamped.
+    pub threshold_percentile: f64,
+    /// The factor on the part of guidance that is parallel to the prediction, -10 to 10 (1); the paper on adaptive projected guidance has 0.
+    pub apg_eta: f64,
+    /// The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 (the default) is any.
+    pub apg_norm_threshold: f64,
+    /// The factor on the steps of the calls before, -1 to 1 (0), in adaptive projected guidance.
+    pub apg_momentum: f64,
+    /// The factor, 0 (the default, plain guidance) to 100, on the part of the negative prompt that is perpendicular to the prompt: it
+    /// alone is taken away then, and a call computes the empty prompt too.
+    pub perp_neg_scale: f64,
+    /// Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*): 1, or 0 (the default).
+    pub cfg_zero_star: i32,
+    /// The version of FreeU (2): 1 as in diffusers, or 2 as in ComfyUI, where factors go with the pixel.
+    pub freeu_version: u32,
+    /// Strength of perturbed attention guidance, -100 to 100; 0 (the default) is none.
+    pub pag_scale: f64,
+    /// Strength of smoothed energy guidance, -100 to 100; 0 (the default) is none.
+    pub seg_scale: f64,
+    /// The deviation of its blur in pixels of the layer; NAN (the default) is the mean of all.
+    pub seg_sigma: f64,
+    /// The layers of those two: beginnings of diffusers' names, separated by commas, ended by a zero byte; NULL (the default) is "mid".
+    pub perturbed_layers: *const c_char,
+    /// Strength of self-attention guidance, -100 to 100; 0 (the default) is none.
+    pub sag_scale: f64,
+    /// The deviation of its blur in pixels of the latent (1).
+    pub sag_blur_sigma: f64,
+    /// The attention, 1 (the default) is the mean, beyond which a pixel is blurred.
+    pub sag_threshold: f64,
+    /// The factor of FreeU on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+    /// at 1 (the default) nothing is changed.
+    pub freeu_b1: f64,
+    /// The same at the next resolution.
+    pub freeu_b2: f64,
+    /// The factor of FreeU on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+    pub freeu_s1: f64,
+    /// The same at the next resolution.
+    pub freeu_s2: f64,
+    /// The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
+    /// blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
+    pub original_width: u32,
+    /// The height, likewise.
+    pub original_height: u32,
+    /// The pixels that SDXL is told were cut off at the top (0).
+    pub crop_top: u32,
+    /// The pixels that were cut off at the left (0).
+    pub crop_left: u32,
+    /// The width in pixels that SDXL is told the picture is to have; 0 (the default) is the picture's.
+    pub target_width: u32,
+    /// The height, likewise.
+    pub target_height: u32,
+    /// The meaning of an empty negative prompt to SDXL (`SDRS_EMPTY_NEGATIVE_RULE_WEBUI`).
+    pub empty_negative_rule: sdrs_empty_negative_rule_value,
+    /// The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture (6).
+    pub aesthetic_score: f64,
+    /// The score that it is told of the negative prompt's (2.5).
+    pub negative_aesthetic_score: f64,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -153,6 +273,7 @@ macro_rules! conversions {
 }
 
 conversions! {
+    u32, u32: Ok, Ok;
     usize, u32: |n| Ok(u32::try_from(n).unwrap_or(u32::MAX)), |n| Ok(n as usize);
     Option<u32>, u32: |n| Ok(n.unwrap_or(0)), |n| Ok((n != 0).then_some(n));
     f64, f64: Ok, Ok;
@@ -161,10 +282,18 @@ conversions! {
     bool, i32: |flag| Ok(flag.into()), |n| Ok(n != 0);
     sdrs::ClipSkipRule, i32: number::<sdrs_clip_skip_rule>, value::<sdrs_clip_skip_rule>;
     sdrs::Emphasis, i32: number::<sdrs_emphasis>, value::<sdrs_emphasis>;
+    sdrs::EmptyNegativeRule, i32: number::<sdrs_empty_negative_rule>, value::<sdrs_empty_negative_rule>;
     sdrs::PromptDialect, i32: number::<sdrs_prompt_dialect>, value::<sdrs_prompt_dialect>;
     sdrs::Rng, i32: number::<sdrs_rng>, value::<sdrs_rng>;
     sdrs::Sampler, i32: number::<sdrs_sampler>, value::<sdrs_sampler>;
     sdrs::Schedule, i32: number::<sdrs_schedule>, value::<sdrs_schedule>;
+    Option<sdrs::Sampler>, i32: |sampler| sampler.map_or(Ok(NO_SAMPLER), number::<sdrs_sampler>),
+        |n| (n != NO_SAMPLER).then(|| value::<sdrs_sampler>(n)).transpose();
+    Option<sdrs::Schedule>, i32: |schedule| schedule.map_or(Ok(NO_SCHEDULE), number::<sdrs_schedule>),
+        |n| (n != NO_SCHEDULE).then(|| value::<sdrs_schedule>(n)).transpose();
+    sdrs::MaskedContent, i32: number::<sdrs_masked_content>, value::<sdrs_masked_content>;
+    sdrs::ResizeMode, i32: number::<sdrs_resize_mode>, value::<sdrs_resize_mode>;
+    sdrs::StrengthRule, i32: number::<sdrs_strength_rule>, value::<sdrs_strength_rule>;
     sdrs::TimeRule, i32: number::<sdrs_time_rule>, value::<sdrs_time_rule>;
 }
 
@@ -220,10 +349,18 @@ fields! {
     {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
-        noise: variation_strength, rng, ensd;
+        noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta;
-        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max;
+        image: strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
+            masked_content, only_masked, only_masked_padding;
+        hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
+        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
+            threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
+            seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
+        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
+        conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
+            negative_aesthetic_score, empty_negative_rule;
     }
     {
         text: clip_skip = SDRS_NOT_SET, |n| n != SDRS_NOT_SET;
@@ -258,8 +395,29 @@ pub(crate) unsafe fn params(pointer: *const sdrs_generate_params) -> Result<(Gen
     let mut params = GenerateParams::default();
     params.text.prompt = prompt(c.prompt, c.prompt_length, "prompt")?;
     params.text.negative_prompt = prompt(c.negative_prompt, c.negative_prompt_length, "negative_prompt")?;
+    if !c.perturbed_layers.is_null() {
+        params.guidance.perturbed_layers =
+            prompt(c.perturbed_layers, SDRS_NUL_TERMINATED, "perturbed_layers")?;
+    }
     (params.noise.seed, params.noise.variation_seed) = (seed(c.seed), seed(c.variation_seed));
-    let given = read(&c, &mut params)?;
+    let hires = &mut params.hires;
+    for (field, pointer, name) in [
+        (&mut hires.hires_upscaler, c.hires_upscaler, "hires_upscaler"),
+        (&mut hires.hires_prompt, c.hires_prompt, "hires_prompt"),
+        (
+            &mut hires.hires_negative_prompt,
+            c.hires_negative_prompt,
+            "hires_negative_prompt",
+        ),
+    ] {
+        if !pointer.is_null() {
+            *field = prompt(pointer, SDRS_NUL_TERMINATED, name)?;
+        }
+    }
+    let mut given = read(&c, &mut params)?;
+    if !c.negative_prompt.is_null() {
+        given.insert("negative_prompt");
+    }
     Ok((params, given))
 }
 
@@ -281,7 +439,16 @@ mod tests {
 
     #[test]
     fn every_setting_has_a_field() {
-        let by_hand = ["prompt", "negative_prompt", "seed", "variation_seed"];
+        let by_hand = [
+            "prompt",
+            "negative_prompt",
+            "seed",
+            "variation_seed",
+            "hires_upscaler",
+            "hires_prompt",
+            "hires_negative_prompt",
+            "perturbed_layers",
+        ];
         for setting in sdrs::settings() {
             let known = NAMES.contains(&setting.name) || by_hand.contains(&setting.name);
             assert!(known, "sdrs_generate_params has no field for {}", setting.name);
@@ -332,6 +499,30 @@ mod tests {
         (c.guidance_sigma_min, c.guidance_sigma_max) = (0.5, 6.0);
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
+        (c.strength, c.noise_multiplier, c.extra_noise) = (0.25, 0.5, 0.75);
+        (c.strength_rule, c.resize_mode, c.masked_content) = (2, 3, 1);
+        (c.posterior_sample, c.mask_blur, c.mask_inverted, c.soft_mask) = (1, 7, 1, 1);
+        (c.only_masked, c.only_masked_padding, c.hires_steps) = (1, 9, 11);
+        (c.hires_scale, c.hires_cfg_scale, c.hires_width, c.hires_height) = (2.0, 4.0, 80, 88);
+        (c.hires_sampler, c.hires_schedule) = (6, 1);
+        (c.hires_upscaler, c.hires_prompt) = (c"Lanczos".as_ptr(), c"e".as_ptr());
+        c.hires_negative_prompt = c"f".as_ptr();
+        (c.seed_resize_width, c.seed_resize_height) = (80, 88);
+        (c.guidance_rescale, c.mimic_scale, c.threshold_percentile) = (0.75, 2.0, 95.0);
+        (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
+        (c.cfg_zero_star, c.perp_neg_scale) = (1, 1.5);
+        (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
+        c.perturbed_layers = c"down".as_ptr();
+        (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
+        (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
+        (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
+        (c.original_width, c.original_height) = (640, 480);
+        (c.crop_top, c.crop_left, c.target_width, c.target_height) = (1, 2, 320, 240);
+        (
+            c.aesthetic_score,
+            c.negative_aesthetic_score,
+            c.empty_negative_rule,
+        ) = (7.5, 3.5, 2);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -365,6 +556,42 @@ mod tests {
         ) = (0.5, Some(6.0));
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
+        let image = &mut expected.image;
+        (image.strength, image.noise_multiplier, image.extra_noise) = (Some(0.25), 0.5, 0.75);
+        (image.strength_rule, image.resize_mode) = (sdrs::StrengthRule::Diffusers, sdrs::ResizeMode::Latent);
+        image.masked_content = sdrs::MaskedContent::Fill;
+        (image.posterior_sample, image.mask_blur) = (true, 7);
+        (image.mask_inverted, image.soft_mask) = (true, true);
+        (image.only_masked, image.only_masked_padding) = (true, 9);
+        let hires = &mut expected.hires;
+        (hires.hires_scale, hires.hires_cfg_scale, hires.hires_steps) = (Some(2.0), Some(4.0), 11);
+        (hires.hires_width, hires.hires_height) = (Some(80), Some(88));
+        hires.hires_sampler = Some(sdrs::Sampler::EulerAncestral);
+        hires.hires_schedule = got.hires.hires_schedule;
+        assert!(hires.hires_schedule.is_some());
+        (hires.hires_upscaler, hires.hires_prompt) = ("Lanczos".into(), "e".into());
+        hires.hires_negative_prompt = "f".into();
+        let resize = &mut expected.noise;
+        (resize.seed_resize_width, resize.seed_resize_height) = (Some(80), Some(88));
+        let guidance = &mut expected.guidance;
+        (guidance.guidance_rescale, guidance.mimic_scale) = (0.75, Some(2.0));
+        (guidance.threshold_percentile, guidance.apg_eta) = (95.0, 0.5);
+        (guidance.apg_norm_threshold, guidance.apg_momentum) = (15.0, -0.25);
+        (guidance.cfg_zero_star, guidance.perp_neg_scale) = (true, 1.5);
+        (guidance.pag_scale, guidance.seg_scale) = (3.0, -2.0);
+        (guidance.seg_sigma, guidance.perturbed_layers) = (Some(10.0), "down".into());
+        (guidance.sag_scale, guidance.sag_blur_sigma) = (0.5, 2.0);
+        guidance.sag_threshold = 1.25;
+        let network = &mut expected.network;
+        (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
+        (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
+        network.freeu_version = 1;
+        let told = &mut expected.conditioning;
+        (told.original_width, told.original_height) = (Some(640), Some(480));
+        (told.crop_top, told.crop_left) = (1, 2);
+        (told.target_width, told.target_height) = (Some(320), Some(240));
+        (told.aesthetic_score, told.negative_aesthetic_score) = (7.5, 3.5);
+        told.empty_negative_rule = sdrs::EmptyNegativeRule::Comfy;
         assert_eq!(got, expected);
     }
 }

@@ -71,7 +71,7 @@ pub struct sdrs_pipeline_info {
     pub context_length: u32,
     /// Values of the context for each token.
     pub context_width: u32,
-    /// Layers of the text encoder: the largest `clip_skip`.
+    /// The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has.
     pub text_layers: u32,
     /// Number of tokens that the text encoder knows.
     pub vocabulary: u32,
@@ -95,6 +95,14 @@ pub struct sdrs_pipeline_info {
     pub recommended_schedule: sdrs_schedule_value,
     /// The factor from the autoencoder's own latents to those of the U-Net: 0.18215 for SD1 and SD2.
     pub scaling_factor: f64,
+    /// The part of `context_width` that the first text encoder makes: all of it where there is one.
+    pub text_width: u32,
+    /// The part that a second text encoder makes; 0 without one.
+    pub text_width_2: u32,
+    /// Values of a pooled text; 0 where no text encoder gives one.
+    pub pooled_width: u32,
+    /// Values of the vector that the U-Net takes beside the timestep (`sdrs_unet_with_vector`); 0 where it takes none.
+    pub added_width: u32,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -132,6 +140,10 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     recommended_sampler: sdrs_sampler::SDRS_SAMPLER_NOT_SET as sdrs_sampler_value,
     recommended_schedule: sdrs_schedule::SDRS_SCHEDULE_NOT_SET as sdrs_schedule_value,
     scaling_factor: 0.0,
+    text_width: 0,
+    text_width_2: 0,
+    pooled_width: 0,
+    added_width: 0,
 };
 
 /// Writes the properties of a pipeline.
@@ -171,6 +183,10 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
             recommended_sampler: recommended.sampler,
             recommended_schedule: recommended.schedule,
             scaling_factor: pipeline.inner.scaling_factor(),
+            text_width: small(sizes.text_width),
+            text_width_2: small(sizes.text_width_2),
+            pooled_width: small(sizes.pooled_width),
+            added_width: small(sizes.added_width),
         });
         Ok(())
     })

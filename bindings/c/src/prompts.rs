@@ -7,7 +7,7 @@ use std::{
     ptr,
 };
 
-use sdrs::{ClipSkipRule, Emphasis, PromptDialect, TimeRule};
+use sdrs::{ClipSkipRule, Emphasis, EmptyNegativeRule, PromptDialect, TimeRule};
 
 use crate::{
     enums::{enumeration, number},
@@ -59,6 +59,18 @@ pub enum sdrs_clip_skip_rule {
     SDRS_CLIP_SKIP_RULE_DIFFUSERS = 1,
 }
 
+/// The meaning of an empty negative prompt to SDXL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum sdrs_empty_negative_rule {
+    /// "webui": zeros in place of an encoded text.
+    SDRS_EMPTY_NEGATIVE_RULE_WEBUI = 0,
+    /// "diffusers": zeros where none is given (NULL), an encoded text where an empty one is; the refiner always has the text.
+    SDRS_EMPTY_NEGATIVE_RULE_DIFFUSERS = 1,
+    /// "comfy": an encoded text.
+    SDRS_EMPTY_NEGATIVE_RULE_COMFY = 2,
+}
+
 /// `sdrs_emphasis` as callers give it: any number.
 pub type sdrs_emphasis_value = i32;
 /// `sdrs_prompt_dialect` as callers give it.
@@ -67,6 +79,8 @@ pub type sdrs_prompt_dialect_value = i32;
 pub type sdrs_time_rule_value = i32;
 /// `sdrs_clip_skip_rule` as callers give it.
 pub type sdrs_clip_skip_rule_value = i32;
+/// `sdrs_empty_negative_rule` as callers give it.
+pub type sdrs_empty_negative_rule_value = i32;
 
 const EMPHASES: &[(sdrs_emphasis, Emphasis)] = &[
     (sdrs_emphasis::SDRS_EMPHASIS_ORIGINAL, Emphasis::Original),
@@ -92,11 +106,19 @@ const CLIP_SKIP_RULES: &[(sdrs_clip_skip_rule, ClipSkipRule)] = &[
     (sdrs_clip_skip_rule::SDRS_CLIP_SKIP_RULE_DIFFUSERS, ClipSkipRule::Diffusers),
 ];
 
+#[rustfmt::skip]
+const EMPTY_NEGATIVE_RULES: &[(sdrs_empty_negative_rule, EmptyNegativeRule)] = &[
+    (sdrs_empty_negative_rule::SDRS_EMPTY_NEGATIVE_RULE_WEBUI, EmptyNegativeRule::WebUi),
+    (sdrs_empty_negative_rule::SDRS_EMPTY_NEGATIVE_RULE_DIFFUSERS, EmptyNegativeRule::Diffusers),
+    (sdrs_empty_negative_rule::SDRS_EMPTY_NEGATIVE_RULE_COMFY, EmptyNegativeRule::Comfy),
+];
+
 enumeration! {
     sdrs_emphasis, Emphasis, "emphasis", EMPHASES;
     sdrs_prompt_dialect, PromptDialect, "prompt_dialect", DIALECTS;
     sdrs_time_rule, TimeRule, "time_rule", TIME_RULES;
     sdrs_clip_skip_rule, ClipSkipRule, "clip_skip_rule", CLIP_SKIP_RULES;
+    sdrs_empty_negative_rule, EmptyNegativeRule, "empty_negative_rule", EMPTY_NEGATIVE_RULES;
 }
 
 // By number.
@@ -104,6 +126,7 @@ const EMPHASIS_NAMES: &[&CStr] = &[c"Original", c"No norm", c"Ignore", c"None"];
 const DIALECT_NAMES: &[&CStr] = &[c"webui", c"comfy"];
 const TIME_RULE_NAMES: &[&CStr] = &[c"current", c"before 1.6"];
 const CLIP_SKIP_RULE_NAMES: &[&CStr] = &[c"webui", c"diffusers"];
+const EMPTY_NEGATIVE_RULE_NAMES: &[&CStr] = &[c"webui", c"diffusers", c"comfy"];
 
 fn name_of(names: &[&'static CStr], number: i32) -> *const c_char {
     let name = usize::try_from(number).ok().and_then(|i| names.get(i));
@@ -212,6 +235,35 @@ pub extern "C" fn sdrs_clip_skip_rule_name(clip_skip_rule: sdrs_clip_skip_rule_v
     name_of(CLIP_SKIP_RULE_NAMES, clip_skip_rule)
 }
 
+/// The rule for empty negative prompts of a name; case, spaces, hyphens and underscores don't matter.
+///
+/// Fails with `SDRS_ERROR_UNKNOWN_NAME`; the message lists the names.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_empty_negative_rule_from_name(
+    name: *const c_char,
+    empty_negative_rule: *mut sdrs_empty_negative_rule_value,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (name, out) = unsafe {
+            (
+                string(name, "name")?,
+                Out::new(empty_negative_rule, "empty_negative_rule")?,
+            )
+        };
+        out.put(number_of("empty negative rule", EMPTY_NEGATIVE_RULE_NAMES, name)?);
+        Ok(())
+    })
+}
+
+/// The name of a rule for empty negative prompts: "webui", "diffusers", "comfy"; NULL if it is none. Valid for ever.
+#[unsafe(no_mangle)]
+pub extern "C" fn sdrs_empty_negative_rule_name(
+    empty_negative_rule: sdrs_empty_negative_rule_value,
+) -> *const c_char {
+    name_of(EMPTY_NEGATIVE_RULE_NAMES, empty_negative_rule)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +275,7 @@ mod tests {
         numbered::<sdrs_prompt_dialect>();
         numbered::<sdrs_time_rule>();
         numbered::<sdrs_clip_skip_rule>();
+        numbered::<sdrs_empty_negative_rule>();
     }
 
     type Named = extern "C" fn(i32) -> *const c_char;
@@ -230,7 +283,7 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        let all: [(usize, Named, FromName); 4] = [
+        let all: [(usize, Named, FromName); 5] = [
             (EMPHASES.len(), sdrs_emphasis_name, sdrs_emphasis_from_name),
             (
                 DIALECTS.len(),
@@ -242,6 +295,11 @@ mod tests {
                 CLIP_SKIP_RULES.len(),
                 sdrs_clip_skip_rule_name,
                 sdrs_clip_skip_rule_from_name,
+            ),
+            (
+                EMPTY_NEGATIVE_RULES.len(),
+                sdrs_empty_negative_rule_name,
+                sdrs_empty_negative_rule_from_name,
             ),
         ];
         for (count, name, from_name) in all {

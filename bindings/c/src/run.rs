@@ -2,12 +2,13 @@
 
 use std::ffi::c_void;
 
-use sdrs::{CancelToken, PreviewMethod, Progress, Txt2Img};
+use sdrs::{CancelToken, PreviewMethod, Progress, Request};
 
 use crate::{
     enums::{enumeration, value},
     error::{Result, guard, sdrs_status},
     image::sdrs_images,
+    inputs::{sdrs_inputs, with_inputs},
     low_level::sdrs_tensor,
     params::sdrs_generate_params,
     pipeline::sdrs_pipeline,
@@ -79,9 +80,9 @@ pub struct sdrs_progress {
     pub image: usize,
     /// Pictures in the batch.
     pub images: usize,
-    /// Steps of this picture that are done.
+    /// Steps of this picture that are done, in all passes.
     pub step: usize,
-    /// Steps of each picture; 0 if known only at the end (DPM adaptive).
+    /// Steps of each picture in all passes; 0 if known only at the end (DPM adaptive).
     pub steps: usize,
     /// The noise level that the step began at.
     pub sigma: f64,
@@ -180,7 +181,7 @@ unsafe fn run<'a>(
     pipeline: &'a sdrs::Pipeline,
     params: *const sdrs_generate_params,
     options: *const sdrs_run_options,
-) -> Result<Txt2Img<'a>> {
+) -> Result<Request<'a>> {
     // SAFETY: as promised by the caller.
     let (params, given) = unsafe { crate::params::params(params) }?;
     let options = match options.is_null() {
@@ -245,6 +246,63 @@ pub unsafe extern "C" fn sdrs_txt2img(
     })
 }
 
+/// Draws pictures from a picture, or a part of it anew: as `sdrs_txt2img`, with `inputs`.
+///
+/// Fails as `sdrs_txt2img` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_img2img(
+    pipeline: *const sdrs_pipeline,
+    params: *const sdrs_generate_params,
+    inputs: *const sdrs_inputs,
+    options: *const sdrs_run_options,
+    images: *mut *mut sdrs_images,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(images, "images")?) };
+        // SAFETY: as above.
+        let run = unsafe { with_inputs(run(&pipeline.inner, params, options)?, inputs) }?;
+        out.give(sdrs_images::new(run.run()?.images));
+        Ok(())
+    })
+}
+
+/// The same without decoding, as `sdrs_txt2img_latents`, with `inputs`.
+///
+/// Fails as `sdrs_txt2img` does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_img2img_latents(
+    pipeline: *const sdrs_pipeline,
+    params: *const sdrs_generate_params,
+    inputs: *const sdrs_inputs,
+    options: *const sdrs_run_options,
+    latents: *mut *mut sdrs_tensor,
+    seeds: *mut u64,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(latents, "latents")?) };
+        // SAFETY: as above.
+        let made = unsafe { with_inputs(run(&pipeline.inner, params, options)?, inputs) }?.latents()?;
+        // SAFETY: as above.
+        unsafe { put_seeds(seeds, &made.seeds) }?;
+        out.give(sdrs_tensor::new(made.latents));
+        Ok(())
+    })
+}
+
+/// Writes the seeds to a buffer of as many numbers, if there is one.
+///
+/// # Safety
+/// As the header says of pointers.
+unsafe fn put_seeds(seeds: *mut u64, made: &[u64]) -> Result {
+    if !seeds.is_null() {
+        // SAFETY: as promised by the caller.
+        unsafe { slice_mut(seeds, made.len(), "seeds") }?.copy_from_slice(made);
+    }
+    Ok(())
+}
+
 /// The same without decoding: the latents as the U-Net has them, `[batch_size, latent_channels, h, w]`, which `sdrs_vae_decode` takes.
 /// `seeds` gets `batch_size` numbers, for each picture the seed that gives it alone; it may be NULL.
 ///
@@ -262,10 +320,8 @@ pub unsafe extern "C" fn sdrs_txt2img_latents(
         let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(latents, "latents")?) };
         // SAFETY: as above.
         let made = unsafe { run(&pipeline.inner, params, options) }?.latents()?;
-        if !seeds.is_null() {
-            // SAFETY: as above.
-            unsafe { slice_mut(seeds, made.seeds.len(), "seeds") }?.copy_from_slice(&made.seeds);
-        }
+        // SAFETY: as above.
+        unsafe { put_seeds(seeds, &made.seeds) }?;
         out.give(sdrs_tensor::new(made.latents));
         Ok(())
     })

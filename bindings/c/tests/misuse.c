@@ -147,7 +147,9 @@ static void prompts(void) {
     BAD("time_rule: is NULL", sdrs_time_rule_from_name("current", NULL));
     BAD("name: is NULL", sdrs_clip_skip_rule_from_name(NULL, &number));
     BAD("clip_skip_rule: is NULL", sdrs_clip_skip_rule_from_name("webui", NULL));
-    CHECK(number == 5);
+    BAD("name: is NULL", sdrs_empty_negative_rule_from_name(NULL, &number));
+    BAD("empty_negative_rule: is NULL", sdrs_empty_negative_rule_from_name("comfy", NULL));
+    CHECK(number == 5 && sdrs_empty_negative_rule_name(3) == NULL);
     CHECK(sdrs_emphasis_name(4) == NULL && sdrs_prompt_dialect_name(-1) == NULL);
     CHECK(sdrs_time_rule_name(INT32_MAX) == NULL && sdrs_clip_skip_rule_name(INT32_MIN) == NULL);
 
@@ -162,6 +164,9 @@ static void prompts(void) {
     params = quick_params();
     params.time_rule = INT32_MAX;
     BAD("time_rule: 2147483647 is none", sdrs_txt2img(pipeline, &params, NULL, &images));
+    params = quick_params();
+    params.empty_negative_rule = 3;
+    BAD("empty_negative_rule: 3 is none", sdrs_txt2img(pipeline, &params, NULL, &images));
     params = quick_params();
     params.clip_skip_rule = 2;
     BAD("clip_skip_rule: 2 is none", sdrs_plan_prompts(pipeline, &params, &json));
@@ -215,6 +220,25 @@ static void low_level_nulls(void) {
     BAD("context: is NULL", sdrs_unet(pipeline, floats, four, doubles, NULL, three, &tensor));
     BAD("context_shape: is NULL", sdrs_unet(pipeline, floats, four, doubles, floats, NULL, &tensor));
     BAD("prediction: is NULL", sdrs_unet(pipeline, floats, four, doubles, floats, three, NULL));
+    /* A model of one text encoder, whose U-Net takes no vector. */
+    BAD("pipeline: is NULL", sdrs_unet_with_vector(NULL, floats, four, doubles, floats, three, floats, &tensor));
+    BAD("prediction: is NULL", sdrs_unet_with_vector(pipeline, floats, four, doubles, floats, three, floats, NULL));
+    BAD("added: this model's U-Net takes no vector",
+        sdrs_unet_with_vector(pipeline, floats, four, doubles, floats, three, floats, &tensor));
+    BAD("pipeline: is NULL", sdrs_pooled_prompt(NULL, "a", 1, &tensor));
+    BAD("prompt: is NULL", sdrs_pooled_prompt(pipeline, NULL, 1, &tensor));
+    BAD("pooled: is NULL", sdrs_pooled_prompt(pipeline, "a", 1, NULL));
+    BAD("prompt: no text encoder", sdrs_pooled_prompt(pipeline, "a", 1, &tensor));
+    BAD("text: is NULL", sdrs_pooled_text(pipeline, NULL, 1, &tensor));
+    BAD("text: no text encoder", sdrs_pooled_text(pipeline, "a", 1, &tensor));
+    BAD("pipeline: is NULL", sdrs_size_vector(NULL, doubles, 1, &tensor));
+    BAD("sizes: is NULL", sdrs_size_vector(pipeline, NULL, 1, &tensor));
+    BAD("vector: is NULL", sdrs_size_vector(pipeline, doubles, 1, NULL));
+    BAD("sizes: this model's U-Net takes no sizes", sdrs_size_vector(pipeline, doubles, 1, &tensor));
+    BAD("encoder: must be 0", sdrs_encode_ids_with(pipeline, 1, ids, 2, 1, &tensor));
+    BAD("context: is NULL", sdrs_encode_ids_with(pipeline, 0, ids, 2, 1, NULL));
+    BAD("encoder: must be 0", sdrs_text_hidden_states_with(pipeline, UINT32_MAX, ids, 2, &tensor));
+    BAD("states: is NULL", sdrs_text_hidden_states_with(pipeline, 0, ids, 2, NULL));
     BAD("pipeline: is NULL", sdrs_vae_encode(NULL, floats, four, &tensor, NULL));
     BAD("images: is NULL", sdrs_vae_encode(pipeline, NULL, four, &tensor, NULL));
     BAD("shape: is NULL", sdrs_vae_encode(pipeline, floats, NULL, &tensor, NULL));

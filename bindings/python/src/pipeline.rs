@@ -38,22 +38,6 @@ enum Blocks {
     Patterns(Vec<(String, f64)>),
 }
 
-type Encode = fn(&sdrs::Pipeline, &str, usize) -> sdrs::Result<sdrs::Array>;
-
-impl Pipeline {
-    /// The part that both functions that encode a text share.
-    fn encode(
-        &self,
-        py: Python<'_>,
-        (name, text): (&str, &Bound<'_, PyAny>),
-        clip_skip: &Bound<'_, PyAny>,
-        how: Encode,
-    ) -> PyResult<ReturnedArray> {
-        let (text, clip_skip): (String, usize) = (argument(name, text)?, argument("clip_skip", clip_skip)?);
-        Ok(give(py, &detached(py, || how(&self.inner, &text, clip_skip))?))
-    }
-}
-
 const LATENTS: &str = "[batch, latent_channels, h, w]";
 
 /// An array as it comes in: bytes of float32 and a shape.
@@ -188,7 +172,7 @@ impl Pipeline {
     }
 
     /// The sizes of the model's arrays, in the order of the package's `Sizes`.
-    fn sizes(&self) -> [usize; 7] {
+    fn sizes(&self) -> [usize; 11] {
         let s = self.inner.sizes();
         [
             s.latent_channels,
@@ -198,6 +182,10 @@ impl Pipeline {
             s.context_width,
             s.text_layers,
             s.vocabulary,
+            s.text_width,
+            s.text_width_2,
+            s.pooled_width,
+            s.added_width,
         ]
     }
 
@@ -217,7 +205,7 @@ impl Pipeline {
         callback: Option<Py<PyAny>>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<Image>> {
-        let request = request(given, preview, preview_every)?;
+        let request = request(py, given, preview, preview_every)?;
         let output = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
             run.run()
         })?;
@@ -234,7 +222,7 @@ impl Pipeline {
         callback: Option<Py<PyAny>>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<(ReturnedArray, Vec<u64>, Vec<String>)> {
-        let request = request(given, preview, preview_every)?;
+        let request = request(py, given, preview, preview_every)?;
         let made = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
             run.latents()
         })?;
@@ -248,7 +236,7 @@ impl Pipeline {
         preview_every: &Bound<'_, PyAny>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Run> {
-        let request = request(given, preview, preview_every)?;
+        let request = request(given.py(), given, preview, preview_every)?;
         run::start(Arc::clone(&self.inner), request, cancel)
     }
 
@@ -296,17 +284,37 @@ impl Pipeline {
         prompt: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
     ) -> PyResult<ReturnedArray> {
-        let prompt = ("prompt", prompt);
-        self.encode(py, prompt, clip_skip, sdrs::Pipeline::encode_prompt)
+        let (prompt, clip_skip): (String, usize) =
+            (argument("prompt", prompt)?, argument("clip_skip", clip_skip)?);
+        let context = detached(py, || self.inner.encode_prompt(&prompt, clip_skip))?;
+        Ok(give(py, &context))
     }
 
+    /// `encoder` None is all of them.
     fn encode_text(
         &self,
         py: Python<'_>,
         text: &Bound<'_, PyAny>,
         clip_skip: &Bound<'_, PyAny>,
+        encoder: &Bound<'_, PyAny>,
     ) -> PyResult<ReturnedArray> {
-        self.encode(py, ("text", text), clip_skip, sdrs::Pipeline::encode_text)
+        let (text, clip_skip): (String, usize) = (argument("text", text)?, argument("clip_skip", clip_skip)?);
+        let encoder: Option<usize> = argument("encoder", encoder)?;
+        let context = detached(py, || match encoder {
+            None => self.inner.encode_text(&text, clip_skip),
+            Some(encoder) => self.inner.encode_text_with(&text, clip_skip, encoder),
+        })?;
+        Ok(give(py, &context))
+    }
+
+    fn pooled_prompt(&self, py: Python<'_>, prompt: &Bound<'_, PyAny>) -> PyResult<ReturnedArray> {
+        let prompt: String = argument("prompt", prompt)?;
+        Ok(give(py, &detached(py, || self.inner.pooled_prompt(&prompt))?))
+    }
+
+    fn pooled_text(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<ReturnedArray> {
+        let text: String = argument("text", text)?;
+        Ok(give(py, &detached(py, || self.inner.pooled_text(&text))?))
     }
 
     fn encode_ids(
@@ -314,17 +322,26 @@ impl Pipeline {
         py: Python<'_>,
         ids: Vec<u32>,
         clip_skip: &Bound<'_, PyAny>,
+        encoder: &Bound<'_, PyAny>,
     ) -> PyResult<ReturnedArray> {
-        let clip_skip = argument("clip_skip", clip_skip)?;
-        Ok(give(
-            py,
-            &detached(py, || self.inner.encode_ids(&ids, clip_skip))?,
-        ))
+        let (clip_skip, encoder) = (argument("clip_skip", clip_skip)?, argument("encoder", encoder)?);
+        let context = detached(py, || self.inner.encode_ids(&ids, clip_skip, encoder))?;
+        Ok(give(py, &context))
     }
 
-    fn text_hidden_states(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<ReturnedArray> {
-        let states = detached(py, || self.inner.text_hidden_states(&ids))?;
+    fn text_hidden_states(
+        &self,
+        py: Python<'_>,
+        ids: Vec<u32>,
+        encoder: &Bound<'_, PyAny>,
+    ) -> PyResult<ReturnedArray> {
+        let encoder = argument("encoder", encoder)?;
+        let states = detached(py, || self.inner.text_hidden_states(&ids, encoder))?;
         Ok(give(py, &states))
+    }
+
+    fn size_vector(&self, py: Python<'_>, sizes: Vec<f64>) -> PyResult<ReturnedArray> {
+        Ok(give(py, &detached(py, || self.inner.size_vector(&sizes))?))
     }
 
     fn unet(
@@ -333,13 +350,20 @@ impl Pipeline {
         latents: ArrayArgument,
         timesteps: Vec<f64>,
         context: ArrayArgument,
+        added: Option<ArrayArgument>,
     ) -> PyResult<ReturnedArray> {
         let shape = axes("latents", LATENTS, &latents.1)?;
         let context_shape = axes("context", "[batch, tokens, context_width]", &context.1)?;
         let (latents, context) = (take(&latents.0), take(&context.0));
+        let added = added.map(|(bytes, shape)| {
+            let shape = axes("added", "[batch, added_width]", &shape)?;
+            Ok::<_, PyErr>((take(&bytes), shape))
+        });
+        let added = added.transpose()?;
         let output = detached(py, || {
+            let added = added.as_ref().map(|(values, shape)| (&values[..], *shape));
             self.inner
-                .unet((&latents, shape), &timesteps, (&context, context_shape))
+                .unet((&latents, shape), &timesteps, (&context, context_shape), added)
         })?;
         Ok(give(py, &output))
     }
@@ -414,14 +438,17 @@ fn listed(loras: Vec<LoraFile>) -> PyResult<Vec<Lora>> {
 }
 
 fn request(
+    py: Python<'_>,
     given: &Bound<'_, PyDict>,
     preview: &Bound<'_, PyAny>,
     every: &Bound<'_, PyAny>,
 ) -> PyResult<Request> {
+    let inputs = run::Inputs::take(py, given)?;
     let (params, given) = settings(given)?;
     Ok(Request {
         params,
         given,
+        inputs,
         previews: previews(preview, every)?,
     })
 }

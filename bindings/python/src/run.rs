@@ -10,10 +10,15 @@ use std::{
     time::Duration,
 };
 
-use pyo3::{prelude::*, types::PyByteArray};
-use sdrs::{GenerateParams, Given, PreviewMethod, Progress, Txt2Img};
+use pyo3::{
+    prelude::*,
+    pybacked::PyBackedBytes,
+    types::{PyByteArray, PyDict},
+};
+use sdrs::{GenerateParams, Given, Picture, PreviewMethod, Progress};
 
 use crate::{
+    array::take,
     error::{argument, detached, internal, not_forked, panic_message, raised},
     image::Image,
 };
@@ -60,12 +65,93 @@ pub(crate) struct Request {
     pub params: GenerateParams,
     pub given: Given,
     pub previews: Option<(PreviewMethod, usize)>,
+    pub inputs: Inputs,
+}
+
+/// What a run begins at, or draws after.
+#[derive(Default)]
+pub(crate) struct Inputs {
+    pub image: Option<Picture>,
+    pub mask: Option<Picture>,
+    pub depth: Option<Picture>,
+    pub latents: Option<sdrs::Array>,
+}
+
+/// A picture as the package gives it: a path, or rows of pixels with width, height and channels.
+#[derive(FromPyObject)]
+enum GivenPicture {
+    Path(String),
+    Pixels(PyBackedBytes, u32, u32, u32),
+}
+
+impl GivenPicture {
+    fn picture(self) -> sdrs::Result<Picture> {
+        match self {
+            Self::Path(path) => Picture::open(path),
+            Self::Pixels(values, width, height, 1) => Picture::from_gray(width, height, &values),
+            Self::Pixels(values, width, height, 3) => Picture::from_rgb(width, height, &values),
+            Self::Pixels(values, width, height, _) => Picture::from_rgba(width, height, values.to_vec()),
+        }
+    }
+}
+
+impl Inputs {
+    /// Takes them out of the package's dictionary of arguments.
+    pub fn take(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let taken = |name| -> PyResult<Option<Bound<'_, PyAny>>> {
+            let value = given.get_item(name)?;
+            if value.is_some() {
+                given.del_item(name)?;
+            }
+            Ok(value.filter(|value| !value.is_none()))
+        };
+        let picture = |name| -> PyResult<Option<Picture>> {
+            let Some(value) = taken(name)? else {
+                return Ok(None);
+            };
+            let picture: GivenPicture = argument(name, &value)?;
+            detached(py, || picture.picture()).map(Some)
+        };
+        let latents = match taken("image_latents")? {
+            Some(value) => {
+                let (bytes, shape): (PyBackedBytes, Vec<usize>) = argument("image_latents", &value)?;
+                let mut array = sdrs::Array::default();
+                (array.values, array.shape) = (take(&bytes), shape);
+                Some(array)
+            }
+            None => None,
+        };
+        Ok(Self {
+            image: picture("image")?,
+            mask: picture("mask")?,
+            depth: picture("depth")?,
+            latents,
+        })
+    }
 }
 
 impl Request {
-    fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> Txt2Img<'a> {
+    fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> sdrs::Request<'a> {
         let run = pipeline.txt2img("").params_and_given(self.params, self.given);
-        let run = run.cancel_token(token);
+        let mut run = run.cancel_token(token);
+        let Inputs {
+            image,
+            mask,
+            depth,
+            latents,
+        } = self.inputs;
+        if let Some(image) = image {
+            run = run.image(image);
+        }
+        if let Some(mask) = mask {
+            run = run.mask(mask);
+        }
+        if let Some(depth) = depth {
+            run = run.depth(depth);
+        }
+        if let Some(latents) = latents {
+            run = run.image_latents(latents);
+        }
         match self.previews {
             Some((method, every)) => run.previews(method, every),
             None => run,
@@ -85,7 +171,7 @@ pub(crate) fn watched<T: Send>(
     request: Request,
     callback: Option<&Py<PyAny>>,
     cancel: &Bound<'_, PyAny>,
-    end: impl FnOnce(Txt2Img<'_>) -> sdrs::Result<T> + Send,
+    end: impl FnOnce(sdrs::Request<'_>) -> sdrs::Result<T> + Send,
 ) -> PyResult<T> {
     let token = token(cancel)?;
     let mut stopped: Option<PyErr> = None;

@@ -1,10 +1,13 @@
 """What the tests share. They run by `cargo xtask python`, which says where the command and the demo model's folder are."""
 
+import atexit
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,27 @@ def demo() -> sdrs.Pipeline:
 def quick() -> np.ndarray:
     """The picture of PROMPT and QUICK."""
     return demo().txt2img(PROMPT, **QUICK).arrays[0]
+
+
+TINY_SDXL = {
+    "tiny-sd1": ["text_encoder", "vae"],
+    "tiny-sdxl": ["model_index.json", "scheduler", "text_encoder_2", "unet"],
+}
+
+
+@functools.lru_cache(maxsize=None)
+def tiny_sdxl() -> Path:
+    """The folder of a small SDXL, of which the goldens have the parts."""
+    folder = Path(tempfile.mkdtemp(prefix="sdrs-sdxl-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for source, names in TINY_SDXL.items():
+        for name in names:
+            path = GOLDENS / source / name
+            if path.is_dir():
+                shutil.copytree(path, folder / name)
+            else:
+                shutil.copy(path, folder / name)
+    return folder
 
 
 def command(*args: str) -> "tuple[np.ndarray, str]":

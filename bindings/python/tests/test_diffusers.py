@@ -8,6 +8,7 @@ from PIL import Image
 
 import sdrs
 from sdrs import diffusers
+from sdrs._schedulers import of_folder
 from sdrs.diffusers import StableDiffusionPipeline
 from support import DEMO, GOLDENS, PROMPT, psnr, tensors
 
@@ -163,7 +164,7 @@ class Bridge(unittest.TestCase):
                 (folder / "scheduler").mkdir(exist_ok=True)
                 (folder / "scheduler/scheduler_config.json").write_text(text)
                 with self.assertRaises(sdrs.InvalidFileError):
-                    diffusers.of_folder(folder)
+                    of_folder(folder)
             with self.assertRaises(sdrs.MissingFileError):
                 diffusers.DDIMScheduler.from_pretrained(folder / "none")
 

@@ -1,5 +1,7 @@
 //! Reads the reference values in `goldens/` for the tests of the other crates. It panics on every fault, as a test should.
 
+pub mod formula;
+
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;

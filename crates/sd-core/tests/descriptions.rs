@@ -333,7 +333,7 @@ fn folders_are_told() {
     );
     assert_says(
         &opening(folder.path()),
-        &["a folder of FluxPipeline, which is not supported"],
+        &["a folder of Flux, which is not supported"],
     );
 }
 

@@ -48,6 +48,7 @@ fn families() {
         "middle_block.0.x",
     ];
     let depth = |n: usize| format!("input_blocks.7.1.transformer_blocks.{}.x", n - 1);
+    let koala = |n: usize| format!("input_blocks.5.1.transformer_blocks.{}.x", n - 1);
     for (found, family, variant) in [
         (checkpoint(320, 4, 768, &full), Family::Sd1, None),
         (checkpoint(320, 9, 768, &full), Family::Sd1, Some("inpainting")),
@@ -73,6 +74,8 @@ fn families() {
         ),
         (checkpoint(320, 4, 2048, &[&depth(4)]), Family::Ssd1b, None),
         (checkpoint(320, 4, 2048, &[&depth(2)]), Family::Vega, None),
+        (checkpoint(320, 4, 2048, &[&koala(5)]), Family::Koala700m, None),
+        (checkpoint(320, 4, 2048, &[&koala(6)]), Family::Koala1b, None),
         (checkpoint(384, 4, 1280, &full), Family::SdxlRefiner, None),
         (checkpoint(64, 4, 32, &full), Family::Other, None),
     ] {
@@ -293,4 +296,72 @@ fn hashes() {
     std::fs::rename(new, &path).unwrap();
     assert_eq!(model_hash(&path).unwrap().short(), "d81a65c1de");
     assert!(model_hash(folder.path()).is_err() && model_hash(&folder.path().join("absent")).is_err());
+}
+
+/// The parts of SDXL in files of their own, with their prefixes or bare.
+#[test]
+fn split_files() {
+    let unet = [
+        ("input_blocks.0.0.weight", vec![320, 4, 3, 3]),
+        (
+            "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight",
+            vec![1, 2048],
+        ),
+        ("label_emb.0.0.weight", vec![1, 2816]),
+    ];
+    let transformers = "text_model.embeddings.token_embedding.weight";
+    for (names, kind, part) in [
+        (unet.to_vec(), Kind::Unet, "unet"),
+        (
+            vec![(transformers, vec![1, 768])],
+            Kind::TextEncoder,
+            "text_encoder",
+        ),
+        (
+            vec![(transformers, vec![1, 1024])],
+            Kind::TextEncoder,
+            "text_encoder",
+        ),
+        (
+            vec![(transformers, vec![1, 1280])],
+            Kind::TextEncoder2,
+            "text_encoder_2",
+        ),
+        (
+            vec![
+                ("token_embedding.weight", vec![1, 1280]),
+                ("transformer.resblocks.0.ln_1.weight", vec![1280]),
+            ],
+            Kind::TextEncoder2,
+            "text_encoder_2",
+        ),
+        (
+            vec![
+                ("decoder.conv_in.weight", vec![1]),
+                ("encoder.conv_in.weight", vec![1]),
+            ],
+            Kind::Vae,
+            "vae",
+        ),
+    ] {
+        let prefix = match part {
+            "unet" => P,
+            "text_encoder" => "conditioner.embedders.0.transformer.",
+            "text_encoder_2" => "conditioner.embedders.1.model.",
+            _ => "first_stage_model.",
+        };
+        for prefix in ["", prefix] {
+            let named: Vec<(String, &Vec<usize>)> = names
+                .iter()
+                .map(|(name, shape)| (format!("{prefix}{name}"), shape))
+                .collect();
+            let tensors: Vec<(&str, &[usize])> = named
+                .iter()
+                .map(|(name, shape)| (name.as_str(), &shape[..]))
+                .collect();
+            let found = look(&tensors);
+            assert_eq!(found.kind, kind, "{tensors:?}");
+            assert_eq!(found.parts.keys().collect::<Vec<_>>(), [part], "{tensors:?}");
+        }
+    }
 }

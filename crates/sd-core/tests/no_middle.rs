@@ -133,10 +133,7 @@ fn its_memory_is_less() {
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let unet = &checkpoint.configs().unet;
     let mut with = unet.clone();
-    with.middle = Some(sd_core::config::UnetMiddle {
-        transformer_depth: 1,
-        heads: 4,
-    });
+    with.middle = Some(sd_core::config::UnetMiddle::Transformer { depth: 1, heads: 4 });
     let bytes = |config| unet_bytes(config, Dtype::F32, Quantization::None, 2, [8, 8]);
     assert!(bytes(unet) <= bytes(&with));
     let error = UNet::load(&with, checkpoint.weights(Part::Unet), &cpu())

@@ -145,7 +145,7 @@ fn check_configs(json: &str) {
         assert!(
             unet.levels
                 .iter()
-                .all(|level| level.transformer_depth == 0 || level.channels % level.heads == 0)
+                .all(|level| level.down[0] == 0 || level.channels % level.heads == 0)
         );
     }
 }
@@ -173,6 +173,8 @@ fn json() -> impl Strategy<Value = Value> {
         [
             "num_attention_heads",
             "transformer_layers_per_block",
+            "reverse_transformer_layers_per_block",
+            "time_cond_proj_dim",
             "mid_block_type",
             "x",
         ]

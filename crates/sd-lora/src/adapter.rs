@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use sd_core::{config::Part, shown, weights::WeightPatch};
+use sd_core::{
+    checkpoint::adapter_architecture,
+    config::{Family, Part},
+    shown,
+    weights::WeightPatch,
+};
 
 use crate::{
     AdapterFile, Error, ModelNames, Network, Result, Strengths, Unmatched,
@@ -24,6 +29,8 @@ pub struct Adapter {
     bound: HashMap<Network, HashMap<String, Bound>>,
     ranks: Option<usize>,
     unmatched: Vec<Unmatched>,
+    /// The family that it was made for, in words for errors.
+    made_for: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +115,7 @@ impl Adapter {
             bound,
             ranks: strengths.ranks,
             unmatched,
+            made_for: made_for(file),
         })
     }
 
@@ -135,6 +143,7 @@ impl Adapter {
             true => parsed.check_bias(values, shape),
             false => parsed.check(values, shape),
         })
+        .map_err(|reason| format!("{reason}{}", self.made_for))
     }
 
     /// Changes a parameter, row-major, if it touches it.
@@ -242,9 +251,17 @@ fn hint(file: &AdapterFile, model: &ModelNames) -> String {
         .iter()
         .filter(|module| model.find(&module.name).is_some())
         .count();
-    match file.family() {
-        sd_core::config::Family::Other => String::new(),
-        _ if matched == modules.len() => String::new(),
-        family => format!(" (it was made for {family})"),
+    match matched == modules.len() {
+        true => String::new(),
+        false => made_for(file),
+    }
+}
+
+/// The family that an adapter was made for, in brackets; nothing where that doesn't show.
+fn made_for(file: &AdapterFile) -> String {
+    match (adapter_architecture(&file.contents.tensors), file.family()) {
+        (Some(name), _) => format!(" (it was made for {name})"),
+        (None, Family::Other) => String::new(),
+        (None, family) => format!(" (it was made for {family})"),
     }
 }

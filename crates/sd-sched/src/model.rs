@@ -100,7 +100,7 @@ impl ModelSampling {
     }
 
     /// A model over a continuous range of sigmas whose timestep is `ln(sigma) / 4` (Karras et al. 2022). Playground v2.5 is
-    /// `edm(0.002, 120.0, 0.5, Prediction::EdmV)`.
+    /// `edm(0.002, 80.0, 0.5, Prediction::EdmV)`.
     ///
     /// # Errors
     /// `sigma_min`, `sigma_max` unless `0 < sigma_min < sigma_max < inf`; `sigma_data` unless over 0.

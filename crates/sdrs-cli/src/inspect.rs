@@ -27,7 +27,12 @@ fn table(found: &Inspection) -> String {
         found.path.clone(),
         format!("  kind         {}", found.kind),
         format!("  layout       {}", found.layout),
-        format!("  family       {}", found.family),
+        format!(
+            "  family       {}",
+            found
+                .architecture
+                .map_or_else(|| found.family.to_string(), str::to_owned)
+        ),
     ];
     lines.extend(
         found

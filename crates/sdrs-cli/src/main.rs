@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod convert;
+mod draw;
 mod inspect;
 mod lora;
 mod out;
@@ -11,7 +12,6 @@ mod parts;
 mod profile;
 mod prompt;
 mod settings;
-mod txt2img;
 mod upscale;
 
 use std::{
@@ -38,7 +38,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Draw pictures from a prompt.
-    Txt2img(Box<txt2img::Args>),
+    Txt2img(Box<draw::Txt2img>),
+    /// Draw pictures from a picture, or a part of it anew.
+    Img2img(Box<draw::Img2img>),
     /// Enlarge a picture, by a network or a filter.
     Upscale(upscale::Args),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
@@ -117,7 +119,8 @@ fn run() -> Result<(), Failure> {
         Err(error) => error.exit(),
     };
     match cli.command {
-        Command::Txt2img(args) => txt2img::run(*args),
+        Command::Txt2img(args) => draw::txt2img(*args),
+        Command::Img2img(args) => draw::img2img(*args),
         Command::Upscale(args) => upscale::run(&args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),

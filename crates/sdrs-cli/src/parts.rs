@@ -30,6 +30,9 @@ pub struct Parts {
     /// The prediction type of the U-Net, where the checkpoint doesn't say it or says it wrongly: epsilon, v or sample.
     #[arg(long, value_name = "TYPE", value_parser = str::parse::<Prediction>)]
     prediction: Option<Prediction>,
+    /// A JSON file of prediction types by the SHA-256 of checkpoints, for those that don't say theirs.
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
     /// Pass over tensors that belong to no part of the model, instead of refusing the file.
     #[arg(long)]
     allow_unexpected: bool,
@@ -60,6 +63,9 @@ impl Parts {
         }
         if let Some(prediction) = self.prediction {
             builder = builder.prediction(prediction);
+        }
+        if let Some(table) = &self.predictions {
+            builder = builder.predictions(table);
         }
         builder
             .allow_unexpected(self.allow_unexpected)

@@ -28,8 +28,9 @@ pub use error::{Error, ErrorCode, Result};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
 pub use params::{
-    ClipSkipRule, GenerateParams, Given, GuidanceParams, NoiseParams, Recommended, Rng, SamplingParams,
-    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, TextParams, parse_emphasis,
+    ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams, HiresParams,
+    ImageParams, MaskedContent, NetworkParams, NoiseParams, Recommended, ResizeMode, Rng, SamplingParams,
+    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, parse_emphasis,
     parse_prompt_dialect, settings,
 };
 pub use picture::{
@@ -37,7 +38,7 @@ pub use picture::{
     infotext,
 };
 pub use pipeline::{Pipeline, PipelineBuilder};
-pub use run::{Latents, Output, Progress, Txt2Img};
+pub use run::{Latents, Output, Progress, Request};
 pub use sd_core::{
     Dtype, Quantization, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
@@ -95,3 +96,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/weights.md")]
 struct Weights;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/pictures.md")]
+struct Pictures;

@@ -25,7 +25,7 @@ fn calls_are_the_references() {
     let pipeline = pipeline();
     let refs = Refs::open("tiny-sd1/refs/text_encoder.safetensors");
     let ids: Vec<u32> = refs.i64s("input_ids").iter().map(|&id| id as u32).collect();
-    let states = pipeline.text_hidden_states(&ids[..77]).unwrap();
+    let states = pipeline.text_hidden_states(&ids[..77], 0).unwrap();
     let width = pipeline.sizes().context_width;
     assert_eq!(states.shape, [pipeline.sizes().text_layers + 1, 77, width]);
     for (i, state) in states.values.chunks(77 * width).enumerate() {
@@ -33,7 +33,7 @@ fn calls_are_the_references() {
         let expected = refs.f32s(&format!("hidden_state.{i}"));
         goldens::assert_close("hidden state", state, &expected[..state.len()], 1e-5);
     }
-    let context = pipeline.encode_ids(&ids[..77], 1).unwrap();
+    let context = pipeline.encode_ids(&ids[..77], 1, 0).unwrap();
     assert_eq!(context.shape, [77, width]);
     goldens::assert_close(
         "final norm",
@@ -53,6 +53,7 @@ fn calls_are_the_references() {
                 (&refs.f32s(&sample), shape(&refs, &sample)),
                 &timesteps,
                 (&refs.f32s(&context), shape(&refs, &context)),
+                None,
             )
             .unwrap();
         assert_eq!(output.shape, refs.shape(&sample));
@@ -129,7 +130,7 @@ fn ids_of_a_text_are_encoded_as_the_text() {
     ids.resize(sizes.context_length, 49407);
     for clip_skip in 1..=sizes.text_layers {
         let text = pipeline.encode_text("a photo of a cat", clip_skip).unwrap();
-        assert_eq!(pipeline.encode_ids(&ids, clip_skip).unwrap(), text);
+        assert_eq!(pipeline.encode_ids(&ids, clip_skip, 0).unwrap(), text);
     }
 }
 
@@ -142,7 +143,7 @@ fn wrong_arguments_are_named() {
     let (shape, context_shape) = ([1, c, 8, 8], [1, 5, sizes.context_width]);
     let unet = |shape, timesteps: &[f64], context_shape| {
         pipeline
-            .unet((&latents, shape), timesteps, (&context, context_shape))
+            .unet((&latents, shape), timesteps, (&context, context_shape), None)
             .map(drop)
     };
     let fails = |result: sdrs::Result<()>, begin: &str| {
@@ -190,7 +191,7 @@ fn wrong_arguments_are_named() {
     let decode = |shape| pipeline.vae_decode(&latents, shape).map(drop);
     fails(decode([1, 2 * c, 4, 8]), "latents: must have the shape");
     fails(decode([1, c, 4, 8]), "latents: 256 values");
-    let states = |ids: &[u32]| pipeline.text_hidden_states(ids).map(drop);
+    let states = |ids: &[u32]| pipeline.text_hidden_states(ids, 0).map(drop);
     fails(states(&[]), "ids: must be 1 to 77, not 0");
     fails(states(&[0; 78]), "ids: must be 1 to 77, not 78");
     let last = sizes.vocabulary - 1;
@@ -198,7 +199,7 @@ fn wrong_arguments_are_named() {
         states(&[1, u32::MAX]),
         &format!("ids: 4294967295 at index 1 is no token: this model's are 0 to {last}"),
     );
-    let encode = |ids: &[u32], clip_skip| pipeline.encode_ids(ids, clip_skip).map(drop);
+    let encode = |ids: &[u32], clip_skip| pipeline.encode_ids(ids, clip_skip, 0).map(drop);
     fails(encode(&[], 1), "ids: must be 1 to 77, not 0");
     fails(encode(&[sizes.vocabulary as u32], 1), "ids: ");
     fails(encode(&[1], 0), "clip_skip: must be 1 to");

@@ -9,7 +9,7 @@ use std::{
 
 use sdrs::{
     CancelToken, ClipSkipRule, Dtype, Emphasis, ErrorCode, GenerateParams, Layout, LogLevel, Pipeline,
-    PromptDialect, Rng, Sampler, Schedule, Txt2Img,
+    PromptDialect, Request, Rng, Sampler, Schedule,
 };
 
 fn folder() -> PathBuf {
@@ -28,11 +28,11 @@ fn from_folder() -> Pipeline {
         .unwrap()
 }
 
-fn request(pipeline: &Pipeline) -> Txt2Img<'_> {
+fn request(pipeline: &Pipeline) -> Request<'_> {
     with_prompt(pipeline, "a red circle above a blue square")
 }
 
-fn with_prompt<'a>(pipeline: &'a Pipeline, prompt: &str) -> Txt2Img<'a> {
+fn with_prompt<'a>(pipeline: &'a Pipeline, prompt: &str) -> Request<'a> {
     let request = pipeline
         .txt2img(prompt)
         .negative_prompt("blurry")
@@ -41,7 +41,7 @@ fn with_prompt<'a>(pipeline: &'a Pipeline, prompt: &str) -> Txt2Img<'a> {
     request.steps(3).seed(7).sampler(Sampler::EulerAncestral)
 }
 
-fn pictures(request: Txt2Img<'_>) -> Vec<Vec<u8>> {
+fn pictures(request: Request<'_>) -> Vec<Vec<u8>> {
     request
         .run()
         .unwrap()
@@ -261,7 +261,7 @@ fn cancelling_returns_within_a_step() {
 fn every_setting_has_an_effect() {
     let pipeline = from_folder();
     let plain = pictures(request(&pipeline));
-    let different: [(&str, Txt2Img<'_>); 12] = [
+    let different: [(&str, Request<'_>); 12] = [
         ("prompt", with_prompt(&pipeline, "x")),
         ("negative_prompt", request(&pipeline).negative_prompt("sharp")),
         ("steps", request(&pipeline).steps(4)),
@@ -319,7 +319,7 @@ fn half_precision_draws_nearly_the_same() {
 #[test]
 fn wrong_parameters_are_named_before_any_work() {
     let pipeline = from_folder();
-    let message = |request: Txt2Img<'_>| {
+    let message = |request: Request<'_>| {
         let error = request
             .on_progress(|_| panic!("work was done"))
             .run()
@@ -463,7 +463,7 @@ fn long_prompts_and_every_way_to_read_them() {
     let long = format!("{} (blue:1.3) square", "a small red circle above it, ".repeat(12));
     let long = || with_prompt(&pipeline, &long);
     let default = pictures(long());
-    let differs = |request: Txt2Img<'_>| pictures(request) != default;
+    let differs = |request: Request<'_>| pictures(request) != default;
     assert!(differs(long().emphasis(Emphasis::NoNorm)));
     assert!(differs(long().emphasis(Emphasis::Ignore)));
     assert!(differs(long().prompt_dialect(PromptDialect::Comfy)));
@@ -474,7 +474,7 @@ fn long_prompts_and_every_way_to_read_them() {
     assert!(differs(skip(2)));
     assert!(pictures(skip(1).clip_skip_rule(ClipSkipRule::Diffusers)) == pictures(skip(2)));
     assert!(!differs(skip(0).clip_skip_rule(ClipSkipRule::Diffusers)));
-    let message = |request: Txt2Img<'_>| request.run().unwrap_err().to_string();
+    let message = |request: Request<'_>| request.run().unwrap_err().to_string();
     assert_eq!(message(skip(6)), "clip_skip: must be 1 to 5, not 6");
     assert_eq!(message(skip(0)), "clip_skip: must be 1 to 5, not 0");
     let diffusers = skip(5).clip_skip_rule(ClipSkipRule::Diffusers);

@@ -38,7 +38,7 @@ fn with_file(json: &str) -> PipelineBuilder {
     Pipeline::builder().checkpoint_files("tiny", files).device("cpu")
 }
 
-fn infotext(request: sdrs::Txt2Img<'_>) -> String {
+fn infotext(request: sdrs::Request<'_>) -> String {
     let output = request.width(32).height(32).seed(1).run().unwrap();
     output.images[0].infotext.lines().last().unwrap().to_owned()
 }

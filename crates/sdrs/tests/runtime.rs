@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use sdrs::{ErrorCode, LogLevel, Pipeline, PipelineBuilder, PreviewMethod, Sampler, Txt2Img};
+use sdrs::{ErrorCode, LogLevel, Pipeline, PipelineBuilder, PreviewMethod, Request, Sampler};
 
 fn builder() -> PipelineBuilder {
     Pipeline::builder()
@@ -10,7 +10,7 @@ fn builder() -> PipelineBuilder {
         .device("cpu")
 }
 
-fn request(pipeline: &Pipeline) -> Txt2Img<'_> {
+fn request(pipeline: &Pipeline) -> Request<'_> {
     let request = pipeline
         .txt2img("a red circle above a blue square")
         .seed(7)

@@ -10,7 +10,7 @@ use std::{
 
 use goldens::Refs;
 use safetensors::SafeTensors;
-use sdrs::{Array, Dtype, LogLevel, Pipeline, PipelineBuilder, Prediction, Txt2Img};
+use sdrs::{Array, Dtype, LogLevel, Pipeline, PipelineBuilder, Prediction, Request};
 
 const PROMPT: &str = "a red circle above a blue square";
 const NEGATIVE: &str = "blurry, low quality";
@@ -42,7 +42,7 @@ fn builder(path: &Path) -> PipelineBuilder {
     Pipeline::builder().checkpoint(path).device("cpu")
 }
 
-fn request(pipeline: &Pipeline) -> Txt2Img<'_> {
+fn request(pipeline: &Pipeline) -> Request<'_> {
     let request = pipeline.txt2img(PROMPT).negative_prompt(NEGATIVE);
     let request = request
         .sampler(sdrs::Sampler::Euler)
@@ -73,6 +73,7 @@ fn calls_and_a_run_are_the_references() {
         (&refs.f32s("latents"), shape(&refs, "latents")),
         &[900.0, 17.0],
         (&contexts, [2, 77, 16]),
+        None,
     );
     refs.assert_close("output", &output.unwrap().values, 1e-5);
     refs.assert_close("run", &latents(&pipeline).values, 1e-4);

@@ -1,13 +1,13 @@
 //! Shortcuts that make runs faster: nothing else changes, and a seed gives one picture however it is run.
 
-use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Sampler, Txt2Img, infotext};
+use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Request, Sampler, infotext};
 
 fn pipeline() -> Pipeline {
     let builder = Pipeline::builder().checkpoint(goldens::root().join("tiny-sd1"));
     builder.device("cpu").profile(true).build().unwrap()
 }
 
-fn request<'a>(pipeline: &'a Pipeline, prompt: &str) -> Txt2Img<'a> {
+fn request<'a>(pipeline: &'a Pipeline, prompt: &str) -> Request<'a> {
     let request = pipeline.txt2img(prompt).negative_prompt("blurry");
     request
         .width(64)
@@ -17,12 +17,12 @@ fn request<'a>(pipeline: &'a Pipeline, prompt: &str) -> Txt2Img<'a> {
         .sampler(Sampler::Euler)
 }
 
-fn latents(request: Txt2Img<'_>) -> Vec<f32> {
+fn latents(request: Request<'_>) -> Vec<f32> {
     request.latents().unwrap().latents.values
 }
 
 /// All of them at once.
-fn all(request: Txt2Img<'_>) -> Txt2Img<'_> {
+fn all(request: Request<'_>) -> Request<'_> {
     let request = request.ngms(3.0).skip_early_cfg(0.1).guidance_sigma_max(12.0);
     request
         .token_merging(0.4)
@@ -106,7 +106,7 @@ fn outside_of_its_interval_there_is_no_guidance() {
     let pipeline = pipeline();
     let unguided = latents(request(&pipeline, "a circle").cfg_scale(1.0));
     let guided = latents(request(&pipeline, "a circle"));
-    let sets: [fn(Txt2Img<'_>) -> Txt2Img<'_>; 4] = [
+    let sets: [fn(Request<'_>) -> Request<'_>; 4] = [
         |r| r.guidance_sigma_min(1000.0),
         |r| r.guidance_sigma_max(0.0),
         |r| r.skip_early_cfg(1.0),
@@ -123,7 +123,7 @@ fn outside_of_its_interval_there_is_no_guidance() {
 #[test]
 fn deep_features_serve_the_steps_in_between() {
     let pipeline = pipeline();
-    let attentions = |request: Txt2Img<'_>| {
+    let attentions = |request: Request<'_>| {
         let before = calls(&pipeline, "attention");
         let latents = latents(request);
         (calls(&pipeline, "attention") - before, latents)

@@ -27,9 +27,17 @@ class Sizes(NamedTuple):
     context_width: int
     """Values of the context for each token."""
     text_layers: int
-    """Layers of the text encoder: the largest `clip_skip`."""
+    """The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has."""
     vocabulary: int
     """One more than the largest token id."""
+    text_width: int
+    """The part of the context that the first text encoder makes: all of it where there is one."""
+    text_width_2: int
+    """The part that a second text encoder makes; 0 without one."""
+    pooled_width: int
+    """Values of a pooled text; 0 where no text encoder gives one."""
+    added_width: int
+    """Values of the vector that the U-Net takes beside the timestep, a pooled text and sizes; 0 where it takes none."""
 
 
 class Scalings(NamedTuple):
@@ -88,21 +96,40 @@ class Parts:
         """
         return take(self._native.encode_prompt(prompt, clip_skip))
 
-    def encode_text(self, text: str, *, clip_skip: int = 1) -> FloatArray:
+    def encode_text(self, text: str, *, clip_skip: int = 1, encoder: int | None = None) -> FloatArray:
         """The context of a text in which no character has a meaning of its own, `[context_length, context_width]`, as diffusers encodes
-        it: tokens for which there is no room are dropped."""
-        return take(self._native.encode_text(text, clip_skip))
+        it: tokens for which there is no room are dropped. `encoder`: the part that one text encoder makes of it, counted from 0."""
+        return take(self._native.encode_text(text, clip_skip, encoder))
 
-    def encode_ids(self, ids: Any, *, clip_skip: int = 1) -> FloatArray:
-        """The context of token ids as they are, `[tokens, context_width]`, for 1 to `context_length` of them: the text encoder's hidden
-        state, from the end the one that `clip_skip` counts, with the final norm. With `clip_skip` 1 it is what transformers calls
-        `last_hidden_state`. Start and end token are the caller's."""
-        return take(self._native.encode_ids(self._ids(ids), clip_skip))
+    def pooled_prompt(self, prompt: str) -> FloatArray:
+        """The pooled text of a prompt, `[pooled_width]`: of its first 75 tokens, without weights, by the last text encoder. With
+        `size_vector` behind it, it is SDXL's vector beside the timestep. Raises `InvalidParameterError` if the model has none."""
+        return take(self._native.pooled_prompt(prompt))
 
-    def text_hidden_states(self, ids: Any) -> FloatArray:
-        """Every hidden state of the text encoder, without the final norm, the embeddings first:
-        `[text_layers + 1, tokens, context_width]`, for 1 to `context_length` ids `[tokens]`. `encode_ids` gives them with the norm."""
-        return take(self._native.text_hidden_states(self._ids(ids)))
+    def pooled_text(self, text: str) -> FloatArray:
+        """The same of a text in which no character has a meaning of its own: diffusers' `pooled_prompt_embeds`."""
+        return take(self._native.pooled_text(text))
+
+    def size_vector(self, sizes: Any) -> FloatArray:
+        """The part of SDXL's vector beside the timestep that stands behind the pooled text: 256 sinusoids of each number.
+
+        `sizes` are 6 numbers, in pixels: original height and width, the crop's top and left edge, target height and width; for SDXL's
+        refiner 5, with the aesthetic score in place of the target size. Raises `InvalidParameterError` for other models."""
+        listed = numbers("sizes", sizes, np.float64)
+        if listed.ndim != 1:
+            raise InvalidParameterError(f"sizes: must have one axis, not the shape {list(listed.shape)}")
+        return take(self._native.size_vector(listed.tolist()))
+
+    def encode_ids(self, ids: Any, *, clip_skip: int = 1, encoder: int = 0) -> FloatArray:
+        """The context of token ids as they are, `[tokens, width]`, for 1 to `context_length` of them, by one text encoder: its hidden
+        state, from the end the one that `clip_skip` counts, with the final norm for SD1 and SD2. For SD1 and `clip_skip` 1 it is what
+        transformers calls `last_hidden_state`, for SDXL `hidden_states[-2]`. Start and end token are the caller's."""
+        return take(self._native.encode_ids(self._ids(ids), clip_skip, encoder))
+
+    def text_hidden_states(self, ids: Any, *, encoder: int = 0) -> FloatArray:
+        """Every hidden state of one text encoder, without the final norm, the embeddings first: `[layers + 1, tokens, width]`, for 1 to
+        `context_length` ids `[tokens]`. `encode_ids` gives them with the norm."""
+        return take(self._native.text_hidden_states(self._ids(ids), encoder))
 
     def _ids(self, given: Any) -> list[int]:
         """Token ids, of a list or an array."""
@@ -120,11 +147,14 @@ class Parts:
                 raise InvalidParameterError(f"ids: {one} at index {i} is no token: this model's are 0 to {last}")
         return listed
 
-    def unet(self, latents: npt.ArrayLike, timesteps: npt.ArrayLike, context: npt.ArrayLike) -> FloatArray:
+    def unet(
+        self, latents: npt.ArrayLike, timesteps: npt.ArrayLike, context: npt.ArrayLike, added: npt.ArrayLike | None = None
+    ) -> FloatArray:
         """One evaluation of the U-Net: its raw prediction, of the latents' shape.
 
         `latents`: `[batch, latent_channels, h, w]`, scaled by `scalings(sigma).c_in`. `timesteps`: one number, or `[batch]`.
-        `context`: `[batch, tokens, context_width]`. Raises `InvalidParameterError` for other shapes.
+        `context`: `[batch, tokens, context_width]`. `added`: the vector beside the timestep, `[batch, added_width]`, for SDXL: a pooled
+        text, and sizes (`size_vector`). Raises `InvalidParameterError` for other shapes, and if `added` is missing or not wanted.
         """
         data, shape = give("latents", latents)
         times = numbers("timesteps", timesteps, np.float64)
@@ -132,7 +162,7 @@ class Parts:
             raise InvalidParameterError(f"timesteps: must be a number or have one axis, not the shape {list(times.shape)}")
         if times.ndim == 0:
             times = np.repeat(times, min([65536, *shape[:1]]))
-        return take(self._native.unet((data, shape), times.tolist(), give("context", context)))
+        return take(self._native.unet((data, shape), times.tolist(), give("context", context), None if added is None else give("added", added)))
 
     def vae_encode(self, images: Any) -> EncodedImages:
         """Encodes pictures to latents of the U-Net.

@@ -1,15 +1,48 @@
-"""Pictures on their way to the autoencoder."""
+"""Pictures on their way to the autoencoder, and into runs."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Sequence, cast
+from typing import Any, Sequence, Union, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import FloatArray, numbers, plain
+from ._arguments import StrPath, path
+from ._arrays import FloatArray, give, numbers, plain
 from .errors import InvalidParameterError
+
+PictureLike = Union[StrPath, "npt.NDArray[np.uint8]", Any]
+"""A picture: a file's path, an array of bytes, `[height, width]` or with 3 or 4 channels behind, or PIL's."""
+
+GivenPicture = Union[str, "tuple[bytes, int, int, int]"]
+
+
+def picture(name: str, value: PictureLike) -> GivenPicture:
+    """A picture as the native module takes it: a path, or bytes, width, height and channels."""
+    if isinstance(value, (str, os.PathLike)):
+        return path(name, value)
+    if _is_pil(value):
+        transparent = "A" in value.getbands() or "a" in value.getbands() or "transparency" in value.info
+        grey = value.mode in ("1", "L")
+        value = np.array(value.convert("RGBA" if transparent else "L" if grey else "RGB"), dtype=np.uint8)
+    array = plain(name, value)
+    shape = list(array.shape)
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))):
+        raise InvalidParameterError(
+            f"{name}: must be a path, a PIL picture, or bytes (uint8) of the shape [height, width], [height, width, 3] or "
+            f"[height, width, 4], not {array.dtype} of the shape {shape}"
+        )
+    return np.ascontiguousarray(array).tobytes(), shape[1], shape[0], shape[2] if array.ndim == 3 else 1
+
+
+def inputs(image: Any, mask: Any, depth: Any, image_latents: Any) -> dict[str, Any]:
+    """The pictures and latents of a run, as the native module takes them."""
+    pictures = {"image": image, "mask": mask, "depth": depth}
+    given: dict[str, Any] = {name: picture(name, value) for name, value in pictures.items() if value is not None}
+    if image_latents is not None:
+        given["image_latents"] = give("image_latents", image_latents)
+    return given
 
 
 def planes(name: str, value: Any) -> FloatArray:

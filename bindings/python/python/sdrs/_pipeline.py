@@ -6,12 +6,15 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Iterable, NoReturn
 
+import numpy.typing as npt
+
 from . import _arguments, _sdrs
 from ._arguments import DeviceLike, DtypeLike, StrPath, optional_path, paths
 from ._arrays import take
 from ._files import LoraLike, lora_files
 from ._log import Log, log_callback
 from ._parts import Latents, Parts
+from ._pictures import PictureLike, inputs
 from ._progress import Callback, Progress, Watch
 from ._result import Result
 from ._settings import Settings
@@ -370,6 +373,10 @@ class Pipeline(Parts):
         self,
         prompt: str,
         *,
+        image: PictureLike | None = None,
+        mask: PictureLike | None = None,
+        depth: PictureLike | None = None,
+        image_latents: npt.ArrayLike | None = None,
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
@@ -382,6 +389,12 @@ class Pipeline(Parts):
         `settings`: as `sdrs.Settings` describes them. Where one that a checkpoint may recommend (`recommended`) is None, the recommendation
         counts, else the WebUI's default; the log says which was taken.
 
+        `image`: a picture to begin at, and not noise: a path, PIL's, or an array of bytes. Without `width` and `height` its size counts, as
+        far as latents allow. `image_latents`: latents of the U-Net in its place, `[1, latent_channels, h, w]`.
+        `mask`: a picture of the same size; only its white, or of one with transparency what is opaque, is drawn anew, and all else stays to
+        the bit.
+        `depth`: the depth of the picture, bright is near, for models that draw after it.
+
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
         cost), "full" (decoded, at the price of a last step), "taesd" (decoded by the tiny autoencoder `taesd`) or None. It doesn't change the result.
         `callback` is called with an `Event` after each step, in this thread; what it raises ends the run, and is raised here.
@@ -393,13 +406,38 @@ class Pipeline(Parts):
         `NotFiniteError`, `KeyboardInterrupt`.
         """
         with Watch(progress, callback) as watch:
-            return Result(self._native.txt2img({"prompt": prompt, **settings}, preview, preview_every, watch.step, cancel))
+            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
+
+    @shows_settings
+    def img2img(
+        self,
+        prompt: str,
+        image: PictureLike,
+        *,
+        mask: PictureLike | None = None,
+        depth: PictureLike | None = None,
+        preview: str | None = None,
+        preview_every: int = 1,
+        callback: Callback | None = None,
+        progress: Progress = None,
+        cancel: _sdrs.CancelToken | None = None,
+        **settings: Unpack[Settings],
+    ) -> Result:
+        """The same from a picture: `strength` says how much of it changes. With a `mask` only what that covers is drawn anew."""
+        with Watch(progress, callback) as watch:
+            given = {"prompt": prompt, **inputs(image, mask, depth, None), **settings}
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
 
     @shows_settings
     def latents(
         self,
         prompt: str,
         *,
+        image: PictureLike | None = None,
+        mask: PictureLike | None = None,
+        depth: PictureLike | None = None,
+        image_latents: npt.ArrayLike | None = None,
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
@@ -409,7 +447,7 @@ class Pipeline(Parts):
     ) -> Latents:
         """The same as `txt2img` without decoding: `vae_decode` makes pictures of the latents."""
         with Watch(progress, callback) as watch:
-            made = self._native.latents({"prompt": prompt, **settings}, preview, preview_every, watch.step, cancel)
+            made = self._native.latents({"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}, preview, preview_every, watch.step, cancel)
         return Latents(take(made[0]), made[1], made[2])
 
     @shows_settings
@@ -417,6 +455,10 @@ class Pipeline(Parts):
         self,
         prompt: str,
         *,
+        image: PictureLike | None = None,
+        mask: PictureLike | None = None,
+        depth: PictureLike | None = None,
+        image_latents: npt.ArrayLike | None = None,
         preview: str | None = None,
         preview_every: int = 1,
         cancel: _sdrs.CancelToken | None = None,
@@ -427,7 +469,7 @@ class Pipeline(Parts):
         The run is in a thread of its own, at most a step ahead. Leaving the loop cancels it. Values out of range are raised by the
         first event.
         """
-        return Stream(self._native.start({"prompt": prompt, **settings}, preview, preview_every, cancel))
+        return Stream(self._native.start({"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}, preview, preview_every, cancel))
 
     @shows_settings
     def plan(self, prompt: str, **settings: Unpack[Settings]) -> dict[str, Any]:

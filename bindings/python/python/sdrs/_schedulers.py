@@ -37,6 +37,8 @@ class Scheduler:
     """The settings that must have these values."""
     exploding: ClassVar[bool] = False
     """Whether latents between steps keep their signal and grow with the noise."""
+    stops: ClassVar[bool] = True
+    """Whether a run may stop after any step: no step is made with calls of the next one."""
 
     def __init__(self, **config: Any) -> None:
         self.config = Config({**self.defaults, **config})
@@ -207,6 +209,7 @@ class EulerAncestralDiscreteScheduler(_Exploding):
 
 class HeunDiscreteScheduler(_Exploding):
     sampler = "Heun"
+    stops = False
     only = {"clip_sample": False}
 
 
@@ -245,6 +248,7 @@ class DPMSolverMultistepScheduler(_Multistep):
 
 
 class UniPCMultistepScheduler(_Multistep):
+    stops = False
     defaults = {**_Multistep.defaults, **_TO_ZERO, "solver_type": "bh2", "predict_x0": True, "disable_corrector": []}
     only = {**_Multistep.only, **_TO_ZERO, "solver_type": "bh2", "predict_x0": True, "disable_corrector": [], "solver_p": None}
     sampler = "UniPC bh2"
@@ -257,6 +261,7 @@ class DEISMultistepScheduler(_Multistep):
 
 class SASolverScheduler(_Multistep):
     sampler = "SA-Solver"
+    stops = False
     defaults = {**_SPACED, **_BENT, "predictor_order": 2, "corrector_order": 2, "algorithm_type": "data_prediction"}
     only = {
         **_Multistep.only, "predictor_order": 2, "corrector_order": 2, "algorithm_type": "data_prediction", "tau_func": None,

@@ -30,6 +30,9 @@ class Settings(TypedDict, total=False):
     last. PyTorch's CPU noise (the default of `rng`) is that of a seed's low 32 bits.
     `variation_seed`: Seed of the noise that the first noise is mixed with, and -1 draws one at random. Range and batches are as for `seed`.
     `variation_strength`: The share of the variation seed's noise in the first noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
+    `seed_resize_width`: Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's (the WebUI's
+    seed resize); not given, or with `seed_resize_height` 0 or not given, all noise is that of this size.
+    `seed_resize_height`: Height in pixels of that picture.
     `rng`: The source of the noise: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same on every device.
     `ensd`: Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
     `steps`: Sampling steps, 1 to 10,000. None is what the checkpoint recommends, else 20.
@@ -48,6 +51,76 @@ class Settings(TypedDict, total=False):
     guidance interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     `guidance_sigma_max`: The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is
     none.
+    `guidance_rescale`: The share, 0 to 1, by which the guided output of the network gets the deviation of the one for the prompt alone,
+    against overexposure at large scales (Lin et al. 2023, arXiv:2305.08891; diffusers' `guidance_rescale`).
+    `mimic_scale`: The smaller scale whose range of values the guided latent is brought into (mcmonkey's dynamic thresholding, "CFG scale
+    fix"); not given, it keeps its own.
+    `threshold_percentile`: The percentile of the values, 0 to 100, that are in range before; those beyond are clamped.
+    `apg_eta`: The factor on the part of guidance that is parallel to the prediction, -10 to 10: less than 1 keeps colours from saturating,
+    the paper has 0 (adaptive projected guidance, Sadat et al. 2024, arXiv:2410.02416).
+    `apg_norm_threshold`: The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 is any.
+    `apg_momentum`: The factor on the steps of the calls before, -1 to 1, in adaptive projected guidance; the paper has -0.5.
+    `cfg_zero_star`: Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*, Fan et al. 2025,
+    arXiv:2503.18886).
+    `perp_neg_scale`: The factor, 0 to 100, on the part of the negative prompt that is perpendicular to the prompt: it alone is taken away
+    then, and a call computes the empty prompt too (Perp-Neg, Armandpour et al. 2023, arXiv:2304.04968). 0 is plain guidance.
+    `pag_scale`: Strength of guidance away from what the network gives where each pixel sees itself alone in some layers, -100 to 100; 3 is
+    usual, 0 is none, and one more evaluation for each prompt is saved (perturbed attention guidance, Ahn et al. 2024, arXiv:2403.17377).
+    `seg_scale`: Strength of guidance away from what the network gives with blurred queries in some layers, -100 to 100; 3 is usual, 0 is
+    none (smoothed energy guidance, Hong 2024, arXiv:2408.00760).
+    `seg_sigma`: The deviation of that blur in pixels of the layer, 0 or more; not given, queries are the mean of all.
+    `perturbed_layers`: The layers of those two: beginnings of diffusers' names, separated by commas, such as "mid,
+    up_blocks.1.attentions.0".
+    `sag_scale`: Strength of guidance away from what the network makes of a latent that is blurred where the middle's attention looks most,
+    -100 to 100; 0.75 is usual, 0 is none (self-attention guidance, Hong et al. 2022, arXiv:2210.00939).
+    `sag_blur_sigma`: The deviation of that blur in pixels of the latent, 0 or more.
+    `sag_threshold`: The attention, 1 is the mean, beyond which a pixel is blurred.
+    `freeu_b1`: The factor on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+    at 1 nothing is changed (FreeU, Si et al. 2023, arXiv:2309.11497).
+    `freeu_b2`: The same at the next resolution.
+    `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+    `freeu_s2`: The same at the next resolution.
+    `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+    `strength`: The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another; not
+    given, it is 0.75 for a picture, and 0.7 for a hires pass.
+    `strength_rule`: The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as
+    `steps` says (the WebUI's option; ComfyUI), "diffusers" `strength * steps`. A hires pass always runs exactly its steps.
+    `resize_mode`: The way in which a picture of another size is fitted: "stretch", "crop", "fill" (edges are repeated), or "latent" (its
+    latents are stretched).
+    `noise_multiplier`: A factor of the first noise over a picture, 0 to 1.5.
+    `extra_noise`: Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
+    `posterior_sample`: Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as
+    in diffusers. Else they are its mean.
+    `mask_blur`: The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
+    `mask_inverted`: Whether what the mask does not cover is drawn anew.
+    `soft_mask`: Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion, Levin and Fried
+    2023, arXiv:2306.00950). Else each latent is masked or not.
+    `masked_content`: The start of the masked part: "original", "fill" (colours around it), "latent noise" or "latent nothing".
+    `only_masked`: Whether only the masked part is drawn, at the whole size, and put back into the picture.
+    `only_masked_padding`: The pixels around the masked part that are drawn with it, 0 to 4,096.
+    `hires_scale`: The factor from the first pass's size to the second's, 1 to 16; not given, there is no second pass unless a size is.
+    `hires_width`: Width of the second pass in pixels, in place of `hires_scale`. Where only one side is given, the other follows; where
+    both are, what doesn't fit is cut off.
+    `hires_height`: Height of the second pass in pixels, likewise.
+    `hires_steps`: Steps of the second pass; 0 is as many as in the first.
+    `hires_upscaler`: The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
+    antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+    `hires_sampler`: The sampler of the second pass; not given, it is the first's.
+    `hires_schedule`: The schedule of the second pass; not given, it is the first's.
+    `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
+    `hires_prompt`: The prompt of the second pass; empty, it is the first's.
+    `hires_negative_prompt`: The negative prompt of the second pass; empty, it is the first's.
+    `original_width`: The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small
+    one means a blurred picture.
+    `original_height`: The height, likewise.
+    `crop_top`: The pixels that SDXL is told were cut off at the top; 0 puts the subject in the middle.
+    `crop_left`: The pixels that were cut off at the left, likewise.
+    `target_width`: The width in pixels that SDXL is told the picture is to have; not given, it is the picture's.
+    `target_height`: The height, likewise.
+    `aesthetic_score`: The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture.
+    `negative_aesthetic_score`: The score that it is told of the negative prompt's.
+    `empty_negative_rule`: The meaning of an empty negative prompt to SDXL: "webui", where it is zeros in place of an encoded text;
+    "diffusers", where it is zeros unless it is given, and never to the refiner; or "comfy", where it is encoded.
     `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
     acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
     merged.
@@ -72,6 +145,8 @@ class Settings(TypedDict, total=False):
     seed: int
     variation_seed: int
     variation_strength: float
+    seed_resize_width: int | None
+    seed_resize_height: int | None
     rng: str
     ensd: int
     steps: int | None
@@ -84,6 +159,57 @@ class Settings(TypedDict, total=False):
     skip_early_cfg: float
     guidance_sigma_min: float
     guidance_sigma_max: float | None
+    guidance_rescale: float
+    mimic_scale: float | None
+    threshold_percentile: float
+    apg_eta: float
+    apg_norm_threshold: float
+    apg_momentum: float
+    cfg_zero_star: bool
+    perp_neg_scale: float
+    pag_scale: float
+    seg_scale: float
+    seg_sigma: float | None
+    perturbed_layers: str
+    sag_scale: float
+    sag_blur_sigma: float
+    sag_threshold: float
+    freeu_b1: float
+    freeu_b2: float
+    freeu_s1: float
+    freeu_s2: float
+    freeu_version: int
+    strength: float | None
+    strength_rule: str
+    resize_mode: str
+    noise_multiplier: float
+    extra_noise: float
+    posterior_sample: bool
+    mask_blur: int
+    mask_inverted: bool
+    soft_mask: bool
+    masked_content: str
+    only_masked: bool
+    only_masked_padding: int
+    hires_scale: float | None
+    hires_width: int | None
+    hires_height: int | None
+    hires_steps: int
+    hires_upscaler: str
+    hires_sampler: str | None
+    hires_schedule: str | None
+    hires_cfg_scale: float | None
+    hires_prompt: str
+    hires_negative_prompt: str
+    original_width: int | None
+    original_height: int | None
+    crop_top: int
+    crop_left: int
+    target_width: int | None
+    target_height: int | None
+    aesthetic_score: float
+    negative_aesthetic_score: float
+    empty_negative_rule: str
     token_merging: float
     deep_cache_interval: int
     deep_cache_branch: int
@@ -105,6 +231,8 @@ DEFAULTS: dict[str, Any] = {
     "seed": -1,
     "variation_seed": -1,
     "variation_strength": 0.0,
+    "seed_resize_width": None,
+    "seed_resize_height": None,
     "rng": "cpu",
     "ensd": 0,
     "steps": None,
@@ -117,6 +245,57 @@ DEFAULTS: dict[str, Any] = {
     "skip_early_cfg": 0.0,
     "guidance_sigma_min": 0.0,
     "guidance_sigma_max": None,
+    "guidance_rescale": 0.0,
+    "mimic_scale": None,
+    "threshold_percentile": 100.0,
+    "apg_eta": 1.0,
+    "apg_norm_threshold": 0.0,
+    "apg_momentum": 0.0,
+    "cfg_zero_star": False,
+    "perp_neg_scale": 0.0,
+    "pag_scale": 0.0,
+    "seg_scale": 0.0,
+    "seg_sigma": None,
+    "perturbed_layers": "mid",
+    "sag_scale": 0.0,
+    "sag_blur_sigma": 1.0,
+    "sag_threshold": 1.0,
+    "freeu_b1": 1.0,
+    "freeu_b2": 1.0,
+    "freeu_s1": 1.0,
+    "freeu_s2": 1.0,
+    "freeu_version": 2,
+    "strength": None,
+    "strength_rule": "webui",
+    "resize_mode": "stretch",
+    "noise_multiplier": 1.0,
+    "extra_noise": 0.0,
+    "posterior_sample": False,
+    "mask_blur": 4,
+    "mask_inverted": False,
+    "soft_mask": False,
+    "masked_content": "original",
+    "only_masked": False,
+    "only_masked_padding": 32,
+    "hires_scale": None,
+    "hires_width": None,
+    "hires_height": None,
+    "hires_steps": 0,
+    "hires_upscaler": "Latent",
+    "hires_sampler": None,
+    "hires_schedule": None,
+    "hires_cfg_scale": None,
+    "hires_prompt": "",
+    "hires_negative_prompt": "",
+    "original_width": None,
+    "original_height": None,
+    "crop_top": 0,
+    "crop_left": 0,
+    "target_width": None,
+    "target_height": None,
+    "aesthetic_score": 6.0,
+    "negative_aesthetic_score": 2.5,
+    "empty_negative_rule": "webui",
     "token_merging": 0.0,
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,

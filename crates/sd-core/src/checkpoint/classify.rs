@@ -1,6 +1,7 @@
 //! The kind of single files, by the names and shapes of their tensors and by their metadata.
 
 use super::{
+    foreign,
     kind::Kind,
     prediction::Marks,
     structure::{Tensors, Unet, unet},
@@ -20,13 +21,37 @@ pub(super) struct Classified {
     pub variant: Option<&'static str>,
     pub adapter: Option<&'static str>,
     pub in_channels: Option<usize>,
+    /// A family that has no pipeline here.
+    pub architecture: Option<&'static str>,
     pub marks: Marks,
+}
+
+impl Classified {
+    /// What belongs to a family without a pipeline.
+    pub fn foreign(architecture: &'static str) -> Self {
+        Self {
+            kind: Kind::Unknown,
+            family: Family::Other,
+            variant: None,
+            adapter: None,
+            in_channels: None,
+            architecture: Some(architecture),
+            marks: Marks::default(),
+        }
+    }
 }
 
 /// The contents of single files.
 pub(super) fn classify(files: &[&TensorFile]) -> Classified {
     let all = Tensors(files);
     let kind = kind(&all);
+    let architecture = match kind {
+        Kind::Lora => foreign::of_adapter(&all),
+        _ => foreign::of_tensors(&all),
+    };
+    if let (false, Some(architecture)) = (kind == Kind::Lora, architecture) {
+        return Classified::foreign(architecture);
+    }
     let unet = match kind {
         Kind::Checkpoint | Kind::Unet | Kind::ControlNet => unet(&all),
         _ => Unet::default(),
@@ -42,6 +67,7 @@ pub(super) fn classify(files: &[&TensorFile]) -> Classified {
         variant: unet.variant,
         adapter: (kind == Kind::Lora).then(|| adapter(&all)),
         in_channels: unet.in_channels,
+        architecture,
         marks: match kind {
             Kind::Checkpoint | Kind::Unet => Marks::of(&all, &unet),
             _ => Marks::default(),
@@ -52,6 +78,11 @@ pub(super) fn classify(files: &[&TensorFile]) -> Classified {
 /// The family of models that an adapter is for, if its names, shapes or notes tell.
 pub fn adapter_family(file: &TensorFile) -> Family {
     lora_family(&Tensors(&[file]))
+}
+
+/// The family without a pipeline here that an adapter is for, if its names tell.
+pub fn adapter_architecture(file: &TensorFile) -> Option<&'static str> {
+    foreign::of_adapter(&Tensors(&[file]))
 }
 
 fn kind(all: &Tensors) -> Kind {
@@ -88,11 +119,20 @@ fn kind(all: &Tensors) -> Kind {
         .iter()
         .any(|prefix| all.has_prefix(prefix))
     {
-        Kind::TextEncoder
+        text_encoder(all)
     } else if is_embedding(all) {
         Kind::TextualInversion
     } else {
         Kind::Unknown
+    }
+}
+
+/// SDXL's second text encoder is OpenCLIP's ViT-bigG; its first, and the only ones of SD1 and SD2, are narrower.
+fn text_encoder(all: &Tensors) -> Kind {
+    const BIG_G: usize = 1280;
+    match all.size(1, |name| name.ends_with("token_embedding.weight")) {
+        Some(BIG_G) => Kind::TextEncoder2,
+        _ => Kind::TextEncoder,
     }
 }
 

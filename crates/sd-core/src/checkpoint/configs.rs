@@ -7,7 +7,9 @@ use super::{
     inspection::Inspection,
     metadata,
     part_config::PartConfig,
-    prediction::{Decided, Marks, StatedScheduler, decide},
+    prediction::{Decided, EDM_MEAN, EDM_STD, Marks, StatedScheduler, decide},
+    structure::Tensors,
+    unet_config::unet_config,
 };
 use crate::{
     Error, Result,
@@ -123,7 +125,7 @@ impl Configs {
     /// Those of an opened folder; of parts that it lacks, its family's.
     pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
         let folder = &contents.folder;
-        let mut configs = match contents.found.family {
+        let mut configs = match contents.found.family.base() {
             Family::Sdxl => Self::sdxl(),
             _ => Self::sd1(4),
         };
@@ -166,10 +168,8 @@ impl Configs {
         let origin = file.origin();
         let text = |part: Part| file.metadata().get(metadata::of(part));
         let unknown = !found.lacks.contains(&Part::Unet) && text(Part::Unet).is_none();
-        let mut configs = match (
-            unknown && found.parts.contains_key(Part::Unet.name()),
-            found.family,
-        ) {
+        let unread = unknown && found.parts.contains_key(Part::Unet.name());
+        let mut configs = match (unread, found.family.base()) {
             (_, Family::Sdxl) if !found.unsupported() => Self::sdxl(),
             (false, _) => Self::sd1(4),
             (true, Family::Sd1) => Self::sd1(match found.in_channels {
@@ -190,10 +190,19 @@ impl Configs {
             }),
             (true, _) => return Err(Error::malformed(origin, found.unknown_structure())),
         };
+        if let Some(unet) = unread
+            .then(|| unet_config(&Tensors(&[file]), found.family))
+            .flatten()
+        {
+            configs.unet = unet;
+        }
         for &part in Part::ALL {
             if let Some(json) = text(part) {
                 configs.set(part, json, origin)?;
             }
+        }
+        if text(Part::Vae).is_none() {
+            configs.set_latents(file)?;
         }
         Ok(configs)
     }
@@ -249,6 +258,19 @@ impl Configs {
             }
             Part::Unet => self.unet = UnetConfig::from_json(json, origin)?,
             Part::Vae => self.vae = VaeConfig::from_json(json, origin)?,
+        }
+        Ok(())
+    }
+
+    /// The mean and deviation of the autoencoder's latents, where a single file has them (Playground v2.5, arXiv:2402.17245).
+    pub(super) fn set_latents(&mut self, file: &TensorFile) -> Result<()> {
+        let all = Tensors(&[file]);
+        let row = |name| Some(all.small(name)?.into_iter().map(f64::from).collect::<Vec<_>>());
+        if let (Some(mean), Some(std)) = (row(EDM_MEAN), row(EDM_STD)) {
+            self.vae.latents_mean = Some(mean);
+            self.vae.latents_std = Some(std);
+            self.vae.scaling_factor = 0.5;
+            self.vae.check_latents(file.origin())?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{
     inspection::{FOLDER, Inspection, value_or_fault},
     kind::Kind,
     prediction::StatedScheduler,
-    words::Expected,
+    words::{Expected, not_supported},
 };
 use crate::{
     Error, Result,
@@ -46,9 +46,15 @@ impl Folder {
     }
 
     /// A member of one of its configurations, if it can be read.
-    fn config_field(&self, name: &str, field: &str) -> Option<Value> {
+    pub(super) fn config_field(&self, name: &str, field: &str) -> Option<Value> {
         let json: Value = serde_json::from_str(&self.text(name).ok()?).ok()?;
         json.get(field).cloned()
+    }
+
+    /// Refuses a folder of a family without a pipeline.
+    pub(super) fn check_family(&self) -> Result<()> {
+        let refused = |name| Error::malformed(self.origin(""), not_supported(&format!("a folder of {name}")));
+        self.foreign().map(refused).map_or(Ok(()), Err)
     }
 
     /// The part whose own folder it is, by the class that its configuration names.
@@ -93,10 +99,7 @@ impl Folder {
         let class = self.config_field(INDEX, "_class_name");
         let class = class.as_ref().and_then(Value::as_str).unwrap_or_default();
         if !class.is_empty() && !class.starts_with("StableDiffusion") {
-            let class = crate::error::shown(class);
-            return format!(
-                "a folder of {class}, which is not supported; give one of StableDiffusionPipeline"
-            );
+            return not_supported(&format!("a folder of {}", crate::error::shown(class)));
         }
         format!(
             "not a diffusers folder: it has no unet/config.json; give the folder that holds {INDEX}, or a .safetensors file"
@@ -107,6 +110,7 @@ impl Folder {
 impl FolderContents {
     /// Opens the weights of all parts that are there.
     pub fn open(folder: &Folder) -> Result<Self> {
+        folder.check_family()?;
         let mut files = BTreeMap::new();
         for &part in Part::ALL {
             if folder.has_part(part) {
@@ -128,11 +132,12 @@ impl FolderContents {
                 kind: match there[..] {
                     [Part::Unet] => Kind::Unet,
                     [Part::TextEncoder] => Kind::TextEncoder,
+                    [Part::TextEncoder2] => Kind::TextEncoder2,
                     [Part::Vae] => Kind::Vae,
                     _ => Kind::Checkpoint,
                 },
                 family: match family {
-                    Family::Ssd1b | Family::Vega => family,
+                    distilled if distilled.base() != distilled => distilled,
                     _ => self::family(folder, config.as_ref()),
                 },
                 variant: match in_channels {
@@ -142,6 +147,7 @@ impl FolderContents {
                 },
                 adapter: None,
                 in_channels,
+                architecture: None,
                 marks,
             },
             folder: folder.clone(),

@@ -48,6 +48,8 @@ pub struct Inspection {
     pub variant: Option<&'static str>,
     /// An adapter's kind: "LoRA", "LoRA (diffusers)", "LoCon", "LoHa", "LoKr", "OFT", "BOFT", "DoRA" and others.
     pub adapter: Option<&'static str>,
+    /// The family that it is of, or an adapter is for, where that has no pipeline here: "Flux".
+    pub architecture: Option<&'static str>,
     /// "diffusers" for a folder, "single file" else.
     pub layout: &'static str,
     /// Channels of the U-Net's input, if there is a U-Net.
@@ -144,6 +146,7 @@ impl Inspection {
             layout,
             variant: found.variant,
             adapter: found.adapter,
+            architecture: found.architecture,
             in_channels: found.in_channels,
             prediction_type: (decided.known).then(|| decided.config.prediction_type.name().to_owned()),
             prediction_reason: decided.reason,
@@ -177,9 +180,9 @@ fn part_of(kind: Kind, name: &str) -> &'static str {
         Kind::TextualInversion => return "embedding",
         _ if name.starts_with(EMA_PREFIX) => return AVERAGES,
         Kind::Unet if harmless(name) => return "other",
-        Kind::Unet => return Part::Unet.name(),
-        Kind::Vae => return Part::Vae.name(),
-        Kind::TextEncoder => return Part::TextEncoder.name(),
+        Kind::Unet | Kind::Vae | Kind::TextEncoder | Kind::TextEncoder2 => {
+            return kind.part().map_or("other", Part::name);
+        }
         Kind::Unknown => return "other",
         Kind::Checkpoint => {}
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::config::Part;
+
 /// The kind of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +19,9 @@ pub enum Kind {
     Vae,
     /// A text encoder alone.
     TextEncoder,
+    /// SDXL's second text encoder alone.
+    #[serde(rename = "text_encoder_2")]
+    TextEncoder2,
     /// A LoRA or a relative of it.
     Lora,
     /// Vectors for a word of the prompt.
@@ -27,6 +32,19 @@ pub enum Kind {
     Unknown,
 }
 
+impl Kind {
+    /// The part that a file of this kind is alone.
+    pub(super) fn part(self) -> Option<Part> {
+        match self {
+            Self::Unet => Some(Part::Unet),
+            Self::Vae => Some(Part::Vae),
+            Self::TextEncoder => Some(Part::TextEncoder),
+            Self::TextEncoder2 => Some(Part::TextEncoder2),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -34,6 +52,7 @@ impl fmt::Display for Kind {
             Self::Unet => "a U-Net alone",
             Self::Vae => "a VAE alone",
             Self::TextEncoder => "a text encoder alone",
+            Self::TextEncoder2 => "a second text encoder alone",
             Self::Lora => "a LoRA",
             Self::TextualInversion => "a textual inversion embedding",
             Self::ControlNet => "a ControlNet",

@@ -3,6 +3,7 @@
 mod classify;
 mod configs;
 mod contents;
+mod foreign;
 mod inspect;
 mod inspection;
 mod kind;
@@ -13,9 +14,10 @@ mod parts;
 mod prediction;
 mod save;
 mod structure;
+mod unet_config;
 mod words;
 
-pub use classify::adapter_family;
+pub use classify::{adapter_architecture, adapter_family};
 pub use configs::{Configs, GivenConfigs};
 pub use inspect::inspect;
 pub use inspection::{Inspection, PartInspection};
@@ -249,10 +251,10 @@ impl Checkpoint {
             .collect())
     }
 
-    /// Takes another prediction type, where the checkpoint says it wrongly.
-    pub fn set_prediction_type(&mut self, prediction_type: PredictionType) {
+    /// Takes another prediction type, where the checkpoint says it wrongly or not at all, for this reason.
+    pub fn set_prediction_type(&mut self, prediction_type: PredictionType, reason: impl Into<String>) {
         self.configs.scheduler.prediction_type = prediction_type;
-        self.about.prediction_reason = Some("the caller says so".into());
+        self.about.prediction_reason = Some(reason.into());
     }
 
     /// Settings that it recommends, as JSON, behind the place where they stand.

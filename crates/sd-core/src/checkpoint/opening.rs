@@ -23,7 +23,7 @@ use crate::{
 
 impl About {
     fn new(found: &Inspection, decided: Decided) -> Self {
-        let alone = matches!(found.kind, Kind::Vae | Kind::TextEncoder);
+        let alone = found.kind != Kind::Unet && found.kind.part().is_some();
         Self {
             named: found.named(),
             alone: alone.then(|| found.instead_of(Expected::Checkpoint)),
@@ -124,10 +124,7 @@ impl Checkpoint {
     pub fn parts_of_file(file: TensorFile, given: Option<&GivenConfigs>) -> Result<Self> {
         let found = classify(&[&file]);
         let (found, marks) = (Inspection::of_classified(&file, &found, None), found.marks);
-        if !matches!(
-            found.kind,
-            Kind::Checkpoint | Kind::Unet | Kind::Vae | Kind::TextEncoder
-        ) {
+        if found.kind != Kind::Checkpoint && found.kind.part().is_none() {
             let reason = found.instead_of(Expected::Checkpoint);
             return Err(Error::malformed(file.origin(), reason));
         }
@@ -137,12 +134,7 @@ impl Checkpoint {
 
     fn of_parts(file: TensorFile, configs: Configs, found: &Inspection, decided: Decided) -> Self {
         let (origin, file) = (file.origin().to_owned(), Arc::new(file));
-        let alone = match found.kind {
-            Kind::Unet => Some(Part::Unet),
-            Kind::Vae => Some(Part::Vae),
-            Kind::TextEncoder => Some(Part::TextEncoder),
-            _ => None,
-        };
+        let alone = found.kind.part();
         let weights = |part: Part| {
             let names = configs.of(part).ldm_of(file.names());
             let names = match alone == Some(part) {

@@ -10,16 +10,43 @@ use super::{
     kind::Kind,
     metadata,
     prediction::{StatedScheduler, decide},
+    structure::Tensors,
+    unet_config::unet_config,
     words::Expected,
 };
 use crate::{
     Error, Result,
-    config::{Family, Part},
+    config::{Family, Part, UnetConfig},
     weights::{
         Folder, PartWeights, TensorFile,
         names::{Diffusers, Names},
     },
 };
+
+/// Whether it is certainly another text encoder than the second one that is wanted: OpenAI's, or SD2's.
+fn first_for_second(file: &TensorFile, part: Part) -> bool {
+    let width = Tensors(&[file]).size(1, |name| name.ends_with("token_embedding.weight"));
+    part == Part::TextEncoder2 && matches!(width, Some(768 | 1024))
+}
+
+/// Whether an autoencoder without configuration has the latents' channels of the one that it replaces.
+fn check_latents(file: &TensorFile, configs: &Configs) -> Result<()> {
+    let own = Tensors(&[file]).size(1, |name| name.ends_with("decoder.conv_in.weight"));
+    let wanted = configs.vae.latent_channels;
+    match own {
+        Some(channels) if channels != wanted && !file.metadata().contains_key(metadata::VAE) => {
+            let whose = match channels {
+                16 => ", as those of SD3, Flux and others are",
+                _ => "",
+            };
+            let reason = format!(
+                "a VAE of {channels} latent channels{whose}, for a U-Net that works on {wanted}; give a VAE of SD1, SD2 or SDXL"
+            );
+            Err(Error::malformed(file.origin(), reason))
+        }
+        _ => Ok(()),
+    }
+}
 
 impl Checkpoint {
     /// Takes a part from elsewhere: from a diffusers folder, of the part or of a whole pipeline, or from a single file, alone or
@@ -60,6 +87,7 @@ impl Checkpoint {
             return self.put_part_of_file(part, TensorFile::open(path)?);
         }
         let folder = Folder::Disk(path.to_owned());
+        folder.check_family()?;
         let (inner, config) = match folder.own_part() {
             _ if folder.has_part(part) => (part.name(), format!("{}/config.json", part.name())),
             None if folder.has("config.json") => (".", "config.json".to_owned()),
@@ -96,8 +124,11 @@ impl Checkpoint {
     pub fn put_part_of_file(&mut self, part: Part, file: TensorFile) -> Result<()> {
         let origin = file.origin().to_owned();
         let found = Inspection::of_classified(&file, &classify(&[&file]), None);
+        if part == Part::Vae {
+            check_latents(&file, &self.configs)?;
+        }
         let there = found.parts.contains_key(part.name())
-            || found.kind == Kind::TextEncoder && part.is_text_encoder();
+            || found.kind == Kind::TextEncoder && part.is_text_encoder() && !first_for_second(&file, part);
         if !there || part == Part::Unet && found.unsupported() {
             return Err(Error::malformed(origin, found.instead_of(Expected::Part(part))));
         }
@@ -107,6 +138,14 @@ impl Checkpoint {
             configs.set(part, json, &origin)?;
         } else if part == Part::Unet {
             self.same_family(&found)?;
+            // Distilled ones have other blocks than the one that they replace.
+            if let Some(unet) = unet_config(&Tensors(&[&file]), found.family) {
+                let sample_size = configs.unet.sample_size;
+                configs.unet = UnetConfig { sample_size, ..unet };
+            }
+        }
+        if part == Part::Vae && json.is_none() {
+            configs.set_latents(&file)?;
         }
         let names = configs.of(part).ldm_of(file.names()).alone(file.names());
         let (stated, file) = (StatedScheduler::of_file(&file)?, Arc::new(file));
@@ -126,7 +165,8 @@ impl Checkpoint {
     fn same_family(&self, found: &Inspection) -> Result<()> {
         let own: Vec<&TensorFile> = self.weights(Part::Unet).files.iter().map(AsRef::as_ref).collect();
         let own = classify(&own).family;
-        if found.family == own || found.family == Family::Other || own == Family::Other {
+        let alike = found.family.base() == own.base();
+        if alike || found.family == Family::Other || own == Family::Other {
             return Ok(());
         }
         let reason = format!(

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Result,
-    config::{Family, PredictionType, SchedulerConfig},
+    config::{EdmConfig, Family, PredictionType, SchedulerConfig},
     weights::{Folder, TensorFile},
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Marks {
     usual: Option<&'static str>,
     /// A tensor marks training with zero terminal SNR.
     zero_terminal_snr: bool,
+    /// Tensors mark training on continuous noise levels.
+    edm: Option<EdmConfig>,
 }
 
 /// A scheduler's configuration, as text too.
@@ -90,6 +92,7 @@ pub(super) fn decide(
     }
     let mut config = elsewhere.cloned().unwrap_or_default();
     config.rescale_betas_zero_snr |= marks.zero_terminal_snr;
+    config.edm = marks.edm.or(config.edm);
     let guess = marks.guess.as_ref().filter(|_| elsewhere.is_none());
     let Some((kind, reason)) = marks.stated.as_ref().or(guess) else {
         let reason = match elsewhere {
@@ -131,6 +134,7 @@ impl Marks {
             guess: guess(all, unet),
             usual: (unet.family != Family::Other).then_some(usual),
             zero_terminal_snr: all.any(|name| name == "ztsnr"),
+            edm: edm(all),
         }
     }
 }
@@ -142,11 +146,34 @@ fn stated(all: &Tensors) -> Option<Verdict> {
         Some("epsilon") => return Some((PredictionType::Epsilon, reason())),
         _ => {}
     }
-    let marker = ["v_pred", "edm_vpred.sigma_max"];
-    let marker = marker
+    let markers = [
+        (EDM_MEAN, PredictionType::Epsilon),
+        (EDM_V, PredictionType::V),
+        ("v_pred", PredictionType::V),
+    ];
+    let (marker, kind) = markers
         .into_iter()
-        .find(|marker| all.any(|name| name == *marker))?;
-    Some((PredictionType::V, format!("it has a tensor named {marker}")))
+        .find(|(marker, _)| all.any(|name| name == *marker))?;
+    Some((kind, format!("it has a tensor named {marker}")))
+}
+
+/// Tensors that mark Playground v2.5's files, and those of models like CosXL, by ComfyUI's names.
+pub(super) const EDM_MEAN: &str = "edm_mean";
+pub(super) const EDM_STD: &str = "edm_std";
+const EDM_V: &str = "edm_vpred.sigma_max";
+
+/// Continuous noise levels, as ComfyUI takes them.
+fn edm(all: &Tensors) -> Option<EdmConfig> {
+    let number = |name: &str| all.small(name)?.first().map(|&value| f64::from(value));
+    if all.any(|name| name == EDM_MEAN) {
+        return Some(EdmConfig::PLAYGROUND);
+    }
+    let found = EdmConfig {
+        sigma_max: number(EDM_V)?,
+        sigma_min: number("edm_vpred.sigma_min").unwrap_or(0.002),
+        sigma_data: 1.0,
+    };
+    found.is_possible().then_some(found)
 }
 
 /// Nothing else tells SD2's two kinds apart without running them; the rule and its bound are ComfyUI's.

@@ -72,12 +72,7 @@ pub(super) fn unet(all: &Tensors) -> Unet {
     let family = match (width, context) {
         (Some(320), Some(768)) => small_sd1(all, prefix),
         (Some(320), Some(1024)) => Family::Sd2,
-        (Some(320), Some(2048)) => match depth(all, prefix) {
-            // Gupta et al. 2024, arXiv:2401.02677: fewer transformers on the deepest level.
-            4 => Family::Ssd1b,
-            2 => Family::Vega,
-            _ => Family::Sdxl,
-        },
+        (Some(320), Some(2048)) => small_sdxl(all, prefix),
         (Some(384), Some(1280)) => Family::SdxlRefiner,
         // Of other widths, as models for tests have them.
         _ if all.has_prefix("conditioner.embedders.1.") => Family::Sdxl,
@@ -119,9 +114,23 @@ fn small_sd1(all: &Tensors, prefix: &str) -> Family {
     }
 }
 
-/// The number of transformers that follow each other on the deepest level of SDXL's way down.
-fn depth(all: &Tensors, prefix: &str) -> usize {
-    let places = ["input_blocks.7.1.", "down_blocks.2.attentions.0."];
+/// SDXL, or one of its distilled children, which have fewer transformers on the deepest level of the way down (Gupta et al. 2024,
+/// arXiv:2401.02677), or fewer blocks too (Lee et al. 2023, arXiv:2312.04005).
+fn small_sdxl(all: &Tensors, prefix: &str) -> Family {
+    match depth(all, prefix, ["input_blocks.7.1.", "down_blocks.2.attentions.0."]) {
+        4 => return Family::Ssd1b,
+        2 => return Family::Vega,
+        _ => {}
+    }
+    match depth(all, prefix, ["input_blocks.5.1.", "down_blocks.2.attentions.0."]) {
+        5 => Family::Koala700m,
+        6 => Family::Koala1b,
+        _ => Family::Sdxl,
+    }
+}
+
+/// The number of transformers that follow each other at a place: LDM's name, and diffusers'.
+fn depth(all: &Tensors, prefix: &str, places: [&str; 2]) -> usize {
     let block = |name: &str| -> Option<usize> {
         let name = name.strip_prefix(prefix)?;
         let inner = places.iter().find_map(|place| name.strip_prefix(place))?;

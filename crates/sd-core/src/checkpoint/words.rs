@@ -95,6 +95,11 @@ fn listed(parts: &[Part]) -> String {
 /// The families that have a pipeline.
 const SUPPORTED: &str = "SD1, SD2 or SDXL";
 
+/// The end of a sentence about a thing of a family without a pipeline.
+pub(super) fn not_supported(thing: &str) -> String {
+    format!("{thing}, which is not supported; give one of {SUPPORTED}")
+}
+
 impl Inspection {
     /// Its kind, in words: "a LoRA for SD1", "a checkpoint of SD1 without a VAE".
     pub fn words(&self) -> String {
@@ -107,6 +112,11 @@ impl Inspection {
 
     /// The same without the missing parts.
     pub(super) fn named(&self) -> String {
+        match (self.architecture, self.kind) {
+            (Some(name), Kind::Lora) => return format!("a LoRA for {name}"),
+            (Some(name), _) => return format!("a file of {name}"),
+            _ => {}
+        }
         let checkpoint = self.kind == Kind::Checkpoint;
         let what = match (self.kind, self.averages_alone(), self.vae_half) {
             (Kind::Unet, true, _) => "averages (EMA) of a U-Net's weights alone".to_owned(),
@@ -135,7 +145,7 @@ impl Inspection {
     pub(super) fn unsupported(&self) -> bool {
         let family = match self.family {
             Family::Sdxl => self.in_channels.is_some_and(|n| n != 4),
-            family => matches!(family, Family::SdxlRefiner | Family::Ssd1b | Family::Vega),
+            family => family == Family::SdxlRefiner,
         };
         family && matches!(self.kind, Kind::Checkpoint | Kind::Unet)
     }
@@ -154,6 +164,9 @@ impl Inspection {
     /// The reason why it can't be used as expected, and a remedy, as the end of a sentence that begins with its name.
     pub fn instead_of(&self, expected: Expected) -> String {
         let words = self.words();
+        if self.architecture.is_some() {
+            return format!("is {}", not_supported(&words));
+        }
         if self.unsupported() && matches!(expected, Expected::Checkpoint | Expected::Part(_)) {
             return format!(
                 "is {}, which is not supported yet; give one of {SUPPORTED}",
@@ -162,12 +175,9 @@ impl Inspection {
         }
         let place = match self.kind {
             Kind::Checkpoint => Some(Expected::Checkpoint),
-            Kind::Unet => Some(Expected::Part(Part::Unet)),
-            Kind::Vae => Some(Expected::Part(Part::Vae)),
-            Kind::TextEncoder => Some(Expected::Part(Part::TextEncoder)),
             Kind::Lora => Some(Expected::Adapter),
             Kind::TextualInversion => Some(Expected::Embedding),
-            Kind::ControlNet | Kind::Unknown => None,
+            part => part.part().map(Expected::Part),
         };
         let lacks_it = match expected {
             Expected::Part(part) => self.kind == Kind::Checkpoint && self.lacks.contains(&part),

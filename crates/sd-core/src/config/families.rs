@@ -4,20 +4,12 @@ use super::{Activation, ClipTextConfig, UnetConfig, UnetLevel, UnetMiddle, VaeCo
 
 /// SD1.x's U-Net; `in_channels` is 4, or 8 or 9 for the variants with concatenated conditions.
 pub fn sd1_unet(in_channels: usize) -> UnetConfig {
-    let level = |channels, transformer_depth| UnetLevel {
-        channels,
-        transformer_depth,
-        heads: 8,
-    };
+    let level = |channels, depth| UnetLevel::even(channels, 8, 2, depth);
     UnetConfig {
         in_channels,
         out_channels: 4,
         levels: vec![level(320, 1), level(640, 1), level(1280, 1), level(1280, 0)],
-        middle: Some(UnetMiddle {
-            transformer_depth: 1,
-            heads: 8,
-        }),
-        layers_per_block: 2,
+        middle: Some(UnetMiddle::Transformer { depth: 1, heads: 8 }),
         cross_attention_dim: 768,
         use_linear_projection: false,
         norm_num_groups: 32,
@@ -26,6 +18,7 @@ pub fn sd1_unet(in_channels: usize) -> UnetConfig {
         freq_shift: 0.0,
         sample_size: 64,
         added_width: None,
+        time_cond_proj_dim: None,
     }
 }
 
@@ -49,17 +42,10 @@ pub fn sd1_text_encoder() -> ClipTextConfig {
 /// SD2.x's U-Net; `in_channels` is 4, 5 with depth, or 9 for inpainting. The first models were trained on latents of 64x64, those that
 /// predict v on 96x96.
 pub fn sd2_unet(in_channels: usize) -> UnetConfig {
-    let level = |channels, transformer_depth| UnetLevel {
-        channels,
-        transformer_depth,
-        heads: channels / 64,
-    };
+    let level = |channels, depth| UnetLevel::even(channels, channels / 64, 2, depth);
     UnetConfig {
         levels: vec![level(320, 1), level(640, 1), level(1280, 1), level(1280, 0)],
-        middle: Some(UnetMiddle {
-            transformer_depth: 1,
-            heads: 20,
-        }),
+        middle: Some(UnetMiddle::Transformer { depth: 1, heads: 20 }),
         cross_attention_dim: 1024,
         use_linear_projection: true,
         ..sd1_unet(in_channels)
@@ -89,17 +75,10 @@ pub fn sd1_vae() -> VaeConfig {
 
 /// SDXL's U-Net. Its vector is the pooled text and six sizes of 256 sinusoids each.
 pub fn sdxl_unet() -> UnetConfig {
-    let level = |channels, transformer_depth| UnetLevel {
-        channels,
-        transformer_depth,
-        heads: channels / 64,
-    };
+    let level = |channels, depth| UnetLevel::even(channels, channels / 64, 2, depth);
     UnetConfig {
         levels: vec![level(320, 0), level(640, 2), level(1280, 10)],
-        middle: Some(UnetMiddle {
-            transformer_depth: 10,
-            heads: 20,
-        }),
+        middle: Some(UnetMiddle::Transformer { depth: 10, heads: 20 }),
         cross_attention_dim: 2048,
         use_linear_projection: true,
         sample_size: 128,

@@ -5,6 +5,7 @@ mod clip;
 mod families;
 mod others;
 mod part;
+mod scheduler;
 mod topology;
 mod unet;
 mod vae;
@@ -18,6 +19,7 @@ pub use families::{
 };
 pub use others::{Others, Plain};
 pub use part::{Family, Part};
+pub use scheduler::{EdmConfig, SchedulerConfig};
 pub use topology::{BlockKind, UnetBlock, UnetTransformer, Way};
 pub use unet::{UnetConfig, UnetLevel, UnetMiddle};
 pub use vae::VaeConfig;
@@ -44,6 +46,11 @@ pub enum PredictionType {
 impl PredictionType {
     const ALL: [Self; 3] = [Self::Epsilon, Self::V, Self::Sample];
 
+    /// The one of a name in diffusers' configurations.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in diffusers' configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -51,158 +58,6 @@ impl PredictionType {
             Self::V => "v_prediction",
             Self::Sample => "sample",
         }
-    }
-}
-
-/// The noise schedule and prediction type that a checkpoint was trained with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SchedulerConfig {
-    /// The prediction type of the U-Net.
-    pub prediction_type: PredictionType,
-    /// "scaled_linear", "linear" or "squaredcos_cap_v2".
-    pub beta_schedule: String,
-    /// First beta.
-    pub beta_start: f64,
-    /// Last beta.
-    pub beta_end: f64,
-    /// Number of timesteps in training.
-    pub num_train_timesteps: usize,
-    /// Whether the betas are rescaled so that the last step is pure noise.
-    pub rescale_betas_zero_snr: bool,
-}
-
-impl Default for SchedulerConfig {
-    /// The schedule of latent diffusion, and with it of every SD1 checkpoint.
-    fn default() -> Self {
-        Self {
-            prediction_type: PredictionType::default(),
-            beta_schedule: "scaled_linear".into(),
-            beta_start: 0.00085,
-            beta_end: 0.012,
-            num_train_timesteps: 1000,
-            rescale_betas_zero_snr: false,
-        }
-    }
-}
-
-/// Fields of a scheduler's configuration that say how it samples are not read: sampler and schedule are the caller's choice.
-static OTHERS: Others = Others {
-    only: &[
-        ("trained_betas", &[]),
-        // Timesteps between the trained ones, or sigmas that don't follow from the betas.
-        ("timestep_type", &[Plain::Text("discrete")]),
-        ("sigma_min", &[]),
-        ("sigma_max", &[]),
-        ("use_flow_sigmas", &[Plain::Bool(false)]),
-        // Of models whose output holds a variance too.
-        (
-            "variance_type",
-            &[
-                Plain::Text("fixed_small"),
-                Plain::Text("fixed_small_log"),
-                Plain::Text("fixed_large"),
-                Plain::Text("fixed_large_log"),
-            ],
-        ),
-        // Of pixels, not latents.
-        ("thresholding", &[Plain::Bool(false)]),
-        // Before diffusers 0.10, in place of `prediction_type`.
-        ("predict_epsilon", &[Plain::Bool(true)]),
-    ],
-    harmless: &[
-        "algorithm_type",
-        "clip_sample",
-        "clip_sample_range",
-        "corrector_order",
-        "disable_corrector",
-        "dynamic_thresholding_ratio",
-        "eta",
-        "euler_at_final",
-        "final_sigmas_type",
-        "flow_shift",
-        "interpolation_type",
-        "lambda_min_clipped",
-        "lower_order_final",
-        "noise_sampler_seed",
-        "original_inference_steps",
-        "predict_x0",
-        "predictor_order",
-        "rho",
-        "sample_max_value",
-        "set_alpha_to_one",
-        "shift_terminal",
-        "skip_prk_steps",
-        "solver_order",
-        "solver_p",
-        "solver_type",
-        "steps_offset",
-        "tau_func",
-        "tensor_format",
-        "time_shift_type",
-        "timestep_scaling",
-        "timestep_spacing",
-        "timestep_values",
-        "use_beta_sigmas",
-        "use_dynamic_shifting",
-        "use_exponential_sigmas",
-        "use_karras_sigmas",
-        "use_lu_lambdas",
-    ],
-};
-
-impl SchedulerConfig {
-    /// Reads a diffusers `scheduler_config.json`; `origin` names it in errors.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for values that no scheduler can have.
-    pub fn from_json(json: &str, origin: &str) -> Result<Self> {
-        #[derive(serde::Deserialize)]
-        struct Raw {
-            prediction_type: Option<String>,
-            beta_schedule: Option<String>,
-            beta_start: Option<f64>,
-            beta_end: Option<f64>,
-            num_train_timesteps: Option<usize>,
-            #[serde(default)]
-            rescale_betas_zero_snr: bool,
-        }
-        let (raw, default): (Raw, _) = (OTHERS.parse(json, origin)?, Self::default());
-        let prediction_type = match &raw.prediction_type {
-            None => default.prediction_type,
-            Some(name) => {
-                let names = PredictionType::ALL.map(PredictionType::name);
-                one_of(name, &names, origin, "prediction_type")?;
-                let found = PredictionType::ALL.into_iter().find(|kind| kind.name() == name);
-                found.unwrap_or_default()
-            }
-        };
-        let config = Self {
-            prediction_type,
-            // diffusers' own defaults where the file is silent.
-            beta_schedule: raw.beta_schedule.unwrap_or_else(|| "linear".into()),
-            beta_start: raw.beta_start.unwrap_or(0.0001),
-            beta_end: raw.beta_end.unwrap_or(0.02),
-            num_train_timesteps: raw.num_train_timesteps.unwrap_or(1000),
-            rescale_betas_zero_snr: raw.rescale_betas_zero_snr,
-        };
-        let schedules = ["scaled_linear", "linear", "squaredcos_cap_v2"];
-        one_of(&config.beta_schedule, &schedules, origin, "beta_schedule")?;
-        within(
-            config.num_train_timesteps,
-            2..=100_000,
-            origin,
-            "num_train_timesteps",
-        )?;
-        let ordered =
-            0.0 < config.beta_start && config.beta_start <= config.beta_end && config.beta_end < 1.0;
-        if !ordered {
-            let reason = format!(
-                "must be 0 < start <= end < 1, not {} to {}",
-                config.beta_start, config.beta_end
-            );
-            return Err(Error::config(origin, "beta_start, beta_end", reason));
-        }
-        Ok(config)
     }
 }
 

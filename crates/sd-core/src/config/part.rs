@@ -78,6 +78,10 @@ pub enum Family {
     Ssd1b,
     /// SDXL distilled further.
     Vega,
+    /// SDXL distilled to fewer layers and no middle (Lee et al. 2023, arXiv:2312.04005).
+    Koala700m,
+    /// The same with a middle.
+    Koala1b,
     /// The structure of these with other widths, or one that names and shapes don't show.
     #[default]
     Other,
@@ -94,16 +98,27 @@ impl fmt::Display for Family {
             Self::SdxlRefiner => "SDXL refiner",
             Self::Ssd1b => "SSD-1B",
             Self::Vega => "Segmind Vega",
+            Self::Koala700m => "KOALA-700M",
+            Self::Koala1b => "KOALA-1B",
             Self::Other => "other",
         })
     }
 }
 
 impl Family {
+    /// The family that it was distilled from, whose text encoders and autoencoder it has: itself, if it was not distilled.
+    pub fn base(self) -> Self {
+        match self {
+            Self::Sd1Small | Self::Sd1Tiny => Self::Sd1,
+            Self::Ssd1b | Self::Vega | Self::Koala700m | Self::Koala1b => Self::Sdxl,
+            other => other,
+        }
+    }
+
     /// The parts of its pipeline, in the order in which they are loaded.
     pub fn parts(self) -> &'static [Part] {
-        match self {
-            Self::Sdxl | Self::Ssd1b | Self::Vega => Part::ALL,
+        match self.base() {
+            Self::Sdxl => Part::ALL,
             Self::SdxlRefiner => &[Part::TextEncoder2, Part::Unet, Part::Vae],
             _ => &[Part::TextEncoder, Part::Unet, Part::Vae],
         }

@@ -1,6 +1,6 @@
 //! The blocks of a U-Net, one after another.
 
-use super::{UnetConfig, UnetLevel};
+use super::{UnetConfig, UnetMiddle};
 
 /// A block of a U-Net: a residual block with the transformer behind it, or a change of resolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +71,8 @@ impl UnetConfig {
         let mut skips = vec![walk.channels];
         for (i, level) in self.levels.iter().enumerate() {
             let parent = (Way::Down, format!("down_blocks.{i}"));
-            for j in 0..self.layers_per_block {
-                walk.residual(&parent, j, (i, *level), 0);
+            for (j, &depth) in level.down.iter().enumerate() {
+                walk.residual(&parent, j, (i, level.channels, 0), (depth, level.heads));
                 skips.push(walk.channels);
             }
             if i < last {
@@ -80,24 +80,22 @@ impl UnetConfig {
                 skips.push(walk.channels);
             }
         }
-        if let Some(middle) = self.middle {
+        let middle = match self.middle {
+            None => vec![],
+            Some(UnetMiddle::Residual) => vec![(0, 1)],
+            Some(UnetMiddle::Transformer { depth, heads }) => vec![(depth, heads), (0, 1)],
+        };
+        for (j, transformer) in middle.into_iter().enumerate() {
             let parent = (Way::Middle, "mid_block".to_owned());
-            for (j, transformer_depth) in [middle.transformer_depth, 0].into_iter().enumerate() {
-                let level = UnetLevel {
-                    channels: walk.channels,
-                    transformer_depth,
-                    heads: middle.heads,
-                };
-                walk.residual(&parent, j, (last, level), 0);
-            }
+            walk.residual(&parent, j, (last, walk.channels, 0), transformer);
         }
         for (i, level) in self.levels.iter().enumerate().rev() {
             let parent = (Way::Up, format!("up_blocks.{}", last - i));
-            for j in 0..=self.layers_per_block {
+            for (j, &depth) in level.up.iter().enumerate() {
                 let skip = skips
                     .pop()
                     .expect("one skip for each residual block on the way up");
-                walk.residual(&parent, j, (i, *level), skip);
+                walk.residual(&parent, j, (i, level.channels, skip), (depth, level.heads));
             }
             if i > 0 {
                 walk.resample(&parent, "upsamplers", (i, BlockKind::Upsample));
@@ -115,31 +113,32 @@ struct Walk {
 }
 
 impl Walk {
+    /// A residual block at a level, of so many channels, that takes a skip of so many; with the depth and heads of its transformer.
     fn residual(
         &mut self,
         (way, parent): &(Way, String),
         j: usize,
-        (i, level): (usize, UnetLevel),
-        skip: usize,
+        (level, output, skip): (usize, usize, usize),
+        (depth, heads): (usize, usize),
     ) {
-        let transformer = (level.transformer_depth > 0).then(|| UnetTransformer {
+        let transformer = (depth > 0).then(|| UnetTransformer {
             path: format!("{parent}.attentions.{j}"),
             place: self.transformers,
-            depth: level.transformer_depth,
-            heads: level.heads,
+            depth,
+            heads,
         });
         self.transformers += usize::from(transformer.is_some());
         self.blocks.push(UnetBlock {
             path: format!("{parent}.resnets.{j}"),
             way: *way,
             kind: BlockKind::Residual,
-            level: i,
+            level,
             input: self.channels,
             skip,
-            output: level.channels,
+            output,
             transformer,
         });
-        self.channels = level.channels;
+        self.channels = output;
     }
 
     fn resample(&mut self, (way, parent): &(Way, String), name: &str, (level, kind): (usize, BlockKind)) {

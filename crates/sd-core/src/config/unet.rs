@@ -18,8 +18,6 @@ pub struct UnetConfig {
     pub levels: Vec<UnetLevel>,
     /// The middle, at the last level's width; small distilled models have none.
     pub middle: Option<UnetMiddle>,
-    /// Residual blocks in a level of the way down; the way up has one more.
-    pub layers_per_block: usize,
     /// Width of the context, the text encoder's hidden states.
     pub cross_attention_dim: usize,
     /// Whether the transformers' projections are linear layers (SD2, SDXL) or 1x1 convolutions (SD1).
@@ -36,26 +34,48 @@ pub struct UnetConfig {
     pub sample_size: usize,
     /// Width of the vector that is embedded beside the timestep (SDXL: pooled text and sizes).
     pub added_width: Option<usize>,
+    /// Width of the embedding of the guidance's scale that is added to the timestep's, for models that guidance was distilled into (Meng
+    /// et al. 2022, arXiv:2210.03142).
+    pub time_cond_proj_dim: Option<usize>,
 }
 
 /// One level of the U-Net.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnetLevel {
     /// Width.
     pub channels: usize,
-    /// Transformer blocks behind each residual block; 0 for none.
-    pub transformer_depth: usize,
-    /// Attention heads of those.
+    /// Attention heads of its transformers.
     pub heads: usize,
+    /// The residual blocks of the way down: for each, the transformer blocks behind it, or 0 for none.
+    pub down: Vec<usize>,
+    /// Those of the way up, one more.
+    pub up: Vec<usize>,
 }
 
-/// The middle of the U-Net: two residual blocks, and a transformer between them.
+/// The middle of the U-Net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnetMiddle {
-    /// Transformer blocks; 0 for none.
-    pub transformer_depth: usize,
-    /// Attention heads of those.
-    pub heads: usize,
+pub enum UnetMiddle {
+    /// One residual block.
+    Residual,
+    /// Two residual blocks, and a transformer between them.
+    Transformer {
+        /// Transformer blocks.
+        depth: usize,
+        /// Attention heads of each.
+        heads: usize,
+    },
+}
+
+impl UnetLevel {
+    /// A level whose residual blocks, `layers` on the way down, all have transformers of one depth behind them.
+    pub fn even(channels: usize, heads: usize, layers: usize, depth: usize) -> Self {
+        Self {
+            channels,
+            heads,
+            down: vec![depth; layers],
+            up: vec![depth; layers + 1],
+        }
+    }
 }
 
 /// One number for all levels, or one for each.
@@ -91,6 +111,55 @@ impl PerLevel {
     }
 }
 
+/// Transformer blocks: one number for all levels, or one for each, or one for each residual block of a level.
+#[derive(Deserialize, Clone)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number, or a list of one, or of several, for each level"
+)]
+enum Depths {
+    All(usize),
+    Each(Vec<PerLevel>),
+}
+
+impl Depths {
+    /// By level, in the order in which they are given.
+    fn levels(&self, n: usize, origin: &str, field: &str) -> Result<Vec<PerLevel>> {
+        match self {
+            Self::All(depth) => Ok(vec![PerLevel::All(*depth); n]),
+            Self::Each(depths) if depths.len() == n => Ok(depths.clone()),
+            Self::Each(depths) => Err(Error::config(
+                origin,
+                field,
+                format!("has {} values for {n} levels", depths.len()),
+            )),
+        }
+    }
+
+    fn are_alike(&self) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::Each(depths) => depths.iter().all(|depth| matches!(depth, PerLevel::All(_))),
+        }
+    }
+}
+
+/// Transformer blocks behind each of `n` residual blocks of a level that has attention.
+fn in_level(depths: &PerLevel, n: usize, origin: &str, field: &str) -> Result<Vec<usize>> {
+    let depths = match depths {
+        PerLevel::All(depth) => vec![*depth; n],
+        PerLevel::Each(depths) if depths.len() == n => depths.clone(),
+        PerLevel::Each(depths) => {
+            let reason = format!("has {} values for {n} residual blocks of a level", depths.len());
+            return Err(Error::config(origin, field, reason));
+        }
+    };
+    for &depth in &depths {
+        within(depth, 1..=MAX_LAYERS, origin, field)?;
+    }
+    Ok(depths)
+}
+
 #[derive(Deserialize)]
 struct Raw {
     in_channels: usize,
@@ -110,7 +179,9 @@ struct Raw {
     attention_head_dim: PerLevel,
     num_attention_heads: Option<PerLevel>,
     #[serde(default = "one")]
-    transformer_layers_per_block: PerLevel,
+    transformer_layers_per_block: Depths,
+    /// On the way up, from the smallest resolution.
+    reverse_transformer_layers_per_block: Option<Depths>,
     #[serde(default)]
     use_linear_projection: bool,
     #[serde(default = "thirty_two")]
@@ -125,7 +196,14 @@ struct Raw {
     projection_class_embeddings_input_dim: Option<usize>,
     /// Width of the time embedding, if not the usual four times the first level's.
     time_embedding_dim: Option<usize>,
+    time_cond_proj_dim: Option<usize>,
 }
+
+/// The kinds of middles, by diffusers' names.
+pub(super) const MIDDLE: &str = "UNetMidBlock2DCrossAttn";
+pub(super) const MIDDLE_RESIDUAL: &str = "UNetMidBlock2D";
+const DEPTHS: &str = "transformer_layers_per_block";
+const REVERSE: &str = "reverse_transformer_layers_per_block";
 
 static OTHERS: Others = Others {
     only: &[
@@ -149,8 +227,6 @@ static OTHERS: Others = Others {
         ("resnet_out_scale_factor", &[Plain::Number(1.0)]),
         ("resnet_skip_time_act", &[Plain::Bool(false)]),
         ("resnet_time_scale_shift", &[Plain::Text("default")]),
-        ("reverse_transformer_layers_per_block", &[]),
-        ("time_cond_proj_dim", &[]),
         ("time_embedding_act_fn", &[]),
         ("time_embedding_type", &[Plain::Text("positional")]),
         ("timestep_post_act", &[]),
@@ -167,11 +243,11 @@ static OTHERS: Others = Others {
     ],
 };
 
-fn one() -> PerLevel {
-    PerLevel::All(1)
+fn one() -> Depths {
+    Depths::All(1)
 }
 fn cross_attention_middle() -> Option<String> {
-    Some("UNetMidBlock2DCrossAttn".into())
+    Some(MIDDLE.into())
 }
 fn four() -> usize {
     4
@@ -208,7 +284,7 @@ impl UnetConfig {
             "block_out_channels",
         )?;
         if let Some(kind) = &raw.mid_block_type {
-            one_of(kind, &["UNetMidBlock2DCrossAttn"], origin, "mid_block_type")?;
+            one_of(kind, &[MIDDLE, MIDDLE_RESIDUAL], origin, "mid_block_type")?;
         }
         if let Some(kind) = &raw.addition_embed_type {
             one_of(kind, &["text_time"], origin, "addition_embed_type")?;
@@ -240,9 +316,18 @@ impl UnetConfig {
                 "do not mirror down_block_types",
             ));
         }
-        let depths = raw
-            .transformer_layers_per_block
-            .levels(n, origin, "transformer_layers_per_block")?;
+        let depths = raw.transformer_layers_per_block.levels(n, origin, DEPTHS)?;
+        let (mut up_depths, up_field) = match &raw.reverse_transformer_layers_per_block {
+            Some(given) => (given.levels(n, origin, REVERSE)?, REVERSE),
+            None if raw.transformer_layers_per_block.are_alike() => {
+                (depths.iter().rev().cloned().collect(), DEPTHS)
+            }
+            None => {
+                let reason = format!("has a list for a level; {REVERSE} must say what the way up has");
+                return Err(Error::config(origin, DEPTHS, reason));
+            }
+        };
+        up_depths.reverse();
         let (field, heads) = match &raw.num_attention_heads {
             Some(heads) => ("num_attention_heads", heads),
             None => ("attention_head_dim", &raw.attention_head_dim),
@@ -259,9 +344,11 @@ impl UnetConfig {
                 )),
             }
         };
-        let layers = single(&raw.layers_per_block, "layers_per_block")?;
+        let layers = raw.layers_per_block.levels(n, origin, "layers_per_block")?;
         let context = single(&raw.cross_attention_dim, "cross_attention_dim")?;
-        within(layers, 1..=MAX_BLOCKS, origin, "layers_per_block")?;
+        for &layers in &layers {
+            within(layers, 1..=MAX_BLOCKS, origin, "layers_per_block")?;
+        }
         within(context, 1..=MAX_WIDTH, origin, "cross_attention_dim")?;
         within(raw.in_channels, 1..=1024, origin, "in_channels")?;
         let sample_size = match raw.sample_size {
@@ -287,36 +374,43 @@ impl UnetConfig {
                 "block_out_channels",
             )?;
             divides(raw.norm_num_groups, channels, origin, "norm_num_groups")?;
-            let transformer_depth = match down[i] {
-                true => within(depths[i], 1..=MAX_LAYERS, origin, "transformer_layers_per_block")?,
-                false => 0,
+            let count = layers[i];
+            let (down, up) = match down[i] {
+                true => (
+                    in_level(&depths[i], count, origin, DEPTHS)?,
+                    in_level(&up_depths[i], count + 1, origin, up_field)?,
+                ),
+                false => (vec![0; count], vec![0; count + 1]),
             };
-            if transformer_depth > 0 {
+            if down[0] > 0 {
                 divides(heads[i], channels, origin, field)?;
             }
             levels.push(UnetLevel {
                 channels,
-                transformer_depth,
                 heads: heads[i],
+                down,
+                up,
             });
         }
         // diffusers gives the middle the last level's depth and heads, even where that level has no attention itself.
-        let middle = match raw.mid_block_type {
+        let middle = match raw.mid_block_type.as_deref() {
             None => None,
+            Some(MIDDLE_RESIDUAL) => Some(UnetMiddle::Residual),
             Some(_) => {
                 divides(heads[n - 1], levels[n - 1].channels, origin, field)?;
-                let depth = within(
-                    depths[n - 1],
-                    1..=MAX_LAYERS,
-                    origin,
-                    "transformer_layers_per_block",
-                )?;
-                Some(UnetMiddle {
-                    transformer_depth: depth,
+                let depth = match &depths[n - 1] {
+                    PerLevel::All(depth) => *depth,
+                    PerLevel::Each(depths) => depths.first().copied().unwrap_or(0),
+                };
+                Some(UnetMiddle::Transformer {
+                    depth: within(depth, 1..=MAX_LAYERS, origin, DEPTHS)?,
                     heads: heads[n - 1],
                 })
             }
         };
+        if let Some(width) = raw.time_cond_proj_dim {
+            within(width, 4..=MAX_WIDTH, origin, "time_cond_proj_dim")?;
+        }
         let added_width = match raw.addition_embed_type.as_deref() {
             None => None,
             Some(_) => {
@@ -334,7 +428,6 @@ impl UnetConfig {
             out_channels: raw.out_channels,
             levels,
             middle,
-            layers_per_block: layers,
             cross_attention_dim: context,
             use_linear_projection: raw.use_linear_projection,
             norm_num_groups: raw.norm_num_groups,
@@ -343,6 +436,7 @@ impl UnetConfig {
             freq_shift: raw.freq_shift,
             sample_size,
             added_width,
+            time_cond_proj_dim: raw.time_cond_proj_dim,
         })
     }
 }

@@ -25,6 +25,11 @@ pub struct VaeConfig {
     pub norm_num_groups: usize,
     /// The U-Net's latents are the autoencoder's times this.
     pub scaling_factor: f64,
+    /// The mean of each channel of the autoencoder's latents, and their standard deviation, for a U-Net that works on latents brought to
+    /// 0 and `scaling_factor` (Playground v2.5).
+    pub latents_mean: Option<Vec<f64>>,
+    /// See [`latents_mean`](Self::latents_mean): both are there, or neither.
+    pub latents_std: Option<Vec<f64>>,
     /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
     /// Whether a 1x1 convolution precedes the decoder.
@@ -39,8 +44,6 @@ static OTHERS: Others = Others {
         ("down_block_types", &[Plain::Text("DownEncoderBlock2D")]),
         ("up_block_types", &[Plain::Text("UpDecoderBlock2D")]),
         ("shift_factor", &[]),
-        ("latents_mean", &[]),
-        ("latents_std", &[]),
     ],
     harmless: &["sample_size", "force_upcast"],
 };
@@ -56,6 +59,8 @@ impl Default for VaeConfig {
             layers_per_block: 1,
             norm_num_groups: 32,
             scaling_factor: 0.18215,
+            latents_mean: None,
+            latents_std: None,
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
@@ -100,7 +105,32 @@ impl VaeConfig {
                 "must be a positive number",
             ));
         }
+        config.check_latents(origin)?;
         Ok(config)
+    }
+
+    /// Whether mean and deviation of the latents are possible.
+    pub(crate) fn check_latents(&self, origin: &str) -> Result<()> {
+        let channels = self.latent_channels;
+        for (field, values, other) in [
+            ("latents_mean", &self.latents_mean, &self.latents_std),
+            ("latents_std", &self.latents_std, &self.latents_mean),
+        ] {
+            let Some(values) = values else { continue };
+            let least = if field == "latents_std" {
+                f64::MIN_POSITIVE
+            } else {
+                f64::MIN
+            };
+            let possible = values.iter().all(|value| (least..=f64::MAX).contains(value));
+            if values.len() != channels || !possible || other.is_none() {
+                let reason = format!(
+                    "must be a number for each of {channels} channels, deviations over 0, with both latents_mean and latents_std or neither"
+                );
+                return Err(Error::config(origin, field, reason));
+            }
+        }
+        Ok(())
     }
 
     /// Pixels of a picture's side that one latent stands for.

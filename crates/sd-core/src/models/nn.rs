@@ -1,6 +1,6 @@
 //! Layers from their weights: each takes its tensors from [`Params`] by their canonical names.
 
-use burn_tensor::{Int, Tensor, module};
+use burn_tensor::{DType, Int, Tensor, activation, module};
 use sd_kernels::{Conv2d, ConvShape, GroupNorm, LayerNorm, Linear, Padding};
 
 use crate::weights::Params;
@@ -132,6 +132,24 @@ impl Attention {
     /// Self-attention without `x`.
     pub fn forward(&self, normed: Tensor<3>) -> Tensor<3> {
         self.out.forward(self.attend(normed, None, false))
+    }
+
+    /// The weights that self-attention gives each row of the normalised `x`, summed over all rows that look at it, on the mean of the
+    /// heads: `[batch, n]` in `f32`. Its memory grows with the square of `n`.
+    pub fn received(&self, normed: Tensor<3>) -> Tensor<2> {
+        let [batch, n, _] = normed.dims();
+        let split = |x: Tensor<3>| {
+            let x = x.cast(DType::F32);
+            let width = x.dims()[2] / self.heads;
+            x.reshape([batch, n, self.heads, width]).swap_dims(1, 2)
+        };
+        let (queries, keys) = (
+            split(self.q.forward(normed.clone())),
+            split(self.k.forward(normed)),
+        );
+        let scale = (queries.dims()[3] as f64).powf(-0.5);
+        let weights = activation::softmax(queries.matmul(keys.swap_dims(2, 3)) * scale, 3);
+        weights.mean_dim(1).sum_dim(2).reshape([batch, n])
     }
 
     fn attend(&self, normed: Tensor<3>, keys_values: Option<[Tensor<3>; 2]>, causal: bool) -> Tensor<3> {

@@ -4,8 +4,12 @@ use burn_tensor::Tensor;
 
 use sd_kernels::{GroupNorm, LayerNorm, Linear, TokenMerging};
 
-use super::nn::{
-    Attention, gated_linear, group_norm, layer_norm, linear, linear_without_bias, pixelwise_linear, to_tokens,
+use super::{
+    blur::blurred,
+    nn::{
+        Attention, gated_linear, group_norm, layer_norm, linear, linear_without_bias, pixelwise_linear,
+        to_tokens,
+    },
 };
 use crate::weights::Params;
 
@@ -21,13 +25,17 @@ pub(crate) struct TransformerSpec {
     pub groups: usize,
 }
 
-/// The pixels that self-attention sees.
+/// What self-attention does with the pixels of pictures; `size` is height and width.
 #[derive(Clone, Copy)]
 pub(crate) enum SelfAttention {
-    /// All of them.
+    /// Each sees all.
     Whole,
-    /// Those of pictures of `size`, height and width, of which a share is merged with others first.
+    /// Each sees all, of which a share is merged with others first.
     Merged { share: f64, size: [usize; 2] },
+    /// Each sees itself alone.
+    Identity,
+    /// Each sees all, by queries that are blurred.
+    BlurredQueries { sigma: f64, size: [usize; 2] },
 }
 
 /// Group norm, projection in, transformer blocks over the pixels as tokens, projection out, around a shortcut. The projections of
@@ -72,32 +80,52 @@ impl SpatialTransformer {
         self.blocks.iter().map(of).collect()
     }
 
-    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows.
+    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows; each block is asked for what its self-attention
+    /// does.
     pub fn forward(
         &self,
         x: Tensor<4>,
         keys_values: &[[Tensor<3>; 2]],
-        self_attention: SelfAttention,
+        self_attention: impl Fn(usize) -> SelfAttention,
     ) -> Tensor<4> {
         let shape = x.dims();
-        let mut tokens = self.project_in.forward(to_tokens(self.norm.forward(x.clone())));
-        for (block, keys_values) in self.blocks.iter().zip(keys_values) {
-            tokens = block.forward(tokens, keys_values.clone(), self_attention);
+        let mut tokens = self.enter(x.clone());
+        for (i, (block, keys_values)) in self.blocks.iter().zip(keys_values).enumerate() {
+            tokens = block.forward(tokens, keys_values.clone(), self_attention(i));
         }
         self.project_out.forward_onto(tokens, to_tokens(x)).reshape(shape)
+    }
+
+    /// What the first block's self-attention gives each pixel of `x`, the sum over all pixels that look at it, on the mean of the heads:
+    /// `[batch, h, w]` in `f32`.
+    pub fn received(&self, x: &Tensor<4>) -> Tensor<3> {
+        let [batch, h, w, _] = x.dims();
+        let block = &self.blocks[0];
+        let normed = block.norm1.forward(self.enter(x.clone()));
+        block.self_attention.received(normed).reshape([batch, h, w])
+    }
+
+    fn enter(&self, x: Tensor<4>) -> Tensor<3> {
+        self.project_in.forward(to_tokens(self.norm.forward(x)))
     }
 }
 
 impl SelfAttention {
     /// `x + attention` of the normalised `x` to itself.
     fn forward_onto(self, attention: &Attention, x: Tensor<3>, normed: Tensor<3>) -> Tensor<3> {
-        let merging = match self {
-            Self::Whole => None,
-            Self::Merged { share, size } => TokenMerging::new(&x, size, share),
-        };
-        match merging {
-            Some(merging) => merging.unmerge_onto(attention.forward(merging.merge(normed)), x),
-            None => attention.forward_onto(x, normed, None, false),
+        match self {
+            Self::Merged { share, size } => match TokenMerging::new(&x, size, share) {
+                Some(merging) => merging.unmerge_onto(attention.forward(merging.merge(normed)), x),
+                None => attention.forward_onto(x, normed, None, false),
+            },
+            Self::Whole => attention.forward_onto(x, normed, None, false),
+            Self::Identity => attention.out.forward_onto(attention.v.forward(normed), x),
+            Self::BlurredQueries { sigma, size } => {
+                let queries = blurred(attention.q.forward(normed.clone()), size, sigma);
+                let [keys, values] = attention.keys_values(normed);
+                let seen = sd_kernels::attention(queries, keys, values, attention.heads, false);
+                attention.out.forward_onto(seen, x)
+            }
         }
     }
 }

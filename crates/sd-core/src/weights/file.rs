@@ -93,6 +93,14 @@ impl TensorFile {
         Self::parse(origin, Bytes::Mapped(map))
     }
 
+    /// The path that it was opened at; `None` for bytes in memory.
+    pub fn path(&self) -> Option<&Path> {
+        match self.bytes {
+            Bytes::Mapped(_) => Some(Path::new(&self.origin)),
+            _ => None,
+        }
+    }
+
     /// Reads from bytes in memory; `origin` names them in errors.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::{
     layers::Layers,
     params::{Checked, Requirements, check, make, requirements},
 };
-use crate::{Result, config::Part};
+use crate::{Dtype, Result, config::Part};
 
 /// A part of a pipeline: a constructor that asks [`Params`] for its tensors.
 pub trait Model: Sized {
@@ -105,6 +105,18 @@ impl<M: Model> Loaded<M> {
         let (before, target) = (own.weights.clone(), own.target.clone());
         *own = Self::make(own.model.config(), before, target, Layers::default())?;
         Err(failed)
+    }
+
+    /// The same part in another type: of its own, sharing nothing.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn in_type(&self, dtype: Dtype) -> Result<Self> {
+        let target = Target {
+            dtype,
+            ..self.target.clone()
+        };
+        Self::load(self.model.config(), self.weights.clone(), &target)
     }
 
     fn hollow(&self, weights: &PartWeights) -> Result<M> {

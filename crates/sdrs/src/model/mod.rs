@@ -1,5 +1,6 @@
 //! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and its device and types.
 
+mod added;
 #[cfg(feature = "demo")]
 mod demo;
 mod memory;
@@ -8,6 +9,7 @@ mod preview;
 mod runtime;
 mod save;
 mod source;
+mod wide_vae;
 
 use std::{
     path::Path,
@@ -18,17 +20,20 @@ use sd_core::{
     ClipTokenizer,
     checkpoint::Checkpoint,
     config::{Part, PredictionType},
-    models::{ClipTextModel, TinyVae, UNet, Vae, timestep_embedding},
+    models::{ClipTextModel, TinyVae, UNet, Vae},
     weights::{Loaded, Target, WeightPatch},
 };
-use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
+use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, ScheduleOptions};
 
 use crate::{
     Error, Result,
     params::{Limits, Recommended},
 };
+use added::check_added_width;
 use preview::LinearDecoder;
+use wide_vae::WideVae;
 
+pub(crate) use added::AddedNumbers;
 #[cfg(feature = "demo")]
 pub(crate) use demo::folder as demo_folder;
 pub(crate) use memory::MemoryLimit;
@@ -51,14 +56,46 @@ pub(crate) struct Model {
     pub text_encoders: Vec<TextEncoder>,
     pub unet: Arc<Loaded<UNet>>,
     pub vae: Arc<Loaded<Vae>>,
+    wide_vae: Arc<WideVae>,
     pub sampling: ModelSampling,
     pub recommended: Recommended,
     pub target: Target,
     pub name: Arc<str>,
+    pub unet_extra: UnetExtra,
     /// Fitted when a run first asks for it.
     linear_decoder: Arc<OnceLock<LinearDecoder>>,
     /// For previews, if there is one.
     tiny_vae: Option<Arc<TinyVae>>,
+}
+
+/// The channels that a U-Net takes behind those of the latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnetExtra {
+    None,
+    /// A mask, and the latents of the picture without what it covers.
+    Inpaint,
+    /// A picture of depths.
+    Depth,
+}
+
+impl UnetExtra {
+    fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let configs = checkpoint.configs();
+        let (has, latent) = (configs.unet.in_channels, configs.vae.latent_channels);
+        match has.checked_sub(latent) {
+            Some(0) => Ok(Self::None),
+            Some(1) => Ok(Self::Depth),
+            Some(extra) if extra == latent + 1 => Ok(Self::Inpaint),
+            _ => Err(Error::InvalidFile {
+                path: checkpoint.origin().to_owned(),
+                reason: format!(
+                    "a U-Net of {has} input channels over latents of {latent}; {latent}, {} (inpainting) and {} (depth) are known",
+                    2 * latent + 1,
+                    latent + 1
+                ),
+            }),
+        }
+    }
 }
 
 /// A text encoder with its tokenizer.
@@ -78,16 +115,7 @@ impl Model {
         runtime: &Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
-        if configs.unet.in_channels != configs.vae.latent_channels {
-            let (has, wants) = (configs.unet.in_channels, configs.vae.latent_channels);
-            let reason = format!(
-                "a U-Net of {has} input channels is for editing pictures; txt2img needs one of {wants}"
-            );
-            return Err(Error::InvalidFile {
-                path: checkpoint.origin().to_owned(),
-                reason,
-            });
-        }
+        let unet_extra = UnetExtra::of(&checkpoint)?;
         check_added_width(&checkpoint)?;
         let sampling = sampling(&configs.scheduler, prediction)?;
         let recommended = recommended(&checkpoint, runtime)?;
@@ -125,9 +153,11 @@ impl Model {
             text_encoders,
             unet: unet.into(),
             vae: vae.into(),
+            wide_vae: Arc::default(),
             sampling,
             target,
             name: name(checkpoint.origin()).into(),
+            unet_extra,
             checkpoint: checkpoint.into(),
         };
         if let Some((origin, _)) = model.checkpoint.recommended() {
@@ -148,6 +178,7 @@ impl Model {
         })?;
         Ok(Self {
             vae: vae.into(),
+            wide_vae: Arc::default(),
             checkpoint: checkpoint.into(),
             linear_decoder: Arc::default(),
             ..self.clone()
@@ -235,14 +266,12 @@ impl Model {
         !only.network.config().is_open_clip()
     }
 
-    /// The part of the U-Net's additional vector that says sizes, for pictures of this width and height: sinusoids of the original size,
-    /// the crop's corner and the target size (Podell et al. 2023, arXiv:2307.01952). `None` without such a vector.
-    pub fn size_embedding(&self, [width, height]: [u32; 2]) -> Option<Vec<f32>> {
-        let (w, h) = (f64::from(width), f64::from(height));
-        let unet = self.unet.config();
-        unet.added_width?;
-        let sizes: [f64; SIZES] = [h, w, 0.0, 0.0, h, w];
-        Some(timestep_embedding(&sizes, SIZE_WIDTH, unet))
+    /// Schedules that are tables have one for SDXL, whose U-Net takes a vector beside the timestep, and whatever was distilled from it.
+    pub fn schedule_options(&self) -> ScheduleOptions {
+        ScheduleOptions {
+            sdxl: self.unet.config().added_width.is_some(),
+            ..ScheduleOptions::default()
+        }
     }
 
     /// The checkpoint with these patches, to be saved.
@@ -258,9 +287,16 @@ impl Model {
         Limits {
             downscale,
             default_side: self.unet.config().sample_size as u32 * downscale,
-            layers: self.text_encoder().network.config().num_hidden_layers,
+            layers: self.layers(),
             branches: self.unet.branches(),
         }
+    }
+
+    /// Layers that `clip_skip` may count: those of the smallest text encoder, up to the one that it gives by itself.
+    fn layers(&self) -> usize {
+        let configs = self.text_encoders.iter().map(|encoder| encoder.network.config());
+        let layers = configs.map(|config| config.num_hidden_layers.saturating_sub(config.skipped_layers));
+        layers.min().unwrap_or_default()
     }
 
     /// Tokens of one input of the text encoder, start and end token excepted; configurations have room for one at least.
@@ -271,30 +307,6 @@ impl Model {
     /// The memory that a picture of this size takes.
     pub fn memory_plan(&self, size: [u32; 2]) -> MemoryPlan {
         MemoryPlan::new(self.checkpoint.configs(), &self.target, size)
-    }
-}
-
-/// Sinusoids of one number in the U-Net's additional vector, and how many numbers there are: SDXL's original size, crop and target size.
-const SIZE_WIDTH: usize = 256;
-const SIZES: usize = 6;
-
-/// Refuses an additional vector of the U-Net that is not SDXL's: the pooled text, and sizes.
-fn check_added_width(checkpoint: &Checkpoint) -> Result<()> {
-    let configs = checkpoint.configs();
-    let pooled = configs
-        .text_encoders
-        .values()
-        .rev()
-        .find_map(|text| text.projection);
-    let known = pooled.map(|pooled| pooled + SIZES * SIZE_WIDTH);
-    match configs.unet.added_width {
-        Some(width) if known != Some(width) => Err(Error::InvalidFile {
-            path: checkpoint.origin().to_owned(),
-            reason: format!(
-                "its U-Net takes a vector of {width} values beside the timestep; SDXL's, of pooled text and sizes, is the one that is known"
-            ),
-        }),
-        _ => Ok(()),
     }
 }
 
@@ -316,6 +328,15 @@ fn sampling(
     config: &sd_core::config::SchedulerConfig,
     prediction: Option<Prediction>,
 ) -> Result<ModelSampling> {
+    if let Some(edm) = config.edm {
+        let prediction = prediction.unwrap_or(match config.prediction_type {
+            PredictionType::Epsilon => Prediction::EdmV,
+            PredictionType::V => Prediction::V,
+            PredictionType::Sample => Prediction::Sample,
+        });
+        let (min, max, data) = (edm.sigma_min, edm.sigma_max, edm.sigma_data);
+        return Ok(ModelSampling::edm(min, max, data, prediction)?);
+    }
     let (start, end) = (config.beta_start, config.beta_end);
     let betas = match config.beta_schedule.as_str() {
         "linear" => BetaSchedule::Linear { start, end },

@@ -1,6 +1,7 @@
 //! Arrays of the host, and the calls of networks on them that a run makes as well.
 
 use burn_tensor::{DType, Tensor, TensorData};
+use sd_core::models::guidance_embedding;
 
 use super::{Model, Runtime};
 use crate::{Error, Interpolation, Result, picture::interpolate};
@@ -72,16 +73,25 @@ pub struct ModelSizes {
     pub context_length: usize,
     /// Values of the context for each token.
     pub context_width: usize,
-    /// Layers of the text encoder: the largest `clip_skip`.
+    /// The largest `clip_skip`: layers of the text encoder, for SDXL one less than the smaller one has.
     pub text_layers: usize,
     /// One more than the largest token id.
     pub vocabulary: usize,
+    /// The part of the context that the first text encoder makes: all of it where there is one.
+    pub text_width: usize,
+    /// The part that a second text encoder makes; 0 without one.
+    pub text_width_2: usize,
+    /// Values of a pooled text; 0 where no text encoder gives one.
+    pub pooled_width: usize,
+    /// Values of the vector that the U-Net takes beside the timestep, a pooled text and sizes; 0 where it takes none.
+    pub added_width: usize,
 }
 
 impl Model {
     /// The sizes that this model's arrays have.
     pub fn sizes(&self) -> ModelSizes {
         let (text, limits) = (self.text_encoder().network.config(), self.limits());
+        let second = self.text_encoders.get(1);
         ModelSizes {
             latent_channels: self.vae.config().latent_channels,
             downscale: limits.downscale as usize,
@@ -90,33 +100,68 @@ impl Model {
             context_width: self.unet.config().cross_attention_dim,
             text_layers: limits.layers,
             vocabulary: text.vocab_size,
+            text_width: text.hidden_size,
+            text_width_2: second.map_or(0, |second| second.network.config().hidden_size),
+            pooled_width: self.pooled_width().unwrap_or(0),
+            added_width: self.unet.config().added_width.unwrap_or(0),
         }
     }
 
     /// Encodes pictures, `[batch, 3, f h, f w]`, to latents of the U-Net.
     pub fn encode(&self, images: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<EncodedImages> {
-        let factor = self.vae.config().scaling_factor;
-        runtime.compute(|| {
-            let moments = self.vae.encode(self.tensor(images, shape))?;
-            let shape = moments.mean.dims().to_vec();
-            let mean = values(moments.mean * factor)?;
-            let std = values((moments.logvar * 0.5).exp() * factor)?;
-            Ok(EncodedImages {
-                mean: Array {
-                    shape: shape.clone(),
-                    values: mean,
-                },
-                std: Array { shape, values: std },
-            })
+        let config = self.vae.config();
+        let (f, factor) = (config.downscale(), config.scaling_factor);
+        let moments = self.on_vae(&images, runtime, |vae| {
+            let moments = vae.encode(self.tensor(images.clone(), shape))?;
+            let (mut mean, mut std) = (moments.mean * factor, (moments.logvar * 0.5).exp() * factor);
+            if let Some([centre, spread]) = self.latents_range() {
+                mean = (mean - centre * factor) / spread.clone();
+                std = std / spread;
+            }
+            Ok([values(mean)?, values(std)?].concat())
+        })?;
+        let [batch, _, h, w] = shape;
+        let shape = vec![batch, config.latent_channels, h / f, w / f];
+        let (mean, std) = moments.split_at(moments.len() / 2);
+        let array = |values: &[f32]| Array {
+            shape: shape.clone(),
+            values: values.to_vec(),
+        };
+        Ok(EncodedImages {
+            mean: array(mean),
+            std: array(std),
         })
     }
 
     /// Decodes latents of the U-Net, `[batch, c, h, w]`, to values of pictures `[batch, 3, f h, f w]`.
     pub fn decode(&self, latents: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<Vec<f32>> {
-        runtime.compute(|| {
-            let latents = self.tensor(latents, shape) / self.vae.config().scaling_factor;
-            values(self.vae.decode(latents)?)
+        self.on_vae(&latents, runtime, |vae| {
+            let mut latents = self.tensor(latents.clone(), shape) / vae.config().scaling_factor;
+            if let Some([centre, spread]) = self.latents_range() {
+                latents = latents * spread + centre;
+            }
+            values(vae.decode(latents)?)
         })
+    }
+
+    /// The mean and the standard deviation of the autoencoder's latents by channel, `[1, c, 1, 1]` each, where its configuration has them.
+    fn latents_range(&self) -> Option<[Tensor<4>; 2]> {
+        let config = self.vae.config();
+        let row = |values: &Vec<f64>| {
+            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            let shape = [1, values.len(), 1, 1];
+            self.tensor(values, shape)
+        };
+        Some([
+            row(config.latents_mean.as_ref()?),
+            row(config.latents_std.as_ref()?),
+        ])
+    }
+
+    /// The embedding of a scale of guidance, for a U-Net that takes the scale itself, and so needs no negative prompt.
+    pub fn guidance_embedding(&self, cfg_scale: f64) -> Option<Vec<f32>> {
+        let width = self.unet.config().time_cond_proj_dim?;
+        Some(guidance_embedding(cfg_scale, width))
     }
 
     /// Values as a tensor on the model's device.

@@ -10,6 +10,62 @@ pub enum ClipSkipRule {
     Diffusers,
 }
 
+/// The rule by which `strength` makes steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum StrengthRule {
+    /// `int(strength * steps) + 1` of the schedule's last steps.
+    #[default]
+    WebUi,
+    /// Exactly the steps asked for, the last of a longer schedule.
+    Exact,
+    /// `int(strength * steps)` of the schedule's last steps.
+    Diffusers,
+}
+
+/// The way in which a picture of another size is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ResizeMode {
+    /// Stretched or squeezed.
+    #[default]
+    Stretch,
+    /// Enlarged until it covers everything; what juts out is cut off.
+    Crop,
+    /// Made to fit in; its edges are repeated around it.
+    Fill,
+    /// Encoded as it is; its latents are stretched or squeezed.
+    Latent,
+}
+
+/// The start of the masked part of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum MaskedContent {
+    /// Colours from around it.
+    Fill,
+    /// The picture as it is.
+    #[default]
+    Original,
+    /// Latents of noise.
+    LatentNoise,
+    /// Latents of zeros.
+    LatentNothing,
+}
+
+/// The meaning of an empty negative prompt to SDXL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum EmptyNegativeRule {
+    /// Zeros in place of context and pooled text.
+    #[default]
+    WebUi,
+    /// Zeros where none is given, an encoded text where an empty one is; the refiner always has the text.
+    Diffusers,
+    /// An encoded text.
+    Comfy,
+}
+
 /// The source of random numbers, the same on every device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -9,10 +9,13 @@ mod value;
 
 use std::ops::RangeInclusive;
 
-use sd_core::prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule};
+use sd_core::{
+    models::{FreeU, FreeUVersion},
+    prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule},
+};
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
-pub use choices::{ClipSkipRule, Rng};
+pub use choices::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
 pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
@@ -92,8 +95,11 @@ pub(crate) struct Limits {
     pub branches: usize,
 }
 
+/// The largest size that a model may be told of.
+const MAX_CONDITION: usize = 65_536;
+
 /// The largest side: well beyond what anyone's memory holds, and far from any overflow.
-const MAX_SIDE: u32 = 16_384;
+pub(crate) const MAX_SIDE: u32 = 16_384;
 
 impl GenerateParams {
     /// Checks every value and returns width and height in pixels.
@@ -103,7 +109,62 @@ impl GenerateParams {
         }
         let width = side("width", self.size.width, limits)?;
         let height = side("height", self.size.height, limits)?;
+        self.check_seed_resize(limits)?;
         Ok([width, height])
+    }
+
+    /// Height and width in latents of the picture whose noise is kept.
+    pub(crate) fn seed_resize(&self, downscale: u32) -> Option<(usize, usize)> {
+        let sides = [self.noise.seed_resize_height, self.noise.seed_resize_width];
+        let [height, width] = sides.map(|side| (side.unwrap_or(0) / downscale) as usize);
+        (height > 0 && width > 0).then_some((height, width))
+    }
+
+    /// The factors of FreeU, if any of them acts.
+    pub(crate) fn free_u(&self) -> Option<FreeU> {
+        let network = &self.network;
+        let (backbone, skip) = (
+            [network.freeu_b1, network.freeu_b2],
+            [network.freeu_s1, network.freeu_s2],
+        );
+        let version = match network.freeu_version {
+            1 => FreeUVersion::One,
+            _ => FreeUVersion::Two,
+        };
+        (backbone != [1.0; 2] || skip != [1.0; 2]).then_some(FreeU {
+            backbone,
+            skip,
+            version,
+        })
+    }
+
+    /// Whether guidance perturbs self-attention.
+    fn perturbs(&self) -> bool {
+        self.guidance.pag_scale != 0.0 || self.guidance.seg_scale != 0.0
+    }
+
+    fn check_seed_resize(&self, limits: &Limits) -> Result<()> {
+        let (width, height) = (self.noise.seed_resize_width, self.noise.seed_resize_height);
+        let least = limits.downscale;
+        for (name, side) in [("seed_resize_width", width), ("seed_resize_height", height)] {
+            if side.is_some_and(|side| (1..least).contains(&side)) {
+                return Err(Error::parameter(
+                    name,
+                    format!("must be {least} or more, or 0 for none"),
+                ));
+            }
+        }
+        match (width.unwrap_or(0), height.unwrap_or(0)) {
+            (0, 1..) => Err(Error::parameter(
+                "seed_resize_width",
+                "is needed with seed_resize_height",
+            )),
+            (1.., 0) => Err(Error::parameter(
+                "seed_resize_height",
+                "is needed with seed_resize_width",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -212,6 +273,26 @@ mod tests {
         assert_eq!(
             message(|p| p.guidance.guidance_sigma_max = Some(f64::INFINITY)),
             "guidance_sigma_max: must be a number from 0 on, not inf"
+        );
+        assert_eq!(
+            message(|p| p.guidance.guidance_rescale = 1.5),
+            "guidance_rescale: must be 0 to 1, not 1.5"
+        );
+        assert_eq!(
+            message(|p| p.guidance.mimic_scale = Some(f64::NAN)),
+            "mimic_scale: must be a number from -1000 to 1000, not NaN"
+        );
+        assert_eq!(
+            message(|p| p.noise.seed_resize_width = Some(512)),
+            "seed_resize_height: is needed with seed_resize_width"
+        );
+        assert_eq!(
+            message(|p| p.noise.seed_resize_height = Some(7)),
+            "seed_resize_height: must be 8 or more, or 0 for none"
+        );
+        assert_eq!(
+            message(|p| p.noise.seed_resize_height = Some(20_000)),
+            "seed_resize_height: must be 0 to 16384, not 20000"
         );
         assert_eq!(
             message(|p| p.speed.deep_cache_interval = 0),

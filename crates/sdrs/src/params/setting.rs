@@ -85,13 +85,21 @@ impl Setting {
     /// [`Error::InvalidParameter`] if the value is of another kind or too large for its field, [`Error::UnknownName`] for an unknown name.
     /// Its range is checked by a run.
     pub fn set(&self, params: &mut GenerateParams, value: SettingValue) -> Result<()> {
-        if let ("sampler", SettingValue::Text(name)) = (self.name, &value) {
-            let (sampler, schedule) = parse_sampler(name)?;
-            params.sampling.sampler = sampler;
-            params.sampling.schedule = schedule.unwrap_or_default();
-            return Ok(());
+        match (self.name, value) {
+            ("sampler", SettingValue::Text(name)) => {
+                let (sampler, schedule) = parse_sampler(&name)?;
+                params.sampling.sampler = sampler;
+                params.sampling.schedule = schedule.unwrap_or_default();
+                Ok(())
+            }
+            ("hires_sampler", SettingValue::Text(name)) => {
+                let (sampler, schedule) = parse_sampler(&name)?;
+                params.hires.hires_sampler = Some(sampler);
+                params.hires.hires_schedule = schedule.or(params.hires.hires_schedule);
+                Ok(())
+            }
+            (_, value) => (self.set)(params, value),
         }
-        (self.set)(params, value)
     }
 
     /// Its key in infotexts.

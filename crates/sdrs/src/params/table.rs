@@ -58,6 +58,11 @@ macro_rules! table {
                 variation_seed: i128 = -1, Seed, Changed("Variation seed");
                 /// The share of the variation seed's noise in the first noise, 0 to 1. Above 0 all pictures of a batch share `seed`.
                 variation_strength: f64 = 0.0, Share, Changed("Variation seed strength");
+                /// Width in pixels of the picture whose noise is kept, with the same seed, in the middle of this one's (the WebUI's seed
+                /// resize); not given, or with `seed_resize_height` 0 or not given, all noise is that of this size.
+                seed_resize_width: Option<u32> = None, Whole(0, MAX_SIDE as usize), Unwritten;
+                /// Height in pixels of that picture.
+                seed_resize_height: Option<u32> = None, Whole(0, MAX_SIDE as usize), Unwritten;
                 /// The source of the noise: "cpu" or "nv", PyTorch's generators on a CPU and on CUDA. Noise is the same on every device.
                 rng: Rng = Rng::default(), Any, Always("RNG");
                 /// Eta noise seed delta: if not 0, noise after the first draw comes from the seed plus this, modulo 2^64.
@@ -93,6 +98,139 @@ macro_rules! table {
                 guidance_sigma_min: f64 = 0.0, Level, Changed("Guidance sigma min");
                 /// The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is none.
                 guidance_sigma_max: Option<f64> = None, Level, Changed("Guidance sigma max");
+                /// The share, 0 to 1, by which the guided output of the network gets the deviation of the one for the prompt alone, against
+                /// overexposure at large scales (Lin et al. 2023, arXiv:2305.08891; diffusers' `guidance_rescale`).
+                guidance_rescale: f64 = 0.0, Share, Changed("Guidance rescale");
+                /// The smaller scale whose range of values the guided latent is brought into (mcmonkey's dynamic thresholding, "CFG scale
+                /// fix"); not given, it keeps its own.
+                mimic_scale: Option<f64> = None, Within(-1000.0, 1000.0), Changed("Mimic scale");
+                /// The percentile of the values, 0 to 100, that are in range before; those beyond are clamped.
+                threshold_percentile: f64 = 100.0, Within(0.0, 100.0), ChangedIf("Threshold percentile", |params| params.guidance.mimic_scale.is_some());
+                /// The factor on the part of guidance that is parallel to the prediction, -10 to 10: less than 1 keeps colours from
+                /// saturating, the paper has 0 (adaptive projected guidance, Sadat et al. 2024, arXiv:2410.02416).
+                apg_eta: f64 = 1.0, Within(-10.0, 10.0), Changed("APG eta");
+                /// The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 is any.
+                apg_norm_threshold: f64 = 0.0, Within(0.0, 1000.0), Changed("APG norm threshold");
+                /// The factor on the steps of the calls before, -1 to 1, in adaptive projected guidance; the paper has -0.5.
+                apg_momentum: f64 = 0.0, Within(-1.0, 1.0), Changed("APG momentum");
+                /// Whether the output for the negative prompt is scaled to come nearest to the prompt's (CFG-Zero*, Fan et al. 2025,
+                /// arXiv:2503.18886).
+                cfg_zero_star: bool = false, Any, Changed("CFG-Zero star");
+                /// The factor, 0 to 100, on the part of the negative prompt that is perpendicular to the prompt: it alone is taken away then,
+                /// and a call computes the empty prompt too (Perp-Neg, Armandpour et al. 2023, arXiv:2304.04968). 0 is plain guidance.
+                perp_neg_scale: f64 = 0.0, Within(0.0, 100.0), Changed("Perp-Neg scale");
+                /// Strength of guidance away from what the network gives where each pixel sees itself alone in some layers, -100 to 100; 3 is
+                /// usual, 0 is none, and one more evaluation for each prompt is saved (perturbed attention guidance, Ahn et al. 2024,
+                /// arXiv:2403.17377).
+                pag_scale: f64 = 0.0, Within(-100.0, 100.0), Changed("PerturbedAttentionGuidance_scale");
+                /// Strength of guidance away from what the network gives with blurred queries in some layers, -100 to 100; 3 is usual, 0 is none
+                /// (smoothed energy guidance, Hong 2024, arXiv:2408.00760).
+                seg_scale: f64 = 0.0, Within(-100.0, 100.0), Changed("SEG scale");
+                /// The deviation of that blur in pixels of the layer, 0 or more; not given, queries are the mean of all.
+                seg_sigma: Option<f64> = None, Level, ChangedIf("SEG sigma", |params| params.guidance.seg_scale != 0.0);
+                /// The layers of those two: beginnings of diffusers' names, separated by commas, such as "mid, up_blocks.1.attentions.0".
+                perturbed_layers: String = String::from("mid"), Any, ChangedIf("Perturbed layers", |params| params.perturbs());
+                /// Strength of guidance away from what the network makes of a latent that is blurred where the middle's attention looks most,
+                /// -100 to 100; 0.75 is usual, 0 is none (self-attention guidance, Hong et al. 2022, arXiv:2210.00939).
+                sag_scale: f64 = 0.0, Within(-100.0, 100.0), Changed("sag_scale");
+                /// The deviation of that blur in pixels of the latent, 0 or more.
+                sag_blur_sigma: f64 = 1.0, Level, ChangedIf("sag_blur_sigma", |params| params.guidance.sag_scale != 0.0);
+                /// The attention, 1 is the mean, beyond which a pixel is blurred.
+                sag_threshold: f64 = 1.0, Within(0.0, 1000.0), ChangedIf("sag_threshold", |params| params.guidance.sag_scale != 0.0);
+            }
+            /// Changes to what the networks compute.
+            network: NetworkParams {
+                /// The factor on half of what comes from below at the smallest resolution of the U-Net's way up, 0 to 10; with all four factors
+                /// at 1 nothing is changed (FreeU, Si et al. 2023, arXiv:2309.11497).
+                freeu_b1: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_b1");
+                /// The same at the next resolution.
+                freeu_b2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_b2");
+                /// The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
+                freeu_s1: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s1");
+                /// The same at the next resolution.
+                freeu_s2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s2");
+                /// The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+                freeu_version: usize = 2, Whole(1, 2), ChangedIf("freeu_version", |params| params.free_u().is_some());
+            }
+            /// A picture that a run begins at, and the part of it that is drawn anew.
+            image: ImageParams {
+                /// The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another;
+                /// not given, it is 0.75 for a picture, and 0.7 for a hires pass.
+                strength: Option<f64> = None, Share, Changed("Denoising strength");
+                /// The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as `steps`
+                /// says (the WebUI's option; ComfyUI), "diffusers" `strength * steps`. A hires pass always runs exactly its steps.
+                strength_rule: StrengthRule = StrengthRule::default(), Any, Changed("Strength rule");
+                /// The way in which a picture of another size is fitted: "stretch", "crop", "fill" (edges are repeated), or "latent" (its
+                /// latents are stretched).
+                resize_mode: ResizeMode = ResizeMode::default(), Any, Changed("Resize mode");
+                /// A factor of the first noise over a picture, 0 to 1.5.
+                noise_multiplier: f64 = 1.0, Within(0.0, 1.5), Changed("Noise multiplier");
+                /// Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
+                extra_noise: f64 = 0.0, Share, Changed("Extra noise");
+                /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as in
+                /// diffusers. Else they are its mean.
+                posterior_sample: bool = false, Any, Changed("Posterior sample");
+                /// The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
+                mask_blur: usize = 4, Whole(0, 256), Changed("Mask blur");
+                /// Whether what the mask does not cover is drawn anew.
+                mask_inverted: bool = false, Any, Changed("Mask mode");
+                /// Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion, Levin and Fried 2023,
+                /// arXiv:2306.00950). Else each latent is masked or not.
+                soft_mask: bool = false, Any, Changed("Soft mask");
+                /// The start of the masked part: "original", "fill" (colours around it), "latent noise" or "latent nothing".
+                masked_content: MaskedContent = MaskedContent::default(), Any, Changed("Masked content");
+                /// Whether only the masked part is drawn, at the whole size, and put back into the picture.
+                only_masked: bool = false, Any, Changed("Inpaint area");
+                /// The pixels around the masked part that are drawn with it, 0 to 4,096.
+                only_masked_padding: usize = 32, Whole(0, 4096), ChangedIf("Masked area padding", |params| params.image.only_masked);
+            }
+            /// A second pass at a larger size (the WebUI's hires fix).
+            hires: HiresParams {
+                /// The factor from the first pass's size to the second's, 1 to 16; not given, there is no second pass unless a size is.
+                hires_scale: Option<f64> = None, Within(1.0, 16.0), Changed("Hires upscale");
+                /// Width of the second pass in pixels, in place of `hires_scale`. Where only one side is given, the other follows; where both
+                /// are, what doesn't fit is cut off.
+                hires_width: Option<u32> = None, Side, Unwritten;
+                /// Height of the second pass in pixels, likewise.
+                hires_height: Option<u32> = None, Side, Unwritten;
+                /// Steps of the second pass; 0 is as many as in the first.
+                hires_steps: usize = 0, Whole(0, MAX_STEPS), Changed("Hires steps");
+                /// The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
+                /// antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+                hires_upscaler: String = "Latent".into(), Any, Changed("Hires upscaler");
+                /// The sampler of the second pass; not given, it is the first's.
+                hires_sampler: Option<Sampler> = None, Any, Changed("Hires sampler");
+                /// The schedule of the second pass; not given, it is the first's.
+                hires_schedule: Option<Schedule> = None, Any, Changed("Hires schedule type");
+                /// `cfg_scale` of the second pass; not given, it is the first's.
+                hires_cfg_scale: Option<f64> = None, Within(-1000.0, 1000.0), Changed("Hires CFG Scale");
+                /// The prompt of the second pass; empty, it is the first's.
+                hires_prompt: String = String::new(), Any, Changed("Hires prompt");
+                /// The negative prompt of the second pass; empty, it is the first's.
+                hires_negative_prompt: String = String::new(), Any, Changed("Hires negative prompt");
+            }
+            /// The conditions besides the text, for SDXL and its refiner (Podell et al. 2023, arXiv:2307.01952). Other models don't have them.
+            conditioning: ConditioningParams {
+                /// The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small one
+                /// means a blurred picture.
+                original_width: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Original width");
+                /// The height, likewise.
+                original_height: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Original height");
+                /// The pixels that SDXL is told were cut off at the top; 0 puts the subject in the middle.
+                crop_top: u32 = 0, Whole(0, MAX_CONDITION), Changed("Crop top");
+                /// The pixels that were cut off at the left, likewise.
+                crop_left: u32 = 0, Whole(0, MAX_CONDITION), Changed("Crop left");
+                /// The width in pixels that SDXL is told the picture is to have; not given, it is the picture's.
+                target_width: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Target width");
+                /// The height, likewise.
+                target_height: Option<u32> = None, Whole(1, MAX_CONDITION), Changed("Target height");
+                /// The score of beauty, 0 to 10, that SDXL's refiner is told of the prompt's picture.
+                aesthetic_score: f64 = 6.0, Within(0.0, 10.0), Changed("Aesthetic score");
+                /// The score that it is told of the negative prompt's.
+                negative_aesthetic_score: f64 = 2.5, Within(0.0, 10.0), Changed("Negative aesthetic score");
+                /// The meaning of an empty negative prompt to SDXL: "webui", where it is zeros in place of an encoded text; "diffusers",
+                /// where it is zeros unless it is given, and never to the refiner; or "comfy", where it is encoded.
+                empty_negative_rule: EmptyNegativeRule = EmptyNegativeRule::default(), Any, Changed("Empty negative prompt");
             }
             /// Shortcuts: they make a run faster, and change its picture.
             speed: SpeedParams {

@@ -5,7 +5,7 @@ use std::fmt;
 use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{Sampler, Schedule};
 
-use super::{ClipSkipRule, Rng};
+use super::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
 use crate::{Error, Result};
 
 /// A setting's value.
@@ -177,7 +177,12 @@ choices! {
     PromptDialect, "prompt dialect": WebUi "webui", Comfy "comfy", Comfy "comfyui";
     TimeRule, "time_rule": Current "current", Before16 "before-1.6";
     ClipSkipRule, "clip_skip_rule": WebUi "webui", Diffusers "diffusers";
+    EmptyNegativeRule, "empty_negative_rule": WebUi "webui", Diffusers "diffusers", Comfy "comfy", Comfy "comfyui";
     Rng, "rng": Cpu "cpu", Nv "nv";
+    StrengthRule, "strength_rule": WebUi "webui", Exact "exact", Diffusers "diffusers";
+    ResizeMode, "resize_mode": Stretch "stretch", Stretch "just resize", Crop "crop", Crop "crop and resize", Fill "fill",
+        Fill "resize and fill", Latent "latent", Latent "just resize (latent upscale)";
+    MaskedContent, "masked_content": Original "original", Fill "fill", LatentNoise "latent noise", LatentNothing "latent nothing";
 }
 
 fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> Result<T> {

@@ -31,7 +31,7 @@ pub(super) fn straight([r, g, b, a]: [u8; 4]) -> [u8; 4] {
 }
 
 /// `over` laid over `under`, both with alpha not multiplied in.
-pub(super) fn composite(under: [u8; 4], over: [u8; 4]) -> [u8; 4] {
+pub(crate) fn composite(under: [u8; 4], over: [u8; 4]) -> [u8; 4] {
     const BITS: u32 = 7;
     let [under_alpha, alpha] = [under[3], over[3]].map(u32::from);
     if alpha == 0 {
@@ -46,6 +46,11 @@ pub(super) fn composite(under: [u8; 4], over: [u8; 4]) -> [u8; 4] {
         (shifted(sum + (0x80 << BITS)) >> BITS) as u8
     };
     [colour(0), colour(1), colour(2), shifted(total + 0x80) as u8]
+}
+
+/// A share of a pixel, as Pillow pastes it through a mask onto nothing, multiplied, and straightens it.
+pub(crate) fn share_of(pixel: [u8; 4], share: u8) -> [u8; 4] {
+    straight(premultiplied(pixel).map(|v| blended(share, 0, v)))
 }
 
 /// Luma as ITU-R 601-2 has it, in 16 bits.

@@ -13,7 +13,7 @@ use sd_core::{
 };
 use sd_sched::Prediction;
 
-use super::Pipeline;
+use super::{Pipeline, predictions::Predictions};
 use crate::{
     Error, LogLevel, Lora, Result,
     lora::{LoraFolders, Loras},
@@ -38,6 +38,7 @@ pub struct PipelineBuilder {
     dtype: Option<Dtype>,
     quantization: Quantization,
     prediction: Option<Prediction>,
+    predictions: Option<PathBuf>,
     allow_unexpected: bool,
     threads: Option<usize>,
     memory_limit: Option<u64>,
@@ -196,6 +197,14 @@ impl PipelineBuilder {
         self
     }
 
+    /// A table of prediction types for checkpoints that don't say theirs, a JSON file from the SHA-256 of a file, or the first ten digits of
+    /// it, to "epsilon", "v_prediction" or "sample". The file that holds the U-Net is hashed, which takes seconds; what the table says of it
+    /// counts before all but [`prediction`](Self::prediction). None is built in.
+    pub fn predictions(mut self, table: impl Into<PathBuf>) -> Self {
+        self.predictions = Some(table.into());
+        self
+    }
+
     /// Whether tensors that belong to no part, and aren't known to be unneeded, are passed over and reported in the log; they are an error
     /// otherwise, since they may mean that the model is of another kind than it seems.
     pub fn allow_unexpected(mut self, allow: bool) -> Self {
@@ -312,6 +321,8 @@ impl PipelineBuilder {
                 "none was given; name a diffusers folder or a single file, such as .safetensors or .ckpt",
             ));
         };
+        let predictions = self.predictions.take();
+        let predictions = predictions.as_deref().map(Predictions::open).transpose()?;
         let config = match self.config.take() {
             Some(folder) => Some(Folder::open(&folder)?),
             None => None,
@@ -353,11 +364,16 @@ impl PipelineBuilder {
                 ));
             }
         }
-        match self.prediction {
-            Some(Prediction::Epsilon) => checkpoint.set_prediction_type(PredictionType::Epsilon),
-            Some(Prediction::V) => checkpoint.set_prediction_type(PredictionType::V),
-            Some(Prediction::Sample) => checkpoint.set_prediction_type(PredictionType::Sample),
+        let said = match self.prediction {
+            Some(Prediction::Epsilon) => Some(PredictionType::Epsilon),
+            Some(Prediction::V) => Some(PredictionType::V),
+            Some(Prediction::Sample) => Some(PredictionType::Sample),
             // EDM's has no name in a scheduler's configuration.
+            _ => None,
+        };
+        match (said, &predictions) {
+            (Some(said), _) => checkpoint.set_prediction_type(said, "the caller says so"),
+            (None, Some(table)) if self.prediction.is_none() => table.settle(&mut checkpoint)?,
             _ => {}
         }
         let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;

@@ -2,6 +2,8 @@
 
 mod builder;
 mod networks;
+mod predictions;
+mod texts;
 
 use std::{path::Path, sync::Arc};
 
@@ -15,7 +17,7 @@ use sd_kernels::OperationTime;
 use sd_sched::Prediction;
 
 use crate::{
-    GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Result, Txt2Img,
+    GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Request, Result,
     model::{Model, Runtime, check_file, check_folder},
     run::{Components, Tagged},
 };
@@ -138,8 +140,8 @@ impl Pipeline {
 
     /// A request for a picture. Settings that it leaves open have the values that the checkpoint recommends
     /// ([`recommended`](Self::recommended)), else the WebUI's defaults.
-    pub fn txt2img(&self, prompt: impl Into<String>) -> Txt2Img<'_> {
-        Txt2Img::new(&self.components, &self.tagged).prompt(prompt)
+    pub fn txt2img(&self, prompt: impl Into<String>) -> Request<'_> {
+        Request::new(&self.components, &self.tagged).prompt(prompt)
     }
 
     /// The plan of a picture's prompts: texts by step, chunks, tokens with their places and weights, LoRAs, and embeddings, with those that

@@ -4,14 +4,10 @@
 //! row-major `f32`, and its shape is checked before anything is computed.
 
 use sd_core::models::UnetInput;
-use sd_sched::{ModelSampling, Sampler};
+use sd_sched::ModelSampling;
 
 use super::Pipeline;
-use crate::{
-    Array, EncodedImages, Error, GenerateParams, ModelSizes, Result,
-    model::{TextEncoder, values},
-    text::side_by_side,
-};
+use crate::{Array, EncodedImages, Error, ModelSizes, Result, model::values};
 
 impl Pipeline {
     /// The sizes that this model's arrays have.
@@ -26,167 +22,28 @@ impl Pipeline {
 
     /// The factor from the autoencoder's own latents `z` to those of the U-Net: `latents = scaling_factor * z`. It stands in the VAE's
     /// configuration; for SD1 and SD2 it is 0.18215. [`vae_encode`](Self::vae_encode) multiplies by it, [`vae_decode`](Self::vae_decode)
-    /// divides by it.
+    /// divides by it. Where the configuration has `latents_mean` and `latents_std` too (Playground v2.5), `latents = scaling_factor *
+    /// (z - latents_mean) / latents_std`, by channel.
     pub fn scaling_factor(&self) -> f64 {
         self.model().vae.config().scaling_factor
-    }
-
-    /// The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit.
-    ///
-    /// # Errors
-    /// [`Error::Core`] if the tokenizer fails, which no text should make it do.
-    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.model().text_encoder().tokenizer.encode_repaired(text)?;
-        Ok(tokens.into_iter().map(|(id, _)| id).collect())
-    }
-
-    /// The same of a text as it is, as transformers' fast tokenizer gives them ([`TextParams::text_as_is`](crate::TextParams::text_as_is)).
-    ///
-    /// # Errors
-    /// As [`tokenize`](Self::tokenize).
-    pub fn tokenize_as_is(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.model().text_encoder().tokenizer.encode(text)?)
-    }
-
-    /// The context of a prompt for the U-Net, `[tokens, context_width]`, weights, embeddings and all, `context_length` tokens for
-    /// every 75 of the prompt: what a run of one step computes of it. `clip_skip` is 1 for the text encoder's last layer.
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`] for `clip_skip`, and for a `prompt` with an AND in it, which has several contexts, or with a LoRA's tag
-    /// that the pipeline doesn't have.
-    pub fn encode_prompt(&self, prompt: &str, clip_skip: usize) -> Result<Array> {
-        let params = self.low_level_params(clip_skip)?;
-        let mut encoded = self
-            .components
-            .condition(prompt, "", &params.reading(), &|| false)?;
-        let width = encoded.width;
-        match (encoded.conds.pop(), encoded.conds.pop()) {
-            (Some((_, timeline)), None) => {
-                let values = timeline.first().context;
-                Ok(Array {
-                    shape: vec![values.len() / width, width],
-                    values,
-                })
-            }
-            _ => Err(Error::parameter(
-                "prompt",
-                "AND joins several prompts, each with a context of its own; encode them one by one",
-            )),
-        }
-    }
-
-    /// The context of a text in which no character has a meaning of its own, `[context_length, context_width]`: what diffusers encodes.
-    /// The text is tokenized as it is; tokens for which the encoder has no room are dropped. `clip_skip` is 1 for the text encoder's last layer.
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`] for `clip_skip`.
-    pub fn encode_text(&self, text: &str, clip_skip: usize) -> Result<Array> {
-        let params = self.low_level_params(clip_skip)?;
-        let reading = params.reading();
-        let encoder = self.components.encoder(&reading, &|| false);
-        let mut ids = self.tokenize_as_is(text)?;
-        ids.truncate(self.model().chunk_length());
-        let mut context = Vec::new();
-        for (at, TextEncoder { tokenizer, .. }) in self.model().text_encoders.iter().enumerate() {
-            let mut chunk = encoder.empty(at);
-            let placed = ids.iter().copied().chain([tokenizer.end()]);
-            chunk
-                .tokens
-                .iter_mut()
-                .skip(1)
-                .zip(placed)
-                .for_each(|(to, id)| *to = id);
-            let states = encoder.row(at, &chunk)?.states;
-            context = match at {
-                0 => states.to_vec(),
-                _ => side_by_side(&context, &states, encoder.width(at)),
-            };
-        }
-        let width = self.sizes().context_width;
-        Ok(Array {
-            shape: vec![context.len() / width, width],
-            values: context,
-        })
-    }
-
-    /// Parameters that read prompts as a run of one step does.
-    fn low_level_params(&self, clip_skip: usize) -> Result<GenerateParams> {
-        let layers = self.model().limits().layers;
-        if !(1..=layers).contains(&clip_skip) {
-            let reason = format!("must be 1 to {layers}, not {clip_skip}");
-            return Err(Error::parameter("clip_skip", reason));
-        }
-        let mut params = GenerateParams::default();
-        params.text.clip_skip = clip_skip;
-        (params.sampling.steps, params.sampling.sampler) = (1, Sampler::Euler);
-        Ok(params)
-    }
-
-    /// The context of token ids as they are, `[ids, context_width]`: the text encoder's hidden state, from the end the one that `clip_skip`
-    /// counts (1 is the last), with the final norm. With `clip_skip` 1 it is what transformers calls `last_hidden_state`. Start and end
-    /// token are the caller's.
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`] for `clip_skip`, and unless there are 1 to `context_length` ids, each in the vocabulary.
-    pub fn encode_ids(&self, ids: &[u32], clip_skip: usize) -> Result<Array> {
-        self.check_ids(ids)?;
-        self.low_level_params(clip_skip)?;
-        let network = &self.model().text_encoder().network;
-        self.runtime().compute(|| {
-            let encoded = network.encode(&[ids.to_vec()], &[], clip_skip)?;
-            Ok(Array {
-                shape: vec![ids.len(), network.config().hidden_size],
-                values: values(encoded.context)?,
-            })
-        })
-    }
-
-    /// Every hidden state of the text encoder for one row of token ids, without the final norm: `[text_layers + 1, ids, context_width]`,
-    /// the embeddings first. With the final norm, [`encode_ids`](Self::encode_ids) gives them.
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`] unless there are 1 to `context_length` ids, each in the vocabulary.
-    pub fn text_hidden_states(&self, ids: &[u32]) -> Result<Array> {
-        self.check_ids(ids)?;
-        let network = &self.model().text_encoder().network;
-        self.runtime().compute(|| {
-            let states = network.hidden_states(&[ids.to_vec()], &[])?;
-            let shape = vec![states.len(), ids.len(), network.config().hidden_size];
-            let mut all = Vec::with_capacity(shape.iter().product());
-            for state in states {
-                all.extend(values(state)?);
-            }
-            Ok(Array { shape, values: all })
-        })
-    }
-
-    fn check_ids(&self, ids: &[u32]) -> Result<()> {
-        let sizes = self.sizes();
-        if !(1..=sizes.context_length).contains(&ids.len()) {
-            let reason = format!("must be 1 to {}, not {}", sizes.context_length, ids.len());
-            return Err(Error::parameter("ids", reason));
-        }
-        let mut numbered = ids.iter().enumerate();
-        if let Some((at, id)) = numbered.find(|&(_, &id)| id as usize >= sizes.vocabulary) {
-            let last = sizes.vocabulary - 1;
-            let reason = format!("{id} at index {at} is no token: this model's are 0 to {last}");
-            return Err(Error::parameter("ids", reason));
-        }
-        Ok(())
     }
 
     /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
     ///
     /// `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of
-    /// [`ModelSampling::scalings`]); `timesteps` has one number for each row; `context` is `[batch, tokens, context_width]`.
+    /// [`ModelSampling::scalings`]); `timesteps` has one number for each row; `context` is `[batch, tokens, context_width]`. `added` is the
+    /// vector beside the timestep, `[batch, added_width]`, for the models that have one: SDXL's is a pooled text
+    /// ([`pooled_prompt`](Self::pooled_prompt)) with sizes behind it ([`size_vector`](Self::size_vector)).
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] if a shape is not as above, or a buffer does not hold what its shape says.
+    /// [`Error::InvalidParameter`] if a shape is not as above, a buffer does not hold what its shape says, or `added` is missing, or given
+    /// where the model takes none.
     pub fn unet(
         &self,
         (latents, shape): (&[f32], [usize; 4]),
         timesteps: &[f64],
         (context, context_shape): (&[f32], [usize; 3]),
+        added: Option<(&[f32], [usize; 2])>,
     ) -> Result<Array> {
         let sizes = self.sizes();
         let [batch, channels, ..] = shape;
@@ -206,15 +63,74 @@ impl Pipeline {
         expect("context", &context_shape, fits, || {
             format!("[{batch}, tokens, {}]", sizes.context_width)
         })?;
+        self.check_added(added, batch)?;
         self.runtime().compute(|| {
             let latents = self.model().tensor(latents.to_vec(), shape);
             let context = self.model().tensor(context.to_vec(), context_shape);
-            let input = UnetInput::new(latents, timesteps, context);
+            let input = UnetInput {
+                added: added.map(|(added, shape)| self.model().tensor(added.to_vec(), shape)),
+                ..UnetInput::new(latents, timesteps, context)
+            };
             let output = self.model().unet.forward(&input)?;
             Ok(Array {
                 shape: output.dims().to_vec(),
                 values: values(output)?,
             })
+        })
+    }
+
+    /// Checks the vector beside the timestep, whose rows are `batch`.
+    fn check_added(&self, added: Option<(&[f32], [usize; 2])>, batch: usize) -> Result<()> {
+        let width = self.sizes().added_width;
+        match added {
+            None if width == 0 => Ok(()),
+            None => {
+                let reason = format!(
+                    "this model's U-Net takes a vector of {width} values beside the timestep, a pooled text and sizes: give it, \
+                     [{batch}, {width}]"
+                );
+                Err(Error::parameter("added", reason))
+            }
+            Some(_) if width == 0 => {
+                let reason = "this model's U-Net takes no vector beside the timestep: leave it out";
+                Err(Error::parameter("added", reason))
+            }
+            Some((added, shape)) => {
+                filled("added", added, &shape)?;
+                expect("added", &shape, shape == [batch, width], || {
+                    format!("[{batch}, {width}]")
+                })
+            }
+        }
+    }
+
+    /// The part of the vector beside the timestep that stands behind the pooled text: 256 sinusoids of each number, cosines first (Podell
+    /// et al. 2023, arXiv:2307.01952). SDXL has 6 numbers, in pixels: original height and width, the crop's top and left edge, target
+    /// height and width; its refiner 5: the aesthetic score stands in place of the target size.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if the model has another number of them, or none, or one is not finite.
+    pub fn size_vector(&self, sizes: &[f64]) -> Result<Array> {
+        let Some(numbers) = self.model().added_numbers() else {
+            let reason = "this model's U-Net takes no sizes; SDXL's does";
+            return Err(Error::parameter("sizes", reason));
+        };
+        if sizes.len() != numbers.count() {
+            let reason = format!(
+                "must be {} numbers, {}, not {}",
+                numbers.count(),
+                numbers.words(),
+                sizes.len()
+            );
+            return Err(Error::parameter("sizes", reason));
+        }
+        if let Some(size) = sizes.iter().find(|size| !size.is_finite()) {
+            return Err(Error::parameter("sizes", format!("{size} is not finite")));
+        }
+        let values = self.model().sinusoids(sizes);
+        Ok(Array {
+            shape: vec![values.len()],
+            values,
         })
     }
 

@@ -16,11 +16,13 @@ const MOST_BYTES: usize = 256 << 20;
 /// The most calls whose texts are cached.
 const MOST_CALLS: usize = 8;
 
-/// A text of a call: `part` is one of the prompts that AND joins, or the negative one behind them; `index` is one of that part's texts.
+/// A text of a call: `part` is one of the prompts that AND joins, the negative one behind them, or the empty one; `index` is one of that part's
+/// texts. `variant` tells evaluations apart that differ in something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Text {
     pub part: usize,
     pub index: usize,
+    pub variant: usize,
 }
 
 /// Contexts of the last calls with their keys and values for cross-attention, and deep features.

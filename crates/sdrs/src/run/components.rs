@@ -8,9 +8,9 @@ use sd_core::{
 };
 
 use crate::{
-    GenerateParams, Lora, PromptPlan, Result,
+    EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result,
     lora::{LoraFolders, Loras, lora_tags},
-    model::{Model, Runtime},
+    model::{AddedNumbers, Model, Runtime},
     params::Reading,
     text::{Conditioning, Embeddings, Encoder, Planner, Prompts, RowCache},
 };
@@ -110,7 +110,28 @@ impl Components {
     ) -> Result<Conditioning> {
         let prompts = Prompts::read(prompt, negative_prompt, reading);
         self.loras.check_tags(&lora_tags(&prompts.positive)?)?;
-        Conditioning::new(&prompts, &self.encoder(reading, cancelled), None)
+        Conditioning::new(&prompts, &self.encoder(reading, cancelled), None, false)
+    }
+
+    /// Encodes the prompts of a run for pictures of this width and height.
+    pub fn condition_run(
+        &self,
+        prompts: &Prompts,
+        reading: &Reading,
+        (params, given): (&GenerateParams, &Given),
+        size: [u32; 2],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Conditioning> {
+        let numbers = self.model.added_numbers();
+        let zeros = match params.conditioning.empty_negative_rule {
+            EmptyNegativeRule::WebUi => numbers.is_some(),
+            EmptyNegativeRule::Diffusers => {
+                numbers == Some(AddedNumbers::Sizes) && !given.contains("negative_prompt")
+            }
+            EmptyNegativeRule::Comfy => false,
+        };
+        let sizes = self.model.size_vectors(&params.conditioning, size);
+        Conditioning::new(prompts, &self.encoder(reading, cancelled), sizes, zeros)
     }
 
     /// Says what will be encoded for a picture.

@@ -1,75 +1,120 @@
 //! A pass: one way through the sampler.
 
-use sd_sched::{Latent, Plan, Progress, rng::BatchNoise};
+use std::sync::Arc;
+
+use sd_sched::{Dialect, Latent, Plan, Progress, rng::BatchNoise};
 
 use super::{
-    guide::Guidance,
-    predict::{Predictor, Savings},
+    Components,
+    guide::{Guidance, GuidanceState},
+    predict::{Changes, Predictor},
+    region::Region,
 };
-use crate::{
-    Error, Result,
-    lora::{Loras, ScheduledUnet},
-    model::{Model, Runtime},
-    text::Conditioning,
-};
+use crate::{Error, Result, lora::ScheduledUnet, text::Conditioning};
 
-/// A size and the noise levels that are gone through at it.
+/// A size, the noise levels that are gone through at it, and what is drawn with there.
 pub(crate) struct Pass {
     pub plan: Plan,
     /// Width and height in pixels.
     pub size: [u32; 2],
     /// `[1, channels, height, width]` of one picture's latents.
     pub shape: [usize; 4],
+    /// Components that draw in place of the pipeline's, with the LoRAs that the prompt's tags name.
+    pub tagged: Option<Arc<Components>>,
+    pub conditioning: Conditioning,
+    pub guidance: Guidance,
+    pub unets: ScheduledUnet,
+    /// Channels behind those of the latents, for a U-Net that has them.
+    pub concat: Option<Vec<f32>>,
 }
 
-/// Everything that passes draw with. Around the network stands prediction, around that guidance.
+/// The latents that a pass begins at.
+pub(crate) struct From<'a> {
+    pub latents: &'a Vec<f32>,
+    /// A factor of the first noise.
+    pub noise_multiplier: f64,
+    /// Noise beyond the first noise level's.
+    pub extra_noise: f64,
+    /// The part that is drawn anew.
+    pub region: Option<&'a Region>,
+}
+
+/// Everything besides a pass that latents are sampled with. Around the network stands prediction, around that guidance.
 pub(crate) struct Denoiser<'a> {
-    pub model: &'a Model,
-    pub loras: &'a Loras,
-    pub runtime: &'a Runtime,
-    pub conditioning: &'a Conditioning,
-    pub guidance: &'a Guidance,
-    pub savings: Savings,
+    pub components: &'a Components,
+    pub changes: Changes,
 }
 
 impl Denoiser<'_> {
-    /// Samples one picture's latents, from `start` (an image's latents, or those of the pass before) or from noise alone.
+    /// Samples one picture's latents, from an image's latents, or those of the pass before, or from noise alone.
     pub fn run(
         &self,
-        pass: &Pass,
-        start: Option<&Vec<f32>>,
+        pass: &mut Pass,
+        from: Option<&From<'_>>,
         mut noise: BatchNoise,
-        unets: &mut ScheduledUnet,
         cancelled: impl Fn() -> bool,
         on_step: impl FnMut(Progress<'_, Vec<f32>>) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let plan = &pass.plan;
+        let Pass {
+            plan,
+            shape,
+            conditioning,
+            guidance,
+            unets,
+            concat,
+            ..
+        } = pass;
+        let Components {
+            model,
+            loras,
+            runtime,
+            ..
+        } = self.components;
         let range = (plan.sampler().uses_brownian_noise()).then(|| plan.brownian_range());
         // Grown when noise is first asked for: a single step asks for none, and has no range for a tree.
         let mut trees = None;
         let first = noise.first().swap_remove(0);
-        let image = start.map(|latents| (plan.image_scale(), latents));
-        let terms: Vec<_> = image.into_iter().chain([(plan.noise_scale(), &first)]).collect();
+        let over_timesteps = plan.sampler().is_timestep_based(Dialect::WebUi);
+        let mut terms = Vec::new();
+        let mut noise_scale = plan.noise_scale();
+        if let Some(from) = from {
+            // Latents of samplers over timesteps are variance preserving in the WebUI, so that extra noise is more of ours.
+            let unit = match over_timesteps {
+                true => (1.0 + plan.sigmas()[0].powi(2)).sqrt(),
+                false => 1.0,
+            };
+            noise_scale = from.noise_multiplier * (noise_scale + from.extra_noise * unit);
+            terms.push((plan.image_scale(), from.latents));
+        }
+        terms.push((noise_scale, &first));
+        let region = from.and_then(|from| from.region);
+        let region = region.map(|region| region.held(plan, &first, over_timesteps, &model.sampling));
         let mut predictor = Predictor {
-            model: self.model,
-            runtime: self.runtime,
-            conditioning: self.conditioning,
-            savings: self.savings,
-            shape: pass.shape,
+            model,
+            runtime,
+            conditioning,
+            changes: self.changes,
+            guidance: model.guidance_embedding(guidance.cfg_scale),
+            shape: *shape,
+            concat: concat.as_deref(),
             cache: Default::default(),
         };
-        sd_sched::sample(
+        let mut state = GuidanceState::default();
+        let sampled = sd_sched::sample(
             plan.clone(),
             Vec::lincomb(&terms),
             |x, call| {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                let unet = unets.at(call.step, self.model, self.loras, self.runtime)?;
+                let unet = unets.at(call.step, model, loras, runtime)?;
                 predictor.cache.belongs_to(&unet);
-                let guide = self.guidance.guide(&call);
-                let denoised = predictor.predict(x, &call, &unet, self.guidance.count(guide))?;
-                Ok(self.guidance.apply(guide, denoised))
+                let mut predict =
+                    |x: &Vec<f32>| guidance.denoise(&mut predictor, &mut state, (x, &call), &unet);
+                match &region {
+                    Some(region) => region.denoised(x, &call, predict),
+                    None => predict(x),
+                }
             },
             |way| {
                 if let (Some(range), None) = (range, &trees) {
@@ -82,7 +127,11 @@ impl Denoiser<'_> {
                 Ok(drawn.into_iter().next().unwrap_or_default())
             },
             on_step,
-        )
+        )?;
+        Ok(match &region {
+            Some(region) => region.kept(sampled),
+            None => sampled,
+        })
     }
 }
 
@@ -94,7 +143,10 @@ mod tests {
         rng::{NoiseOptions, Shape},
     };
 
-    use super::{super::guide::UncondRule, *};
+    use super::{
+        super::guide::{Methods, UncondRule},
+        *,
+    };
     #[cfg(feature = "demo")]
     use crate::GenerateParams;
     use crate::{Pipeline, text::Timeline};
@@ -109,7 +161,7 @@ mod tests {
     /// Latents of a pass over `plan`, from a seed.
     fn latents(
         pipeline: &Pipeline,
-        conditioning: &Conditioning,
+        conditioning: Conditioning,
         cfg_scale: f64,
         (plan, shape): (Plan, [usize; 4]),
         (start, seed): (Option<&Vec<f32>>, u64),
@@ -117,21 +169,31 @@ mod tests {
     ) -> Vec<f32> {
         let components = pipeline.components();
         let denoiser = Denoiser {
-            model: &components.model,
-            loras: &components.loras,
-            runtime: &components.runtime,
+            components,
+            changes: Changes::default(),
+        };
+        let mut pass = Pass {
+            plan,
+            size: [shape[3] as u32 * 8, shape[2] as u32 * 8],
+            shape,
+            tagged: None,
             conditioning,
-            guidance: &Guidance {
+            guidance: Guidance {
                 weights: vec![1.0],
                 cfg_scale,
                 rule: UncondRule::default(),
+                methods: Methods::default(),
             },
-            savings: Savings::default(),
+            unets: ScheduledUnet::default(),
+            concat: None,
         };
-        let size = [shape[3] as u32 * 8, shape[2] as u32 * 8];
-        let (pass, noise) = (Pass { plan, size, shape }, noise_of(seed, shape));
-        let mut unets = ScheduledUnet::default();
-        let latents = denoiser.run(&pass, start, noise, &mut unets, || false, on_step);
+        let from = start.map(|latents| From {
+            latents,
+            noise_multiplier: 1.0,
+            extra_noise: 0.0,
+            region: None,
+        });
+        let latents = denoiser.run(&mut pass, from.as_ref(), noise_of(seed, shape), || false, on_step);
         latents.unwrap()
     }
 
@@ -148,6 +210,7 @@ mod tests {
         Conditioning {
             conds: vec![(1.0, Timeline::fixed(refs.f32s("cond")))],
             uncond: Timeline::fixed(refs.f32s("uncond")),
+            empty: None,
             width: refs.shape("cond")[2],
             padding: None,
             sizes: None,
@@ -159,7 +222,6 @@ mod tests {
     fn a_pass_begins_at_latents() {
         let pipeline = pipeline(Prediction::Epsilon);
         let refs = Refs::open("tiny-sd1/refs/samplers.safetensors");
-        let conditioning = conditioning(&refs);
         let planned = |start| {
             let options = PlanOptions {
                 start,
@@ -180,7 +242,7 @@ mod tests {
         let mut start = Vec::new();
         let whole = latents(
             &pipeline,
-            &conditioning,
+            conditioning(&refs),
             7.0,
             planned(Start::Noise),
             (None, 42),
@@ -195,7 +257,7 @@ mod tests {
         start.iter_mut().zip(&added).for_each(|(x, n)| *x -= noise * n);
         let continued = latents(
             &pipeline,
-            &conditioning,
+            conditioning(&refs),
             7.0,
             rest,
             (Some(&start), 42),
@@ -208,7 +270,6 @@ mod tests {
     fn run(name: &str, sampler: Sampler, schedule: Schedule, prediction: Prediction, dialect: Dialect) {
         let pipeline = pipeline(prediction);
         let refs = Refs::open("tiny-sd1/refs/samplers.safetensors");
-        let conditioning = conditioning(&refs);
         let shape = [1, 4, 16, 16];
         let options = PlanOptions {
             dialect,
@@ -224,7 +285,14 @@ mod tests {
             steps = step.step + 1;
             Ok(())
         };
-        let latents = latents(&pipeline, &conditioning, 7.0, (plan, shape), (None, 42), count);
+        let latents = latents(
+            &pipeline,
+            conditioning(&refs),
+            7.0,
+            (plan, shape),
+            (None, 42),
+            count,
+        );
         let all = refs.f32s(&format!("{name}.latents"));
         assert_eq!(steps, all.len() / latents.len() - 1);
         goldens::assert_close(name, &latents, &all[all.len() - latents.len()..], 1e-4);
@@ -351,7 +419,7 @@ mod tests {
                 &options,
             )
             .unwrap();
-            let latents = latents(&pipeline, &conditioning, 5.0, (plan, shape), (None, seed), |_| {
+            let latents = latents(&pipeline, conditioning, 5.0, (plan, shape), (None, seed), |_| {
                 Ok(())
             });
             refs.assert_close(&name, &latents, 1e-4);

@@ -1,6 +1,8 @@
 //! Prediction: the denoised latents that the network gives for each text of a call.
 
-use sd_core::models::{DeepCache, UNet, UnetInput};
+use std::ops::Range;
+
+use sd_core::models::{DeepCache, FreeU, Perturbation, SelfAttentionLayers, UNet, UnetInput};
 use sd_sched::{DenoiseCall, Latent};
 
 use super::cache::{Text, UnetCache};
@@ -15,39 +17,70 @@ pub(crate) struct Predictor<'a> {
     pub model: &'a Model,
     pub runtime: &'a Runtime,
     pub conditioning: &'a Conditioning,
-    pub savings: Savings,
+    pub changes: Changes,
+    /// The embedding of the guidance's scale, for a U-Net that takes it.
+    pub guidance: Option<Vec<f32>>,
     /// `[1, channels, height, width]` of the latents.
     pub shape: [usize; 4],
+    /// Channels behind those of the latents, for a U-Net that has them.
+    pub concat: Option<&'a [f32]>,
     pub cache: UnetCache,
 }
 
-/// Work that calls of the network leave out. The default leaves nothing out.
+/// What is changed in all calls of the network: work that they leave out, and FreeU. By default nothing is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Savings {
+pub(crate) struct Changes {
     token_merging: f64,
     deep_cache_interval: usize,
     deep_cache_branch: usize,
+    free_u: Option<FreeU>,
 }
 
-impl Savings {
+/// What is special about an evaluation of the network.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Variant<'a> {
+    /// Its deep features serve evaluations with the same number.
+    pub number: usize,
+    /// Whether to note what the middle's pixels get of attention.
+    pub watched: bool,
+    pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
+}
+
+/// The network's answer to a text.
+pub(crate) struct Predicted {
+    pub denoised: Vec<f32>,
+    /// What the middle's pixels get of attention, if that was asked for and the middle was computed.
+    pub received: Option<Received>,
+}
+
+/// What each pixel of the middle gets of attention, row by row; 1 is the mean.
+#[derive(Clone)]
+pub(crate) struct Received {
+    /// Height and width.
+    pub size: [usize; 2],
+    pub values: Vec<f32>,
+}
+
+impl Changes {
     pub fn new(params: &GenerateParams) -> Self {
         Self {
             token_merging: params.speed.token_merging,
             deep_cache_interval: params.speed.deep_cache_interval,
             deep_cache_branch: params.speed.deep_cache_branch,
+            free_u: params.free_u(),
         }
     }
 }
 
 impl Predictor<'_> {
-    /// The denoised latents of `x` for the first `count` texts of a call: the conds, then uncond.
+    /// The answers of the network for some parts of a call, counted by the conds, then uncond, then the empty prompt.
     pub fn predict(
         &mut self,
-        x: &Vec<f32>,
-        call: &DenoiseCall,
+        (x, call): (&Vec<f32>, &DenoiseCall),
         unet: &UNet,
-        count: usize,
-    ) -> Result<Vec<Vec<f32>>> {
+        parts: Range<usize>,
+        variant: Variant,
+    ) -> Result<Vec<Predicted>> {
         let scalings = self.model.sampling.scalings(call.sigma);
         let input = Vec::lincomb(&[(scalings.c_in, x)]);
         let (conditioning, model) = (self.conditioning, self.model);
@@ -55,71 +88,104 @@ impl Predictor<'_> {
         let lengths = self
             .cache
             .texts(&indices, || conditioning.contexts(&indices, model));
-        let texts: Vec<Text> = (0..count)
+        let texts: Vec<Text> = parts
             .map(|part| Text {
                 part,
                 index: indices[part],
+                variant: variant.number,
             })
             .collect();
         // Contexts of one length go through the network together: two at a time, so that AND takes no more memory.
         let same_length = |a: &Text, b: &Text| lengths[a.part] == lengths[b.part];
         let mut outputs = Vec::with_capacity(texts.len());
         for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
-            outputs.extend(self.outputs(&input, call, unet, pair)?);
+            outputs.extend(self.outputs(&input, call, unet, pair, variant)?);
         }
-        if !outputs.iter().flatten().all(|v| v.is_finite()) {
+        if !outputs
+            .iter()
+            .flat_map(|output| &output.denoised)
+            .all(|v| v.is_finite())
+        {
             return Err(Error::NotFinite {
                 what: "the U-Net's output",
                 advice: "compute in a wider dtype (f32), or check the checkpoint and its prediction type",
             });
         }
-        let denoised = |output: &Vec<f32>| Vec::lincomb(&[(scalings.c_skip, x), (scalings.c_out, output)]);
-        Ok(outputs.iter().map(denoised).collect())
+        for output in &mut outputs {
+            output.denoised = Vec::lincomb(&[(scalings.c_skip, x), (scalings.c_out, &output.denoised)]);
+        }
+        Ok(outputs)
     }
 
-    /// The network's output for each of some texts of one length.
+    /// The network's output for each of some texts of one length, in the place of what is denoised.
     fn outputs(
         &mut self,
         input: &[f32],
         call: &DenoiseCall,
         unet: &UNet,
         texts: &[Text],
-    ) -> Result<Vec<Vec<f32>>> {
+        variant: Variant,
+    ) -> Result<Vec<Predicted>> {
         let batch = texts.len();
         let [_, channels, height, width] = self.shape;
         let deep_cache = self.deep_cache(call.step, texts);
-        let token_merging = self.savings.token_merging;
-        let (model, cache) = (self.model, &mut self.cache);
-        let (output, deep) = self.runtime.compute(|| {
+        let changes = self.changes;
+        let (model, cache, concat) = (self.model, &mut self.cache, self.concat);
+        let guidance = &self.guidance;
+        let (output, deep, received) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
+            let guidance = guidance
+                .as_ref()
+                .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
+            let concat = concat.map(|values| {
+                let channels = values.len() / (height * width);
+                model.tensor(values.repeat(batch), [batch, channels, height, width])
+            });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
                     added: conditions.added.clone(),
-                    token_merging,
+                    guidance,
+                    concat,
+                    token_merging: changes.token_merging,
+                    free_u: changes.free_u,
+                    perturbed: variant.perturbed,
+                    watch_middle: variant.watched,
                     ..UnetInput::new(latents, &timesteps, &conditions.text)
                 };
                 Ok(unet.forward_cached(&input, &deep_cache)?)
             })?;
-            Ok::<_, Error>((values(output.prediction)?, output.deep))
+            let received = output.received.map(|tensor| {
+                let [_, height, width] = tensor.dims();
+                Ok::<_, Error>(([height, width], values(tensor)?))
+            });
+            Ok::<_, Error>((values(output.prediction)?, output.deep, received.transpose()?))
         })?;
         if let Some(deep) = deep {
             self.cache.keep(call.step, texts, &deep);
         }
+        let mut received = received.map(|(size, values)| {
+            let each = values.len() / batch;
+            let rows: Vec<_> = values.chunks_exact(each).map(<[f32]>::to_vec).collect();
+            rows.into_iter().map(move |values| Received { size, values })
+        });
         Ok(output
             .chunks_exact(output.len() / batch)
-            .map(<[f32]>::to_vec)
+            .map(|denoised| Predicted {
+                denoised: denoised.to_vec(),
+                received: received.as_mut().and_then(Iterator::next),
+            })
             .collect())
     }
 
     /// The use of deep features for these texts at a step.
     fn deep_cache(&mut self, step: usize, texts: &[Text]) -> DeepCache {
-        match self.savings.deep_cache_interval {
+        match self.changes.deep_cache_interval {
             0 | 1 => DeepCache::Off,
             interval => match self.cache.deep(step, interval, texts) {
                 Some(features) => DeepCache::Reuse(features),
                 None => DeepCache::Keep {
-                    branch: self.savings.deep_cache_branch,
+                    branch: self.changes.deep_cache_branch,
                 },
             },
         }

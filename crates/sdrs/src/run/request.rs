@@ -1,22 +1,15 @@
-use std::sync::Arc;
-
-use sd_sched::{
-    Plan, PlanOptions, plan,
-    rng::{BatchNoise, NoiseOptions, Shape},
-};
+use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
 
 use super::{
     Components, Tagged,
-    guide::{Guidance, UncondRule},
-    pass::{Denoiser, Pass},
-    predict::Savings,
+    pass::{Denoiser, From},
+    predict::Changes,
+    prepare::Run,
+    start::Inputs,
 };
 use crate::{
-    Array, CancelToken, Error, GenerateParams, Given, Image, Preview, PreviewMethod, Result,
-    lora::ScheduledUnet,
-    params::resolve_seed,
+    Array, CancelToken, Error, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
     picture::infotext::{Seeds, infotext},
-    text::{Conditioning, Prompts},
 };
 
 /// The state of a run after a step, for a progress callback.
@@ -27,13 +20,13 @@ pub struct Progress {
     pub image: usize,
     /// Pictures in the batch.
     pub images: usize,
-    /// Steps of this picture that are done.
+    /// Steps of this picture that are done, in all passes.
     pub step: usize,
-    /// Steps of each picture; 0 if known only at the end (DPM adaptive).
+    /// Steps of each picture in all passes; 0 if known only at the end (DPM adaptive).
     pub steps: usize,
     /// The noise level that the step began at.
     pub sigma: f64,
-    /// The picture as far as it is known, if [`Txt2Img::previews`] asked for it at this step.
+    /// The picture as far as it is known, if [`Request::previews`] asked for it at this step.
     pub preview: Option<Preview>,
 }
 
@@ -60,24 +53,26 @@ pub struct Latents {
 
 /// A picture being described. Every setter has the name of a field of [`GenerateParams`].
 #[must_use = "a request does nothing until `run`"]
-pub struct Txt2Img<'a> {
-    components: &'a Components,
-    tagged: &'a Tagged,
+pub struct Request<'a> {
+    pub(super) components: &'a Components,
+    pub(super) tagged: &'a Tagged,
     pub(super) params: GenerateParams,
     /// The settings that the caller has given.
     pub(super) given: Given,
-    cancel: CancelToken,
+    pub(super) inputs: Inputs,
+    pub(super) cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
-    previews: Option<(PreviewMethod, usize)>,
+    pub(super) previews: Option<(PreviewMethod, usize)>,
 }
 
-impl<'a> Txt2Img<'a> {
+impl<'a> Request<'a> {
     pub(crate) fn new(components: &'a Components, tagged: &'a Tagged) -> Self {
         Self {
             components,
             tagged,
             params: GenerateParams::default(),
             given: Given::default(),
+            inputs: Inputs::default(),
             cancel: CancelToken::new(),
             progress: None,
             previews: None,
@@ -95,6 +90,32 @@ impl<'a> Txt2Img<'a> {
     pub fn params_and_given(mut self, params: GenerateParams, given: Given) -> Self {
         self.given = given;
         self.params = params;
+        self
+    }
+
+    /// Begins at a picture, not at noise: [`strength`](Self::strength) says how much of it changes. Where no size is given, it is the
+    /// picture's, as far as latents allow.
+    pub fn image(mut self, image: Picture) -> Self {
+        self.inputs.image = Some(image);
+        self
+    }
+
+    /// Draws only that part of the [`image`](Self::image) anew that the mask covers, which is of the same size: its white, or of a mask with
+    /// transparency what is opaque. All else stays, to the bit.
+    pub fn mask(mut self, mask: Picture) -> Self {
+        self.inputs.mask = Some(mask);
+        self
+    }
+
+    /// Begins at latents of the U-Net, `[1, latent_channels, h, w]`, not at noise.
+    pub fn image_latents(mut self, latents: Array) -> Self {
+        self.inputs.latents = Some(latents);
+        self
+    }
+
+    /// The depth of the picture, bright is near: for models that draw after it, and for no others. It may have any size.
+    pub fn depth(mut self, depth: Picture) -> Self {
+        self.inputs.depth = Some(depth);
         self
     }
 
@@ -128,21 +149,26 @@ impl<'a> Txt2Img<'a> {
         let mut images = Vec::with_capacity(self.params.size.batch_size);
         for image in 0..self.params.size.batch_size {
             let (latents, seeds) = self.sample(&mut run, image)?;
-            let Components { model, runtime, .. } = run.components();
-            let Pass { size, shape, .. } = *run.result();
-            let decode = || model.decode(latents, shape, runtime);
+            let pass = run.result();
+            let Components { model, runtime, .. } = pass.components(run.own);
+            let decode = || model.decode(latents, pass.shape, runtime);
             let pixels = runtime.timed("decoded the picture", decode)?;
             let infotext = self.infotext(&run, seeds);
-            let [width, height] = size;
-            images.push(Image::from_planes(&pixels, width, height, seeds.seed, infotext)?);
+            let [width, height] = pass.size;
+            let drawn = Image::from_planes(&pixels, width, height, seeds.seed, infotext)?;
+            let canvas = run.start.as_ref().and_then(|start| start.canvas.as_ref());
+            images.push(match canvas {
+                Some(canvas) if run.enlargement.is_none() => canvas.restored(drawn)?,
+                _ => drawn,
+            });
         }
         Ok(Output { images })
     }
 
-    /// The same without decoding: the latents that [`Txt2Img::run`] would decode.
+    /// The same without decoding: the latents that [`Request::run`] would decode.
     ///
     /// # Errors
-    /// As [`Txt2Img::run`].
+    /// As [`Request::run`].
     pub fn latents(mut self) -> Result<Latents> {
         let _memory = self.components.runtime.run();
         let mut run = self.prepare()?;
@@ -164,86 +190,8 @@ impl<'a> Txt2Img<'a> {
         Ok(made)
     }
 
-    /// Everything that is the same for all pictures.
-    fn prepare(&mut self) -> Result<Run<'a>> {
-        let own = self.components;
-        let taken = own.model.recommended.settle(&self.given, &mut self.params);
-        if !taken.is_empty() {
-            own.runtime
-                .info(|| format!("as the checkpoint recommends: {taken}"));
-        }
-        let (params, limits) = (&self.params, own.model.limits());
-        let size = params.validate(&limits)?;
-        if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.model.checkpoint.configs(), &own.model.target, size)?;
-        }
-        match self.previews {
-            Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
-            Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
-            Some((PreviewMethod::Taesd, _)) => own.model.tiny_vae().map(drop)?,
-            _ => {}
-        }
-        let mut reading = params.reading();
-        if reading.clip_skip > 1 && !own.model.heeds_clip_skip() {
-            own.runtime
-                .warn("clip_skip is not used: with OpenCLIP's text encoders the WebUI skips no layers");
-            reading.clip_skip = 1;
-        }
-        let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
-        let tagged = self.tagged.components(own, &prompts.positive)?;
-        let components = tagged.as_deref().unwrap_or(own);
-        let Components {
-            model,
-            loras,
-            runtime,
-            ..
-        } = components;
-        let options = PlanOptions {
-            eta: params.sampling.eta,
-            ..PlanOptions::default()
-        };
-        let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
-        let plan = plan(
-            sampler,
-            schedule,
-            params.sampling.steps,
-            &model.sampling,
-            &options,
-        )?;
-        for oddity in oddities(&plan) {
-            runtime.warn(oddity);
-        }
-        let unets = ScheduledUnet::new(loras, &plan)?;
-        let cancelled = || self.cancel.is_cancelled();
-        let conditioning = runtime.timed("encoded the prompts", || {
-            let encoder = components.encoder(&reading, &cancelled);
-            Conditioning::new(&prompts, &encoder, model.size_embedding(size))
-        })?;
-        let [width, height] = size.map(|side| (side / limits.downscale) as usize);
-        let pass = Pass {
-            plan,
-            size,
-            shape: [1, model.vae.config().latent_channels, height, width],
-        };
-        Ok(Run {
-            passes: vec![pass],
-            unets,
-            guidance: Guidance {
-                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
-                cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-                rule: UncondRule::new(params),
-            },
-            conditioning,
-            hashes: loras.hashes(),
-            own,
-            tagged,
-            seed: resolve_seed(params.noise.seed),
-            variation_seed: resolve_seed(params.noise.variation_seed),
-        })
-    }
-
     fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
-        let (size, model) = (run.result().size, &self.components.model.name);
+        let (size, model) = (run.first().size, &self.components.model.name);
         infotext(&self.params, seeds, size, model, &run.hashes)
     }
 
@@ -259,113 +207,91 @@ impl<'a> Txt2Img<'a> {
             variation_seed: varied.then(|| nth(run.variation_seed)),
         };
         let images = params.size.batch_size;
-        let components = run.tagged.as_deref().unwrap_or(run.own);
-        let Components {
-            model,
-            loras,
-            runtime,
-            ..
-        } = components;
-        let denoiser = Denoiser {
-            model,
-            loras,
-            runtime,
-            conditioning: &run.conditioning,
-            guidance: &run.guidance,
-            savings: Savings::new(params),
-        };
         let (previews, progress) = (self.previews, &mut self.progress);
         let cancelled = || self.cancel.is_cancelled();
-        let mut latents = None;
-        for pass in &run.passes {
-            let [_, channels, height, width] = pass.shape;
-            let shape = Shape {
+        let all_known = run.passes.iter().all(|pass| !pass.plan.is_adaptive());
+        let steps = run.passes.iter().map(|pass| pass.plan.steps()).sum();
+        let (mut before, mut latents) = (0, None);
+        let mut from = None::<[usize; 4]>;
+        for pass in &mut run.passes {
+            let components = pass.tagged.clone();
+            let components = components.as_deref().unwrap_or(run.own);
+            let (model, runtime) = (&components.model, &components.runtime);
+            let (shape, passes_before) = (pass.shape, before);
+            let [_, channels, height, width] = shape;
+            let sides = Shape {
                 channels,
                 height,
                 width,
             };
-            let noise = BatchNoise::new(NoiseOptions {
+            let options = NoiseOptions {
                 source: params.noise.rng.source(),
+                ensd: params.noise.ensd,
+                ..NoiseOptions::new(seed, sides)
+            };
+            let mut noise = BatchNoise::new(NoiseOptions {
                 variation_seed: nth(run.variation_seed),
                 variation_strength: params.noise.variation_strength,
-                ensd: params.noise.ensd,
-                ..NoiseOptions::new(seed, shape)
+                seed_resize_from: params.seed_resize(model.limits().downscale),
+                ..options.clone()
             })?;
+            let plain = || Ok(BatchNoise::new(options)?.first().swap_remove(0));
+            let (start, region) = match (latents.take(), &run.start, &run.enlargement) {
+                (None, Some(start), _) => {
+                    let (latents, region) = start.latents(params, &mut noise, plain)?;
+                    (Some(latents), region)
+                }
+                (Some(latents), _, Some(enlargement)) => {
+                    let enlarge = || enlargement.enlarge(latents, from.unwrap_or(shape), model, runtime);
+                    (Some(runtime.timed("enlarged the picture", enlarge)?), None)
+                }
+                (latents, ..) => (latents, None),
+            };
+            let start = start.as_ref().map(|latents| From {
+                latents,
+                // The WebUI's hires pass has none.
+                noise_multiplier: if from.is_some() {
+                    1.0
+                } else {
+                    params.image.noise_multiplier
+                },
+                extra_noise: params.image.extra_noise,
+                region: region.as_ref(),
+            });
             let on_step = |step: sd_sched::Progress<'_, Vec<f32>>| {
+                before = passes_before + step.step + 1;
                 let Some(callback) = progress.as_mut() else {
                     return Ok(());
                 };
-                let done = step.step + 1;
                 let preview = match previews {
-                    Some((method, every)) if done.is_multiple_of(every) => {
-                        Some(model.preview(step.denoised, pass.shape, method, runtime)?)
+                    Some((method, every)) if before.is_multiple_of(every) => {
+                        Some(model.preview(step.denoised, shape, method, runtime)?)
                     }
                     _ => None,
                 };
                 callback(Progress {
                     image,
                     images,
-                    step: done,
-                    steps: step.steps,
+                    step: before,
+                    steps: if all_known { steps } else { 0 },
                     sigma: step.sigma,
                     preview,
                 });
                 Ok(())
             };
+            let denoiser = Denoiser {
+                components,
+                changes: Changes::new(params),
+            };
             let what = format_args!("sampled picture {} of {images}", image + 1);
-            let start = latents.as_ref();
-            latents = Some(runtime.timed(what, || {
-                denoiser.run(pass, start, noise, &mut run.unets, cancelled, on_step)
-            })?);
+            let sampled = runtime.timed(what, || {
+                denoiser.run(pass, start.as_ref(), noise, cancelled, on_step)
+            })?;
+            (latents, from) = (Some(sampled), Some(shape));
         }
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         Ok((latents.unwrap_or_default(), seeds))
-    }
-}
-
-/// Warnings of plans that give no picture, as in the WebUI.
-fn oddities(plan: &Plan) -> impl Iterator<Item = String> {
-    let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
-    let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {
-        format!(
-            "{sampler} makes one step less than it is asked for, as in the WebUI: here none, and the picture is noise; take more steps"
-        )
-    });
-    let late = (without_calls.is_none() && start < 1.0).then(|| {
-        format!(
-            "{schedule} with so few steps starts at sigma {start:.3}, as in the WebUI, where there is hardly any noise to remove: \
-             the picture hardly forms; take more steps or another schedule"
-        )
-    });
-    without_calls.into_iter().chain(late)
-}
-
-/// Everything that the pictures of a run share.
-struct Run<'a> {
-    /// The components of the pipeline that was asked to draw.
-    own: &'a Components,
-    /// Those that draw in their place, with the LoRAs that the prompt's tags name.
-    tagged: Option<Arc<Components>>,
-    /// One after the other, each from the latents of the one before: one at least.
-    passes: Vec<Pass>,
-    unets: ScheduledUnet,
-    conditioning: Conditioning,
-    guidance: Guidance,
-    /// Names and hashes of the LoRAs.
-    hashes: Vec<(String, String)>,
-    seed: u64,
-    variation_seed: u64,
-}
-
-impl Run<'_> {
-    fn components(&self) -> &Components {
-        self.tagged.as_deref().unwrap_or(self.own)
-    }
-
-    /// The pass whose latents are the result.
-    fn result(&self) -> &Pass {
-        self.passes.last().expect("a run has a pass")
     }
 }

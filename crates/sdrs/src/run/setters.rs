@@ -1,10 +1,10 @@
-//! A setter of [`Txt2Img`] for each setting of the table.
+//! A setter of [`Request`] for each setting of the table.
 
 use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{Sampler, Schedule};
 
-use super::Txt2Img;
-use crate::{ClipSkipRule, Rng, params::table};
+use super::Request;
+use crate::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule, params::table};
 
 macro_rules! setter {
     ([$($doc:literal)*] $group:ident $name:ident $type:ty => $value:expr) => {
@@ -34,7 +34,7 @@ macro_rules! setters {
         $(#[doc = $doc:literal])*
         $name:ident: $type:ident $(<$inner:ident>)? = $default:expr, $range:expr, $pair:expr $(, $recommended:ident)?;
     )*})*) => {
-        impl Txt2Img<'_> {
+        impl Request<'_> {
             $($(setter! { [$($doc)*] $group $name $type $($inner)? })*)*
         }
     };

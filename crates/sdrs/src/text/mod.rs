@@ -12,7 +12,7 @@ use sd_core::prompt::{Prompt, Side};
 use crate::params::Reading;
 
 pub(crate) use embeddings::Embeddings;
-pub(crate) use encoding::{Encoder, RowCache};
+pub(crate) use encoding::{Encoder, Row, RowCache};
 pub(crate) use plan::Planner;
 pub use plan::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
@@ -20,7 +20,7 @@ pub use plan::{
 };
 #[cfg(test)]
 pub(crate) use timeline::Timeline;
-pub(crate) use timeline::{Conditioning, Context, side_by_side};
+pub(crate) use timeline::{Conditioning, Context, EncodedText, side_by_side};
 
 /// Both prompts of a picture, read.
 pub(crate) struct Prompts {

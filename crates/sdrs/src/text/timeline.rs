@@ -134,12 +134,14 @@ pub(crate) struct Conditioning {
     /// The prompts that AND joins, each with its weight.
     pub conds: Vec<(f64, Timeline)>,
     pub uncond: Timeline,
+    /// The empty prompt, where guidance sees both from there.
+    pub empty: Option<Timeline>,
     /// The width of a context.
     pub width: usize,
     /// The context of the empty prompt, if shorter ones are padded with it.
     pub padding: Option<Vec<f32>>,
-    /// The rest of the U-Net's additional vector, behind the pooled text.
-    pub sizes: Option<Vec<f32>>,
+    /// The rest of the U-Net's additional vector, behind the pooled text: for the conds, and for uncond.
+    pub sizes: Option<[Vec<f32>; 2]>,
 }
 
 /// A text of one call as tensors.
@@ -152,8 +154,14 @@ pub(crate) struct Context {
 }
 
 impl Conditioning {
-    /// Encodes both prompts. `sizes` is the part of the U-Net's additional vector that says them.
-    pub fn new(prompts: &Prompts, encoder: &Encoder<'_>, sizes: Option<Vec<f32>>) -> Result<Self> {
+    /// Encodes both prompts. `sizes` is the part of the U-Net's additional vector that says them, for the prompt and the negative one;
+    /// `zeros` says whether an empty negative prompt is zeros.
+    pub fn new(
+        prompts: &Prompts,
+        encoder: &Encoder<'_>,
+        sizes: Option<[Vec<f32>; 2]>,
+        zeros: bool,
+    ) -> Result<Self> {
         let Prompts { positive, negative } = prompts;
         if positive.parts.len() > MOST_PARTS {
             let reason = format!(
@@ -176,8 +184,7 @@ impl Conditioning {
         let negative = &negative.parts[0].tree;
         let mut uncond = Timeline::new("negative_prompt", negative, encoder)?;
         let mut texts = negative.variants(&encoder.reading.steps);
-        if sizes.is_some() && texts.all(|variant| variant.text.as_str().is_empty()) {
-            // As in the WebUI: SDXL's empty negative prompt is nothing.
+        if zeros && texts.all(|variant| variant.text.as_str().is_empty()) {
             for text in &mut uncond.texts {
                 text.context.fill(0.0);
                 text.pooled.iter_mut().flatten().for_each(|value| *value = 0.0);
@@ -188,34 +195,39 @@ impl Conditioning {
         Ok(Self {
             conds,
             uncond,
+            empty: None,
             width: encoder.model.unet.config().cross_attention_dim,
             padding: padding.map(|mut texts| texts.swap_remove(0).context),
             sizes,
         })
     }
 
+    /// The same with the empty prompt behind the others.
+    pub fn with_empty(self, encoder: &Encoder<'_>) -> Result<Self> {
+        let texts = encode("prompt", &[Excerpt::default()], &[1], encoder)?;
+        let empty = Some(Timeline {
+            entries: vec![(0, 0)],
+            texts,
+        });
+        Ok(Self { empty, ..self })
+    }
+
+    /// The conds', uncond's, and the empty prompt's.
+    fn timelines(&self) -> impl Iterator<Item = &Timeline> {
+        let conds = self.conds.iter().map(|(_, timeline)| timeline);
+        conds.chain([&self.uncond]).chain(&self.empty)
+    }
+
     /// The indices of the texts that hold for a call: the same for two calls, if their contexts are.
     pub fn indices(&self, call: usize) -> Vec<usize> {
-        let all = self
-            .conds
-            .iter()
-            .map(|(_, timeline)| timeline)
-            .chain([&self.uncond]);
-        all.map(|timeline| timeline.at(call)).collect()
+        self.timelines().map(|timeline| timeline.at(call)).collect()
     }
 
     /// The contexts for `indices`, in their order; those that AND joins are of one length.
     pub fn contexts(&self, indices: &[usize], model: &Model) -> Vec<Context> {
-        let timelines = self
-            .conds
-            .iter()
-            .map(|(_, timeline)| timeline)
-            .chain([&self.uncond]);
-        let mut texts: Vec<EncodedText> = timelines
-            .zip(indices)
-            .map(|(timeline, &i)| timeline.texts[i].clone())
-            .collect();
-        let uncond = texts.len() - 1;
+        let texts = self.timelines().zip(indices);
+        let mut texts: Vec<EncodedText> = texts.map(|(timeline, &i)| timeline.texts[i].clone()).collect();
+        let uncond = self.conds.len();
         let longest = |texts: &[EncodedText]| texts.iter().map(|text| text.context.len()).max().unwrap_or(0);
         // Prompts joined by AND go through the U-Net together: the shorter repeat their last vector.
         let most = longest(&texts[..uncond]);
@@ -232,9 +244,10 @@ impl Conditioning {
                 }
             }
         }
-        let tensors = |EncodedText { context, pooled }| {
+        let tensors = |(part, EncodedText { context, pooled }): (usize, EncodedText)| {
             let shape = [1, context.len() / self.width, self.width];
             let added = self.sizes.as_ref().map(|sizes| {
+                let sizes = &sizes[usize::from(part == uncond)];
                 let added = [pooled.as_deref().unwrap_or_default(), sizes].concat();
                 let shape = [1, added.len()];
                 model.tensor(added, shape)
@@ -244,6 +257,6 @@ impl Conditioning {
                 added,
             }
         };
-        texts.into_iter().map(tensors).collect()
+        texts.into_iter().enumerate().map(tensors).collect()
     }
 }

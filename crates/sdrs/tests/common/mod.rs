@@ -53,7 +53,7 @@ pub fn outputs(pipeline: &Pipeline) -> (Vec<f32>, Vec<f32>) {
     let shape = [1, context.shape[0], context.shape[1]];
     let latents = (&latents[..], [1, sizes.latent_channels, 8, 8]);
     let unet = pipeline
-        .unet(latents, &[500.0], (&context.values, shape))
+        .unet(latents, &[500.0], (&context.values, shape), None)
         .unwrap();
     (context.values, unet.values)
 }
@@ -98,6 +98,7 @@ pub fn by_hand<'a>(
                         (&input.repeat(2), shape),
                         &[timestep; 2],
                         (&contexts, context_shape),
+                        None,
                     )
                     .unwrap();
                 let denoised = |output: &[f32]| Vec::lincomb(&[(s.c_skip, x), (s.c_out, &output.to_vec())]);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use burn_tensor::Tensor;
 use sd_kernels::Padding;
 
-use super::CrossAttentionCache;
+use super::{CrossAttentionCache, FreeU, Perturbation, SelfAttentionLayers};
 use crate::{
     config::{BlockKind, UnetBlock, UnetConfig, Way},
     models::{
@@ -21,8 +21,14 @@ pub(super) enum Block {
     Upsample(Upsample),
 }
 
-/// A residual block, and the transformer behind it with its place among all of the network's.
-pub(super) struct Residual(ResnetBlock, Option<(usize, SpatialTransformer)>);
+/// A residual block, and the transformer behind it.
+pub(super) struct Residual {
+    resnet: ResnetBlock,
+    /// With its place among all of the network's.
+    transformer: Option<(usize, SpatialTransformer)>,
+    /// Its resolution, counted from the smallest.
+    resolution: usize,
+}
 
 /// The conditions that all blocks share in one evaluation.
 pub(super) struct Conditions<'a> {
@@ -32,6 +38,12 @@ pub(super) struct Conditions<'a> {
     pub token_merging: f64,
     /// Height and width of the latents: tokens are merged at this resolution alone.
     pub size: [usize; 2],
+    pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
+    pub free_u: Option<FreeU>,
+    /// Whether to note how much the middle's pixels are looked at.
+    pub watch_middle: bool,
+    /// Channels of the first level.
+    pub first: usize,
 }
 
 impl Block {
@@ -62,7 +74,7 @@ impl Block {
     /// The transformer, if it has one.
     pub fn transformer(&self) -> Option<&SpatialTransformer> {
         match self {
-            Self::Residual(residual) => residual.1.as_ref().map(|(_, it)| it),
+            Self::Residual(residual) => residual.transformer.as_ref().map(|(_, it)| it),
             _ => None,
         }
     }
@@ -75,7 +87,6 @@ impl Residual {
             eps: config.norm_eps,
             time_width: Some(config.time_width()),
         };
-        let resnet = ResnetBlock::new(&p.at(&block.path), block.input + block.skip, block.output, spec);
         let transformer = block.transformer.as_ref().map(|it| {
             let spec = TransformerSpec {
                 channels: block.output,
@@ -87,15 +98,23 @@ impl Residual {
             };
             (it.place, SpatialTransformer::new(&p.at(&it.path), spec))
         });
-        Self(resnet, transformer)
+        Self {
+            resnet: ResnetBlock::new(&p.at(&block.path), block.input + block.skip, block.output, spec),
+            transformer,
+            resolution: config.levels.len() - 1 - block.level,
+        }
     }
 
     fn forward(&self, x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
-        let x = self.0.forward(x, Some(&conditions.time));
-        match &self.1 {
+        self.attend(self.resnet.forward(x, Some(&conditions.time)), conditions)
+    }
+
+    /// The transformer.
+    fn attend(&self, x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
+        match &self.transformer {
             Some((place, transformer)) => {
                 let [_, h, w, _] = x.dims();
-                let self_attention = conditions.self_attention([h, w]);
+                let self_attention = |block| conditions.self_attention((*place, block), [h, w]);
                 transformer.forward(x, &conditions.text.layers[*place], self_attention)
             }
             None => x,
@@ -104,13 +123,18 @@ impl Residual {
 }
 
 impl Conditions<'_> {
-    fn self_attention(&self, size: [usize; 2]) -> SelfAttention {
-        match size == self.size {
-            true => SelfAttention::Merged {
+    /// What self-attention does in a block of the transformer at a place, on pictures of `size`.
+    fn self_attention(&self, (place, block): (usize, usize), size: [usize; 2]) -> SelfAttention {
+        match self.perturbed {
+            Some((perturbation, layers)) if layers.contains(place, block) => match perturbation {
+                Perturbation::Identity => SelfAttention::Identity,
+                Perturbation::BlurredQueries { sigma } => SelfAttention::BlurredQueries { sigma, size },
+            },
+            _ if size == self.size => SelfAttention::Merged {
                 share: self.token_merging,
                 size,
             },
-            false => SelfAttention::Whole,
+            _ => SelfAttention::Whole,
         }
     }
 }
@@ -130,11 +154,25 @@ pub(super) fn last(skips: &[Tensor<4>]) -> Tensor<4> {
     skips.last().cloned().expect("the first convolution's, at least")
 }
 
-/// The middle, which some networks lack.
-pub(super) fn middle(blocks: &[Block], x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
-    blocks
-        .iter()
-        .fold(x, |x, block| block.forward(x, conditions, None))
+/// The middle, which some networks lack; and if it is watched, how much each pixel is looked at by all in its first self-attention,
+/// `[batch, h, w]`.
+pub(super) fn middle(
+    blocks: &[Block],
+    mut x: Tensor<4>,
+    conditions: &Conditions,
+) -> (Tensor<4>, Option<Tensor<3>>) {
+    let mut received = None;
+    for block in blocks {
+        x = match block {
+            Block::Residual(residual) if conditions.watch_middle && received.is_none() => {
+                let x = residual.resnet.forward(x, Some(&conditions.time));
+                received = residual.transformer.as_ref().map(|(_, it)| it.received(&x));
+                residual.attend(x, conditions)
+            }
+            _ => block.forward(x, conditions, None),
+        };
+    }
+    (x, received)
 }
 
 /// The way up: each residual block sees the last skip that is left beside what comes from below.
@@ -145,10 +183,13 @@ pub(super) fn up(
     conditions: &Conditions,
 ) -> Tensor<4> {
     for block in blocks {
-        if let Block::Residual(_) = block {
-            let skip = skips
+        if let Block::Residual(residual) = block {
+            let mut skip = skips
                 .pop()
                 .expect("one skip for each residual block on the way up");
+            if let Some(free_u) = &conditions.free_u {
+                (x, skip) = free_u.apply(residual.resolution, conditions.first, x, skip);
+            }
             x = sd_kernels::concatenate(x, skip);
         }
         let size = skips.last().map(|skip| [skip.dims()[1], skip.dims()[2]]);

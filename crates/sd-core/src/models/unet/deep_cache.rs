@@ -63,6 +63,9 @@ pub struct UnetOutput {
     pub prediction: Tensor<4>,
     /// The deep features, where they were to be kept.
     pub deep: Option<DeepFeatures>,
+    /// For each pixel of the middle the sum of what all pixels' attention gives it in the middle's first self-attention, on the mean of the
+    /// heads: `[batch, h, w]` in `f32`. There where it was asked for, the network has such a layer, and the middle was computed.
+    pub received: Option<Tensor<3>>,
 }
 
 impl UNet {
@@ -71,15 +74,11 @@ impl UNet {
     /// # Errors
     /// As [`forward`](Self::forward), and if the network has no such branch, or features are of another size or branch.
     pub fn forward_cached(&self, input: &UnetInput, cache: &DeepCache) -> Result<UnetOutput> {
-        let (prediction, deep) = match cache {
-            DeepCache::Off => (self.forward(input)?, None),
-            DeepCache::Keep { branch } => {
-                let (prediction, deep) = self.keep(input, *branch)?;
-                (prediction, Some(deep))
-            }
-            DeepCache::Reuse(features) => (self.reuse(input, features)?, None),
-        };
-        Ok(UnetOutput { prediction, deep })
+        match cache {
+            DeepCache::Off => self.whole(input),
+            DeepCache::Keep { branch } => self.keep(input, *branch),
+            DeepCache::Reuse(features) => self.reuse(input, features),
+        }
     }
 
     /// The number of residual blocks on the way up, each with a branch to it from the way down: the outermost is branch 0.
@@ -106,20 +105,24 @@ impl UNet {
         }
     }
 
-    fn keep(&self, input: &UnetInput, branch: usize) -> Result<(Tensor<4>, DeepFeatures)> {
+    fn keep(&self, input: &UnetInput, branch: usize) -> Result<UnetOutput> {
         let (inner, outer) = self.split(branch)?;
         let (x, conditions) = self.encoder.enter(input, &self.up)?;
         let mut skips = down(&self.encoder.down, x, &conditions);
-        let x = middle(&self.encoder.middle, last(&skips), &conditions);
+        let (x, received) = middle(&self.encoder.middle, last(&skips), &conditions);
         input.control_skips(&mut skips)?;
         let x = input.control_middle(x)?;
         let x = up(inner, x, &mut skips, &conditions);
         let deep = DeepFeatures { branch, x: x.clone() };
         let x = up(outer, x, &mut skips, &conditions);
-        Ok((self.leave(x), deep))
+        Ok(UnetOutput {
+            prediction: self.leave(x),
+            deep: Some(deep),
+            received,
+        })
     }
 
-    fn reuse(&self, input: &UnetInput, DeepFeatures { branch, x }: &DeepFeatures) -> Result<Tensor<4>> {
+    fn reuse(&self, input: &UnetInput, DeepFeatures { branch, x }: &DeepFeatures) -> Result<UnetOutput> {
         let (_, outer) = self.split(*branch)?;
         let (first, conditions) = self.encoder.enter(input, &self.up)?;
         let mut skips = down(&self.encoder.down[..*branch], first, &conditions);
@@ -133,6 +136,10 @@ impl UNet {
         }
         input.control_skips(&mut skips)?;
         let x = up(outer, x.clone(), &mut skips, &conditions);
-        Ok(self.leave(x))
+        Ok(UnetOutput {
+            prediction: self.leave(x),
+            deep: None,
+            received: None,
+        })
     }
 }

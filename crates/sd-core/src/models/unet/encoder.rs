@@ -14,7 +14,7 @@ use crate::{
     Result,
     config::{UnetConfig, Way},
     models::{
-        nn::{channels_last, conv, linear},
+        nn::{channels_last, conv, linear, linear_without_bias},
         transformer::SpatialTransformer,
     },
     weights::{Model, Params, PartWeights, Target, load},
@@ -26,6 +26,8 @@ pub struct UnetEncoder {
     pub(super) target: Target,
     conv_in: Conv2d,
     time: [Linear; 2],
+    /// From the guidance's embedding to what is added to the timestep's sinusoids.
+    guidance: Option<Linear>,
     added: Option<[Linear; 2]>,
     pub(super) down: Vec<Block>,
     pub(super) middle: Vec<Block>,
@@ -52,6 +54,10 @@ impl Model for UnetEncoder {
             middle: Block::all(p, config, Way::Middle),
             conv_in: conv(&p.at("conv_in").unquantized(), config.in_channels, first, 3),
             time: mlp("time_embedding", first),
+            guidance: config.time_cond_proj_dim.map(|width| {
+                let p = p.at("time_embedding.cond_proj").unquantized();
+                linear_without_bias(&p, width, first)
+            }),
             added: config.added_width.map(|width| mlp("add_embedding", width)),
             config: config.clone(),
             target: target.clone(),
@@ -76,7 +82,7 @@ impl UnetEncoder {
     pub fn forward(&self, input: &UnetInput) -> Result<UnetFeatures> {
         let (x, conditions) = self.enter(input, &[])?;
         let skips = down(&self.down, x, &conditions);
-        let middle = middle(&self.middle, last(&skips), &conditions);
+        let (middle, _) = middle(&self.middle, last(&skips), &conditions);
         Ok(UnetFeatures { skips, middle })
     }
 
@@ -134,10 +140,14 @@ impl UnetEncoder {
             None => latents,
         };
         let conditions = Conditions {
-            time: self.embed(input.timesteps, input.added.clone()),
+            time: self.embed(input),
             text,
             token_merging: input.token_merging,
             size: [h, w],
+            perturbed: input.perturbed,
+            free_u: input.free_u,
+            watch_middle: input.watch_middle,
+            first: self.config.levels[0].channels,
         };
         let x = self
             .conv_in
@@ -145,14 +155,19 @@ impl UnetEncoder {
         Ok((x, conditions))
     }
 
-    /// The embedding of timesteps and an added vector, `[batch, time_width]`.
-    fn embed(&self, timesteps: &[f64], added: Option<Tensor<2>>) -> Tensor<2> {
+    /// The embedding of timesteps, guidance and an added vector, `[batch, time_width]`.
+    fn embed(&self, input: &UnetInput) -> Tensor<2> {
+        let (timesteps, added) = (input.timesteps, input.added.clone());
         let (width, dtype) = (self.config.levels[0].channels, self.target.dtype.burn());
         let mlp = |[one, two]: &[Linear; 2], x: Tensor<2>| two.forward(one.forward_then(x, Activation::Silu));
         let sinusoids = timestep_embedding(timesteps, width, &self.config);
         let sinusoids = TensorData::new(sinusoids, [timesteps.len(), width]);
         let sinusoids = Tensor::<2>::from_data(sinusoids, (self.target.device.burn(), DType::F32));
-        let mut time = mlp(&self.time, sinusoids.cast(dtype));
+        let mut sinusoids = sinusoids.cast(dtype);
+        if let (Some(layer), Some(guidance)) = (&self.guidance, &input.guidance) {
+            sinusoids = sinusoids + layer.forward(guidance.clone().cast(dtype));
+        }
+        let mut time = mlp(&self.time, sinusoids);
         if let (Some(layers), Some(added)) = (&self.added, added) {
             time = time + mlp(layers, added.cast(dtype));
         }
@@ -179,6 +194,13 @@ impl UnetEncoder {
         if timesteps.len() != batch || !timesteps.iter().all(|t| t.is_finite()) {
             return shape_error("timesteps", format!("{batch} finite numbers"), &[timesteps.len()]);
         }
+        if let Some(guidance) = input.guidance.as_ref().map(Tensor::dims) {
+            let width = self.config.time_cond_proj_dim;
+            if width.is_none_or(|width| guidance != [batch, width]) {
+                let expected = width.map_or("none".into(), |width| format!("[{batch}, {width}]"));
+                return shape_error("guidance embedding", expected, &guidance);
+            }
+        }
         match (self.config.added_width, input.added.as_ref().map(|a| a.dims())) {
             (None, None) => Ok(()),
             (Some(width), Some(dims)) if dims == [batch, width] => Ok(()),
@@ -197,17 +219,36 @@ impl UnetEncoder {
 /// In `f32` like the reference implementations: at timestep 999 the rounding of the arguments shows in the fifth digit, so exact
 /// arithmetic would be further from them.
 pub fn timestep_embedding(timesteps: &[f64], width: usize, config: &UnetConfig) -> Vec<f32> {
+    let (half, log) = (width / 2, LONGEST.ln() as f32);
+    let exponent = |i: usize| -log * i as f32 / (half as f32 - config.freq_shift as f32);
+    sinusoids(timesteps, width, config.flip_sin_to_cos, exponent)
+}
+
+/// The embedding of a scale of guidance, in `width` values, for models that guidance was distilled into (latent consistency models, Luo
+/// et al. 2023, arXiv:2310.04378): sinusoids of 1000 times `cfg_scale - 1`, rounded as diffusers' pipeline rounds them.
+pub fn guidance_embedding(cfg_scale: f64, width: usize) -> Vec<f32> {
+    let step = LONGEST.ln() as f32 / (width / 2 - 1) as f32;
+    let scale = (cfg_scale - 1.0) as f32 * 1000.0;
+    sinusoids(&[f64::from(scale)], width, false, |i| i as f32 * -step)
+}
+
+/// The longest of the sinusoids' periods, over 2 pi.
+const LONGEST: f64 = 10_000.0;
+
+/// A row for each number; the i-th frequency is the exponential of `exponent(i)`.
+fn sinusoids(
+    numbers: &[f64],
+    width: usize,
+    cosines_first: bool,
+    exponent: impl Fn(usize) -> f32,
+) -> Vec<f32> {
     let half = width / 2;
-    let step = -(10_000f64.ln()) as f32;
-    let mut out = Vec::with_capacity(timesteps.len() * width);
-    for &t in timesteps {
-        let argument = |i: usize| {
-            let exponent = step * i as f32 / (half as f32 - config.freq_shift as f32);
-            t as f32 * f64::from(exponent).exp() as f32
-        };
+    let mut out = Vec::with_capacity(numbers.len() * width);
+    for &number in numbers {
+        let argument = |i: usize| number as f32 * f64::from(exponent(i)).exp() as f32;
         let sines = (0..half).map(|i| argument(i).sin());
         let cosines = (0..half).map(|i| argument(i).cos());
-        if config.flip_sin_to_cos {
+        if cosines_first {
             out.extend(cosines.chain(sines));
         } else {
             out.extend(sines.chain(cosines));

@@ -2,7 +2,7 @@
 
 use burn_tensor::Tensor;
 
-use super::shape_error;
+use super::{FreeU, Perturbation, SelfAttentionLayers, shape_error};
 use crate::Result;
 
 /// The input of one evaluation.
@@ -16,6 +16,9 @@ pub struct UnetInput<'a> {
     pub text: TextInput<'a>,
     /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL).
     pub added: Option<Tensor<2>>,
+    /// The embedding of the guidance's scale, `[batch, time_cond_proj_dim]`, for models that take it:
+    /// [`guidance_embedding`](super::guidance_embedding). Without it they go without it, as in diffusers.
+    pub guidance: Option<Tensor<2>>,
     /// Channels behind those of the latents, `[batch, in_channels - c, h, w]`: mask and masked image of an inpainting model, or the
     /// image of InstructPix2Pix.
     pub concat: Option<Tensor<4>>,
@@ -24,6 +27,12 @@ pub struct UnetInput<'a> {
     /// The share of the pixels, 0 to 1, that self-attention merges with others, at the resolution of the latents:
     /// [`TokenMerging`](sd_kernels::TokenMerging).
     pub token_merging: f64,
+    /// What self-attention does in some layers in place of its own.
+    pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
+    /// The factors of FreeU, if it acts.
+    pub free_u: Option<FreeU>,
+    /// Whether [`UnetOutput::received`](super::UnetOutput::received) is wanted.
+    pub watch_middle: bool,
 }
 
 impl<'a> UnetInput<'a> {
@@ -34,9 +43,13 @@ impl<'a> UnetInput<'a> {
             timesteps,
             text: text.into(),
             added: None,
+            guidance: None,
             concat: None,
             residuals: None,
             token_merging: 0.0,
+            perturbed: None,
+            free_u: None,
+            watch_middle: false,
         }
     }
 

@@ -3,7 +3,9 @@
 mod block;
 mod deep_cache;
 mod encoder;
+mod free_u;
 mod input;
+mod perturbed;
 
 use burn_tensor::{DType, Tensor};
 use sd_kernels::{Conv2d, ConvExtras, GroupNorm};
@@ -17,8 +19,10 @@ use crate::{
 use block::{Block, down, last, middle, up};
 
 pub use deep_cache::{DeepCache, DeepFeatures, UnetOutput};
-pub use encoder::{UnetEncoder, timestep_embedding};
+pub use encoder::{UnetEncoder, guidance_embedding, timestep_embedding};
+pub use free_u::{FreeU, FreeUVersion};
 pub use input::{CrossAttentionCache, TextInput, UnetFeatures, UnetInput};
+pub use perturbed::{Perturbation, SelfAttentionLayers};
 
 /// The denoising network: latents, timesteps and text in, a prediction of the latents' shape out.
 pub struct UNet {
@@ -78,13 +82,21 @@ impl UNet {
     /// # Errors
     /// [`Error::Shape`] if an input's shape is not as [`UnetInput`] says, or keys and values are of another network or batch.
     pub fn forward(&self, input: &UnetInput) -> Result<Tensor<4>> {
+        Ok(self.whole(input)?.prediction)
+    }
+
+    fn whole(&self, input: &UnetInput) -> Result<UnetOutput> {
         let (x, conditions) = self.encoder.enter(input, &self.up)?;
         let mut skips = down(&self.encoder.down, x, &conditions);
-        let x = middle(&self.encoder.middle, last(&skips), &conditions);
+        let (x, received) = middle(&self.encoder.middle, last(&skips), &conditions);
         input.control_skips(&mut skips)?;
         let x = input.control_middle(x)?;
         let x = up(&self.up, x, &mut skips, &conditions);
-        Ok(self.leave(x))
+        Ok(UnetOutput {
+            prediction: self.leave(x),
+            deep: None,
+            received,
+        })
     }
 
     /// The last convolution.

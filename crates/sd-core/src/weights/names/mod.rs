@@ -81,7 +81,7 @@ impl From<String> for Spelling {
 }
 
 /// Tensors that checkpoints carry and inference needs not: by their names' beginning.
-const HARMLESS_PREFIXES: [&str; 27] = [
+const HARMLESS_PREFIXES: [&str; 31] = [
     // Averages kept by training, and their bookkeeping.
     "model_ema.",
     "first_stage_model.model_ema.",
@@ -107,6 +107,10 @@ const HARMLESS_PREFIXES: [&str; 27] = [
     // Markers of the prediction type and of zero terminal SNR, which are read where the checkpoint is opened.
     "v_pred",
     "ztsnr",
+    // Those of continuous noise levels, and of the latents' mean and deviation.
+    "edm_mean",
+    "edm_std",
+    "edm_vpred.sigma_",
     // What trainers saved beside the model: textual inversion's words, and a ControlNet with its base.
     "embedding_manager.",
     "control_model.",
@@ -117,6 +121,7 @@ const HARMLESS_PREFIXES: [&str; 27] = [
     "cond_stage_model.transformer.vision_model.",
     "cond_stage_model.transformer.visual_projection.",
     "vision_model.",
+    "visual.",
 ];
 
 /// The same, by their names' end: buffers, and CLIP's heads that text conditioning doesn't use.

@@ -23,6 +23,15 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// The key of the second pass's size.
+const HIRES_SIZE: &str = "Hires resize";
+
+/// The value of "Mask mode" where what is not masked is drawn anew.
+const NOT_MASKED: &str = "Inpaint not masked";
+
+/// The value of "Inpaint area" where only the masked part is drawn.
+const ONLY_MASKED: &str = "Only masked";
+
 /// The infotext of a file: of a PNG from its `parameters` text, of a JPEG or WebP from its EXIF comment, of any other file the whole of it,
 /// which must be UTF-8 of no more than a megabyte.
 ///

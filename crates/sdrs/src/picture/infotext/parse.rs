@@ -6,6 +6,7 @@ use sd_core::prompt::TimeRule;
 use sd_sched::Schedule;
 
 use super::pairs::{FEWEST_PAIRS, both_prompts, misplaced, pairs};
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED};
 use crate::{
     Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
 };
@@ -98,6 +99,22 @@ fn flag(key: &str, value: &str) -> Result<bool> {
     }
 }
 
+/// Whether a value is the second of two.
+fn either(key: &str, value: &str, names: [&str; 2]) -> Result<bool> {
+    let found = names.iter().position(|name| name.eq_ignore_ascii_case(value));
+    found
+        .map(|at| at == 1)
+        .ok_or_else(|| bad(key, value, &names.join(" or ")))
+}
+
+/// The sides of a size.
+fn sides(key: &str, value: &str) -> Result<[u32; 2]> {
+    let sides = value
+        .split_once('x')
+        .ok_or_else(|| bad(key, value, "size such as 512x768"))?;
+    Ok([number(key, sides.0)?, number(key, sides.1)?])
+}
+
 /// A setting's value, from the WebUI's spelling.
 fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
     let name = |name: &str| SettingValue::Text(name.into());
@@ -112,6 +129,8 @@ fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
             "GPU" | "NV" => name("nv"),
             _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
         },
+        ("mask_inverted", _) => SettingValue::Flag(either(key, value, ["Inpaint masked", NOT_MASKED])?),
+        ("only_masked", _) => SettingValue::Flag(either(key, value, ["Whole picture", ONLY_MASKED])?),
         (_, SettingKind::Flag) => SettingValue::Flag(flag(key, value)?),
         (_, SettingKind::Integer) if setting.is_seed() => SettingValue::Integer(seed(key, value)?),
         (_, SettingKind::Count | SettingKind::Integer) => SettingValue::Integer(number(key, value)?),
@@ -129,13 +148,16 @@ fn version_of(value: &str) -> Option<(u32, u32)> {
 impl Infotext {
     /// Takes a pair; false if there is no place for it.
     fn set(&mut self, key: &str, value: &str) -> Result<bool> {
-        let size = &mut self.params.size;
+        let GenerateParams {
+            size, noise, hires, ..
+        } = &mut self.params;
+        // 0 is a side that is not given.
+        let given = |side| (side > 0).then_some(side);
         match key {
-            "Size" => {
-                let sides = value
-                    .split_once('x')
-                    .ok_or_else(|| bad(key, value, "size such as 512x768"))?;
-                (size.width, size.height) = (Some(number(key, sides.0)?), Some(number(key, sides.1)?));
+            "Size" => [size.width, size.height] = sides(key, value)?.map(Some),
+            HIRES_SIZE => [hires.hires_width, hires.hires_height] = sides(key, value)?.map(given),
+            "Seed resize from" => {
+                [noise.seed_resize_width, noise.seed_resize_height] = sides(key, value)?.map(Some);
             }
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
@@ -204,6 +226,7 @@ mod tests {
         assert_eq!((p.size.width, p.size.height), (Some(640), Some(832)));
         assert_eq!((p.text.clip_skip, p.noise.ensd, p.noise.rng), (2, 31337, Rng::Nv));
         assert_eq!(p.text.time_rule, TimeRule::Current);
+        assert_eq!((p.image.strength, p.hires.hires_scale), (Some(0.4), Some(1.5)));
         assert_eq!(
             (read.model.as_deref(), read.model_hash.as_deref()),
             (Some("some_model"), Some("1234abcd56"))
@@ -212,8 +235,6 @@ mod tests {
         assert_eq!(
             rest,
             [
-                ("Denoising strength", "0.4"),
-                ("Hires upscale", "1.5"),
                 ("Lora hashes", "ink: 0123456789ab, glow: ba9876543210"),
                 ("Version", "v1.7.0"),
             ]
@@ -343,6 +364,46 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_is_written_of_passes_is_read(
+            (strength, rule, mode, content) in (proptest::option::of(0.0..1.0), 0usize..3, 0usize..4, 0usize..4),
+            (noise, extra, posterior) in (0.0..1.5, 0.0..1.0, proptest::bool::ANY),
+            (blur, inverted, soft, only, padding) in (0usize..256, proptest::bool::ANY, proptest::bool::ANY, proptest::bool::ANY, 0usize..4096),
+            (scale, width, height, steps) in (
+                proptest::option::of(1.0..16.0), proptest::option::of(1u32..9999), proptest::option::of(1u32..9999), 0usize..99,
+            ),
+            (sampler, schedule, cfg_scale) in (
+                proptest::option::of(0..Sampler::ALL.len()), proptest::option::of(0..Schedule::ALL.len()), proptest::option::of(-1000.0..1000.0),
+            ),
+            (upscaler, prompt, negative) in ("[A-Za-z (),:\"]{1,12}", ".{0,12}", ".{0,12}"),
+        ) {
+            use crate::{MaskedContent, ResizeMode, StrengthRule};
+            let mut params = GenerateParams::default();
+            let image = &mut params.image;
+            image.strength = strength;
+            image.strength_rule = [StrengthRule::WebUi, StrengthRule::Exact, StrengthRule::Diffusers][rule];
+            image.resize_mode = [ResizeMode::Stretch, ResizeMode::Crop, ResizeMode::Fill, ResizeMode::Latent][mode];
+            let contents = [
+                MaskedContent::Original, MaskedContent::Fill, MaskedContent::LatentNoise, MaskedContent::LatentNothing,
+            ];
+            image.masked_content = contents[content];
+            (image.noise_multiplier, image.extra_noise, image.posterior_sample) = (noise, extra, posterior);
+            (image.mask_blur, image.mask_inverted, image.soft_mask, image.only_masked) = (blur, inverted, soft, only);
+            image.only_masked_padding = if only { padding } else { 32 };
+            let hires = &mut params.hires;
+            (hires.hires_scale, hires.hires_width, hires.hires_height) = (scale, width, height);
+            (hires.hires_steps, hires.hires_cfg_scale, hires.hires_upscaler) = (steps, cfg_scale, upscaler);
+            hires.hires_sampler = sampler.map(|at| Sampler::ALL[at]);
+            hires.hires_schedule = schedule.map(|at| Schedule::ALL[at]);
+            (hires.hires_prompt, hires.hires_negative_prompt) = (prompt, negative);
+            (params.size.width, params.size.height) = (Some(8), Some(8));
+            let seeds = Seeds { seed: 0, variation_seed: None };
+            params.noise.seed = 0;
+            let text = infotext(&params, seeds, [8, 8], "m", &[]);
+            let read = parse(&text).unwrap();
+            prop_assert_eq!(&read.params, &params, "{}", text);
+        }
+
+        #[test]
         fn what_is_written_is_read(
             (prompt, negative_prompt, model) in (prompt(), prompt(), ".{0,12}"),
             (steps, seed, side) in (1usize..10_000, any::<u64>(), 1u32..2000),
@@ -351,6 +412,7 @@ mod tests {
             (clip_skip, emphasis, ensd) in (1usize..12, 0usize..4, 0i64..100_000),
             (old, pad, cpu) in proptest::bool::ANY.prop_flat_map(|a| (Just(a), proptest::bool::ANY, proptest::bool::ANY)),
             variation in proptest::option::of((0u64..1 << 40, 0.001..1.0)),
+            resize in proptest::option::of((1u32..2000, 1u32..2000)),
             (ngms, early, sigma_min) in (0.0..20.0, 0.0..1.0, 0.0..20.0),
             (sigma_max, merging) in (proptest::option::of(0.0..20.0), 0.0..1.0),
             (interval, branch, text_as_is) in (1usize..20, 0usize..12, proptest::bool::ANY),
@@ -366,6 +428,8 @@ mod tests {
             params.noise.seed = seed.into();
             params.noise.variation_seed = variation.map_or(-1, |(seed, _)| seed.into());
             params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
+            params.noise.seed_resize_width = resize.map(|(width, _)| 8 * width);
+            params.noise.seed_resize_height = resize.map(|(_, height)| 8 * height);
             params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
             params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
             (params.sampling.steps, params.sampling.eta) = (steps, eta);

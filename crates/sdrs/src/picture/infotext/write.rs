@@ -1,5 +1,6 @@
 //! Writing infotexts.
 
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED};
 use crate::{GenerateParams, Setting, SettingValue, VERSION, params::ClipSkipRule, settings};
 
 /// The seeds of one picture.
@@ -12,9 +13,10 @@ pub(crate) struct Seeds {
 
 /// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
 #[rustfmt::skip]
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 19] = [
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed", "Variation seed strength",
-    "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta", "ENSD", "RNG",
+    "Seed resize from", "Denoising strength", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta",
+    "ENSD", "RNG",
 ];
 
 /// The infotext of one picture.
@@ -42,6 +44,16 @@ pub(crate) fn infotext(
         .collect();
     pairs.push(("Size", format!("{width}x{height}")));
     pairs.push(("Model", model.to_owned()));
+    let hires = [params.hires.hires_width, params.hires.hires_height];
+    if hires.iter().any(Option::is_some) {
+        let [width, height] = hires.map(Option::unwrap_or_default);
+        pairs.push((HIRES_SIZE, format!("{width}x{height}")));
+    }
+    if let (Some(width @ 1..), Some(height @ 1..)) =
+        (params.noise.seed_resize_width, params.noise.seed_resize_height)
+    {
+        pairs.push(("Seed resize from", format!("{width}x{height}")));
+    }
     pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
     if !lora_hashes.is_empty() {
         let hashes: Vec<String> = lora_hashes
@@ -69,6 +81,8 @@ fn pair(setting: &Setting, params: &GenerateParams) -> Option<(&'static str, Str
         },
         // Of two rules the older one is written.
         ("time_rule", _) => "True".into(),
+        ("mask_inverted", _) => NOT_MASKED.into(),
+        ("only_masked", _) => ONLY_MASKED.into(),
         ("rng", _) => params.noise.rng.name().into(),
         _ => value.to_string(),
     };

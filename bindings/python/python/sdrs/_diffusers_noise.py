@@ -1,0 +1,48 @@
+"""Noise as diffusers draws it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any, Callable, Sequence, cast
+
+import numpy as np
+
+from . import noise
+from ._arguments import whole
+from ._arrays import FloatArray
+from .errors import InvalidParameterError
+
+
+def drawer(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], FloatArray]:
+    """A function that draws noise of a shape, time after time, as diffusers does with its generators."""
+    each = list(cast("Sequence[Any]", generator)) if isinstance(generator, (list, tuple)) else [generator]
+    if len(each) not in (1, shape[0]):
+        raise InvalidParameterError(f"generator: a list must have one for each picture: {shape[0]}, not {len(each)}")
+    part = shape if len(each) == 1 else (1, *shape[1:])
+    sources = [_source(one, part, dtype) for one in each]
+    return lambda: np.concatenate([source() for source in sources])
+
+
+def _source(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], FloatArray]:
+    if hasattr(generator, "initial_seed"):
+        # torch's own: it is where its program left it, and moves on.
+        torch: Any = sys.modules["torch"]
+        kind = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[dtype]
+
+        def draw() -> FloatArray:
+            drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=kind)
+            array: FloatArray = drawn.float().cpu().numpy()
+            return array
+
+        return draw
+    if generator is None:
+        seed = random.SystemRandom().getrandbits(63)
+    elif isinstance(generator, np.random.Generator):
+        seed = int(generator.integers(2**63))
+    elif isinstance(generator, (int, np.integer)):
+        seed = whole("generator: a seed", cast(int, generator), 0, 2**64 - 1)
+    else:
+        raise InvalidParameterError(f"generator: must be a seed, or NumPy's or torch's, not {type(generator).__name__}")
+    own = noise.Generator(seed)
+    return lambda: own.randn(shape, dtype=dtype)

@@ -1,0 +1,374 @@
+//! Drawing, from noise or from pictures.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sdrs::{
+    CancelToken, GenerateParams, Given, LogLevel, Picture, Pipeline, PreviewMethod, Quantization, Request,
+    SaveOptions,
+};
+
+use crate::{
+    Failure,
+    out::{Pictures, note},
+    parts::{Parts, dtype},
+    settings::Settings,
+};
+
+#[derive(clap::Args)]
+pub struct Txt2img {
+    /// The prompt: a description of the picture.
+    #[arg(required_unless_present = "from_infotext")]
+    prompt: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args)]
+pub struct Img2img {
+    /// The picture to begin at: PNG, JPEG, WebP, BMP or GIF. Of a folder all of its pictures are taken, and OUT is a folder too.
+    image: PathBuf,
+    /// The prompt: a description of the picture.
+    #[arg(required_unless_present = "from_infotext")]
+    prompt: Option<String>,
+    /// A picture of the same size: only what is white in it, or opaque if it has transparency, is drawn anew.
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// Settings of a picture, from a PNG, JPEG or WebP with its infotext or from a text file with one; what else is given here wins.
+    #[arg(long, value_name = "FILE")]
+    from_infotext: Option<PathBuf>,
+    /// The checkpoint: a diffusers folder or a single file, such as .safetensors, .ckpt or .gguf [default: the demo model that
+    /// is compiled in].
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    parts: Parts,
+    /// A folder whose LoRAs the prompt may name: <lora:NAME:WEIGHT>. May be given several times.
+    #[arg(long, value_name = "FOLDER")]
+    lora_dir: Vec<PathBuf>,
+    /// A textual inversion, found in prompts by its file's name: .pt, .bin, .safetensors or PNG, or a folder of them. May be given
+    /// several times.
+    #[arg(long, value_name = "PATH")]
+    embedding: Vec<PathBuf>,
+    #[command(flatten)]
+    settings: Settings<true>,
+    /// The depth of the picture, bright is near: for models that draw after it.
+    #[arg(long, value_name = "FILE")]
+    depth: Option<PathBuf>,
+    /// The device to compute on: auto, cpu, cuda:0, vulkan:0.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<String>,
+    /// Compute the U-Net's large layers in whole numbers: none or int8, on the CPU. Half the memory and less time, another picture.
+    #[arg(long, value_name = "KIND", default_value = "none")]
+    quantization: String,
+    /// Threads that the CPU computes with [default: one for each core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// The most memory that the process may take, such as 3GB, on the CPU in f32 or bf16; a model or picture that can't fit is refused at
+    /// once.
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<String>,
+    /// Tell how long each operation took on the CPU.
+    #[arg(long)]
+    profile: bool,
+    /// A tiny autoencoder (TAESD) that makes the previews: diffusers' AutoencoderTiny, or the original's decoder.
+    #[arg(long, value_name = "PATH", requires = "preview_every")]
+    taesd: Option<PathBuf>,
+    /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent, or of the picture with --taesd.
+    #[arg(long, value_name = "N")]
+    preview_every: Option<usize>,
+    /// The picture to write: a PNG, JPEG or WebP by its ending, or - for a PNG on standard output; of a batch, OUT-1.png, OUT-2.png and so on.
+    #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
+    output: PathBuf,
+    /// The quality of a JPEG, 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
+}
+
+/// Draws from noise.
+pub fn txt2img(args: Txt2img) -> Result<(), Failure> {
+    args.common.draw(args.prompt.as_deref(), None, None)
+}
+
+/// Draws from a picture, or from each of a folder.
+pub fn img2img(args: Img2img) -> Result<(), Failure> {
+    let mask = args.mask.as_deref().map(read).transpose()?;
+    let image = match args.image.is_dir() {
+        true => Image::Folder(pictures_of(&args.image)?),
+        false => Image::One(read(&args.image)?),
+    };
+    args.common.draw(args.prompt.as_deref(), Some(image), mask)
+}
+
+/// The picture to begin at, or several with their names.
+enum Image {
+    One(Picture),
+    Folder(Vec<PathBuf>),
+}
+
+/// Reads a picture, and says what it did to it.
+fn read(path: &Path) -> Result<Picture, Failure> {
+    let picture = Picture::open(path)?;
+    for remark in picture.notes() {
+        note(format_args!("{}: {remark}", path.display()));
+    }
+    Ok(picture)
+}
+
+/// Endings of the pictures that can be read.
+const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+
+/// The pictures of a folder, by name.
+fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let fail = |e| Failure::Write(format!("{}: {e}", folder.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let ending = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .unwrap_or_default();
+        if ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::Usage(format!(
+            "{}: no picture is in this folder",
+            folder.display()
+        )));
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Common {
+    fn draw(&self, prompt: Option<&str>, image: Option<Image>, mask: Option<Picture>) -> Result<(), Failure> {
+        let (params, given) = self.params(prompt)?;
+        let options = SaveOptions::default().quality(self.quality);
+        let depth = self.depth.as_deref().map(read).transpose()?;
+        let mut jobs: Vec<(Pictures, Option<PathBuf>)> = Vec::new();
+        match &image {
+            Some(Image::Folder(paths)) => {
+                if self.output.extension().is_some() {
+                    let reason = "--output: of a folder of pictures comes a folder; give its name";
+                    return Err(Failure::Usage(reason.into()));
+                }
+                let folder = |e| Failure::Write(format!("{}: {e}", self.output.display()));
+                std::fs::create_dir_all(&self.output).map_err(folder)?;
+                for path in paths {
+                    let name = Path::new(path.file_name().unwrap_or_default());
+                    let stem = name.with_extension("png");
+                    // Of a.png and a.jpg come a.png and a.jpg.png.
+                    let alone = paths
+                        .iter()
+                        .filter(|other| other.with_extension("") == path.with_extension(""));
+                    let name = match alone.count() > 1 && name != stem {
+                        true => PathBuf::from(format!("{}.png", name.display())),
+                        false => stem,
+                    };
+                    let to = Pictures::checked(
+                        &self.output.join(name),
+                        &params,
+                        self.preview_every,
+                        options.clone(),
+                    )?;
+                    jobs.push((to, Some(path.clone())));
+                }
+            }
+            _ => jobs.push((
+                Pictures::checked(&self.output, &params, self.preview_every, options.clone())?,
+                None,
+            )),
+        }
+        let cancel = CancelToken::new();
+        let token = cancel.clone();
+        // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
+        let _ = ctrlc::set_handler(move || token.cancel());
+
+        let pipeline = self.pipeline()?;
+        for (pictures, path) in jobs {
+            let start = match (&image, path) {
+                (Some(Image::One(picture)), _) => Some(picture.clone()),
+                (_, Some(path)) => Some(read(&path)?),
+                _ => None,
+            };
+            let mut request = pipeline
+                .txt2img("")
+                .params_and_given(params.clone(), given.clone())
+                .cancel_token(&cancel);
+            if let Some(picture) = start {
+                request = request.image(picture);
+            }
+            if let Some(mask) = &mask {
+                request = request.mask(mask.clone());
+            }
+            if let Some(depth) = &depth {
+                request = request.depth(depth.clone());
+            }
+            self.run(&pipeline, request, &params, &given, &pictures)?;
+        }
+        if self.profile {
+            note(crate::profile::table(&pipeline.profile()).trim_end());
+        }
+        Ok(())
+    }
+
+    /// Runs one request, with a bar, and writes its pictures.
+    fn run(
+        &self,
+        pipeline: &Pipeline,
+        mut request: Request<'_>,
+        params: &GenerateParams,
+        given: &Given,
+        pictures: &Pictures,
+    ) -> Result<(), Failure> {
+        let taken = pipeline.recommended().settle(given, &mut params.clone());
+        // Told when the run has begun: an error speaks for itself.
+        let mut taken = Some(taken).filter(|taken| !taken.is_empty());
+        let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
+        let bar = ProgressBar::new(steps as u64).with_style(style());
+        if let Some(every) = self.preview_every {
+            let method = match &self.taesd {
+                Some(_) => PreviewMethod::Taesd,
+                None => PreviewMethod::Approximate,
+            };
+            request = request.previews(method, every);
+        }
+        let mut failed = Vec::new();
+        let output = request
+            .on_progress(|progress| {
+                if let Some(taken) = taken.take() {
+                    bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
+                }
+                // A sampler may take another number of steps than was asked for.
+                bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
+                bar.set_position((progress.image * progress.steps + progress.step) as u64);
+                if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {
+                    let number = (progress.images > 1).then_some(progress.image + 1);
+                    // The picture is worth more: the run goes on without previews.
+                    let written = pictures.preview(preview, number, progress.step);
+                    failed.extend(
+                        written
+                            .err()
+                            .map(|error| Failure::Write(format!("{error}; no more previews"))),
+                    );
+                }
+            })
+            .run()?;
+        bar.finish_and_clear();
+        let count = output.images.len();
+        for (i, image) in output.images.iter().enumerate() {
+            failed.extend(pictures.save(image, (count > 1).then_some(i + 1)).err());
+        }
+        worst(failed)
+    }
+}
+
+/// The failure to end with, once all pictures are written; each other failure is reported here.
+fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
+    // That a reader has gone matters least.
+    failed.sort_by_key(|failure| matches!(failure, Failure::Write(_)));
+    failed.dedup_by(|a, b| matches!((a, b), (Failure::Stdout(_), Failure::Stdout(_))));
+    let Some(last) = failed.pop() else {
+        return Ok(());
+    };
+    for message in failed.into_iter().filter_map(|failure| failure.report().1) {
+        note(format_args!("error: {message}"));
+    }
+    Err(last)
+}
+
+impl Common {
+    /// The parameters, and which of them are given.
+    fn params(&self, prompt: Option<&str>) -> Result<(GenerateParams, Given), Failure> {
+        let (mut params, mut given) = match &self.from_infotext {
+            Some(path) => (from_infotext(path)?, Given::all()),
+            None => (GenerateParams::default(), Given::default()),
+        };
+        if let Some(prompt) = prompt {
+            params.text.prompt = prompt.into();
+        }
+        self.settings.apply(&mut params, &mut given)?;
+        Ok((params, given))
+    }
+
+    fn pipeline(&self) -> Result<Pipeline, Failure> {
+        let mut builder = Pipeline::builder().device(&self.device).on_log(|level, line| {
+            if level != LogLevel::Info {
+                note(line);
+            }
+        });
+        builder = match &self.model {
+            Some(path) => builder.checkpoint(path),
+            #[cfg(feature = "demo")]
+            None => builder.demo(),
+            #[cfg(not(feature = "demo"))]
+            None => {
+                return Err(Failure::Usage(
+                    "no demo model is compiled in; give a checkpoint with --model".into(),
+                ));
+            }
+        };
+        builder = self.parts.apply(builder);
+        for folder in &self.lora_dir {
+            builder = builder.lora_dir(folder);
+        }
+        if let Some(path) = &self.taesd {
+            builder = builder.taesd(path);
+        }
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(amount) = &self.memory_limit {
+            builder = builder.memory_limit(sdrs::parse_memory(amount)?);
+        }
+        builder = builder.profile(self.profile);
+        for path in &self.embedding {
+            builder = builder.embedding(path);
+        }
+        if let Some(name) = &self.dtype {
+            builder = builder.dtype(dtype(name)?);
+        }
+        let quantization = Quantization::from_name(&self.quantization).ok_or_else(|| {
+            Failure::Usage(format!(
+                "--quantization: '{}' is not one of none, int8",
+                self.quantization
+            ))
+        })?;
+        Ok(builder.quantization(quantization).build()?)
+    }
+}
+
+/// The settings of a PNG or of a text file. Settings that get lost are reported.
+fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
+    let text = sdrs::infotext::of_file(path)?;
+    let read = sdrs::infotext::parse(&text)?;
+    for remark in &read.notes {
+        note(format_args!("infotext: {remark}"));
+    }
+    for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
+        note(format_args!("not used: {key}: {value}"));
+    }
+    Ok(read.params)
+}
+
+fn style() -> ProgressStyle {
+    let template = "{bar:40} {pos}/{len} steps, {per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    style.with_key(
+        "per_sec",
+        |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{:.2} it/s", state.per_sec());
+        },
+    )
+}

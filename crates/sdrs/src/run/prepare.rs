@@ -1,0 +1,267 @@
+//! From a request to a run: settings are settled and checked, prompts encoded, passes planned, before the first step.
+
+use std::sync::Arc;
+
+use sd_core::prompt::Steps;
+use sd_sched::{Plan, PlanOptions, Start as PlanStart, plan};
+
+use super::{
+    Components, Request,
+    guide::{Guidance, Methods, UncondRule},
+    hires::{Enlargement, second_pass},
+    pass::Pass,
+    start::Start,
+    unused::unused,
+};
+use crate::{
+    Error, GenerateParams, PreviewMethod, Result, StrengthRule,
+    lora::ScheduledUnet,
+    params::{Reading, resolve_seed},
+    text::Prompts,
+};
+
+/// Strengths that are not given (WebUI).
+const IMAGE_STRENGTH: f64 = 0.75;
+const HIRES_STRENGTH: f64 = 0.7;
+
+/// Everything that the pictures of a run share.
+pub(super) struct Run<'a> {
+    /// The components of the pipeline that was asked to draw.
+    pub own: &'a Components,
+    /// The image that the first pass begins at.
+    pub start: Option<Start>,
+    /// One after the other: one at least.
+    pub passes: Vec<Pass>,
+    /// The way from the first pass to the second.
+    pub enlargement: Option<Enlargement>,
+    /// Names and hashes of the LoRAs.
+    pub hashes: Vec<(String, String)>,
+    pub seed: u64,
+    pub variation_seed: u64,
+}
+
+impl Run<'_> {
+    /// The first pass.
+    pub fn first(&self) -> &Pass {
+        &self.passes[0]
+    }
+
+    /// The pass whose latents are the result.
+    pub fn result(&self) -> &Pass {
+        self.passes.last().expect("a run has a pass")
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Everything that is the same for all pictures.
+    pub(super) fn prepare(&mut self) -> Result<Run<'a>> {
+        let own = self.components;
+        let taken = own.model.recommended.settle(&self.given, &mut self.params);
+        if !taken.is_empty() {
+            own.runtime
+                .info(|| format!("as the checkpoint recommends: {taken}"));
+        }
+        for told in unused(&self.params, &own.model) {
+            own.runtime.warn(told);
+        }
+        let limits = own.model.limits();
+        self.inputs.settle_size(&mut self.params, limits.downscale);
+        let size = self.params.validate(&limits)?;
+        let enlargement = Enlargement::new(&self.params.hires, size, limits.downscale)?;
+        self.settle_strength(enlargement.is_some());
+        let params = &self.params;
+        let largest = enlargement.map_or(size, |enlargement| enlargement.size);
+        if let Some(limit) = own.runtime.memory_limit() {
+            limit.check(own.model.checkpoint.configs(), &own.model.target, largest)?;
+        }
+        match self.previews {
+            Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
+            Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
+            Some((PreviewMethod::Taesd, _)) => own.model.tiny_vae().map(drop)?,
+            _ => {}
+        }
+        self.inputs.check(&own.model, params, enlargement.is_some())?;
+        let first = params.reading();
+        let begins_at_image = self.inputs.has_start();
+        let mut passes = vec![self.pass(params, first, size, begins_at_image, false)?];
+        if let Some(enlargement) = enlargement {
+            let second = second_pass(params);
+            let mut reading = second.reading();
+            reading.steps = Steps {
+                base: first.steps.base,
+                hires: Some(reading.steps.base),
+                rule: reading.steps.rule,
+            };
+            passes.push(self.pass(&second, reading, enlargement.size, true, true)?);
+        }
+        let mut hashes = Vec::new();
+        for pass in &passes {
+            let of_pass = pass.components(own).loras.hashes();
+            hashes.extend(
+                of_pass
+                    .into_iter()
+                    .filter(|hash| !hashes.contains(hash))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let start = self.inputs.start(params, size, &own.model, &own.runtime)?;
+        for pass in &mut passes {
+            let image = start.as_ref().filter(|_| pass.size == size);
+            pass.concat = self.inputs.concat(image, pass.size, &own.model, &own.runtime)?;
+        }
+        Ok(Run {
+            start,
+            passes,
+            enlargement,
+            hashes,
+            own,
+            seed: resolve_seed(params.noise.seed),
+            variation_seed: resolve_seed(params.noise.variation_seed),
+        })
+    }
+
+    /// The strength that counts stands in the parameters, so that the infotext has it; none, where nothing heeds it.
+    fn settle_strength(&mut self, hires: bool) {
+        let (image, strength) = (self.inputs.has_start(), &mut self.params.image.strength);
+        match (image, hires) {
+            (true, _) => *strength = Some(strength.unwrap_or(IMAGE_STRENGTH)),
+            (false, true) => *strength = Some(strength.unwrap_or(HIRES_STRENGTH)),
+            (false, false) => {
+                if strength.take().is_some() {
+                    let text =
+                        "strength is not used: there is neither a picture to begin at nor a hires pass";
+                    self.components.runtime.warn(text);
+                }
+            }
+        }
+    }
+
+    /// A pass at this size.
+    fn pass(
+        &self,
+        params: &GenerateParams,
+        mut reading: Reading,
+        size: [u32; 2],
+        from_image: bool,
+        hires: bool,
+    ) -> Result<Pass> {
+        let own = self.components;
+        if !own.model.heeds_clip_skip() {
+            reading.clip_skip = 1;
+        }
+        let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
+        let tagged = self.tagged.components(own, &prompts.positive)?;
+        let components = tagged.as_deref().unwrap_or(own);
+        let Components {
+            model,
+            loras,
+            runtime,
+            ..
+        } = components;
+        let options = PlanOptions {
+            eta: params.sampling.eta,
+            start: match from_image {
+                true => start_of(params, hires),
+                false => PlanStart::Noise,
+            },
+            schedule: model.schedule_options(),
+            ..PlanOptions::default()
+        };
+        let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
+        let plan = plan(
+            sampler,
+            schedule,
+            params.sampling.steps,
+            &model.sampling,
+            &options,
+        )?;
+        for oddity in oddities(&plan, from_image) {
+            runtime.warn(oddity);
+        }
+        let rule = match model.unet.config().time_cond_proj_dim {
+            None => UncondRule::new(params),
+            Some(_) => {
+                runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
+                UncondRule::never()
+            }
+        };
+        let unets = ScheduledUnet::new(loras, &plan)?;
+        let cancelled = || self.cancel.is_cancelled();
+        let methods = Methods::new(params, model.unet.config())?;
+        let conditioning = runtime.timed("encoded the prompts", || {
+            let conditioning =
+                components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)?;
+            match methods.need_empty() {
+                true => conditioning.with_empty(&components.encoder(&reading, &cancelled)),
+                false => Ok(conditioning),
+            }
+        })?;
+        let downscale = model.limits().downscale;
+        let [width, height] = size.map(|side| (side / downscale) as usize);
+        Ok(Pass {
+            plan,
+            size,
+            shape: [1, model.vae.config().latent_channels, height, width],
+            unets,
+            guidance: Guidance {
+                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
+                cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
+                rule,
+                methods,
+            },
+            conditioning,
+            tagged,
+            concat: None,
+        })
+    }
+}
+
+/// The place in the schedule at which a pass over an image begins.
+fn start_of(params: &GenerateParams, hires: bool) -> PlanStart {
+    let strength = params.image.strength.unwrap_or(1.0);
+    let steps = params.sampling.steps as f64;
+    match params.image.strength_rule {
+        _ if hires => PlanStart::Image {
+            strength,
+            exact_steps: true,
+        },
+        StrengthRule::WebUi => PlanStart::Image {
+            strength,
+            exact_steps: false,
+        },
+        StrengthRule::Exact => PlanStart::Image {
+            strength,
+            exact_steps: true,
+        },
+        // The WebUI's rule runs one step more than it counts: here one less is counted.
+        StrengthRule::Diffusers => PlanStart::Image {
+            strength: (((steps * strength).floor() - 0.5) / steps).max(0.0),
+            exact_steps: false,
+        },
+    }
+}
+
+/// Warnings of plans that give no picture, as in the WebUI.
+fn oddities(plan: &Plan, from_image: bool) -> impl Iterator<Item = String> {
+    let (sampler, schedule, start) = (plan.sampler(), plan.schedule(), plan.sigmas()[0]);
+    let without_calls = (!plan.is_adaptive() && plan.calls() == 0).then(|| {
+        format!(
+            "{sampler} makes one step less than it is asked for, as in the WebUI: here none, and the picture is noise; take more steps"
+        )
+    });
+    let late = (without_calls.is_none() && start < 1.0 && !from_image).then(|| {
+        format!(
+            "{schedule} with so few steps starts at sigma {start:.3}, as in the WebUI, where there is hardly any noise to remove: \
+             the picture hardly forms; take more steps or another schedule"
+        )
+    });
+    without_calls.into_iter().chain(late)
+}
+
+impl Pass {
+    /// The components that draw.
+    pub fn components<'a>(&'a self, own: &'a Components) -> &'a Components {
+        let tagged: Option<&Arc<Components>> = self.tagged.as_ref();
+        tagged.map_or(own, |tagged| tagged)
+    }
+}

@@ -1,0 +1,205 @@
+//! Distilled models: a U-Net that takes cfg_scale itself, the usual settings of turbo models, and SDXL's tables of noise levels.
+
+mod common;
+
+use goldens::{Refs, formula};
+use safetensors::{SafeTensors, tensor::TensorView};
+use sdrs::{Pipeline, Sampler, Schedule};
+
+/// The width of the guidance's embedding.
+const WIDTH: usize = 256;
+/// The tiny model, whose U-Net has one layer more.
+fn folder() -> tempfile::TempDir {
+    let folder = common::put_together(&[(
+        "tiny-sd1",
+        &[
+            "text_encoder/config.json",
+            "text_encoder/model.safetensors",
+            "vae/config.json",
+            "vae/diffusion_pytorch_model.safetensors",
+            "scheduler/scheduler_config.json",
+            "unet/config.json",
+        ],
+    )]);
+    let config = folder.path().join("unet/config.json");
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    json["time_cond_proj_dim"] = WIDTH.into();
+    std::fs::write(&config, json.to_string()).unwrap();
+
+    let name = "unet/diffusion_pytorch_model.safetensors";
+    let bytes = std::fs::read(common::folder().join(name)).unwrap();
+    let layer = "time_embedding.cond_proj.weight";
+    let values = formula::tensor(layer, &[32, WIDTH]);
+    let values: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+    let added = TensorView::new(safetensors::Dtype::F32, vec![32, WIDTH], &values).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors = file.tensors();
+    tensors.push((layer.into(), added));
+    std::fs::write(
+        folder.path().join(name),
+        safetensors::serialize(tensors, None).unwrap(),
+    )
+    .unwrap();
+    folder
+}
+
+fn latents(pipeline: &Pipeline, cfg_scale: f64, prompt: &str, negative: &str) -> Vec<f32> {
+    let request = pipeline
+        .txt2img(prompt)
+        .negative_prompt(negative)
+        .width(128)
+        .height(128);
+    let request = request
+        .sampler(Sampler::Euler)
+        .schedule(Schedule::Uniform)
+        .steps(4);
+    request
+        .cfg_scale(cfg_scale)
+        .seed(42)
+        .latents()
+        .unwrap()
+        .latents
+        .values
+}
+
+#[test]
+fn the_scale_goes_into_the_network() {
+    let folder = folder();
+    let pipeline = Pipeline::builder()
+        .checkpoint(folder.path())
+        .device("cpu")
+        .build()
+        .unwrap();
+    let refs = Refs::open("distilled/lcm_runs.safetensors");
+    let prompt = "a red circle above a blue square";
+    for (name, cfg_scale) in [("cfg_1", 1.0), ("cfg_8", 8.0)] {
+        let drawn = latents(&pipeline, cfg_scale, prompt, "");
+        refs.assert_close(name, &drawn, 1e-4);
+        // A negative prompt has no part in it.
+        assert_eq!(latents(&pipeline, cfg_scale, prompt, "blurry"), drawn);
+    }
+
+    // A single file says the same, under LDM's name of the layer.
+    let file = folder.path().join("lcm.safetensors");
+    pipeline.save_file(&file, sdrs::Dtype::F32).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    assert!(
+        stored
+            .tensor("model.diffusion_model.time_embed.cond_proj.weight")
+            .is_ok()
+    );
+    let single = Pipeline::builder()
+        .checkpoint(&file)
+        .device("cpu")
+        .build()
+        .unwrap();
+    assert_eq!(
+        latents(&single, 8.0, prompt, ""),
+        latents(&pipeline, 8.0, prompt, "")
+    );
+}
+
+fn tiny_sdxl() -> tempfile::TempDir {
+    common::put_together(&[
+        (
+            "tiny-sd1",
+            &[
+                "text_encoder/config.json",
+                "text_encoder/model.safetensors",
+                "vae/config.json",
+                "vae/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+        (
+            "tiny-sdxl",
+            &[
+                "model_index.json",
+                "scheduler/scheduler_config.json",
+                "text_encoder_2/config.json",
+                "text_encoder_2/model.safetensors",
+                "unet/config.json",
+                "unet/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+    ])
+}
+
+/// The sigmas that the steps of a run begin at.
+fn sigmas(pipeline: &Pipeline, sampler: Sampler, schedule: Schedule, steps: usize) -> Vec<f64> {
+    let mut sigmas = Vec::new();
+    let request = pipeline
+        .txt2img("a red circle")
+        .width(64)
+        .height(64)
+        .seed(1)
+        .cfg_scale(1.0);
+    let request = request.sampler(sampler).schedule(schedule).steps(steps);
+    let drawn = request
+        .on_progress(|progress| sigmas.push(progress.sigma))
+        .latents()
+        .unwrap();
+    assert!(drawn.latents.values.iter().all(|value| value.is_finite()));
+    sigmas
+}
+
+/// What the publishers of turbo models ask for: as checkpoints they are like others, and few steps begin at the last timestep.
+#[test]
+fn usual_settings_of_turbo_models() {
+    let folder = tiny_sdxl();
+    for path in [common::folder(), folder.path().to_owned()] {
+        let pipeline = Pipeline::builder()
+            .checkpoint(&path)
+            .device("cpu")
+            .build()
+            .unwrap();
+        let first = pipeline.sampling().sigma_max();
+        for (sampler, schedule, steps) in [
+            // SD-Turbo and SDXL-Turbo.
+            (Sampler::EulerAncestral, Schedule::Trailing, 1),
+            (Sampler::EulerAncestral, Schedule::Turbo, 4),
+            // Lightning.
+            (Sampler::Euler, Schedule::SgmUniform, 4),
+            (Sampler::Euler, Schedule::Trailing, 8),
+            // Hyper-SD.
+            (Sampler::Tcd, Schedule::Trailing, 8),
+            (Sampler::Tcd, Schedule::SgmUniform, 4),
+            // LCM and DMD2.
+            (Sampler::Lcm, Schedule::Automatic, 4),
+            (Sampler::Lcm, Schedule::SgmUniform, 4),
+        ] {
+            let sigmas = sigmas(&pipeline, sampler, schedule, steps);
+            assert_eq!(sigmas.len(), steps, "{sampler} {schedule}");
+            assert!(
+                (sigmas[0] - first).abs() < 1e-3 * first,
+                "{sampler} {schedule}: {sigmas:?}"
+            );
+        }
+    }
+    // SDXL-Lightning of one step predicts the clean latents.
+    let builder = Pipeline::builder().checkpoint(folder.path()).device("cpu");
+    let one = builder.prediction(sdrs::Prediction::Sample).build().unwrap();
+    assert_eq!(sigmas(&one, Sampler::Euler, Schedule::Trailing, 1).len(), 1);
+}
+
+/// Align Your Steps has other noise levels for SDXL (Sabour et al. 2024, arXiv:2404.14507), as in the WebUI.
+#[test]
+fn tables_are_the_familys() {
+    let folder = tiny_sdxl();
+    let sd1 = [
+        14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029,
+    ];
+    let sdxl = [
+        14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029,
+    ];
+    for (path, expected) in [(common::folder(), sd1), (folder.path().to_owned(), sdxl)] {
+        let pipeline = Pipeline::builder()
+            .checkpoint(&path)
+            .device("cpu")
+            .build()
+            .unwrap();
+        let sigmas = sigmas(&pipeline, Sampler::Euler, Schedule::AlignYourSteps, 11);
+        assert_eq!(sigmas, expected);
+    }
+}
