@@ -677,6 +677,10 @@ enum sdrs_preview
      * The autoencoder decodes: the picture as it would be, at the price of a last step.
      */
     SDRS_PREVIEW_FULL = 2,
+    /**
+     * The tiny autoencoder decodes that `sdrs_builder_taesd` named: nearly the same, in a small part of the time.
+     */
+    SDRS_PREVIEW_TAESD = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1960,6 +1964,13 @@ sdrs_status sdrs_builder_on_log(sdrs_builder *builder,
  */
 sdrs_status sdrs_builder_threads(sdrs_builder *builder,
                                  uint32_t threads);
+
+/**
+ * Sets the tiny autoencoder (TAESD) that makes previews of `SDRS_PREVIEW_TAESD`: diffusers' `AutoencoderTiny` as a single file, or the
+ * original's decoder, as `.safetensors` or `.pth`. It takes no part in pictures.
+ */
+sdrs_status sdrs_builder_taesd(sdrs_builder *builder,
+                               const char *path);
 
 /**
  * The checkpoint as a single file of `size` bytes that the caller holds: `read` is called for one piece after the other, in this call

@@ -647,6 +647,7 @@ public:
         handle_.reset(builder);
     }
 
+    Builder &taesd(const std::string &path) { return done(sdrs_builder_taesd(get(), path.c_str())); }
     Builder &checkpoint(const std::string &path) { return done(sdrs_builder_checkpoint(get(), path.c_str())); }
     Builder &checkpoint_bytes(const std::string &name, View<std::uint8_t> data) {
         return done(sdrs_builder_checkpoint_bytes(get(), name.c_str(), data.data(), data.size()));

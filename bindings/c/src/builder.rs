@@ -20,6 +20,7 @@ pub struct sdrs_builder {
     config: Option<PathBuf>,
     vae: Option<PathBuf>,
     tokenizer: Option<PathBuf>,
+    pub(crate) taesd: Option<PathBuf>,
     text_encoder: Option<PathBuf>,
     text_encoder_2: Option<PathBuf>,
     unet: Option<PathBuf>,
@@ -79,6 +80,9 @@ impl sdrs_builder {
         }
         if let Some(path) = &self.tokenizer {
             builder = builder.tokenizer(path);
+        }
+        if let Some(path) = &self.taesd {
+            builder = builder.taesd(path);
         }
         if let Some(path) = &self.text_encoder {
             builder = builder.text_encoder(path);
@@ -156,6 +160,7 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             config: None,
             vae: None,
             tokenizer: None,
+            taesd: None,
             text_encoder: None,
             text_encoder_2: None,
             unet: None,

@@ -99,6 +99,23 @@ pub unsafe extern "C" fn sdrs_builder_threads(builder: *mut sdrs_builder, thread
     })
 }
 
+/// Sets the tiny autoencoder (TAESD) that makes previews of `SDRS_PREVIEW_TAESD`: diffusers' `AutoencoderTiny` as a single file, or the
+/// original's decoder, as `.safetensors` or `.pth`. It takes no part in pictures.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_taesd(builder: *mut sdrs_builder, path: *const c_char) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe {
+            (
+                object_mut(builder, "builder")?,
+                crate::pointer::path(path, "path")?,
+            )
+        };
+        builder.taesd = Some(path);
+        Ok(())
+    })
+}
+
 /// The most bytes that are asked for at once.
 const PIECE: usize = 16 << 20;
 

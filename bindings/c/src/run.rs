@@ -108,6 +108,8 @@ pub enum sdrs_preview {
     SDRS_PREVIEW_APPROXIMATE = 1,
     /// The autoencoder decodes: the picture as it would be, at the price of a last step.
     SDRS_PREVIEW_FULL = 2,
+    /// The tiny autoencoder decodes that `sdrs_builder_taesd` named: nearly the same, in a small part of the time.
+    SDRS_PREVIEW_TAESD = 3,
 }
 
 /// `sdrs_preview` as callers give it: any number.
@@ -120,6 +122,7 @@ const PREVIEWS: &[(sdrs_preview, Option<PreviewMethod>)] = &[
         Some(PreviewMethod::Approximate),
     ),
     (sdrs_preview::SDRS_PREVIEW_FULL, Some(PreviewMethod::Full)),
+    (sdrs_preview::SDRS_PREVIEW_TAESD, Some(PreviewMethod::Taesd)),
 ];
 
 enumeration! {

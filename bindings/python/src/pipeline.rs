@@ -48,7 +48,7 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, device, dtype,
+        checkpoint, *, config, vae, taesd, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, device, dtype,
         prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
@@ -57,6 +57,7 @@ impl Pipeline {
         checkpoint: Option<PathBuf>,
         config: Option<PathBuf>,
         vae: Option<PathBuf>,
+        taesd: Option<PathBuf>,
         tokenizer: Option<PathBuf>,
         text_encoder: Option<PathBuf>,
         text_encoder_2: Option<PathBuf>,
@@ -85,6 +86,9 @@ impl Pipeline {
         }
         if let Some(path) = vae {
             builder = builder.vae(path);
+        }
+        if let Some(path) = taesd {
+            builder = builder.taesd(path);
         }
         if let Some(path) = tokenizer {
             builder = builder.tokenizer(path);

@@ -12,6 +12,7 @@ const RNGS: &[(&str, Rng)] = &[("cpu", Rng::Cpu), ("nv", Rng::Nv)];
 const PREVIEWS: &[(&str, PreviewMethod)] = &[
     ("approximate", PreviewMethod::Approximate),
     ("full", PreviewMethod::Full),
+    ("taesd", PreviewMethod::Taesd),
 ];
 
 /// The value of a name; case doesn't matter.

@@ -74,13 +74,14 @@ class Pictures(unittest.TestCase):
             sizes = []
             for name, quality in [("low.jpg", 10), ("high.jpg", 95), ("a.webp", 80)]:
                 for path, text, array in zip(batch.save(Path(folder) / name, quality=quality), batch.infotexts, batch.arrays):
-                    picture = Image.open(path)
-                    self.assertEqual(picture.format, "WEBP" if name == "a.webp" else "JPEG")
-                    comment = picture.getexif().get_ifd(0x8769)[0x9286]
+                    with Image.open(path) as picture:
+                        self.assertEqual(picture.format, "WEBP" if name == "a.webp" else "JPEG")
+                        comment = picture.getexif().get_ifd(0x8769)[0x9286]
+                        pixels = np.asarray(picture)
                     self.assertEqual((comment[:8], comment[8:].decode("utf-16-be")), (b"UNICODE\0", text))
                     self.assertEqual(sdrs.infotext.read(path), text)
                     if name == "a.webp":
-                        np.testing.assert_array_equal(np.asarray(picture), array)
+                        np.testing.assert_array_equal(pixels, array)
                 sizes.append(path.stat().st_size)
             self.assertLess(sizes[0], sizes[1])
             with self.assertRaisesRegex(sdrs.InvalidParameterError, "quality"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import sdrs
-from support import PROMPT, QUICK, demo, python, quick
+from support import GOLDENS, PROMPT, QUICK, demo, python, quick
 
 # Long enough that nobody waits for its end.
 LONG = {"steps": 10_000, "seed": 1, "sampler": "Euler"}
@@ -88,6 +88,12 @@ class Watching(unittest.TestCase):
         self.assertEqual(shown, [True, True, False])
         with self.assertRaises(sdrs.UnknownNameError):
             demo().txt2img(PROMPT, **QUICK, preview="sketch")
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "wants its file"):
+            demo().txt2img(PROMPT, **QUICK, preview="taesd")
+        tiny = sdrs.Pipeline(GOLDENS / "tiny-sd1", taesd=GOLDENS / "tiny-vae" / "diffusion_pytorch_model.safetensors", device="cpu")
+        events.clear()
+        tiny.txt2img(PROMPT, **QUICK, width=32, height=40, preview="taesd", callback=events.append)
+        self.assertEqual([event.preview.shape for event in events], [(40, 32, 3)] * 2)
         with self.assertRaises(sdrs.InvalidParameterError):
             demo().txt2img(PROMPT, **QUICK, preview="full", preview_every=0)
 

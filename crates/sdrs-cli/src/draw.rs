@@ -88,7 +88,10 @@ struct Common {
     /// Tell how long each operation took on the CPU.
     #[arg(long)]
     profile: bool,
-    /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent.
+    /// A tiny autoencoder (TAESD) that makes the previews: diffusers' AutoencoderTiny, or the original's decoder.
+    #[arg(long, value_name = "PATH", requires = "preview_every")]
+    taesd: Option<PathBuf>,
+    /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent, or of the picture with --taesd.
     #[arg(long, value_name = "N")]
     preview_every: Option<usize>,
     /// The picture to write: a PNG, JPEG or WebP by its ending, or - for a PNG on standard output; of a batch, OUT-1.png, OUT-2.png and so on.
@@ -243,7 +246,11 @@ impl Common {
         let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
         let bar = ProgressBar::new(steps as u64).with_style(style());
         if let Some(every) = self.preview_every {
-            request = request.previews(PreviewMethod::Approximate, every);
+            let method = match &self.taesd {
+                Some(_) => PreviewMethod::Taesd,
+                None => PreviewMethod::Approximate,
+            };
+            request = request.previews(method, every);
         }
         let mut failed = Vec::new();
         let output = request
@@ -326,6 +333,9 @@ impl Common {
         }
         for folder in &self.lora_dir {
             builder = builder.lora_dir(folder);
+        }
+        if let Some(path) = &self.taesd {
+            builder = builder.taesd(path);
         }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);

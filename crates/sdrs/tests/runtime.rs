@@ -74,11 +74,13 @@ fn the_log_tells_of_files_parts_and_runs() {
 
 #[test]
 fn previews_change_nothing_and_come_as_often_as_asked() {
-    let pipeline = builder().build().unwrap();
-    let expected = picture(&pipeline);
+    let tiny_vae = goldens::root().join("tiny-vae/diffusion_pytorch_model.safetensors");
+    let pipeline = builder().taesd(tiny_vae).build().unwrap();
+    let expected = picture(&builder().build().unwrap());
     for (method, size) in [
         (PreviewMethod::Approximate, [8, 6]),
         (PreviewMethod::Full, [64, 48]),
+        (PreviewMethod::Taesd, [64, 48]),
     ] {
         let mut sizes = Vec::new();
         let watched = request(&pipeline).previews(method, 2).on_progress(|p| {
@@ -90,6 +92,16 @@ fn previews_change_nothing_and_come_as_often_as_asked() {
         assert_eq!(watched.run().unwrap().images[0].rgb, expected);
         assert_eq!(sizes, [None, Some(size), None], "{method:?}");
     }
+    let upscaler = goldens::root().join("upscalers/compact-x2.safetensors");
+    let message = builder().taesd(upscaler).build().err().unwrap().to_string();
+    assert!(message.contains("no tiny autoencoder (TAESD)"), "{message}");
+    let plain = builder().build().unwrap();
+    let without = request(&plain).previews(PreviewMethod::Taesd, 1).run();
+    let message = without.unwrap_err().to_string();
+    assert!(
+        message.starts_with("previews: a preview by TAESD wants its file"),
+        "{message}"
+    );
     let never = request(&pipeline).previews(PreviewMethod::Full, 0).run();
     assert_eq!(
         never.unwrap_err().to_string(),

@@ -35,6 +35,7 @@ class Pipeline(Parts):
     `vae`, `text_encoder`, `text_encoder_2`, `unet`: other parts than the checkpoint's, which may lack them; each a file or a folder.
     `refiner`: a second checkpoint that takes over on the way from noise to the picture (`refiner_switch_at`), SDXL's refiner for one, with
     prompts encoded by itself and without LoRAs; a file or a folder, which needs no VAE.
+    `taesd`: a tiny autoencoder's file, for previews of the method "taesd".
     `tokenizer`: another tokenizer than the checkpoint's: its folder, a diffusers folder, or a `tokenizer.json`.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
     `Lora`; 1 is as trained.
@@ -67,6 +68,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -89,6 +91,7 @@ class Pipeline(Parts):
             _arguments.path("checkpoint", checkpoint),
             config=config,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -114,6 +117,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None,
         vae: StrPath | None,
+        taesd: StrPath | None,
         tokenizer: StrPath | None,
         text_encoder: StrPath | None,
         text_encoder_2: StrPath | None,
@@ -136,6 +140,7 @@ class Pipeline(Parts):
             checkpoint,
             config=optional_path("config", config),
             vae=optional_path("vae", vae),
+            taesd=optional_path("taesd", taesd),
             tokenizer=optional_path("tokenizer", tokenizer),
             text_encoder=optional_path("text_encoder", text_encoder),
             text_encoder_2=optional_path("text_encoder_2", text_encoder_2),
@@ -160,6 +165,7 @@ class Pipeline(Parts):
         cls,
         *,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -181,6 +187,7 @@ class Pipeline(Parts):
             None,
             config=None,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -207,6 +214,7 @@ class Pipeline(Parts):
         path: StrPath,
         *,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -231,6 +239,7 @@ class Pipeline(Parts):
         return cls(
             path,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -257,6 +266,7 @@ class Pipeline(Parts):
         *,
         config: StrPath | None = None,
         vae: StrPath | None = None,
+        taesd: StrPath | None = None,
         tokenizer: StrPath | None = None,
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
@@ -282,6 +292,7 @@ class Pipeline(Parts):
             path,
             config=config,
             vae=vae,
+            taesd=taesd,
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
@@ -413,7 +424,7 @@ class Pipeline(Parts):
         `depth`: the depth of the picture, bright is near, for models that draw after it.
 
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
-        cost), "full" (decoded, at the price of a last step) or None. It doesn't change the result.
+        cost), "full" (decoded, at the price of a last step), "taesd" (decoded by the tiny autoencoder `taesd`) or None. It doesn't change the result.
         `callback` is called with an `Event` after each step, in this thread; what it raises ends the run, and is raised here.
         `progress`: True shows a bar on standard error, False none; None shows it on a terminal or in a notebook; a function is
         called as `callback` is.

@@ -100,6 +100,7 @@ class Pipeline:
         *,
         config: str | None,
         vae: str | None,
+        taesd: str | None,
         tokenizer: str | None,
         text_encoder: str | None,
         text_encoder_2: str | None,

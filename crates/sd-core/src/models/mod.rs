@@ -5,6 +5,7 @@ mod clip;
 mod memory;
 mod nn;
 mod resnet;
+mod tiny_vae;
 mod transformer;
 mod unet;
 mod upscaler;
@@ -13,6 +14,7 @@ mod vae;
 pub use blur::blur_matrix;
 pub use clip::{ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
+pub use tiny_vae::TinyVae;
 pub use unet::{
     CrossAttentionCache, DeepCache, DeepFeatures, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers,
     TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput, guidance_embedding,

@@ -11,13 +11,16 @@ mod save;
 mod source;
 mod wide_vae;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use sd_core::{
     ClipTokenizer,
     checkpoint::Checkpoint,
     config::{Part, PredictionType},
-    models::{ClipTextModel, UNet, Vae},
+    models::{ClipTextModel, TinyVae, UNet, Vae},
     weights::{Loaded, Target, WeightPatch},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, ScheduleOptions};
@@ -61,6 +64,8 @@ pub(crate) struct Model {
     pub unet_extra: UnetExtra,
     /// Fitted when a run first asks for it.
     linear_decoder: Arc<OnceLock<LinearDecoder>>,
+    /// For previews, if there is one.
+    tiny_vae: Option<Arc<TinyVae>>,
 }
 
 /// The channels that a U-Net takes behind those of the latents.
@@ -155,6 +160,7 @@ impl Model {
         let model = Self {
             recommended,
             linear_decoder: Arc::default(),
+            tiny_vae: None,
             text_encoders,
             unet: unet.into(),
             vae,
@@ -188,6 +194,43 @@ impl Model {
             linear_decoder: Arc::default(),
             ..self.clone()
         })
+    }
+
+    /// The same model with a tiny autoencoder for previews.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if the file can't be read or has no decoder, [`Error::InvalidFile`] if it is for other latents.
+    pub fn with_tiny_vae(self, path: &Path, runtime: &Runtime) -> Result<Self> {
+        let network = runtime.timed("loaded the tiny autoencoder", || {
+            Ok(TinyVae::open(path, &self.target)?)
+        })?;
+        network.can_decode()?;
+        let (has, wants) = (network.latent_channels(), self.vae.config().latent_channels);
+        if has != Some(wants) || network.factor() != Some(self.vae.config().downscale()) {
+            return Err(Error::InvalidFile {
+                path: path.display().to_string(),
+                reason: format!(
+                    "a tiny autoencoder for other latents than this model's, of {wants} channels; give that of its family"
+                ),
+            });
+        }
+        Ok(Self {
+            tiny_vae: Some(network.into()),
+            ..self
+        })
+    }
+
+    /// The tiny autoencoder.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if there is none.
+    pub fn tiny_vae(&self) -> Result<&TinyVae> {
+        let lacks = || {
+            let reason =
+                "a preview by TAESD wants its file: give it to the pipeline's builder with taesd (--taesd)";
+            Error::parameter("previews", reason)
+        };
+        self.tiny_vae.as_deref().ok_or_else(lacks)
     }
 
     /// The same model with these patches in place of its own. Layers that neither touch are shared.

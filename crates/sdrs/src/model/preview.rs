@@ -3,7 +3,7 @@
 use sd_kernels::Axes;
 use sd_sched::rng::{Dtype, Generator, Source};
 
-use super::{Model, Runtime};
+use super::{Model, Runtime, values};
 use crate::{Error, Preview, PreviewMethod, Result, picture::rgb_of_planes};
 
 /// Sides of the pictures that colours are learned from, in values of a latent.
@@ -149,6 +149,10 @@ impl Model {
                 self.decode_wrapped(denoised.to_vec(), shape, wrap, runtime)?,
                 self.sizes().downscale,
             ),
+            PreviewMethod::Taesd => (
+                self.decode_tiny(denoised, shape, runtime)?,
+                self.sizes().downscale,
+            ),
             PreviewMethod::Approximate => (self.linear_decoder(runtime)?.planes(denoised, height * width), 1),
         };
         Ok(Preview {
@@ -157,6 +161,11 @@ impl Model {
             height: (height * scale) as u32,
             rgb: rgb_of_planes(&planes),
         })
+    }
+
+    fn decode_tiny(&self, denoised: &[f32], shape: [usize; 4], runtime: &Runtime) -> Result<Vec<f32>> {
+        let network = self.tiny_vae()?;
+        runtime.compute(|| values(network.decode(self.tensor(denoised.to_vec(), shape))?))
     }
 
     fn linear_decoder(&self, runtime: &Runtime) -> Result<&LinearDecoder> {

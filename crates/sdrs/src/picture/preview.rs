@@ -12,6 +12,9 @@ pub enum PreviewMethod {
     Approximate,
     /// The autoencoder decodes: the picture as it would be, at the price of a last step.
     Full,
+    /// The tiny autoencoder decodes that [`PipelineBuilder::taesd`](crate::PipelineBuilder::taesd) names: nearly the same, in a small part
+    /// of the time.
+    Taesd,
 }
 
 /// The picture as far as it is known after a step.

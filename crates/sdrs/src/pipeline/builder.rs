@@ -31,6 +31,7 @@ pub struct PipelineBuilder {
     parts: Vec<(Part, Source)>,
     tokenizer: Option<PathBuf>,
     refiner: Option<PathBuf>,
+    taesd: Option<PathBuf>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -126,6 +127,13 @@ impl PipelineBuilder {
     /// autoencoder; its latents must be those of the checkpoint. Calls of single networks, and what is saved, are the checkpoint's.
     pub fn refiner(mut self, path: impl Into<PathBuf>) -> Self {
         self.refiner = Some(path.into());
+        self
+    }
+
+    /// A tiny autoencoder (TAESD) for [`PreviewMethod::Taesd`](crate::PreviewMethod::Taesd): diffusers' `AutoencoderTiny` as a single file, or
+    /// the original's decoder (`taesd_decoder`, for SDXL `taesdxl_decoder`), as `.safetensors` or `.pth`. It takes no part in pictures.
+    pub fn taesd(mut self, path: impl Into<PathBuf>) -> Self {
+        self.taesd = Some(path.into());
         self
     }
 
@@ -286,7 +294,10 @@ impl PipelineBuilder {
             runtime.limit_memory(MemoryLimit(bytes), models, &target)?;
         }
         let patches = loras.patches();
-        let model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
+        let mut model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
+        if let Some(path) = &self.taesd {
+            model = model.with_tiny_vae(path, &runtime)?;
+        }
         let refiner = refiner.map(|checkpoint| {
             let (target, vae) = (model.target.clone(), Some(&model.vae));
             let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;

@@ -79,6 +79,7 @@ impl<'a> Request<'a> {
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
+            Some((PreviewMethod::Taesd, _)) => own.model.tiny_vae().map(drop)?,
             _ => {}
         }
         self.inputs.check(&own.model, params, enlargement.is_some())?;
