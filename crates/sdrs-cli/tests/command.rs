@@ -405,7 +405,8 @@ fn shared_settings_draw_the_same_picture() {
     let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "bad"]);
     assert_eq!(output.status.code(), Some(4));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let reason = "neither a PNG picture nor text in UTF-8, as its byte 0 shows; save the text as UTF-8";
+    let reason =
+        "neither a PNG, JPEG or WebP picture nor text in UTF-8, as its byte 0 shows; save the text as UTF-8";
     assert_eq!(told, format!("error: bad: {reason}\n"));
     std::fs::write(folder.path().join("empty"), "\n").unwrap();
     let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "empty"]);

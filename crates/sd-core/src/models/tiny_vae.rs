@@ -34,8 +34,8 @@ enum Layer {
     /// Pixels are repeated, twice in both directions, then convolved.
     Upsample(Conv2d),
     Block {
-        convolutions: [Conv2d; 3],
-        skip: Option<Conv2d>,
+        convolutions: Box<[Conv2d; 3]>,
+        skip: Option<Box<Conv2d>>,
     },
 }
 
@@ -201,11 +201,12 @@ impl Half {
                 Kind::Upsample => Layer::Upsample(conv(&here, sizes, 3, 1, false, false)),
                 Kind::Halve => Layer::Conv(conv(&here, sizes, 3, 2, false, false)),
                 Kind::Block => Layer::Block {
-                    convolutions: [0, 2, 4].map(|j| {
+                    convolutions: Box::new([0, 2, 4].map(|j| {
                         let sizes = [if j == 0 { channels } else { outputs }, outputs];
                         conv(&here.at("conv").at(j), sizes, 3, 1, true, true)
-                    }),
-                    skip: (channels != outputs).then(|| conv(&here.at("skip"), sizes, 1, 1, false, false)),
+                    })),
+                    skip: (channels != outputs)
+                        .then(|| conv(&here.at("skip"), sizes, 1, 1, false, false).into()),
                 },
             });
             channels = outputs;
@@ -256,7 +257,7 @@ impl Layer {
                 conv.forward(x, extras)
             }
             Self::Block { convolutions, skip } => {
-                let [first, second, third] = convolutions;
+                let [first, second, third] = &**convolutions;
                 let residual = match skip {
                     Some(skip) => plain(skip, x.clone()),
                     None => x.clone(),
