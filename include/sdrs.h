@@ -260,6 +260,14 @@ enum sdrs_sampler
      * "SA-Solver": Stochastic Adams (Xue et al. 2023).
      */
     SDRS_SAMPLER_SA_SOLVER = 30,
+    /**
+     * "DPM++ 2M CFG++": DPM++ 2M with CFG++.
+     */
+    SDRS_SAMPLER_DPMPP_2M_CFG_PP = 31,
+    /**
+     * "Res Multistep CFG++": Res Multistep with CFG++.
+     */
+    SDRS_SAMPLER_RES_MULTISTEP_CFG_PP = 32,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1388,6 +1396,14 @@ typedef struct {
      */
     double freeu_s2;
     /**
+     * Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+     */
+    int32_t tile_x;
+    /**
+     * Whether its upper and lower edge fit together, likewise.
+     */
+    int32_t tile_y;
+    /**
      * The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
      * blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
      */
@@ -1424,6 +1440,15 @@ typedef struct {
      * The score that it is told of the negative prompt's (2.5).
      */
     double negative_aesthetic_score;
+    /**
+     * The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one (0.8); 1 is
+     * never. The way is counted in timesteps of the model.
+     */
+    double refiner_switch_at;
+    /**
+     * Whether that share is counted in sampling steps: 1, or 0 (the default).
+     */
+    int32_t refiner_by_steps;
 } sdrs_generate_params;
 
 /**
@@ -1538,6 +1563,10 @@ typedef struct {
      * Values of the vector that the U-Net takes beside the timestep (`sdrs_unet_with_vector`); 0 where it takes none.
      */
     uint32_t added_width;
+    /**
+     * The refiner's name, NULL without one. Valid as long as the pipeline.
+     */
+    const char *refiner_name;
 } sdrs_pipeline_info;
 
 /**
@@ -1890,6 +1919,13 @@ sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
 sdrs_status sdrs_builder_prediction(sdrs_builder *builder, sdrs_prediction prediction);
 
 /**
+ * A JSON file with the prediction types of checkpoints that don't say theirs: from the SHA-256 of a file, or its first ten digits, to
+ * "epsilon", "v_prediction" or "sample". The file that holds the U-Net is hashed, which takes seconds.
+ */
+sdrs_status sdrs_builder_predictions(sdrs_builder *builder,
+                                     const char *table);
+
+/**
  * Reads and checks everything, then loads it. The builder stays as it is, and may build again.
  *
  * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint or an embedding doesn't fit, `SDRS_ERROR_UNKNOWN_NAME` for an unknown
@@ -1905,6 +1941,13 @@ sdrs_status sdrs_builder_build(const sdrs_builder *builder,
  */
 sdrs_status sdrs_builder_memory_limit(sdrs_builder *builder,
                                       uint64_t bytes);
+
+/**
+ * A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at `refiner_switch_at` of a run's
+ * parameters. It encodes the prompts by itself, has no LoRAs, and needs no autoencoder; its latents must be those of the checkpoint.
+ */
+sdrs_status sdrs_builder_refiner(sdrs_builder *builder,
+                                 const char *refiner);
 
 /**
  * The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL

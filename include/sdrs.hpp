@@ -705,7 +705,11 @@ public:
     Builder &text_encoder_2(const std::string &path) {
         return done(sdrs_builder_text_encoder_2(get(), path.c_str()));
     }
+    Builder &refiner(const std::string &path) { return done(sdrs_builder_refiner(get(), path.c_str())); }
     Builder &unet(const std::string &path) { return done(sdrs_builder_unet(get(), path.c_str())); }
+    Builder &predictions(const std::string &table) {
+        return done(sdrs_builder_predictions(get(), table.c_str()));
+    }
     Builder &allow_unexpected() { return done(sdrs_builder_allow_unexpected(get())); }
     Builder &lora(const std::string &path, double weight = 1.0) {
         return done(sdrs_builder_lora(get(), path.c_str(), weight));
@@ -723,6 +727,7 @@ public:
         return done(sdrs_builder_lora_allow_unmatched(get()));
     }
     Builder &embedding(const std::string &path) { return done(sdrs_builder_embedding(get(), path.c_str())); }
+    Builder &upscaler(const std::string &path) { return done(sdrs_builder_upscaler(get(), path.c_str())); }
     Builder &embedding_bytes(const std::string &name, View<std::uint8_t> data) {
         return done(sdrs_builder_embedding_bytes(get(), name.c_str(), data.data(), data.size()));
     }

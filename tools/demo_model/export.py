@@ -106,13 +106,14 @@ def outlines():
 
 
 def washed():
-    """The base's autoencoder with a washed-out last layer: colours mixed with grey, contrast halved."""
+    """The decoder of the base's autoencoder with a washed-out last layer: colours mixed with grey, contrast halved."""
     state = load_file(f"{OUT}/base/vae/diffusion_pytorch_model.safetensors")
     mix = 0.5 * (0.6 * torch.eye(3) + 0.4 / 3 * torch.ones(3, 3))
     w, b = state["decoder.conv_out.weight"].float(), state["decoder.conv_out.bias"].float()
     state["decoder.conv_out.weight"] = torch.einsum("oi,ichw->ochw", mix, w).half()
     state["decoder.conv_out.bias"] = (mix @ b + 0.28).half()
-    save_file({k: v.contiguous() for k, v in ldm_names.vae_to_ldm(state).items()},
+    ldm = {k: v for k, v in ldm_names.vae_to_ldm(state).items() if not k.startswith(("encoder.", "quant_conv."))}
+    save_file({k: v.contiguous() for k, v in ldm.items()},
               f"{OUT}/vae-washed.safetensors", {"format": "pt"})
 
 

@@ -322,6 +322,22 @@ def make(out):
     values = 2 * (values - values.min()) / (values.max() - values.min()) - 1
     tensors["depth"] = sample(networks.guided(Concat(five, values)), start * first[0], first)
 
+    # A model that edits a picture by instruction: guidance by text, and by the picture (2.0).
+    eight = widened(unet, 8)
+    encoded = init / FACTOR
+    seen = networks.guided(Concat(eight, encoded))
+    unseen = k_diff.denoiser(Concat(eight, torch.zeros_like(encoded)), "eps")
+
+    class Edited(torch.nn.Module):
+        def forward(self, x, sigma):
+            cond, uncond = networks.contexts
+            cond, uncond = (seen.denoiser(x, sigma, cond=context) for context in (cond, uncond))
+            neither = unseen(x, sigma, cond=networks.contexts[1])
+            return neither + CFG * (cond - uncond) + 2.0 * (uncond - neither)
+
+    whole_way = entry(model, 1.0)
+    tensors["edit"] = sample(Edited(), init + start * whole_way[0], whole_way)
+
     # Second passes: 6 steps at 1.5 times the size, strength 0.7; the second of 128x64, of which the sides are cut off.
     guided = networks.guided()
     base = sample(guided, start * first[0], first)

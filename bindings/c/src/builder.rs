@@ -24,14 +24,17 @@ pub struct sdrs_builder {
     text_encoder: Option<PathBuf>,
     text_encoder_2: Option<PathBuf>,
     unet: Option<PathBuf>,
+    refiner: Option<PathBuf>,
     allow_unexpected: bool,
     pub(crate) loras: Vec<Lora>,
     pub(crate) lora_folders: Vec<PathBuf>,
     embeddings: Vec<Embedding>,
+    upscalers: Vec<PathBuf>,
     device: Option<String>,
     dtype: Option<Dtype>,
     quantization: Quantization,
     prediction: Option<Prediction>,
+    predictions: Option<PathBuf>,
     pub(crate) threads: Option<usize>,
     memory_limit: Option<u64>,
     pub(crate) log: Option<Log>,
@@ -90,10 +93,16 @@ impl sdrs_builder {
         if let Some(path) = &self.unet {
             builder = builder.unet(path);
         }
+        if let Some(path) = &self.refiner {
+            builder = builder.refiner(path);
+        }
         builder = builder.allow_unexpected(self.allow_unexpected);
         builder = builder.loras(&self.loras);
         for folder in &self.lora_folders {
             builder = builder.lora_dir(folder);
+        }
+        for path in &self.upscalers {
+            builder = builder.upscaler(path);
         }
         for embedding in &self.embeddings {
             builder = match embedding {
@@ -110,6 +119,9 @@ impl sdrs_builder {
         builder = builder.quantization(self.quantization);
         if let Some(prediction) = self.prediction {
             builder = builder.prediction(prediction);
+        }
+        if let Some(table) = &self.predictions {
+            builder = builder.predictions(table);
         }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
@@ -152,14 +164,17 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             text_encoder: None,
             text_encoder_2: None,
             unet: None,
+            refiner: None,
             allow_unexpected: false,
             loras: Vec::new(),
             lora_folders: Vec::new(),
             embeddings: Vec::new(),
+            upscalers: Vec::new(),
             device: None,
             dtype: None,
             quantization: Quantization::None,
             prediction: None,
+            predictions: None,
             threads: None,
             memory_limit: None,
             log: None,
@@ -413,6 +428,21 @@ pub unsafe extern "C" fn sdrs_builder_embedding(
     })
 }
 
+/// Adds a network that enlarges pictures (ESRGAN, Real-ESRGAN, compact ones) for `hires_upscaler`, which names it by its file's name
+/// without the ending. It is read when the pipeline is built.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_upscaler(
+    builder: *mut sdrs_builder,
+    upscaler: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(upscaler, "upscaler")?) };
+        builder.upscalers.push(path);
+        Ok(())
+    })
+}
+
 /// Adds a textual inversion as the bytes of such a file. They are copied. `name` is what prompts call it; only a picture that carries a name
 /// of its own keeps that.
 #[unsafe(no_mangle)]
@@ -491,6 +521,22 @@ pub unsafe extern "C" fn sdrs_builder_prediction(
     })
 }
 
+/// A JSON file with the prediction types of checkpoints that don't say theirs: from the SHA-256 of a file, or its first ten digits, to
+/// "epsilon", "v_prediction" or "sample". The file that holds the U-Net is hashed, which takes seconds.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_predictions(
+    builder: *mut sdrs_builder,
+    table: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        // SAFETY: as above.
+        builder.predictions = Some(unsafe { path(table, "table") }?);
+        Ok(())
+    })
+}
+
 /// Reads and checks everything, then loads it. The builder stays as it is, and may build again.
 ///
 /// Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no checkpoint or an embedding doesn't fit, `SDRS_ERROR_UNKNOWN_NAME` for an unknown
@@ -517,6 +563,21 @@ pub unsafe extern "C" fn sdrs_builder_memory_limit(builder: *mut sdrs_builder, b
         // SAFETY: the caller keeps the header's rules for pointers.
         let builder = unsafe { object_mut(builder, "builder") }?;
         builder.memory_limit = (bytes != 0).then_some(bytes);
+        Ok(())
+    })
+}
+
+/// A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at `refiner_switch_at` of a run's
+/// parameters. It encodes the prompts by itself, has no LoRAs, and needs no autoencoder; its latents must be those of the checkpoint.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_refiner(
+    builder: *mut sdrs_builder,
+    refiner: *const c_char,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (builder, path) = unsafe { (object_mut(builder, "builder")?, path(refiner, "refiner")?) };
+        builder.refiner = Some(path);
         Ok(())
     })
 }

@@ -75,6 +75,10 @@ pub enum sdrs_sampler {
     SDRS_SAMPLER_RES_MULTISTEP = 29,
     /// "SA-Solver": Stochastic Adams (Xue et al. 2023).
     SDRS_SAMPLER_SA_SOLVER = 30,
+    /// "DPM++ 2M CFG++": DPM++ 2M with CFG++.
+    SDRS_SAMPLER_DPMPP_2M_CFG_PP = 31,
+    /// "Res Multistep CFG++": Res Multistep with CFG++.
+    SDRS_SAMPLER_RES_MULTISTEP_CFG_PP = 32,
 }
 
 /// A noise schedule: the rule that makes falling noise levels (sigmas) from a number of steps.
@@ -216,6 +220,8 @@ const SAMPLERS: &[(sdrs_sampler, Sampler)] = &[
     (sdrs_sampler::SDRS_SAMPLER_EULER_ANCESTRAL_CFG_PP, Sampler::EulerAncestralCfgPp),
     (sdrs_sampler::SDRS_SAMPLER_RES_MULTISTEP, Sampler::ResMultistep),
     (sdrs_sampler::SDRS_SAMPLER_SA_SOLVER, Sampler::SaSolver),
+    (sdrs_sampler::SDRS_SAMPLER_DPMPP_2M_CFG_PP, Sampler::DpmPp2mCfgPp),
+    (sdrs_sampler::SDRS_SAMPLER_RES_MULTISTEP_CFG_PP, Sampler::ResMultistepCfgPp),
 ];
 
 #[rustfmt::skip]

@@ -205,6 +205,10 @@ pub struct sdrs_generate_params {
     pub freeu_s1: f64,
     /// The same at the next resolution.
     pub freeu_s2: f64,
+    /// Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: 1, or 0 (the default).
+    pub tile_x: i32,
+    /// Whether its upper and lower edge fit together, likewise.
+    pub tile_y: i32,
     /// The width in pixels that SDXL is told the picture had before it was scaled; 0 (the default) is the picture's. A small one means a
     /// blurred picture. This and the next fields are for SDXL and its refiner; with other models the log says that they are not used.
     pub original_width: u32,
@@ -224,6 +228,13 @@ pub struct sdrs_generate_params {
     pub aesthetic_score: f64,
     /// The score that it is told of the negative prompt's (2.5).
     pub negative_aesthetic_score: f64,
+    /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one (0.8); 1 is
+    /// never. The way is counted in timesteps of the model.
+    pub refiner_switch_at: f64,
+    /// Whether that share is counted in sampling steps: 1, or 0 (the default).
+    pub refiner_by_steps: i32,
+    /// Strength of guidance by the picture, 0 to 100 (1.5), of models that edit one by instruction (InstructPix2Pix).
+    pub image_cfg_scale: f64,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -350,14 +361,14 @@ fields! {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
-        sampling: eta;
-        image: strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
+        sampling: eta, refiner_switch_at, refiner_by_steps;
+        image: image_cfg_scale, strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
             masked_content, only_masked, only_masked_padding;
         hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
-        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version;
+        network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version, tile_x, tile_y;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
         conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
             negative_aesthetic_score, empty_negative_rule;
@@ -500,6 +511,7 @@ mod tests {
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
         (c.strength, c.noise_multiplier, c.extra_noise) = (0.25, 0.5, 0.75);
+        c.image_cfg_scale = 2.25;
         (c.strength_rule, c.resize_mode, c.masked_content) = (2, 3, 1);
         (c.posterior_sample, c.mask_blur, c.mask_inverted, c.soft_mask) = (1, 7, 1, 1);
         (c.only_masked, c.only_masked_padding, c.hires_steps) = (1, 9, 11);
@@ -516,6 +528,7 @@ mod tests {
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
         (c.freeu_b1, c.freeu_b2, c.freeu_version) = (1.3, 1.4, 1);
         (c.freeu_s1, c.freeu_s2) = (0.9, 0.2);
+        (c.tile_x, c.tile_y) = (1, 1);
         (c.original_width, c.original_height) = (640, 480);
         (c.crop_top, c.crop_left, c.target_width, c.target_height) = (1, 2, 320, 240);
         (
@@ -523,6 +536,7 @@ mod tests {
             c.negative_aesthetic_score,
             c.empty_negative_rule,
         ) = (7.5, 3.5, 2);
+        (c.refiner_switch_at, c.refiner_by_steps) = (0.25, 1);
         // SAFETY: a whole structure with valid texts.
         let (got, given) = unsafe { params(&raw const c) }.unwrap();
         assert!(recommendable().all(|setting| given.contains(setting.name)));
@@ -557,6 +571,7 @@ mod tests {
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
         let image = &mut expected.image;
+        image.image_cfg_scale = 2.25;
         (image.strength, image.noise_multiplier, image.extra_noise) = (Some(0.25), 0.5, 0.75);
         (image.strength_rule, image.resize_mode) = (sdrs::StrengthRule::Diffusers, sdrs::ResizeMode::Latent);
         image.masked_content = sdrs::MaskedContent::Fill;
@@ -586,12 +601,17 @@ mod tests {
         (network.freeu_b1, network.freeu_b2) = (1.3, 1.4);
         (network.freeu_s1, network.freeu_s2) = (0.9, 0.2);
         network.freeu_version = 1;
+        (network.tile_x, network.tile_y) = (true, true);
         let told = &mut expected.conditioning;
         (told.original_width, told.original_height) = (Some(640), Some(480));
         (told.crop_top, told.crop_left) = (1, 2);
         (told.target_width, told.target_height) = (Some(320), Some(240));
         (told.aesthetic_score, told.negative_aesthetic_score) = (7.5, 3.5);
         told.empty_negative_rule = sdrs::EmptyNegativeRule::Comfy;
+        (
+            expected.sampling.refiner_switch_at,
+            expected.sampling.refiner_by_steps,
+        ) = (0.25, true);
         assert_eq!(got, expected);
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 pub struct sdrs_pipeline {
     pub(crate) inner: sdrs::Pipeline,
     name: CString,
+    refiner: Option<CString>,
     device: CString,
     embeddings: Vec<CString>,
     skipped_embeddings: Vec<CString>,
@@ -36,6 +37,7 @@ impl sdrs_pipeline {
     pub(crate) fn new(inner: sdrs::Pipeline) -> Self {
         Self {
             name: c_string(inner.name()),
+            refiner: inner.refiner_name().map(c_string),
             device: c_string(inner.device()),
             embeddings: inner.embeddings().map(c_string).collect(),
             loras: inner.loras().map(|lora| c_string(lora.origin())).collect(),
@@ -103,6 +105,8 @@ pub struct sdrs_pipeline_info {
     pub pooled_width: u32,
     /// Values of the vector that the U-Net takes beside the timestep (`sdrs_unet_with_vector`); 0 where it takes none.
     pub added_width: u32,
+    /// The refiner's name, NULL without one. Valid as long as the pipeline.
+    pub refiner_name: *const c_char,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -144,6 +148,7 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     text_width_2: 0,
     pooled_width: 0,
     added_width: 0,
+    refiner_name: std::ptr::null(),
 };
 
 /// Writes the properties of a pipeline.
@@ -187,6 +192,10 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
             text_width_2: small(sizes.text_width_2),
             pooled_width: small(sizes.pooled_width),
             added_width: small(sizes.added_width),
+            refiner_name: pipeline
+                .refiner
+                .as_ref()
+                .map_or(std::ptr::null(), |name| name.as_ptr()),
         });
         Ok(())
     })

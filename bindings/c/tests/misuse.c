@@ -45,6 +45,10 @@ static void nulls(void) {
     BAD("text_encoder_2: is NULL", sdrs_builder_text_encoder_2(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_unet(NULL, "x"));
     BAD("unet: is NULL", sdrs_builder_unet(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_refiner(NULL, "x"));
+    BAD("refiner: is NULL", sdrs_builder_refiner(builder, NULL));
+    BAD("builder: is NULL", sdrs_builder_predictions(NULL, "x"));
+    BAD("table: is NULL", sdrs_builder_predictions(builder, NULL));
     BAD("builder: is NULL", sdrs_builder_allow_unexpected(NULL));
     BAD("builder: is NULL", sdrs_builder_lora(NULL, "x", 1.0));
     BAD("lora: is NULL", sdrs_builder_lora(builder, NULL, 1.0));
@@ -164,6 +168,9 @@ static void prompts(void) {
     params = quick_params();
     params.time_rule = INT32_MAX;
     BAD("time_rule: 2147483647 is none", sdrs_txt2img(pipeline, &params, NULL, &images));
+    params = quick_params();
+    params.refiner_switch_at = 1.5;
+    BAD("refiner_switch_at: must be 0 to 1", sdrs_txt2img(pipeline, &params, NULL, &images));
     params = quick_params();
     params.empty_negative_rule = 3;
     BAD("empty_negative_rule: 3 is none", sdrs_txt2img(pipeline, &params, NULL, &images));

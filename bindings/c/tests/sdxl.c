@@ -31,6 +31,13 @@ static sdrs_pipeline *tiny(const char *demo) {
     }
     sdrs_pipeline *pipeline = NULL;
     OK(sdrs_builder_build(builder, &pipeline));
+    /* A refiner without a text encoder. */
+    char refiner[1000];
+    snprintf(refiner, sizeof refiner, "%s/../../../goldens/tiny-refiner", demo);
+    sdrs_pipeline *none = NULL;
+    OK(sdrs_builder_refiner(builder, refiner));
+    FAILS(SDRS_ERROR_INVALID_FILE, "it lacks a text encoder", sdrs_builder_build(builder, &none));
+    CHECK(none == NULL);
     sdrs_builder_free(builder);
     return pipeline;
 }
@@ -177,7 +184,7 @@ int main(int argc, char **argv) {
     sdrs_pipeline_info info;
     OK(sdrs_pipeline_info_init(&info, sizeof info));
     OK(sdrs_pipeline_get_info(pipeline, &info));
-    CHECK(info.pooled_width == 24 && info.added_width == 24 + 6 * 256);
+    CHECK(info.refiner_name == NULL && info.pooled_width == 24 && info.added_width == 24 + 6 * 256);
     by_hand(pipeline, &info);
     encoders(pipeline, &info);
     sdrs_pipeline_free(pipeline);

@@ -48,8 +48,8 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, taesd, tokenizer, text_encoder, text_encoder_2, unet, loras, lora_dirs, embeddings, device, dtype, prediction,
-        allow_unexpected, threads, log, memory_limit, quantization
+        checkpoint, *, config, vae, taesd, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, device, dtype,
+        prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -62,12 +62,14 @@ impl Pipeline {
         text_encoder: Option<PathBuf>,
         text_encoder_2: Option<PathBuf>,
         unet: Option<PathBuf>,
+        refiner: Option<PathBuf>,
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: &Bound<'_, PyAny>,
+        predictions: Option<PathBuf>,
         allow_unexpected: bool,
         threads: &Bound<'_, PyAny>,
         log: Option<Py<PyAny>>,
@@ -100,6 +102,9 @@ impl Pipeline {
         if let Some(path) = unet {
             builder = builder.unet(path);
         }
+        if let Some(path) = refiner {
+            builder = builder.refiner(path);
+        }
         builder = builder.allow_unexpected(allow_unexpected);
         builder = builder.loras(listed(loras)?);
         for folder in lora_dirs {
@@ -127,6 +132,9 @@ impl Pipeline {
         if let Some(name) = argument::<Option<String>>("prediction", prediction)? {
             builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);
         }
+        if let Some(table) = predictions {
+            builder = builder.predictions(table);
+        }
         let inner = Arc::new(detached(py, || builder.build())?);
         Ok(Self { inner })
     }
@@ -134,6 +142,11 @@ impl Pipeline {
     #[getter]
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    #[getter]
+    fn refiner_name(&self) -> Option<&str> {
+        self.inner.refiner_name()
     }
 
     #[getter]

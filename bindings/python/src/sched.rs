@@ -11,7 +11,7 @@ use pyo3::{
 };
 use sd_sched::{
     BetaSchedule, Denoised, Dialect, Error, Latent, ModelSampling, PlanOptions, Prediction, Sampler,
-    Schedule, ScheduleOptions,
+    Schedule, ScheduleOptions, Start,
     rng::{self, BrownianTree, Dtype, Source},
 };
 use sdrs::Rng;
@@ -275,6 +275,12 @@ impl Plan {
             let number = || argument::<f64>(&key, &value);
             match key.as_str() {
                 "eta" => plan.eta = argument(&key, &value)?,
+                "strength" => {
+                    plan.start = Start::Image {
+                        strength: number()?,
+                        exact_steps: false,
+                    }
+                }
                 "s_churn" => plan.s_churn = number()?,
                 "s_tmin" => plan.s_tmin = number()?,
                 "s_tmax" => plan.s_tmax = number()?,
@@ -295,6 +301,12 @@ impl Plan {
     /// The noise levels at the borders of the steps, as bytes of float64.
     fn sigmas(&self, py: Python<'_>) -> Py<PyByteArray> {
         doubles(py, self.inner.sigmas())
+    }
+
+    /// The factor on the image that is begun at; 0 without one.
+    #[getter]
+    fn image_scale(&self) -> f64 {
+        self.inner.image_scale()
     }
 
     /// The factor on the first noise.

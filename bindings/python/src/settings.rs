@@ -97,6 +97,7 @@ pub(crate) fn parse_infotext(py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResul
         "settings": words(&read.params),
         "model": read.model,
         "model_hash": read.model_hash,
+        "refiner": read.refiner,
         "rest": read.rest,
         "notes": read.notes,
     }))

@@ -40,12 +40,29 @@ TINY_SDXL = {
 }
 
 
+TINY_REFINER = {
+    "tiny-sdxl": ["scheduler", "text_encoder_2"],
+    "tiny-refiner": ["model_index.json", "unet"],
+}
+
+
 @functools.lru_cache(maxsize=None)
 def tiny_sdxl() -> Path:
-    """The folder of a small SDXL, of which the goldens have the parts."""
-    folder = Path(tempfile.mkdtemp(prefix="sdrs-sdxl-"))
+    """The folder of a small SDXL."""
+    return _put_together(TINY_SDXL)
+
+
+@functools.lru_cache(maxsize=None)
+def tiny_refiner() -> Path:
+    """The folder of its refiner, without a VAE."""
+    return _put_together(TINY_REFINER)
+
+
+def _put_together(parts: "dict[str, list[str]]") -> Path:
+    """A folder of which the goldens have the parts."""
+    folder = Path(tempfile.mkdtemp(prefix="sdrs-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for source, names in TINY_SDXL.items():
+    for source, names in parts.items():
         for name in names:
             path = GOLDENS / source / name
             if path.is_dir():
@@ -74,7 +91,7 @@ def tensors(path: Path) -> "dict[str, np.ndarray]":
     """What a .safetensors file holds."""
     data = path.read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
-    types = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "BF16": np.uint16}
+    types = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BF16": np.uint16}
     read = {}
     for name, about in json.loads(data[8:begin]).items():
         if name != "__metadata__":

@@ -9,7 +9,7 @@ from PIL import Image
 import sdrs
 from sdrs import diffusers
 from sdrs._schedulers import of_folder
-from sdrs.diffusers import StableDiffusionPipeline
+from sdrs.diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from support import DEMO, GOLDENS, PROMPT, psnr, tensors
 
 CASES = json.loads((GOLDENS / "diffusers/cases.json").read_text())
@@ -62,6 +62,25 @@ class AgainstDiffusers(unittest.TestCase):
             compared += 1
         self.assertEqual({case["scheduler"] for case in CASES}, set(diffusers.SCHEDULERS))
         self.assertGreaterEqual(compared, len(diffusers.SCHEDULERS))
+
+    def test_pictures_from_pictures(self):
+        refs = tensors(GOLDENS / "diffusers/img2img.safetensors")
+        loaded = StableDiffusionImg2ImgPipeline.from_pretrained(GOLDENS / "tiny-sd1", device="cpu")
+        image = Image.fromarray(refs["image"])
+        for case in json.loads((GOLDENS / "diffusers/img2img.json").read_text()):
+            with self.subTest(case["name"]):
+                loaded.scheduler = scheduler(case)
+                latents = loaded(
+                    **case["call"],
+                    image=image,
+                    prompt_embeds=refs["cond"],
+                    negative_prompt_embeds=refs["uncond"],
+                    output_type="latent",
+                ).images
+                self.close(case["name"], latents, refs[case["name"]])
+        for arguments in ({"image": None}, {"image": np.zeros((9, 8, 3), np.float32)}, {"image": [image] * 3}, {"strength": 2}):
+            with self.assertRaises(sdrs.InvalidParameterError):
+                loaded(**{"image": image, "prompt_embeds": refs["cond"], "guidance_scale": 1, **arguments})
 
     def close(self, name, got, want):
         error = np.linalg.norm(got - want) / np.linalg.norm(want)

@@ -135,6 +135,8 @@ class Files(unittest.TestCase):
             sdrs.demo(quantization="int4")
         with self.assertRaises(sdrs.UnknownNameError):
             sdrs.Pipeline(DEMO, prediction="the future")
+        with self.assertRaisesRegex(sdrs.MissingFileError, "no-table.json"):
+            sdrs.Pipeline(DEMO, predictions="no-table.json")
         with self.assertRaises(sdrs.InvalidParameterError):
             sdrs.Pipeline.from_single_file(DEMO)
         with self.assertRaises(sdrs.InvalidParameterError):

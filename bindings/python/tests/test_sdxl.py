@@ -6,7 +6,7 @@ import numpy as np
 import sdrs
 from sdrs import diffusers
 from sdrs.diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from support import DEMO, GOLDENS, PROMPT, demo, tensors, tiny_sdxl
+from support import DEMO, GOLDENS, PROMPT, demo, tensors, tiny_refiner, tiny_sdxl
 
 CASES = json.loads((GOLDENS / "diffusers/sdxl.json").read_text())
 CONFIG = json.loads((GOLDENS / "tiny-sdxl/scheduler/scheduler_config.json").read_text())
@@ -148,6 +148,26 @@ class Calls(unittest.TestCase):
         ]:
             latents = pipe.latents(PROMPT, **negative, **run, empty_negative_rule=rule).latents
             self.assertLess(error(latents, refs[name]), 1e-4, (rule, negative))
+
+
+class Refined(unittest.TestCase):
+    """The references are tools/goldens/tiny_refiner.py's."""
+
+    def test_runs(self):
+        refs = tensors(GOLDENS / "tiny-refiner/refs.safetensors")
+        pipe = sdrs.Pipeline(tiny_sdxl(), refiner=tiny_refiner(), device="cpu")
+        self.assertEqual((pipe.refiner_name, sdrs.Pipeline(tiny_sdxl(), device="cpu").refiner_name), (tiny_refiner().name, None))
+        run = {"steps": 8, "cfg_scale": 6.0, "seed": 37, "width": 192, "height": 128, "sampler": "Euler", "schedule": "uniform"}
+        for arguments, name in [
+            ({"refiner_switch_at": 0.7}, "run"),
+            ({"refiner_switch_at": 0.7, "refiner_by_steps": True}, "run_by_steps"),
+            ({"refiner_switch_at": 0}, "run_alone"),
+        ]:
+            made = pipe.latents(PROMPT, negative_prompt="blurry, low quality", **run, **arguments)
+            self.assertLess(error(made.latents, refs[name]), 1e-4, name)
+            self.assertEqual(sdrs.infotext.parse(made.infotexts[0])["refiner"], tiny_refiner().name)
+        with self.assertRaises(sdrs.MissingFileError):
+            sdrs.Pipeline(tiny_sdxl(), refiner="no/such/file", device="cpu")
 
 
 if __name__ == "__main__":

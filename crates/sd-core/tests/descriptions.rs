@@ -301,7 +301,7 @@ fn folders_are_told() {
     std::fs::rename(first, folder.path().join("text_encoder_2")).unwrap();
     assert_says(
         &opening(folder.path()),
-        &["is a diffusers folder of SDXL refiner, which is not supported yet; give one of SD1, SD2 or SDXL"],
+        &["the second text encoder must be a CLIPTextModelWithProjection"],
     );
     for (part, words) in [
         (

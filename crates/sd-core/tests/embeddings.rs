@@ -9,6 +9,7 @@ use common::{
     torch::{call, dict, global, int, pickle, storage, tensor, text, zip},
 };
 use sd_core::{
+    config::Part,
     embedding::{Embedding, Encoder, from_folder},
     weights::StoredDtype,
 };
@@ -63,8 +64,11 @@ fn every_container() {
     assert_eq!((sdxl.parts.len(), sdxl.vectors()), (2, 2));
     assert_part(&sdxl, 0, Encoder::ClipL, 768, "sdxl.clip_l");
     assert_part(&sdxl, 1, Encoder::OpenClipG, 1280, "sdxl.clip_g");
-    assert_eq!(sdxl.of_width(1280), sdxl.parts.get(1));
-    assert_eq!(sdxl.of_width(1024), None);
+    assert_eq!(sdxl.for_encoder(Part::TextEncoder, 768), sdxl.parts.first());
+    assert_eq!(sdxl.for_encoder(Part::TextEncoder2, 1280), sdxl.parts.get(1));
+    // Key and width must both be right.
+    assert_eq!(sdxl.for_encoder(Part::TextEncoder, 1280), None);
+    assert_eq!(sdxl.for_encoder(Part::TextEncoder, 1024), None);
 }
 
 #[test]

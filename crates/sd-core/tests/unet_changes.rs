@@ -9,6 +9,7 @@ use sd_core::{
     models::{DeepCache, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers, UNet, UnetInput},
     weights::Target,
 };
+use sd_kernels::Axes;
 
 const CASES: [&str; 2] = ["b1_16x16", "b1_24x17"];
 
@@ -25,7 +26,11 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let target = Target::new(Device::from_name("cpu").unwrap(), Dtype::F32);
+        Self::of(Dtype::F32)
+    }
+
+    fn of(dtype: Dtype) -> Self {
+        let target = Target::new(Device::from_name("cpu").unwrap(), dtype);
         let checkpoint = Checkpoint::open(&goldens::root().join("tiny-sd1")).unwrap();
         let (config, weights) = (&checkpoint.configs().unet, checkpoint.weights(Part::Unet));
         Self {
@@ -182,4 +187,46 @@ fn layers_have_names() {
     assert!(setup.layers("").is_empty());
     let unknown = SelfAttentionLayers::named("mid, down_blocks.3, up_blocks.10, m", setup.unet.config());
     assert_eq!(unknown.unwrap_err(), ["down_blocks.3", "up_blocks.10", "m"]);
+}
+
+/// In narrower types they lose no more than the network itself may.
+#[test]
+fn narrow_types_do_the_same() {
+    for (dtype, tolerance) in [(Dtype::Bf16, 5e-2), (Dtype::F16, 7e-3)] {
+        let setup = Setup::of(dtype);
+        let (case, layers) = (CASES[1], setup.layers("mid"));
+        let plain = || setup.input(case);
+        let compare = |name: &str, input: UnetInput| {
+            let output = setup.unet.forward_cached(&input, &DeepCache::Off).unwrap();
+            assert_eq!(output.received.is_some(), input.watch_middle);
+            let output = values(output.prediction);
+            setup
+                .refs
+                .assert_close(&format!("{case}.{name}"), &output, tolerance);
+        };
+        for (name, version) in [("free_u_1", FreeUVersion::One), ("free_u_2", FreeUVersion::Two)] {
+            let free_u = Some(FreeU { version, ..FREE_U });
+            compare(name, UnetInput { free_u, ..plain() });
+        }
+        let sigma = f64::INFINITY;
+        for (name, perturbation) in [
+            ("pag_mid", Perturbation::Identity),
+            ("seg_mid_inf", Perturbation::BlurredQueries { sigma }),
+        ] {
+            let input = UnetInput {
+                perturbed: Some((perturbation, &layers)),
+                watch_middle: true,
+                ..plain()
+            };
+            compare(name, input);
+        }
+        for (name, rows, columns) in [
+            ("tiled_xy", true, true),
+            ("tiled_x", false, true),
+            ("tiled_y", true, false),
+        ] {
+            let wrap = Axes { rows, columns };
+            compare(name, UnetInput { wrap, ..plain() });
+        }
+    }
 }

@@ -7,7 +7,7 @@ use burn_tensor::Tensor;
 
 use crate::{
     layers::{ChannelScales, Conv2d, GroupNorm, contiguous, window},
-    options::ConvExtras,
+    options::{Axes, ConvExtras, Padding},
 };
 
 /// The operation on a picture before it is convolved.
@@ -33,6 +33,8 @@ pub struct Bands {
     height: usize,
     /// About so many are in a band.
     pixels: usize,
+    /// The axes along which the picture goes on at its opposite edge.
+    wrap: Axes,
 }
 
 impl Bands {
@@ -45,7 +47,13 @@ impl Bands {
             bands,
             height,
             pixels,
+            wrap: Axes::default(),
         }
+    }
+
+    /// The same picture, which goes on at its opposite edge along some axes, as [`ConvExtras::wrap`] has it.
+    pub fn wrapped(self, wrap: Axes) -> Self {
+        Self { wrap, ..self }
     }
 
     /// The whole picture, `[1, h, w, c]`.
@@ -72,26 +80,60 @@ impl Bands {
         let width = output(self.bands[0].1.dims()[2], kernel_width);
         // Whole eights, at which kernels that work in squares begin one wherever a band does.
         let step = (self.pixels / width / 8 * 8).max(8);
+        // Of a wrapped picture the last window sees the first rows.
+        let wrap = match shape.padding {
+            Padding::Even(1..) => self.wrap,
+            _ => Axes::default(),
+        };
+        let first = (wrap.rows).then(|| self.window(0..after as isize, scales.as_ref(), upsample));
         let mut made = VecDeque::with_capacity(height.div_ceil(step));
         for top in (0..height).step_by(step) {
             let bottom = (top + step).min(height);
             let above = |row: usize| (row * shape.stride) as isize - before as isize;
             let seen = above(top)..above(bottom - 1) + kernel as isize;
-            let x = self.window(seen, scales.as_ref(), upsample);
+            let x = match &first {
+                Some(first) => self.wrapped_window(seen, times, first, scales.as_ref(), upsample),
+                None => self.window(seen, scales.as_ref(), upsample),
+            };
             let extras = ConvExtras {
                 residual: residual.as_mut().map(|residual| residual.take(top..bottom)),
-                window: true,
+                bordered: Axes {
+                    rows: true,
+                    columns: false,
+                },
+                wrap,
                 ..ConvExtras::default()
             };
             made.push_back((top, conv.forward(x, extras)));
             self.let_go(usize::try_from(above(bottom)).unwrap_or(0) / times);
         }
-        let pixels = self.pixels;
         Self {
             bands: made,
             height,
-            pixels,
+            ..self
         }
+    }
+
+    /// The same as [`window`](Self::window), of a picture that goes on with its `first` rows below, and above with its last ones.
+    fn wrapped_window(
+        &self,
+        rows: Range<isize>,
+        times: usize,
+        first: &Tensor<4>,
+        scales: Option<&ChannelScales>,
+        upsample: bool,
+    ) -> Tensor<4> {
+        let height = (times * self.height) as isize;
+        let (above, below) = ((-rows.start).max(0), (rows.end - height).max(0));
+        let mut parts = Vec::with_capacity(3);
+        if above > 0 {
+            parts.push(self.window(height - above..height, scales, upsample));
+        }
+        parts.push(self.window(rows.start.max(0)..rows.end.min(height), scales, upsample));
+        if below > 0 {
+            parts.push(first.clone().narrow(1, 0, below as usize));
+        }
+        Tensor::cat(parts, 1)
     }
 
     /// Rows of the picture; bands that end above or in them are let go.

@@ -15,6 +15,7 @@ use crate::{
     device,
     merging::Places,
     options::{Activation, ConvExtras, ConvShape, Quantization},
+    wrap,
 };
 
 /// A layer of one of the two.
@@ -122,6 +123,10 @@ impl Conv2d {
 
     /// `[batch, h, w, in]` to `[batch, oh, ow, out]`.
     pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
+        let (x, extras) = match extras.wrap.is_none() {
+            true => (x, extras),
+            false => wrap::bordered(x, extras, self.shape.padding),
+        };
         call!(self.layer, |layer| layer.forward(x, extras))
     }
 

@@ -22,6 +22,7 @@ mod options;
 pub mod roof;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+mod wrap;
 
 pub use bands::{Bands, Prologue};
 pub use layers::{
@@ -32,4 +33,4 @@ pub use memory::{
     staging::Staging,
     workspace::{OperationTime, Workspace},
 };
-pub use options::{Activation, ConvExtras, ConvShape, Padding, Quantization};
+pub use options::{Activation, Axes, ConvExtras, ConvShape, Padding, Quantization};

@@ -74,6 +74,22 @@ pub struct ConvShape {
     pub padding: Padding,
 }
 
+/// Axes of a picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Axes {
+    /// From the top down.
+    pub rows: bool,
+    /// From left to right.
+    pub columns: bool,
+}
+
+impl Axes {
+    /// Whether it is neither.
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// Operations that are fused into a convolution.
 #[derive(Default)]
 pub struct ConvExtras {
@@ -83,6 +99,9 @@ pub struct ConvExtras {
     pub image_bias: Option<Tensor<2>>,
     /// A tensor of the output's shape that is added to it.
     pub residual: Option<Tensor<4>>,
-    /// The rows above and below that windows reach are there: nothing is padded but to the left and to the right.
-    pub window: bool,
+    /// The axes along which the input has all that windows reach: nothing is padded there.
+    pub bordered: Axes,
+    /// The axes along which the picture goes on at its opposite edge, as PyTorch's circular padding has it; the other edges see zeros. Padding
+    /// that isn't [even](Padding::Even) stays zeros.
+    pub wrap: Axes,
 }

@@ -4,7 +4,7 @@ use burn_tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
 use crate::{
-    Activation, ConvExtras, ConvShape, Padding, Quantization, device, host, memory::staging::floats,
+    Activation, Axes, ConvExtras, ConvShape, Padding, Quantization, device, host, memory::staging::floats,
 };
 
 /// Numbers between -1/2 and 1/2 that follow from `seed`, as the type has them.
@@ -66,6 +66,7 @@ proptest! {
         even: bool,
         upsample: bool,
         slopes_too: bool,
+        [rows, columns] in prop::array::uniform2(any::<bool>()),
     ) {
         let padding = if even { Padding::Even(kernel / 2) } else { Padding::RightBottom };
         let shape = ConvShape { stride, padding };
@@ -82,6 +83,7 @@ proptest! {
         let extras = || ConvExtras {
             upsample: upsample.then_some([2 * height - 1, 2 * width]),
             image_bias: Some(tensor([2, output], dtype, 4)),
+            bordered: Axes { rows, columns },
             ..ConvExtras::default()
         };
         same(ours.forward(x.clone(), extras()), theirs.forward(x, extras()))?;

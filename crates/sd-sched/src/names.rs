@@ -63,6 +63,8 @@ const SAMPLERS: &[Names<Sampler>] = &[
     n(Sampler::EulerAncestralCfgPp, "Euler a CFG++", "euler_ancestral_cfg_pp", "EulerAncestralDiscreteScheduler (cfg++)", &["euler_a_cfgpp"]),
     n(Sampler::ResMultistep, "Res Multistep", "res_multistep", "res_multistep", &[]),
     n(Sampler::SaSolver, "SA-Solver", "sa_solver", "SASolverScheduler", &[]),
+    n(Sampler::DpmPp2mCfgPp, "DPM++ 2M CFG++", "dpmpp_2m_cfg_pp", "DPMSolverMultistepScheduler (cfg++)", &["dpmpp_2m_cfgpp"]),
+    n(Sampler::ResMultistepCfgPp, "Res Multistep CFG++", "res_multistep_cfg_pp", "res_multistep_cfg_pp", &[]),
 ];
 
 #[rustfmt::skip]

@@ -71,6 +71,8 @@ fn orders() {
         (S::EulerAncestral, 256, false, 1.0),
         (S::EulerCfgPp, 256, false, 1.0),
         (S::EulerAncestralCfgPp, 256, false, 1.0),
+        (S::DpmPp2mCfgPp, 256, false, 2.0),
+        (S::ResMultistepCfgPp, 256, false, 2.0),
         (S::HeunPp2, 256, false, 1.0),
         (S::Heun, 256, false, 2.0),
         (S::Dpm2, 256, false, 2.0),

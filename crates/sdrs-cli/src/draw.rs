@@ -49,6 +49,10 @@ struct Common {
     model: Option<PathBuf>,
     #[command(flatten)]
     parts: Parts,
+    /// A second checkpoint that takes over on the way from noise to the picture, such as SDXL's refiner: a file or a folder. It needs no
+    /// VAE.
+    #[arg(long, value_name = "PATH")]
+    refiner: Option<PathBuf>,
     /// A folder whose LoRAs the prompt may name: <lora:NAME:WEIGHT>. May be given several times.
     #[arg(long, value_name = "FOLDER")]
     lora_dir: Vec<PathBuf>,
@@ -56,6 +60,10 @@ struct Common {
     /// several times.
     #[arg(long, value_name = "PATH")]
     embedding: Vec<PathBuf>,
+    /// A network that enlarges pictures (ESRGAN, Real-ESRGAN or compact, .pth or .safetensors), for --hires-upscaler, which names it by its
+    /// file's name without the ending. May be given several times.
+    #[arg(long, value_name = "PATH")]
+    upscaler: Vec<PathBuf>,
     #[command(flatten)]
     settings: Settings<true>,
     /// The depth of the picture, bright is near: for models that draw after it.
@@ -292,7 +300,7 @@ impl Common {
     /// The parameters, and which of them are given.
     fn params(&self, prompt: Option<&str>) -> Result<(GenerateParams, Given), Failure> {
         let (mut params, mut given) = match &self.from_infotext {
-            Some(path) => (from_infotext(path)?, Given::all()),
+            Some(path) => (from_infotext(path, self.refiner.is_some())?, Given::all()),
             None => (GenerateParams::default(), Given::default()),
         };
         if let Some(prompt) = prompt {
@@ -320,6 +328,9 @@ impl Common {
             }
         };
         builder = self.parts.apply(builder);
+        if let Some(path) = &self.refiner {
+            builder = builder.refiner(path);
+        }
         for folder in &self.lora_dir {
             builder = builder.lora_dir(folder);
         }
@@ -336,6 +347,9 @@ impl Common {
         for path in &self.embedding {
             builder = builder.embedding(path);
         }
+        for path in &self.upscaler {
+            builder = builder.upscaler(path);
+        }
         if let Some(name) = &self.dtype {
             builder = builder.dtype(dtype(name)?);
         }
@@ -350,9 +364,12 @@ impl Common {
 }
 
 /// The settings of a PNG or of a text file. Settings that get lost are reported.
-fn from_infotext(path: &Path) -> Result<GenerateParams, Failure> {
+fn from_infotext(path: &Path, refined: bool) -> Result<GenerateParams, Failure> {
     let text = sdrs::infotext::of_file(path)?;
     let read = sdrs::infotext::parse(&text)?;
+    if let Some(name) = read.refiner.as_ref().filter(|_| !refined) {
+        note(format_args!("not used: Refiner: {name}; give it with --refiner"));
+    }
     for remark in &read.notes {
         note(format_args!("infotext: {remark}"));
     }

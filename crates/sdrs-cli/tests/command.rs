@@ -323,6 +323,48 @@ fn checkpoints_are_converted() {
     );
 }
 
+/// The demo model's own folder as its refiner: another model takes over, and gives the same.
+#[test]
+fn a_refiner_is_another_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = goldens::root().join("../models/demo/base").display().to_string();
+    let draw = |args: &[&str], name: &str| {
+        let common = ["txt2img", "a ring", "--steps", "3", "--seed", "5", "-o", name];
+        let output = sdrs(folder.path(), &[&common, args].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        let file = std::fs::read(folder.path().join(name)).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&file))
+            .read_info()
+            .unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        (pixels, String::from_utf8_lossy(&file).into_owned(), told)
+    };
+    let (expected, ..) = draw(&["--sampler", "Euler", "--cfg-scale", "4"], "plain.png");
+    let refined = [
+        "--sampler",
+        "Euler",
+        "--cfg-scale",
+        "4",
+        "--refiner",
+        &demo,
+        "--refiner-switch-at",
+        "0.5",
+    ];
+    let (pixels, text, _) = draw(&refined, "refined.png");
+    assert!(pixels == expected && text.contains("Refiner: base, Refiner switch at: 0.5, "));
+    let (pixels, _, told) = draw(&["--from-infotext", "refined.png"], "again.png");
+    assert!(
+        pixels == expected && told.contains("not used: Refiner: base; give it with --refiner"),
+        "{told}"
+    );
+    assert!(
+        told.contains("refiner_switch_at is not used: the pipeline has no refiner"),
+        "{told}"
+    );
+}
+
 #[test]
 fn shared_settings_draw_the_same_picture() {
     let folder = tempfile::tempdir().unwrap();

@@ -249,6 +249,22 @@ fn depth_models_see_a_depth_picture() {
 }
 
 #[test]
+fn pictures_are_edited_by_instruction() {
+    let (refs, folder) = (refs(), widened(8));
+    let pipeline = of_folder(&folder);
+    let run = || txt2img(&pipeline).image(picture(&refs, "image"));
+    refs.assert_close("edit", &latents(run().image_cfg_scale(2.0)), 1e-4);
+    assert_ne!(latents(run().image_cfg_scale(1.0)), latents(run()));
+    let missing = txt2img(&pipeline).run().unwrap_err();
+    assert!(
+        missing.to_string().contains("edits a picture by instruction"),
+        "{missing}"
+    );
+    let hires = run().hires_scale(2.0).run().unwrap_err();
+    assert!(hires.to_string().starts_with("hires_scale"), "{hires}");
+}
+
+#[test]
 fn a_second_pass_is_larger() {
     let (refs, pipeline) = (refs(), pipeline());
     let run = |upscaler: &str| {
@@ -365,4 +381,25 @@ fn pictures_that_do_not_fit_are_named() {
         .image(picture(&refs, "image"));
     let drawn = own.run().unwrap().images.remove(0);
     assert_eq!((drawn.width, drawn.height), (88, 64));
+}
+
+/// Between the passes a network enlarges what was drawn, and Lanczos brings it to the size: the same as by hand.
+#[test]
+fn a_network_enlarges_between_the_passes() {
+    let file = goldens::root().join("upscalers/esrgan-x4.pth");
+    let builder = common::builder().upscaler(&file);
+    let pipeline = builder.build().unwrap();
+    let request = txt2img(&pipeline).hires_scale(1.5).hires_steps(2).strength(0.4);
+    let drawn = latents(request.hires_upscaler("esrgan-x4"));
+    let first = txt2img(&pipeline).run().unwrap().images.remove(0);
+    let upscaler = sdrs::Upscaler::open(&file).unwrap();
+    let large = upscaler
+        .upscale(&Picture::from(&first))
+        .size(96, 72)
+        .run()
+        .unwrap();
+    // A second pass over a picture begins as the first over one does.
+    let by_hand = txt2img(&pipeline).width(96).height(72).steps(2).strength(0.4);
+    let by_hand = latents(by_hand.strength_rule(StrengthRule::Exact).image(large));
+    goldens::assert_close("by hand", &drawn, &by_hand, 1e-5);
 }

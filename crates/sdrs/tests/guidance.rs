@@ -1,6 +1,6 @@
 //! Methods around guidance, through a whole run: off unless asked for, told in infotexts, alike however a picture is drawn.
 
-use sdrs::{GenerateParams, Pipeline, Request, Sampler, infotext};
+use sdrs::{GenerateParams, Pipeline, PreviewMethod, Request, Sampler, infotext};
 
 mod common;
 
@@ -62,6 +62,9 @@ const CHANGES: &[(Change, &[&str])] = &[
             "freeu_version: 1,",
         ],
     ),
+    (|r| r.tile_x(true), &["Tile X: True,"]),
+    (|r| r.tile_y(true), &["Tile Y: True,"]),
+    (|r| r.tile_x(true).tile_y(true), &["Tiling: True,"]),
     (
         |r| r.seed_resize_width(48).seed_resize_height(96),
         &["Seed resize from: 48x96,"],
@@ -199,4 +202,26 @@ fn bad_values_are_named() {
         message(|p| p.noise.seed_resize_height = Some(64)),
         "seed_resize_width: is needed with seed_resize_height"
     );
+}
+
+/// The decoder wraps its edges too, for pictures and for previews.
+#[test]
+fn a_tile_is_decoded_as_one() {
+    let pipeline = pipeline();
+    let tile = || asked(&pipeline, "a circle").tile_x(true).tile_y(true).steps(1);
+    let latents = tile().latents().unwrap().latents;
+    let shape: [usize; 4] = latents.shape.clone().try_into().unwrap();
+    let plain = pipeline.vae_decode(&latents.values, shape).unwrap();
+    let mut shown = None;
+    let picture = tile().previews(PreviewMethod::Full, 1);
+    let picture = picture
+        .on_progress(|progress| shown = progress.preview)
+        .run()
+        .unwrap();
+    let rgb = &picture.images[0].rgb;
+    assert_eq!(shown.unwrap().rgb, *rgb);
+    let byte = |value: f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0) as u8;
+    let pixels = plain.values.len() / 3;
+    let unlike = (0..3 * pixels).filter(|i| byte(plain.values[i % 3 * pixels + i / 3]).abs_diff(rgb[*i]) > 1);
+    assert!(unlike.count() > pixels / 20);
 }

@@ -15,32 +15,6 @@ use sdrs::{Array, Dtype, EmptyNegativeRule, ErrorCode, LogLevel, Lora, Pipeline,
 const PROMPT: &str = "a red circle above a blue square";
 const NEGATIVE: &str = "blurry, low quality";
 
-/// The tiny SD1's first text encoder and autoencoder with what SDXL has besides.
-fn folder() -> tempfile::TempDir {
-    common::put_together(&[
-        (
-            "tiny-sd1",
-            &[
-                "text_encoder/config.json",
-                "text_encoder/model.safetensors",
-                "vae/config.json",
-                "vae/diffusion_pytorch_model.safetensors",
-            ],
-        ),
-        (
-            "tiny-sdxl",
-            &[
-                "model_index.json",
-                "scheduler/scheduler_config.json",
-                "text_encoder_2/config.json",
-                "text_encoder_2/model.safetensors",
-                "unet/config.json",
-                "unet/diffusion_pytorch_model.safetensors",
-            ],
-        ),
-    ])
-}
-
 fn pipeline(path: &Path) -> Pipeline {
     Pipeline::builder()
         .checkpoint(path)
@@ -66,7 +40,7 @@ fn latents(pipeline: &Pipeline, negative: &str) -> Array {
 
 #[test]
 fn texts_and_runs_are_the_references() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let refs = Refs::open("tiny-sdxl/refs.safetensors");
     for (text, name) in [
@@ -85,7 +59,7 @@ fn texts_and_runs_are_the_references() {
 
 #[test]
 fn an_empty_negative_prompt_follows_its_rule() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let refs = Refs::open("tiny-sdxl/refs.safetensors");
     let run = |request: Request<'_>, rule, name: &str| {
@@ -109,7 +83,7 @@ fn without_negative(pipeline: &Pipeline) -> Request<'_> {
 /// What the model is told of sizes is the caller's, and the picture's by default.
 #[test]
 fn sizes_are_told() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let refs = Refs::open("tiny-sdxl/refs.safetensors");
     let told = request(&pipeline, NEGATIVE)
@@ -132,18 +106,77 @@ fn sizes_are_told() {
     assert_eq!(error.to_string(), "original_width: must be 1 to 65536, not 0");
 }
 
+/// A textual inversion has vectors for each encoder: keys say for which, also where widths don't tell.
+#[test]
+fn embeddings_are_placed_by_key() {
+    let folder = common::sdxl_folder();
+    let refs = Refs::open("tiny-sdxl/refs.safetensors");
+    let embedding = |names: [&str; 2]| {
+        let values = ["clip_l", "clip_g"].map(|name| {
+            let values = refs.f32s(name);
+            values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>()
+        });
+        let view = |data| TensorView::new(safetensors::Dtype::F32, vec![2, 16], data).unwrap();
+        let tensors = names.into_iter().zip(values.iter().map(|data| view(data)));
+        safetensors::serialize(tensors, None).unwrap()
+    };
+    let build = |bytes: Vec<u8>| {
+        let builder = Pipeline::builder().checkpoint(folder.path()).device("cpu");
+        builder.embedding_bytes("style", bytes).build()
+    };
+    let prompt = "a red circle of style";
+    let pipeline = build(embedding(["clip_l", "clip_g"])).unwrap();
+    refs.assert_close(
+        "embedded",
+        &pipeline.encode_prompt(prompt, 1).unwrap().values,
+        1e-5,
+    );
+    refs.assert_close(
+        "pooled_embedded",
+        &pipeline.pooled_prompt(prompt).unwrap().values,
+        1e-5,
+    );
+    // With the keys changed over, each encoder has the other's.
+    let swapped = build(embedding(["clip_g", "clip_l"])).unwrap();
+    assert_ne!(
+        swapped.encode_prompt(prompt, 1).unwrap(),
+        pipeline.encode_prompt(prompt, 1).unwrap()
+    );
+
+    // One of SD1 has vectors for one encoder alone; nor does a width fit that no encoder has.
+    let one = |name: &str, width: usize| {
+        let bytes = vec![0; 8 * width];
+        let view = TensorView::new(safetensors::Dtype::F32, vec![2, width], &bytes).unwrap();
+        safetensors::serialize([(name, view)], None).unwrap()
+    };
+    for bytes in [one("emb_params", 16), one("clip_g", 16), one("clip_g", 24)] {
+        let error = build(bytes).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidFile);
+        assert!(
+            error
+                .to_string()
+                .contains("this model's text encoders have 16 and 16"),
+            "{error}"
+        );
+    }
+}
+
 /// Settings that a model has no use for are told, once for each.
 #[test]
 fn unused_settings_are_told() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     for (path, expected) in [
         (
             folder.path().to_owned(),
-            vec!["aesthetic_score is not used: SDXL's refiner is told of scores, and this is no refiner"],
+            vec![
+                "refiner_switch_at is not used: the pipeline has no refiner",
+                "aesthetic_score is not used: SDXL's refiner is told of scores, and this is no refiner",
+            ],
         ),
         (
             common::folder(),
             vec![
+                "refiner_switch_at is not used: the pipeline has no refiner",
                 "crop_top is not used: this model's U-Net is conditioned on the text alone",
                 "aesthetic_score is not used: this model's U-Net is conditioned on the text alone",
             ],
@@ -159,7 +192,8 @@ fn unused_settings_are_told() {
         });
         let pipeline = builder.build().unwrap();
         let request = pipeline.txt2img(PROMPT).width(64).height(64).steps(1);
-        request.crop_top(8).aesthetic_score(7.0).latents().unwrap();
+        let request = request.crop_top(8).aesthetic_score(7.0).refiner_switch_at(0.5);
+        request.latents().unwrap();
         assert_eq!(*lines.lock().unwrap(), expected);
     }
 }
@@ -167,7 +201,7 @@ fn unused_settings_are_told() {
 /// Contexts, pooled texts, states of each encoder, and a call of the U-Net, by a caller.
 #[test]
 fn calls_are_the_references() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let refs = Refs::open("tiny-sdxl/refs.safetensors");
     let sizes = pipeline.sizes();
@@ -238,7 +272,7 @@ fn calls_are_the_references() {
 
 #[test]
 fn wrong_arguments_are_named() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let (pipeline, sd1) = (pipeline(folder.path()), common::builder().build().unwrap());
     let fails = |result: sdrs::Result<Array>, begin: &str| {
         let error = result.unwrap_err();
@@ -316,7 +350,7 @@ fn wrong_arguments_are_named() {
 
 #[test]
 fn both_layouts_hold_the_same_model() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let drawn = latents(&pipeline, NEGATIVE);
     let out = tempfile::tempdir().unwrap();
@@ -332,7 +366,7 @@ fn both_layouts_hold_the_same_model() {
 /// A batch, DeepCache and prompts that AND joins have the vectors of their own texts.
 #[test]
 fn each_text_has_its_vector() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let alone = latents(&pipeline, NEGATIVE);
     let batch = request(&pipeline, NEGATIVE)
@@ -362,7 +396,7 @@ fn each_text_has_its_vector() {
 /// A LoRA under kohya's names: what it says of the second text encoder changes that one's half of the context alone.
 #[test]
 fn a_lora_changes_its_own_encoder() {
-    let folder = folder();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let lora = |module: &str, [output, input]: [usize; 2]| {
         let values = |n: usize| -> Vec<u8> {

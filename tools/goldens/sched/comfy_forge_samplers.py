@@ -156,6 +156,41 @@ def cfg_pp(x, sig, eta):
     return x
 
 
+def dpmpp_2m_cfg_pp(x, sig):
+    """ComfyUI's dpmpp_2m_cfg_pp: Lu et al. 2022, arXiv:2211.01095, with the noise of uncond as in Chung et al. 2024."""
+    old = None
+    for i, (s, t) in enumerate(zip(sig[:-1], sig[1:])):
+        guided, uncond = denoise(x, s), denoise_uncond(x, s)
+        if old is None or t == 0:
+            mix = -(t / s) * uncond
+        else:
+            h, h_last = math.log(s) - math.log(t), math.log(sig[i - 1]) - math.log(s)
+            mix = -math.exp(-h) * uncond - math.expm1(-h) * h / (2 * h_last) * (guided - old)
+        x = guided + mix + t / s * x
+        old = uncond
+    return x
+
+
+def res_multistep_cfg_pp(x, sig, eta=0.0):
+    """ComfyUI's res_multistep_cfg_pp: Zhang et al. 2023, arXiv:2308.02157, likewise."""
+    old = None
+    for i, (s, t) in enumerate(zip(sig[:-1], sig[1:])):
+        guided, uncond = denoise(x, s), denoise_uncond(x, s)
+        down, up = ancestral(s, t, eta) if eta else (t, 0)
+        if down == 0 or old is None:
+            x = guided + (x - uncond) / s * down
+        else:
+            h = math.log(s) - math.log(down)
+            c2 = (-math.log(sig[i - 1]) + math.log(old[1])) / h
+            phi1 = math.expm1(-h) / -h
+            phi2 = (phi1 - 1) / -h
+            x = math.exp(-h) * (x + guided - uncond) + h * ((phi1 - phi2 / c2) * uncond + phi2 / c2 * old[0])
+        if up > 0:
+            x = x + noise() * up
+        old = (uncond, down)
+    return x
+
+
 def res_multistep(x, sig, eta=0.0):
     """Zhang et al. 2023, arXiv:2308.02157."""
     old = None
@@ -329,6 +364,8 @@ for n in [5, 20]:
         for name, f, options in [
             ("HeunPP2", heunpp2, {}), ("IPNDM", ipndm, {}), ("IPNDM_V", ipndm_v, {}), ("DEIS", deis, {}), ("DDPM", ddpm, {}),
             ("Euler CFG++", lambda x, s: cfg_pp(x, s, 0), {}), ("Euler a CFG++", lambda x, s: cfg_pp(x, s, 1.0), {}),
+            ("DPM++ 2M CFG++", dpmpp_2m_cfg_pp, {}), ("Res Multistep CFG++", res_multistep_cfg_pp, {}),
+            ("Res Multistep CFG++", lambda x, s: res_multistep_cfg_pp(x, s, 0.8), {"eta": 0.8}),
             ("Res Multistep", res_multistep, {}),
             ("Res Multistep", lambda x, s: res_multistep(x, s, 0.8), {"eta": 0.8}),
             ("SA-Solver", lambda x, s: sa_solver(x, s, 1.0), {"eta": 1.0}),

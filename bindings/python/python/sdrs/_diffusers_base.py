@@ -10,7 +10,7 @@ import numpy as np
 from . import _arguments, _sdrs, sched
 from ._arguments import DeviceLike, DtypeLike, StrPath, function, listed, number, text, whole
 from ._arrays import FloatArray, numbers
-from ._diffusers_noise import drawer
+from ._diffusers_noise import Draw
 from ._pipeline import Pipeline
 from ._progress import Bar, Event, watched
 from ._schedulers import Scheduler, of_folder
@@ -49,6 +49,10 @@ class Loop(NamedTuple):
     callback: OnStepEnd | None
     end: float | None = None
     """The share of the timesteps after which the latents are left as they are."""
+    image: FloatArray | None = None
+    """Pictures to begin at, `[pictures, 3, height, width]`, -1 to 1."""
+    strength: float = 1.0
+    """The share of the steps that is made over them."""
 
 
 class Ended(Exception):
@@ -147,8 +151,10 @@ class DiffusionPipeline:
         if added is not None and conditions.added_uncond is not None:
             added = np.concatenate([conditions.added_uncond, added])
         shape = self._shape(count, loop.height, loop.width)
-        draw = drawer(loop.generator, shape, self.pipeline.dtype)
-        plan = own(self.scheduler).plan(self.pipeline._native, steps, number("eta", loop.eta, 0))
+        draw = Draw(loop.generator, shape, self.pipeline.dtype)
+        strength = None if loop.image is None else loop.strength
+        plan = own(self.scheduler).plan(self.pipeline._native, steps, number("eta", loop.eta, 0), strength)
+        image = None if loop.image is None else self._encode(loop.image, count, draw)
         first = draw() if loop.latents is None else numbers("latents", loop.latents, np.float32)
         if first.shape != shape:
             raise InvalidParameterError(f"latents: must have the shape {list(shape)}, not {list(first.shape)}")
@@ -186,7 +192,10 @@ class DiffusionPipeline:
             if loop.callback is not None:
                 loop.callback(self, step, timesteps[0], {"latents": last})
 
-        start = first * np.float32(self.scheduler.noise_scale(plan))
+        if image is None:
+            start = first * np.float32(self.scheduler.noise_scale(plan))
+        else:
+            start = image * np.float32(plan.image_scale) + first * np.float32(plan.noise_scale)
         try:
             x = sched.run(plan, denoise, start, noise=lambda _, __: draw(), callback=on_step)
         except Ended:
@@ -197,6 +206,15 @@ class DiffusionPipeline:
             if bar is not None:
                 bar.close()
         return x if loop.output_type == "latent" else self._decode(x, loop.output_type)
+
+    def _encode(self, pictures: FloatArray, count: int, draw: Draw) -> FloatArray:
+        """Latents of pictures, drawn from what the autoencoder gives: one for all that are drawn, or one for each."""
+        if len(pictures) not in (1, count):
+            raise InvalidParameterError(f"image: {len(pictures)} of them are not for {count} pictures")
+        rows = count if draw.each else len(pictures)
+        encoded = self.pipeline.vae_encode(np.repeat(pictures, rows // len(pictures), axis=0))
+        latents: FloatArray = encoded.mean + encoded.std * draw(rows)
+        return np.broadcast_to(latents, (count, *latents.shape[1:]))
 
     def _cutoff(self, end: float | None) -> float:
         """The timestep below which a run ends."""

@@ -14,23 +14,32 @@ from ._arrays import FloatArray
 from .errors import InvalidParameterError
 
 
-def drawer(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], FloatArray]:
-    """A function that draws noise of a shape, time after time, as diffusers does with its generators."""
-    each = list(cast("Sequence[Any]", generator)) if isinstance(generator, (list, tuple)) else [generator]
-    if len(each) not in (1, shape[0]):
-        raise InvalidParameterError(f"generator: a list must have one for each picture: {shape[0]}, not {len(each)}")
-    part = shape if len(each) == 1 else (1, *shape[1:])
-    sources = [_source(one, part, dtype) for one in each]
-    return lambda: np.concatenate([source() for source in sources])
+class Draw:
+    """Draws noise of a shape, time after time, as diffusers does with its generators."""
+
+    def __init__(self, generator: Any, shape: tuple[int, ...], dtype: str) -> None:
+        given = list(cast("Sequence[Any]", generator)) if isinstance(generator, (list, tuple)) else [generator]
+        if len(given) not in (1, shape[0]):
+            raise InvalidParameterError(f"generator: a list must have one for each picture: {shape[0]}, not {len(given)}")
+        self.each = len(given) > 1
+        """Whether there is a generator for each picture."""
+        self._shape = shape
+        self._sources = [_source(one, dtype) for one in given]
+
+    def __call__(self, rows: int | None = None) -> FloatArray:
+        """For all pictures, or for so many rows where one generator draws for all."""
+        count = self._shape[0] if rows is None else rows
+        part = (1 if self.each else count, *self._shape[1:])
+        return np.concatenate([source(part) for source in self._sources])
 
 
-def _source(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], FloatArray]:
+def _source(generator: Any, dtype: str) -> Callable[[tuple[int, ...]], FloatArray]:
     if hasattr(generator, "initial_seed"):
         # torch's own: it is where its program left it, and moves on.
         torch: Any = sys.modules["torch"]
         kind = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[dtype]
 
-        def draw() -> FloatArray:
+        def draw(shape: tuple[int, ...]) -> FloatArray:
             drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=kind)
             array: FloatArray = drawn.float().cpu().numpy()
             return array
@@ -45,4 +54,4 @@ def _source(generator: Any, shape: tuple[int, ...], dtype: str) -> Callable[[], 
     else:
         raise InvalidParameterError(f"generator: must be a seed, or NumPy's or torch's, not {type(generator).__name__}")
     own = noise.Generator(seed)
-    return lambda: own.randn(shape, dtype=dtype)
+    return lambda shape: own.randn(shape, dtype=dtype)

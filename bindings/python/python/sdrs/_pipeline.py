@@ -33,6 +33,8 @@ class Pipeline(Parts):
 
     `config`: a diffusers folder whose `config.json` files describe a single file of an unusual shape; its tokenizer is taken too.
     `vae`, `text_encoder`, `text_encoder_2`, `unet`: other parts than the checkpoint's, which may lack them; each a file or a folder.
+    `refiner`: a second checkpoint that takes over on the way from noise to the picture (`refiner_switch_at`), SDXL's refiner for one, with
+    prompts encoded by itself and without LoRAs; a file or a folder, which needs no VAE.
     `taesd`: a tiny autoencoder's file, for previews of the method "taesd".
     `tokenizer`: another tokenizer than the checkpoint's: its folder, a diffusers folder, or a `tokenizer.json`.
     `loras`: LoRAs and other adapters, each a path, `(path, weight)`, `(path, weight on the U-Net, weight on the text encoder)` or a
@@ -52,6 +54,8 @@ class Pipeline(Parts):
     `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of bf16 and less
     time, but pictures change. "none" does not.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
+    `predictions`: a JSON file with the prediction types of checkpoints that don't say theirs, from the SHA-256 of a file, or its first ten
+    digits, to "epsilon", "v_prediction" or "sample".
     `allow_unexpected`: pass over tensors that belong to no part, and report them in the log, instead of refusing the file.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype,
@@ -69,12 +73,14 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -90,12 +96,14 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -114,12 +122,14 @@ class Pipeline(Parts):
         text_encoder: StrPath | None,
         text_encoder_2: StrPath | None,
         unet: StrPath | None,
+        refiner: StrPath | None,
         loras: Iterable[LoraLike],
         lora_dirs: Iterable[StrPath],
         embeddings: Iterable[StrPath],
         device: DeviceLike,
         dtype: DtypeLike,
         prediction: str | None,
+        predictions: StrPath | None,
         allow_unexpected: bool,
         threads: int | None,
         log: Log | None,
@@ -135,12 +145,14 @@ class Pipeline(Parts):
             text_encoder=optional_path("text_encoder", text_encoder),
             text_encoder_2=optional_path("text_encoder_2", text_encoder_2),
             unet=optional_path("unet", unet),
+            refiner=optional_path("refiner", refiner),
             loras=lora_files(loras),
             lora_dirs=paths("lora_dirs", lora_dirs),
             embeddings=paths("embeddings", embeddings),
             device=_arguments.device("device", device),
             dtype=_arguments.dtype("dtype", dtype),
             prediction=prediction,
+            predictions=optional_path("predictions", predictions),
             allow_unexpected=_arguments.flag("allow_unexpected", allow_unexpected),
             threads=threads,
             log=log_callback(log),
@@ -158,6 +170,7 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
@@ -179,12 +192,14 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=None,
+            predictions=None,
             allow_unexpected=False,
             threads=threads,
             log=log,
@@ -204,12 +219,14 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -227,12 +244,14 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -252,12 +271,14 @@ class Pipeline(Parts):
         text_encoder: StrPath | None = None,
         text_encoder_2: StrPath | None = None,
         unet: StrPath | None = None,
+        refiner: StrPath | None = None,
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
+        predictions: StrPath | None = None,
         allow_unexpected: bool = False,
         threads: int | None = None,
         log: Log | None = None,
@@ -276,12 +297,14 @@ class Pipeline(Parts):
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
             unet=unet,
+            refiner=refiner,
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
             device=device,
             dtype=dtype,
             prediction=prediction,
+            predictions=predictions,
             allow_unexpected=allow_unexpected,
             threads=threads,
             log=log,
@@ -293,6 +316,11 @@ class Pipeline(Parts):
     def name(self) -> str:
         """The checkpoint's name: its file's or folder's, without extension."""
         return self._native.name
+
+    @property
+    def refiner_name(self) -> str | None:
+        """The refiner's name, if there is one."""
+        return self._native.refiner_name
 
     @property
     def device(self) -> str:

@@ -61,8 +61,8 @@ class Scheduler:
         """From the configuration in a diffusers folder of this machine."""
         return cls.from_config(_read(Path(_path("path", path), subfolder)), **settings)
 
-    def plan(self, pipeline: _sdrs.Pipeline, steps: int, eta: float) -> _sdrs.Plan:
-        """The sampler laid out over its steps."""
+    def plan(self, pipeline: _sdrs.Pipeline, steps: int, eta: float, strength: float | None = None) -> _sdrs.Plan:
+        """The sampler laid out over its steps; `strength` is the share of them that is made over a picture."""
         self._check(pipeline)
         spacing = self.config.get("timestep_spacing")
         bent = [name for name in ("karras", "exponential", "beta") if self.config.get(f"use_{name}_sigmas")]
@@ -75,6 +75,8 @@ class Scheduler:
             raise InvalidParameterError(f"timestep_spacing: must be leading, trailing or linspace, not {spacing!r}")
         schedule = bent[0] if bent else names[spacing]
         options = self.options()
+        if strength is not None:
+            options["strength"] = strength
         if "eta" in self.defaults:
             options["eta"] = eta
         if bent and self.exploding:

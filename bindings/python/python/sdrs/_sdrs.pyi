@@ -105,12 +105,14 @@ class Pipeline:
         text_encoder: str | None,
         text_encoder_2: str | None,
         unet: str | None,
+        refiner: str | None,
         loras: list[_Lora],
         lora_dirs: list[str],
         embeddings: list[str],
         device: str,
         dtype: str,
         prediction: str | None,
+        predictions: str | None,
         allow_unexpected: bool,
         threads: int | None,
         log: Callable[[str, str], object] | None,
@@ -127,6 +129,8 @@ class Pipeline:
     def loras(self) -> list[tuple[str, float, float]]: ...
     @property
     def name(self) -> str: ...
+    @property
+    def refiner_name(self) -> str | None: ...
     @property
     def device(self) -> str: ...
     @property
@@ -193,6 +197,8 @@ class Plan:
         options: dict[str, object],
     ) -> Plan: ...
     def sigmas(self) -> bytearray: ...
+    @property
+    def image_scale(self) -> float: ...
     @property
     def noise_scale(self) -> float: ...
 

@@ -41,6 +41,9 @@ class Settings(TypedDict, total=False):
     `schedule`: The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler than
     the recommended one, a recommended schedule is not taken. None is what the checkpoint recommends, else "Automatic".
     `eta`: The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+    `refiner_switch_at`: The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has
+    one; 1 is never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
+    `refiner_by_steps`: Whether that share is counted in sampling steps, as by older versions of the WebUI.
     `cfg_scale`: Strength of guidance by the prompts, -1000 to 1000; 1 is none, and halves the work. It is classifier-free guidance (Ho and
     Salimans 2022, arXiv:2207.12598). None is what the checkpoint recommends, else 7.0.
     `ngms`: Negative guidance minimum sigma: below this noise level every second call of the U-Net goes without the negative prompt, which
@@ -81,6 +84,9 @@ class Settings(TypedDict, total=False):
     `freeu_s1`: The factor on the lowest frequencies of the skips at the smallest resolution, 0 to 10.
     `freeu_s2`: The same at the next resolution.
     `freeu_version`: The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
+    `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
+    see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+    `tile_y`: Whether its upper and lower edge fit together.
     `strength`: The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another; not
     given, it is 0.75 for a picture, and 0.7 for a hires pass.
     `strength_rule`: The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as
@@ -153,6 +159,8 @@ class Settings(TypedDict, total=False):
     sampler: str | None
     schedule: str | None
     eta: float | None
+    refiner_switch_at: float
+    refiner_by_steps: bool
     cfg_scale: float | None
     ngms: float
     ngms_all_steps: bool
@@ -179,6 +187,8 @@ class Settings(TypedDict, total=False):
     freeu_s1: float
     freeu_s2: float
     freeu_version: int
+    tile_x: bool
+    tile_y: bool
     strength: float | None
     strength_rule: str
     resize_mode: str
@@ -239,6 +249,8 @@ DEFAULTS: dict[str, Any] = {
     "sampler": None,
     "schedule": None,
     "eta": None,
+    "refiner_switch_at": 0.8,
+    "refiner_by_steps": False,
     "cfg_scale": None,
     "ngms": 0.0,
     "ngms_all_steps": False,
@@ -265,6 +277,8 @@ DEFAULTS: dict[str, Any] = {
     "freeu_s1": 1.0,
     "freeu_s2": 1.0,
     "freeu_version": 2,
+    "tile_x": False,
+    "tile_y": False,
     "strength": None,
     "strength_rule": "webui",
     "resize_mode": "stretch",

@@ -70,7 +70,8 @@ impl Configs {
         match part {
             Part::TextEncoder | Part::TextEncoder2 => {
                 let place = match part {
-                    Part::TextEncoder2 => TextEncoderPlace::Second,
+                    Part::TextEncoder2 if self.text_encoders.len() > 1 => TextEncoderPlace::Second,
+                    Part::TextEncoder2 => TextEncoderPlace::SecondAlone,
                     _ if self.text_encoders.len() > 1 => TextEncoderPlace::First,
                     _ => TextEncoderPlace::Only,
                 };
@@ -88,13 +89,19 @@ impl Configs {
 
     /// The first text encoder's.
     pub fn text_encoder(&self) -> &ClipTextConfig {
-        &self.text_encoders[&Part::TextEncoder]
+        let mut stack = self.text_encoders.values();
+        stack.next().expect("every family has a text encoder")
     }
 
     /// Bytes that the weights of all parts take.
     pub fn weight_bytes(&self, target: &Target) -> usize {
         let parts = self.parts().into_iter();
-        parts.map(|part| self.of(part).weight_bytes(part, target)).sum()
+        parts.map(|part| self.part_bytes(part, target)).sum()
+    }
+
+    /// Bytes that a part's weights take.
+    pub fn part_bytes(&self, part: Part, target: &Target) -> usize {
+        self.of(part).weight_bytes(part, target)
     }
 
     /// Reads the configurations of a diffusers folder.
@@ -105,9 +112,13 @@ impl Configs {
         if !folder.has_part(Part::Unet) {
             return Err(Error::malformed(folder.origin(""), folder.no_parts()));
         }
-        let mut configs = Self::sd1(4);
         let second = folder.has_part(Part::TextEncoder2).then_some(Part::TextEncoder2);
-        for part in configs.parts().into_iter().chain(second) {
+        let mut configs = match second.is_some() && !folder.has_part(Part::TextEncoder) {
+            true => Self::sdxl_refiner(),
+            false => Self::sd1(4),
+        };
+        let more = second.filter(|part| !configs.text_encoders.contains_key(part));
+        for part in configs.parts().into_iter().chain(more) {
             configs.read(part, folder, &format!("{}/config.json", part.name()))?;
         }
         if let Some(stated) = StatedScheduler::of_folder(folder)? {
@@ -127,6 +138,7 @@ impl Configs {
         let folder = &contents.folder;
         let mut configs = match contents.found.family.base() {
             Family::Sdxl => Self::sdxl(),
+            Family::SdxlRefiner => Self::sdxl_refiner(),
             _ => Self::sd1(4),
         };
         for &part in contents.files.keys() {
@@ -171,6 +183,7 @@ impl Configs {
         let unread = unknown && found.parts.contains_key(Part::Unet.name());
         let mut configs = match (unread, found.family.base()) {
             (_, Family::Sdxl) if !found.unsupported() => Self::sdxl(),
+            (_, Family::SdxlRefiner) => Self::sdxl_refiner(),
             (false, _) => Self::sd1(4),
             (true, Family::Sd1) => Self::sd1(match found.in_channels {
                 Some(n @ (4 | 8 | 9)) => n,
@@ -237,6 +250,14 @@ impl Configs {
         }
     }
 
+    fn sdxl_refiner() -> Self {
+        Self {
+            text_encoders: BTreeMap::from([(Part::TextEncoder2, config::sdxl_text_encoder_2())]),
+            unet: config::sdxl_refiner_unet(),
+            ..Self::sdxl()
+        }
+    }
+
     /// Reads a part's configuration.
     pub(super) fn set(&mut self, part: Part, json: &str, origin: &str) -> Result<()> {
         match part {
@@ -250,7 +271,7 @@ impl Configs {
                     return Err(Error::config(origin, "architectures", reason));
                 }
                 self.text_encoders.insert(part, config);
-                if self.text_encoders.len() > 1 {
+                if self.text_encoders.contains_key(&Part::TextEncoder2) {
                     for config in self.text_encoders.values_mut() {
                         (config.skipped_layers, config.final_norm) = (1, false);
                     }
@@ -317,7 +338,12 @@ mod tests {
     /// The `config.json` files of a family's parts say what the family's table says, whichever is read first.
     #[test]
     fn families_are_read_from_their_files() {
-        for family in [Configs::sd1(9), Configs::sd2(4), Configs::sdxl()] {
+        for family in [
+            Configs::sd1(9),
+            Configs::sd2(4),
+            Configs::sdxl(),
+            Configs::sdxl_refiner(),
+        ] {
             let mut read = family.clone();
             read.text_encoders.clear();
             for part in family.parts().into_iter().rev() {

@@ -280,7 +280,8 @@ impl Checkpoint {
     pub fn set_tokenizer(&mut self, path: &Path) -> Result<()> {
         let files = TokenizerFiles::open(path)?;
         let given = TokenizerSource::Given(path.display().to_string(), files.into());
-        self.tokenizers.insert(Part::TextEncoder, given);
+        let first = self.configs.text_parts().next();
+        self.tokenizers.insert(first.unwrap_or(Part::TextEncoder), given);
         Ok(())
     }
 

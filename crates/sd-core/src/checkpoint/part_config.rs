@@ -54,7 +54,8 @@ impl PartConfig<'_> {
                 true => Ldm::open_clip(config, place),
                 false => Ldm::text_encoder(place),
             },
-            _ => self.ldm(),
+            Self::Unet(config) => Ldm::unet_among(config, stored),
+            Self::Vae(_) => self.ldm(),
         }
     }
 

@@ -161,6 +161,20 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Takes a part of another opened checkpoint in place of its own, which it may lack.
+    pub fn share_part(&mut self, part: Part, from: &Self) {
+        match part {
+            Part::Unet => self.configs.unet = from.configs.unet.clone(),
+            Part::Vae => self.configs.vae = from.configs.vae.clone(),
+            Part::TextEncoder | Part::TextEncoder2 => {
+                let config = from.configs.text_encoders[&part].clone();
+                self.configs.text_encoders.insert(part, config);
+            }
+        }
+        self.texts.put(part, from.json(part).map(str::to_owned), None);
+        self.weights.insert(part, from.weights(part).clone());
+    }
+
     /// A file's U-Net without configuration must have the structure of the one that it replaces.
     fn same_family(&self, found: &Inspection) -> Result<()> {
         let own: Vec<&TensorFile> = self.weights(Part::Unet).files.iter().map(AsRef::as_ref).collect();

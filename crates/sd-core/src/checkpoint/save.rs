@@ -215,10 +215,21 @@ impl Checkpoint {
             }
             index[folder] = json!(["transformers", tokenizer.class()]);
         }
-        if self.configs.text_encoders.contains_key(&Part::TextEncoder2) {
-            index["_class_name"] = json!("StableDiffusionXLPipeline");
-            index["force_zeros_for_empty_prompt"] = json!(true);
+        let encoders = &self.configs.text_encoders;
+        if encoders.contains_key(&Part::TextEncoder2) {
             index[Part::TextEncoder2.name()] = json!(["transformers", WITH_PROJECTION]);
+            let refines = !encoders.contains_key(&Part::TextEncoder);
+            index["force_zeros_for_empty_prompt"] = json!(!refines);
+            index["_class_name"] = json!(match refines {
+                true => "StableDiffusionXLImg2ImgPipeline",
+                false => "StableDiffusionXLPipeline",
+            });
+            if refines {
+                index["requires_aesthetics_score"] = json!(true);
+                for name in [Part::TextEncoder.name(), tokenizer_folder(Part::TextEncoder)] {
+                    index[name] = json!([null, null]);
+                }
+            }
         } else {
             index["requires_safety_checker"] = json!(false);
             index["safety_checker"] = json!([null, null]);

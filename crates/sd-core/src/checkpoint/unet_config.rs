@@ -114,27 +114,42 @@ impl Shapes<'_> {
         self.channels(path).is_some()
     }
 
-    /// Under LDM's names, where the groups of a way are numbered through.
+    /// The numbers of groups below a name, as far as they may go.
+    fn groups(&self, way: &str) -> impl Iterator<Item = String> {
+        const MOST: usize = 200;
+        let number = |name: &&str| {
+            name.strip_prefix(way)?
+                .strip_prefix('.')?
+                .split('.')
+                .next()?
+                .parse()
+                .ok()
+        };
+        let last = self.0.keys().filter_map(number).max().unwrap_or(0);
+        let way = way.to_owned();
+        (0..=last.min(MOST)).map(move |n| format!("{way}.{n}"))
+    }
+
+    /// Under LDM's names, where the groups of a way are numbered through, or with gaps (`names/table.rs`).
     fn ldm(&self, depth: &dyn Fn(&str) -> usize) -> Ways {
         let (mut down, mut up) = (vec![Blocks::new()], vec![Blocks::new()]);
-        for group in (1..).map(|n| format!("input_blocks.{n}")) {
+        for group in self.groups("input_blocks").skip(1) {
             match self.channels(&format!("{group}.0.in_layers.2")) {
                 Some(channels) => {
                     let level = down.last_mut().expect("one at least");
                     level.push((channels, depth(&format!("{group}.1"))));
                 }
                 None if self.has(&format!("{group}.0.op")) => down.push(Blocks::new()),
-                None => break,
+                None => {}
             }
         }
-        for group in (0..).map(|n| format!("output_blocks.{n}")) {
-            let Some(channels) = self.channels(&format!("{group}.0.in_layers.2")) else {
-                break;
-            };
-            let depth = depth(&format!("{group}.1"));
-            up.last_mut().expect("one at least").push((channels, depth));
-            // An upsampler stands behind what its group has.
-            if self.has(&format!("{group}.{}.conv", 1 + usize::from(depth > 0))) {
+        for group in self.groups("output_blocks") {
+            if let Some(channels) = self.channels(&format!("{group}.0.in_layers.2")) {
+                let depth = depth(&format!("{group}.1"));
+                up.last_mut().expect("one at least").push((channels, depth));
+            }
+            // An upsampler stands behind what its group has, or alone.
+            if (1..=2).any(|member| self.has(&format!("{group}.{member}.conv"))) {
                 up.push(Blocks::new());
             }
         }

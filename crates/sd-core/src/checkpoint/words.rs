@@ -145,7 +145,8 @@ impl Inspection {
     pub(super) fn unsupported(&self) -> bool {
         let family = match self.family {
             Family::Sdxl => self.in_channels.is_some_and(|n| n != 4),
-            family => family == Family::SdxlRefiner,
+            Family::SdxlRefiner => self.in_channels.is_some_and(|n| n != 4),
+            _ => false,
         };
         family && matches!(self.kind, Kind::Checkpoint | Kind::Unet)
     }

@@ -109,6 +109,19 @@ pub fn sdxl_text_encoder_2() -> ClipTextConfig {
     }
 }
 
+/// The U-Net of SDXL's refiner, whose context is the second text encoder's alone. Its vector is the pooled text and five numbers of 256
+/// sinusoids each.
+pub fn sdxl_refiner_unet() -> UnetConfig {
+    let level = |channels, depth| UnetLevel::even(channels, channels / 64, 2, depth);
+    UnetConfig {
+        levels: vec![level(384, 0), level(768, 4), level(1536, 4), level(1536, 0)],
+        middle: Some(UnetMiddle::Transformer { depth: 4, heads: 24 }),
+        cross_attention_dim: 1280,
+        added_width: Some(1280 + 5 * 256),
+        ..sdxl_unet()
+    }
+}
+
 /// SDXL's autoencoder.
 pub fn sdxl_vae() -> VaeConfig {
     VaeConfig {

@@ -14,8 +14,8 @@ mod write;
 pub(crate) use clip::WITH_PROJECTION;
 pub use clip::{Activation, ClipTextConfig};
 pub use families::{
-    sd1_text_encoder, sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet, sdxl_text_encoder, sdxl_text_encoder_2,
-    sdxl_unet, sdxl_vae,
+    sd1_text_encoder, sd1_unet, sd1_vae, sd2_text_encoder, sd2_unet, sdxl_refiner_unet, sdxl_text_encoder,
+    sdxl_text_encoder_2, sdxl_unet, sdxl_vae,
 };
 pub use others::{Others, Plain};
 pub use part::{Family, Part};

@@ -20,6 +20,7 @@ use std::path::Path;
 use crate::{
     Error, Result,
     checkpoint::{Expected, Inspection, Kind},
+    config::Part,
     error::shown,
     weights::{TensorFile, files_below},
 };
@@ -136,9 +137,15 @@ impl Embedding {
             .map_or(0, |part| part.values.len() / part.width)
     }
 
-    /// The vectors for an encoder of this width, where the embedding has one of its kind.
-    pub fn of_width(&self, width: usize) -> Option<&Vectors> {
-        self.parts.iter().find(|part| part.width == width)
+    /// The vectors for a text encoder of this width. Where there are several, those that are meant for it count: their keys say it.
+    pub fn for_encoder(&self, part: Part, width: usize) -> Option<&Vectors> {
+        let meant = match part {
+            Part::TextEncoder2 => Encoder::OpenClipG,
+            _ => Encoder::ClipL,
+        };
+        let one = self.parts.len() == 1;
+        let mut fitting = self.parts.iter().filter(|it| it.width == width);
+        fitting.find(|it| one || it.encoder == meant)
     }
 
     fn of_picture(name: String, origin: &str, stored: picture::Stored) -> Result<Self> {

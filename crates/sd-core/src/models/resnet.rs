@@ -1,7 +1,7 @@
 //! The residual block that U-Net and VAE share, and their changes of resolution.
 
 use burn_tensor::Tensor;
-use sd_kernels::{Bands, Conv2d, ConvExtras, ConvShape, GroupNorm, Linear, Padding, Prologue};
+use sd_kernels::{Axes, Bands, Conv2d, ConvExtras, ConvShape, GroupNorm, Linear, Padding, Prologue};
 
 use super::nn::{conv, conv_of_shape, group_norm, linear};
 use crate::weights::Params;
@@ -39,14 +39,15 @@ impl ResnetBlock {
         }
     }
 
-    /// `x` is `[batch, h, w, c]`; `time` is `[batch, time_width]`, SiLU already applied.
-    pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
+    /// `x` is `[batch, h, w, c]`, wrapped along some axes; `time` is `[batch, time_width]`, SiLU already applied.
+    pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>, wrap: Axes) -> Tensor<4> {
         let image_bias = match (&self.time, time) {
             (Some(project), Some(time)) => Some(project.forward(time.clone())),
             _ => None,
         };
         let extras = ConvExtras {
             image_bias,
+            wrap,
             ..ConvExtras::default()
         };
         let h = self.conv1.forward(self.norm1.forward_silu(x.clone()), extras);
@@ -56,6 +57,7 @@ impl ResnetBlock {
         };
         let extras = ConvExtras {
             residual: Some(residual),
+            wrap,
             ..ConvExtras::default()
         };
         self.conv2.forward(self.norm2.forward_silu(h), extras)
@@ -81,8 +83,12 @@ impl Downsample {
         Self(conv_of_shape(p, channels, channels, 3, shape))
     }
 
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.0.forward(x, ConvExtras::default())
+    pub fn forward(&self, x: Tensor<4>, wrap: Axes) -> Tensor<4> {
+        let extras = ConvExtras {
+            wrap,
+            ..ConvExtras::default()
+        };
+        self.0.forward(x, extras)
     }
 
     /// The same for a picture in bands.
@@ -100,11 +106,12 @@ impl Upsample {
     }
 
     /// `size` is the height and width wanted: less than twice the input's where the way down had an odd size.
-    pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>) -> Tensor<4> {
+    pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>, wrap: Axes) -> Tensor<4> {
         let [_, h, w, _] = x.dims();
         let size = size.unwrap_or([2 * h, 2 * w]);
         let extras = ConvExtras {
             upsample: Some(size),
+            wrap,
             ..ConvExtras::default()
         };
         self.0.forward(x, extras)

@@ -3,7 +3,7 @@
 //! Where pictures are large it works in bands ([`Bands`]), layer by layer, with the statistics of the whole picture.
 
 use burn_tensor::{DType, Tensor};
-use sd_kernels::{Bands, Conv2d, ConvExtras, GroupNorm, Padding, Prologue};
+use sd_kernels::{Axes, Bands, Conv2d, ConvExtras, GroupNorm, Padding, Prologue};
 
 use super::{
     nn::{Attention, channels_first, channels_last, conv, group_norm, linear, to_tokens},
@@ -153,6 +153,14 @@ impl Vae {
     /// # Errors
     /// [`Error::Shape`] for other shapes, [`Error::Incomplete`] if it has no encoder.
     pub fn encode(&self, pictures: Tensor<4>) -> Result<Moments> {
+        self.encode_wrapped(pictures, Axes::default())
+    }
+
+    /// The same for pictures that go on at their opposite edges along some axes.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_wrapped(&self, pictures: Tensor<4>, wrap: Axes) -> Result<Moments> {
         let encoder = self.encoder()?;
         let [batch, c, h, w] = pictures.dims();
         let f = self.config.downscale();
@@ -168,7 +176,7 @@ impl Vae {
         }
         let pictures = pictures.cast(self.target.dtype.burn());
         let x = one_by_one(pictures, |picture| {
-            let x = encoder.forward(Bands::new(picture, self.band_pixels));
+            let x = encoder.forward(Bands::new(picture, self.band_pixels).wrapped(wrap), wrap);
             match &self.quant {
                 Some(quant) => quant.forward(x, ConvExtras::default()),
                 None => x,
@@ -189,6 +197,14 @@ impl Vae {
     /// # Errors
     /// [`Error::Shape`] for other shapes, [`Error::Incomplete`] if it has no decoder.
     pub fn decode(&self, latents: Tensor<4>) -> Result<Tensor<4>> {
+        self.decode_wrapped(latents, Axes::default())
+    }
+
+    /// The same for latents that go on at their opposite edges along some axes.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_wrapped(&self, latents: Tensor<4>, wrap: Axes) -> Result<Tensor<4>> {
         let decoder = self.decoder()?;
         let [batch, c, h, w] = latents.dims();
         if c != self.config.latent_channels || batch * h * w == 0 {
@@ -203,7 +219,7 @@ impl Vae {
             if let Some(post_quant) = &self.post_quant {
                 x = post_quant.forward(x, ConvExtras::default());
             }
-            decoder.forward(x, self.band_pixels)
+            decoder.forward(x, self.band_pixels, wrap)
         });
         Ok(channels_first(x).cast(DType::F32))
     }
@@ -218,6 +234,13 @@ fn one_by_one(pictures: Tensor<4>, network: impl Fn(Tensor<4>) -> Tensor<4>) -> 
             let one = |i| network(pictures.clone().narrow(0, i, 1));
             Tensor::cat((0..batch).map(one).collect(), 0)
         }
+    }
+}
+
+fn wrapped(wrap: Axes) -> ConvExtras {
+    ConvExtras {
+        wrap,
+        ..ConvExtras::default()
     }
 }
 
@@ -262,7 +285,7 @@ impl Encoder {
         }
     }
 
-    fn forward(&self, picture: Bands) -> Tensor<4> {
+    fn forward(&self, picture: Bands, wrap: Axes) -> Tensor<4> {
         let mut x = picture.conv(&self.conv_in, Prologue::Nothing, None);
         for (resnets, downsample) in &self.levels {
             x = resnets.iter().fold(x, |x, resnet| resnet.forward_bands(x));
@@ -270,8 +293,8 @@ impl Encoder {
                 x = downsample.forward_bands(x);
             }
         }
-        let x = self.norm_out.forward_silu(self.middle.forward(x.join()));
-        self.conv_out.forward(x, ConvExtras::default())
+        let x = self.norm_out.forward_silu(self.middle.forward(x.join(), wrap));
+        self.conv_out.forward(x, wrapped(wrap))
     }
 }
 
@@ -301,9 +324,9 @@ impl Decoder {
         }
     }
 
-    fn forward(&self, latents: Tensor<4>, band_pixels: usize) -> Tensor<4> {
-        let x = self.conv_in.forward(latents, ConvExtras::default());
-        let mut x = Bands::new(self.middle.forward(x), band_pixels);
+    fn forward(&self, latents: Tensor<4>, band_pixels: usize, wrap: Axes) -> Tensor<4> {
+        let x = self.conv_in.forward(latents, wrapped(wrap));
+        let mut x = Bands::new(self.middle.forward(x, wrap), band_pixels).wrapped(wrap);
         for (resnets, upsample) in &self.levels {
             x = resnets.iter().fold(x, |x, resnet| resnet.forward_bands(x));
             if let Some(upsample) = upsample {
@@ -340,8 +363,8 @@ impl Middle {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.first.forward(x, None);
+    fn forward(&self, x: Tensor<4>, wrap: Axes) -> Tensor<4> {
+        let mut x = self.first.forward(x, None, wrap);
         if let Some((norm, attention)) = &self.attention {
             let shape = x.dims();
             let normed = to_tokens(norm.forward(x.clone()));
@@ -349,6 +372,6 @@ impl Middle {
                 .forward_onto(to_tokens(x), normed, None, false)
                 .reshape(shape);
         }
-        self.second.forward(x, None)
+        self.second.forward(x, None, wrap)
     }
 }

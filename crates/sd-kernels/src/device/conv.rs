@@ -40,8 +40,11 @@ impl Conv2d {
                 .narrow(3, 0, width);
         }
         let mut options = ConvOptions::new([self.shape.stride; 2], [0; 2], [1; 2], 1);
-        let columns = self.shape.padding.pixels();
-        options.padding = [if extras.window { (0, 0) } else { columns }, columns];
+        let axes = [extras.bordered.rows, extras.bordered.columns];
+        options.padding = axes.map(|bordered| match bordered {
+            true => (0, 0),
+            false => self.shape.padding.pixels(),
+        });
         let mut y = module::conv2d(x, self.weight.clone(), self.bias.clone(), options).permute([0, 2, 3, 1]);
         if let Some(bias) = extras.image_bias {
             y = y + bias.unsqueeze_dims::<4>(&[1, 2]);

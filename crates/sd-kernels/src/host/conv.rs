@@ -69,8 +69,8 @@ impl Conv2d {
         let geometry = Geometry {
             kernel: [kh, kw],
             stride: self.shape.stride,
-            rows: if extras.window { (0, 0) } else { padding },
-            columns: padding,
+            rows: if extras.bordered.rows { (0, 0) } else { padding },
+            columns: if extras.bordered.columns { (0, 0) } else { padding },
             source: extras.upsample.unwrap_or([height, width]),
             upsample: extras.upsample.is_some(),
         };

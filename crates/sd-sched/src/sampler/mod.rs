@@ -109,6 +109,10 @@ pub enum Sampler {
     ResMultistep,
     /// Stochastic Adams (Xue et al. 2023).
     SaSolver,
+    /// DPM++ 2M with CFG++.
+    DpmPp2mCfgPp,
+    /// Res Multistep with CFG++.
+    ResMultistepCfgPp,
 }
 
 use Sampler as S;
@@ -121,6 +125,7 @@ impl Sampler {
         S::Euler, S::Lms, S::Heun, S::Dpm2, S::Dpm2Ancestral, S::DpmFast, S::DpmAdaptive, S::Restart, S::Lcm, S::Ddim,
         S::DdimCfgPp, S::Plms, S::UniPc, S::UniPcBh2, S::HeunPp2, S::Ipndm, S::IpndmV, S::Deis, S::Ddpm, S::Tcd,
         S::EulerCfgPp, S::EulerAncestralCfgPp, S::ResMultistep, S::SaSolver,
+        S::DpmPp2mCfgPp, S::ResMultistepCfgPp,
     ];
 
     /// Whether a step makes two calls (but the last): such samplers count double in the WebUI's prompt schedules.
@@ -218,7 +223,10 @@ impl Sampler {
 
     /// Whether it asks for the latent by the unconditional prompt alone.
     pub fn needs_uncond(self) -> bool {
-        matches!(self, S::DdimCfgPp | S::EulerCfgPp | S::EulerAncestralCfgPp)
+        matches!(
+            self,
+            S::DdimCfgPp | S::EulerCfgPp | S::EulerAncestralCfgPp | S::DpmPp2mCfgPp | S::ResMultistepCfgPp
+        )
     }
 
     /// The factor on the guidance scale before use: 1/12.5 for the WebUI's DDIM CFG++, so that the usual scales fit.
@@ -297,7 +305,9 @@ pub(crate) fn emit(sampler: Sampler, b: &mut Builder<'_>, ctx: &Ctx<'_>) -> Reg 
         S::Ddpm => ddpm::emit(b, ctx),
         S::EulerCfgPp | S::DdimCfgPp => cfg_pp::emit(b, ctx, 0.0),
         S::EulerAncestralCfgPp => cfg_pp::emit(b, ctx, ctx.eta),
-        S::ResMultistep => res_multistep::emit(b, ctx),
+        S::DpmPp2mCfgPp => cfg_pp::emit_dpmpp_2m(b, ctx),
+        S::ResMultistep => res_multistep::emit(b, ctx, false),
+        S::ResMultistepCfgPp => res_multistep::emit(b, ctx, true),
         S::SaSolver => sa_solver::emit(b, ctx),
         S::DpmAdaptive => unreachable!("its program is made step by step"),
     }

@@ -3,6 +3,7 @@
 use sd_core::{
     Dtype, Quantization,
     checkpoint::Configs,
+    config::Part,
     models::{decoder_bytes, unet_bytes},
     weights::Target,
 };
@@ -28,16 +29,34 @@ pub struct MemoryPlan {
     pub other: u64,
 }
 
+/// The models that draw a picture, by their configurations.
+#[derive(Clone, Copy)]
+pub(crate) struct Models<'a> {
+    pub base: &'a Configs,
+    /// The one that takes over from it, with the base's autoencoder.
+    pub refiner: Option<&'a Configs>,
+}
+
+impl Models<'_> {
+    fn weight_bytes(&self, target: &Target) -> usize {
+        let refiner = self.refiner.map_or(0, |refiner| {
+            refiner.weight_bytes(target) - refiner.part_bytes(Part::Vae, target)
+        });
+        self.base.weight_bytes(target) + refiner
+    }
+}
+
 impl MemoryPlan {
     /// For pictures of this width and height.
-    pub(super) fn new(configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Self {
-        let dtype = target.dtype;
+    pub(crate) fn new(models: Models<'_>, target: &Target, [width, height]: [u32; 2]) -> Self {
+        let (dtype, configs) = (target.dtype, models.base);
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
-        let weights = configs.weight_bytes(target);
+        let all = [Some(models.base), models.refiner].into_iter().flatten();
+        let denoising = all.map(|it| unet_bytes(&it.unet, dtype, target.quantization, 2, latent));
         Self {
-            weights: weights as u64,
-            denoising: unet_bytes(&configs.unet, dtype, target.quantization, 2, latent) as u64,
+            weights: models.weight_bytes(target) as u64,
+            denoising: denoising.max().unwrap_or(0) as u64,
             decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,
             other: OTHER,
         }
@@ -64,7 +83,7 @@ pub(crate) struct MemoryLimit(pub u64);
 
 impl MemoryLimit {
     /// The room that the weights leave for computations, in bytes; an error if it is too little for any picture.
-    pub fn room(self, configs: &Configs, target: &Target) -> Result<usize> {
+    pub fn room(self, models: Models<'_>, target: &Target) -> Result<usize> {
         if !target.device.is_cpu() || target.dtype == Dtype::F16 {
             let reason = format!(
                 "is kept on the CPU in f32 and bf16 alone, not on {} in {}; leave it out",
@@ -73,8 +92,8 @@ impl MemoryLimit {
             );
             return Err(Error::parameter("memory_limit", reason));
         }
-        let side = configs.vae.downscale() as u32;
-        let plan = MemoryPlan::new(configs, target, [side; 2]);
+        let side = models.base.vae.downscale() as u32;
+        let plan = MemoryPlan::new(models, target, [side; 2]);
         if plan.least() > self.0 {
             let reason = format!(
                 "{} is too little for this model: its weights take {} in {}, {} with the program{}",
@@ -90,16 +109,16 @@ impl MemoryLimit {
     }
 
     /// Whether pictures of this size are allowed.
-    pub fn check(self, configs: &Configs, target: &Target, [width, height]: [u32; 2]) -> Result<()> {
-        let plan = MemoryPlan::new(configs, target, [width, height]);
+    pub fn check(self, models: Models<'_>, target: &Target, [width, height]: [u32; 2]) -> Result<()> {
+        let plan = MemoryPlan::new(models, target, [width, height]);
         if plan.least() <= self.0 {
             return Ok(());
         }
-        let step = configs.vae.downscale() as u32;
+        let step = models.base.vae.downscale() as u32;
         let (mut fits, mut not) = (1, width.max(height) / step + 1);
         while fits + 1 < not {
             let half = fits.midpoint(not);
-            match MemoryPlan::new(configs, target, [half * step; 2]).least() <= self.0 {
+            match MemoryPlan::new(models, target, [half * step; 2]).least() <= self.0 {
                 true => fits = half,
                 false => not = half,
             }

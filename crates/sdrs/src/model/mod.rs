@@ -36,7 +36,7 @@ use wide_vae::WideVae;
 pub(crate) use added::AddedNumbers;
 #[cfg(feature = "demo")]
 pub(crate) use demo::folder as demo_folder;
-pub(crate) use memory::MemoryLimit;
+pub(crate) use memory::{MemoryLimit, Models};
 pub use memory::{MemoryPlan, parse_memory};
 pub(crate) use networks::values;
 pub use networks::{Array, EncodedImages, ModelSizes};
@@ -76,6 +76,8 @@ pub(crate) enum UnetExtra {
     Inpaint,
     /// A picture of depths.
     Depth,
+    /// The latents of a picture that is edited by instruction (InstructPix2Pix).
+    Image,
 }
 
 impl UnetExtra {
@@ -86,11 +88,14 @@ impl UnetExtra {
             Some(0) => Ok(Self::None),
             Some(1) => Ok(Self::Depth),
             Some(extra) if extra == latent + 1 => Ok(Self::Inpaint),
+            Some(extra) if extra == latent => Ok(Self::Image),
             _ => Err(Error::InvalidFile {
                 path: checkpoint.origin().to_owned(),
                 reason: format!(
-                    "a U-Net of {has} input channels over latents of {latent}; {latent}, {} (inpainting) and {} (depth) are known",
+                    "a U-Net of {has} input channels over latents of {latent}; {latent}, {} (inpainting), {} (edits by instruction) and {} \
+                     (depth) are known",
                     2 * latent + 1,
+                    2 * latent,
                     latent + 1
                 ),
             }),
@@ -101,17 +106,19 @@ impl UnetExtra {
 /// A text encoder with its tokenizer.
 #[derive(Clone)]
 pub(crate) struct TextEncoder {
+    pub part: Part,
     pub network: Arc<Loaded<ClipTextModel>>,
     pub tokenizer: Arc<ClipTokenizer>,
 }
 
 impl Model {
-    /// Loads every part of an opened checkpoint.
+    /// Loads every part of an opened checkpoint, but for an autoencoder that is `shared` with another model.
     pub fn load(
         checkpoint: Checkpoint,
         target: Target,
         prediction: Option<Prediction>,
         patches: &Patches,
+        shared: Option<&Arc<Loaded<Vae>>>,
         runtime: &Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
@@ -126,6 +133,7 @@ impl Model {
                 Ok(Loaded::<ClipTextModel>::load(config, weights(part), &target)?)
             })?;
             Ok(TextEncoder {
+                part,
                 network: network.into(),
                 tokenizer,
             })
@@ -134,9 +142,12 @@ impl Model {
         let unet = runtime.timed("loaded the U-Net", || {
             Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
         })?;
-        let vae = runtime.timed("loaded the VAE", || {
-            Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?)
-        })?;
+        let vae = match shared {
+            Some(shared) => shared.clone(),
+            None => runtime.timed("loaded the VAE", || {
+                Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?.into())
+            })?,
+        };
         runtime.info(|| {
             let (device, prediction) = (target.device.name(), sampling.prediction());
             let reason = checkpoint.prediction_reason();
@@ -152,7 +163,7 @@ impl Model {
             tiny_vae: None,
             text_encoders,
             unet: unet.into(),
-            vae: vae.into(),
+            vae,
             wide_vae: Arc::default(),
             sampling,
             target,
@@ -302,11 +313,6 @@ impl Model {
     /// Tokens of one input of the text encoder, start and end token excepted; configurations have room for one at least.
     pub fn chunk_length(&self) -> usize {
         self.text_encoder().network.config().max_position_embeddings - 2
-    }
-
-    /// The memory that a picture of this size takes.
-    pub fn memory_plan(&self, size: [u32; 2]) -> MemoryPlan {
-        MemoryPlan::new(self.checkpoint.configs(), &self.target, size)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::models::guidance_embedding;
+use sd_kernels::Axes;
 
 use super::{Model, Runtime};
 use crate::{Error, Interpolation, Result, picture::interpolate};
@@ -109,10 +110,20 @@ impl Model {
 
     /// Encodes pictures, `[batch, 3, f h, f w]`, to latents of the U-Net.
     pub fn encode(&self, images: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<EncodedImages> {
+        self.encode_wrapped(images, (shape, Axes::default()), runtime)
+    }
+
+    /// The same for pictures that go on at their opposite edges along some axes.
+    pub fn encode_wrapped(
+        &self,
+        images: Vec<f32>,
+        (shape, wrap): ([usize; 4], Axes),
+        runtime: &Runtime,
+    ) -> Result<EncodedImages> {
         let config = self.vae.config();
         let (f, factor) = (config.downscale(), config.scaling_factor);
         let moments = self.on_vae(&images, runtime, |vae| {
-            let moments = vae.encode(self.tensor(images.clone(), shape))?;
+            let moments = vae.encode_wrapped(self.tensor(images.clone(), shape), wrap)?;
             let (mut mean, mut std) = (moments.mean * factor, (moments.logvar * 0.5).exp() * factor);
             if let Some([centre, spread]) = self.latents_range() {
                 mean = (mean - centre * factor) / spread.clone();
@@ -135,12 +146,23 @@ impl Model {
 
     /// Decodes latents of the U-Net, `[batch, c, h, w]`, to values of pictures `[batch, 3, f h, f w]`.
     pub fn decode(&self, latents: Vec<f32>, shape: [usize; 4], runtime: &Runtime) -> Result<Vec<f32>> {
+        self.decode_wrapped(latents, shape, Axes::default(), runtime)
+    }
+
+    /// The same for latents that go on at their opposite edges along some axes.
+    pub fn decode_wrapped(
+        &self,
+        latents: Vec<f32>,
+        shape: [usize; 4],
+        wrap: Axes,
+        runtime: &Runtime,
+    ) -> Result<Vec<f32>> {
         self.on_vae(&latents, runtime, |vae| {
             let mut latents = self.tensor(latents.clone(), shape) / vae.config().scaling_factor;
             if let Some([centre, spread]) = self.latents_range() {
                 latents = latents * spread + centre;
             }
-            values(vae.decode(latents)?)
+            values(vae.decode_wrapped(latents, wrap)?)
         })
     }
 

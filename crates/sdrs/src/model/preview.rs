@@ -1,5 +1,6 @@
 //! Pictures of latents that are not done yet: by the autoencoder, or by a linear function that stands for it.
 
+use sd_kernels::Axes;
 use sd_sched::rng::{Dtype, Generator, Source};
 
 use super::{Model, Runtime, values};
@@ -138,14 +139,14 @@ impl Model {
     pub fn preview(
         &self,
         denoised: &[f32],
-        shape: [usize; 4],
+        (shape, wrap): ([usize; 4], Axes),
         method: PreviewMethod,
         runtime: &Runtime,
     ) -> Result<Preview> {
         let [_, _, height, width] = shape;
         let (planes, scale) = match method {
             PreviewMethod::Full => (
-                self.decode(denoised.to_vec(), shape, runtime)?,
+                self.decode_wrapped(denoised.to_vec(), shape, wrap, runtime)?,
                 self.sizes().downscale,
             ),
             PreviewMethod::Taesd => (

@@ -3,10 +3,10 @@
 use std::{fmt::Display, sync::Arc, time::Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use sd_core::{checkpoint::Configs, weights::Target};
+use sd_core::weights::Target;
 use sd_kernels::{OperationTime, Workspace};
 
-use super::MemoryLimit;
+use super::{MemoryLimit, memory::Models};
 use crate::{Error, Result};
 
 /// More threads than any processor has.
@@ -66,9 +66,9 @@ impl Runtime {
         self.workspace = Workspace::with_account();
     }
 
-    /// Bounds the memory that pipelines of this model take.
-    pub fn limit_memory(&mut self, limit: MemoryLimit, configs: &Configs, target: &Target) -> Result<()> {
-        self.workspace.set_limit(limit.room(configs, target)?);
+    /// Bounds the memory that pipelines of these models take.
+    pub fn limit_memory(&mut self, limit: MemoryLimit, models: Models<'_>, target: &Target) -> Result<()> {
+        self.workspace.set_limit(limit.room(models, target)?);
         self.memory_limit = Some(limit);
         Ok(())
     }

@@ -13,6 +13,7 @@ use sd_core::{
     models::{FreeU, FreeUVersion},
     prompt::{Emphasis, PromptDialect, PromptOptions, TimeRule},
 };
+use sd_kernels::Axes;
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
 pub use choices::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
@@ -20,7 +21,7 @@ pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
 use setting::{
-    Pair::{Always, Changed, ChangedIf, Unwritten},
+    Pair::{Always, Changed, ChangedIf, Refined, Unwritten},
     Range::{Any, Branch, Layer, Level, Seed, Share, Side, Whole, Within},
 };
 pub(crate) use table::table;
@@ -136,6 +137,14 @@ impl GenerateParams {
             skip,
             version,
         })
+    }
+
+    /// The axes along which pictures go on at their opposite edges.
+    pub(crate) fn wrap(&self) -> Axes {
+        Axes {
+            rows: self.network.tile_y,
+            columns: self.network.tile_x,
+        }
     }
 
     /// Whether guidance perturbs self-attention.

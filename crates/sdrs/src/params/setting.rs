@@ -35,6 +35,8 @@ pub(super) enum Pair {
     Changed(&'static str),
     /// A pair that is written where, besides that, the value acts.
     ChangedIf(&'static str, fn(&GenerateParams) -> bool),
+    /// A pair that is written where a refiner draws, but for a flag that is not set.
+    Refined(&'static str),
 }
 /// A scalar of [`GenerateParams`]: its name, its kind, its meaning, and access by value.
 #[derive(Debug)]
@@ -106,12 +108,14 @@ impl Setting {
     pub(crate) fn key(&self) -> Option<&'static str> {
         match self.pair {
             Pair::Unwritten => None,
-            Pair::Always(key) | Pair::Changed(key) | Pair::ChangedIf(key, _) => Some(key),
+            Pair::Always(key) | Pair::Changed(key) | Pair::ChangedIf(key, _) | Pair::Refined(key) => {
+                Some(key)
+            }
         }
     }
 
-    /// Its value in an infotext of these parameters, if it stands there.
-    pub(crate) fn written(&self, params: &GenerateParams) -> Option<SettingValue> {
+    /// Its value in an infotext of these parameters, if it stands there; `refined` says whether a refiner draws.
+    pub(crate) fn written(&self, params: &GenerateParams, refined: bool) -> Option<SettingValue> {
         let value = self.get(params);
         let changed = || value != self.get(&GenerateParams::default());
         let stands = match self.pair {
@@ -119,6 +123,7 @@ impl Setting {
             Pair::Always(_) => true,
             Pair::Changed(_) => changed(),
             Pair::ChangedIf(_, acts) => changed() && acts(params),
+            Pair::Refined(_) => refined && value != SettingValue::Flag(false),
         };
         stands.then_some(value)
     }

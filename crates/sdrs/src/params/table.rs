@@ -80,6 +80,11 @@ macro_rules! table {
                 /// The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for
                 /// DDIM).
                 eta: Option<f64> = None, Any, Changed("Eta");
+                /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one; 1 is
+                /// never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
+                refiner_switch_at: f64 = 0.8, Share, Refined("Refiner switch at");
+                /// Whether that share is counted in sampling steps, as by older versions of the WebUI.
+                refiner_by_steps: bool = false, Any, Refined("Refiner switch by sampling steps");
             }
             /// The strength of guidance by the prompts, and the steps at which it acts.
             guidance: GuidanceParams {
@@ -151,6 +156,11 @@ macro_rules! table {
                 freeu_s2: f64 = 1.0, Within(0.0, 10.0), Changed("freeu_s2");
                 /// The version of FreeU: 1 as in diffusers, or 2 as in ComfyUI and Forge, where factors go with the pixel.
                 freeu_version: usize = 2, Whole(1, 2), ChangedIf("freeu_version", |params| params.free_u().is_some());
+                /// Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions see
+                /// what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
+                tile_x: bool = false, Any, Changed("Tile X");
+                /// Whether its upper and lower edge fit together.
+                tile_y: bool = false, Any, Changed("Tile Y");
             }
             /// A picture that a run begins at, and the part of it that is drawn anew.
             image: ImageParams {
@@ -167,6 +177,9 @@ macro_rules! table {
                 noise_multiplier: f64 = 1.0, Within(0.0, 1.5), Changed("Noise multiplier");
                 /// Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
                 extra_noise: f64 = 0.0, Share, Changed("Extra noise");
+                /// Strength of guidance by the picture, 0 to 100, of models that edit one by instruction (InstructPix2Pix); 1 is none, and no model
+                /// else heeds it.
+                image_cfg_scale: f64 = 1.5, Within(0.0, 100.0), Changed("Image CFG scale");
                 /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as in
                 /// diffusers. Else they are its mean.
                 posterior_sample: bool = false, Any, Changed("Posterior sample");
@@ -196,7 +209,8 @@ macro_rules! table {
                 /// Steps of the second pass; 0 is as many as in the first.
                 hires_steps: usize = 0, Whole(0, MAX_STEPS), Changed("Hires steps");
                 /// The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
-                /// antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+                /// antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or on the picture "Lanczos", "Nearest" or a network that the
+                /// pipeline was given, by its file's name without the ending.
                 hires_upscaler: String = "Latent".into(), Any, Changed("Hires upscaler");
                 /// The sampler of the second pass; not given, it is the first's.
                 hires_sampler: Option<Sampler> = None, Any, Changed("Hires sampler");

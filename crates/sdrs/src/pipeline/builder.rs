@@ -7,7 +7,7 @@ use std::{
 use sd_core::{
     Device, Dtype, Quantization,
     checkpoint::{Checkpoint, GivenConfigs, Layout},
-    config::{Part, PredictionType},
+    config::{Part, PredictionType, VaeConfig},
     output,
     weights::{Folder, Target, TensorFile},
 };
@@ -15,9 +15,9 @@ use sd_sched::Prediction;
 
 use super::{Pipeline, predictions::Predictions};
 use crate::{
-    Error, LogLevel, Lora, Result,
+    Error, LogLevel, Lora, Result, Upscaler,
     lora::{LoraFolders, Loras},
-    model::{Log, MemoryLimit, Model, Runtime, Source, check_file, check_folder},
+    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder},
     run::Components,
     text::Embeddings,
 };
@@ -30,10 +30,12 @@ pub struct PipelineBuilder {
     config: Option<PathBuf>,
     parts: Vec<(Part, Source)>,
     tokenizer: Option<PathBuf>,
+    refiner: Option<PathBuf>,
     taesd: Option<PathBuf>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
+    upscalers: Vec<PathBuf>,
     device: Option<String>,
     dtype: Option<Dtype>,
     quantization: Quantization,
@@ -120,6 +122,14 @@ impl PipelineBuilder {
         self
     }
 
+    /// A second checkpoint that takes over on the way from noise to the picture, SDXL's refiner for one: at
+    /// [`refiner_switch_at`](crate::SamplingParams::refiner_switch_at). It encodes the prompts by itself, has no LoRAs, and needs no
+    /// autoencoder; its latents must be those of the checkpoint. Calls of single networks, and what is saved, are the checkpoint's.
+    pub fn refiner(mut self, path: impl Into<PathBuf>) -> Self {
+        self.refiner = Some(path.into());
+        self
+    }
+
     /// A tiny autoencoder (TAESD) for [`PreviewMethod::Taesd`](crate::PreviewMethod::Taesd): diffusers' `AutoencoderTiny` as a single file, or
     /// the original's decoder (`taesd_decoder`, for SDXL `taesdxl_decoder`), as `.safetensors` or `.pth`. It takes no part in pictures.
     pub fn taesd(mut self, path: impl Into<PathBuf>) -> Self {
@@ -167,6 +177,13 @@ impl PipelineBuilder {
     /// The same from a file's bytes; `name` is the name in prompts.
     pub fn embedding_bytes(mut self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
         self.embeddings.push(Source::Bytes(name.into(), bytes.into()));
+        self
+    }
+
+    /// A network that enlarges pictures (ESRGAN, Real-ESRGAN, compact ones), for [`hires_upscaler`](crate::HiresParams::hires_upscaler), which
+    /// names it by its file's name without the ending. It computes as the pipeline does. May be given several times.
+    pub fn upscaler(mut self, path: impl Into<PathBuf>) -> Self {
+        self.upscalers.push(path.into());
         self
     }
 
@@ -264,20 +281,45 @@ impl PipelineBuilder {
             runtime.keep_account();
         }
         let (checkpoint, loras) = self.open(&runtime)?;
+        let refiner = self.open_refiner(&checkpoint, &runtime)?;
         let target = Target {
             quantization: self.quantization,
             ..Target::new(device, dtype)
         };
         if let Some(bytes) = self.memory_limit {
-            runtime.limit_memory(MemoryLimit(bytes), checkpoint.configs(), &target)?;
+            let models = Models {
+                base: checkpoint.configs(),
+                refiner: refiner.as_ref().map(Checkpoint::configs),
+            };
+            runtime.limit_memory(MemoryLimit(bytes), models, &target)?;
         }
-        let mut model = Model::load(checkpoint, target, self.prediction, &loras.patches(), &runtime)?;
+        let patches = loras.patches();
+        let mut model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
         if let Some(path) = &self.taesd {
             model = model.with_tiny_vae(path, &runtime)?;
         }
+        let refiner = refiner.map(|checkpoint| {
+            let (target, vae) = (model.target.clone(), Some(&model.vae));
+            let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;
+            let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
+            let (loras, folders) = (Loras::default(), LoraFolders::default());
+            Components::new(refiner, loras, folders, embeddings, Vec::new(), runtime.clone())
+        });
+        let refiner = refiner.transpose()?.map(Arc::new);
         let folders = LoraFolders::new(self.lora_folders)?;
         let embeddings = Embeddings::open(&self.embeddings, &model)?;
-        let components = Components::new(model, loras, folders, embeddings, runtime)?;
+        let upscalers = self.upscalers.iter().map(|path| {
+            let mut builder = Upscaler::builder(path)
+                .device(model.target.device.name())
+                .dtype(dtype);
+            if let Some(threads) = self.threads {
+                builder = builder.threads(threads);
+            }
+            Ok(builder.build()?.into())
+        });
+        let upscalers = upscalers.collect::<Result<_>>()?;
+        let mut components = Components::new(model, loras, folders, embeddings, upscalers, runtime)?;
+        components.refiner = refiner;
         for skipped in &components.embeddings.skipped {
             components.runtime.warn(format_args!("passed over: {skipped}"));
         }
@@ -304,6 +346,26 @@ impl PipelineBuilder {
         check_file(path.as_ref())?;
         output::check_regular_file(path.as_ref())?;
         Ok(self.merged()?.save_file(path.as_ref(), dtype)?)
+    }
+
+    /// Opens the refiner, with the checkpoint's autoencoder.
+    fn open_refiner(&self, checkpoint: &Checkpoint, runtime: &Runtime) -> Result<Option<Checkpoint>> {
+        let Some(path) = &self.refiner else {
+            return Ok(None);
+        };
+        let mut refiner = Checkpoint::open_parts(path)?;
+        refiner.set_allow_unexpected(self.allow_unexpected);
+        runtime.info(|| {
+            format!(
+                "opened {}, the refiner: {}",
+                refiner.origin(),
+                described(&refiner)
+            )
+        });
+        check_latents(&refiner, checkpoint)?;
+        refiner.share_part(Part::Vae, checkpoint);
+        refiner.check()?;
+        Ok(Some(refiner))
     }
 
     fn merged(&mut self) -> Result<Checkpoint> {
@@ -379,6 +441,39 @@ impl PipelineBuilder {
         let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
         Ok((checkpoint, loras))
     }
+}
+
+/// Refuses a refiner that has other latents than the checkpoint, by its autoencoder.
+fn check_latents(refiner: &Checkpoint, checkpoint: &Checkpoint) -> Result<()> {
+    if refiner.lacks().contains(&Part::Vae) {
+        return Ok(());
+    }
+    let (own, wanted) = (&refiner.configs().vae, &checkpoint.configs().vae);
+    let same = own.latent_channels == wanted.latent_channels
+        && own.scaling_factor == wanted.scaling_factor
+        && (&own.latents_mean, &own.latents_std) == (&wanted.latents_mean, &wanted.latents_std);
+    if same {
+        return Ok(());
+    }
+    let latents = |vae: &VaeConfig| {
+        let mean = if vae.latents_mean.is_some() {
+            " and a mean"
+        } else {
+            ""
+        };
+        format!(
+            "{} channels with a scaling factor of {}{mean}",
+            vae.latent_channels, vae.scaling_factor
+        )
+    };
+    let reason = format!(
+        "{} has latents of {}, and {} of {}: give the refiner of the same family",
+        refiner.origin(),
+        latents(own),
+        checkpoint.origin(),
+        latents(wanted),
+    );
+    Err(Error::parameter("refiner", reason))
 }
 
 fn own_configs() -> Error {

@@ -163,7 +163,8 @@ impl Pipeline {
         let mut params = GenerateParams::default();
         (params.size.width, params.size.height) = (Some(width), Some(height));
         let size = params.validate(&self.model().limits())?;
-        Ok(self.model().memory_plan(size))
+        let models = self.components.models();
+        Ok(MemoryPlan::new(models, &self.model().target, size))
     }
 
     /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
@@ -203,6 +204,12 @@ impl Pipeline {
     /// The checkpoint's name: its file's or folder's, without extension.
     pub fn name(&self) -> &str {
         &self.model().name
+    }
+
+    /// The refiner's name, if the pipeline has one.
+    pub fn refiner_name(&self) -> Option<&str> {
+        let refiner = self.components.refiner.as_ref()?;
+        Some(&refiner.model.name)
     }
 
     /// The layout of the checkpoint.

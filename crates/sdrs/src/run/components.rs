@@ -8,9 +8,9 @@ use sd_core::{
 };
 
 use crate::{
-    EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result,
+    EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result, Upscaler,
     lora::{LoraFolders, Loras, lora_tags},
-    model::{AddedNumbers, Model, Runtime},
+    model::{AddedNumbers, Model, Models, Runtime},
     params::Reading,
     text::{Conditioning, Embeddings, Encoder, Planner, Prompts, RowCache},
 };
@@ -25,6 +25,10 @@ pub(crate) struct Components {
     own_embeddings: Arc<Embeddings>,
     pub embeddings: Arc<Embeddings>,
     rows: Arc<RowCache>,
+    /// Networks that enlarge pictures, by their names.
+    pub upscalers: Arc<Vec<Arc<Upscaler>>>,
+    /// What takes over from the model on the way, with its autoencoder and without LoRAs.
+    pub refiner: Option<Arc<Self>>,
     pub runtime: Runtime,
 }
 
@@ -35,6 +39,7 @@ impl Components {
         loras: Loras,
         lora_folders: LoraFolders,
         embeddings: Embeddings,
+        upscalers: Vec<Arc<Upscaler>>,
         runtime: Runtime,
     ) -> Result<Self> {
         let own_embeddings = Arc::new(embeddings);
@@ -45,8 +50,19 @@ impl Components {
             model,
             loras,
             lora_folders: lora_folders.into(),
+            upscalers: upscalers.into(),
+            refiner: None,
             runtime,
         })
+    }
+
+    /// The models that draw, by their configurations.
+    pub fn models(&self) -> Models<'_> {
+        let refiner = self.refiner.as_ref();
+        Models {
+            base: self.model.checkpoint.configs(),
+            refiner: refiner.map(|refiner| refiner.model.checkpoint.configs()),
+        }
     }
 
     /// The same with the autoencoder of another checkpoint.
@@ -113,13 +129,13 @@ impl Components {
         Conditioning::new(&prompts, &self.encoder(reading, cancelled), None, false)
     }
 
-    /// Encodes the prompts of a run for pictures of this width and height.
+    /// Encodes the prompts of a run for pictures of this width and height, and the empty prompt if it is needed as well.
     pub fn condition_run(
         &self,
         prompts: &Prompts,
         reading: &Reading,
         (params, given): (&GenerateParams, &Given),
-        size: [u32; 2],
+        (size, also_empty): ([u32; 2], bool),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Conditioning> {
         let numbers = self.model.added_numbers();
@@ -130,8 +146,20 @@ impl Components {
             }
             EmptyNegativeRule::Comfy => false,
         };
+        let reading = &Reading {
+            clip_skip: match self.model.heeds_clip_skip() {
+                true => reading.clip_skip,
+                false => 1,
+            },
+            ..*reading
+        };
         let sizes = self.model.size_vectors(&params.conditioning, size);
-        Conditioning::new(prompts, &self.encoder(reading, cancelled), sizes, zeros)
+        let encoder = self.encoder(reading, cancelled);
+        let conditioning = Conditioning::new(prompts, &encoder, sizes, zeros)?;
+        match also_empty {
+            true => conditioning.with_empty(&encoder),
+            false => Ok(conditioning),
+        }
     }
 
     /// Says what will be encoded for a picture.

@@ -1,53 +1,73 @@
 //! The second pass: its size, and the way to it.
 
+use std::sync::Arc;
+
+use sd_kernels::Axes;
+
 use super::canvas::planes;
 use crate::{
-    Error, GenerateParams, HiresParams, Interpolation, Picture, Resample, Result,
+    CancelToken, Error, GenerateParams, HiresParams, Interpolation, Picture, Result, Upscaler,
     model::{Model, Runtime},
     params::MAX_SIDE,
     picture::{interpolate, rgb_of_planes},
 };
 
 /// The second pass's size: that which is drawn, and that which the first pass's latents are enlarged to. What is beyond is cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Enlargement {
     pub size: [u32; 2],
     to: [u32; 2],
-    upscaler: Upscaler,
+    way: Way,
 }
 
-/// The way in which pictures are enlarged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Upscaler {
+/// The way in which a pass's result is enlarged.
+enum Way {
     Latent(Interpolation),
-    Picture(Resample),
+    Picture(Arc<Upscaler>),
 }
 
-/// The upscalers by their names in the WebUI.
-const UPSCALERS: [(&str, Upscaler); 9] = [
-    ("Latent", Upscaler::Latent(Interpolation::Bilinear)),
-    (
-        "Latent (antialiased)",
-        Upscaler::Latent(Interpolation::BilinearAntialiased),
-    ),
-    ("Latent (bicubic)", Upscaler::Latent(Interpolation::Bicubic)),
-    (
-        "Latent (bicubic antialiased)",
-        Upscaler::Latent(Interpolation::BicubicAntialiased),
-    ),
-    ("Latent (nearest)", Upscaler::Latent(Interpolation::Nearest)),
-    (
-        "Latent (nearest-exact)",
-        Upscaler::Latent(Interpolation::NearestExact),
-    ),
-    ("None", Upscaler::Picture(Resample::Lanczos)),
-    ("Lanczos", Upscaler::Picture(Resample::Lanczos)),
-    ("Nearest", Upscaler::Picture(Resample::Nearest)),
+/// The interpolations of latents by their names in the WebUI.
+const LATENT: [(&str, Interpolation); 6] = [
+    ("Latent", Interpolation::Bilinear),
+    ("Latent (antialiased)", Interpolation::BilinearAntialiased),
+    ("Latent (bicubic)", Interpolation::Bicubic),
+    ("Latent (bicubic antialiased)", Interpolation::BicubicAntialiased),
+    ("Latent (nearest)", Interpolation::Nearest),
+    ("Latent (nearest-exact)", Interpolation::NearestExact),
 ];
+
+impl Way {
+    /// The way of a name: of an interpolation, of one of the pipeline's networks, or of a filter.
+    fn named(name: &str, networks: &[Arc<Upscaler>]) -> Result<Self> {
+        let is = |known: &str| known.eq_ignore_ascii_case(name.trim());
+        if let Some((_, mode)) = LATENT.iter().find(|(known, _)| is(known)) {
+            return Ok(Self::Latent(*mode));
+        }
+        if let Some(network) = networks.iter().find(|network| is(network.name())) {
+            return Ok(Self::Picture(network.clone()));
+        }
+        Upscaler::from_name(name).map(|filter| Self::Picture(filter.into())).map_err(|_| {
+            let latent = LATENT.iter().map(|(name, _)| *name);
+            let known: Vec<&str> = latent
+                .chain(["None", "Nearest", "Lanczos"])
+                .chain(networks.iter().map(|network| network.name()))
+                .collect();
+            let name: String = name.chars().take(80).collect();
+            Error::UnknownName(format!(
+                "unknown hires_upscaler '{name}'; known are {}; give the pipeline a network's file with upscaler (--upscaler)",
+                known.join(", ")
+            ))
+        })
+    }
+}
 
 impl Enlargement {
     /// The enlargement that the parameters ask for from a first pass of this size, in pixels of which `downscale` are a latent.
-    pub fn new(params: &HiresParams, first: [u32; 2], downscale: u32) -> Result<Option<Self>> {
+    pub fn new(
+        params: &HiresParams,
+        first: [u32; 2],
+        downscale: u32,
+        networks: &[Arc<Upscaler>],
+    ) -> Result<Option<Self>> {
         let [w, h] = first.map(u64::from);
         let given = [params.hires_width, params.hires_height].map(|side| side.map(u64::from));
         let (to, size) = match (given, params.hires_scale) {
@@ -79,21 +99,10 @@ impl Enlargement {
             }
         };
         let pair = |[a, b]: [u64; 2]| -> Result<[u32; 2]> { Ok([whole(a)?, whole(b)?]) };
-        let upscaler = UPSCALERS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(&params.hires_upscaler));
-        let Some((_, upscaler)) = upscaler else {
-            let names: Vec<&str> = UPSCALERS.iter().map(|(name, _)| *name).collect();
-            let name: String = params.hires_upscaler.chars().take(80).collect();
-            return Err(Error::UnknownName(format!(
-                "unknown hires_upscaler '{name}'; known are {}",
-                names.join(", ")
-            )));
-        };
         Ok(Some(Self {
             size: pair(size)?,
             to: pair(to)?,
-            upscaler: *upscaler,
+            way: Way::named(&params.hires_upscaler, networks)?,
         }))
     }
 
@@ -101,22 +110,28 @@ impl Enlargement {
     pub fn enlarge(
         &self,
         latents: Vec<f32>,
-        shape: [usize; 4],
+        (shape, wrap): ([usize; 4], Axes),
         model: &Model,
         runtime: &Runtime,
+        cancel: &CancelToken,
     ) -> Result<Vec<f32>> {
         let f = model.vae.config().downscale();
         let [_, _, height, width] = shape;
         let [to_w, to_h] = self.to.map(|side| side as usize / f);
-        let large = match self.upscaler {
-            Upscaler::Latent(mode) => interpolate(&latents, [height, width], [to_h, to_w], mode),
-            Upscaler::Picture(filter) => {
-                let decoded = model.decode(latents, shape, runtime)?;
+        let large = match &self.way {
+            Way::Latent(mode) => interpolate(&latents, [height, width], [to_h, to_w], *mode),
+            Way::Picture(upscaler) => {
+                let decoded = model.decode_wrapped(latents, shape, wrap, runtime)?;
                 let pixels = rgb_of_planes(&decoded);
                 let picture = Picture::from_rgb((width * f) as u32, (height * f) as u32, &pixels)?;
-                let large = picture.resize(self.to[0], self.to[1], filter)?;
+                let [width, height] = self.to;
+                let large = upscaler
+                    .upscale(&picture)
+                    .size(width, height)
+                    .cancel_token(cancel)
+                    .run()?;
                 model
-                    .encode(planes(&large), [1, 3, to_h * f, to_w * f], runtime)?
+                    .encode_wrapped(planes(&large), ([1, 3, to_h * f, to_w * f], wrap), runtime)?
                     .mean
                     .values
             }
@@ -163,7 +178,7 @@ mod tests {
                 hires_height: height,
                 ..HiresParams::default()
             };
-            Enlargement::new(&params, [512, 768], 8).map(|made| made.map(|e| (e.size, e.to)))
+            Enlargement::new(&params, [512, 768], 8, &[]).map(|made| made.map(|e| (e.size, e.to)))
         };
         assert_eq!(sized(None, None, None).unwrap(), None);
         assert_eq!(

@@ -8,6 +8,7 @@ mod hires;
 mod pass;
 mod predict;
 mod prepare;
+mod refiner;
 mod region;
 mod request;
 mod setters;

@@ -8,6 +8,7 @@ use super::{
     Components,
     guide::{Guidance, GuidanceState},
     predict::{Changes, Predictor},
+    refiner::Refiner,
     region::Region,
 };
 use crate::{Error, Result, lora::ScheduledUnet, text::Conditioning};
@@ -26,6 +27,8 @@ pub(crate) struct Pass {
     pub unets: ScheduledUnet,
     /// Channels behind those of the latents, for a U-Net that has them.
     pub concat: Option<Vec<f32>>,
+    /// What the components' refiner takes over with.
+    pub refiner: Option<Refiner>,
 }
 
 /// The latents that a pass begins at.
@@ -62,6 +65,7 @@ impl Denoiser<'_> {
             guidance,
             unets,
             concat,
+            refiner,
             ..
         } = pass;
         let Components {
@@ -100,6 +104,8 @@ impl Denoiser<'_> {
             cache: Default::default(),
         };
         let mut state = GuidanceState::default();
+        let refiner = refiner.as_ref().zip(self.components.refiner.as_deref());
+        let mut refining = refiner.map(|(refiner, by)| refiner.picture(by, self.changes, *shape));
         let sampled = sd_sched::sample(
             plan.clone(),
             Vec::lincomb(&terms),
@@ -107,10 +113,16 @@ impl Denoiser<'_> {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                let unet = unets.at(call.step, model, loras, runtime)?;
+                let mut refining = refining.as_mut().and_then(|it| it.at(&call, &model.sampling));
+                let unet = match &refining {
+                    Some(_) => model.unet.clone(),
+                    None => unets.at(call.step, model, loras, runtime)?,
+                };
                 predictor.cache.belongs_to(&unet);
-                let mut predict =
-                    |x: &Vec<f32>| guidance.denoise(&mut predictor, &mut state, (x, &call), &unet);
+                let mut predict = |x: &Vec<f32>| match &mut refining {
+                    Some(refining) => refining.denoise((x, &call)),
+                    None => guidance.denoise(&mut predictor, &mut state, (x, &call), &unet),
+                };
                 match &region {
                     Some(region) => region.denoised(x, &call, predict),
                     None => predict(x),
@@ -186,6 +198,7 @@ mod tests {
             },
             unets: ScheduledUnet::default(),
             concat: None,
+            refiner: None,
         };
         let from = start.map(|latents| From {
             latents,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use sd_core::models::{DeepCache, FreeU, Perturbation, SelfAttentionLayers, UNet, UnetInput};
+use sd_kernels::Axes;
 use sd_sched::{DenoiseCall, Latent};
 
 use super::cache::{Text, UnetCache};
@@ -27,13 +28,14 @@ pub(crate) struct Predictor<'a> {
     pub cache: UnetCache,
 }
 
-/// What is changed in all calls of the network: work that they leave out, and FreeU. By default nothing is.
+/// What is changed in all calls of the network: work that they leave out, FreeU, and wrapped edges. By default nothing is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Changes {
     token_merging: f64,
     deep_cache_interval: usize,
     deep_cache_branch: usize,
     free_u: Option<FreeU>,
+    wrap: Axes,
 }
 
 /// What is special about an evaluation of the network.
@@ -44,6 +46,8 @@ pub(crate) struct Variant<'a> {
     /// Whether to note what the middle's pixels get of attention.
     pub watched: bool,
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
+    /// Whether the channels behind those of the latents are zeros.
+    pub blank: bool,
 }
 
 /// The network's answer to a text.
@@ -68,6 +72,15 @@ impl Changes {
             deep_cache_interval: params.speed.deep_cache_interval,
             deep_cache_branch: params.speed.deep_cache_branch,
             free_u: params.free_u(),
+            wrap: params.wrap(),
+        }
+    }
+
+    /// The same for a network of so many branches.
+    pub fn within(self, branches: usize) -> Self {
+        Self {
+            deep_cache_branch: self.deep_cache_branch.min(branches.saturating_sub(1)),
+            ..self
         }
     }
 }
@@ -130,8 +143,8 @@ impl Predictor<'_> {
         let [_, channels, height, width] = self.shape;
         let deep_cache = self.deep_cache(call.step, texts);
         let changes = self.changes;
-        let (model, cache, concat) = (self.model, &mut self.cache, self.concat);
-        let guidance = &self.guidance;
+        let (model, cache) = (self.model, &mut self.cache);
+        let (guidance, concat) = (&self.guidance, self.concat);
         let (output, deep, received) = self.runtime.compute(|| {
             let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
@@ -140,7 +153,11 @@ impl Predictor<'_> {
                 .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
             let concat = concat.map(|values| {
                 let channels = values.len() / (height * width);
-                model.tensor(values.repeat(batch), [batch, channels, height, width])
+                let values = match variant.blank {
+                    true => vec![0.0; batch * values.len()],
+                    false => values.repeat(batch),
+                };
+                model.tensor(values, [batch, channels, height, width])
             });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
@@ -149,6 +166,7 @@ impl Predictor<'_> {
                     concat,
                     token_merging: changes.token_merging,
                     free_u: changes.free_u,
+                    wrap: changes.wrap,
                     perturbed: variant.perturbed,
                     watch_middle: variant.watched,
                     ..UnetInput::new(latents, &timesteps, &conditions.text)

@@ -10,12 +10,14 @@ use super::{
     guide::{Guidance, Methods, UncondRule},
     hires::{Enlargement, second_pass},
     pass::Pass,
+    refiner::{Refiner, Switch},
     start::Start,
     unused::unused,
 };
 use crate::{
     Error, GenerateParams, PreviewMethod, Result, StrengthRule,
     lora::ScheduledUnet,
+    model::UnetExtra,
     params::{Reading, resolve_seed},
     text::Prompts,
 };
@@ -61,18 +63,18 @@ impl<'a> Request<'a> {
             own.runtime
                 .info(|| format!("as the checkpoint recommends: {taken}"));
         }
-        for told in unused(&self.params, &own.model) {
+        for told in unused(&self.params, own) {
             own.runtime.warn(told);
         }
         let limits = own.model.limits();
         self.inputs.settle_size(&mut self.params, limits.downscale);
         let size = self.params.validate(&limits)?;
-        let enlargement = Enlargement::new(&self.params.hires, size, limits.downscale)?;
+        let enlargement = Enlargement::new(&self.params.hires, size, limits.downscale, &own.upscalers)?;
         self.settle_strength(enlargement.is_some());
         let params = &self.params;
-        let largest = enlargement.map_or(size, |enlargement| enlargement.size);
+        let largest = enlargement.as_ref().map_or(size, |enlargement| enlargement.size);
         if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.model.checkpoint.configs(), &own.model.target, largest)?;
+            limit.check(own.models(), &own.model.target, largest)?;
         }
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
@@ -83,8 +85,14 @@ impl<'a> Request<'a> {
         self.inputs.check(&own.model, params, enlargement.is_some())?;
         let first = params.reading();
         let begins_at_image = self.inputs.has_start();
-        let mut passes = vec![self.pass(params, first, size, begins_at_image, false)?];
-        if let Some(enlargement) = enlargement {
+        let mut passes = vec![self.pass(
+            params,
+            first,
+            size,
+            begins_at_image,
+            [false, enlargement.is_none()],
+        )?];
+        if let Some(enlargement) = &enlargement {
             let second = second_pass(params);
             let mut reading = second.reading();
             reading.steps = Steps {
@@ -92,7 +100,7 @@ impl<'a> Request<'a> {
                 hires: Some(reading.steps.base),
                 rule: reading.steps.rule,
             };
-            passes.push(self.pass(&second, reading, enlargement.size, true, true)?);
+            passes.push(self.pass(&second, reading, enlargement.size, true, [true; 2])?);
         }
         let mut hashes = Vec::new();
         for pass in &passes {
@@ -107,7 +115,9 @@ impl<'a> Request<'a> {
         let start = self.inputs.start(params, size, &own.model, &own.runtime)?;
         for pass in &mut passes {
             let image = start.as_ref().filter(|_| pass.size == size);
-            pass.concat = self.inputs.concat(image, pass.size, &own.model, &own.runtime)?;
+            pass.concat = self
+                .inputs
+                .concat(image, (pass.size, params.wrap()), &own.model, &own.runtime)?;
         }
         Ok(Run {
             start,
@@ -124,6 +134,10 @@ impl<'a> Request<'a> {
     fn settle_strength(&mut self, hires: bool) {
         let (image, strength) = (self.inputs.has_start(), &mut self.params.image.strength);
         match (image, hires) {
+            // What such a model keeps of the picture it sees beside the latents.
+            (true, _) if self.components.model.unet_extra == UnetExtra::Image => {
+                *strength = Some(strength.unwrap_or(1.0));
+            }
             (true, _) => *strength = Some(strength.unwrap_or(IMAGE_STRENGTH)),
             (false, true) => *strength = Some(strength.unwrap_or(HIRES_STRENGTH)),
             (false, false) => {
@@ -136,19 +150,16 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A pass at this size.
+    /// A pass at this size. The refiner draws in the last one (WebUI).
     fn pass(
         &self,
         params: &GenerateParams,
-        mut reading: Reading,
+        reading: Reading,
         size: [u32; 2],
         from_image: bool,
-        hires: bool,
+        [hires, is_last]: [bool; 2],
     ) -> Result<Pass> {
         let own = self.components;
-        if !own.model.heeds_clip_skip() {
-            reading.clip_skip = 1;
-        }
         let prompts = Prompts::read(&params.text.prompt, &params.text.negative_prompt, &reading);
         let tagged = self.tagged.components(own, &prompts.positive)?;
         let components = tagged.as_deref().unwrap_or(own);
@@ -178,24 +189,41 @@ impl<'a> Request<'a> {
         for oddity in oddities(&plan, from_image) {
             runtime.warn(oddity);
         }
-        let rule = match model.unet.config().time_cond_proj_dim {
-            None => UncondRule::new(params),
-            Some(_) => {
-                runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
-                UncondRule::never()
-            }
-        };
         let unets = ScheduledUnet::new(loras, &plan)?;
         let cancelled = || self.cancel.is_cancelled();
-        let methods = Methods::new(params, model.unet.config())?;
-        let conditioning = runtime.timed("encoded the prompts", || {
-            let conditioning =
-                components.condition_run(&prompts, &reading, (params, &self.given), size, &cancelled)?;
-            match methods.need_empty() {
-                true => conditioning.with_empty(&components.encoder(&reading, &cancelled)),
-                false => Ok(conditioning),
+        let guided = |components: &Components| {
+            let config = components.model.unet.config();
+            let mut methods = Methods::new(params, config)?;
+            if components.model.unet_extra == UnetExtra::Image {
+                methods.image_scale = params.image.image_cfg_scale - 1.0;
             }
-        })?;
+            let (params, also_empty) = ((params, &self.given), methods.need_empty());
+            let conditioning =
+                components.condition_run(&prompts, &reading, params, (size, also_empty), &cancelled)?;
+            let guidance = Guidance {
+                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
+                cfg_scale: params.0.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
+                rule: match config.time_cond_proj_dim {
+                    Some(_) => UncondRule::never(),
+                    None => UncondRule::new(params.0),
+                },
+                methods,
+            };
+            Ok((conditioning, guidance))
+        };
+        if model.unet.config().time_cond_proj_dim.is_some() {
+            runtime.info(|| "the U-Net takes cfg_scale itself: the negative prompt is not used".into());
+        }
+        let (conditioning, guidance) = runtime.timed("encoded the prompts", || guided(components))?;
+        let refiner = components.refiner.as_ref().filter(|_| is_last).map(|refiner| {
+            let (conditioning, guidance) =
+                runtime.timed("encoded the prompts for the refiner", || guided(refiner))?;
+            Ok::<_, Error>(Refiner {
+                conditioning,
+                guidance,
+                switch: Switch::new(params),
+            })
+        });
         let downscale = model.limits().downscale;
         let [width, height] = size.map(|side| (side / downscale) as usize);
         Ok(Pass {
@@ -203,15 +231,11 @@ impl<'a> Request<'a> {
             size,
             shape: [1, model.vae.config().latent_channels, height, width],
             unets,
-            guidance: Guidance {
-                weights: conditioning.conds.iter().map(|(weight, _)| *weight).collect(),
-                cfg_scale: params.guidance.cfg_scale * sampler.cfg_scale_multiplier(),
-                rule,
-                methods,
-            },
+            guidance,
             conditioning,
             tagged,
             concat: None,
+            refiner: refiner.transpose()?,
         })
     }
 }

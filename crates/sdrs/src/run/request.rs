@@ -151,7 +151,8 @@ impl<'a> Request<'a> {
             let (latents, seeds) = self.sample(&mut run, image)?;
             let pass = run.result();
             let Components { model, runtime, .. } = pass.components(run.own);
-            let decode = || model.decode(latents, pass.shape, runtime);
+            let wrap = self.params.wrap();
+            let decode = || model.decode_wrapped(latents, pass.shape, wrap, runtime);
             let pixels = runtime.timed("decoded the picture", decode)?;
             let infotext = self.infotext(&run, seeds);
             let [width, height] = pass.size;
@@ -191,8 +192,10 @@ impl<'a> Request<'a> {
     }
 
     fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
+        let refiner = self.components.refiner.as_ref();
         let (size, model) = (run.first().size, &self.components.model.name);
-        infotext(&self.params, seeds, size, model, &run.hashes)
+        let models = (&**model, refiner.map(|refiner| &*refiner.model.name));
+        infotext(&self.params, seeds, size, models, &run.hashes)
     }
 
     /// Samples one picture's latents.
@@ -242,7 +245,10 @@ impl<'a> Request<'a> {
                     (Some(latents), region)
                 }
                 (Some(latents), _, Some(enlargement)) => {
-                    let enlarge = || enlargement.enlarge(latents, from.unwrap_or(shape), model, runtime);
+                    let enlarge = || {
+                        let from = (from.unwrap_or(shape), params.wrap());
+                        enlargement.enlarge(latents, from, model, runtime, &self.cancel)
+                    };
                     (Some(runtime.timed("enlarged the picture", enlarge)?), None)
                 }
                 (latents, ..) => (latents, None),
@@ -265,7 +271,7 @@ impl<'a> Request<'a> {
                 };
                 let preview = match previews {
                     Some((method, every)) if before.is_multiple_of(every) => {
-                        Some(model.preview(step.denoised, shape, method, runtime)?)
+                        Some(model.preview(step.denoised, (shape, params.wrap()), method, runtime)?)
                     }
                     _ => None,
                 };

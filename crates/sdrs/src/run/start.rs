@@ -1,5 +1,6 @@
 //! The pictures and latents that a run is given, and what the U-Net gets of them.
 
+use sd_kernels::Axes;
 use sd_sched::{Latent, rng::BatchNoise};
 
 use super::{
@@ -64,6 +65,10 @@ impl Inputs {
                 "covers a part of a picture: give an image with it",
             ));
         }
+        if hires && model.unet_extra == UnetExtra::Image {
+            let reason = "a hires pass can't follow on an edit by instruction; leave hires_scale out";
+            return Err(Error::parameter("hires_scale", reason));
+        }
         if hires && self.mask.is_some() {
             let reason = "a hires pass can't follow on a masked picture; leave hires_scale out";
             return Err(Error::parameter("hires_scale", reason));
@@ -92,6 +97,10 @@ impl Inputs {
                     "{} draws after a depth picture: give one, near is bright",
                     model.name
                 ),
+            )),
+            (UnetExtra::Image, None) if self.image.is_none() => Err(Error::parameter(
+                "image",
+                format!("{} edits a picture by instruction: give one", model.name),
             )),
             (UnetExtra::Depth, Some(_)) | (_, None) => Ok(()),
             (_, Some(_)) => Err(Error::parameter(
@@ -132,7 +141,7 @@ impl Inputs {
         let f = model.vae.config().downscale();
         let latent_size = [size[1], size[0]].map(|side| side as usize / f);
         let encoded = runtime.timed("encoded the picture", || {
-            encoded(&canvas.picture, latent_size, model, runtime)
+            encoded(&canvas.picture, (latent_size, params.wrap()), model, runtime)
         })?;
         let mask = canvas.latent_mask(latent_size, params.image.soft_mask)?;
         let mask = mask.map(|mask| mask.repeat(model.vae.config().latent_channels));
@@ -147,7 +156,7 @@ impl Inputs {
     pub fn concat(
         &self,
         start: Option<&Start>,
-        size: [u32; 2],
+        (size, wrap): ([u32; 2], Axes),
         model: &Model,
         runtime: &Runtime,
     ) -> Result<Option<Vec<f32>>> {
@@ -184,8 +193,20 @@ impl Inputs {
                     }
                 }
                 let shape = [1, 3, size[1] as usize, size[0] as usize];
-                let image = model.encode(planes, shape, runtime)?.mean.values;
+                let image = model.encode_wrapped(planes, (shape, wrap), runtime)?;
+                let image = image.mean.values;
                 Ok(Some([mask, image].concat()))
+            }
+            UnetExtra::Image => {
+                let Some(canvas) = start.and_then(|start| start.canvas.as_ref()) else {
+                    return Ok(None);
+                };
+                let shape = [1, 3, size[1] as usize, size[0] as usize];
+                let encoded = model.encode_wrapped(canvas.planes(), (shape, wrap), runtime)?;
+                let encoded = encoded.mean.values;
+                // Here the autoencoder's own latents are meant.
+                let factor = 1.0 / model.vae.config().scaling_factor;
+                Ok(Some(Vec::lincomb(&[(factor, &encoded)])))
             }
             UnetExtra::Depth => {
                 let Some(depth) = &self.depth else {
@@ -211,7 +232,7 @@ impl Inputs {
 /// A picture's latents, stretched to a size where they have another.
 fn encoded(
     picture: &Picture,
-    [height, width]: [usize; 2],
+    ([height, width], wrap): ([usize; 2], Axes),
     model: &Model,
     runtime: &Runtime,
 ) -> Result<EncodedImages> {
@@ -227,7 +248,7 @@ fn encoded(
     }
     let picture = picture.crop(0, 0, w, h)?;
     let shape = [1, 3, h as usize, w as usize];
-    let mut encoded = model.encode(planes(&picture), shape, runtime)?;
+    let mut encoded = model.encode_wrapped(planes(&picture), (shape, wrap), runtime)?;
     for array in [&mut encoded.mean, &mut encoded.std] {
         *array = array.interpolate([height, width], Interpolation::Bilinear)?;
     }

@@ -1,32 +1,34 @@
 //! Settings that a model has no use for.
 
-use crate::{
-    GenerateParams,
-    model::{AddedNumbers, Model},
-    settings,
-};
+use super::Components;
+use crate::{GenerateParams, model::AddedNumbers, settings};
 
-/// A sentence for each setting that differs from its default and acts nowhere in this model.
-pub(super) fn unused(params: &GenerateParams, model: &Model) -> Vec<String> {
+/// A sentence for each setting that differs from its default and acts nowhere in these models.
+pub(super) fn unused(params: &GenerateParams, Components { model, refiner, .. }: &Components) -> Vec<String> {
     let mut told = Vec::new();
     if params.reading().clip_skip > 1 && !model.heeds_clip_skip() {
         told.push(
             "clip_skip is not used: with OpenCLIP's text encoders the WebUI skips no layers".to_owned(),
         );
     }
-    let numbers = model.added_numbers();
+    let refiner = refiner.as_ref().map(|refiner| &refiner.model);
+    let all = || [Some(model), refiner].into_iter().flatten();
+    let has = |numbers| all().any(|model| model.added_numbers() == Some(numbers));
     let default = GenerateParams::default();
-    let changed = settings()
-        .iter()
-        .filter(|setting| setting.group == "conditioning" && setting.get(params) != setting.get(&default));
+    let changed = settings().iter().filter(|it| it.get(params) != it.get(&default));
     for setting in changed {
-        let reason = match (setting.name, numbers) {
-            (_, None) => "this model's U-Net is conditioned on the text alone",
-            ("aesthetic_score" | "negative_aesthetic_score", Some(AddedNumbers::Sizes)) => {
+        let reason = match (setting.group, setting.name) {
+            ("conditioning", _) if !has(AddedNumbers::Sizes) && !has(AddedNumbers::Score) => {
+                "this model's U-Net is conditioned on the text alone"
+            }
+            (_, "aesthetic_score" | "negative_aesthetic_score") if !has(AddedNumbers::Score) => {
                 "SDXL's refiner is told of scores, and this is no refiner"
             }
-            ("target_width" | "target_height", Some(AddedNumbers::Score)) => {
+            (_, "target_width" | "target_height") if !has(AddedNumbers::Sizes) => {
                 "SDXL's refiner is told of a score in its place"
+            }
+            (_, "refiner_switch_at" | "refiner_by_steps") if refiner.is_none() => {
+                "the pipeline has no refiner"
             }
             _ => continue,
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sd_core::{
+    config::Part,
     embedding::{self, Embedding},
     prompt::EmbeddingNames,
 };
@@ -68,25 +69,25 @@ impl Embeddings {
         let path = || embedding.origin.clone();
         let refuse = |reason: String| Err(Error::InvalidFile { path: path(), reason });
         let places = model.chunk_length();
-        let widths: Vec<usize> = model
-            .text_encoders
-            .iter()
-            .map(|encoder| encoder.network.config().hidden_size)
-            .collect();
+        let encoders = || {
+            let stack = model.text_encoders.iter();
+            stack.map(|encoder| (encoder.part, encoder.network.config().hidden_size))
+        };
         let joined = |widths: &mut dyn Iterator<Item = usize>| -> String {
             let widths: Vec<String> = widths.map(|width| width.to_string()).collect();
             widths.join(" and ")
         };
-        let vectors = widths
-            .iter()
-            .map(|&width| Some(embedding.of_width(width)?.values.clone()));
+        let vectors =
+            encoders().map(|(part, width)| Some(embedding.for_encoder(part, width)?.values.clone()));
         let vectors = vectors.collect::<Option<Vec<Vec<f32>>>>();
-        let Some(vectors) = vectors.filter(|_| embedding.parts.len() == widths.len()) else {
+        // SDXL's refiner has the second of SDXL's encoders, and takes what is for that one.
+        let refines = encoders().all(|(part, _)| part == Part::TextEncoder2);
+        let Some(vectors) = vectors.filter(|all| refines || embedding.parts.len() == all.len()) else {
             return refuse(format!(
                 "its vectors have {} values, and this model's text encoder{} {}: it is for another kind of model",
                 joined(&mut embedding.parts.iter().map(|part| part.width)),
-                if widths.len() == 1 { " has" } else { "s have" },
-                joined(&mut widths.iter().copied()),
+                if encoders().count() == 1 { " has" } else { "s have" },
+                joined(&mut encoders().map(|(_, width)| width)),
             ));
         };
         if embedding.vectors() > places {

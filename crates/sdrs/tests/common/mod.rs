@@ -26,6 +26,58 @@ pub fn put_together(files: &[(&str, &[&str])]) -> tempfile::TempDir {
     folder
 }
 
+/// SDXL in small: the tiny SD1's first text encoder and autoencoder with what SDXL has besides.
+pub fn sdxl_folder() -> tempfile::TempDir {
+    put_together(&[
+        (
+            "tiny-sd1",
+            &[
+                "text_encoder/config.json",
+                "text_encoder/model.safetensors",
+                "vae/config.json",
+                "vae/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+        (
+            "tiny-sdxl",
+            &[
+                "model_index.json",
+                "scheduler/scheduler_config.json",
+                "text_encoder_2/config.json",
+                "text_encoder_2/model.safetensors",
+                "unet/config.json",
+                "unet/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+    ])
+}
+
+/// Its refiner: the second text encoder alone, the same autoencoder, a U-Net of its own.
+pub fn refiner_folder() -> tempfile::TempDir {
+    put_together(&[
+        (
+            "tiny-sd1",
+            &["vae/config.json", "vae/diffusion_pytorch_model.safetensors"],
+        ),
+        (
+            "tiny-sdxl",
+            &[
+                "scheduler/scheduler_config.json",
+                "text_encoder_2/config.json",
+                "text_encoder_2/model.safetensors",
+            ],
+        ),
+        (
+            "tiny-refiner",
+            &[
+                "model_index.json",
+                "unet/config.json",
+                "unet/diffusion_pytorch_model.safetensors",
+            ],
+        ),
+    ])
+}
+
 pub fn lora_file() -> PathBuf {
     folder().join("lora/lora.safetensors")
 }

@@ -147,6 +147,85 @@ fn published_models_are_read_off_their_names() {
     }
 }
 
+/// The numbers that diffusers' script `convert_diffusers_to_original_stable_diffusion.py` gives whatever it converts, three for each level.
+fn spaced(name: &str) -> String {
+    let words: Vec<&str> = name.split('.').collect();
+    let number = |word: &str| word.parse::<usize>().unwrap();
+    let rest = |from: usize| words[from..].join(".");
+    match words[..] {
+        ["down_blocks", i, "resnets", j, ..] => {
+            format!("input_blocks.{}.0.{}", 3 * number(i) + number(j) + 1, rest(4))
+        }
+        ["down_blocks", i, "attentions", j, ..] => {
+            format!("input_blocks.{}.1.{}", 3 * number(i) + number(j) + 1, rest(4))
+        }
+        ["down_blocks", i, "downsamplers", ..] => {
+            format!("input_blocks.{}.0.op.{}", 3 * (number(i) + 1), rest(5))
+        }
+        ["up_blocks", i, "resnets", j, ..] => {
+            format!("output_blocks.{}.0.{}", 3 * number(i) + number(j), rest(4))
+        }
+        ["up_blocks", i, "attentions", j, ..] => {
+            format!("output_blocks.{}.1.{}", 3 * number(i) + number(j), rest(4))
+        }
+        ["up_blocks", i, "upsamplers", ..] => {
+            let member = if i == "0" { 1 } else { 2 };
+            format!("output_blocks.{}.{member}.conv.{}", 3 * number(i) + 2, rest(5))
+        }
+        _ => String::new(),
+    }
+}
+
+#[test]
+fn distilled_models_by_diffusers_script() {
+    for (family, config, _) in published() {
+        if !matches!(family, Family::Sd1Small | Family::Sd1Tiny | Family::Koala700m) {
+            continue;
+        }
+        let parameters = parameters::<UNet>(&config, Part::Unet, &cpu());
+        // What is renamed inside a block is the same in both numberings.
+        let natural = Ldm::unet(&config);
+        let leaf = |name: &str| {
+            let spelt = natural.spellings(name).swap_remove(0).name;
+            let spelt = spelt.strip_prefix(UNET_PREFIX).unwrap().to_owned();
+            match spaced(name) {
+                group if group.is_empty() => spelt,
+                group => {
+                    let words: Vec<&str> = group.split('.').take(3).collect();
+                    let inner: Vec<&str> = spelt.split('.').skip(3).collect();
+                    [words, inner].concat().join(".")
+                }
+            }
+        };
+        let stored: Vec<(String, &[usize])> = parameters
+            .iter()
+            .map(|(name, shape)| (format!("{UNET_PREFIX}{}", leaf(name)), &shape[..]))
+            .collect();
+        let shapes = stored
+            .iter()
+            .map(|(name, shape)| (name.strip_prefix(UNET_PREFIX).unwrap(), *shape));
+        assert_eq!(
+            Shapes(shapes.collect()).config(family).as_ref(),
+            Some(&config),
+            "{family}"
+        );
+        let names = Ldm::unet_among(&config, stored.iter().map(|(name, _)| name.as_str()));
+        for ((name, _), (stored, _)) in parameters.iter().zip(&stored) {
+            assert_eq!(names.spellings(name)[0].name, *stored, "{family}");
+        }
+        assert!(
+            stored
+                .iter()
+                .any(|(name, _)| name.ends_with(".output_blocks.2.1.conv.weight"))
+        );
+        assert!(
+            stored
+                .iter()
+                .any(|(name, _)| name.ends_with(".output_blocks.5.2.conv.weight"))
+        );
+    }
+}
+
 /// Names of the published files, as ComfyUI looks for them.
 #[test]
 fn pruned_models_under_ldm_names() {

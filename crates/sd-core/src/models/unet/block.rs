@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use burn_tensor::Tensor;
-use sd_kernels::Padding;
+use sd_kernels::{Axes, Padding};
 
 use super::{CrossAttentionCache, FreeU, Perturbation, SelfAttentionLayers};
 use crate::{
@@ -44,6 +44,8 @@ pub(super) struct Conditions<'a> {
     pub watch_middle: bool,
     /// Channels of the first level.
     pub first: usize,
+    /// The axes along which pictures go on at their opposite edges.
+    pub wrap: Axes,
 }
 
 impl Block {
@@ -66,8 +68,8 @@ impl Block {
     pub fn forward(&self, x: Tensor<4>, conditions: &Conditions, size: Option<[usize; 2]>) -> Tensor<4> {
         match self {
             Self::Residual(residual) => residual.forward(x, conditions),
-            Self::Downsample(downsample) => downsample.forward(x),
-            Self::Upsample(upsample) => upsample.forward(x, size),
+            Self::Downsample(downsample) => downsample.forward(x, conditions.wrap),
+            Self::Upsample(upsample) => upsample.forward(x, size, conditions.wrap),
         }
     }
 
@@ -106,7 +108,11 @@ impl Residual {
     }
 
     fn forward(&self, x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
-        self.attend(self.resnet.forward(x, Some(&conditions.time)), conditions)
+        self.attend(self.resnet(x, conditions), conditions)
+    }
+
+    fn resnet(&self, x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
+        self.resnet.forward(x, Some(&conditions.time), conditions.wrap)
     }
 
     /// The transformer.
@@ -165,7 +171,7 @@ pub(super) fn middle(
     for block in blocks {
         x = match block {
             Block::Residual(residual) if conditions.watch_middle && received.is_none() => {
-                let x = residual.resnet.forward(x, Some(&conditions.time));
+                let x = residual.resnet(x, conditions);
                 received = residual.transformer.as_ref().map(|(_, it)| it.received(&x));
                 residual.attend(x, conditions)
             }

@@ -116,7 +116,7 @@ impl UNet {
         let deep = DeepFeatures { branch, x: x.clone() };
         let x = up(outer, x, &mut skips, &conditions);
         Ok(UnetOutput {
-            prediction: self.leave(x),
+            prediction: self.leave(x, input),
             deep: Some(deep),
             received,
         })
@@ -137,7 +137,7 @@ impl UNet {
         input.control_skips(&mut skips)?;
         let x = up(outer, x.clone(), &mut skips, &conditions);
         Ok(UnetOutput {
-            prediction: self.leave(x),
+            prediction: self.leave(x, input),
             deep: None,
             received: None,
         })

@@ -148,10 +148,13 @@ impl UnetEncoder {
             free_u: input.free_u,
             watch_middle: input.watch_middle,
             first: self.config.levels[0].channels,
+            wrap: input.wrap,
         };
-        let x = self
-            .conv_in
-            .forward(channels_last(latents), ConvExtras::default());
+        let extras = ConvExtras {
+            wrap: input.wrap,
+            ..ConvExtras::default()
+        };
+        let x = self.conv_in.forward(channels_last(latents), extras);
         Ok((x, conditions))
     }
 

@@ -1,6 +1,7 @@
 //! The inputs of a U-Net, and its features.
 
 use burn_tensor::Tensor;
+use sd_kernels::Axes;
 
 use super::{FreeU, Perturbation, SelfAttentionLayers, shape_error};
 use crate::Result;
@@ -33,6 +34,8 @@ pub struct UnetInput<'a> {
     pub free_u: Option<FreeU>,
     /// Whether [`UnetOutput::received`](super::UnetOutput::received) is wanted.
     pub watch_middle: bool,
+    /// The axes along which latents go on at their opposite edges, in all convolutions: so pictures become tiles without seams.
+    pub wrap: Axes,
 }
 
 impl<'a> UnetInput<'a> {
@@ -50,6 +53,7 @@ impl<'a> UnetInput<'a> {
             perturbed: None,
             free_u: None,
             watch_middle: false,
+            wrap: Axes::default(),
         }
     }
 

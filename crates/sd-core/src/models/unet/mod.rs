@@ -93,17 +93,19 @@ impl UNet {
         let x = input.control_middle(x)?;
         let x = up(&self.up, x, &mut skips, &conditions);
         Ok(UnetOutput {
-            prediction: self.leave(x),
+            prediction: self.leave(x, input),
             deep: None,
             received,
         })
     }
 
     /// The last convolution.
-    fn leave(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self
-            .conv_out
-            .forward(self.norm_out.forward_silu(x), ConvExtras::default());
+    fn leave(&self, x: Tensor<4>, input: &UnetInput) -> Tensor<4> {
+        let extras = ConvExtras {
+            wrap: input.wrap,
+            ..ConvExtras::default()
+        };
+        let x = self.conv_out.forward(self.norm_out.forward_silu(x), extras);
         channels_first(x).cast(DType::F32)
     }
 }

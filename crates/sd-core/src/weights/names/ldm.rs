@@ -2,7 +2,7 @@
 
 use super::{
     Diffusers, Names, Spelling, harmless,
-    table::{self, Table},
+    table::{self, Numbering, Table},
 };
 use crate::config::{ClipTextConfig, Part, UnetConfig, VaeConfig};
 
@@ -23,8 +23,17 @@ impl Ldm {
         Self {
             prefixes: &[UNET_PREFIX],
             claimed: &[UNET_PREFIX],
-            table: Some(table::unet(config)),
+            table: Some(table::unet(config, &Numbering::Through)),
             part: Part::Unet,
+        }
+    }
+
+    /// The U-Net in a file with these names, whose numbering may be another.
+    pub fn unet_among<'a>(config: &UnetConfig, stored: impl Iterator<Item = &'a str>) -> Self {
+        let inner = stored.map(|name| name.strip_prefix(UNET_PREFIX).unwrap_or(name));
+        Self {
+            table: Some(table::unet(config, &Numbering::of(config, inner))),
+            ..Self::unet(config)
         }
     }
 
@@ -107,13 +116,15 @@ pub enum TextEncoderPlace {
     First,
     /// The second one.
     Second,
+    /// The second one where there is no first one (SDXL's refiner).
+    SecondAlone,
 }
 
 impl TextEncoderPlace {
     fn part(self) -> Part {
         match self {
             Self::Only | Self::First => Part::TextEncoder,
-            Self::Second => Part::TextEncoder2,
+            Self::Second | Self::SecondAlone => Part::TextEncoder2,
         }
     }
 
@@ -137,6 +148,13 @@ impl TextEncoderPlace {
             Self::Second => [
                 &["conditioner.embedders.1.transformer."],
                 &["conditioner.embedders.1.model."],
+            ],
+            Self::SecondAlone => [
+                &[
+                    "conditioner.embedders.0.transformer.",
+                    "conditioner.embedders.1.transformer.",
+                ],
+                &["conditioner.embedders.0.model.", "conditioner.embedders.1.model."],
             ],
         }
     }

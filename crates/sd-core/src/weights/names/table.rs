@@ -101,8 +101,43 @@ pub(super) fn open_clip(config: &ClipTextConfig) -> Table {
     table
 }
 
+/// The numbers of a U-Net's groups in a file.
+pub(super) enum Numbering {
+    /// Those of each way are numbered through.
+    Through,
+    /// A level has three numbers on each way, as SD1's levels need, though it has fewer blocks: so diffusers' script converts distilled
+    /// models. An upsampler stands alone in its level's last group, at the place among its members that is given by level.
+    Spaced(Vec<usize>),
+}
+
+impl Numbering {
+    /// Numbers of a spaced level.
+    const LEVEL: usize = 3;
+
+    /// That of a file with these names, behind the U-Net's prefix.
+    pub fn of<'a>(config: &UnetConfig, names: impl Iterator<Item = &'a str>) -> Self {
+        let single = config.levels.iter().all(|level| level.down.len() == 1);
+        let (mut spaced, mut members) = (false, vec![1; config.levels.len()]);
+        for name in names {
+            // Numbered through, it would be the first block of the second level.
+            spaced |= name == "input_blocks.3.0.op.weight";
+            for (i, member) in members.iter_mut().enumerate() {
+                let group = format!("output_blocks.{}.", Self::LEVEL * i + 2);
+                let inner = name
+                    .strip_prefix(&group)
+                    .and_then(|inner| inner.strip_suffix(".conv.weight"));
+                *member = inner.and_then(|inner| inner.parse().ok()).unwrap_or(*member);
+            }
+        }
+        match spaced && single {
+            true => Self::Spaced(members),
+            false => Self::Through,
+        }
+    }
+}
+
 /// LDM's U-Net.
-pub(super) fn unet(config: &UnetConfig) -> Table {
+pub(super) fn unet(config: &UnetConfig, numbering: &Numbering) -> Table {
     let mut table = Table(Vec::new());
     for (canonical, stored) in [
         ("conv_in", "input_blocks.0.0"),
@@ -120,7 +155,25 @@ pub(super) fn unet(config: &UnetConfig) -> Table {
     // way up; the middle is one group.
     let (mut inputs, mut outputs) = (0, 0);
     let (mut group, mut members) = (String::new(), 0);
+    let (last, mut before) = (config.levels.len() - 1, (Way::Middle, 0));
     for block in config.blocks() {
+        let place = (block.way, block.level);
+        if let Numbering::Spaced(_) = numbering {
+            let level = match block.way {
+                Way::Up => last - block.level,
+                _ => block.level,
+            };
+            // Each level begins at its own numbers, and its change of resolution has the last of them.
+            let start = Numbering::LEVEL * level;
+            match (block.way, block.kind) {
+                (Way::Down, BlockKind::Downsample) => inputs = start + 2,
+                (Way::Down, _) if place != before => inputs = start,
+                (Way::Up, BlockKind::Upsample) => outputs = start + 3,
+                (Way::Up, _) if place != before => outputs = start,
+                _ => {}
+            }
+        }
+        before = place;
         let next = match block.way {
             Way::Down => {
                 inputs += 1;
@@ -134,6 +187,9 @@ pub(super) fn unet(config: &UnetConfig) -> Table {
         };
         if next != group {
             (group, members) = (next, 0);
+        }
+        if let (Numbering::Spaced(at), BlockKind::Upsample) = (numbering, block.kind) {
+            members = at[last - block.level];
         }
         let (member, leaves) = match block.kind {
             BlockKind::Residual => ("", UNET_RESNET),

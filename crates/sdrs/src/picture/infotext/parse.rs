@@ -22,6 +22,8 @@ pub struct Infotext {
     pub model: Option<String>,
     /// The first digits of its SHA-256.
     pub model_hash: Option<String>,
+    /// The refiner's name, in the WebUI's texts with the first digits of its hash in brackets.
+    pub refiner: Option<String>,
     /// The other pairs, those that `params` has no place for, in their order, quotes undone.
     pub rest: Vec<(String, String)>,
     /// Remarks for people on values that may have been meant otherwise than they are read.
@@ -52,6 +54,7 @@ pub fn parse(text: &str) -> Result<Infotext> {
         params: GenerateParams::default(),
         model: None,
         model_hash: None,
+        refiner: None,
         rest: Vec::new(),
         notes: misplaced(prompts).into_iter().collect(),
     };
@@ -159,8 +162,14 @@ impl Infotext {
             "Seed resize from" => {
                 [noise.seed_resize_width, noise.seed_resize_height] = sides(key, value)?.map(Some);
             }
+            "Tiling" => {
+                let network = &mut self.params.network;
+                network.tile_x = flag(key, value)?;
+                network.tile_y = network.tile_x;
+            }
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
+            "Refiner" => self.refiner = Some(value.to_owned()),
             _ => {
                 let key = if key == "Eta DDIM" { "Eta" } else { key };
                 let Some(setting) = settings().iter().find(|setting| setting.key() == Some(key)) else {
@@ -198,8 +207,8 @@ mod tests {
     use sd_sched::Sampler;
 
     use super::*;
-    use crate::Rng;
     use crate::infotext::{Seeds, infotext};
+    use crate::{EmptyNegativeRule, Rng};
 
     const SHARED: &str = "masterpiece, (a castle:1.2), [day:night:0.5]\nBREAK <lora:ink:0.8>\nNegative prompt: blurry,\nlow quality\n\
          Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 1234567890, Size: 640x832, Model hash: 1234abcd56, \
@@ -265,6 +274,39 @@ mod tests {
         assert_eq!(
             read(", Schedule type: Karras, Version: v1.5.2").0,
             Schedule::Karras
+        );
+    }
+
+    /// The keys of Forge and of extensions.
+    #[test]
+    fn what_extensions_write_is_read() {
+        let text = "a\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Tiling: True, Seed resize from: 512x768, freeu_enabled: True, \
+                    freeu_b1: 1.3, freeu_b2: 1.4, freeu_s1: 0.9, freeu_s2: 0.2, PerturbedAttentionGuidance_enabled: True, \
+                    PerturbedAttentionGuidance_scale: 3.0, sag_enabled: True, sag_scale: 0.5, sag_blur_sigma: 2.0, sag_threshold: 1.0, \
+                    Dynamic thresholding enabled: True, Mimic scale: 7, Threshold percentile: 99.5, Version: v1.10.1";
+        let read = parse(text).unwrap();
+        let (network, guidance, noise) = (&read.params.network, &read.params.guidance, &read.params.noise);
+        assert!(network.tile_x && network.tile_y);
+        assert_eq!((network.freeu_b1, network.freeu_b2), (1.3, 1.4));
+        assert_eq!((network.freeu_s1, network.freeu_s2), (0.9, 0.2));
+        assert_eq!(network.freeu_version, 2);
+        assert_eq!((guidance.pag_scale, guidance.sag_scale), (3.0, 0.5));
+        assert_eq!((guidance.sag_blur_sigma, guidance.sag_threshold), (2.0, 1.0));
+        assert_eq!(
+            (guidance.mimic_scale, guidance.threshold_percentile),
+            (Some(7.0), 99.5)
+        );
+        assert_eq!(
+            (noise.seed_resize_width, noise.seed_resize_height),
+            (Some(512), Some(768))
+        );
+        let off = parse("a\nSteps: 20, CFG scale: 7, Seed: 1, Tiling: False").unwrap();
+        assert!(!off.params.network.tile_x && !off.params.network.tile_y);
+        let wrong = parse("a\nSteps: 20, CFG scale: 7, Seed: 1, Seed resize from: large");
+        let wrong = wrong.unwrap_err().to_string();
+        assert!(
+            wrong.contains("Seed resize from: 'large' is no size such as 512x768"),
+            "{wrong}"
         );
     }
 
@@ -398,7 +440,7 @@ mod tests {
             (params.size.width, params.size.height) = (Some(8), Some(8));
             let seeds = Seeds { seed: 0, variation_seed: None };
             params.noise.seed = 0;
-            let text = infotext(&params, seeds, [8, 8], "m", &[]);
+            let text = infotext(&params, seeds, [8, 8], ("m", None), &[]);
             let read = parse(&text).unwrap();
             prop_assert_eq!(&read.params, &params, "{}", text);
         }
@@ -430,6 +472,7 @@ mod tests {
             params.noise.variation_strength = variation.map_or(0.0, |(_, strength)| strength);
             params.noise.seed_resize_width = resize.map(|(width, _)| 8 * width);
             params.noise.seed_resize_height = resize.map(|(_, height)| 8 * height);
+            (params.network.tile_x, params.network.tile_y) = (pad, cpu);
             params.noise.rng = if cpu { Rng::Cpu } else { Rng::Nv };
             params.noise.ensd = if sampler.uses_ensd() { ensd } else { 0 };
             (params.sampling.steps, params.sampling.eta) = (steps, eta);
@@ -439,10 +482,20 @@ mod tests {
             (params.guidance.guidance_sigma_min, params.guidance.guidance_sigma_max) = (sigma_min, sigma_max);
             (params.speed.token_merging, params.speed.deep_cache_interval) = (merging, interval);
             params.speed.deep_cache_branch = if interval > 1 { branch } else { 0 };
+            (params.sampling.refiner_switch_at, params.sampling.refiner_by_steps) = (early, pad);
+            (params.conditioning.original_width, params.conditioning.crop_top) = (Some(side), side);
+            params.conditioning.aesthetic_score = merging;
+            params.conditioning.empty_negative_rule = match emphasis {
+                0 => EmptyNegativeRule::WebUi,
+                1 => EmptyNegativeRule::Diffusers,
+                _ => EmptyNegativeRule::Comfy,
+            };
             let seeds = Seeds { seed, variation_seed: variation.map(|(seed, _)| seed) };
-            let text = infotext(&params, seeds, [8 * side, 16 * side], &model, &[]);
+            let refiner = (params.sampling.refiner_switch_at != 0.8 || params.sampling.refiner_by_steps).then_some("fine");
+            let text = infotext(&params, seeds, [8 * side, 16 * side], (&model, refiner), &[]);
             let read = parse(&text).unwrap();
             prop_assert_eq!(&read.params, &params, "{}", text);
+            prop_assert_eq!(read.refiner.as_deref(), refiner, "{}", text);
             let model_read = read.model.unwrap_or_default();
             prop_assert_eq!(model_read, model, "{}", text);
         }

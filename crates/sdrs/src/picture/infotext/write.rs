@@ -13,10 +13,11 @@ pub(crate) struct Seeds {
 
 /// The WebUI's order of pairs. Settings that it doesn't know follow in the table's.
 #[rustfmt::skip]
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 22] = [
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed", "Variation seed strength",
     "Seed resize from", "Denoising strength", "Clip skip", "Emphasis", "Old prompt editing timelines", "Text as is", "Pad conds", "Eta",
     "ENSD", "RNG",
+    "Refiner", "Refiner switch at", "Refiner switch by sampling steps",
 ];
 
 /// The infotext of one picture.
@@ -24,7 +25,7 @@ pub(crate) fn infotext(
     params: &GenerateParams,
     seeds: Seeds,
     [width, height]: [u32; 2],
-    model: &str,
+    (model, refiner): (&str, Option<&str>),
     lora_hashes: &[(String, String)],
 ) -> String {
     let prompts = &params.text;
@@ -40,10 +41,11 @@ pub(crate) fn infotext(
     own.text.clip_skip_rule = ClipSkipRule::WebUi;
     let mut pairs: Vec<(&str, String)> = settings()
         .iter()
-        .filter_map(|setting| pair(setting, &own))
+        .filter_map(|setting| pair(setting, &own, refiner.is_some()))
         .collect();
     pairs.push(("Size", format!("{width}x{height}")));
     pairs.push(("Model", model.to_owned()));
+    pairs.extend(refiner.map(|refiner| ("Refiner", refiner.to_owned())));
     let hires = [params.hires.hires_width, params.hires.hires_height];
     if hires.iter().any(Option::is_some) {
         let [width, height] = hires.map(Option::unwrap_or_default);
@@ -53,6 +55,11 @@ pub(crate) fn infotext(
         (params.noise.seed_resize_width, params.noise.seed_resize_height)
     {
         pairs.push(("Seed resize from", format!("{width}x{height}")));
+    }
+    // The WebUI knows both axes together.
+    if own.network.tile_x && own.network.tile_y {
+        pairs.retain(|(key, _)| !matches!(*key, "Tile X" | "Tile Y"));
+        pairs.push(("Tiling", "True".into()));
     }
     pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
     if !lora_hashes.is_empty() {
@@ -71,8 +78,8 @@ pub(crate) fn infotext(
 }
 
 /// A setting's pair, with the value as the WebUI spells it.
-fn pair(setting: &Setting, params: &GenerateParams) -> Option<(&'static str, String)> {
-    let (key, value) = (setting.key()?, setting.written(params)?);
+fn pair(setting: &Setting, params: &GenerateParams, refined: bool) -> Option<(&'static str, String)> {
+    let (key, value) = (setting.key()?, setting.written(params, refined)?);
     let value = match (setting.name, &value) {
         ("emphasis", SettingValue::Text(mode)) => match mode.as_str() {
             "nonorm" => "No norm".into(),
@@ -118,6 +125,11 @@ mod tests {
             variation_seed: None,
         };
         let hashes = [("a", "0123456789ab"), ("b:c", "f00")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-        assert_eq!(infotext(&params, seeds, [64, 32], "demo, v1", &hashes), expected);
+        assert_eq!(
+            infotext(&params, seeds, [64, 32], ("demo, v1", None), &hashes),
+            expected
+        );
+        let refined = infotext(&params, seeds, [64, 32], ("demo, v1", Some("fine")), &hashes);
+        assert!(refined.contains(", RNG: CPU, Refiner: fine, Refiner switch at: 0.8, Lora hashes"));
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Methods {
     perturbed: Vec<Perturbed>,
     self_attention: Option<SelfAttentionGuidance>,
     rescale: f64,
+    /// The strength of guidance by the picture that is edited, less 1; 0 without one.
+    pub image_scale: f64,
 }
 
 /// The denoised latents that a call is guided by.
@@ -102,6 +104,7 @@ impl Methods {
             perturbed: perturbed(params, config)?,
             self_attention: SelfAttentionGuidance::new(params, config)?,
             rescale: guidance.guidance_rescale,
+            image_scale: 0.0,
         })
     }
 
@@ -171,6 +174,17 @@ impl Guidance {
                 made.push((-method.scale * weight, worse.denoised));
             }
         }
+        if self.methods.image_scale != 0.0 && guide == Guide::Full {
+            // InstructPix2Pix (Brooks et al. 2023, arXiv:2211.09800), equation 3: from neither text nor picture to the picture alone.
+            let variant = Variant {
+                number: 2 + self.methods.perturbed.len(),
+                blank: true,
+                ..Variant::default()
+            };
+            let mut neither = predictor.predict(at, unet, conds..conds + 1, variant)?;
+            terms.push((self.methods.image_scale, &predicted[conds].denoised));
+            made.push((-self.methods.image_scale, neither.swap_remove(0).denoised));
+        }
         if let Some(method) = &self.methods.self_attention {
             // Of uncond, or in its place the first cond.
             let part = if guide == Guide::Full { conds } else { 0 };
@@ -205,7 +219,7 @@ impl Guidance {
     /// The guidance of a call.
     fn guide(&self, call: &DenoiseCall) -> Guide {
         let plain = self.weights.len() == 1 && self.weights[0] * self.cfg_scale == 1.0;
-        match plain && !call.needs_uncond && !self.methods.need_empty() {
+        match plain && !call.needs_uncond && !self.methods.need_empty() && self.methods.image_scale == 0.0 {
             true => Guide::Cond,
             false if self.rule.skips(call.call, call.sigma, call.timestep) => Guide::Conds,
             false => Guide::Full,
@@ -443,8 +457,8 @@ mod tests {
             runtime: &components.runtime,
             conditioning: &conditioning,
             changes: Default::default(),
-            shape: [1, 4, 16, 16],
             guidance: None,
+            shape: [1, 4, 16, 16],
             concat: None,
             cache: Default::default(),
         };

@@ -29,7 +29,7 @@ impl SelfAttentionGuidance {
         if guidance.sag_scale == 0.0 {
             return Ok(None);
         }
-        if !matches!(config.middle, Some(UnetMiddle::Transformer { .. })) {
+        if !matches!(config.middle, Some(UnetMiddle::Transformer { depth: 1.., .. })) {
             let reason = "this U-Net has no self-attention in its middle, which this guidance looks at; 0 does without";
             return Err(Error::parameter("sag_scale", reason));
         }

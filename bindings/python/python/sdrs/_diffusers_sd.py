@@ -1,0 +1,127 @@
+"""diffusers' pipeline for SD1 and SD2."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ._arguments import StrPath, number, whole
+from ._arrays import FloatArray
+from ._diffusers_base import Conditions, DiffusionPipeline, Loop, OnStepEnd, Texts, fitted, texts
+from ._schedulers import PNDMScheduler, Scheduler
+from .errors import InvalidParameterError
+
+
+class StableDiffusionPipelineOutput(NamedTuple):
+    """The result of a call."""
+
+    images: Any
+    """A list of `PIL.Image.Image`; or an array, by `output_type`."""
+    nsfw_content_detected: None = None
+    """Nothing looks at the pictures."""
+
+
+class StableDiffusionPipeline(DiffusionPipeline):
+    """A loaded checkpoint of SD1 or SD2 behind diffusers' interface; `pipeline` is the one it computes with."""
+
+    _kind: ClassVar[str] = "SD1 and SD2"
+
+    @classmethod
+    def _settings(cls, given: dict[str, Any], folder: StrPath | None) -> dict[str, Any]:
+        for name, value in given.items():
+            if name not in ("safety_checker", "requires_safety_checker"):
+                raise TypeError(f"got an unexpected keyword argument '{name}'")
+            if value:
+                raise InvalidParameterError(f"{name}: nothing looks at the pictures here; leave it out")
+        return {}
+
+    @classmethod
+    def _scheduler(cls) -> Scheduler:
+        return PNDMScheduler(skip_prk_steps=True, steps_offset=1)
+
+    def encode_prompt(self, prompt: Texts, clip_skip: int | None = None) -> FloatArray:
+        """The contexts of texts, `[texts, context_length, context_width]`. `clip_skip`: None or 0 for the last layer."""
+        skipped = 0 if clip_skip is None else whole("clip_skip", clip_skip, 0, self.pipeline.sizes.text_layers - 1)
+        return np.stack([self.pipeline.encode_text(text, clip_skip=1 + skipped) for text in texts("prompt", prompt)])
+
+    def __call__(
+        self,
+        prompt: Texts = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        negative_prompt: Texts = None,
+        num_images_per_prompt: int = 1,
+        eta: float = 0.0,
+        generator: Any = None,
+        latents: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        guidance_rescale: float = 0.0,
+        clip_skip: int | None = None,
+        callback_on_step_end: OnStepEnd | None = None,
+    ) -> Any:
+        """Draws one picture for each prompt, or `num_images_per_prompt`; arguments are those of diffusers.
+
+        `generator`: a seed, a NumPy or torch generator, or a list of them, one for each picture. A single one makes the noise of all
+        pictures together. `latents`: the first noise, `[pictures, latent_channels, h, w]`, of unit variance.
+        `prompt_embeds`, `negative_prompt_embeds`: contexts in place of prompts.
+        `output_type`: "pil", "np" (`[pictures, height, width, 3]`, 0 to 1) or "latent" (`[pictures, latent_channels, h, w]`).
+        `callback_on_step_end(pipe, step, timestep, {"latents": ..})` is called after each step: where diffusers makes two of a solver's
+        step (PNDM's first, Heun's), there is one here, and UniPC's latents are corrected already. What it changes in the latents does
+        not count, what it raises ends the run.
+
+        Returns a `StableDiffusionPipelineOutput`, without `return_dict` its fields. Raises `InvalidParameterError`.
+        """
+        count = whole("num_images_per_prompt", num_images_per_prompt, 1)
+        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
+        conditions = self._conditions(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, clip_skip, guidance_scale, count
+        )
+        loop = Loop(
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
+            eta=eta,
+            generator=generator,
+            latents=latents,
+            height=height,
+            width=width,
+            output_type=output_type,
+            callback=callback_on_step_end,
+        )
+        images = self._draw(loop, conditions)
+        return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
+
+    def _conditions(
+        self,
+        prompt: Texts,
+        negative_prompt: Texts,
+        prompt_embeds: Any,
+        negative_prompt_embeds: Any,
+        clip_skip: int | None,
+        guidance_scale: float,
+        count: int,
+    ) -> Conditions:
+        """What a call's pictures are conditioned on, `count` for each prompt."""
+        cond = self._contexts("prompt", prompt, prompt_embeds, clip_skip)
+        uncond = None
+        if guidance_scale > 1:
+            negative = negative_prompt
+            if negative is None and negative_prompt_embeds is None:
+                negative = ""
+            # diffusers skips layers for the prompt alone.
+            uncond = fitted("negative_prompt", self._contexts("negative_prompt", negative, negative_prompt_embeds, None), cond)
+            uncond = np.repeat(uncond, count, axis=0)
+        return Conditions(np.repeat(cond, count, axis=0), uncond)
+
+    def _contexts(self, name: str, prompt: Texts, embeds: Any, clip_skip: int | None) -> FloatArray:
+        if (prompt is None) == (embeds is None):
+            raise InvalidParameterError(f"{name}: give either it or {name}_embeds")
+        if embeds is None:
+            return self.encode_prompt(texts(name, prompt), clip_skip)
+        return self._embeds(name, embeds, self.pipeline.sizes.context_width)
