@@ -48,8 +48,8 @@ impl Pipeline {
     /// `checkpoint` None is the demo model.
     #[new]
     #[pyo3(signature = (
-        checkpoint, *, config, vae, taesd, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, device, dtype,
-        prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization
+        checkpoint, *, config, vae, taesd, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, upscalers,
+        device, dtype, prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -66,6 +66,7 @@ impl Pipeline {
         loras: Vec<LoraFile>,
         lora_dirs: Vec<PathBuf>,
         embeddings: Vec<PathBuf>,
+        upscalers: Vec<PathBuf>,
         device: &Bound<'_, PyAny>,
         dtype: &Bound<'_, PyAny>,
         prediction: &Bound<'_, PyAny>,
@@ -118,6 +119,9 @@ impl Pipeline {
         }
         if let Some(bytes) = argument("memory_limit", memory_limit)? {
             builder = builder.memory_limit(bytes);
+        }
+        for path in upscalers {
+            builder = builder.upscaler(path);
         }
         for path in embeddings {
             builder = builder.embedding(path);

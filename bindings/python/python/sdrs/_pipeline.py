@@ -42,6 +42,7 @@ class Pipeline(Parts):
     `lora_dirs`: folders whose LoRAs prompts may name, `<lora:name:0.8>`, by their files' names or by the names inside; subfolders included.
     They act in the runs whose prompt names them.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
+    `upscalers`: files of networks that enlarge pictures, for `hires_upscaler`, which names them without their endings.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0", or torch's; `sdrs.available_devices()` has the kinds that this build knows.
     `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16", or the type itself, such as `torch.float16` or `np.float32`.
     `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
@@ -77,6 +78,7 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
+        upscalers: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
@@ -100,6 +102,7 @@ class Pipeline(Parts):
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
+            upscalers=upscalers,
             device=device,
             dtype=dtype,
             prediction=prediction,
@@ -126,6 +129,7 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike],
         lora_dirs: Iterable[StrPath],
         embeddings: Iterable[StrPath],
+        upscalers: Iterable[StrPath],
         device: DeviceLike,
         dtype: DtypeLike,
         prediction: str | None,
@@ -149,6 +153,7 @@ class Pipeline(Parts):
             loras=lora_files(loras),
             lora_dirs=paths("lora_dirs", lora_dirs),
             embeddings=paths("embeddings", embeddings),
+            upscalers=paths("upscalers", upscalers),
             device=_arguments.device("device", device),
             dtype=_arguments.dtype("dtype", dtype),
             prediction=prediction,
@@ -174,6 +179,7 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
+        upscalers: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         threads: int | None = None,
@@ -196,6 +202,7 @@ class Pipeline(Parts):
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
+            upscalers=upscalers,
             device=device,
             dtype=dtype,
             prediction=None,
@@ -223,6 +230,7 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
+        upscalers: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
@@ -248,6 +256,7 @@ class Pipeline(Parts):
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
+            upscalers=upscalers,
             device=device,
             dtype=dtype,
             prediction=prediction,
@@ -275,6 +284,7 @@ class Pipeline(Parts):
         loras: Iterable[LoraLike] = (),
         lora_dirs: Iterable[StrPath] = (),
         embeddings: Iterable[StrPath] = (),
+        upscalers: Iterable[StrPath] = (),
         device: DeviceLike = "auto",
         dtype: DtypeLike = "auto",
         prediction: str | None = None,
@@ -301,6 +311,7 @@ class Pipeline(Parts):
             loras=loras,
             lora_dirs=lora_dirs,
             embeddings=embeddings,
+            upscalers=upscalers,
             device=device,
             dtype=dtype,
             prediction=prediction,

@@ -109,6 +109,7 @@ class Pipeline:
         loras: list[_Lora],
         lora_dirs: list[str],
         embeddings: list[str],
+        upscalers: list[str],
         device: str,
         dtype: str,
         prediction: str | None,
