@@ -851,6 +851,11 @@ typedef struct sdrs_stepper sdrs_stepper;
 typedef struct sdrs_tensor sdrs_tensor;
 
 /**
+ * An upscaler. Threads may share it.
+ */
+typedef struct sdrs_upscaler sdrs_upscaler;
+
+/**
  * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
  * builds or runs: in several at once, if these are. The callback must return: no exception and no `longjmp` may leave it.
  */
@@ -1449,6 +1454,10 @@ typedef struct {
      * Whether that share is counted in sampling steps: 1, or 0 (the default).
      */
     int32_t refiner_by_steps;
+    /**
+     * Strength of guidance by the picture, 0 to 100 (1.5), of models that edit one by instruction (InstructPix2Pix).
+     */
+    double image_cfg_scale;
 } sdrs_generate_params;
 
 /**
@@ -1748,6 +1757,12 @@ typedef struct {
     int32_t needs_uncond;
 } sdrs_request;
 
+/**
+ * Called after each square that a network is done with, in the calling thread: how many are done, of how many. 0 goes on; anything else
+ * cancels. The callback must return: no exception and no `longjmp` may leave it.
+ */
+typedef int32_t (*sdrs_upscale_fn)(size_t done, size_t count, void *user_data);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1884,6 +1899,13 @@ sdrs_status sdrs_builder_lora_allow_unmatched(sdrs_builder *builder);
  */
 sdrs_status sdrs_builder_embedding(sdrs_builder *builder,
                                    const char *embedding);
+
+/**
+ * Adds a network that enlarges pictures (ESRGAN, Real-ESRGAN, compact ones) for `hires_upscaler`, which names it by its file's name
+ * without the ending. It is read when the pipeline is built.
+ */
+sdrs_status sdrs_builder_upscaler(sdrs_builder *builder,
+                                  const char *upscaler);
 
 /**
  * Adds a textual inversion as the bytes of such a file. They are copied. `name` is what prompts call it; only a picture that carries a name
@@ -2027,6 +2049,17 @@ sdrs_status sdrs_images_png(const sdrs_images *images,
 sdrs_status sdrs_images_save_png(const sdrs_images *images,
                                  size_t index,
                                  const char *path);
+
+/**
+ * Writes a picture to a PNG, JPEG or WebP file, by the ending of `path`, with the infotext in it; WebP is lossless. `quality` is that of a
+ * JPEG, 1 to 100, or 0 for 80. An existing file is replaced only by a whole new one, with its permissions.
+ *
+ * Fails with `SDRS_ERROR_IO`, or with `SDRS_ERROR_INVALID_PARAMETER` if the name ends as another format's or `quality` is out of its range.
+ */
+sdrs_status sdrs_images_save(const sdrs_images *images,
+                             size_t index,
+                             const char *path,
+                             uint32_t quality);
 
 /**
  * Frees pictures with all that was had of them; NULL is fine.
@@ -2681,6 +2714,52 @@ sdrs_status sdrs_text_hidden_states_with(const sdrs_pipeline *pipeline,
                                          const uint32_t *ids,
                                          size_t count,
                                          sdrs_tensor **states);
+
+/**
+ * Opens an upscaler: a network's file (ESRGAN, Real-ESRGAN or its compact kind, as `.pth` or `.safetensors`), or the name of a filter
+ * ("lanczos", "bicubic", "bilinear", "nearest", "box", "hamming"), if there is no such file. `device` is as `sdrs_builder_device` takes it,
+ * NULL for "auto"; `threads` as `sdrs_builder_threads` takes it, 0 for those of the process. A filter needs neither.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`, `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_WEIGHTS`.
+ */
+sdrs_status sdrs_upscaler_open(const char *path_or_name,
+                               const char *device,
+                               sdrs_dtype dtype,
+                               uint32_t threads,
+                               sdrs_upscaler **upscaler);
+
+/**
+ * Pixels of a side that a network makes of one; 0 of a filter, and of NULL.
+ */
+uint32_t sdrs_upscaler_factor(const sdrs_upscaler *upscaler);
+
+/**
+ * Frees an upscaler; NULL is fine.
+ */
+void sdrs_upscaler_free(sdrs_upscaler *upscaler);
+
+/**
+ * Brings a picture to another size. `pixels` has `height` rows of `width` pixels of `channels` bytes: 3 for red, green and blue, 4 with
+ * alpha besides, from the top and without padding; `out` gets as many channels, `out_width * out_height * channels` bytes.
+ *
+ * A network's own factor is applied until the picture is large enough, three times at most, then Lanczos brings it to the size; a picture
+ * that gets smaller sees Lanczos alone. Alpha goes through Lanczos. `tile` is the side in pixels of the square that a network sees at a
+ * time, 128 to 8192, or 0 for 256; `cancel`, `on_progress` and `user_data` may be NULL.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` before any work, `SDRS_ERROR_CANCELLED`, `SDRS_ERROR_NOT_FINITE`; `out` is untouched then.
+ */
+sdrs_status sdrs_upscale(const sdrs_upscaler *upscaler,
+                         const uint8_t *pixels,
+                         uint32_t width,
+                         uint32_t height,
+                         uint32_t channels,
+                         uint32_t out_width,
+                         uint32_t out_height,
+                         uint32_t tile,
+                         const sdrs_cancel_token *cancel,
+                         sdrs_upscale_fn on_progress,
+                         void *user_data,
+                         uint8_t *out);
 
 #ifdef __cplusplus
 }  // extern "C"

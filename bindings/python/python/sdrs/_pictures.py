@@ -22,11 +22,12 @@ def picture(name: str, value: PictureLike) -> GivenPicture:
     """A picture as the native module takes it: a path, or bytes, width, height and channels."""
     if isinstance(value, (str, os.PathLike)):
         return path(name, value)
-    if _is_pil(value):
-        transparent = "A" in value.getbands() or "a" in value.getbands() or "transparency" in value.info
-        grey = value.mode in ("1", "L")
-        value = np.array(value.convert("RGBA" if transparent else "L" if grey else "RGB"), dtype=np.uint8)
-    array = plain(name, value)
+    given: Any = value
+    if _is_pil(given):
+        transparent = "A" in given.getbands() or "a" in given.getbands() or "transparency" in given.info
+        grey = given.mode in ("1", "L")
+        given = np.array(given.convert("RGBA" if transparent else "L" if grey else "RGB"), dtype=np.uint8)
+    array = plain(name, given)
     shape = list(array.shape)
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))):
         raise InvalidParameterError(

@@ -95,6 +95,8 @@ class Settings(TypedDict, total=False):
     latents are stretched).
     `noise_multiplier`: A factor of the first noise over a picture, 0 to 1.5.
     `extra_noise`: Noise beyond that of the first noise level, 0 to 1: more details, over a picture and in a hires pass.
+    `image_cfg_scale`: Strength of guidance by the picture, 0 to 100, of models that edit one by instruction (InstructPix2Pix); 1 is none,
+    and no model else heeds it.
     `posterior_sample`: Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as
     in diffusers. Else they are its mean.
     `mask_blur`: The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
@@ -110,7 +112,8 @@ class Settings(TypedDict, total=False):
     `hires_height`: Height of the second pass in pixels, likewise.
     `hires_steps`: Steps of the second pass; 0 is as many as in the first.
     `hires_upscaler`: The upscaler between the passes: "Latent" and its kinds ("Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic
-    antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or "Lanczos" or "Nearest" on the picture.
+    antialiased)", "Latent (nearest)", "Latent (nearest-exact)"), or on the picture "Lanczos", "Nearest" or a network that the pipeline was
+    given, by its file's name without the ending.
     `hires_sampler`: The sampler of the second pass; not given, it is the first's.
     `hires_schedule`: The schedule of the second pass; not given, it is the first's.
     `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
@@ -194,6 +197,7 @@ class Settings(TypedDict, total=False):
     resize_mode: str
     noise_multiplier: float
     extra_noise: float
+    image_cfg_scale: float
     posterior_sample: bool
     mask_blur: int
     mask_inverted: bool
@@ -284,6 +288,7 @@ DEFAULTS: dict[str, Any] = {
     "resize_mode": "stretch",
     "noise_multiplier": 1.0,
     "extra_noise": 0.0,
+    "image_cfg_scale": 1.5,
     "posterior_sample": False,
     "mask_blur": 4,
     "mask_inverted": False,
