@@ -384,11 +384,11 @@ fn shared_settings_draw_the_same_picture() {
     assert_eq!(read("first.png"), read("second.png"));
     draw(&["--from-infotext", "first.png", "--seed", "6", "-o", "third.png"]);
     assert!(String::from_utf8_lossy(&read("third.png")).contains("CFG scale: 4.5, Seed: 6, Size: 64x96"));
-    let text = "a ring\nSteps: 2, Sampler: Euler, Seed: 3, Hires upscale: 2, Version: v1.10.1";
+    let text = "a ring\nSteps: 2, Sampler: Euler, Seed: 3, Wildcard seed: 2, Version: v1.10.1";
     std::fs::write(folder.path().join("shared.txt"), text).unwrap();
     assert_eq!(
         draw(&["--from-infotext", "shared.txt", "-o", "fourth.png"]),
-        "not used: Hires upscale: 2\n"
+        "not used: Wildcard seed: 2\n"
     );
     let text = "a ring\nSteps: 2, Sampler: Euler, Seed: 3\nby me";
     std::fs::write(folder.path().join("signed.txt"), text).unwrap();

@@ -7,7 +7,6 @@ mod guide;
 mod hires;
 mod pass;
 mod predict;
-mod prepare;
 mod refiner;
 mod region;
 mod request;

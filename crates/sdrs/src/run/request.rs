@@ -1,10 +1,13 @@
+mod prepare;
+
 use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
+
+use prepare::Run;
 
 use super::{
     Components, Tagged,
     pass::{Denoiser, From},
     predict::Changes,
-    prepare::Run,
     start::Inputs,
 };
 use crate::{

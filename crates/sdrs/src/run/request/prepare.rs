@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sd_core::prompt::Steps;
 use sd_sched::{Plan, PlanOptions, Start as PlanStart, plan};
 
-use super::{
-    Components, Request,
+use super::Request;
+use crate::run::{
+    Components,
     guide::{Guidance, Methods, UncondRule},
     hires::{Enlargement, second_pass},
     pass::Pass,
