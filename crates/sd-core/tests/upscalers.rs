@@ -77,8 +77,11 @@ fn other_shapes_are_refused() {
     }
 }
 
+/// A tensor's name and shape.
+type Shaped<'a> = (&'a str, &'a [usize]);
+
 /// A safetensors file of zeros.
-fn zeros(tensors: &[(&str, &[usize])]) -> TensorFile {
+fn zeros(tensors: &[Shaped]) -> TensorFile {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, shape)| {
@@ -96,7 +99,7 @@ fn zeros(tensors: &[(&str, &[usize])]) -> TensorFile {
 
 #[test]
 fn files_that_are_no_upscaler_say_so() {
-    let cases: [(&[(&str, &[usize])], &str); 6] = [
+    let cases: [(&[Shaped], &str); 6] = [
         (&[("a", &[1])], "no upscaler of a known structure"),
         (
             &[("body.0.weight", &[4, 3, 3, 3])],

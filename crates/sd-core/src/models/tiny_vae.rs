@@ -33,10 +33,13 @@ enum Layer {
     Conv(Conv2d),
     /// Pixels are repeated, twice in both directions, then convolved.
     Upsample(Conv2d),
-    Block {
-        convolutions: Box<[Conv2d; 3]>,
-        skip: Option<Box<Conv2d>>,
-    },
+    Block(Box<Block>),
+}
+
+/// Three convolutions around a shortcut.
+struct Block {
+    convolutions: [Conv2d; 3],
+    skip: Option<Conv2d>,
 }
 
 /// The kinds of layers that have weights, with their numbers in the file.
@@ -200,14 +203,13 @@ impl Half {
                 Kind::Conv => Layer::Conv(conv(&here, sizes, 3, 1, true, decodes && i == 0)),
                 Kind::Upsample => Layer::Upsample(conv(&here, sizes, 3, 1, false, false)),
                 Kind::Halve => Layer::Conv(conv(&here, sizes, 3, 2, false, false)),
-                Kind::Block => Layer::Block {
-                    convolutions: Box::new([0, 2, 4].map(|j| {
+                Kind::Block => Layer::Block(Box::new(Block {
+                    convolutions: [0, 2, 4].map(|j| {
                         let sizes = [if j == 0 { channels } else { outputs }, outputs];
                         conv(&here.at("conv").at(j), sizes, 3, 1, true, true)
-                    })),
-                    skip: (channels != outputs)
-                        .then(|| conv(&here.at("skip"), sizes, 1, 1, false, false).into()),
-                },
+                    }),
+                    skip: (channels != outputs).then(|| conv(&here.at("skip"), sizes, 1, 1, false, false)),
+                })),
             });
             channels = outputs;
         }
@@ -256,9 +258,9 @@ impl Layer {
                 };
                 conv.forward(x, extras)
             }
-            Self::Block { convolutions, skip } => {
-                let [first, second, third] = &**convolutions;
-                let residual = match skip {
+            Self::Block(block) => {
+                let [first, second, third] = &block.convolutions;
+                let residual = match &block.skip {
                     Some(skip) => plain(skip, x.clone()),
                     None => x.clone(),
                 };

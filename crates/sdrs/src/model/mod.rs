@@ -220,6 +220,14 @@ impl Model {
         })
     }
 
+    /// The same model with the tiny autoencoder of another for previews, if that has one.
+    pub fn with_tiny_vae_of(self, other: &Self) -> Self {
+        Self {
+            tiny_vae: other.tiny_vae.clone(),
+            ..self
+        }
+    }
+
     /// The tiny autoencoder.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads a file's bytes; the error is a sentence on what is wrong with them.
 pub(super) fn read(bytes: &[u8]) -> std::result::Result<Read, String> {
-    let (reader, format, name) = reader(bytes)?;
+    let Known { reader, format, name } = known(bytes)?;
     let unusable = |e: ImageError| fault(name, &e);
     let mut decoder = reader.into_decoder().map_err(unusable)?;
     let (width, height) = decoder.dimensions();
@@ -102,7 +102,7 @@ pub(super) fn read(bytes: &[u8]) -> std::result::Result<Read, String> {
 
 /// The EXIF data of a picture, which is not decoded; the error is a sentence on what is wrong with it.
 pub(super) fn exif_of_picture(bytes: &[u8]) -> std::result::Result<Option<Vec<u8>>, String> {
-    let (reader, _, name) = reader(bytes)?;
+    let Known { reader, name, .. } = known(bytes)?;
     let unusable = |e: ImageError| fault(name, &e);
     reader
         .into_decoder()
@@ -110,21 +110,25 @@ pub(super) fn exif_of_picture(bytes: &[u8]) -> std::result::Result<Option<Vec<u8
         .map_err(unusable)
 }
 
-/// A reader of a picture, within the limits, its format and that one's name.
-fn reader(
-    bytes: &[u8],
-) -> std::result::Result<(ImageReader<Cursor<&[u8]>>, ImageFormat, &'static str), String> {
+/// A picture of a known format, and its reader, which keeps the limits.
+struct Known<'a> {
+    reader: ImageReader<Cursor<&'a [u8]>>,
+    format: ImageFormat,
+    name: &'static str,
+}
+
+fn known(bytes: &[u8]) -> std::result::Result<Known<'_>, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| e.to_string())?;
-    let known = reader.format().and_then(|format| Some((format, name(format)?)));
-    let (format, name) = known.ok_or_else(|| unknown(bytes))?;
+    let found = reader.format().and_then(|format| Some((format, name(format)?)));
+    let (format, name) = found.ok_or_else(|| unknown(bytes))?;
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(size::MAX_SIDE);
     limits.max_image_height = Some(size::MAX_SIDE);
     limits.max_alloc = Some(MAX_MEMORY);
     reader.limits(limits);
-    Ok((reader, format, name))
+    Ok(Known { reader, format, name })
 }
 
 /// A file that is no picture of a known kind.

@@ -301,6 +301,7 @@ impl PipelineBuilder {
         let refiner = refiner.map(|checkpoint| {
             let (target, vae) = (model.target.clone(), Some(&model.vae));
             let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;
+            let refiner = refiner.with_tiny_vae_of(&model);
             let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
             let (loras, folders) = (Loras::default(), LoraFolders::default());
             Components::new(refiner, loras, folders, embeddings, Vec::new(), runtime.clone())

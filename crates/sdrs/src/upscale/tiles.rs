@@ -6,7 +6,7 @@ use std::ops::Range;
 /// fewer if the side has. What they begin at is a multiple of `multiple`, as are `side` and `tile`.
 pub(super) fn ranges(side: usize, tile: usize, overlap: usize, multiple: usize) -> Vec<Range<usize>> {
     if side <= tile {
-        return vec![0..side];
+        return std::iter::once(0..side).collect();
     }
     let count = (side - overlap).div_ceil(tile - overlap);
     let last = side - tile;

@@ -47,7 +47,7 @@ impl Upscaler {
         let (structure, names) = UpscalerStructure::named(&file)?;
         let weights = PartWeights::alone(format!("upscaler {}", file.origin()), file, Arc::new(names));
         let network = load(&weights, target, |p| match structure.kind {
-            UpscalerKind::Rrdb { .. } => Network::Rrdb(Rrdb::new(&structure, p).into()),
+            UpscalerKind::Rrdb { .. } => Network::Rrdb(Box::new(Rrdb::new(&structure, p))),
             UpscalerKind::Compact { convolutions } => {
                 Network::Compact(Compact::new(&structure, convolutions, p))
             }
