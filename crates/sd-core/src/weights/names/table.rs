@@ -126,7 +126,8 @@ impl Numbering {
                 let inner = name
                     .strip_prefix(&group)
                     .and_then(|inner| inner.strip_suffix(".conv.weight"));
-                *member = inner.and_then(|inner| inner.parse().ok()).unwrap_or(*member);
+                let found: Option<u8> = inner.and_then(|inner| inner.parse().ok());
+                *member = found.map_or(*member, usize::from);
             }
         }
         match spaced && single {
