@@ -383,6 +383,40 @@ fn pictures_that_do_not_fit_are_named() {
     assert_eq!((drawn.width, drawn.height), (88, 64));
 }
 
+#[test]
+fn settings_without_a_use_are_told() {
+    let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let builder = common::builder().on_log(move |level, line| {
+        if level == sdrs::LogLevel::Warning {
+            log.lock().unwrap().push(line.to_owned());
+        }
+    });
+    let pipeline = builder.build().unwrap();
+    let request = txt2img(&pipeline)
+        .steps(2)
+        .strength(0.5)
+        .only_masked(true)
+        .image_cfg_scale(2.0);
+    let output = request
+        .hires_steps(3)
+        .resize_mode(ResizeMode::Crop)
+        .run()
+        .unwrap();
+    let told = lines.lock().unwrap().join("\n");
+    for name in [
+        "strength",
+        "only_masked",
+        "image_cfg_scale",
+        "hires_steps",
+        "resize_mode",
+    ] {
+        assert!(told.contains(&format!("{name} is not used: ")), "{told}");
+    }
+    // What had no use is no part of how the picture was made.
+    assert!(!output.images[0].infotext.contains("Denoising strength"));
+}
+
 /// Between the passes a network enlarges what was drawn, and Lanczos brings it to the size: the same as by hand.
 #[test]
 fn a_network_enlarges_between_the_passes() {

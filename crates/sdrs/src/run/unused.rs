@@ -1,10 +1,18 @@
 //! Settings that a model has no use for.
 
-use super::Components;
-use crate::{GenerateParams, model::AddedNumbers, settings};
+use super::{Components, start::Inputs};
+use crate::{
+    GenerateParams,
+    model::{AddedNumbers, UnetExtra},
+    settings,
+};
 
-/// A sentence for each setting that differs from its default and acts nowhere in these models.
-pub(super) fn unused(params: &GenerateParams, Components { model, refiner, .. }: &Components) -> Vec<String> {
+/// A sentence for each setting that differs from its default and acts nowhere in these models, or on these inputs.
+pub(super) fn unused(
+    params: &GenerateParams,
+    Components { model, refiner, .. }: &Components,
+    inputs: &Inputs,
+) -> Vec<String> {
     let mut told = Vec::new();
     if params.reading().clip_skip > 1 && !model.heeds_clip_skip() {
         told.push(
@@ -14,6 +22,8 @@ pub(super) fn unused(params: &GenerateParams, Components { model, refiner, .. }:
     let refiner = refiner.as_ref().map(|refiner| &refiner.model);
     let all = || [Some(model), refiner].into_iter().flatten();
     let has = |numbers| all().any(|model| model.added_numbers() == Some(numbers));
+    let hires = &params.hires;
+    let one_pass = hires.hires_scale.is_none() && hires.hires_width.is_none() && hires.hires_height.is_none();
     let default = GenerateParams::default();
     let changed = settings().iter().filter(|it| it.get(params) != it.get(&default));
     for setting in changed {
@@ -30,6 +40,28 @@ pub(super) fn unused(params: &GenerateParams, Components { model, refiner, .. }:
             (_, "refiner_switch_at" | "refiner_by_steps") if refiner.is_none() => {
                 "the pipeline has no refiner"
             }
+            ("hires", _) if one_pass => "there is no second pass without hires_scale or a size of it",
+            ("image", "strength") if one_pass && !inputs.has_start() => {
+                "there is neither a picture to begin at nor a hires pass"
+            }
+            ("image", "image_cfg_scale") if model.unet_extra != UnetExtra::Image => {
+                "this model doesn't edit pictures by instruction"
+            }
+            ("image", "strength_rule" | "noise_multiplier") if !inputs.has_start() => {
+                "there is no picture to begin at"
+            }
+            ("image", "resize_mode" | "posterior_sample") if inputs.image.is_none() => {
+                "there is no picture to begin at"
+            }
+            (
+                "image",
+                "mask_blur"
+                | "mask_inverted"
+                | "soft_mask"
+                | "masked_content"
+                | "only_masked"
+                | "only_masked_padding",
+            ) if inputs.mask.is_none() => "there is no mask",
             _ => continue,
         };
         told.push(format!("{} is not used: {reason}", setting.name));

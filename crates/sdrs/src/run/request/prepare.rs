@@ -64,7 +64,7 @@ impl<'a> Request<'a> {
             own.runtime
                 .info(|| format!("as the checkpoint recommends: {taken}"));
         }
-        for told in unused(&self.params, own) {
+        for told in unused(&self.params, own, &self.inputs) {
             own.runtime.warn(told);
         }
         let limits = own.model.limits();
@@ -142,11 +142,7 @@ impl<'a> Request<'a> {
             (true, _) => *strength = Some(strength.unwrap_or(IMAGE_STRENGTH)),
             (false, true) => *strength = Some(strength.unwrap_or(HIRES_STRENGTH)),
             (false, false) => {
-                if strength.take().is_some() {
-                    let text =
-                        "strength is not used: there is neither a picture to begin at nor a hires pass";
-                    self.components.runtime.warn(text);
-                }
+                *strength = None;
             }
         }
     }
