@@ -315,3 +315,66 @@ fn repeat_edges(rgba: &mut [u8], sides: [u32; 2], inner: &Picture, [x, y]: [i64;
     (end_x..sides[0].into()).for_each(|column| paste(rgba, sides, &right, [column, y]));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use goldens::Refs;
+
+    use super::*;
+
+    fn picture(refs: &Refs, name: &str) -> Picture {
+        let (shape, values) = (refs.shape(name), refs.u8s(name));
+        let [height, width] = [shape[0], shape[1]].map(|side| side as u32);
+        match shape.len() {
+            2 => Picture::from_gray(width, height, &values).unwrap(),
+            _ => Picture::from_rgb(width, height, &values).unwrap(),
+        }
+    }
+
+    /// Pillow's resizing under the WebUI's rules, edges of a filled picture included.
+    #[test]
+    fn pictures_are_fitted_as_by_the_webui() {
+        let refs = Refs::open("tiny-sd1/refs/from_pictures.safetensors");
+        let image = picture(&refs, "image");
+        for (mode, name) in [
+            (ResizeMode::Stretch, "stretch"),
+            (ResizeMode::Crop, "crop"),
+            (ResizeMode::Fill, "fill"),
+        ] {
+            for (size, suffix) in [([64, 48], ""), ([48, 96], ".tall")] {
+                let expected = picture(&refs, &format!("fitted.{name}{suffix}"));
+                let got = fit(&image, size, mode).unwrap();
+                let pairs = got.rgb().into_iter().zip(expected.rgb());
+                let worst = pairs.map(|(a, b)| a.abs_diff(b)).max();
+                assert!(worst <= Some(1), "{name}{suffix}: {worst:?}");
+            }
+        }
+        let mask = picture(&refs, "mask").grey().mask_blur(4.0).unwrap();
+        let mask = fit_plane(&mask, [64, 48], ResizeMode::Stretch).unwrap();
+        assert_eq!(mask.values(), picture(&refs, "mask.fitted").grey().values());
+        let filled = fit(&image, [64, 48], ResizeMode::Stretch)
+            .unwrap()
+            .fill(&mask)
+            .unwrap();
+        assert_eq!(filled.rgb(), picture(&refs, "filled").rgb());
+    }
+
+    #[test]
+    fn the_drawn_part_has_the_proportions_of_the_run() {
+        let mask = |width: u32, height: u32, marked: [u32; 2]| {
+            let mut values = vec![0; (width * height) as usize];
+            values[(marked[1] * width + marked[0]) as usize] = 1;
+            Plane::new(width, height, values).unwrap()
+        };
+        let bounds = bounds(&mask(100, 60, [99, 0])).unwrap();
+        assert_eq!(bounds, [99, 0, 100, 1]);
+        let padded = padded(bounds, 10, [100, 60]);
+        assert_eq!(padded, [89, 0, 100, 11]);
+        assert_eq!(grown(padded, [64, 64], [100, 60]), [89, 0, 11, 11]);
+        assert_eq!(grown(padded, [128, 64], [100, 60]), [78, 0, 22, 11]);
+        assert_eq!(grown(padded, [64, 128], [100, 60]), [89, 0, 11, 22]);
+        // A picture that is too small for it gives what it has.
+        assert_eq!(grown(padded, [64, 640], [100, 60]), [89, 0, 11, 60]);
+        assert!(super::bounds(&Plane::new(2, 2, vec![0; 4]).unwrap()).is_none());
+    }
+}
