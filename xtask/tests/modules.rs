@@ -33,7 +33,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     (
         "crates/sdrs",
         &[
-            "pipeline", "run", "upscale", "text", "lora", "model", "picture", "params", "error",
+            "replay", "pipeline", "run", "upscale", "text", "lora", "model", "picture", "params", "error",
         ],
     ),
     ("crates/sdrs-cli", &[]),

@@ -223,63 +223,62 @@ impl Common {
             if let Some(depth) = &depth {
                 request = request.depth(depth.clone());
             }
-            self.run(&pipeline, request, &params, &given, &pictures)?;
+            if let Some(every) = self.preview_every {
+                let method = match &self.taesd {
+                    Some(_) => PreviewMethod::Taesd,
+                    None => PreviewMethod::Approximate,
+                };
+                request = request.previews(method, every);
+            }
+            run(&pipeline, request, &params, &given, &pictures)?;
         }
         if self.profile {
             note(crate::profile::table(&pipeline.profile()).trim_end());
         }
         Ok(())
     }
+}
 
-    /// Runs one request, with a bar, and writes its pictures.
-    fn run(
-        &self,
-        pipeline: &Pipeline,
-        mut request: Request<'_>,
-        params: &GenerateParams,
-        given: &Given,
-        pictures: &Pictures,
-    ) -> Result<(), Failure> {
-        let taken = pipeline.recommended().settle(given, &mut params.clone());
-        // Told when the run has begun: an error speaks for itself.
-        let mut taken = Some(taken).filter(|taken| !taken.is_empty());
-        let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
-        let bar = ProgressBar::new(steps as u64).with_style(style());
-        if let Some(every) = self.preview_every {
-            let method = match &self.taesd {
-                Some(_) => PreviewMethod::Taesd,
-                None => PreviewMethod::Approximate,
-            };
-            request = request.previews(method, every);
-        }
-        let mut failed = Vec::new();
-        let output = request
-            .on_progress(|progress| {
-                if let Some(taken) = taken.take() {
-                    bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
-                }
-                // A sampler may take another number of steps than was asked for.
-                bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
-                bar.set_position((progress.image * progress.steps + progress.step) as u64);
-                if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {
-                    let number = (progress.images > 1).then_some(progress.image + 1);
-                    // The picture is worth more: the run goes on without previews.
-                    let written = pictures.preview(preview, number, progress.step);
-                    failed.extend(
-                        written
-                            .err()
-                            .map(|error| Failure::Write(format!("{error}; no more previews"))),
-                    );
-                }
-            })
-            .run()?;
-        bar.finish_and_clear();
-        let count = output.images.len();
-        for (i, image) in output.images.iter().enumerate() {
-            failed.extend(pictures.save(image, (count > 1).then_some(i + 1)).err());
-        }
-        worst(failed)
+/// Runs one request, with a bar, and writes its pictures.
+pub fn run(
+    pipeline: &Pipeline,
+    request: Request<'_>,
+    params: &GenerateParams,
+    given: &Given,
+    pictures: &Pictures,
+) -> Result<(), Failure> {
+    let taken = pipeline.recommended().settle(given, &mut params.clone());
+    // Told when the run has begun: an error speaks for itself.
+    let mut taken = Some(taken).filter(|taken| !taken.is_empty());
+    let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
+    let bar = ProgressBar::new(steps as u64).with_style(style());
+    let mut failed = Vec::new();
+    let output = request
+        .on_progress(|progress| {
+            if let Some(taken) = taken.take() {
+                bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
+            }
+            // A sampler may take another number of steps than was asked for.
+            bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
+            bar.set_position((progress.image * progress.steps + progress.step) as u64);
+            if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {
+                let number = (progress.images > 1).then_some(progress.image + 1);
+                // The picture is worth more: the run goes on without previews.
+                let written = pictures.preview(preview, number, progress.step);
+                failed.extend(
+                    written
+                        .err()
+                        .map(|error| Failure::Write(format!("{error}; no more previews"))),
+                );
+            }
+        })
+        .run()?;
+    bar.finish_and_clear();
+    let count = output.images.len();
+    for (i, image) in output.images.iter().enumerate() {
+        failed.extend(pictures.save(image, (count > 1).then_some(i + 1)).err());
     }
+    worst(failed)
 }
 
 /// The failure to end with, once all pictures are written; each other failure is reported here.

@@ -11,6 +11,7 @@ mod out;
 mod parts;
 mod profile;
 mod prompt;
+mod replay;
 mod settings;
 mod upscale;
 
@@ -41,6 +42,8 @@ enum Command {
     Txt2img(Box<draw::Txt2img>),
     /// Draw pictures from a picture, or a part of it anew.
     Img2img(Box<draw::Img2img>),
+    /// Draw a picture again from the infotext in it, with the files that it names.
+    Replay(replay::Args),
     /// Enlarge a picture, by a network or a filter.
     Upscale(upscale::Args),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
@@ -121,6 +124,7 @@ fn run() -> Result<(), Failure> {
     match cli.command {
         Command::Txt2img(args) => draw::txt2img(*args),
         Command::Img2img(args) => draw::img2img(*args),
+        Command::Replay(args) => replay::run(&args),
         Command::Upscale(args) => upscale::run(&args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),

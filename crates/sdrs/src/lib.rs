@@ -19,6 +19,7 @@ mod model;
 mod params;
 mod picture;
 mod pipeline;
+mod replay;
 mod run;
 mod text;
 mod upscale;
@@ -38,6 +39,7 @@ pub use picture::{
     infotext,
 };
 pub use pipeline::{Pipeline, PipelineBuilder};
+pub use replay::Replay;
 pub use run::{Latents, Output, Progress, Request};
 pub use sd_core::{
     Dtype, Quantization, available_devices,

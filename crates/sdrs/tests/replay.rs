@@ -1,0 +1,94 @@
+//! Pictures that are drawn again from their infotexts.
+
+mod common;
+
+use std::fs;
+
+use sdrs::{Dtype, Pipeline, Replay, infotext};
+
+#[test]
+fn files_are_found_by_hash_and_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("checkpoints/old")).unwrap();
+    let pipeline = common::builder().build().unwrap();
+    pipeline
+        .save_file(at("checkpoints/tiny.safetensors"), Dtype::F32)
+        .unwrap();
+    fs::create_dir(at("loras")).unwrap();
+    fs::copy(common::lora_file(), at("loras/ink.safetensors")).unwrap();
+    let again = |text: &str| Replay::find(&infotext::parse(text).unwrap(), [folder.path()]);
+    let drawn = |replay: Replay| {
+        let pipeline = replay.builder.device("cpu").build().unwrap();
+        pipeline
+            .txt2img("")
+            .params(replay.params)
+            .run()
+            .unwrap()
+            .images
+            .remove(0)
+    };
+
+    // A picture that was drawn here is drawn again, to the bit, its LoRA included.
+    let pipeline = Pipeline::builder()
+        .checkpoint(at("checkpoints/tiny.safetensors"))
+        .lora_dir(at("loras"));
+    let pipeline = pipeline.device("cpu").build().unwrap();
+    let request = pipeline
+        .txt2img("a red circle <lora:ink:0.7>")
+        .negative_prompt("blurry");
+    let request = request
+        .width(48)
+        .height(64)
+        .steps(3)
+        .seed(11)
+        .hires_scale(1.5)
+        .hires_steps(2);
+    let first = request.run().unwrap().images.remove(0);
+    let replay = again(&first.infotext).unwrap();
+    assert!(replay.missing.is_empty(), "{:?}", replay.missing);
+    let second = drawn(replay);
+    assert_eq!((&second.rgb, &second.infotext), (&first.rgb, &first.infotext));
+
+    // Under another name it is found by its hash, and a file with the name but not the hash is told.
+    let hash = sdrs::model_hash(at("checkpoints/tiny.safetensors")).unwrap();
+    let text = |model: &str, hash: &str| {
+        format!("a\nSteps: 1, Seed: 1, Size: 48x64, Model hash: {hash}, Model: {model}, Version: v1.10.1")
+    };
+    let replay = again(&text("renamed", hash.short())).unwrap();
+    assert!(replay.missing.is_empty(), "{:?}", replay.missing);
+    let replay = again(&text("tiny", "0123456789")).unwrap();
+    assert!(
+        replay.missing[0].contains("is another file than the one with the hash 0123456789"),
+        "{:?}",
+        replay.missing
+    );
+    let missing = again(&text("nothing", "0123456789")).err().unwrap().to_string();
+    assert!(
+        missing.contains("the checkpoint 'nothing' (0123456789) is not in these folders"),
+        "{missing}"
+    );
+
+    // What can't be honoured is said.
+    let text = "a\nSteps: 1, Seed: 1, Size: 48x64, Model: tiny, VAE: other.pt, Denoising strength: 0.5, Wildcard seed: 3";
+    let missing = again(text).unwrap().missing.join("\n");
+    for part in ["the VAE 'other.pt'", "it began at a picture", "Wildcard seed: 3"] {
+        assert!(missing.contains(part), "{missing}");
+    }
+    let none: [&str; 0] = [];
+    assert!(
+        Replay::find(
+            &infotext::parse("a\nSteps: 1, Seed: 1, Model: tiny").unwrap(),
+            none
+        )
+        .is_err()
+    );
+    let gone = [folder.path().join("gone")];
+    assert!(
+        Replay::find(
+            &infotext::parse("a\nSteps: 1, Seed: 1, Model: tiny").unwrap(),
+            gone
+        )
+        .is_err()
+    );
+}
