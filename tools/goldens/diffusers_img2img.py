@@ -15,7 +15,6 @@ CALL = {"num_inference_steps": 10, "strength": 0.65, "guidance_scale": 5.0, "gen
 
 # Name, scheduler, what from_config is given besides, arguments of the call.
 CASES = [
-    ("pndm", "PNDMScheduler", {}, {}),
     ("ddim", "DDIMScheduler", {}, {}),
     ("ddim-eta", "DDIMScheduler", {}, {"eta": 0.6, "strength": 0.4}),
     ("euler", "EulerDiscreteScheduler", LINSPACE, {}),
@@ -25,7 +24,6 @@ CASES = [
     ("dpm-2m-sde", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}),
     ("unipc", "UniPCMultistepScheduler", {}, {}),
     ("heun", "HeunDiscreteScheduler", LINSPACE, {}),
-    ("lms", "LMSDiscreteScheduler", LINSPACE, {}),
     ("batch", "DDIMScheduler", {}, {"num_images_per_prompt": 2}),
     ("generators", "DDIMScheduler", {}, {"num_images_per_prompt": 2, "generator": [5, 9]}),
 ]

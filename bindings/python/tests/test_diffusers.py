@@ -78,6 +78,10 @@ class AgainstDiffusers(unittest.TestCase):
                     output_type="latent",
                 ).images
                 self.close(case["name"], latents, refs[case["name"]])
+        loaded.scheduler = diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1)
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "take another scheduler"):
+            loaded(image=image, prompt_embeds=refs["cond"], guidance_scale=1)
+        loaded.scheduler = diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
         for arguments in ({"image": None}, {"image": np.zeros((9, 8, 3), np.float32)}, {"image": [image] * 3}, {"strength": 2}):
             with self.assertRaises(sdrs.InvalidParameterError):
                 loaded(**{"image": image, "prompt_embeds": refs["cond"], "guidance_scale": 1, **arguments})

@@ -61,7 +61,7 @@ class FromPictures(unittest.TestCase):
         self.assertEqual([event.step for event in events], [1, 2, 3, 4, 5, 6])
         self.assertIn("Denoising strength: 0.7", result.infotexts[0])
         read = sdrs.infotext.parse(result.infotexts[0])
-        self.assertEqual(read.settings["hires_scale"], 1.5)
+        self.assertEqual(read["settings"]["hires_scale"], 1.5)
 
     def test_what_does_not_fit(self):
         array = self.first
@@ -72,9 +72,10 @@ class FromPictures(unittest.TestCase):
             "image_latents": {"image_latents": np.zeros((1, 4, 3, 3)), "image": None},
             "strength": {"strength": 2},
         }.items():
-            with self.subTest(name), self.assertRaises(sdrs.InvalidParameterError) as caught:
-                self.pipe.txt2img("a", **{"image": array, **self.settings, **arguments})
-            self.assertIn(name.split("_")[-1], str(caught.exception))
+            with self.subTest(name):
+                with self.assertRaises(sdrs.InvalidParameterError) as caught:
+                    self.pipe.txt2img("a", **{"image": array, "width": 96, "height": 96, **self.settings, **arguments})
+                self.assertIn(name.split("_")[-1], str(caught.exception))
         with self.assertRaises(sdrs.MissingFileError):
             self.pipe.img2img("a", "/no/such.png")
 

@@ -71,11 +71,11 @@ class Infotexts(unittest.TestCase):
                 infotext.read(Path(folder) / "none")
 
     def test_shared_ones(self):
-        told = infotext.parse("a ring\nSteps: 5, Sampler: Euler a, Seed: 9, Size: 64x32, Hires upscale: 2")
+        told = infotext.parse("a ring\nSteps: 5, Sampler: Euler a, Seed: 9, Size: 64x32, Wildcard seed: 2")
         settings = told["settings"]
         self.assertEqual((settings["prompt"], settings["steps"], settings["seed"]), ("a ring", 5, 9))
         self.assertEqual((settings["sampler"], settings["width"], settings["height"]), ("Euler a", 64, 32))
-        self.assertEqual((settings["rng"], told["rest"]), ("nv", [("Hires upscale", "2")]))
+        self.assertEqual((settings["rng"], told["rest"]), ("nv", [("Wildcard seed", "2")]))
         json.dumps(told)
         for bad in ["Steps: x", "Sampler: x"]:
             with self.assertRaises(ValueError):

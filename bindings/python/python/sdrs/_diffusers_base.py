@@ -213,7 +213,7 @@ class DiffusionPipeline:
             raise InvalidParameterError(f"image: {len(pictures)} of them are not for {count} pictures")
         rows = count if draw.each else len(pictures)
         encoded = self.pipeline.vae_encode(np.repeat(pictures, rows // len(pictures), axis=0))
-        latents: FloatArray = encoded.mean + encoded.std * draw(rows)
+        latents = np.asarray(encoded.mean + encoded.std * draw(rows), np.float32)
         return np.broadcast_to(latents, (count, *latents.shape[1:]))
 
     def _cutoff(self, end: float | None) -> float:

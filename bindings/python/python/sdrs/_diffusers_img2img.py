@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence, cast
 
 import numpy as np
 
-from ._arguments import kind, listed, number, whole
+from ._arguments import kind, number, whole
 from ._arrays import FloatArray, plain
-from ._diffusers_base import Conditions, Loop, OnStepEnd, Texts
+from ._diffusers_base import Loop, OnStepEnd, Texts
 from ._diffusers_sd import StableDiffusionPipeline, StableDiffusionPipelineOutput
 from .errors import InvalidParameterError
 
@@ -69,7 +69,7 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionPipeline):
 
 def _values(image: Any) -> FloatArray:
     """Pictures as `[pictures, 3, height, width]`, -1 to 1."""
-    given = list(image) if isinstance(image, (list, tuple)) else [image]
+    given: list[Any] = list(cast("Sequence[Any]", image)) if isinstance(image, (list, tuple)) else [image]
     if not given:
         raise InvalidParameterError("image: the list is empty")
     arrays = [_pixels(one) for one in given]
@@ -87,7 +87,7 @@ def _pixels(image: Any) -> FloatArray:
 
         width, height = (max(side - side % 8, 8) for side in image.size)
         image = image.convert("RGB").resize((width, height), pil.Resampling.LANCZOS)
-        return np.asarray(np.asarray(image)[None], np.float32) / np.float32(255)
+        return np.asarray(np.asarray(image, np.float32)[None] / np.float32(255), np.float32)
     if image is None:
         raise InvalidParameterError(f"image: must be a picture, not {kind(image)}")
     array = plain("image", image)

@@ -39,6 +39,8 @@ class Scheduler:
     """Whether latents between steps keep their signal and grow with the noise."""
     stops: ClassVar[bool] = True
     """Whether a run may stop after any step: no step is made with calls of the next one."""
+    joins: ClassVar[bool] = True
+    """Whether a run may begin at any step: diffusers' own takes no notice of steps that were not made."""
 
     def __init__(self, **config: Any) -> None:
         self.config = Config({**self.defaults, **config})
@@ -76,6 +78,10 @@ class Scheduler:
         schedule = bent[0] if bent else names[spacing]
         options = self.options()
         if strength is not None:
+            if not self.joins:
+                raise InvalidParameterError(
+                    f"scheduler: diffusers' {type(self).__name__} counts steps that a picture leaves out as made; take another scheduler"
+                )
             options["strength"] = strength
         if "eta" in self.defaults:
             options["eta"] = eta
@@ -177,6 +183,7 @@ class DDPMScheduler(_Whole):
 
 
 class PNDMScheduler(_Whole):
+    joins = False
     sampler = "PLMS"
     defaults = {**_LEADING, "set_alpha_to_one": False, "skip_prk_steps": False}
     only = {"skip_prk_steps": True}
@@ -216,6 +223,7 @@ class HeunDiscreteScheduler(_Exploding):
 
 
 class LMSDiscreteScheduler(_Exploding):
+    joins = False
     sampler = "LMS"
 
 
