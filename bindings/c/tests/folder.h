@@ -20,7 +20,7 @@ static const char *const FILES[] = {
 };
 
 static inline unsigned char *read_file(const char *folder, const char *name, size_t *size) {
-    char path[1000];
+    char path[1100];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "rb");
     CHECK(file != NULL && fseek(file, 0, SEEK_END) == 0);
