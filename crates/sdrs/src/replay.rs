@@ -99,7 +99,7 @@ impl Replay {
             builder = builder.embedding(path);
         }
         let upscaler = &params.hires.hires_upscaler;
-        let second = params.hires.hires_scale.is_some() || params.hires.hires_width.is_some();
+        let second = params.hires.asks_for_one();
         if second && !upscaler.starts_with("Latent") && crate::Upscaler::from_name(upscaler).is_err() {
             match files.named(upscaler) {
                 Some(path) => builder = builder.upscaler(path),

@@ -234,6 +234,9 @@ fn inpainting_models_see_mask_and_picture() {
     let pipeline = of_folder(&folder);
     refs.assert_close("inpaint.model", &latents(inpaint(&pipeline, &refs)), 1e-4);
     refs.assert_close("inpaint.model.txt2img", &latents(txt2img(&pipeline)), 1e-4);
+    // A picture whose latents are stretched is of another size than the run, here of no whole latents.
+    let stretched = inpaint(&pipeline, &refs).resize_mode(ResizeMode::Latent);
+    assert_eq!(latents(stretched).len(), 4 * 6 * 8);
 }
 
 #[test]

@@ -27,18 +27,26 @@ struct Overlay {
 }
 
 impl Canvas {
-    /// `image`, fitted to `size` as the parameters say, with its `mask`.
+    /// `image`, fitted to `size` as the parameters say, with its `mask`; `downscale` pixels are a latent.
     pub fn new(
         image: &Picture,
         mask: Option<&Picture>,
         params: &GenerateParams,
-        size: [u32; 2],
+        (size, downscale): ([u32; 2], u32),
     ) -> Result<Self> {
         let settings = &params.image;
         let image = image.flatten(BACKGROUND);
         let (mode, sides) = (settings.resize_mode, [image.width(), image.height()]);
+        // Where latents are stretched, whole ones are taken.
+        let whole = sides.map(|side| side / downscale * downscale);
+        let too_small = mode == ResizeMode::Latent && whole.contains(&0);
+        if too_small && !(settings.only_masked && mask.is_some()) {
+            let [w, h] = sides;
+            let reason = format!("is {w}x{h} pixels; a side has {downscale} at least");
+            return Err(Error::parameter("image", reason));
+        }
         let fitted = |image: &Picture| match mode {
-            ResizeMode::Latent => Ok(image.clone()),
+            ResizeMode::Latent => image.crop(0, 0, whole[0], whole[1]),
             mode => fit(image, size, mode),
         };
         let Some(mask) = mask else {
@@ -82,7 +90,7 @@ impl Canvas {
             }
             false => {
                 let mask = match mode {
-                    ResizeMode::Latent => mask,
+                    ResizeMode::Latent => mask.crop(0, 0, whole[0], whole[1])?,
                     mode => fit_plane(&mask, size, mode)?,
                 };
                 let picture = fitted(&image)?;

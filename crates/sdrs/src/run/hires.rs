@@ -144,6 +144,13 @@ impl Enlargement {
     }
 }
 
+impl HiresParams {
+    /// Whether there is a second pass.
+    pub(crate) fn asks_for_one(&self) -> bool {
+        self.hires_scale.is_some() || self.hires_width.is_some() || self.hires_height.is_some()
+    }
+}
+
 /// The first pass's parameters as the second pass has them.
 pub(crate) fn second_pass(params: &GenerateParams) -> GenerateParams {
     let (mut second, hires) = (params.clone(), &params.hires);

@@ -4,7 +4,7 @@ use sd_kernels::Axes;
 use sd_sched::{Latent, rng::BatchNoise};
 
 use super::{
-    canvas::{Canvas, planes},
+    canvas::Canvas,
     region::{Region, blend},
 };
 use crate::{
@@ -137,11 +137,18 @@ impl Inputs {
         let Some(image) = &self.image else {
             return Ok(None);
         };
-        let canvas = Canvas::new(image, self.mask.as_ref(), params, size)?;
         let f = model.vae.config().downscale();
+        let canvas = Canvas::new(image, self.mask.as_ref(), params, (size, f as u32))?;
         let latent_size = [size[1], size[0]].map(|side| side as usize / f);
         let encoded = runtime.timed("encoded the picture", || {
-            encoded(&canvas.picture, (latent_size, params.wrap()), model, runtime)
+            let sides = [canvas.picture.height(), canvas.picture.width()].map(|side| side as usize);
+            encoded(
+                canvas.planes(),
+                sides,
+                (latent_size, params.wrap()),
+                model,
+                runtime,
+            )
         })?;
         let mask = canvas.latent_mask(latent_size, params.image.soft_mask)?;
         let mask = mask.map(|mask| mask.repeat(model.vae.config().latent_channels));
@@ -166,48 +173,36 @@ impl Inputs {
             UnetExtra::None => Ok(None),
             UnetExtra::Inpaint => {
                 let canvas = start.and_then(|start| start.canvas.as_ref());
-                let n = (size[0] * size[1]) as usize;
-                // Without a picture everything is masked, and grey.
-                let (mut planes, mut mask) = (vec![0.0; 3 * n], vec![1.0; height * width]);
-                if let Some(canvas) = canvas {
-                    planes = canvas.planes();
-                    if let Some(whole) = &canvas.mask {
-                        let masked = |v: &u8| *v > 127;
-                        let pixels = whole.values();
-                        planes
-                            .iter_mut()
-                            .zip(pixels.iter().cycle())
-                            .for_each(|(value, v)| {
-                                if masked(v) {
-                                    *value = 0.0;
-                                }
-                            });
-                        // torch's interpolate takes the pixel at the beginning of each latent.
-                        let row = |y: usize| (0..width).map(move |x| y * f * size[0] as usize + x * f);
-                        mask = (0..height)
-                            .flat_map(row)
-                            .map(|at| f32::from(u8::from(masked(&pixels[at]))))
-                            .collect();
-                    } else {
-                        planes.fill(0.0);
+                let masked = canvas.and_then(|canvas| Some((canvas, canvas.mask.as_ref()?)));
+                let (planes, sides, mask) = match masked {
+                    Some((canvas, mask)) => {
+                        let covered = mask.values().iter().map(|v| f32::from(u8::from(*v > 127)));
+                        let covered: Vec<f32> = covered.collect();
+                        let mut planes = canvas.planes();
+                        let values = planes.iter_mut().zip(covered.iter().cycle());
+                        values.for_each(|(value, covered)| *value *= 1.0 - covered);
+                        let sides = [mask.height(), mask.width()].map(|side| side as usize);
+                        let mask = interpolate(&covered, sides, [height, width], Interpolation::Nearest);
+                        (planes, sides, mask)
                     }
-                }
-                let shape = [1, 3, size[1] as usize, size[0] as usize];
-                let image = model.encode_wrapped(planes, (shape, wrap), runtime)?;
-                let image = image.mean.values;
-                Ok(Some([mask, image].concat()))
-            }
-            UnetExtra::Image => {
-                let Some(canvas) = start.and_then(|start| start.canvas.as_ref()) else {
-                    return Ok(None);
+                    // Everything is masked, and grey.
+                    None => {
+                        let sides = [height * f, width * f];
+                        (
+                            vec![0.0; 3 * sides[0] * sides[1]],
+                            sides,
+                            vec![1.0; height * width],
+                        )
+                    }
                 };
-                let shape = [1, 3, size[1] as usize, size[0] as usize];
-                let encoded = model.encode_wrapped(canvas.planes(), (shape, wrap), runtime)?;
-                let encoded = encoded.mean.values;
+                let image = encoded(planes, sides, ([height, width], wrap), model, runtime)?;
+                Ok(Some([mask, image.mean.values].concat()))
+            }
+            UnetExtra::Image => Ok(start.map(|start| {
                 // Here the autoencoder's own latents are meant.
                 let factor = 1.0 / model.vae.config().scaling_factor;
-                Ok(Some(Vec::lincomb(&[(factor, &encoded)])))
-            }
+                Vec::lincomb(&[(factor, &start.encoded.mean.values)])
+            })),
             UnetExtra::Depth => {
                 let Some(depth) = &self.depth else {
                     return Ok(None);
@@ -229,26 +224,15 @@ impl Inputs {
     }
 }
 
-/// A picture's latents, stretched to a size where they have another.
+/// The latents of a picture's planes, which have these sides, stretched to a size where they have another.
 fn encoded(
-    picture: &Picture,
+    planes: Vec<f32>,
+    [h, w]: [usize; 2],
     ([height, width], wrap): ([usize; 2], Axes),
     model: &Model,
     runtime: &Runtime,
 ) -> Result<EncodedImages> {
-    let f = model.vae.config().downscale() as u32;
-    let [w, h] = [picture.width(), picture.height()].map(|side| side / f * f);
-    if w == 0 || h == 0 {
-        let reason = format!(
-            "is {}x{} pixels; a side has {f} at least",
-            picture.width(),
-            picture.height()
-        );
-        return Err(Error::parameter("image", reason));
-    }
-    let picture = picture.crop(0, 0, w, h)?;
-    let shape = [1, 3, h as usize, w as usize];
-    let mut encoded = model.encode_wrapped(planes(&picture), (shape, wrap), runtime)?;
+    let mut encoded = model.encode_wrapped(planes, ([1, 3, h, w], wrap), runtime)?;
     for array in [&mut encoded.mean, &mut encoded.std] {
         *array = array.interpolate([height, width], Interpolation::Bilinear)?;
     }

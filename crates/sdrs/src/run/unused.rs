@@ -22,8 +22,7 @@ pub(super) fn unused(
     let refiner = refiner.as_ref().map(|refiner| &refiner.model);
     let all = || [Some(model), refiner].into_iter().flatten();
     let has = |numbers| all().any(|model| model.added_numbers() == Some(numbers));
-    let hires = &params.hires;
-    let one_pass = hires.hires_scale.is_none() && hires.hires_width.is_none() && hires.hires_height.is_none();
+    let one_pass = !params.hires.asks_for_one();
     let default = GenerateParams::default();
     let changed = settings().iter().filter(|it| it.get(params) != it.get(&default));
     for setting in changed {
