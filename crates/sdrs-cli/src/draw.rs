@@ -3,14 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{
-    CancelToken, GenerateParams, Given, LogLevel, Picture, Pipeline, PreviewMethod, Quantization, Request,
-    SaveOptions,
-};
+use sdrs::{GenerateParams, Given, Picture, Pipeline, PreviewMethod, Quantization, Request, SaveOptions};
 
 use crate::{
     Failure,
-    out::{Pictures, note},
+    out::{Pictures, interruptible, note, warn},
     parts::{Parts, dtype},
     settings::Settings,
 };
@@ -198,10 +195,7 @@ impl Common {
                 None,
             )),
         }
-        let cancel = CancelToken::new();
-        let token = cancel.clone();
-        // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
-        let _ = ctrlc::set_handler(move || token.cancel());
+        let cancel = interruptible();
 
         let pipeline = self.pipeline()?;
         for (pictures, path) in jobs {
@@ -310,11 +304,7 @@ impl Common {
     }
 
     fn pipeline(&self) -> Result<Pipeline, Failure> {
-        let mut builder = Pipeline::builder().device(&self.device).on_log(|level, line| {
-            if level != LogLevel::Info {
-                note(line);
-            }
-        });
+        let mut builder = Pipeline::builder().device(&self.device).on_log(warn);
         builder = match &self.model {
             Some(path) => builder.checkpoint(path),
             #[cfg(feature = "demo")]

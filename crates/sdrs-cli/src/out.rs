@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sdrs::{GenerateParams, Image, PictureFormat, Preview, SaveOptions};
+use sdrs::{CancelToken, GenerateParams, Image, LogLevel, PictureFormat, Preview, SaveOptions};
 
 use crate::Failure;
 
@@ -40,6 +40,22 @@ fn bytes(bytes: &[u8]) -> io::Result<()> {
 /// Says something on standard error, where nobody has to listen.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says what people should know of a pipeline's log.
+pub fn warn(level: LogLevel, line: &str) {
+    if level != LogLevel::Info {
+        note(line);
+    }
+}
+
+/// A token that an interrupt uses.
+pub fn interruptible() -> CancelToken {
+    let cancel = CancelToken::new();
+    let token = cancel.clone();
+    // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
+    let _ = ctrlc::set_handler(move || token.cancel());
+    cancel
 }
 
 /// The destination of pictures.

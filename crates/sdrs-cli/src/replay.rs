@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use sdrs::{CancelToken, Given, LogLevel, Replay, SaveOptions};
+use sdrs::{Given, Replay, SaveOptions};
 
 use crate::{
     Failure, draw,
-    out::{Pictures, note},
+    out::{Pictures, interruptible, note, warn},
     parts::dtype,
 };
 
@@ -44,15 +44,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ));
     }
     let pictures = Pictures::checked(&args.output, &replay.params, None, SaveOptions::default())?;
-    let cancel = CancelToken::new();
-    let token = cancel.clone();
-    // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
-    let _ = ctrlc::set_handler(move || token.cancel());
-    let mut builder = replay.builder.device(&args.device).on_log(|level, line| {
-        if level != LogLevel::Info {
-            note(line);
-        }
-    });
+    let cancel = interruptible();
+    let mut builder = replay.builder.device(&args.device).on_log(warn);
     if let Some(name) = &args.dtype {
         builder = builder.dtype(dtype(name)?);
     }

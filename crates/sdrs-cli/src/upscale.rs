@@ -1,11 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, Image, Picture, PictureFormat, SaveOptions, Upscaler};
+use sdrs::{Image, Picture, PictureFormat, SaveOptions, Upscaler};
 
 use crate::{
     Failure,
-    out::{binary, is_stdout, note, print},
+    out::{binary, interruptible, is_stdout, note, print},
     parts::dtype,
 };
 
@@ -57,10 +57,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let infotext = sdrs::infotext::of_file(&args.picture).ok();
     let upscaler = args.upscaler()?;
 
-    let cancel = CancelToken::new();
-    let token = cancel.clone();
-    // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
-    let _ = ctrlc::set_handler(move || token.cancel());
+    let cancel = interruptible();
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} squares, {eta} left")
             .expect("the template is valid"),
