@@ -269,15 +269,7 @@ pub(crate) unsafe fn with_inputs<'a>(
             picture(c.depth, "depth")?,
         )
     };
-    if let Some(image) = image {
-        run = run.image(image);
-    }
-    if let Some(mask) = mask {
-        run = run.mask(mask);
-    }
-    if let Some(depth) = depth {
-        run = run.depth(depth);
-    }
+    run = run.image(image).mask(mask).depth(depth);
     if !c.latents.is_null() {
         let volume = c
             .latents_shape

@@ -133,25 +133,14 @@ impl Inputs {
 impl Request {
     fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> sdrs::Request<'a> {
         let run = pipeline.txt2img("").params_and_given(self.params, self.given);
-        let mut run = run.cancel_token(token);
+        let run = run.cancel_token(token);
         let Inputs {
             image,
             mask,
             depth,
             latents,
         } = self.inputs;
-        if let Some(image) = image {
-            run = run.image(image);
-        }
-        if let Some(mask) = mask {
-            run = run.mask(mask);
-        }
-        if let Some(depth) = depth {
-            run = run.depth(depth);
-        }
-        if let Some(latents) = latents {
-            run = run.image_latents(latents);
-        }
+        let run = run.image(image).mask(mask).depth(depth).image_latents(latents);
         match self.previews {
             Some((method, every)) => run.previews(method, every),
             None => run,

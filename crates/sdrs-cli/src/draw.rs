@@ -208,15 +208,7 @@ impl Common {
                 .txt2img("")
                 .params_and_given(params.clone(), given.clone())
                 .cancel_token(&cancel);
-            if let Some(picture) = start {
-                request = request.image(picture);
-            }
-            if let Some(mask) = &mask {
-                request = request.mask(mask.clone());
-            }
-            if let Some(depth) = &depth {
-                request = request.depth(depth.clone());
-            }
+            request = request.image(start).mask(mask.clone()).depth(depth.clone());
             if let Some(every) = self.preview_every {
                 let method = match &self.taesd {
                     Some(_) => PreviewMethod::Taesd,

@@ -101,31 +101,6 @@ fn the_scale_goes_into_the_network() {
     );
 }
 
-fn tiny_sdxl() -> tempfile::TempDir {
-    common::put_together(&[
-        (
-            "tiny-sd1",
-            &[
-                "text_encoder/config.json",
-                "text_encoder/model.safetensors",
-                "vae/config.json",
-                "vae/diffusion_pytorch_model.safetensors",
-            ],
-        ),
-        (
-            "tiny-sdxl",
-            &[
-                "model_index.json",
-                "scheduler/scheduler_config.json",
-                "text_encoder_2/config.json",
-                "text_encoder_2/model.safetensors",
-                "unet/config.json",
-                "unet/diffusion_pytorch_model.safetensors",
-            ],
-        ),
-    ])
-}
-
 /// The sigmas that the steps of a run begin at.
 fn sigmas(pipeline: &Pipeline, sampler: Sampler, schedule: Schedule, steps: usize) -> Vec<f64> {
     let mut sigmas = Vec::new();
@@ -147,7 +122,7 @@ fn sigmas(pipeline: &Pipeline, sampler: Sampler, schedule: Schedule, steps: usiz
 /// What the publishers of turbo models ask for: as checkpoints they are like others, and few steps begin at the last timestep.
 #[test]
 fn usual_settings_of_turbo_models() {
-    let folder = tiny_sdxl();
+    let folder = common::sdxl_folder();
     for path in [common::folder(), folder.path().to_owned()] {
         let pipeline = Pipeline::builder()
             .checkpoint(&path)
@@ -186,7 +161,7 @@ fn usual_settings_of_turbo_models() {
 /// Align Your Steps has other noise levels for SDXL (Sabour et al. 2024, arXiv:2404.14507), as in the WebUI.
 #[test]
 fn tables_are_the_familys() {
-    let folder = tiny_sdxl();
+    let folder = common::sdxl_folder();
     let sd1 = [
         14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029,
     ];

@@ -10,32 +10,6 @@ use sdrs::{Dtype, ErrorCode, Lora, Pipeline, Prediction, Sampler, Schedule};
 
 const PROMPT: &str = "a red circle above a blue square";
 
-/// SDXL in small.
-fn tiny_sdxl() -> tempfile::TempDir {
-    common::put_together(&[
-        (
-            "tiny-sd1",
-            &[
-                "text_encoder/config.json",
-                "text_encoder/model.safetensors",
-                "vae/config.json",
-                "vae/diffusion_pytorch_model.safetensors",
-            ],
-        ),
-        (
-            "tiny-sdxl",
-            &[
-                "model_index.json",
-                "scheduler/scheduler_config.json",
-                "text_encoder_2/config.json",
-                "text_encoder_2/model.safetensors",
-                "unet/config.json",
-                "unet/diffusion_pytorch_model.safetensors",
-            ],
-        ),
-    ])
-}
-
 fn pipeline(path: &Path) -> Pipeline {
     Pipeline::builder()
         .checkpoint(path)
@@ -64,7 +38,7 @@ fn below(file: &SafeTensors, prefix: &str, keep: bool) -> Vec<u8> {
 /// ComfyUI's split files: each part alone, with its prefix or bare, the second text encoder under OpenCLIP's names or transformers'.
 #[test]
 fn parts_alone() {
-    let folder = tiny_sdxl();
+    let folder = common::sdxl_folder();
     let whole = pipeline(folder.path());
     let expected = latents(&whole);
     let single = folder.path().join("single.safetensors");
@@ -105,7 +79,7 @@ fn parts_alone() {
 /// A LoRA over all three networks, by diffusers' names and by kohya's, as PEFT applies it.
 #[test]
 fn a_lora_is_pefts() {
-    let folder = tiny_sdxl();
+    let folder = common::sdxl_folder();
     let pipeline = pipeline(folder.path());
     let refs = Refs::open("tiny-sdxl/lora/refs.safetensors");
     for name in ["diffusers", "kohya"] {
@@ -132,7 +106,7 @@ fn lora(module: &str, [output, input]: [usize; 2]) -> Vec<u8> {
 
 #[test]
 fn a_lora_of_another_family_says_its_own() {
-    let folder = tiny_sdxl();
+    let folder = common::sdxl_folder();
     let (sd1, sdxl) = (pipeline(&common::folder()), pipeline(folder.path()));
     for (pipeline, module, shape, family) in [
         // Names that the other family has no place for.

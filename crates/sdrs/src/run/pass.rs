@@ -32,7 +32,7 @@ pub(crate) struct Pass {
 }
 
 /// The latents that a pass begins at.
-pub(crate) struct From<'a> {
+pub(crate) struct Beginning<'a> {
     pub latents: &'a Vec<f32>,
     /// A factor of the first noise.
     pub noise_multiplier: f64,
@@ -53,7 +53,7 @@ impl Denoiser<'_> {
     pub fn run(
         &self,
         pass: &mut Pass,
-        from: Option<&From<'_>>,
+        from: Option<&Beginning<'_>>,
         mut noise: BatchNoise,
         cancelled: impl Fn() -> bool,
         on_step: impl FnMut(Progress<'_, Vec<f32>>) -> Result<()>,
@@ -200,7 +200,7 @@ mod tests {
             concat: None,
             refiner: None,
         };
-        let from = start.map(|latents| From {
+        let from = start.map(|latents| Beginning {
             latents,
             noise_multiplier: 1.0,
             extra_noise: 0.0,

@@ -6,7 +6,7 @@ use prepare::Run;
 
 use super::{
     Components, Tagged,
-    pass::{Denoiser, From},
+    pass::{Beginning, Denoiser},
     predict::Changes,
     start::Inputs,
 };
@@ -97,28 +97,28 @@ impl<'a> Request<'a> {
     }
 
     /// Begins at a picture, not at noise: [`strength`](Self::strength) says how much of it changes. Where no size is given, it is the
-    /// picture's, as far as latents allow.
-    pub fn image(mut self, image: Picture) -> Self {
-        self.inputs.image = Some(image);
+    /// picture's, as far as latents allow. `None` is no picture, here as for the other inputs.
+    pub fn image(mut self, image: impl Into<Option<Picture>>) -> Self {
+        self.inputs.image = image.into();
         self
     }
 
     /// Draws only that part of the [`image`](Self::image) anew that the mask covers, which is of the same size: its white, or of a mask with
     /// transparency what is opaque. All else stays, to the bit.
-    pub fn mask(mut self, mask: Picture) -> Self {
-        self.inputs.mask = Some(mask);
+    pub fn mask(mut self, mask: impl Into<Option<Picture>>) -> Self {
+        self.inputs.mask = mask.into();
         self
     }
 
     /// Begins at latents of the U-Net, `[1, latent_channels, h, w]`, not at noise.
-    pub fn image_latents(mut self, latents: Array) -> Self {
-        self.inputs.latents = Some(latents);
+    pub fn image_latents(mut self, latents: impl Into<Option<Array>>) -> Self {
+        self.inputs.latents = latents.into();
         self
     }
 
     /// The depth of the picture, bright is near: for models that draw after it, and for no others. It may have any size.
-    pub fn depth(mut self, depth: Picture) -> Self {
-        self.inputs.depth = Some(depth);
+    pub fn depth(mut self, depth: impl Into<Option<Picture>>) -> Self {
+        self.inputs.depth = depth.into();
         self
     }
 
@@ -217,8 +217,9 @@ impl<'a> Request<'a> {
         let cancelled = || self.cancel.is_cancelled();
         let all_known = run.passes.iter().all(|pass| !pass.plan.is_adaptive());
         let steps = run.passes.iter().map(|pass| pass.plan.steps()).sum();
-        let (mut before, mut latents) = (0, None);
-        let mut from = None::<[usize; 4]>;
+        let mut before = 0;
+        // The latents of the last pass, and their shape.
+        let mut last: Option<(Vec<f32>, [usize; 4])> = None;
         for pass in &mut run.passes {
             let components = pass.tagged.clone();
             let components = components.as_deref().unwrap_or(run.own);
@@ -242,27 +243,25 @@ impl<'a> Request<'a> {
                 ..options.clone()
             })?;
             let plain = || Ok(BatchNoise::new(options)?.first().swap_remove(0));
-            let (start, region) = match (latents.take(), &run.start, &run.enlargement) {
+            let is_first = last.is_none();
+            let (start, region) = match (last.take(), &run.start, &run.enlargement) {
                 (None, Some(start), _) => {
                     let (latents, region) = start.latents(params, &mut noise, plain)?;
                     (Some(latents), region)
                 }
-                (Some(latents), _, Some(enlargement)) => {
-                    let enlarge = || {
-                        let from = (from.unwrap_or(shape), params.wrap());
-                        enlargement.enlarge(latents, from, model, runtime, &self.cancel)
-                    };
+                (Some((latents, from)), _, Some(enlargement)) => {
+                    let enlarge =
+                        || enlargement.enlarge(latents, (from, params.wrap()), model, runtime, &self.cancel);
                     (Some(runtime.timed("enlarged the picture", enlarge)?), None)
                 }
-                (latents, ..) => (latents, None),
+                (last, ..) => (last.map(|(latents, _)| latents), None),
             };
-            let start = start.as_ref().map(|latents| From {
+            let start = start.as_ref().map(|latents| Beginning {
                 latents,
                 // The WebUI's hires pass has none.
-                noise_multiplier: if from.is_some() {
-                    1.0
-                } else {
-                    params.image.noise_multiplier
+                noise_multiplier: match is_first {
+                    true => params.image.noise_multiplier,
+                    false => 1.0,
                 },
                 extra_noise: params.image.extra_noise,
                 region: region.as_ref(),
@@ -296,11 +295,12 @@ impl<'a> Request<'a> {
             let sampled = runtime.timed(what, || {
                 denoiser.run(pass, start.as_ref(), noise, cancelled, on_step)
             })?;
-            (latents, from) = (Some(sampled), Some(shape));
+            last = Some((sampled, shape));
         }
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let latents = last.map(|(latents, _)| latents);
         Ok((latents.unwrap_or_default(), seeds))
     }
 }
