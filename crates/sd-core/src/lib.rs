@@ -21,4 +21,4 @@ pub use device::{Device, Dtype, available as available_devices};
 pub use error::{Error, Misshapen, Result, WeightsError, shown};
 pub use png_text::{png_text, png_texts};
 pub use sd_kernels::Quantization;
-pub use tokenizer::{ClipTokenizer, TokenizerFiles};
+pub use tokenizer::{BertTokenizer, ClipTokenizer, TokenizerFiles};
