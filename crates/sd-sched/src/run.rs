@@ -61,6 +61,8 @@ pub struct Progress<'a, X> {
     pub x: &'a X,
     /// The last denoised latent: the picture as far as it is known.
     pub denoised: &'a X,
+    /// The stepper itself, at its next request: its [`state`](Stepper::state) can be kept.
+    pub stepper: &'a Stepper<X>,
 }
 
 /// Samples from `x` on: `denoise` evaluates the denoiser, `noise` draws noise, and `on_step` is called after every step. Each may end
@@ -72,6 +74,25 @@ pub struct Progress<'a, X> {
 pub fn sample<X, D, E>(
     plan: Plan,
     x: X,
+    denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
+    noise: impl FnMut(NoiseCall) -> Result<X, E>,
+    on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
+) -> Result<X, E>
+where
+    X: Latent,
+    D: Into<Denoised<X>>,
+    E: From<Error>,
+{
+    sample_on(Stepper::new(plan, x), denoise, noise, on_step)
+}
+
+/// The same from wherever a stepper is, such as one that was [resumed](Stepper::resume). `on_step` is called after those steps alone that are
+/// done here.
+///
+/// # Errors
+/// As [`sample`].
+pub fn sample_on<X, D, E>(
+    mut stepper: Stepper<X>,
     mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
     mut noise: impl FnMut(NoiseCall) -> Result<X, E>,
     mut on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
@@ -81,8 +102,7 @@ where
     D: Into<Denoised<X>>,
     E: From<Error>,
 {
-    let mut stepper = Stepper::new(plan, x);
-    let mut reported = 0;
+    let mut reported = stepper.steps_done();
     loop {
         match stepper.request() {
             Request::Done(_) => return Ok(stepper.finish()?),
@@ -133,6 +153,7 @@ where
                     sigma,
                     x,
                     denoised,
+                    stepper: &stepper,
                 })?;
             }
         }

@@ -13,7 +13,7 @@ mod vae;
 
 pub use blur::blur_matrix;
 pub use clip::{ClipTextModel, EncodedText};
-pub use memory::{decoder_bytes, unet_bytes};
+pub use memory::{decoder_bytes, deep_feature_bytes, unet_bytes};
 pub use tiny_vae::TinyVae;
 pub use unet::{
     CrossAttentionCache, DeepCache, DeepFeatures, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers,

@@ -21,7 +21,7 @@ mod tensor;
 
 pub use file::TensorFile;
 pub use folder::{Folder, files_below};
-pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
+pub use hash::{FileId, ModelHash, adapter_hash, digest, model_hash};
 pub use model::{Loaded, Model};
 pub use params::{Params, Target, load};
 pub use part_weights::{PartWeights, Stored};

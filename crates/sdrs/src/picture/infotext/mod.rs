@@ -9,6 +9,7 @@
 
 mod pairs;
 mod parse;
+mod tiled;
 mod write;
 
 pub use parse::{Infotext, parse};
