@@ -61,8 +61,6 @@ pub struct Progress<'a, X> {
     pub x: &'a X,
     /// The last denoised latent: the picture as far as it is known.
     pub denoised: &'a X,
-    /// The stepper itself, at its next request: its [`state`](Stepper::state) can be kept.
-    pub stepper: &'a Stepper<X>,
 }
 
 /// Samples from `x` on: `denoise` evaluates the denoiser, `noise` draws noise, and `on_step` is called after every step. Each may end
@@ -76,26 +74,34 @@ pub fn sample<X, D, E>(
     x: X,
     denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
     noise: impl FnMut(NoiseCall) -> Result<X, E>,
-    on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
+    mut on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
 ) -> Result<X, E>
 where
     X: Latent,
     D: Into<Denoised<X>>,
     E: From<Error>,
 {
-    sample_on(Stepper::new(plan, x), denoise, noise, on_step)
+    drive(
+        Stepper::new(plan, x),
+        denoise,
+        noise,
+        |stepper, step| match stepper.progress(step) {
+            Some(progress) => on_step(progress),
+            None => Ok(()),
+        },
+    )
 }
 
-/// The same from wherever a stepper is, such as one that was [resumed](Stepper::resume). `on_step` is called after those steps alone that are
-/// done here.
+/// As [`sample`], from wherever a stepper is. `after_step` is given the stepper and the step that it has made, from 0, and may
+/// [look](Stepper::progress), [keep its state](Stepper::state) or [change what it arrived at](Stepper::replace_step).
 ///
 /// # Errors
-/// As [`sample`].
-pub fn sample_on<X, D, E>(
+/// Those of [`sample`].
+pub fn drive<X, D, E>(
     mut stepper: Stepper<X>,
     mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
     mut noise: impl FnMut(NoiseCall) -> Result<X, E>,
-    mut on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
+    mut after_step: impl FnMut(&mut Stepper<X>, usize) -> Result<(), E>,
 ) -> Result<X, E>
 where
     X: Latent,
@@ -145,17 +151,7 @@ where
         }
         while reported < stepper.steps_done() {
             reported += 1;
-            if let Some((x, denoised, sigma)) = stepper.last_step() {
-                on_step(Progress {
-                    step: reported - 1,
-                    steps: stepper.plan().steps(),
-                    calls: stepper.calls_done(),
-                    sigma,
-                    x,
-                    denoised,
-                    stepper: &stepper,
-                })?;
-            }
+            after_step(&mut stepper, reported - 1)?;
         }
     }
 }

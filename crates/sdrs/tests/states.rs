@@ -201,7 +201,7 @@ fn what_is_to_come_may_be_changed() {
     for (i, changed) in [
         from(1).cfg_scale(3.0),
         from(1).prompt("a star"),
-        from(1).pag_scale(2.0),
+        from(1).pag_scale(2.0).perturbed_layers("down_blocks.1"),
         from(1).deep_cache_interval(2),
     ]
     .into_iter()

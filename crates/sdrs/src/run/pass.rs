@@ -62,8 +62,8 @@ pub(crate) enum Seen<'a> {
     Noise(&'a Vec<f32>),
     /// The latents that sampling begins at.
     Beginning(&'a Vec<f32>),
-    /// A step that is done, and the state after it.
-    Step(Progress<'a, Vec<f32>>, &'a dyn Fn() -> Result<PassState>),
+    /// A step that is done, whether it is the pass's last, and the state after it.
+    Step(Progress<'a, Vec<f32>>, bool, &'a dyn Fn() -> Result<PassState>),
 }
 
 /// Everything besides a pass that latents are sampled with. Around the network stands prediction, around that guidance.
@@ -154,7 +154,7 @@ impl Denoiser<'_> {
         }
         // The loop's closures take turns with it.
         let calls = RefCell::new(calls);
-        let sampled = sd_sched::sample_on(
+        let sampled = sd_sched::drive(
             stepper,
             |x, call| {
                 if cancelled() {
@@ -195,10 +195,13 @@ impl Denoiser<'_> {
                 };
                 Ok(drawn.into_iter().next().unwrap_or_default())
             },
-            |progress| {
-                let stepper = progress.stepper;
+            |stepper, step| {
+                let stepper = &*stepper;
                 let state = || calls.borrow().state(stepper);
-                seen(Seen::Step(progress, &state))
+                match stepper.progress(step) {
+                    Some(progress) => seen(Seen::Step(progress, stepper.is_done(), &state)),
+                    None => Ok(()),
+                }
             },
         )?;
         Ok(match &region {
@@ -322,7 +325,7 @@ mod tests {
         });
         let mut on_step = on_step;
         let seen = |seen: Seen<'_>| match seen {
-            Seen::Step(progress, _) => on_step(progress),
+            Seen::Step(progress, ..) => on_step(progress),
             Seen::Noise(_) | Seen::Beginning(_) => Ok(()),
         };
         let latents = denoiser.run(

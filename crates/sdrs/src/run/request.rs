@@ -408,16 +408,16 @@ impl<'a> Request<'a> {
                     }
                     None => Ok(()),
                 };
-                let (step, state) = match seen {
+                let (step, is_last, state) = match seen {
                     Seen::Noise(noise) => return record("noise", noise),
                     Seen::Beginning(x) => return record("step.0.latents", x),
-                    Seen::Step(step, state) => (step, state),
+                    Seen::Step(step, is_last, state) => (step, is_last, state),
                 };
                 before = passes_before + step.step + 1;
                 record(&format!("step.{}.latents", step.step + 1), step.x)?;
                 record(&format!("step.{}.denoised", step.step + 1), step.denoised)?;
                 if let (Some((every, callback)), Some(drawn_with)) = (&mut states, &drawn_with)
-                    && (before.is_multiple_of(*every) || step.stepper.is_done())
+                    && (before.is_multiple_of(*every) || is_last)
                 {
                     callback(RunState {
                         origin: "state".into(),
