@@ -313,8 +313,8 @@ impl Held {
         let mut c = numbers(params)?;
         let mut texts = Vec::new();
         let mut held = |text: &str| -> Result<*const c_char> {
-            let text = CString::new(text)
-                .map_err(|_| Failure::argument("prompt", "has a zero byte in it".into()))?;
+            let text =
+                CString::new(text).map_err(|_| Failure::argument("prompt", "has a zero byte in it"))?;
             texts.push(text);
             Ok(texts.last().map_or(std::ptr::null(), |text| text.as_ptr()))
         };

@@ -251,5 +251,14 @@ fn large_pictures_take_what_is_documented() {
         unet(&sdxl, 512),
         both(&|dtype| decoder_bytes(&sd1_vae(), dtype, [512; 2])),
     ];
-    assert_eq!(got, [[0.29, 0.18], [7.4, 3.7], [0.54, 0.3], [6.21, 3.14], [25.84, 12.94]]);
+    assert_eq!(
+        got,
+        [
+            [0.29, 0.18],
+            [7.4, 3.7],
+            [0.54, 0.3],
+            [6.21, 3.14],
+            [25.84, 12.94]
+        ]
+    );
 }
