@@ -44,7 +44,7 @@ class States(unittest.TestCase):
             self.pipe.resume(state, steps=9, progress=False)
         with self.assertRaises(sdrs.MissingFileError):
             self.pipe.resume("/no/such", progress=False)
-        with self.assertRaisesRegex(sdrs.Error, "save_states_every: must be 1 or more"):
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "save_states_every: must be 1 or more"):
             self.pipe.txt2img(PROMPT, save_states=self.states, save_states_every=0, **self.settings)
         with self.assertRaisesRegex(TypeError, "trace"):
             self.pipe.txt2img(PROMPT, trace=3, **self.settings)
