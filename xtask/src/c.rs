@@ -14,11 +14,12 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 13] = [
+const C: [&str; 14] = [
     "around",
     "draw",
     "from_pictures",
     "errors",
+    "interrogate",
     "loras",
     "low_level",
     "misuse",

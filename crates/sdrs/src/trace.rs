@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sd_core::weights::digest;
+use sd_core::weights::sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, VERSION};
@@ -74,7 +74,7 @@ impl Record {
         Self {
             stage: stage.to_owned(),
             shape: shape.to_vec(),
-            hash: digest(&bytes)[..16].to_owned(),
+            hash: sha256(&bytes)[..16].to_owned(),
             min: known(values.iter().fold(f64::MAX, |a, &v| a.min(v.into()))),
             max: known(values.iter().fold(f64::MIN, |a, &v| a.max(v.into()))),
             mean: known(mean),
