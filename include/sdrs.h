@@ -811,6 +811,35 @@ typedef int32_t sdrs_masked_content;
 #endif // __cplusplus
 
 /**
+ * The way in which tiles of latents become one at a call of the U-Net.
+ */
+enum sdrs_tiled_diffusion
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "none": the U-Net sees the whole.
+     */
+    SDRS_TILED_DIFFUSION_NONE = 0,
+    /**
+     * "multidiffusion": the mean of all tiles (Bar-Tal et al. 2023).
+     */
+    SDRS_TILED_DIFFUSION_MULTIDIFFUSION = 1,
+    /**
+     * "mixture of diffusers": their mean with Gaussian weights (Barbero Jimenez 2023).
+     */
+    SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_tiled_diffusion sdrs_tiled_diffusion;
+#else
+typedef int32_t sdrs_tiled_diffusion;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Describes a pipeline: which weights, where, in which type.
  */
 typedef struct sdrs_builder sdrs_builder;
@@ -839,6 +868,11 @@ typedef struct sdrs_picture_file sdrs_picture_file;
  * A loaded checkpoint, ready to draw. It holds nothing of a run: any number of threads may use one at the same time.
  */
 typedef struct sdrs_pipeline sdrs_pipeline;
+
+/**
+ * A picture under way, after one of its steps, as a run with `states_folder` wrote it. Threads may share it.
+ */
+typedef struct sdrs_run_state sdrs_run_state;
 
 /**
  * A sampler under way. It asks for denoised latents and for noise, and combines them.
@@ -1458,6 +1492,26 @@ typedef struct {
      * Strength of guidance by the picture, 0 to 100 (1.5), of models that edit one by instruction (InstructPix2Pix).
      */
     double image_cfg_scale;
+    /**
+     * Whether the result gets the colours of the picture that it began at (the WebUI's "Apply color correction"): 1, or 0 (the default).
+     */
+    int32_t color_correction;
+    /**
+     * The way in which tiles become one picture at every call of the U-Net (`SDRS_TILED_DIFFUSION_NONE`: it sees the whole).
+     */
+    sdrs_tiled_diffusion tiled_diffusion;
+    /**
+     * Width of a tile in latents, 16 to 1,024 (96).
+     */
+    uint32_t tile_width;
+    /**
+     * Height of a tile in latents, likewise.
+     */
+    uint32_t tile_height;
+    /**
+     * Latents that neighbouring tiles share at least (48).
+     */
+    uint32_t tile_overlap;
 } sdrs_generate_params;
 
 /**
@@ -1576,6 +1630,10 @@ typedef struct {
      * The refiner's name, NULL without one. Valid as long as the pipeline.
      */
     const char *refiner_name;
+    /**
+     * Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
+     */
+    uint32_t unet_channels;
 } sdrs_pipeline_info;
 
 /**
@@ -1660,6 +1718,20 @@ typedef struct {
      * After how many steps each; 0 (the default) and 1 are after every step.
      */
     uint32_t preview_every;
+    /**
+     * After how many steps a state is written to `states_folder`; 0 (the default) and 1 are after every step. The last of a pass is written
+     * in any case.
+     */
+    uint32_t states_every;
+    /**
+     * The folder that states are written into, `picture-1-step-00012.safetensors` and so on, from which `sdrs_resume` goes on; NULL (the
+     * default) for none.
+     */
+    const char *states_folder;
+    /**
+     * A file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`; NULL (the default) for none.
+     */
+    const char *trace;
 } sdrs_run_options;
 
 /**
@@ -2179,10 +2251,10 @@ sdrs_status sdrs_size_vector(const sdrs_pipeline *pipeline,
                              sdrs_tensor **vector);
 
 /**
- * One evaluation of the U-Net: its raw prediction, of the latents' shape.
+ * One evaluation of the U-Net: its raw prediction, `[batch, latent_channels, h, w]`.
  *
- * `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
- * numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
+ * `latents` is `[batch, unet_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), and behind its
+ * `latent_channels` what an inpainting, depth or editing model takes besides, which isn't scaled; `latents_shape` has those 4 numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
  * with any number of tokens, `context_shape` those 3. Prompts of different length need a call each. SDXL's U-Net takes a vector besides:
  * `sdrs_unet_with_vector`.
  */
@@ -2620,6 +2692,41 @@ const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
                                size_t index,
                                double *weight,
                                double *text_encoder_weight);
+
+/**
+ * Reads a state.
+ *
+ * Fails with `SDRS_ERROR_IO` and `SDRS_ERROR_INVALID_FILE`.
+ */
+sdrs_status sdrs_run_state_open(const char *path_to, sdrs_run_state **state);
+
+/**
+ * The parameters of the picture, with its seed and size. Their texts are the library's, valid as long as `state`.
+ */
+sdrs_status sdrs_run_state_params(const sdrs_run_state *state,
+                                  sdrs_generate_params *params);
+
+/**
+ * Steps of the picture that are done, in all passes; 0 for NULL.
+ */
+size_t sdrs_run_state_step(const sdrs_run_state *state);
+
+/**
+ * Frees a state; NULL is fine.
+ */
+void sdrs_run_state_free(sdrs_run_state *state);
+
+/**
+ * Goes on from a state: with `params` NULL to the same picture, to the bit. Parameters from `sdrs_run_state_params` may be changed where they
+ * decide only what is to come (prompts, guidance, shortcuts, tiles, a later pass); pictures that the run began at come along.
+ *
+ * Fails as `sdrs_txt2img` does, with `SDRS_ERROR_INVALID_PARAMETER` also for parameters that decided what is behind, and for another model.
+ */
+sdrs_status sdrs_resume(const sdrs_pipeline *pipeline,
+                        const sdrs_run_state *state,
+                        const sdrs_generate_params *params,
+                        const sdrs_run_options *options,
+                        sdrs_images **images);
 
 /**
  * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or

@@ -9,7 +9,7 @@ use crate::{
     image::Image,
     json,
     run::{self, Request, Run},
-    settings::{dtype_of, previews, settings, word},
+    settings::{dtype_of, previews, settings, settings_over, word},
 };
 
 /// A loaded checkpoint.
@@ -461,12 +461,16 @@ fn request(
     preview: &Bound<'_, PyAny>,
     every: &Bound<'_, PyAny>,
 ) -> PyResult<Request> {
-    let inputs = run::Inputs::take(py, given)?;
-    let (params, given) = settings(given)?;
+    let (inputs, kept) = (run::Inputs::take(py, given)?, run::Kept::take(py, given)?);
+    let (params, given) = match &kept.resumed {
+        Some(state) => settings_over(given, (state.params().clone(), state.given()))?,
+        None => settings(given)?,
+    };
     Ok(Request {
         params,
         given,
         inputs,
+        kept,
         previews: previews(preview, every)?,
     })
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable, NoReturn
 import numpy.typing as npt
 
 from . import _arguments, _sdrs
-from ._arguments import DeviceLike, DtypeLike, StrPath, optional_path, paths
+from ._arguments import DeviceLike, DtypeLike, StrPath, kept, optional_path, paths
 from ._arrays import take
 from ._files import LoraLike, lora_files
 from ._log import Log, log_callback
@@ -421,6 +421,9 @@ class Pipeline(Parts):
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
         **settings: Unpack[Settings],
     ) -> Result:
         """Draws pictures, one after the other; a batch gives exactly what single runs with its seeds give.
@@ -440,12 +443,15 @@ class Pipeline(Parts):
         `progress`: True shows a bar on standard error, False none; None shows it on a terminal or in a notebook; a function is
         called as `callback` is.
         `cancel`: a `CancelToken` that stops the run from any thread. Ctrl-C stops it within a step.
+        `save_states`: a folder that the state of the run is written into after every `save_states_every` steps, and after the last of each
+        pass: `picture-1-step-00012.safetensors` and so on. `resume` goes on from one.
+        `trace`: a file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`.
 
         Other threads run meanwhile. Raises `InvalidParameterError` and `UnknownNameError` before any work, `CancelledError`,
         `NotFiniteError`, `KeyboardInterrupt`.
         """
         with Watch(progress, callback) as watch:
-            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}
+            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **kept(save_states, save_states_every, trace), **settings}
             return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
 
     @shows_settings
@@ -461,11 +467,42 @@ class Pipeline(Parts):
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
         **settings: Unpack[Settings],
     ) -> Result:
         """The same from a picture: `strength` says how much of it changes. With a `mask` only what that covers is drawn anew."""
         with Watch(progress, callback) as watch:
-            given = {"prompt": prompt, **inputs(image, mask, depth, None), **settings}
+            given = {"prompt": prompt, **inputs(image, mask, depth, None), **kept(save_states, save_states_every, trace), **settings}
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
+
+    @shows_settings
+    def resume(
+        self,
+        state: StrPath,
+        *,
+        prompt: str | None = None,
+        preview: str | None = None,
+        preview_every: int = 1,
+        callback: Callback | None = None,
+        progress: Progress = None,
+        cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
+        **settings: Unpack[Settings],
+    ) -> Result:
+        """Goes on from a saved state, a file that `save_states` wrote: to the same picture, to the bit, or a branch of it with other
+        `prompt` or `settings`. Those that decide only what is to come may be changed (prompt, guidance, shortcuts, tiles, a later pass, the pipeline's
+        LoRAs); those that decided what is behind (size, seed, sampler, schedule, steps) are refused. Pictures that the run began at come along.
+
+        Raises `FileError` if the file is none, and what `txt2img` raises.
+        """
+        with Watch(progress, callback) as watch:
+            given: dict[str, Any] = {"resume": _arguments.path("state", state), **kept(save_states, save_states_every, trace), **settings}
+            if prompt is not None:
+                given["prompt"] = prompt
             return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
 
     @shows_settings
@@ -482,11 +519,15 @@ class Pipeline(Parts):
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
         **settings: Unpack[Settings],
     ) -> Latents:
         """The same as `txt2img` without decoding: `vae_decode` makes pictures of the latents."""
         with Watch(progress, callback) as watch:
-            made = self._native.latents({"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}, preview, preview_every, watch.step, cancel)
+            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **kept(save_states, save_states_every, trace), **settings}
+            made = self._native.latents(given, preview, preview_every, watch.step, cancel)
         return Latents(take(made[0]), made[1], made[2])
 
     @shows_settings

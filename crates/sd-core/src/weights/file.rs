@@ -158,8 +158,13 @@ impl TensorFile {
         header::without_header(&self.bytes)
     }
 
+    /// A tensor's bytes in the order in which the file has them.
+    pub(super) fn stored_bytes(&self, info: &TensorInfo) -> &[u8] {
+        &self.bytes[info.bytes.clone()]
+    }
+
     fn bytes_of(&self, info: &TensorInfo) -> Cow<'_, [u8]> {
-        let bytes = &self.bytes[info.bytes.clone()];
+        let bytes = self.stored_bytes(info);
         match &info.strides {
             None => Cow::Borrowed(bytes),
             Some(strides) => Cow::Owned(pickle::gather(bytes, info.dtype, &info.shape, strides)),

@@ -4,12 +4,12 @@ use sd_core::{
     Dtype, Quantization,
     checkpoint::Configs,
     config::Part,
-    models::{decoder_bytes, unet_bytes},
+    models::{decoder_bytes, deep_feature_bytes, unet_bytes},
     weights::Target,
 };
 use sd_kernels::Workspace;
 
-use crate::{Error, Result};
+use crate::{Error, GenerateParams, Result, params::Tiles};
 
 /// The memory of a process besides weights and computations: the program, vocabularies, pages of files that are being read.
 const OTHER: u64 = 128 << 20;
@@ -47,13 +47,30 @@ impl Models<'_> {
 }
 
 impl MemoryPlan {
-    /// For pictures of this width and height.
-    pub(crate) fn new(models: Models<'_>, target: &Target, [width, height]: [u32; 2]) -> Self {
+    /// For pictures of this width and height that a run with these parameters draws.
+    pub(crate) fn new(
+        models: Models<'_>,
+        target: &Target,
+        [width, height]: [u32; 2],
+        params: &GenerateParams,
+    ) -> Self {
         let (dtype, configs) = (target.dtype, models.base);
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
         let all = [Some(models.base), models.refiner].into_iter().flatten();
-        let denoising = all.map(|it| unet_bytes(&it.unet, dtype, target.quantization, 2, latent));
+        let tiles = Tiles::new(params, latent);
+        let seen = tiles.as_ref().map_or(latent, |tiles| tiles.size);
+        let denoising = all.map(|it| {
+            // Features that wait for their tile's next turn.
+            let waiting = match &tiles {
+                Some(tiles) if params.speed.deep_cache_interval > 1 => {
+                    let branch = params.speed.deep_cache_branch;
+                    tiles.count() * deep_feature_bytes(&it.unet, dtype, 2, branch, seen)
+                }
+                _ => 0,
+            };
+            unet_bytes(&it.unet, dtype, target.quantization, 2, seen) + waiting
+        });
         Self {
             weights: models.weight_bytes(target) as u64,
             denoising: denoising.max().unwrap_or(0) as u64,
@@ -93,7 +110,7 @@ impl MemoryLimit {
             return Err(Error::parameter("memory_limit", reason));
         }
         let side = models.base.vae.downscale() as u32;
-        let plan = MemoryPlan::new(models, target, [side; 2]);
+        let plan = MemoryPlan::new(models, target, [side; 2], &GenerateParams::default());
         if plan.least() > self.0 {
             let reason = format!(
                 "{} is too little for this model: its weights take {} in {}, {} with the program{}",
@@ -109,8 +126,14 @@ impl MemoryLimit {
     }
 
     /// Whether pictures of this size are allowed.
-    pub fn check(self, models: Models<'_>, target: &Target, [width, height]: [u32; 2]) -> Result<()> {
-        let plan = MemoryPlan::new(models, target, [width, height]);
+    pub fn check(
+        self,
+        models: Models<'_>,
+        target: &Target,
+        [width, height]: [u32; 2],
+        params: &GenerateParams,
+    ) -> Result<()> {
+        let plan = MemoryPlan::new(models, target, [width, height], params);
         if plan.least() <= self.0 {
             return Ok(());
         }
@@ -118,7 +141,7 @@ impl MemoryLimit {
         let (mut fits, mut not) = (1, width.max(height) / step + 1);
         while fits + 1 < not {
             let half = fits.midpoint(not);
-            match MemoryPlan::new(models, target, [half * step; 2]).least() <= self.0 {
+            match MemoryPlan::new(models, target, [half * step; 2], params).least() <= self.0 {
                 true => fits = half,
                 false => not = half,
             }

@@ -1,6 +1,7 @@
 //! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and its device and types.
 
 mod added;
+mod autoencoder;
 #[cfg(feature = "demo")]
 mod demo;
 mod memory;
@@ -21,7 +22,7 @@ use sd_core::{
     checkpoint::Checkpoint,
     config::{Part, PredictionType},
     models::{ClipTextModel, TinyVae, UNet, Vae},
-    weights::{Loaded, Target, WeightPatch},
+    weights::{Loaded, Target, TensorFile, WeightPatch},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, ScheduleOptions};
 
@@ -34,6 +35,7 @@ use preview::LinearDecoder;
 use wide_vae::WideVae;
 
 pub(crate) use added::AddedNumbers;
+pub(crate) use autoencoder::{Autoencoder, tiny_file};
 #[cfg(feature = "demo")]
 pub(crate) use demo::folder as demo_folder;
 pub(crate) use memory::{MemoryLimit, Models};
@@ -55,7 +57,7 @@ pub(crate) struct Model {
     /// The stack of text encoders, whose states lie side by side in a context.
     pub text_encoders: Vec<TextEncoder>,
     pub unet: Arc<Loaded<UNet>>,
-    pub vae: Arc<Loaded<Vae>>,
+    pub vae: Autoencoder,
     wide_vae: Arc<WideVae>,
     pub sampling: ModelSampling,
     pub recommended: Recommended,
@@ -112,13 +114,13 @@ pub(crate) struct TextEncoder {
 }
 
 impl Model {
-    /// Loads every part of an opened checkpoint, but for an autoencoder that is `shared` with another model.
+    /// Loads every part of an opened checkpoint, but for an autoencoder that is `shared` with another model, or that a tiny one stands for.
     pub fn load(
         checkpoint: Checkpoint,
         target: Target,
         prediction: Option<Prediction>,
         patches: &Patches,
-        shared: Option<&Arc<Loaded<Vae>>>,
+        (shared, tiny): (Option<&Autoencoder>, Option<TensorFile>),
         runtime: &Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
@@ -142,10 +144,15 @@ impl Model {
         let unet = runtime.timed("loaded the U-Net", || {
             Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
         })?;
-        let vae = match shared {
-            Some(shared) => shared.clone(),
-            None => runtime.timed("loaded the VAE", || {
-                Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?.into())
+        let vae = match (shared, tiny) {
+            (Some(shared), _) => shared.clone(),
+            (None, Some(file)) => {
+                let network = autoencoder::tiny(file, &configs.vae, &target, runtime)?;
+                Autoencoder::Tiny(configs.vae.clone().into(), network.into())
+            }
+            (None, None) => runtime.timed("loaded the VAE", || {
+                let vae = Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?;
+                Ok(Autoencoder::Kl(vae.into()))
             })?,
         };
         runtime.info(|| {
@@ -188,9 +195,20 @@ impl Model {
             )?)
         })?;
         Ok(Self {
-            vae: vae.into(),
+            vae: Autoencoder::Kl(vae.into()),
             wide_vae: Arc::default(),
             checkpoint: checkpoint.into(),
+            linear_decoder: Arc::default(),
+            ..self.clone()
+        })
+    }
+
+    /// The same model with a tiny autoencoder in place of its own.
+    pub fn with_tiny_vae_for_own(&self, file: TensorFile, runtime: &Runtime) -> Result<Self> {
+        let config = self.vae.config();
+        let network = autoencoder::tiny(file, config, &self.target, runtime)?;
+        Ok(Self {
+            vae: Autoencoder::Tiny(config.clone().into(), network.into()),
             linear_decoder: Arc::default(),
             ..self.clone()
         })
@@ -201,19 +219,7 @@ impl Model {
     /// # Errors
     /// [`Error::Core`] if the file can't be read or has no decoder, [`Error::InvalidFile`] if it is for other latents.
     pub fn with_tiny_vae(self, path: &Path, runtime: &Runtime) -> Result<Self> {
-        let network = runtime.timed("loaded the tiny autoencoder", || {
-            Ok(TinyVae::open(path, &self.target)?)
-        })?;
-        network.can_decode()?;
-        let (has, wants) = (network.latent_channels(), self.vae.config().latent_channels);
-        if has != Some(wants) || network.factor() != Some(self.vae.config().downscale()) {
-            return Err(Error::InvalidFile {
-                path: path.display().to_string(),
-                reason: format!(
-                    "a tiny autoencoder for other latents than this model's, of {wants} channels; give that of its family"
-                ),
-            });
-        }
+        let network = autoencoder::tiny_at(path, self.vae.config(), &self.target, runtime)?;
         Ok(Self {
             tiny_vae: Some(network.into()),
             ..self

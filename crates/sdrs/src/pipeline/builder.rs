@@ -17,7 +17,7 @@ use super::{Pipeline, predictions::Predictions};
 use crate::{
     Error, LogLevel, Lora, Result, Upscaler,
     lora::{LoraFolders, Loras},
-    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder},
+    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder, tiny_file},
     run::Components,
     text::Embeddings,
 };
@@ -32,6 +32,8 @@ pub struct PipelineBuilder {
     tokenizer: Option<PathBuf>,
     refiner: Option<PathBuf>,
     taesd: Option<PathBuf>,
+    /// The tiny autoencoder that was given as the VAE.
+    tiny_vae: Option<TensorFile>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -88,7 +90,9 @@ impl PipelineBuilder {
     }
 
     /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under
-    /// LDM's names or diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
+    /// LDM's names or diffusers', or a diffusers folder, of a VAE or of a whole pipeline. A tiny autoencoder (TAESD, its file or its diffusers
+    /// folder) may stand for the checkpoint's own as well, which is then not loaded: pictures are decoded, and encoded if its encoder is there,
+    /// in a small part of the time and nearly as well. What is saved keeps the checkpoint's own.
     pub fn vae(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Vae, Source::Path(path.into()))
     }
@@ -294,13 +298,20 @@ impl PipelineBuilder {
             runtime.limit_memory(MemoryLimit(bytes), models, &target)?;
         }
         let patches = loras.patches();
-        let mut model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
+        let mut model = Model::load(
+            checkpoint,
+            target,
+            self.prediction,
+            &patches,
+            (None, self.tiny_vae.take()),
+            &runtime,
+        )?;
         if let Some(path) = &self.taesd {
             model = model.with_tiny_vae(path, &runtime)?;
         }
         let refiner = refiner.map(|checkpoint| {
             let (target, vae) = (model.target.clone(), Some(&model.vae));
-            let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;
+            let refiner = Model::load(checkpoint, target, None, &Patches::new(), (vae, None), &runtime)?;
             let refiner = refiner.with_tiny_vae_of(&model);
             let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
             let (loras, folders) = (Loras::default(), LoraFolders::default());
@@ -407,6 +418,12 @@ impl PipelineBuilder {
         runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
         for (part, source) in self.parts.drain(..) {
             runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
+            if part == Part::Vae {
+                self.tiny_vae = tiny_file(&source);
+                if self.tiny_vae.is_some() {
+                    continue;
+                }
+            }
             match source {
                 Source::Path(path) => checkpoint.put_part(part, &path)?,
                 Source::Bytes(name, bytes) => {

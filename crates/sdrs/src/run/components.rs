@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sd_core::{
     checkpoint::Checkpoint,
     prompt::{LoraTag, Prompt},
+    weights::TensorFile,
 };
 
+use super::hires::Enlargement;
 use crate::{
     EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result, Upscaler,
     lora::{LoraFolders, Loras, lora_tags},
@@ -73,6 +75,14 @@ impl Components {
         })
     }
 
+    /// The same with a tiny autoencoder for its own.
+    pub fn with_tiny_vae(&self, file: TensorFile) -> Result<Self> {
+        Ok(Self {
+            model: self.model.with_tiny_vae_for_own(file, &self.runtime)?,
+            ..self.clone()
+        })
+    }
+
     /// The same with other LoRAs, which share what neither they nor its own change.
     pub fn with_loras(&self, loras: Vec<Lora>) -> Result<Self> {
         let loras = self
@@ -102,6 +112,14 @@ impl Components {
         self.embeddings = embeddings;
         self.rows = RowCache::new(&self.model).into();
         Ok(())
+    }
+
+    /// The size of a run's largest pass.
+    pub fn largest_size(&self, params: &GenerateParams) -> Result<[u32; 2]> {
+        let limits = self.model.limits();
+        let size = params.validate(&limits)?;
+        let second = Enlargement::new(&params.hires, size, limits.downscale, &self.upscalers)?;
+        Ok(second.map_or(size, |second| second.size))
     }
 
     /// Encodes texts that are read so.
