@@ -11,7 +11,7 @@ use crate::{
     SDRS_NOT_SET,
     enums::{
         number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler,
-        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, value,
+        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, value, sdrs_weight_dtype, sdrs_weight_dtype_value,
     },
     error::{Failure, Result, guard, sdrs_status},
     names::c_string,
@@ -107,6 +107,10 @@ pub struct sdrs_pipeline_info {
     pub added_width: u32,
     /// The refiner's name, NULL without one. Valid as long as the pipeline.
     pub refiner_name: *const c_char,
+    /// The type that weights are kept in.
+    pub weight_dtype: sdrs_weight_dtype_value,
+    /// 0, for now.
+    pub reserved_2: u32,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -149,6 +153,8 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     pooled_width: 0,
     added_width: 0,
     refiner_name: std::ptr::null(),
+    weight_dtype: 0,
+    reserved_2: 0,
 };
 
 /// Writes the properties of a pipeline.
@@ -196,6 +202,8 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
                 .refiner
                 .as_ref()
                 .map_or(std::ptr::null(), |name| name.as_ptr()),
+            weight_dtype: number::<sdrs_weight_dtype>(pipeline.inner.weight_dtype())?,
+            reserved_2: 0,
         });
         Ok(())
     })

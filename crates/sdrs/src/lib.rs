@@ -42,7 +42,7 @@ pub use pipeline::{Pipeline, PipelineBuilder};
 pub use replay::Replay;
 pub use run::{Latents, Output, Progress, Request};
 pub use sd_core::{
-    Dtype, Quantization, available_devices,
+    Dtype, Quantization, WeightDtype, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
     config::{Family, Part},
     prompt::{self, Emphasis, PromptDialect, TimeRule},

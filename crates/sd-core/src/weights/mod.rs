@@ -8,6 +8,7 @@ mod folder;
 mod gguf;
 mod hash;
 mod header;
+mod kept;
 mod layers;
 mod model;
 pub mod names;
@@ -21,6 +22,7 @@ mod tensor;
 
 pub use file::TensorFile;
 pub use folder::{Folder, files_below};
+pub use kept::{Kept, WeightDtype};
 pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
 pub use model::{Loaded, Model};
 pub use params::{Params, Target, load};

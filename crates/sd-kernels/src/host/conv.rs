@@ -13,6 +13,7 @@ use super::{
 use crate::{
     memory::{buffer::Buffer, staging::floats, workspace::Workspace},
     options::{ConvExtras, ConvShape, Quantization},
+    weight::Weight,
 };
 
 #[derive(Clone)]
@@ -26,7 +27,7 @@ pub(crate) struct Conv2d {
 
 impl Conv2d {
     pub fn new(
-        weight: Tensor<4>,
+        weight: Weight<4>,
         bias: Option<Tensor<1>>,
         shape: ConvShape,
         quantization: Quantization,

@@ -8,7 +8,7 @@ mod texts;
 use std::{path::Path, sync::Arc};
 
 use sd_core::{
-    Dtype,
+    Dtype, WeightDtype,
     checkpoint::{Checkpoint, Layout},
     config::Part,
     weights::TensorFile,
@@ -164,7 +164,7 @@ impl Pipeline {
         (params.size.width, params.size.height) = (Some(width), Some(height));
         let size = params.validate(&self.model().limits())?;
         let models = self.components.models();
-        Ok(MemoryPlan::new(models, &self.model().target, size))
+        Ok(MemoryPlan::new(&models, &self.model().target, size))
     }
 
     /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
@@ -225,6 +225,11 @@ impl Pipeline {
     /// The type it computes in.
     pub fn dtype(&self) -> Dtype {
         self.model().target.dtype
+    }
+
+    /// The type that weights are kept in.
+    pub fn weight_dtype(&self) -> WeightDtype {
+        self.model().target.weights
     }
 
     /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].

@@ -7,12 +7,13 @@ use super::{
     epilogue::Store,
     gemm::{Left, multiply},
     geometry::{Geometry, Pictures},
+    linear,
     packed::{Right, Weights},
-    quantised::{self, PictureScales, ProductScales, ZERO},
+    quantised::{ColumnScales, PictureScales, ProductScales},
     winograd,
 };
 use crate::{
-    host::simd::{Isa, Operand, Product, Simd},
+    host::simd::{Isa, Product, Simd, Whole},
     memory::buffer::Buffer,
 };
 
@@ -25,13 +26,16 @@ pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usiz
     }
 }
 
-/// The same of a quantized convolution, whose input is brought to bytes.
+/// The same of a quantized convolution, whose input is brought to whole numbers.
 pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize) -> usize {
-    bordered(
-        [batch, h, w],
-        channels.next_multiple_of(u8::K),
-        Geometry::same([h, w]),
-    )
+    fn of<W: Whole>([batch, h, w]: [usize; 3], channels: usize) -> usize {
+        let channels = channels.next_multiple_of(W::K);
+        bordered([batch, h, w], channels, Geometry::same([h, w])) * size_of::<W>()
+    }
+    match Isa::detect().multiplies_bytes() {
+        true => of::<u8>([batch, h, w], channels),
+        false => of::<i16>([batch, h, w], channels),
+    }
 }
 
 /// Values of pictures `[batch, h, w]` with a border.
@@ -67,28 +71,35 @@ pub(crate) fn conv<T: Simd>(
             let bordered = Bordered::new(x, geometry, T::default(), copy);
             bordered.convolve(isa, geometry, weights, store);
         }
-        Weights::Quantised(weights, columns) if pointwise => {
-            let (bytes, scales) = quantised::rows(isa, x.data, c);
-            let scales = Some(ProductScales {
-                rows: &scales,
-                each: 1,
-                columns,
-            });
-            let left = Left::rows(&bytes, rows, bytes.len() / rows);
-            multiply(isa, left, weights, &Store { scales, ..store });
+        Weights::Bytes(weights, columns) if pointwise => {
+            linear::whole(isa, x.data, [rows, c], weights, columns, store);
         }
-        Weights::Quantised(weights, columns) => {
-            let pictures = PictureScales::new(isa, x.data, batch);
-            let scales = Some(ProductScales {
-                rows: &pictures.scales,
-                each: oh * ow,
-                columns,
-            });
-            let whole = |picture, from: &[T], to: &mut [u8]| pictures.whole(isa, picture, from, to);
-            let bordered = Bordered::new(x, geometry, ZERO, whole);
-            bordered.convolve(isa, geometry, weights, Store { scales, ..store });
+        Weights::Words(weights, columns) if pointwise => {
+            linear::whole(isa, x.data, [rows, c], weights, columns, store);
         }
+        Weights::Bytes(weights, columns) => whole(isa, x, geometry, weights, columns, store),
+        Weights::Words(weights, columns) => whole(isa, x, geometry, weights, columns, store),
     }
+}
+
+/// A convolution through whole numbers, with a scale for each picture.
+fn whole<T: Simd, W: Whole>(
+    isa: Isa,
+    x: Pictures<T>,
+    geometry: Geometry,
+    weights: Right<W>,
+    columns: &ColumnScales,
+    store: Store<T>,
+) {
+    let pictures = PictureScales::new(isa, x.data, x.shape[0]);
+    let scales = Some(ProductScales {
+        rows: &pictures.scales,
+        each: geometry.output().iter().product(),
+        columns,
+    });
+    let values = |picture, from: &[T], to: &mut [W]| pictures.whole(isa, picture, from, to);
+    let bordered = Bordered::new(x, geometry, W::ZERO, values);
+    bordered.convolve(isa, geometry, weights, Store { scales, ..store });
 }
 
 /// Pictures with zeros around them, and channels made a multiple of [`Operand::K`]. Between two lines one border serves both.
