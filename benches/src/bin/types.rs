@@ -77,23 +77,34 @@ fn cpu_seconds() -> f64 {
 const OPTIONS: fn() -> (burn_tensor::Device, DType) = || (burn_tensor::Device::default(), DType::F32);
 
 fn noise(len: usize) -> Vec<f32> {
-    (0..len).map(|i| ((i * 7919) % 2003) as f32 / 1000.0 - 1.0).collect()
+    (0..len)
+        .map(|i| ((i * 7919) % 2003) as f32 / 1000.0 - 1.0)
+        .collect()
 }
 
 /// Weights in a type, for products in `f32`.
 fn stored<const D: usize>(values: &[f32], shape: [usize; D], kind: WeightType) -> Weight<D> {
     let mut bytes = Staging::<u8>::new(kind.bytes(values.len()));
     match kind {
-        WeightType::F32 => return Tensor::from_data(TensorData::new(values.to_vec(), shape), &OPTIONS().0).into(),
+        WeightType::F32 => {
+            return Tensor::from_data(TensorData::new(values.to_vec(), shape), &OPTIONS().0).into();
+        }
         WeightType::F16 => {
             let out: &mut [f16] = bytemuck::cast_slice_mut(&mut bytes);
-            out.iter_mut().zip(values).for_each(|(out, v)| *out = f16::from_f32(*v));
+            out.iter_mut()
+                .zip(values)
+                .for_each(|(out, v)| *out = f16::from_f32(*v));
         }
         WeightType::Bf16 => {
             let out: &mut [bf16] = bytemuck::cast_slice_mut(&mut bytes);
-            out.iter_mut().zip(values).for_each(|(out, v)| *out = bf16::from_f32(*v));
+            out.iter_mut()
+                .zip(values)
+                .for_each(|(out, v)| *out = bf16::from_f32(*v));
         }
-        WeightType::F8E4M3 => bytes.iter_mut().zip(values).for_each(|(out, v)| *out = to_f8_e4m3(*v)),
+        WeightType::F8E4M3 => bytes
+            .iter_mut()
+            .zip(values)
+            .for_each(|(out, v)| *out = to_f8_e4m3(*v)),
         // Any bits will do, with scales that are numbers.
         _ => {
             let block = kind.bytes(32);
@@ -201,7 +212,8 @@ fn networks(path: &Path, args: &[String]) -> Result<(), Box<dyn std::error::Erro
     let workspace = Workspace::default();
     for kind in args.iter().skip(2) {
         let (arithmetic, weights) = kind.split_once('/').unwrap_or((kind, "auto"));
-        let weights = WeightDtype::from_name(weights).ok_or("KIND: weights are auto, f32, bf16, f16 or f8")?;
+        let weights =
+            WeightDtype::from_name(weights).ok_or("KIND: weights are auto, f32, bf16, f16 or f8")?;
         let arithmetic = match arithmetic {
             "auto" | "int8" => None,
             name => Some(Dtype::from_name(name).ok_or("KIND: auto, f32, bf16 or int8")?),

@@ -7,12 +7,13 @@ use std::{
     sync::OnceLock,
 };
 
-use sdrs::{Dtype, Quantization, Schedule, parse_sampler, WeightDtype};
+use sdrs::{Dtype, Quantization, Schedule, WeightDtype, parse_sampler};
 
 use crate::{
     enums::{
-        Enumeration, number, sdrs_dtype, sdrs_dtype_value, sdrs_quantization, sdrs_quantization_value, sdrs_weight_dtype, sdrs_weight_dtype_value,
-        sdrs_sampler, sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value,
+        Enumeration, number, sdrs_dtype, sdrs_dtype_value, sdrs_quantization, sdrs_quantization_value,
+        sdrs_sampler, sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, sdrs_weight_dtype,
+        sdrs_weight_dtype_value,
     },
     error::{Failure, guard, sdrs_status},
     pointer::{Out, string},

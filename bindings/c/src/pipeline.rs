@@ -11,7 +11,8 @@ use crate::{
     SDRS_NOT_SET,
     enums::{
         number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler,
-        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, value, sdrs_weight_dtype, sdrs_weight_dtype_value,
+        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, sdrs_weight_dtype, sdrs_weight_dtype_value,
+        value,
     },
     error::{Failure, Result, guard, sdrs_status},
     names::c_string,

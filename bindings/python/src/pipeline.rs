@@ -135,7 +135,9 @@ impl Pipeline {
         let weight_dtype: String = argument("weight_dtype", weight_dtype)?;
         let weights = WeightDtype::from_name(&weight_dtype)
             .ok_or_else(|| unknown("weight_dtype", &weight_dtype, "auto, f32, bf16, f16, f8"))?;
-        builder = builder.weight_dtype(weights).keep_text_encoders(keep_text_encoders);
+        builder = builder
+            .weight_dtype(weights)
+            .keep_text_encoders(keep_text_encoders);
         let quantization: String = argument("quantization", quantization)?;
         let found = Quantization::from_name(&quantization)
             .ok_or_else(|| unknown("quantization", &quantization, "none, int8"))?;

@@ -9,11 +9,11 @@ use burn_tensor::{DType, Tensor, TensorData};
 use common::{TEXT_ENCODER, Tensors, UNET, VAE, assert_says, cpu, load, output, put, serialized, tensors};
 use goldens::Refs;
 use sd_core::{
-    Dtype, Error,
+    Dtype, Error, WeightDtype,
     checkpoint::{Checkpoint, Kind, inspect},
     config::{Family, Part},
     models::{ClipTextModel, EncodedText, UNet, UnetInput},
-    weights::{StoredDtype, TensorFile},
+    weights::{StoredDtype, Target, TensorFile},
 };
 
 const TEXT_ENCODER_2: &str = "text_encoder_2/model.safetensors";

@@ -70,11 +70,7 @@ pub struct Linear(Backend<host::Linear, device::Linear>);
 
 impl Linear {
     /// `weight` is `[out, in]` as PyTorch stores it, `bias` is `[out]`. Weights in narrower numbers than products are never quantized.
-    pub fn new(
-        weight: impl Into<Weight<2>>,
-        bias: Option<Tensor<1>>,
-        quantization: Quantization,
-    ) -> Self {
+    pub fn new(weight: impl Into<Weight<2>>, bias: Option<Tensor<1>>, quantization: Quantization) -> Self {
         let weight = weight.into();
         Self(layer!(
             on_host(&weight),
@@ -84,11 +80,7 @@ impl Linear {
 
     /// A gated layer, GEGLU (Shazeer 2020, arXiv:2002.05202): `weight` is `[2 out, in]`, and the result is the first half times the
     /// GELU of the second.
-    pub fn gated(
-        weight: impl Into<Weight<2>>,
-        bias: Option<Tensor<1>>,
-        quantization: Quantization,
-    ) -> Self {
+    pub fn gated(weight: impl Into<Weight<2>>, bias: Option<Tensor<1>>, quantization: Quantization) -> Self {
         let weight = weight.into();
         Self(layer!(
             on_host(&weight),
@@ -182,7 +174,10 @@ pub struct GroupNorm(Backend<host::GroupNorm, device::GroupNorm>);
 impl GroupNorm {
     /// `gamma` and `beta` are `[c]`.
     pub fn new(gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64) -> Self {
-        Self(layer!(host::takes(&gamma), GroupNorm::new(gamma, beta, groups, eps)))
+        Self(layer!(
+            host::takes(&gamma),
+            GroupNorm::new(gamma, beta, groups, eps)
+        ))
     }
 
     /// A tensor of `x`'s shape.

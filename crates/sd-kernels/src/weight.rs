@@ -100,7 +100,10 @@ impl<const D: usize> Weight<D> {
             assert!(pixelwise && row.is_multiple_of(BLOCK), "rows of whole blocks");
         }
         assert_eq!(bytes.len(), kind.bytes(shape[0] * row), "as many bytes as values");
-        assert!(matches!(products, DType::F32 | DType::BF16), "products of the CPU");
+        assert!(
+            matches!(products, DType::F32 | DType::BF16),
+            "products of the CPU"
+        );
         Self {
             shape,
             values: Values::Narrow(Narrow {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{GenerateParams, Given, Picture, Pipeline, PreviewMethod, Quantization, Request, SaveOptions, WeightDtype};
+use sdrs::{
+    GenerateParams, Given, Picture, Pipeline, PreviewMethod, Quantization, Request, SaveOptions, WeightDtype,
+};
 
 use crate::{
     Failure,

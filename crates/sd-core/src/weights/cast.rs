@@ -126,8 +126,14 @@ fn widen(bytes: &[u8], stored: StoredDtype, narrow: &mut [u16], wide: &mut [f32]
                 _ => bytemuck::cast_slice::<_, bf16>(narrow).convert_to_f32_slice(wide),
             }
         }
-        T::F8_E4M3 => wide.iter_mut().zip(bytes).for_each(|(x, &byte)| *x = f8_e4m3(byte)),
-        T::F8_E5M2 => wide.iter_mut().zip(bytes).for_each(|(x, &byte)| *x = f8_e5m2(byte)),
+        T::F8_E4M3 => wide
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(x, &byte)| *x = f8_e4m3(byte)),
+        T::F8_E5M2 => wide
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(x, &byte)| *x = f8_e5m2(byte)),
         T::BOOL => {
             for (x, &byte) in wide.iter_mut().zip(bytes) {
                 *x = f32::from(u8::from(byte != 0));

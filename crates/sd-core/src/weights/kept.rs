@@ -180,9 +180,7 @@ pub(super) fn narrow<const D: usize>(
         }
         _ if as_stored => {
             let stored = stored.ok_or("was checked before")?;
-            stored
-                .bytes_into(count, &mut bytes)
-                .ok_or("is no whole blocks")?;
+            stored.bytes_into(count, &mut bytes).ok_or("is no whole blocks")?;
             scale = stored.info.scale;
         }
         _ => {

@@ -22,8 +22,8 @@ mod tensor;
 
 pub use file::TensorFile;
 pub use folder::{Folder, files_below};
-pub use kept::{Kept, WeightDtype};
 pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
+pub use kept::{Kept, WeightDtype};
 pub use model::{Loaded, Model};
 pub use params::{Params, Target, load};
 pub use part_weights::{PartWeights, Stored};

@@ -205,11 +205,7 @@ pub(super) fn make<M>(
                 layers,
                 unpatched: None,
                 kept,
-            } => Ok(Made {
-                model,
-                layers,
-                kept,
-            }),
+            } => Ok(Made { model, layers, kept }),
             Load { unpatched, .. } => Err(weights.unpatched(unpatched.into_iter().collect())),
         },
         Mode::Check(_) => unreachable!("it was set to load"),

@@ -115,7 +115,7 @@ pub(crate) fn conv_workspace_bytes(
     columns: usize,
 ) -> usize {
     match quantization {
-        Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels),
+        Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels, columns),
         Quantization::None => in_type!(dtype, |T| kernel::workspace_bytes::<T>(output, channels, columns)),
     }
 }

@@ -55,7 +55,7 @@ impl Models<'_> {
         for part in self.base.configs().parts() {
             add(self.base, part, &self.patches);
         }
-        for refiner in self.refiner {
+        if let Some(refiner) = self.refiner {
             let parts = refiner.configs().parts();
             for part in parts.into_iter().filter(|part| *part != Part::Vae) {
                 add(refiner, part, &Patches::new());
@@ -85,8 +85,7 @@ impl MemoryPlan {
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
         let all = [Some(models.base), models.refiner].into_iter().flatten();
-        let denoising =
-            all.map(|it| unet_bytes(&it.configs().unet, dtype, target.quantization, 2, latent));
+        let denoising = all.map(|it| unet_bytes(&it.configs().unet, dtype, target.quantization, 2, latent));
         Self {
             denoising: denoising.max().unwrap_or(0) as u64,
             decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,

@@ -346,7 +346,12 @@ fn tell_kept(title: &str, kept: &Kept, runtime: &Runtime) {
     }
     if !kept.rounded.is_empty() {
         let types: Vec<&str> = kept.rounded.iter().map(String::as_str).collect();
-        runtime.info(|| format!("the {title}'s weights in {} are rounded to 16 bits", types.join(", ")));
+        runtime.info(|| {
+            format!(
+                "the {title}'s weights in {} are rounded to 16 bits",
+                types.join(", ")
+            )
+        });
     }
     if kept.too_large > 0 {
         runtime.warn(format_args!(

@@ -70,7 +70,6 @@ impl Encoder<'_> {
         &self.model.text_encoders[encoder].tokenizer
     }
 
-
     /// Values of an encoder's state for each token.
     pub fn width(&self, encoder: usize) -> usize {
         self.model.text_encoders[encoder].network.config().hidden_size

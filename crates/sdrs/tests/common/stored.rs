@@ -76,7 +76,10 @@ pub fn gguf(folder: &Path) -> PathBuf {
     for (name, shape, values) in &tensors {
         file.extend(text(name));
         file.extend((shape.len() as u32).to_le_bytes());
-        shape.iter().rev().for_each(|n| file.extend((*n as u64).to_le_bytes()));
+        shape
+            .iter()
+            .rev()
+            .for_each(|n| file.extend((*n as u64).to_le_bytes()));
         let blocks = shape.len() == 2 && shape[1].is_multiple_of(32);
         file.extend(if blocks { 8u32 } else { 1 }.to_le_bytes());
         file.extend((data.len() as u64).to_le_bytes());
@@ -107,6 +110,11 @@ pub fn builder(path: &Path, weights: WeightDtype) -> PipelineBuilder {
 }
 
 pub fn picture(pipeline: &Pipeline) -> Vec<u8> {
-    let request = pipeline.txt2img("a red circle").width(96).height(64).steps(2).seed(3);
+    let request = pipeline
+        .txt2img("a red circle")
+        .width(96)
+        .height(64)
+        .steps(2)
+        .seed(3);
     request.run().unwrap().images.remove(0).rgb
 }

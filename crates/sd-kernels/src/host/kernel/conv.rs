@@ -10,7 +10,7 @@ use super::{
     linear,
     packed::{Right, Weights},
     quantised::{ColumnScales, PictureScales, ProductScales},
-    winograd,
+    winograd::{self, whole::Pixels},
 };
 use crate::{
     host::simd::{Isa, Product, Simd, Whole},
@@ -27,14 +27,19 @@ pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usiz
 }
 
 /// The same of a quantized convolution, whose input is brought to whole numbers.
-pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize) -> usize {
+pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
     fn of<W: Whole>([batch, h, w]: [usize; 3], channels: usize) -> usize {
         let channels = channels.next_multiple_of(W::K);
         bordered([batch, h, w], channels, Geometry::same([h, w])) * size_of::<W>()
     }
-    match Isa::detect().multiplies_bytes() {
+    let isa = Isa::detect();
+    let tiles = match winograd::whole::suits(isa, Geometry::same([h, w]), channels, columns) {
+        true => winograd::whole::workspace([batch, h, w], channels, columns),
+        false => 0,
+    };
+    match isa.multiplies_bytes() {
         true => of::<u8>([batch, h, w], channels),
-        false => of::<i16>([batch, h, w], channels),
+        false => of::<i16>([batch, h, w], channels) + tiles,
     }
 }
 
@@ -77,8 +82,18 @@ pub(crate) fn conv<T: Simd>(
         Weights::Words(weights, columns) if pointwise => {
             linear::whole(isa, x.data, [rows, c], weights, columns, store);
         }
-        Weights::Bytes(weights, columns) => whole(isa, x, geometry, weights, columns, store),
-        Weights::Words(weights, columns) => whole(isa, x, geometry, weights, columns, store),
+        Weights::Bytes(weights, columns) => {
+            whole(isa, x, geometry, columns, store, |bordered, store| {
+                bordered.convolve(isa, geometry, weights, store);
+            });
+        }
+        Weights::Words(weights, columns) => {
+            let tiles = winograd::whole::suits(isa, geometry, c, store.columns);
+            whole(isa, x, geometry, columns, store, |bordered, store| match tiles {
+                true => winograd::whole::convolve(isa, bordered.pixels(), [oh, ow], weights, &store),
+                false => bordered.convolve(isa, geometry, weights, store),
+            });
+        }
     }
 }
 
@@ -87,9 +102,9 @@ fn whole<T: Simd, W: Whole>(
     isa: Isa,
     x: Pictures<T>,
     geometry: Geometry,
-    weights: Right<W>,
     columns: &ColumnScales,
     store: Store<T>,
+    convolve: impl FnOnce(&Bordered<W>, Store<T>),
 ) {
     let pictures = PictureScales::new(isa, x.data, x.shape[0]);
     let scales = Some(ProductScales {
@@ -99,7 +114,7 @@ fn whole<T: Simd, W: Whole>(
     });
     let values = |picture, from: &[T], to: &mut [W]| pictures.whole(isa, picture, from, to);
     let bordered = Bordered::new(x, geometry, W::ZERO, values);
-    bordered.convolve(isa, geometry, weights, Store { scales, ..store });
+    convolve(&bordered, Store { scales, ..store });
 }
 
 /// Pictures with zeros around them, and channels made a multiple of [`Operand::K`]. Between two lines one border serves both.
@@ -110,6 +125,18 @@ struct Bordered<T> {
     width: usize,
     /// Channels.
     k: usize,
+}
+
+impl Bordered<i16> {
+    fn pixels(&self) -> Pixels<'_> {
+        Pixels {
+            data: &self.data,
+            batch: self.batch,
+            height: self.height,
+            width: self.width,
+            k: self.k,
+        }
+    }
 }
 
 impl<T: Product> Bordered<T> {

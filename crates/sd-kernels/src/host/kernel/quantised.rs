@@ -148,11 +148,7 @@ impl<T: Number, W: Whole> Work for Row<'_, T, W> {
 }
 
 /// Rows of `width` values as rows of whole numbers, as long as products want them, and a scale for each.
-pub(crate) fn rows<T: Number, W: Whole>(
-    isa: Isa,
-    values: &[T],
-    width: usize,
-) -> (Buffer<W>, Buffer<f32>) {
+pub(crate) fn rows<T: Number, W: Whole>(isa: Isa, values: &[T], width: usize) -> (Buffer<W>, Buffer<f32>) {
     /// Rows that a thread takes at a time.
     const SHARE: usize = 64;
     let (count, k) = (values.len() / width, width.next_multiple_of(W::K));

@@ -107,7 +107,9 @@ fn product<T: Simd>(isa: Isa, [m, k, n]: [usize; 3], int8: bool) {
         ..Store::new(&shared, n)
     };
     if int8 {
-        with_whole(isa, &w, [n, 1, k], |weights| linear(isa, &a, [m, k], weights, store));
+        with_whole(isa, &w, [n, 1, k], |weights| {
+            linear(isa, &a, [m, k], weights, store)
+        });
     } else {
         let panels = pack::<T>(n, 1, k, |n| Some(&w[n * k..][..k]));
         linear(isa, &a, [m, k], Weights::Plain(panels.right()), store);
@@ -397,9 +399,63 @@ fn whole_sums_are_the_same_everywhere() {
             });
             results.push(out);
         });
-        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         for other in &results[1..] {
             assert_eq!(bits(other), bits(&results[0]));
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// The same of convolutions, with fewer multiplications on some of them, at the largest values too.
+#[test]
+fn whole_convolutions_are_the_same_everywhere() {
+    for ([batch, h, w, c], n, upsample, largest) in [
+        ([1, 17, 18, 40], 33, false, false),
+        ([2, 4, 33, 320], 40, false, true),
+        ([1, 9, 11, 20], 64, true, false),
+        ([1, 5, 16, 2592], 16, false, true),
+    ] {
+        let fill = |seed: u32, len: usize| -> Vec<f32> {
+            let values = values::<f32>(len, seed);
+            match largest {
+                // All of one sign, so that sums are as large as they can be.
+                true => values
+                    .iter()
+                    .map(|_| if seed == 1 { 1.0 } else { -1.0 })
+                    .collect(),
+                false => values.to_vec(),
+            }
+        };
+        let (x, weight) = (fill(1, batch * h * w * c), fill(2, n * 9 * c));
+        let shift = usize::from(upsample);
+        let geometry = Geometry {
+            upsample,
+            ..Geometry::same([h << shift, w << shift])
+        };
+        let [oh, ow] = geometry.output();
+        let mut results = Vec::new();
+        on_every_isa(|isa| {
+            let mut out = vec![0f32; batch * oh * ow * n];
+            let shared = Shared::new(&mut out);
+            let store = Store::new(&shared, n);
+            let pictures = Pictures {
+                data: &x,
+                shape: [batch, h, w, c],
+            };
+            with_whole(isa, &weight, [n, 9, c], |weights| {
+                conv(isa, pictures, geometry, weights, store);
+            });
+            results.push(out);
+        });
+        for other in &results[1..] {
+            assert!(bits(other) == bits(&results[0]), "{h} x {w}, {c} -> {n}");
+        }
+        if largest {
+            let inside = results[0][(ow + 1) * n];
+            assert!((inside + 9.0 * c as f32).abs() < 0.01, "{inside}");
         }
     }
 }
@@ -493,7 +549,13 @@ fn same_as_widened<T: Simd>(isa: Isa, form: Form, [n, c, side]: [usize; 3], kern
         let mut out = Buffer::<T>::dirty(2 * side * (side + 1) * n);
         let shared = Shared::new(&mut out);
         let pictures = Pictures { data: &x, shape };
-        conv(isa, pictures, geometry, Weights::Plain(weights), Store::new(&shared, n));
+        conv(
+            isa,
+            pictures,
+            geometry,
+            Weights::Plain(weights),
+            Store::new(&shared, n),
+        );
         out.iter().map(|v| v.to_f32().to_bits()).collect::<Vec<_>>()
     };
     assert_eq!(

@@ -27,9 +27,8 @@ macro_rules! tile {
         for &tap in t.taps {
             let mut a = t.a.add(tap);
             for _ in 0..t.k / $step {
-                let right = [b, b.wrapping_add(t.panel)].map(|b| {
-                    [b, b.wrapping_add($step * LANES)].map(|b| _mm256_loadu_si256(b.cast()))
-                });
+                let right = [b, b.wrapping_add(t.panel)]
+                    .map(|b| [b, b.wrapping_add($step * LANES)].map(|b| _mm256_loadu_si256(b.cast())));
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = a.wrapping_add(r * t.stride).cast::<i32>().read_unaligned();
                     let x = _mm256_set1_epi32(x);

@@ -124,9 +124,15 @@ fn instruction_sets_have_names() {
     let best = *Isa::available().last().unwrap();
     assert_eq!(Isa::named(best.name()), Ok(best));
     let error = Isa::named("avx3").unwrap_err();
-    assert!(error.contains("'avx3'") && error.contains("portable, avx2, avx-vnni"), "{error}");
+    assert!(
+        error.contains("'avx3'") && error.contains("portable, avx2, avx-vnni"),
+        "{error}"
+    );
     if best < Isa::Amx {
         let error = Isa::named("amx").unwrap_err();
-        assert!(error.contains("this processor has no amx") && error.contains(best.name()), "{error}");
+        assert!(
+            error.contains("this processor has no amx") && error.contains(best.name()),
+            "{error}"
+        );
     }
 }

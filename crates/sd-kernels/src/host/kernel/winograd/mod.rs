@@ -5,6 +5,7 @@
 //! times that of the plain sum instead of 3.7 times (Barabasz et al. 2018, arXiv:1803.10986, on why).
 
 mod transform;
+pub(crate) mod whole;
 
 use rayon::prelude::*;
 
