@@ -11,6 +11,7 @@ import torch.distributed as dist
 import scenes
 
 WORK = os.environ.get("DEMO_MODEL_WORK", "/tmp/demo")
+PUBLISHED = os.path.normpath(f"{os.path.dirname(os.path.abspath(__file__))}/../../models/demo/base")
 torch.set_flush_denormal(True)
 os.makedirs(WORK, exist_ok=True)
 
@@ -48,15 +49,15 @@ def to_float(pictures):
 
 
 class Clock:
-    """Learning rate by the wall clock, so that a run ends when it was asked to."""
+    """Learning rate by the wall clock, so that a run ends when it was asked to; or by `time.process_time`, the processor's."""
 
-    def __init__(self, minutes, peak, warmup=50, spent=0.0, floor=0.0):
-        self.total, self.peak, self.warmup, self.floor = minutes * 60, peak, warmup, floor
-        self.start = time.time() - spent
+    def __init__(self, minutes, peak, warmup=50, spent=0.0, floor=0.0, time=time.time):
+        self.total, self.peak, self.warmup, self.floor, self.time = minutes * 60, peak, warmup, floor, time
+        self.start = time() - spent
         self.now = spent  # as agreed with the team
 
     def spent(self):
-        return time.time() - self.start
+        return self.time() - self.start
 
     def done(self):
         return self.now >= self.total

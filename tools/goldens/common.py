@@ -27,7 +27,7 @@ torch.set_grad_enabled(False)
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [
     "torch", "diffusers", "transformers", "tokenizers", "safetensors", "k-diffusion", "peft", "numpy", "gguf", "lark",
-    "lycoris-lora", "tomesd", "DeepCache", "ftfy", "open_clip_torch", "pillow", "opencv-python-headless", "spandrel", "piexif",
+    "lycoris-lora", "tomesd", "DeepCache", "ftfy", "open_clip_torch", "pillow", "opencv-python-headless", "spandrel", "piexif", "clip-interrogator",
 ]
 
 

@@ -108,10 +108,10 @@ pub struct sdrs_pipeline_info {
     pub added_width: u32,
     /// The refiner's name, NULL without one. Valid as long as the pipeline.
     pub refiner_name: *const c_char,
+    /// Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
+    pub unet_channels: u32,
     /// The type that weights are kept in.
     pub weight_dtype: sdrs_weight_dtype_value,
-    /// 0, for now.
-    pub reserved_2: u32,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -154,8 +154,8 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     pooled_width: 0,
     added_width: 0,
     refiner_name: std::ptr::null(),
+    unet_channels: 0,
     weight_dtype: 0,
-    reserved_2: 0,
 };
 
 /// Writes the properties of a pipeline.
@@ -203,9 +203,9 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
                 .refiner
                 .as_ref()
                 .map_or(std::ptr::null(), |name| name.as_ptr()),
+            unet_channels: small(sizes.unet_channels),
             weight_dtype: number::<sdrs_weight_dtype>(pipeline.inner.weight_dtype())?,
-            reserved_2: 0,
-        });
+                });
         Ok(())
     })
 }

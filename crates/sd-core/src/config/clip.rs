@@ -88,73 +88,80 @@ fn default_norm() -> bool {
 pub(crate) const WITH_PROJECTION: &str = "CLIPTextModelWithProjection";
 
 /// The fields that transformers keeps for all its models: training, generation of text, labels, results of a call.
+pub(super) const HARMLESS: &[&str] = &[
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dropout",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout_prob",
+    "id2label",
+    "image_text_hidden_size",
+    "initializer_factor",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "label_smoothing",
+    "length_penalty",
+    "logit_scale_init_value",
+    "max_length",
+    "min_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "projection_dim",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tie_word_embeddings",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+];
+
 static OTHERS: Others = Others {
     only: &[(
         "model_type",
         &[Plain::Text("clip_text_model"), Plain::Text("clip")],
     )],
-    harmless: &[
-        "add_cross_attention",
-        "architectures",
-        "attention_dropout",
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "bos_token_id",
-        "chunk_size_feed_forward",
-        "cross_attention_hidden_size",
-        "decoder_start_token_id",
-        "diversity_penalty",
-        "do_sample",
-        "dropout",
-        "early_stopping",
-        "encoder_no_repeat_ngram_size",
-        "eos_token_id",
-        "exponential_decay_length_penalty",
-        "finetuning_task",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "gradient_checkpointing",
-        "id2label",
-        "initializer_factor",
-        "initializer_range",
-        "is_decoder",
-        "is_encoder_decoder",
-        "label2id",
-        "length_penalty",
-        "max_length",
-        "min_length",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "num_labels",
-        "num_return_sequences",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "pad_token_id",
-        "prefix",
-        "problem_type",
-        "projection_dim",
-        "remove_invalid_values",
-        "repetition_penalty",
-        "return_dict",
-        "return_dict_in_generate",
-        "sep_token_id",
-        "suppress_tokens",
-        "task_specific_params",
-        "temperature",
-        "tf_legacy_loss",
-        "tie_encoder_decoder",
-        "tie_word_embeddings",
-        "tokenizer_class",
-        "top_k",
-        "top_p",
-        "torchscript",
-        "transformers_version",
-        "typical_p",
-        "use_bfloat16",
-        "use_cache",
-    ],
+    harmless: HARMLESS,
 };
 
 impl ClipTextConfig {
@@ -171,35 +178,36 @@ impl ClipTextConfig {
             let width = width.and_then(|width| usize::try_from(width).ok()).unwrap_or(0);
             config.projection = Some(within(width, 1..=MAX_WIDTH, origin, "projection_dim")?);
         }
-        within(config.vocab_size, 2..=1 << 24, origin, "vocab_size")?;
-        within(config.hidden_size, 1..=MAX_WIDTH, origin, "hidden_size")?;
+        config.check(origin)?;
+        Ok(config)
+    }
+
+    /// Whether a model can have these sizes.
+    pub(crate) fn check(&self, origin: &str) -> Result<()> {
+        within(self.vocab_size, 2..=1 << 24, origin, "vocab_size")?;
+        within(self.hidden_size, 1..=MAX_WIDTH, origin, "hidden_size")?;
+        within(self.intermediate_size, 1..=MAX_WIDTH, origin, "intermediate_size")?;
         within(
-            config.intermediate_size,
-            1..=MAX_WIDTH,
-            origin,
-            "intermediate_size",
-        )?;
-        within(
-            config.num_hidden_layers,
+            self.num_hidden_layers,
             1..=MAX_LAYERS,
             origin,
             "num_hidden_layers",
         )?;
         within(
-            config.max_position_embeddings,
+            self.max_position_embeddings,
             3..=MAX_WIDTH,
             origin,
             "max_position_embeddings",
         )?;
         divides(
-            config.num_attention_heads,
-            config.hidden_size,
+            self.num_attention_heads,
+            self.hidden_size,
             origin,
             "num_attention_heads",
         )?;
-        if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
             return Err(Error::config(origin, "layer_norm_eps", "must be between 0 and 1"));
         }
-        Ok(config)
+        Ok(())
     }
 }

@@ -5,10 +5,12 @@ mod clip;
 mod families;
 mod others;
 mod part;
+mod preparation;
 mod scheduler;
 mod topology;
 mod unet;
 mod vae;
+mod vision;
 mod write;
 
 pub(crate) use clip::WITH_PROJECTION;
@@ -19,10 +21,12 @@ pub use families::{
 };
 pub use others::{Others, Plain};
 pub use part::{Family, Part};
+pub use preparation::{Fit, Preparation};
 pub use scheduler::{EdmConfig, SchedulerConfig};
 pub use topology::{BlockKind, UnetBlock, UnetTransformer, Way};
 pub use unet::{UnetConfig, UnetLevel, UnetMiddle};
 pub use vae::VaeConfig;
+pub use vision::{BlipConfig, BlipTextConfig, ClipConfig, VisionConfig};
 pub(crate) use write::Fields;
 
 use std::borrow::Cow;

@@ -1,7 +1,9 @@
 //! The networks of Stable Diffusion, each built from its configuration.
 
+mod blip;
 mod blur;
 mod clip;
+mod encoder;
 mod memory;
 mod nn;
 mod resnet;
@@ -10,9 +12,11 @@ mod transformer;
 mod unet;
 mod upscaler;
 mod vae;
+mod vision;
 
+pub use blip::{Blip, BlipFiles, CaptionOptions, Captioning, EarlyStopping, EncodedImage};
 pub use blur::blur_matrix;
-pub use clip::{ClipTextModel, EncodedText};
+pub use clip::{Clip, ClipFiles, ClipGiven, ClipTextModel, EncodedText};
 pub use memory::{decoder_bytes, unet_bytes};
 pub use tiny_vae::TinyVae;
 pub use unet::{

@@ -82,7 +82,11 @@ impl TinyVae {
             return Err(Error::malformed(origin, reason));
         }
         let (encoder, decoder) = (names.encoder.clone(), names.decoder.clone());
-        let weights = PartWeights::alone(format!("tiny autoencoder {origin}"), file, Arc::new(names));
+        let weights = PartWeights::alone(
+            format!("tiny autoencoder {origin}"),
+            vec![Arc::new(file)],
+            Arc::new(names),
+        );
         let half = |p: &Params, name: &str, place: &Option<Place>| {
             let place = place.as_ref()?;
             Some(Half::new(

@@ -7,6 +7,7 @@ mod parts;
 mod repaired;
 mod save;
 mod symbols;
+mod word_piece;
 
 use std::{ops::Range, path::Path};
 
@@ -25,6 +26,7 @@ use tokenizers::{
     },
     tokenizer::SplitDelimiterBehavior,
 };
+pub use word_piece::BertTokenizer;
 
 use crate::{Error, Result, error::shown};
 

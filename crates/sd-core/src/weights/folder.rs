@@ -149,7 +149,7 @@ impl Folder {
         }
         names
             .into_iter()
-            .map(|name| Ok(Arc::new(self.tensors(&format!("{part}/{name}"))?)))
+            .map(|name| Ok(Arc::new(self.tensors(&in_part(part, name))?)))
             .collect()
     }
 
@@ -158,20 +158,28 @@ impl Folder {
     }
 }
 
+/// A file of a part, which may be the folder itself ("").
+pub(crate) fn in_part(part: &str, name: &str) -> String {
+    match part {
+        "" => name.to_owned(),
+        part => format!("{part}/{name}"),
+    }
+}
+
 /// The names of a part's weights in a variant: one file, or the indices of several. The variant stands in one of three places:
 /// before ".json" (diffusers), before ".index.json" (diffusers once, and it still reads that), before the ending (transformers).
 fn names(part: &str, name: &str, variant: &str) -> (String, Vec<String>) {
     if variant.is_empty() {
         return (
-            format!("{part}/{name}"),
-            vec![format!("{part}/{name}.index.json")],
+            in_part(part, name),
+            vec![in_part(part, &format!("{name}.index.json"))],
         );
     }
     let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
-    let single = format!("{part}/{stem}.{variant}.{ending}");
+    let single = in_part(part, &format!("{stem}.{variant}.{ending}"));
     let indices = vec![
-        format!("{part}/{name}.index.{variant}.json"),
-        format!("{part}/{name}.{variant}.index.json"),
+        in_part(part, &format!("{name}.index.{variant}.json")),
+        in_part(part, &format!("{name}.{variant}.index.json")),
         format!("{single}.index.json"),
     ];
     (single, indices)

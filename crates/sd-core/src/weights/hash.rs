@@ -1,6 +1,7 @@
 //! A file's hash, as people name models by it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt::Write,
     io::Read,
@@ -51,6 +52,19 @@ impl FileId {
             inode,
         })
     }
+}
+
+/// The SHA-256 of these bytes, one after another, each with its length: 64 hexadecimal digits.
+pub fn digest<'a>(parts: impl IntoIterator<Item = Cow<'a, [u8]>>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(&part);
+    }
+    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// The SHA-256 of a whole file.

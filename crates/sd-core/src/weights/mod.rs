@@ -21,8 +21,9 @@ mod scaled;
 mod tensor;
 
 pub use file::TensorFile;
+pub(crate) use folder::in_part;
 pub use folder::{Folder, files_below};
-pub use hash::{FileId, ModelHash, adapter_hash, model_hash};
+pub use hash::{FileId, ModelHash, adapter_hash, digest, model_hash};
 pub use kept::{Kept, WeightDtype};
 pub use model::{Loaded, Model};
 pub use params::{Params, Target, load};

@@ -28,11 +28,11 @@ pub struct PartWeights {
 }
 
 impl PartWeights {
-    /// The weights of a network that is no part of a pipeline, all in one file: nothing is patched or quantized.
-    pub(crate) fn alone(origin: String, file: TensorFile, names: Arc<dyn Names>) -> Self {
+    /// The weights of a network that is no part of a pipeline: nothing is patched or quantized.
+    pub(crate) fn alone(origin: String, files: Vec<Arc<TensorFile>>, names: Arc<dyn Names>) -> Self {
         Self {
             origin,
-            files: vec![Arc::new(file)],
+            files,
             names,
             // As an autoencoder's, they are never quantized.
             part: Part::Vae,

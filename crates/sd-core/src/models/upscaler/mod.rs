@@ -45,7 +45,8 @@ impl Upscaler {
     /// [`Error::Malformed`] if it is no upscaler, [`Error::Weights`] if tensors don't fit its structure.
     pub fn load(file: TensorFile, target: &Target) -> Result<Self> {
         let (structure, names) = UpscalerStructure::named(&file)?;
-        let weights = PartWeights::alone(format!("upscaler {}", file.origin()), file, Arc::new(names));
+        let origin = format!("upscaler {}", file.origin());
+        let weights = PartWeights::alone(origin, vec![Arc::new(file)], Arc::new(names));
         let network = load(&weights, target, |p| match structure.kind {
             UpscalerKind::Rrdb { .. } => Network::Rrdb(Box::new(Rrdb::new(&structure, p))),
             UpscalerKind::Compact { convolutions } => {

@@ -3,9 +3,13 @@
 //! Canonical names are those of current diffusers folders. Other layouts are tables from a block's canonical name to its name there,
 //! built from the model's configuration; inside a block a few leaves are renamed.
 
+mod blip;
+mod clip;
 mod ldm;
 mod table;
 
+pub use blip::BlipNames;
+pub use clip::ClipNames;
 pub(crate) use ldm::{EMA_PREFIX, TEXT_BEGINNINGS, UNET_PREFIX, VAE_BEGINNINGS, VAE_PREFIX};
 pub use ldm::{Ldm, TextEncoderPlace};
 

@@ -1,7 +1,7 @@
-//! Tables of names: LDM's U-Net and autoencoder, and OpenCLIP's text encoder.
+//! Tables of names: LDM's U-Net and autoencoder, OpenCLIP's two encoders, and BLIP's vision model.
 
 use super::{Spelling, View};
-use crate::config::{BlockKind, ClipTextConfig, UnetConfig, VaeConfig, Way};
+use crate::config::{BlipConfig, BlockKind, ClipTextConfig, UnetConfig, VaeConfig, Way};
 
 /// A table of blocks: the canonical beginning of names, that in the file, and the leaves that are renamed behind it.
 pub(super) struct Table(Vec<(String, String, &'static [Leaf])>);
@@ -32,21 +32,9 @@ const VAE_ATTENTION: &[Leaf] = &[
 /// Its queries, keys and values are one matrix, and one bias.
 const OPEN_CLIP_LAYER: &[Leaf] = &[
     ("layer_norm1", "ln_1", View::Whole),
-    (
-        "self_attn.q_proj.",
-        "attn.in_proj_",
-        View::Slice { index: 0, count: 3 },
-    ),
-    (
-        "self_attn.k_proj.",
-        "attn.in_proj_",
-        View::Slice { index: 1, count: 3 },
-    ),
-    (
-        "self_attn.v_proj.",
-        "attn.in_proj_",
-        View::Slice { index: 2, count: 3 },
-    ),
+    ("self_attn.q_proj.", "attn.in_proj_", third(0)),
+    ("self_attn.k_proj.", "attn.in_proj_", third(1)),
+    ("self_attn.v_proj.", "attn.in_proj_", third(2)),
     ("self_attn.out_proj", "attn.out_proj", View::Whole),
     ("layer_norm2", "ln_2", View::Whole),
     ("mlp.fc1", "mlp.c_fc", View::Whole),
@@ -60,6 +48,41 @@ const OPEN_CLIP_EMBEDDINGS: &[Leaf] = &[
 
 /// It multiplies from the right there.
 const OPEN_CLIP_PROJECTION: &[Leaf] = &[("weight", "text_projection", View::Transposed)];
+
+const OPEN_CLIP_PICTURES: &[Leaf] = &[
+    ("class_embedding", "class_embedding", View::Whole),
+    ("patch_embedding", "conv1", View::Whole),
+    ("position_embedding.weight", "positional_embedding", View::Whole),
+];
+
+/// It multiplies from the right there, too.
+const OPEN_CLIP_PICTURES_PROJECTION: &[Leaf] = &[("weight", "proj", View::Transposed)];
+
+const fn third(index: usize) -> View {
+    View::Slice { index, count: 3 }
+}
+
+const BLIP_LAYER: &[Leaf] = &[
+    ("self_attn.q_proj.", "self_attn.qkv.", third(0)),
+    ("self_attn.k_proj.", "self_attn.qkv.", third(1)),
+    ("self_attn.v_proj.", "self_attn.qkv.", third(2)),
+    ("self_attn.out_proj", "self_attn.projection", View::Whole),
+];
+
+const BLIP_ORIGINAL_LAYER: &[Leaf] = &[
+    ("layer_norm1", "norm1", View::Whole),
+    ("self_attn.q_proj.", "attn.qkv.", third(0)),
+    ("self_attn.k_proj.", "attn.qkv.", third(1)),
+    ("self_attn.v_proj.", "attn.qkv.", third(2)),
+    ("self_attn.out_proj", "attn.proj", View::Whole),
+    ("layer_norm2", "norm2", View::Whole),
+];
+
+const BLIP_ORIGINAL_EMBEDDINGS: &[Leaf] = &[
+    ("class_embedding", "cls_token", View::Whole),
+    ("patch_embedding", "patch_embed.proj", View::Whole),
+    ("position_embedding", "pos_embed", View::Whole),
+];
 
 impl Table {
     /// Adds the parameters of a block.
@@ -97,6 +120,48 @@ pub(super) fn open_clip(config: &ClipTextConfig) -> Table {
         ("text_projection.", OPEN_CLIP_PROJECTION),
     ] {
         table.0.push((canonical.into(), String::new(), leaves));
+    }
+    table
+}
+
+/// Both of OpenCLIP's encoders.
+pub(super) fn clip(text: &ClipTextConfig, vision_layers: usize) -> Table {
+    let mut table = open_clip(text);
+    for i in 0..vision_layers {
+        table.add(
+            &format!("vision_model.encoder.layers.{i}"),
+            &format!("visual.transformer.resblocks.{i}"),
+            OPEN_CLIP_LAYER,
+        );
+    }
+    table.add("vision_model.embeddings", "visual", OPEN_CLIP_PICTURES);
+    table.add("vision_model.pre_layrnorm", "visual.ln_pre", &[]);
+    table.add("vision_model.post_layernorm", "visual.ln_post", &[]);
+    table.add("visual_projection", "visual", OPEN_CLIP_PICTURES_PROJECTION);
+    table
+}
+
+/// BLIP's vision model, under transformers' names or its authors'.
+pub(super) fn blip(config: &BlipConfig, original: bool) -> Table {
+    let mut table = Table(Vec::new());
+    for i in 0..config.vision.num_hidden_layers {
+        let canonical = format!("vision_model.encoder.layers.{i}");
+        match original {
+            true => table.add(
+                &canonical,
+                &format!("visual_encoder.blocks.{i}"),
+                BLIP_ORIGINAL_LAYER,
+            ),
+            false => table.add(&canonical, &canonical, BLIP_LAYER),
+        }
+    }
+    if original {
+        table.add(
+            "vision_model.embeddings",
+            "visual_encoder",
+            BLIP_ORIGINAL_EMBEDDINGS,
+        );
+        table.add("vision_model.post_layernorm", "visual_encoder.norm", &[]);
     }
     table
 }

@@ -64,6 +64,7 @@ impl<'a> Machine<'_, 'a> {
                 _ => return Err("a parameter without its tensor".into()),
             },
             Global::ParameterDict => Object::Module(None),
+            Global::Script => Object::Script(None),
             Global::Opaque => Object::Opaque,
             Global::Rebuild(_) => return Err("a tensor is described by too few values".into()),
             Global::Storage(_) | Global::Dtype(_) => {

@@ -176,7 +176,7 @@ impl<'a> Machine<'_, 'a> {
             b'b' => {
                 let (state, object) = (self.pop()?, self.top()?);
                 match self.heap.get_mut(object) {
-                    Object::Module(attributes) => *attributes = Some(state),
+                    Object::Module(attributes) | Object::Script(attributes) => *attributes = Some(state),
                     // Attributes, such as a state dictionary's `_metadata`, that no tensor depends on.
                     Object::Dict(_) | Object::Tensor(_) | Object::List(_) | Object::Opaque => {}
                     _ => return Err("the state of something that can't have one".into()),

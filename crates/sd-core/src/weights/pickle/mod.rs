@@ -1,6 +1,6 @@
 //! Files of `torch.save` (`.ckpt`, `.pt`, `.pth`, `.bin`): a pickle that describes tensors, and storages with their bytes.
 //!
-//! Two containers exist: a zip archive (PyTorch 1.6 and later), and a row of pickles followed by the storages (before that). Nothing of
+//! Two containers exist: a zip archive (PyTorch 1.6 and later, TorchScript), and a row of pickles followed by the storages (before that). Nothing of
 //! a pickle is ever run: see [`machine`]. Existing crates either call unknown names harmless or read tensors through files of their own;
 //! here they stay in the memory map, and every name that is not on the list is an error.
 
@@ -42,7 +42,7 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
 }
 
 /// Reads and checks a file's descriptions of its tensors. Names are the dictionary's keys, those of inner dictionaries joined by dots; a
-/// member `state_dict` stands for the whole. Numbers and texts beside the tensors are the metadata.
+/// member `state_dict` stands for the whole. A script's modules are dictionaries of their members. Numbers and texts beside the tensors are the metadata.
 ///
 /// # Errors
 /// A sentence with the fault, the tensor, and a remedy.
@@ -163,6 +163,7 @@ fn tensors(heap: &Heap, root: Ref, place: &Place) -> Result<Header, String> {
     };
     match heap.get(root) {
         Object::Dict(_) => walk.metadata(root),
+        Object::Script(_) => {}
         Object::Tensor(_) => return Err("a tensor without a name; a dictionary of tensors is wanted".into()),
         _ => return Err("no dictionary of tensors".into()),
     }
@@ -206,6 +207,10 @@ impl Walk<'_, '_> {
                 Some(inner) if depth < MAX_DEPTH => return self.dictionary(inner, prefix, depth + 1),
                 _ => return Ok(()),
             },
+            Object::Script(Some(members)) => match self.heap.get(*members) {
+                Object::Dict(items) => items,
+                _ => return Ok(()),
+            },
             _ => return Ok(()),
         };
         if depth == MAX_DEPTH || !self.visiting.insert(at) {
@@ -233,7 +238,7 @@ impl Walk<'_, '_> {
                     }
                     self.header.tensors.insert(name, info);
                 }
-                Object::Dict(_) | Object::Module(_) => {
+                Object::Dict(_) | Object::Module(_) | Object::Script(_) => {
                     let name = format!("{prefix}{key}.");
                     if name.len() > MAX_TEXT {
                         return Err("names of dictionaries in dictionaries are too long".into());

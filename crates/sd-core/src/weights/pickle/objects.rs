@@ -26,6 +26,8 @@ pub(super) enum Object<'a> {
     Tensor(Box<Tensor<'a>>),
     /// A `ParameterDict`, with its attributes.
     Module(Option<Ref>),
+    /// A module of TorchScript, with its members: tensors, and modules inside it.
+    Script(Option<Ref>),
     /// Something that tensors don't need, such as a callback's class or a number of NumPy's.
     Opaque,
 }
@@ -62,6 +64,8 @@ pub(super) enum Global {
     Rebuild(usize),
     RebuildParameter,
     ParameterDict,
+    /// A class of TorchScript, whose code lies elsewhere in the archive and is never looked at.
+    Script,
     /// A class of storages; `None`: without a type.
     Storage(Option<StoredDtype>),
     Dtype(StoredDtype),
@@ -99,6 +103,7 @@ impl Global {
             ("torch", "BoolStorage") => storage(T::BOOL),
             ("torch.storage" | "torch", "UntypedStorage") => Ok(Self::Storage(None)),
             ("torch", name) if dtype(name).is_some() => Ok(dtype(name).map_or(Self::Opaque, Self::Dtype)),
+            (module, _) if module == "__torch__" || module.starts_with("__torch__.") => Ok(Self::Script),
             (module, name) if opaque(module, name) => Ok(Self::Opaque),
             _ => Err(format!(
                 "its pickle asks for '{}.{}', which no file of tensors needs; nothing was run. The file may be malicious, or hold \
@@ -144,6 +149,8 @@ fn opaque(module: &str, name: &str) -> bool {
         "__builtin__" | "builtins" => matches!(name, "set" | "frozenset"),
         "_codecs" => name == "encode",
         "torch" => name == "device",
+        // Lists among a script's members.
+        "torch.jit._pickle" => true,
         _ if numpy.contains(&module) => {
             matches!(name, "dtype" | "ndarray" | "scalar" | "_reconstruct") || name.ends_with("DType")
         }

@@ -4,10 +4,13 @@ use burn_tensor::{Int, Tensor, TensorData};
 
 use sd_kernels::{LayerNorm, Linear};
 
-use super::nn::{Attention, Embedding, layer_norm, linear, linear_without_bias};
+use super::super::{
+    encoder::{EncoderLayer, EncoderSpec},
+    nn::{Embedding, layer_norm, linear_without_bias},
+};
 use crate::{
     Error, Result,
-    config::{Activation, ClipTextConfig},
+    config::ClipTextConfig,
     weights::{Model, Params, PartWeights, Target, load},
 };
 
@@ -17,7 +20,7 @@ pub struct ClipTextModel {
     target: Target,
     tokens: Embedding,
     positions: Embedding,
-    layers: Vec<Layer>,
+    layers: Vec<EncoderLayer>,
     final_norm: LayerNorm,
     projection: Option<Linear>,
 }
@@ -28,15 +31,6 @@ pub struct EncodedText {
     pub context: Tensor<3>,
     /// The last state of each end token behind the final norm and the projection, `[batch, projection]`, where the configuration has one.
     pub pooled: Option<Tensor<2>>,
-}
-
-struct Layer {
-    norm1: LayerNorm,
-    attention: Attention,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    activation: Activation,
 }
 
 impl Model for ClipTextModel {
@@ -51,6 +45,13 @@ impl Model for ClipTextModel {
         let projection = |output| linear_without_bias(&p.at("text_projection"), width, output);
         let projection = config.projection.map(projection);
         let p = p.at("text_model");
+        let spec = EncoderSpec {
+            width,
+            inner: config.intermediate_size,
+            heads: config.num_attention_heads,
+            eps: config.layer_norm_eps,
+            activation: config.hidden_act,
+        };
         Self {
             projection,
             tokens: Embedding::new(&p.at("embeddings.token_embedding"), config.vocab_size, width),
@@ -60,7 +61,7 @@ impl Model for ClipTextModel {
                 width,
             ),
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::new(&p.at(format_args!("encoder.layers.{i}")), config))
+                .map(|i| EncoderLayer::new(&p.at(format_args!("encoder.layers.{i}")), spec))
                 .collect(),
             final_norm: layer_norm(&p.at("final_layer_norm"), width, config.layer_norm_eps),
             config: config.clone(),
@@ -183,42 +184,9 @@ impl ClipTextModel {
         let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
         for layer in &self.layers {
             hidden_states.push(x.clone());
-            x = layer.forward(x);
+            x = layer.forward(x, true);
         }
         hidden_states.push(x);
         Ok(hidden_states)
-    }
-}
-
-impl Layer {
-    fn new(p: &Params, config: &ClipTextConfig) -> Self {
-        let (width, inner, eps) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.layer_norm_eps,
-        );
-        let projection = |name: &str| linear(&p.at("self_attn").at(name), width, width);
-        Self {
-            norm1: layer_norm(&p.at("layer_norm1"), width, eps),
-            attention: Attention {
-                q: projection("q_proj"),
-                k: projection("k_proj"),
-                v: projection("v_proj"),
-                out: projection("out_proj"),
-                heads: config.num_attention_heads,
-            },
-            norm2: layer_norm(&p.at("layer_norm2"), width, eps),
-            fc1: linear(&p.at("mlp.fc1"), width, inner),
-            fc2: linear(&p.at("mlp.fc2"), inner, width),
-            activation: config.hidden_act,
-        }
-    }
-
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let normed = self.norm1.forward(x.clone());
-        let x = self.attention.forward_onto(x, normed, None, true);
-        let normed = self.norm2.forward(x.clone());
-        let inner = self.fc1.forward_then(normed, self.activation.kernel());
-        self.fc2.forward_onto(inner, x)
     }
 }
