@@ -205,7 +205,7 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
                 .map_or(std::ptr::null(), |name| name.as_ptr()),
             unet_channels: small(sizes.unet_channels),
             weight_dtype: number::<sdrs_weight_dtype>(pipeline.inner.weight_dtype())?,
-                });
+        });
         Ok(())
     })
 }

@@ -222,6 +222,7 @@ fn widen(path: &Path, channels: usize) {
 
 fn of_folder(folder: &tempfile::TempDir) -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder.path())
         .device("cpu")
         .build()

@@ -31,7 +31,7 @@ fn what_can_not_fit_is_refused_before_any_work() {
         "{message}"
     );
     assert!(
-        message.contains("would fit; weights kept in f8 (weight_dtype)"),
+        message.contains("would fit; weights kept in 16 bits (weight_dtype) take half"),
         "{message}"
     );
     // The size that it names does fit.

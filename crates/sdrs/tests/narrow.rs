@@ -13,7 +13,7 @@ const PROMPTS: [&str; 6] = [
 ];
 
 fn demo(dtype: Dtype, quantization: Quantization) -> PipelineBuilder {
-    let builder = Pipeline::builder().demo().device("cpu");
+    let builder = Pipeline::builder().dtype(sdrs::Dtype::F32).demo().device("cpu");
     builder.dtype(dtype).quantization(quantization)
 }
 

@@ -19,7 +19,7 @@ pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 /// All tensors of the demo model as a single file, and its metadata, which has the configurations.
 pub fn tensors(folder: &Path) -> (Tensors, Vec<(String, String)>) {
     let path = folder.join("f32.safetensors");
-    let whole = Pipeline::builder().checkpoint(demo());
+    let whole = Pipeline::builder().dtype(sdrs::Dtype::F32).checkpoint(demo());
     whole.save_file(&path, Dtype::F32).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -105,7 +105,10 @@ pub fn gguf(folder: &Path) -> PathBuf {
 }
 
 pub fn builder(path: &Path, weights: WeightDtype) -> PipelineBuilder {
-    let builder = Pipeline::builder().checkpoint(path).device("cpu");
+    let builder = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint(path)
+        .device("cpu");
     builder.weight_dtype(weights)
 }
 
