@@ -33,7 +33,17 @@ const CRATES: [(&str, &[&str]); 9] = [
     (
         "crates/sdrs",
         &[
-            "replay", "pipeline", "run", "upscale", "text", "lora", "model", "picture", "params", "error",
+            "replay",
+            "pipeline",
+            "run",
+            "interrogate",
+            "upscale",
+            "text",
+            "lora",
+            "model",
+            "picture",
+            "params",
+            "error",
         ],
     ),
     ("crates/sdrs-cli", &[]),

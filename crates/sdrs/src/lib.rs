@@ -14,6 +14,7 @@
 
 mod cancel;
 mod error;
+mod interrogate;
 mod lora;
 mod model;
 mod params;
@@ -26,6 +27,10 @@ mod upscale;
 
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorCode, Result};
+pub use interrogate::{
+    AestheticPredictor, CaptionParams, Interrogate, InterrogateMode, InterrogateProgress, InterrogateStage,
+    Interrogation, Interrogator, InterrogatorBuilder, PhraseCategory, Phrases, RankedPhrase,
+};
 pub use lora::{Lora, LoraSchedule, When};
 pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_memory};
 pub use params::{

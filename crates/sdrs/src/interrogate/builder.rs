@@ -1,0 +1,179 @@
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use sd_core::{
+    ClipTokenizer, Device, Dtype,
+    config::Activation,
+    models::{BlipFiles, ClipFiles, ClipGiven},
+    weights::{Folder, Target},
+};
+
+use super::{Interrogator, Phrases, captioner::Captioner, vectors::Eyes};
+use crate::{
+    Error, LogLevel, Result,
+    model::{Log, Runtime},
+};
+
+/// Where a model lies.
+enum Place {
+    Path(PathBuf),
+    /// A folder, and where in it.
+    Folder(Folder, &'static str),
+}
+
+/// A description of an [`Interrogator`]: its models, phrases, device and type.
+#[derive(Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct InterrogatorBuilder {
+    clip: Option<Place>,
+    clip_activation: Option<String>,
+    clip_tokenizer: Option<PathBuf>,
+    blip: Option<Place>,
+    vocabulary: Option<PathBuf>,
+    phrases: Option<Phrases>,
+    cache: Option<PathBuf>,
+    device: Option<String>,
+    dtype: Option<Dtype>,
+    threads: Option<usize>,
+    log: Option<Log>,
+}
+
+impl InterrogatorBuilder {
+    /// CLIP: a folder of transformers' (`CLIPModel`) or open_clip's, OpenAI's `.pt`, or an open_clip checkpoint of a ViT.
+    pub fn clip(mut self, path: impl Into<PathBuf>) -> Self {
+        self.clip = Some(Place::Path(path.into()));
+        self
+    }
+
+    /// CLIP as the files of a transformers folder under their relative names ("config.json"); `name` stands for it in errors.
+    pub fn clip_files(mut self, name: impl Into<String>, files: HashMap<String, Arc<[u8]>>) -> Self {
+        self.clip = Some(Place::Folder(Folder::Memory(name.into(), files), ""));
+        self
+    }
+
+    /// The activation of a CLIP whose files don't say it, "quick_gelu" or "gelu": OpenAI's have the first, open_clip's the second unless
+    /// their `open_clip_config.json` says otherwise.
+    pub fn clip_activation(mut self, name: impl Into<String>) -> Self {
+        self.clip_activation = Some(name.into());
+        self
+    }
+
+    /// Another tokenizer for CLIP than its folder's, or OpenAI's.
+    pub fn clip_tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
+        self.clip_tokenizer = Some(path.into());
+        self
+    }
+
+    /// BLIP: a folder of transformers' (`BlipForConditionalGeneration`), or the authors' `.pth` of a captioner.
+    pub fn blip(mut self, path: impl Into<PathBuf>) -> Self {
+        self.blip = Some(Place::Path(path.into()));
+        self
+    }
+
+    /// BLIP as the files of a transformers folder, as [`clip_files`](Self::clip_files) takes CLIP's, its vocabulary among them.
+    pub fn blip_files(mut self, name: impl Into<String>, files: HashMap<String, Arc<[u8]>>) -> Self {
+        self.blip = Some(Place::Folder(Folder::Memory(name.into(), files), ""));
+        self
+    }
+
+    /// BERT's vocabulary for BLIP (`vocab.txt` of bert-base-uncased, or a `tokenizer.json`); it is looked for beside BLIP if nothing is said.
+    pub fn vocabulary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.vocabulary = Some(path.into());
+        self
+    }
+
+    /// The phrases that pictures are ranked against; [`Phrases::own`] if nothing is said.
+    pub fn phrases(mut self, phrases: Phrases) -> Self {
+        self.phrases = Some(phrases);
+        self
+    }
+
+    /// A folder that keeps the phrases' vectors, which take minutes with a large CLIP: a safetensors file for each list, named by hashes of the
+    /// model and the phrases. It is made where it isn't there.
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device = Some(name.into());
+        self
+    }
+
+    /// The compute type; by default `f32` on the CPU and `f16` on a GPU.
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// The number of threads that the CPU computes with, 1 to 1024; by default those of the process, one for each core.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// A function that is given a line for each step of the work with the time that it took.
+    pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
+        self.log = Some(Arc::new(log));
+        self
+    }
+
+    /// Reads and checks the models, then loads them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] if there is neither model, or for settings out of their range; [`Error::Core`] if a file or the device
+    /// can't be used.
+    pub fn build(self) -> Result<Interrogator> {
+        if self.clip.is_none() && self.blip.is_none() {
+            return Err(Error::parameter(
+                "clip",
+                "an interrogator needs a CLIP, a BLIP or both; name their files",
+            ));
+        }
+        let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
+        let on_cpu = device.is_cpu();
+        let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
+        let runtime = Runtime::new(self.threads, on_cpu, self.log)?;
+        let target = Target::new(device, dtype);
+        let activation = match self.clip_activation.as_deref() {
+            None => None,
+            Some("quick_gelu") => Some(Activation::QuickGelu),
+            Some("gelu") => Some(Activation::Gelu),
+            Some(other) => {
+                let reason = format!("'{other}' is not known; it is \"quick_gelu\" or \"gelu\"");
+                return Err(Error::parameter("clip_activation", reason));
+            }
+        };
+        let tokenizer = self
+            .clip_tokenizer
+            .as_deref()
+            .map(ClipTokenizer::open)
+            .transpose()?;
+        let given = ClipGiven {
+            activation,
+            tokenizer,
+        };
+        // Everything is opened before anything is loaded.
+        let clip = match self.clip {
+            None => None,
+            Some(Place::Path(path)) => Some(ClipFiles::open(&path, given)?),
+            Some(Place::Folder(folder, part)) => Some(ClipFiles::of_folder(&folder, part, given)?),
+        };
+        let blip = match self.blip {
+            None => None,
+            Some(Place::Path(path)) => Some(BlipFiles::open(&path, self.vocabulary.as_deref())?),
+            Some(Place::Folder(folder, part)) => Some(BlipFiles::of_folder(&folder, part, None)?),
+        };
+        let hashed = self.cache.is_some();
+        let eyes = clip.map(|files| runtime.timed("CLIP", || Eyes::load(files, hashed, &target, &runtime)));
+        let captioner = blip.map(|files| runtime.timed("BLIP", || Captioner::load(files, &target, &runtime)));
+        Ok(Interrogator {
+            eyes: eyes.transpose()?,
+            captioner: captioner.transpose()?,
+            phrases: self.phrases.unwrap_or_else(Phrases::own),
+            cache: self.cache,
+            tables: Default::default(),
+            runtime,
+        })
+    }
+}
