@@ -6,6 +6,7 @@
 mod convert;
 mod draw;
 mod inspect;
+mod interrogate;
 mod lora;
 mod out;
 mod parts;
@@ -46,6 +47,8 @@ enum Command {
     Replay(replay::Args),
     /// Enlarge a picture, by a network or a filter.
     Upscale(upscale::Args),
+    /// Say what is in pictures: captions, and prompts that draw something like them.
+    Interrogate(Box<interrogate::Args>),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
@@ -126,6 +129,7 @@ fn run() -> Result<(), Failure> {
         Command::Img2img(args) => draw::img2img(*args),
         Command::Replay(args) => replay::run(&args),
         Command::Upscale(args) => upscale::run(&args),
+        Command::Interrogate(args) => interrogate::run(&args),
         Command::Prompt(args) => prompt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
