@@ -582,6 +582,105 @@ private:
     detail::Handle<sdrs_pipeline, sdrs_pipeline_free> handle_;
 };
 
+/** Says what is in pictures: captions, prompts, and CLIP's vectors. */
+class Interrogator {
+public:
+    /** Options as `sdrs_interrogator_options_init` and the caller set them. */
+    explicit Interrogator(const sdrs_interrogator_options &options) {
+        sdrs_interrogator *interrogator = nullptr;
+        check(sdrs_interrogator_new(&options, &interrogator));
+        handle_.reset(interrogator);
+    }
+
+    /** The defaults of options. */
+    static sdrs_interrogator_options options() {
+        sdrs_interrogator_options options;
+        check(sdrs_interrogator_options_init(&options, sizeof options));
+        return options;
+    }
+
+    /** The defaults of an interrogation's settings. */
+    static sdrs_interrogate_params params() {
+        sdrs_interrogate_params params;
+        check(sdrs_interrogate_params_init(&params, sizeof params));
+        return params;
+    }
+
+    /** Told what is being done, how much of it, of how much; false cancels. */
+    using Progress = std::function<bool(sdrs_interrogate_stage stage, std::size_t done, std::size_t count)>;
+
+    /** The text of a picture of 3 or 4 bytes a pixel, with the phrases that were found, as JSON. */
+    std::string interrogate(View<std::uint8_t> pixels, std::uint32_t width, std::uint32_t height, std::uint32_t channels,
+                            const sdrs_interrogate_params &params, const CancelToken *cancel = nullptr,
+                            const Progress &on_progress = {}) const {
+        fits(pixels, width, height, channels);
+        struct Watch {
+            const Progress &on_progress;
+            std::exception_ptr thrown;
+        } watch{on_progress, nullptr};
+        // No exception may cross the library.
+        const auto call = [](sdrs_interrogate_stage stage, std::size_t done, std::size_t count, void *user_data) -> std::int32_t {
+            auto &seen = *static_cast<Watch *>(user_data);
+            try {
+                return seen.on_progress(stage, done, count) ? 0 : 1;
+            } catch (...) {
+                seen.thrown = std::current_exception();
+                return 1;
+            }
+        };
+        char *json = nullptr;
+        const sdrs_status status =
+            sdrs_interrogate(handle_.get(), pixels.data(), width, height, channels, &params,
+                             cancel ? cancel->get() : nullptr, on_progress ? +call : nullptr, &watch, &json);
+        const std::unique_ptr<char, void (*)(char *)> owned(json, sdrs_string_free);
+        if (watch.thrown) {
+            std::rethrow_exception(watch.thrown);
+        }
+        check(status);
+        return owned.get();
+    }
+
+    /** A picture's vector, of length 1. */
+    std::vector<float> embed_picture(View<std::uint8_t> pixels, std::uint32_t width, std::uint32_t height,
+                                     std::uint32_t channels) const {
+        fits(pixels, width, height, channels);
+        return filled([&](float *vector, std::size_t capacity, std::size_t *count) {
+            return sdrs_embed_picture(handle_.get(), pixels.data(), width, height, channels, vector, capacity, count);
+        });
+    }
+
+    /** A text's vector, of length 1. */
+    std::vector<float> embed_text(const std::string &text) const {
+        return filled([&](float *vector, std::size_t capacity, std::size_t *count) {
+            return sdrs_embed_text(handle_.get(), text.data(), text.size(), vector, capacity, count);
+        });
+    }
+
+    const sdrs_interrogator *get() const noexcept { return handle_.get(); }
+
+private:
+    static void fits(View<std::uint8_t> pixels, std::uint32_t width, std::uint32_t height, std::uint32_t channels) {
+        if (pixels.size() != static_cast<std::size_t>(width) * height * channels) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "pixels: there are not width * height * channels of them");
+        }
+    }
+
+    template <class Call> static std::vector<float> filled(const Call &call) {
+        // No CLIP has more.
+        std::vector<float> vector(4096);
+        std::size_t count = 0;
+        check(call(vector.data(), vector.size(), &count));
+        if (count > vector.size()) {
+            vector.resize(count);
+            check(call(vector.data(), vector.size(), &count));
+        }
+        vector.resize(count);
+        return vector;
+    }
+
+    detail::Handle<sdrs_interrogator, sdrs_interrogator_free> handle_;
+};
+
 /** Enlarges pictures, by a network or a filter. */
 class Upscaler {
 public:

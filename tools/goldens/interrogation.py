@@ -239,9 +239,9 @@ def words(out):
 
 
 SIDE = 11
-# Of every kind of colours; resizing a palette or 16 bits as they are is left out where the reference does it.
+# Of every kind of colours. The reference clips 16 bits of grey to white, and resizes a palette as it is: these are left out.
 FILES = [
-    "bmp.rgb", "gif.clear", "jpeg.cmyk", "jpeg.grey", "jpeg.turned6", "png.grey", "png.grey16", "png.grey_alpha", "png.one", "png.one_bit",
+    "bmp.rgb", "gif.clear", "jpeg.cmyk", "jpeg.grey", "jpeg.turned6", "png.grey", "png.grey_alpha", "png.one", "png.one_bit",
     "png.palette_clear", "png.rgb16", "png.rgba", "png.turned", "webp.lossy",
 ]
 # Sides that leave a rest which is odd, even and none, from below and from above.

@@ -20,7 +20,8 @@ PARTS = [
     "distilled", "lcm", "edm", "shortcuts", "unet_changes", "lora", "samplers", "from_pictures",
     "prompts", "conditioning", "torch_files", "gguf_files", "config_fields", "foreign", "embeddings", "lora_names", "adapters",
     "lycoris_network", "guidance", "guidance_runs", "pictures", "upscalers", "tiny_vae",
-    "interrogation", "interrogation_modes", "demo", "diffusers_pipeline", "diffusers_img2img", "diffusers_sdxl",
+    "interrogation", "interrogation_modes", "demo", "diffusers_pipeline", "diffusers_img2img", "diffusers_sdxl", "diffusers_masked",
+    "foreign_infotexts",
 ]
 # Of the demo model, which is trained anew now and then.
 DEMO = ["demo", "diffusers_pipeline"]

@@ -19,7 +19,9 @@ import ldm_names
 SEED = 20240
 
 FOLDER = "goldens/tiny-sd1"
-SINGLE = "goldens/tiny-sd1-ldm.safetensors"
+# The single file repeats the folder: kept are its names, and what it has besides.
+NAMES = "goldens/tiny-sd1/ldm/names.json"
+OTHERS = "goldens/tiny-sd1/ldm/others.safetensors"
 
 # What the real files say, sizes aside. One level is wider than the others, so that a level's input and output channels
 # can't be mistaken for each other. Group norm has 2 to 8 channels a group: over single channels, as 32 groups of these
@@ -177,16 +179,18 @@ def load(root):
 
 
 def single_file(parts):
-    """The same weights under LDM's names, with what such files carry besides."""
-    checkpoint = {}
+    """The same weights under LDM's names, what such files carry besides, and the names by part."""
+    checkpoint, names = {}, {"convolutions": []}
     for part, weights in parts.items():
+        names[part] = {}
         for name, t in weights.items():
             ldm = ldm_names.RENAME[part](name)
             if part == "vae" and re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight$", ldm):
                 t = t[:, :, None, None]
+                names["convolutions"].append(ldm)
             assert ldm not in checkpoint
             checkpoint[ldm] = t
-    count = len(checkpoint)
+            names[part][name] = ldm
 
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     cumprod = torch.cumprod(1 - betas, 0)
@@ -205,7 +209,7 @@ def single_file(parts):
     for name in ["input_blocks.0.0.weight", "time_embed.0.bias", "out.2.weight"]:
         ema = "model_ema.diffusion_model" + name.replace(".", "")
         extras[ema] = checkpoint[f"model.diffusion_model.{name}"].float() * 0.5
-    return checkpoint | extras, count
+    return checkpoint, extras, names
 
 
 def prove(checkpoint, parts):
@@ -240,11 +244,17 @@ def make(out):
     }.items():
         out.json(f"{FOLDER}/{path}", config, note="as SD 1.5's, sizes and norm_num_groups aside; no tokenizer: CLIP's own is meant")
 
-    checkpoint, count = single_file(parts)
-    prove(checkpoint, parts)
+    checkpoint, extras, names = single_file(parts)
+    prove(checkpoint | extras, parts)
+    out.json(
+        NAMES,
+        names,
+        note="the folder's tensors under LDM's names, VAE attention as 1x1 convolutions: diffusers' converters give back the folder's tensors "
+        "exactly",
+    )
     out.weights(
-        SINGLE,
-        checkpoint,
+        OTHERS,
+        extras,
         metadata={
             "sdrs.text_encoder.config": json.dumps(TEXT_ENCODER),
             "sdrs.unet.config": json.dumps(UNET),
@@ -252,8 +262,6 @@ def make(out):
             "sdrs.scheduler.config": json.dumps(SCHEDULER),
         },
         seed=SEED,
-        note=f"the folder's {count} tensors under LDM's names, VAE attention as 1x1 convolutions, and "
-        f"{len(checkpoint) - count} others that such files carry; diffusers' converters give back the folder's tensors "
-        "exactly. Of its configs, the text encoder's heads (4, not width / 64) and the norms' groups (16, not 32) can't be read off "
-        "it: the configs ride in its metadata, as sdrs.unet.config and so on",
+        note="what single files carry besides. Of the configs, the text encoder's heads (4, not width / 64) and the norms' groups (16, not 32) "
+        "can't be read off a file: they ride in its metadata, as sdrs.unet.config and so on",
     )

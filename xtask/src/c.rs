@@ -14,11 +14,12 @@ use crate::{
 };
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 13] = [
+const C: [&str; 14] = [
     "around",
     "draw",
     "from_pictures",
     "errors",
+    "interrogate",
     "loras",
     "low_level",
     "misuse",
@@ -89,6 +90,7 @@ fn stage(tool: Tool) -> Outcome {
     install.run()?;
     let mut stage = Stage::new(prefix.clone(), work, tool)?;
     stage.symbols()?;
+    make_models()?;
 
     let cc = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     stage.programs(&cc, "c11", &C)?;
@@ -124,6 +126,20 @@ fn stage(tool: Tool) -> Outcome {
         missing => println!("left out: {}", missing.join(", ")),
     }
     Ok(())
+}
+
+/// Makes what the callers read besides the repository's files.
+fn make_models() -> Outcome {
+    let build = [
+        "build",
+        "--workspace",
+        "--release",
+        "--locked",
+        "--bin",
+        "goldens",
+    ];
+    run(cargo().args(build))?;
+    output(&mut program(target()?.join("release/goldens"))).map(drop)
 }
 
 fn there(name: &str) -> bool {

@@ -11,6 +11,25 @@ use crate::shell::{Outcome, cargo, program, root, run as run_command};
 /// A picture: prompt, seed, and further options of the command.
 type Picture = (&'static str, u32, &'static [&'static str]);
 
+/// The sheet of pictures from pictures: what is written, from which picture of the sheet, the words of the command. `MASK` is a picture whose
+/// lower half is white.
+#[rustfmt::skip]
+const FROM_PICTURES: [(&str, Option<&str>, &[&str]); 12] = [
+    ("one", None, &["txt2img", "a yellow star above a red square", "--seed", "13"]),
+    ("strength 0.4", Some("one"), &["a green star above a red square", "--strength", "0.4", "--seed", "1"]),
+    ("strength 0.7", Some("one"), &["a green star above a red square", "--strength", "0.7", "--seed", "1"]),
+    ("strength 0.9", Some("one"), &["a green star above a red square", "--strength", "0.9", "--seed", "1"]),
+    ("below", Some("one"), &["a yellow star above a blue circle", "--mask", MASK, "--masked-content", "fill", "--strength", "1", "--seed", "2"]),
+    ("above", Some("one"), &["a purple heart above a red square", "--mask", MASK, "--mask-inverted", "--masked-content", "fill", "--strength", "1", "--seed", "2"]),
+    ("beside", Some("one"), &["a yellow star above a red square", "--outpaint", "16,0,16,0", "--masked-content", "fill", "--strength", "1", "--seed", "3"]),
+    ("only masked", Some("one"), &["a green ring", "--mask", MASK, "--only-masked", "--masked-content", "fill", "--strength", "1", "--seed", "4"]),
+    ("second pass", None, &["txt2img", "a yellow star above a red square", "--seed", "13", "--width", "64", "--height", "64", "--hires-scale", "1.5", "--strength", "0.6"]),
+    ("second pass of pixels", None, &["txt2img", "a yellow star above a red square", "--seed", "13", "--width", "64", "--height", "64", "--hires-scale", "1.5", "--hires-upscaler", "Lanczos", "--strength", "0.5"]),
+    ("seamless", None, &["txt2img", "a dotted blue circle", "--seed", "5", "--tile-x", "--tile-y"]),
+    ("again", Some("second pass"), &["replay"]),
+];
+const MASK: &str = "docs/gallery/mask.png";
+
 /// About the sheet that an example of the crate `sdrs` makes.
 const SAMPLERS: &str = "
 ![every sampler with every schedule](samplers.png)
@@ -138,11 +157,12 @@ struct Rgb {
 
 /// Draws the pictures with the command as people use it: all sheets, or those named.
 pub fn run(names: &[&str]) -> Outcome {
-    if let Some(unknown) = names
+    let known: Vec<&str> = SHEETS
         .iter()
-        .find(|name| SHEETS.iter().all(|sheet| sheet.name != **name))
-    {
-        let known: Vec<&str> = SHEETS.iter().map(|sheet| sheet.name).collect();
+        .map(|sheet| sheet.name)
+        .chain(["pictures"])
+        .collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!(
             "no sheet is called {unknown}; there are {}",
             known.join(", ")
@@ -173,7 +193,40 @@ pub fn run(names: &[&str]) -> Outcome {
         println!("docs/gallery/{name}.png: {} pictures", drawn.len());
     }
     fs::remove_file(root().join(CHALK)).map_err(|e| format!("{CHALK}: {e}"))?;
+    if names.is_empty() || names.contains(&"pictures") {
+        from_pictures(&folder)?;
+    }
     fs::write(folder.join("README.md"), page()).map_err(|e| format!("docs/gallery/README.md: {e}"))
+}
+
+/// Draws the sheet of pictures from pictures.
+fn from_pictures(folder: &Path) -> Outcome {
+    let path = |name: &str| folder.join(format!("{}.part.png", name.replace(' ', "-")));
+    let lower = |i: usize| if i / (96 * 3) < 48 { 0 } else { 255 };
+    let mask = Rgb {
+        width: 96,
+        height: 96,
+        bytes: (0..96 * 96 * 3).map(lower).collect(),
+    };
+    write(&root().join(MASK), &mask)?;
+    let mut drawn = Vec::new();
+    for (name, from, words) in FROM_PICTURES {
+        let mut command = program(built().join("release/sdrs"));
+        match from {
+            Some(from) if words == ["replay"] => command.arg("replay").arg(path(from)),
+            Some(from) => command.arg("img2img").arg(path(from)).args(words).args(SETTINGS),
+            None => command.args(words).args(SETTINGS),
+        };
+        run_command(command.arg("-o").arg(path(name)))?;
+        drawn.push(read(&path(name))?);
+    }
+    for (name, ..) in FROM_PICTURES {
+        fs::remove_file(path(name)).map_err(|e| format!("{}: {e}", path(name).display()))?;
+    }
+    fs::remove_file(root().join(MASK)).map_err(|e| format!("{MASK}: {e}"))?;
+    write(&folder.join("pictures.png"), &sheet(&drawn))?;
+    println!("docs/gallery/pictures.png: {} pictures", drawn.len());
+    Ok(())
 }
 
 /// The folder that cargo builds in.
@@ -203,6 +256,21 @@ fn page() -> String {
             };
             text += &format!("| `{}` | {seed} | {options} |\n", prompt.replace('|', "\\|"));
         }
+    }
+    text += "\n![pictures](pictures.png)\n\nPictures from pictures ([docs/pictures.md](../pictures.md)), each by `sdrs img2img FROM` with these words, \
+             or as it says. `mask.png` is white in its lower half. The last one equals the one it is drawn from, to the byte.\n\n\
+             | picture | from | words |\n|---|---|---|\n";
+    for (name, from, words) in FROM_PICTURES {
+        let quoted = words.iter().map(|word| match word.contains(' ') {
+            true => format!("\"{word}\""),
+            false => word.replace("docs/gallery/", ""),
+        });
+        let words: Vec<String> = quoted.collect();
+        text += &format!(
+            "| {name} | {} | `{}` |\n",
+            from.unwrap_or_default(),
+            words.join(" ")
+        );
     }
     text += SAMPLERS;
     text

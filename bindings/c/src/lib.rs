@@ -20,6 +20,7 @@ mod error;
 mod image;
 mod inputs;
 mod inspect;
+mod interrogate;
 mod loras;
 mod low_level;
 mod names;

@@ -110,10 +110,10 @@ pub unsafe extern "C" fn sdrs_size_vector(
     })
 }
 
-/// One evaluation of the U-Net: its raw prediction, of the latents' shape.
+/// One evaluation of the U-Net: its raw prediction, `[batch, latent_channels, h, w]`.
 ///
-/// `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), `latents_shape` those 4
-/// numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
+/// `latents` is `[batch, unet_channels, h, w]`, scaled as the network wants it (`c_in` of `sdrs_request`), and behind its
+/// `latent_channels` what an inpainting, depth or editing model takes besides, which isn't scaled; `latents_shape` has those 4 numbers; `timesteps` has `batch` numbers, fractions allowed; `context` is `[batch, tokens, context_width]`,
 /// with any number of tokens, `context_shape` those 3. Prompts of different length need a call each. SDXL's U-Net takes a vector besides:
 /// `sdrs_unet_with_vector`.
 #[unsafe(no_mangle)]

@@ -107,6 +107,8 @@ pub struct sdrs_pipeline_info {
     pub added_width: u32,
     /// The refiner's name, NULL without one. Valid as long as the pipeline.
     pub refiner_name: *const c_char,
+    /// Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
+    pub unet_channels: u32,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -149,6 +151,7 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     pooled_width: 0,
     added_width: 0,
     refiner_name: std::ptr::null(),
+    unet_channels: 0,
 };
 
 /// Writes the properties of a pipeline.
@@ -196,6 +199,7 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
                 .refiner
                 .as_ref()
                 .map_or(std::ptr::null(), |name| name.as_ptr()),
+            unet_channels: small(sizes.unet_channels),
         });
         Ok(())
     })

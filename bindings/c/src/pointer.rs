@@ -139,6 +139,18 @@ pub(crate) unsafe fn string<'a>(pointer: *const c_char, name: &'static str) -> R
     unsafe { text(pointer, SDRS_NUL_TERMINATED, name) }
 }
 
+/// A C string that may be NULL for none.
+///
+/// # Safety
+/// As [`string`].
+pub(crate) unsafe fn optional<'a>(pointer: *const c_char, name: &'static str) -> Result<Option<&'a str>> {
+    match pointer.is_null() {
+        true => Ok(None),
+        // SAFETY: as promised by the caller.
+        false => unsafe { string(pointer, name) }.map(Some),
+    }
+}
+
 /// A path.
 ///
 /// # Safety

@@ -37,7 +37,7 @@ static void note(sdrs_log_level level, const char *message, void *user_data) {
 /* A single file through the callback gives the pictures that it gives from disk, with any number of threads. */
 static void weights_held_elsewhere(const char *folder) {
     char path[1000];
-    place(path, sizeof path, folder, "../../../goldens/tiny-sd1-ldm.safetensors");
+    place(path, sizeof path, folder, "../../../target/goldens/tiny-sd1-ldm.safetensors");
     sdrs_builder *builder = NULL;
     sdrs_pipeline *plain = NULL, *pipeline = NULL;
     OK(sdrs_builder_new(&builder));

@@ -97,7 +97,7 @@ static void everything_of_a_builder(const char *folder) {
     OK(sdrs_builder_config(builder, tiny));
     CHECK(as_before(plain, build_and_draw(builder)));
     size_t size = 0;
-    unsigned char *bytes = read_file(tiny, "../tiny-sd1-ldm.safetensors", &size);
+    unsigned char *bytes = read_file(tiny, "../../target/goldens/tiny-sd1-ldm.safetensors", &size);
     OK(sdrs_builder_checkpoint_bytes(builder, "bytes", bytes, size));
     free(bytes);
     CHECK(as_before(plain, build_and_draw(builder)));

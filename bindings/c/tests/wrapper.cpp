@@ -44,7 +44,7 @@ static bool has(const std::string &text, const char *words) { return text.find(w
 static void around(const std::string &folder) {
     std::size_t lines = 0;
     std::unique_ptr<sdrs::Pipeline> pipeline;
-    const std::vector<std::uint8_t> file = read(folder + "/../../../goldens/tiny-sd1-ldm.safetensors");
+    const std::vector<std::uint8_t> file = read(folder + "/../../../target/goldens/tiny-sd1-ldm.safetensors");
     {
         sdrs::Builder builder;
         const auto piece = [&](std::uint64_t offset, std::uint8_t *buffer, std::size_t length) {

@@ -7,6 +7,7 @@
 mod array;
 mod error;
 mod image;
+mod interrogate;
 mod pipeline;
 mod prompt;
 mod run;
@@ -23,6 +24,7 @@ mod _sdrs {
     #[pymodule_export]
     use crate::{
         image::Image,
+        interrogate::{AestheticPredictor, Interrogator},
         pipeline::Pipeline,
         prompt::{parse_attention, schedule, subprompts},
         run::{CancelToken, Run},

@@ -189,7 +189,7 @@ impl Pipeline {
     }
 
     /// The sizes of the model's arrays, in the order of the package's `Sizes`.
-    fn sizes(&self) -> [usize; 11] {
+    fn sizes(&self) -> [usize; 12] {
         let s = self.inner.sizes();
         [
             s.latent_channels,
@@ -203,6 +203,7 @@ impl Pipeline {
             s.text_width_2,
             s.pooled_width,
             s.added_width,
+            s.unet_channels,
         ]
     }
 
@@ -369,7 +370,7 @@ impl Pipeline {
         context: ArrayArgument,
         added: Option<ArrayArgument>,
     ) -> PyResult<ReturnedArray> {
-        let shape = axes("latents", LATENTS, &latents.1)?;
+        let shape = axes("latents", "[batch, unet_channels, h, w]", &latents.1)?;
         let context_shape = axes("context", "[batch, tokens, context_width]", &context.1)?;
         let (latents, context) = (take(&latents.0), take(&context.0));
         let added = added.map(|(bytes, shape)| {

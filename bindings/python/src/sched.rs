@@ -11,7 +11,7 @@ use pyo3::{
 };
 use sd_sched::{
     BetaSchedule, Denoised, Dialect, Error, Latent, ModelSampling, PlanOptions, Prediction, Sampler,
-    Schedule, ScheduleOptions, Start,
+    Schedule, ScheduleOptions, Start, Stepper,
     rng::{self, BrownianTree, Dtype, Source},
 };
 use sdrs::Rng;
@@ -303,6 +303,18 @@ impl Plan {
         doubles(py, self.inner.sigmas())
     }
 
+    /// The number of steps.
+    #[getter]
+    fn steps(&self) -> usize {
+        self.inner.steps()
+    }
+
+    /// The number of calls of the denoiser.
+    #[getter]
+    fn calls(&self) -> usize {
+        self.inner.calls()
+    }
+
     /// The factor on the image that is begun at; 0 without one.
     #[getter]
     fn image_scale(&self) -> f64 {
@@ -319,7 +331,7 @@ impl Plan {
 /// Samples with Python's denoiser from `x` on, the bytes of float32 (`single`) or float64 values.
 ///
 /// `denoiser(bytes, sigma, timestep, needs_uncond)` gives bytes, or two if the uncond is needed; `noise(sigma, sigma_next)` gives
-/// bytes; `callback(step, steps, sigma, x, denoised)` may raise.
+/// bytes; `callback(step, steps, sigma, x, denoised)` may raise, and gives bytes that go in x's place, or none.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "keywords")]
 pub(crate) fn sample(
@@ -399,9 +411,8 @@ impl Calls<'_, '_> {
         let mut tree = None;
         let mut generator = rng::Generator::new(self.source, self.seed);
         let (sampler, range) = (plan.sampler(), plan.brownian_range());
-        let outcome = sd_sched::sample::<_, _, Raised>(
-            plan,
-            x,
+        let outcome = sd_sched::drive::<_, _, Raised>(
+            Stepper::new(plan, x),
             |x, call| {
                 let given = (V::bytes(py, x), call.sigma, call.timestep, call.needs_uncond);
                 let answer = self.denoiser.call1(given)?;
@@ -428,10 +439,13 @@ impl Calls<'_, '_> {
                 };
                 Ok(values.into_iter().map(V::of).collect())
             },
-            |progress| {
-                if let Some(callback) = self.callback {
+            |stepper, step| {
+                if let (Some(callback), Some(progress)) = (self.callback, stepper.progress(step)) {
                     let (x, denoised) = (V::bytes(py, progress.x), V::bytes(py, progress.denoised));
-                    callback.call1((progress.step, progress.steps, progress.sigma, x, denoised))?;
+                    let given = (step, progress.steps, progress.sigma, x, denoised);
+                    if let Some(replaced) = callback.call1(given)?.extract::<Option<Vec<u8>>>()? {
+                        stepper.replace_step(V::list(&replaced))?;
+                    }
                 }
                 Ok(())
             },

@@ -58,6 +58,29 @@ def tiny_refiner() -> Path:
     return _put_together(TINY_REFINER)
 
 
+@functools.lru_cache(maxsize=None)
+def widened(channels: int) -> Path:
+    """The folder of the tiny SD1 whose U-Net takes more channels: their weights are those of tools/goldens/from_pictures.py."""
+    parts = ["model_index.json", "scheduler", "text_encoder", "unet", "vae"]
+    folder = _put_together({"tiny-sd1": parts})
+    config = folder / "unet/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "in_channels": channels}))
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    held = tensors(weights)
+    old = held["conv_in.weight"].astype(np.float32)
+    count = len(old) * (channels - old.shape[1]) * 9
+    more = (0.1 * np.sin(0.37 * np.arange(count))).astype(np.float32).reshape(len(old), -1, 3, 3)
+    held["conv_in.weight"] = np.concatenate([old, more], axis=1)
+    header, data = {}, b""
+    for name, values in held.items():
+        kind = {"float16": "F16", "float32": "F32"}[values.dtype.name]
+        header[name] = {"dtype": kind, "shape": values.shape, "data_offsets": [len(data), len(data) + values.nbytes]}
+        data += values.tobytes()
+    text = json.dumps(header).encode()
+    weights.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return folder
+
+
 def _put_together(parts: "dict[str, list[str]]") -> Path:
     """A folder of which the goldens have the parts."""
     folder = Path(tempfile.mkdtemp(prefix="sdrs-tiny-"))

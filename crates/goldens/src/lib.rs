@@ -1,10 +1,13 @@
 //! Reads the reference values in `goldens/` for the tests of the other crates. It panics on every fault, as a test should.
 
 pub mod formula;
+mod single_file;
 
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
+
+pub use single_file::tiny_sd1_ldm;
 
 /// The folder `goldens/` of this repository.
 pub fn root() -> PathBuf {

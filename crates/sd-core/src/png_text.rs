@@ -14,15 +14,28 @@ const LIMITS: png::Limits = png::Limits { bytes: 256 << 20 };
 /// # Errors
 /// A sentence with the file's fault.
 pub fn png_text(bytes: &[u8], keyword: &str) -> Result<Option<String>, String> {
+    let mut texts = png_texts(bytes, &[keyword])?;
+    Ok(texts.pop().flatten())
+}
+
+/// The same for several keywords; what stands behind the pixels is only looked for where none of them stands before.
+///
+/// # Errors
+/// As [`png_text`].
+pub fn png_texts(bytes: &[u8], keywords: &[&str]) -> Result<Vec<Option<String>>, String> {
     let fail = |e: png::DecodingError| format!("not a usable PNG picture: {e}");
     let mut reader = png::Decoder::new_with_limits(Cursor::new(bytes), LIMITS)
         .read_info()
         .map_err(fail)?;
-    if let Some(text) = of_info(reader.info(), keyword)? {
-        return Ok(Some(text));
+    let all = |info: &png::Info| -> Result<Vec<_>, String> {
+        keywords.iter().map(|keyword| of_info(info, keyword)).collect()
+    };
+    let before = all(reader.info())?;
+    if before.iter().any(Option::is_some) {
+        return Ok(before);
     }
     reader.finish().map_err(fail)?;
-    of_info(reader.info(), keyword)
+    all(reader.info())
 }
 
 /// The text under a keyword among those that were read so far.

@@ -31,7 +31,7 @@ fn file(tensors: &Tensors, metadata: &[(&str, String)]) -> TensorFile {
 }
 
 fn ldm() -> Tensors {
-    tensors(&goldens::root().join("tiny-sd1-ldm.safetensors"))
+    tensors(&goldens::tiny_sd1_ldm())
 }
 
 fn with(mut tensors: Tensors, names: &[&str]) -> Tensors {

@@ -325,11 +325,11 @@ fn own_families_are_none_of_these() {
         }
     }
     assert_eq!(count, 3 * 2 + 4);
-    for name in [
-        "tiny-sd1-ldm.safetensors",
-        "tiny-sd1/vae/diffusion_pytorch_model.safetensors",
+    for path in [
+        goldens::tiny_sd1_ldm(),
+        goldens::root().join("tiny-sd1/vae/diffusion_pytorch_model.safetensors"),
     ] {
-        assert_eq!(inspect(&goldens::root().join(name)).unwrap().architecture, None);
+        assert_eq!(inspect(&path).unwrap().architecture, None);
     }
     assert_eq!(inspect(&tiny()).unwrap().family, Family::Other);
 }

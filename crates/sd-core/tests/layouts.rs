@@ -62,7 +62,7 @@ fn ldm(tensors: &Tensors) -> Checkpoint {
 }
 
 fn ldm_tensors() -> Tensors {
-    tensors(&goldens::root().join("tiny-sd1-ldm.safetensors"))
+    tensors(&goldens::tiny_sd1_ldm())
 }
 
 #[test]
@@ -290,11 +290,7 @@ fn mixed_types() {
 /// safetensors' own reader and ours agree on every file here.
 #[test]
 fn agrees_with_the_reference_reader() {
-    for file in [
-        tiny().join(UNET),
-        tiny().join(VAE),
-        goldens::root().join("tiny-sd1-ldm.safetensors"),
-    ] {
+    for file in [tiny().join(UNET), tiny().join(VAE), goldens::tiny_sd1_ldm()] {
         let bytes = std::fs::read(&file).unwrap();
         let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let ours = TensorFile::open(&file).unwrap();

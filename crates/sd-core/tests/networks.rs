@@ -38,7 +38,7 @@ fn folder() -> Checkpoint {
 
 fn single_file() -> Checkpoint {
     let configs = Configs::from_folder(&Folder::Disk(goldens::root().join("tiny-sd1"))).unwrap();
-    let file = TensorFile::open(&goldens::root().join("tiny-sd1-ldm.safetensors")).unwrap();
+    let file = TensorFile::open(&goldens::tiny_sd1_ldm()).unwrap();
     Checkpoint::from_file_and_configs(file, configs).unwrap()
 }
 

@@ -27,7 +27,7 @@ fn configs() -> Configs {
 
 /// The tiny model as a single file with transformers' names, in f16, and a projection.
 fn split() -> Tensors {
-    let mut all = tensors(&goldens::root().join("tiny-sd1-ldm.safetensors"));
+    let mut all = tensors(&goldens::tiny_sd1_ldm());
     let parts = [
         "model.diffusion_model.",
         "first_stage_model.",

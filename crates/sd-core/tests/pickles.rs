@@ -64,7 +64,7 @@ fn dictionaries_in_dictionaries() {
 /// A checkpoint, the parts of a folder and a VAE are opened by their contents, whatever their names.
 #[test]
 fn models_in_pickles() {
-    let single = checkpoint(&tensors(&goldens::root().join("tiny-sd1-ldm.safetensors")));
+    let single = checkpoint(&tensors(&goldens::tiny_sd1_ldm()));
     let configs = || Configs::from_folder(&Folder::Disk(tiny())).unwrap();
     let opened = TensorFile::from_bytes("x", single.clone()).unwrap();
     let pickled = Checkpoint::from_file_and_configs(opened, configs()).unwrap();

@@ -112,7 +112,7 @@ fn packed_blocks() {
 /// A checkpoint as stable-diffusion.cpp converts it, and a U-Net alone as ComfyUI has it.
 #[test]
 fn models_in_gguf() {
-    let all = tensors(&goldens::root().join("tiny-sd1-ldm.safetensors"));
+    let all = tensors(&goldens::tiny_sd1_ldm());
     let configs = Configs::from_folder(&Folder::Disk(tiny())).unwrap();
     let opened = TensorFile::from_bytes("x", Gguf::of(&all).file()).unwrap();
     let (packed, plain) = (

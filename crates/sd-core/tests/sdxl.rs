@@ -301,10 +301,7 @@ fn a_missing_encoder_is_told_and_can_be_given() {
     )
     .unwrap();
     assert!(output(&sd1, Part::TextEncoder).unwrap() == before);
-    first = texts_of(
-        &tensors(&goldens::root().join("tiny-sd1-ldm.safetensors")),
-        "cond_stage_model.",
-    );
+    first = texts_of(&tensors(&goldens::tiny_sd1_ldm()), "cond_stage_model.");
     let mut checkpoint = Checkpoint::open(folder.path()).unwrap();
     let before = output(&checkpoint, Part::TextEncoder).unwrap();
     checkpoint

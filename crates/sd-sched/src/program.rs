@@ -80,6 +80,43 @@ impl Program {
             .is_none_or(|mask| slot >= 64 || mask >> slot & 1 == 1)
     }
 
+    /// The operation behind the last step that was complete before the one at `pc`, and the slot of what the step arrived at, if another
+    /// latent may stand there: it is read later, and nothing but combinations that can be repeated came since.
+    pub fn replaceable(&self, pc: usize) -> Option<(usize, u32)> {
+        let end = self.ops[..pc]
+            .iter()
+            .rposition(|op| matches!(op, Op::StepEnd { .. }))?;
+        let Op::StepEnd { x, .. } = self.ops[end] else {
+            return None;
+        };
+        let mut read = Vec::new();
+        for op in &self.ops[end + 1..pc] {
+            if !matches!(op, Op::Lin { .. }) {
+                return None;
+            }
+            for_reads(op, &self.terms, |slot| read.push(slot));
+            let mut lost = false;
+            for_writes(op, |slot| lost |= read.contains(&slot) || slot == x);
+            if lost {
+                return None;
+            }
+        }
+        (read.contains(&x) || self.is_read(pc, x)).then_some((end + 1, x))
+    }
+
+    /// Whether a slot's content is read from the operation at `pc` on, or is the result.
+    fn is_read(&self, pc: usize, slot: u32) -> bool {
+        for op in &self.ops[pc..] {
+            let (mut reads, mut writes) = (false, false);
+            for_reads(op, &self.terms, |read| reads |= read == slot);
+            for_writes(op, |written| writes |= written == slot);
+            if reads || writes {
+                return reads;
+            }
+        }
+        slot == self.result
+    }
+
     /// The last step that was complete before the operation at `pc`.
     pub fn last_step_end(&self, pc: usize) -> Option<&Op> {
         self.ops[..pc]

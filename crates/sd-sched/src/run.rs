@@ -72,8 +72,8 @@ pub struct Progress<'a, X> {
 pub fn sample<X, D, E>(
     plan: Plan,
     x: X,
-    mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
-    mut noise: impl FnMut(NoiseCall) -> Result<X, E>,
+    denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
+    noise: impl FnMut(NoiseCall) -> Result<X, E>,
     mut on_step: impl FnMut(Progress<'_, X>) -> Result<(), E>,
 ) -> Result<X, E>
 where
@@ -81,8 +81,34 @@ where
     D: Into<Denoised<X>>,
     E: From<Error>,
 {
-    let mut stepper = Stepper::new(plan, x);
-    let mut reported = 0;
+    drive(
+        Stepper::new(plan, x),
+        denoise,
+        noise,
+        |stepper, step| match stepper.progress(step) {
+            Some(progress) => on_step(progress),
+            None => Ok(()),
+        },
+    )
+}
+
+/// As [`sample`], from wherever a stepper is. `after_step` is given the stepper and the step that it has made, from 0, and may
+/// [look](Stepper::progress), [keep its state](Stepper::state) or [change what it arrived at](Stepper::replace_step).
+///
+/// # Errors
+/// Those of [`sample`].
+pub fn drive<X, D, E>(
+    mut stepper: Stepper<X>,
+    mut denoise: impl FnMut(&X, DenoiseCall) -> Result<D, E>,
+    mut noise: impl FnMut(NoiseCall) -> Result<X, E>,
+    mut after_step: impl FnMut(&mut Stepper<X>, usize) -> Result<(), E>,
+) -> Result<X, E>
+where
+    X: Latent,
+    D: Into<Denoised<X>>,
+    E: From<Error>,
+{
+    let mut reported = stepper.steps_done();
     loop {
         match stepper.request() {
             Request::Done(_) => return Ok(stepper.finish()?),
@@ -125,16 +151,7 @@ where
         }
         while reported < stepper.steps_done() {
             reported += 1;
-            if let Some((x, denoised, sigma)) = stepper.last_step() {
-                on_step(Progress {
-                    step: reported - 1,
-                    steps: stepper.plan().steps(),
-                    calls: stepper.calls_done(),
-                    sigma,
-                    x,
-                    denoised,
-                })?;
-            }
+            after_step(&mut stepper, reported - 1)?;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::program::{MAX_TERMS, Op, Program};
 use crate::sampler::{AdaptiveState, Attempt};
-use crate::{Error, Latent, Plan, Result};
+use crate::{Error, Latent, Plan, Progress, Result};
 
 /// The next request of the stepper.
 #[derive(Debug, PartialEq)]
@@ -302,6 +302,40 @@ impl<X: Latent> Stepper<X> {
             }) => Some((self.slot(x), self.slot(denoised), sigma)),
             _ => None,
         }
+    }
+
+    /// The state of the run after its last step, whose number is `step`, if it has made one.
+    pub fn progress(&self, step: usize) -> Option<Progress<'_, X>> {
+        let (x, denoised, sigma) = self.last_step()?;
+        Some(Progress {
+            step,
+            steps: self.plan.steps(),
+            calls: self.calls_done,
+            sigma,
+            x,
+            denoised,
+        })
+    }
+
+    /// Puts another latent in the place of the one that the last step arrived at: what it did with it before, such as a multistep
+    /// solver's earlier answers, stays.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] if the run isn't between two steps, or the sampler has gone on from what it arrived at already;
+    /// [`Error::ShapeMismatch`].
+    pub fn replace_step(&mut self, latent: X) -> Result<()> {
+        let Some((from, slot)) = self.program.replaceable(self.pc) else {
+            return Err(self.out_of_turn("a latent in place of the last step's"));
+        };
+        if !self.slot(slot).same_shape(&latent) {
+            return Err(Error::ShapeMismatch {
+                what: "the replaced latent",
+            });
+        }
+        self.slots[slot as usize] = Some(latent);
+        // What was combined of it since.
+        self.pc = from;
+        self.run()
     }
 
     /// A latent that is no longer needed, if there is one: fill it instead of allocating the next answer.

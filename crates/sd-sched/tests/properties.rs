@@ -7,8 +7,8 @@ use std::cell::Cell;
 use common::{START, denoise, denoise_uncond, noise};
 use proptest::prelude::*;
 use sd_sched::{
-    Dialect, Error, Latent, ModelSampling, Plan, PlanOptions, Prediction, Request, Sampler, Schedule, Start,
-    Stepper, StepperState, plan,
+    Denoised, Dialect, Error, Latent, ModelSampling, Plan, PlanOptions, Prediction, Request, Sampler,
+    Schedule, Start, Stepper, StepperState, drive, plan, sample,
 };
 
 fn model() -> ModelSampling {
@@ -62,6 +62,75 @@ fn calls_know_their_place() {
             answer(&mut s, &mut draws);
         }
     }
+}
+
+/// A latent that is put in a step's place is what the rest of the run goes on from.
+#[test]
+fn a_step_is_replaced() {
+    let plan_of =
+        |sampler| plan(sampler, Schedule::Karras, 7, &model(), &PlanOptions::default()).expect("a plan");
+    let run = |plan: &Plan, by: fn(f64) -> f64| {
+        let mut refused = 0;
+        let end = drive(
+            Stepper::new(plan.clone(), start(plan)),
+            |x: &Vec<f64>, call| {
+                Ok(Denoised {
+                    denoised: denoise(x, call.sigma),
+                    uncond: call.needs_uncond.then(|| denoise_uncond(x, call.sigma)),
+                })
+            },
+            |way| Ok::<_, Error>(noise(way.step)),
+            |stepper, step| {
+                let x = stepper.progress(step).expect("a step").x.iter();
+                let replaced = x.map(|x| by(*x)).collect();
+                refused += usize::from(stepper.replace_step(replaced).is_err());
+                Ok(())
+            },
+        );
+        (end.expect("the end"), refused)
+    };
+    for sampler in Sampler::ALL {
+        let plan = plan_of(*sampler);
+        let (same, _) = run(&plan, |x| x);
+        let plain = sample(
+            plan.clone(),
+            start(&plan),
+            |x: &Vec<f64>, call| {
+                Ok(Denoised {
+                    denoised: denoise(x, call.sigma),
+                    uncond: call.needs_uncond.then(|| denoise_uncond(x, call.sigma)),
+                })
+            },
+            |way| Ok::<_, Error>(noise(way.step)),
+            |_| Ok(()),
+        );
+        assert_eq!(same, plain.expect("the end"), "{sampler}");
+    }
+    // k-diffusion's Euler, by hand.
+    let plan = plan_of(Sampler::Euler);
+    let sigmas = plan.sigmas().to_vec();
+    let mut x = start(&plan);
+    for pair in sigmas.windows(2) {
+        let denoised = denoise(&x, pair[0]);
+        let next = |(x, d): (&f64, &f64)| x + (x - d) / pair[0] * (pair[1] - pair[0]);
+        x = x.iter().zip(&denoised).map(next).map(|x| 0.9 * x + 0.1).collect();
+    }
+    let (halved, refused) = run(&plan, |x| 0.9 * x + 0.1);
+    assert_eq!(refused, 0);
+    for (a, b) in halved.iter().zip(&x) {
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
+    let mut stepper = Stepper::new(plan.clone(), start(&plan));
+    assert!(matches!(
+        stepper.replace_step(vec![0.0; 3]),
+        Err(Error::OutOfTurn { .. })
+    ));
+    let mut draws = 0;
+    answer(&mut stepper, &mut draws);
+    assert!(matches!(
+        stepper.replace_step(vec![0.0; 3]),
+        Err(Error::ShapeMismatch { .. })
+    ));
 }
 
 fn any_sampler() -> impl Strategy<Value = Sampler> {

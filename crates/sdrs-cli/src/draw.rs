@@ -31,6 +31,15 @@ pub struct Img2img {
     /// A picture of the same size: only what is white in it, or opaque if it has transparency, is drawn anew.
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
+    /// Draw beyond the picture's edges: pixels to the left, above, to the right and below, such as 64,0,64,0.
+    #[arg(
+        long,
+        value_name = "L,T,R,B",
+        value_delimiter = ',',
+        num_args = 4,
+        conflicts_with = "mask"
+    )]
+    outpaint: Option<Vec<u32>>,
     #[command(flatten)]
     common: Common,
 }
@@ -106,11 +115,19 @@ pub fn txt2img(args: Txt2img) -> Result<(), Failure> {
 
 /// Draws from a picture, or from each of a folder.
 pub fn img2img(args: Img2img) -> Result<(), Failure> {
-    let mask = args.mask.as_deref().map(read).transpose()?;
-    let image = match args.image.is_dir() {
+    let mut mask = args.mask.as_deref().map(read).transpose()?;
+    let mut image = match args.image.is_dir() {
         true => Image::Folder(pictures_of(&args.image)?),
         false => Image::One(read(&args.image)?),
     };
+    if let Some(margins) = args.outpaint {
+        let (Image::One(picture), &[left, top, right, bottom]) = (&image, margins.as_slice()) else {
+            let reason = "--outpaint: takes four numbers, and is for one picture, not for a folder";
+            return Err(Failure::Usage(reason.into()));
+        };
+        let (wide, canvas) = picture.outpaint([left, top, right, bottom])?;
+        (image, mask) = (Image::One(wide), Some(canvas));
+    }
     args.common.draw(args.prompt.as_deref(), Some(image), mask)
 }
 

@@ -183,10 +183,7 @@ fn inspect_tells_what_a_file_is() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
-    let file = goldens::root()
-        .join("tiny-sd1-ldm.safetensors")
-        .display()
-        .to_string();
+    let file = goldens::tiny_sd1_ldm().display().to_string();
     let json: serde_json::Value = serde_json::from_str(&inspect(&[&file, "--json"])).unwrap();
     assert_eq!(json["kind"], "checkpoint");
     assert_eq!(json["layout"], "single file");

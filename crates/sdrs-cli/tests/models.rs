@@ -38,7 +38,7 @@ fn failure(args: &[&str]) -> (i32, String) {
 fn wrong_files_are_told() {
     let root = goldens::root();
     let path = |name: &str| root.join(name).display().to_string();
-    let (tiny, single) = (path("tiny-sd1"), path("tiny-sd1-ldm.safetensors"));
+    let (tiny, single) = (path("tiny-sd1"), goldens::tiny_sd1_ldm().display().to_string());
     let (index, unet) = (
         path("tiny-sd1/model_index.json"),
         path("tiny-sd1/unet/config.json"),

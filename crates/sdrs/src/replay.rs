@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use sd_core::{checkpoint::Kind, weights::files_below};
 
-use crate::{Error, GenerateParams, Pipeline, PipelineBuilder, Result, infotext::Infotext};
+use crate::{
+    Error, GenerateParams, Lora, Pipeline, PipelineBuilder, Result,
+    infotext::{Infotext, LORAS},
+};
 
 /// Endings of files with weights.
 const ENDINGS: [&str; 6] = ["safetensors", "ckpt", "pt", "pth", "bin", "gguf"];
@@ -13,7 +16,9 @@ const ENDINGS: [&str; 6] = ["safetensors", "ckpt", "pt", "pth", "bin", "gguf"];
 const MOST_EMBEDDING: u64 = 16 << 20;
 
 /// Keys of infotexts that name what is found otherwise, or say nothing of the picture.
-const SILENT: [&str; 8] = [
+const SILENT: [&str; 10] = [
+    LORAS,
+    "Source",
     "Version",
     "Lora hashes",
     "TI hashes",
@@ -108,6 +113,20 @@ impl Replay {
         }
         for folder in &folders {
             builder = builder.lora_dir(folder);
+        }
+        for lora in value(LORAS).into_iter().flat_map(|list| list.split(", ")) {
+            let (name, weights) = lora.split_once(':').unwrap_or((lora, "1"));
+            let weights: Vec<f64> = weights
+                .split(':')
+                .filter_map(|weight| weight.parse().ok())
+                .collect();
+            match (files.named(name), weights.as_slice()) {
+                (Some(path), [text, rest @ ..]) => {
+                    let unet = rest.first().unwrap_or(text);
+                    builder = builder.loras([Lora::file(path).text_encoder(*text).unet(*unet)]);
+                }
+                _ => missing.push(format!("the LoRA '{name}' is not in these folders")),
+            }
         }
         if params.image.strength.is_some() && !second {
             missing.push("it began at a picture, which infotexts don't carry: give it as well".into());

@@ -72,7 +72,7 @@ fn other(out: &Path) -> std::path::PathBuf {
 fn every_way_of_storing_a_part_gives_that_part() {
     let out = tempfile::tempdir().unwrap();
     let other = other(out.path());
-    let ldm = goldens::root().join("tiny-sd1-ldm.safetensors");
+    let ldm = goldens::tiny_sd1_ldm();
     let build = |replace: Replace, path: &Path| {
         let builder = Pipeline::builder().checkpoint(&other).device("cpu");
         let pipeline = replace(builder, path).build().unwrap();
@@ -188,7 +188,7 @@ fn parts_that_do_not_fit_are_told() {
 #[test]
 fn what_is_missing_can_be_given() {
     let out = tempfile::tempdir().unwrap();
-    let ldm = goldens::root().join("tiny-sd1-ldm.safetensors");
+    let ldm = goldens::tiny_sd1_ldm();
     let (vae, text) = ("first_stage_model.", "cond_stage_model.");
     let single = |name: &str, without: &[&str]| {
         let path = out.path().join(name);
@@ -274,7 +274,7 @@ fn half_a_vae_does_its_half() {
 fn tensors_of_no_part_are_refused_or_told() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().join("strays.safetensors");
-    let ldm = fs::read(goldens::root().join("tiny-sd1-ldm.safetensors")).unwrap();
+    let ldm = fs::read(goldens::tiny_sd1_ldm()).unwrap();
     let file = SafeTensors::deserialize(&ldm).unwrap();
     let mut tensors: BTreeMap<String, TensorView<'_>> = file
         .iter()
@@ -322,7 +322,7 @@ fn tensors_of_no_part_are_refused_or_told() {
 fn a_marked_file_is_drawn_as_marked() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().join("v.safetensors");
-    let ldm = fs::read(goldens::root().join("tiny-sd1-ldm.safetensors")).unwrap();
+    let ldm = fs::read(goldens::tiny_sd1_ldm()).unwrap();
     let file = SafeTensors::deserialize(&ldm).unwrap();
     let mut tensors: BTreeMap<String, TensorView<'_>> = file
         .iter()
@@ -353,7 +353,7 @@ fn a_marked_file_is_drawn_as_marked() {
 
 #[test]
 fn configurations_that_are_not_there() {
-    let ldm = goldens::root().join("tiny-sd1-ldm.safetensors");
+    let ldm = goldens::tiny_sd1_ldm();
     let error = |checkpoint: &Path, config: &Path| {
         let builder = Pipeline::builder().checkpoint(checkpoint).config(config);
         let error = builder.device("cpu").build().unwrap_err();

@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 }
 
 fn single_file() -> PathBuf {
-    goldens::root().join("tiny-sd1-ldm.safetensors")
+    goldens::tiny_sd1_ldm()
 }
 
 fn from_folder() -> Pipeline {

@@ -20,7 +20,7 @@ const PARTS: [&str; 3] = [
 ];
 
 fn single_file() -> PathBuf {
-    goldens::root().join("tiny-sd1-ldm.safetensors")
+    goldens::tiny_sd1_ldm()
 }
 
 type Tensors = BTreeMap<String, (Stored, Vec<usize>, Vec<u8>)>;

@@ -74,7 +74,7 @@ fn a_lora_may_act_twice() {
 fn errors_leave_a_pipeline_as_it_was() {
     let mut pipeline = builder().loras(two()).build().unwrap();
     let before = outputs(&pipeline);
-    let other = goldens::root().join("tiny-sd1-ldm.safetensors");
+    let other = goldens::tiny_sd1_ldm();
     for (wrong, code) in [
         (Lora::file(other), ErrorCode::InvalidFile),
         (Lora::file("no/such/lora.safetensors"), ErrorCode::Io),

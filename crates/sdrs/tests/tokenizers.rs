@@ -76,7 +76,7 @@ fn with_tokenizer(case: &Case) -> tempfile::TempDir {
 }
 
 fn single_file() -> PathBuf {
-    goldens::root().join("tiny-sd1-ldm.safetensors")
+    goldens::tiny_sd1_ldm()
 }
 
 const FORMS: [&str; 5] = [

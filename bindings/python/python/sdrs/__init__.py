@@ -17,6 +17,7 @@ from . import _sdrs, errors, infotext, noise, prompt, sched
 from ._arguments import StrPath as _StrPath
 from ._arguments import path as _path
 from ._files import Lora
+from ._interrogator import AestheticPredictor, Interrogation, Interrogator, RankedPhrase
 from ._parts import EncodedImages, Latents, Scalings, Sizes
 from ._pipeline import Pipeline
 from ._progress import Event
@@ -45,6 +46,7 @@ if _TYPE_CHECKING:
     from typing_extensions import Unpack as _Unpack
 
 __all__ = [
+    "AestheticPredictor",
     "CancelToken",
     "CancelledError",
     "EncodedImages",
@@ -52,6 +54,8 @@ __all__ = [
     "FileError",
     "ForkedError",
     "InternalError",
+    "Interrogation",
+    "Interrogator",
     "InvalidFileError",
     "InvalidParameterError",
     "InvalidWeightsError",
@@ -61,6 +65,7 @@ __all__ = [
     "NotFiniteError",
     "PicklingError",
     "Pipeline",
+    "RankedPhrase",
     "Result",
     "Scalings",
     "SdrsError",

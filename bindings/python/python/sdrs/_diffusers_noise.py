@@ -27,10 +27,10 @@ class Draw:
         self._sources = [_source(one, dtype) for one in given]
 
     def __call__(self, rows: int | None = None) -> FloatArray:
-        """For all pictures, or for so many rows where one generator draws for all."""
+        """For all pictures, or for the first so many rows."""
         count = self._shape[0] if rows is None else rows
         part = (1 if self.each else count, *self._shape[1:])
-        return np.concatenate([source(part) for source in self._sources])
+        return np.concatenate([source(part) for source in self._sources[:count]])
 
 
 def _source(generator: Any, dtype: str) -> Callable[[tuple[int, ...]], FloatArray]:

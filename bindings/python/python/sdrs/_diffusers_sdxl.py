@@ -114,24 +114,24 @@ class StableDiffusionXLPipeline(DiffusionPipeline):
 
         Returns a `StableDiffusionXLPipelineOutput`, without `return_dict` its fields. Raises `InvalidParameterError`.
         """
-        count = whole("num_images_per_prompt", num_images_per_prompt, 1)
         guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
         end = None if denoising_end is None else number("denoising_end", denoising_end, 0, 1)
-        cond, pooled = self._conditions("prompt", (prompt, prompt_2), (prompt_embeds, pooled_prompt_embeds), clip_skip)
         size = self._sides(height, width)
-        told = self._told(original_size, crops_coords_top_left, target_size, size, "")
-        conditions = Conditions(np.repeat(cond, count, axis=0), None, np.repeat(_beside(pooled, told), count, axis=0))
-        if guidance_scale > 1:
-            if negative_original_size is not None and negative_target_size is not None:
-                told = self._told(
-                    negative_original_size, negative_crops_coords_top_left, negative_target_size, size, "negative_"
-                )
-            negative = (negative_prompt, negative_prompt_2)
-            uncond, pooled_uncond = self._negative(cond, pooled, negative, (negative_prompt_embeds, negative_pooled_prompt_embeds))
-            conditions = conditions._replace(
-                uncond=np.repeat(uncond, count, axis=0),
-                added_uncond=np.repeat(_beside(pooled_uncond, told), count, axis=0),
+        told = told_uncond = self._told(original_size, crops_coords_top_left, target_size, size, "")
+        if negative_original_size is not None and negative_target_size is not None:
+            told_uncond = self._told(
+                negative_original_size, negative_crops_coords_top_left, negative_target_size, size, "negative_"
             )
+        conditions = self._conditions(
+            (prompt, prompt_2),
+            (prompt_embeds, pooled_prompt_embeds),
+            (negative_prompt, negative_prompt_2),
+            (negative_prompt_embeds, negative_pooled_prompt_embeds),
+            (told, told_uncond),
+            clip_skip,
+            guidance_scale,
+            whole("num_images_per_prompt", num_images_per_prompt, 1),
+        )
         loop = Loop(
             steps=num_inference_steps,
             guidance_scale=guidance_scale,
@@ -149,6 +149,28 @@ class StableDiffusionXLPipeline(DiffusionPipeline):
         images = self._draw(loop, conditions)
         return StableDiffusionXLPipelineOutput(images) if return_dict else (images,)
 
+    def _conditions(
+        self,
+        prompts: tuple[Texts, Texts],
+        embeds: tuple[Any, Any],
+        negative: tuple[Texts, Texts],
+        negative_embeds: tuple[Any, Any],
+        told: tuple[FloatArray, FloatArray],
+        clip_skip: int | None,
+        guidance_scale: float,
+        count: int,
+    ) -> Conditions:
+        """What a call's pictures are conditioned on, `count` for each prompt; `told` are the sizes for prompt and negative prompt."""
+        cond, pooled = self._texts("prompt", prompts, embeds, clip_skip)
+        conditions = Conditions(np.repeat(cond, count, axis=0), None, np.repeat(_beside(pooled, told[0]), count, axis=0))
+        if guidance_scale <= 1:
+            return conditions
+        uncond, pooled_uncond = self._negative(cond, pooled, negative, negative_embeds)
+        return conditions._replace(
+            uncond=np.repeat(uncond, count, axis=0),
+            added_uncond=np.repeat(_beside(pooled_uncond, told[1]), count, axis=0),
+        )
+
     def _negative(
         self, cond: FloatArray, pooled: FloatArray, prompts: tuple[Texts, Texts], embeds: tuple[Any, Any]
     ) -> tuple[FloatArray, FloatArray]:
@@ -159,10 +181,10 @@ class StableDiffusionXLPipeline(DiffusionPipeline):
         if negative is None and embeds[0] is None:
             negative = ""
         # diffusers skips layers for the prompt alone.
-        uncond, pooled_uncond = self._conditions("negative_prompt", (negative, negative_2), embeds, None)
+        uncond, pooled_uncond = self._texts("negative_prompt", (negative, negative_2), embeds, None)
         return fitted("negative_prompt", uncond, cond), fitted("negative_prompt", pooled_uncond, pooled)
 
-    def _conditions(
+    def _texts(
         self, name: str, prompts: tuple[Texts, Texts], embeds: tuple[Any, Any], clip_skip: int | None
     ) -> tuple[FloatArray, FloatArray]:
         """Contexts and pooled texts, of prompts or in place of them."""

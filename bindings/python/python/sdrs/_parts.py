@@ -38,6 +38,8 @@ class Sizes(NamedTuple):
     """Values of a pooled text; 0 where no text encoder gives one."""
     added_width: int
     """Values of the vector that the U-Net takes beside the timestep, a pooled text and sizes; 0 where it takes none."""
+    unet_channels: int
+    """Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models."""
 
 
 class Scalings(NamedTuple):
@@ -150,9 +152,10 @@ class Parts:
     def unet(
         self, latents: npt.ArrayLike, timesteps: npt.ArrayLike, context: npt.ArrayLike, added: npt.ArrayLike | None = None
     ) -> FloatArray:
-        """One evaluation of the U-Net: its raw prediction, of the latents' shape.
+        """One evaluation of the U-Net: its raw prediction, `[batch, latent_channels, h, w]`.
 
-        `latents`: `[batch, latent_channels, h, w]`, scaled by `scalings(sigma).c_in`. `timesteps`: one number, or `[batch]`.
+        `latents`: `[batch, unet_channels, h, w]`, scaled by `scalings(sigma).c_in`, and behind its `latent_channels` what an inpainting,
+        depth or editing model takes besides, which isn't scaled. `timesteps`: one number, or `[batch]`.
         `context`: `[batch, tokens, context_width]`. `added`: the vector beside the timestep, `[batch, added_width]`, for SDXL: a pooled
         text, and sizes (`size_vector`). Raises `InvalidParameterError` for other shapes, and if `added` is missing or not wanted.
         """

@@ -3,9 +3,11 @@
 from typing import Callable, final
 
 __all__ = [
+    "AestheticPredictor",
     "CancelToken",
     "Generator",
     "Image",
+    "Interrogator",
     "Pipeline",
     "Plan",
     "Run",
@@ -85,6 +87,44 @@ class Upscaler:
         callback: Callable[[int, int], object] | None,
         cancel: CancelToken | None,
     ) -> _Pixels: ...
+
+@final
+class Interrogator:
+    @staticmethod
+    def open(
+        paths: dict[str, str],
+        clip_activation: str | None,
+        phrases: list[tuple[str, list[str]]] | None,
+        device: str,
+        dtype: object,
+        threads: int | None,
+    ) -> Interrogator: ...
+    def interrogate(
+        self,
+        rgba: bytes,
+        size: tuple[int, int],
+        mode: str,
+        caption: str | None,
+        captions: tuple[str | None, int | None, int | None, int | None, float | None, float | None, bool],
+        flavors: tuple[int | None, int | None],
+        limit: int,
+        ranks: bool,
+        skip: list[str],
+        original: bool,
+        callback: Callable[[str, int, int], object] | None,
+        cancel: CancelToken | None,
+    ) -> str: ...
+    def embed_image(self, rgba: bytes, size: tuple[int, int]) -> bytearray: ...
+    def embed_texts(self, texts: list[str]) -> _Given: ...
+    def rank(self, rgba: bytes, size: tuple[int, int], texts: list[str]) -> bytearray: ...
+
+@final
+class AestheticPredictor:
+    @staticmethod
+    def open(path: object) -> AestheticPredictor: ...
+    @property
+    def width(self) -> int: ...
+    def rate(self, vector: list[float]) -> float: ...
 
 @final
 class Run:
@@ -198,6 +238,10 @@ class Plan:
         options: dict[str, object],
     ) -> Plan: ...
     def sigmas(self) -> bytearray: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def calls(self) -> int: ...
     @property
     def image_scale(self) -> float: ...
     @property

@@ -82,7 +82,7 @@ class Upscaler:
         if scale is not None and size is not None:
             raise InvalidParameterError("scale: give it or a size, not both")
         _arguments.function("callback", callback, "two numbers")
-        pixels, is_pil = _pixels(image)
+        pixels, is_pil = pixels_of(image)
         height, width, channels = pixels.shape
         if channels == 3:
             pixels = np.concatenate([pixels, np.full((height, width, 1), 255, np.uint8)], axis=2)
@@ -116,7 +116,7 @@ class Upscaler:
         return f"<sdrs.Upscaler: {self.name}, {self._native.description}>"
 
 
-def _pixels(image: Any) -> tuple[Any, bool]:
+def pixels_of(image: Any) -> tuple[Any, bool]:
     """`[height, width, 3 or 4]`, and whether it came as a picture of PIL."""
     if isinstance(image, (str, os.PathLike)):
         raise InvalidParameterError("image: must be a picture, not a path: give PIL.Image.open(path)")

@@ -13,8 +13,11 @@ Arrays are NumPy's; where torch is there, its generators and tensors may be give
 from __future__ import annotations
 
 from ._diffusers_img2img import StableDiffusionImg2ImgPipeline
+from ._diffusers_inpaint import StableDiffusionInpaintPipeline
+from ._diffusers_pix2pix import StableDiffusionInstructPix2PixPipeline
 from ._diffusers_sd import StableDiffusionPipeline, StableDiffusionPipelineOutput
 from ._diffusers_sdxl import StableDiffusionXLPipeline, StableDiffusionXLPipelineOutput
+from ._diffusers_sdxl_img2img import StableDiffusionXLImg2ImgPipeline
 from ._schedulers import (
     SCHEDULERS,
     DDIMScheduler,
@@ -48,8 +51,11 @@ __all__ = [
     "SASolverScheduler",
     "Scheduler",
     "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionInstructPix2PixPipeline",
     "StableDiffusionPipeline",
     "StableDiffusionPipelineOutput",
+    "StableDiffusionXLImg2ImgPipeline",
     "StableDiffusionXLPipeline",
     "StableDiffusionXLPipelineOutput",
     "TCDScheduler",

@@ -70,7 +70,14 @@ def sample(
     if levels.ndim != 1:
         raise InvalidParameterError("sigmas: must have one axis")
     plan = _sdrs.Plan(None, sampler, "automatic", 1, levels.tolist(), "webui", dict(options))
-    return run(plan, lambda x, sigma, timestep: denoiser(x, sigma), x, noise=noise, seed=seed, rng=rng, callback=callback)
+    function("callback", callback, "step, steps, sigma, x and denoised")
+
+    def on_step(step: int, steps: int, sigma: float, x: Array, denoised: Array) -> None:
+        assert callback is not None
+        callback(step, steps, sigma, x, denoised)
+
+    told = None if callback is None else on_step
+    return run(plan, lambda x, sigma, timestep: denoiser(x, sigma), x, noise=noise, seed=seed, rng=rng, callback=told)
 
 
 def run(
@@ -81,9 +88,10 @@ def run(
     noise: Noise | None = None,
     seed: int = 0,
     rng: str = "cpu",
-    callback: Callable[[int, int, float, Array, Array], object] | None = None,
+    callback: Callable[[int, int, float, Array, Array], Array | None] | None = None,
 ) -> Array:
-    """Follows a plan; `denoiser` is given the timestep, too."""
+    """Follows a plan; `denoiser` is given the timestep, too. What `callback` returns goes in the place of the latents that a step has
+    arrived at."""
     start = plain("x", x)
     single = start.dtype == np.float32
     dtype = np.float32 if single else np.float64
@@ -114,9 +122,10 @@ def run(
         assert noise is not None
         return data("noise", noise(sigma, sigma_next))
 
-    def on_step(step: int, steps: int, sigma: float, x: bytearray, denoised: bytearray) -> None:
+    def on_step(step: int, steps: int, sigma: float, x: bytearray, denoised: bytearray) -> bytes | None:
         assert callback is not None
-        callback(step, steps, sigma, array(x), array(denoised))
+        replaced = callback(step, steps, sigma, array(x), array(denoised))
+        return None if replaced is None else data("the replaced x", replaced)
 
     drawn, reported = None if noise is None else draw, None if callback is None else on_step
     return array(_sdrs.sample(denoise, start.tobytes(), single, plan, drawn, seed, rng, reported))

@@ -16,6 +16,8 @@ pub struct Preparation {
     pub side: usize,
     /// What is done about other proportions.
     pub fit: Fit,
+    /// Whether what is transparent becomes white, as in transformers 5, or keeps the colours that it has beneath.
+    pub over_white: bool,
     /// Pillow's number of the filter: 3 for bicubic.
     pub filter: u8,
     /// What is taken from red, green and blue, of values 0 to 1.
@@ -116,17 +118,18 @@ impl Preparation {
                 edge: side,
                 torchvision,
             },
+            over_white: !torchvision,
             filter: BICUBIC,
             mean: MEAN,
             std: STD,
         }
     }
 
-    /// BLIP's.
-    pub fn blip(side: usize) -> Self {
+    /// BLIP's, as transformers does it or as its authors do.
+    pub fn blip(side: usize, original: bool) -> Self {
         Self {
             fit: Fit::Stretch,
-            ..Self::clip(side, false)
+            ..Self::clip(side, original)
         }
     }
 
@@ -185,6 +188,7 @@ impl Preparation {
         Ok(Self {
             side,
             fit,
+            over_white: true,
             filter: file.resample,
             mean: file.image_mean,
             std: file.image_std,

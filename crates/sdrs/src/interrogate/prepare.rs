@@ -6,7 +6,7 @@ use sd_core::{
     weights::Target,
 };
 
-use crate::{Picture, Resample, Result};
+use crate::{Picture, Resample, Result, picture::composite};
 
 /// The prepared picture's red, green and blue, `side * side` pixels of three.
 pub(super) fn prepared(picture: &Picture, how: &Preparation) -> Result<Vec<f32>> {
@@ -19,7 +19,17 @@ pub(super) fn prepared(picture: &Picture, how: &Preparation) -> Result<Vec<f32>>
         _ => Resample::Hamming,
     };
     let (width, height, side) = (picture.width(), picture.height(), how.side as u32);
-    let opaque = || Picture::from_rgb(width, height, &picture.rgb());
+    let opaque = || {
+        let white = |pixel: &[u8; 4]| composite([255; 4], *pixel);
+        match how.over_white && !picture.opaque() {
+            true => Picture::from_rgba(
+                width,
+                height,
+                picture.rgba().as_chunks().0.iter().flat_map(white).collect(),
+            ),
+            false => Picture::from_rgb(width, height, &picture.rgb()),
+        }
+    };
     let seen = match how.fit {
         Fit::Stretch => opaque()?.resize(side, side, filter)?,
         Fit::Crop { edge, torchvision } => {
@@ -71,7 +81,7 @@ mod tests {
         for (kind, how) in [
             ("clip", Preparation::clip(SIDE, false)),
             ("open_clip", Preparation::clip(SIDE, true)),
-            ("blip", Preparation::blip(SIDE)),
+            ("blip", Preparation::blip(SIDE, false)),
         ] {
             let name = format!("{kind}.{name}");
             if !refs.names().contains(&name) {
@@ -90,7 +100,12 @@ mod tests {
                 .zip(&expected)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
-            assert!(far < 1e-5, "{name}: {far}");
+            // Decoders of lossy files differ by a level here and there.
+            let lossy = name.contains("jpeg") || name.contains("lossy");
+            assert!(
+                far < if lossy { 2.0 / 255.0 / 0.26 } else { 1e-5 },
+                "{name}: {far}"
+            );
             seen += 1;
         }
         seen
@@ -115,6 +130,6 @@ mod tests {
                 }
             }
         }
-        assert!(seen >= 7 * 3 + 15 * 2, "{seen}");
+        assert!(seen >= 7 * 3 + 14 * 2 + 3, "{seen}");
     }
 }

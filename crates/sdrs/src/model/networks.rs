@@ -86,6 +86,8 @@ pub struct ModelSizes {
     pub pooled_width: usize,
     /// Values of the vector that the U-Net takes beside the timestep, a pooled text and sizes; 0 where it takes none.
     pub added_width: usize,
+    /// Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
+    pub unet_channels: usize,
 }
 
 impl Model {
@@ -105,6 +107,7 @@ impl Model {
             text_width_2: second.map_or(0, |second| second.network.config().hidden_size),
             pooled_width: self.pooled_width().unwrap_or(0),
             added_width: self.unet.config().added_width.unwrap_or(0),
+            unet_channels: self.unet.config().in_channels,
         }
     }
 

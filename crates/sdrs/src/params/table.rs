@@ -23,7 +23,7 @@ macro_rules! table {
                 /// The rule by which `clip_skip` counts: "webui", or "diffusers", where 0 is the last layer.
                 clip_skip_rule: ClipSkipRule = ClipSkipRule::default(), Any, Unwritten;
                 /// The dialect of the prompt language: "webui" or "comfy".
-                prompt_dialect: PromptDialect = PromptOptions::default().dialect, Any, Unwritten;
+                prompt_dialect: PromptDialect = PromptOptions::default().dialect, Any, Changed("Prompt dialect");
                 /// The rule by which weights in prompts act: "original", "no norm", "ignore" or "none".
                 emphasis: Emphasis = PromptOptions::default().emphasis, Any, Changed("Emphasis");
                 /// The numbers of prompt edits that are fractions of the steps: those with a point ("current"), or those under 1

@@ -4,6 +4,9 @@
 const EXIF_PLACE: u16 = 0x8769;
 const USER_COMMENT: u16 = 0x9286;
 
+/// The tag of the camera's name, where ComfyUI puts its graph.
+const MODEL: u16 = 0x0110;
+
 /// Types of fields: bytes of no type, and a 32-bit number.
 const UNDEFINED: u16 = 7;
 const LONG: u16 = 4;
@@ -30,26 +33,9 @@ pub(super) fn with_comment(text: &str) -> Vec<u8> {
 
 /// The comment in EXIF data, if there is one that is no blank.
 pub(super) fn comment(exif: &[u8]) -> Option<String> {
-    // Some writers leave the JPEG segment's mark in front.
-    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    let tiff = Tiff {
-        big: match exif.get(..4)? {
-            b"MM\0*" => true,
-            b"II*\0" => false,
-            _ => return None,
-        },
-        bytes: exif,
-    };
-    let first = tiff.u32(4)?;
-    let (_, place) = tiff.field(first, EXIF_PLACE)?;
-    let (length, place) = tiff.field(tiff.u32(place)?, USER_COMMENT)?;
-    // Up to four bytes stand in the field itself.
-    let place = if length > 4 {
-        tiff.u32(place)? as usize
-    } else {
-        place
-    };
-    let value = exif.get(place..place.checked_add(length as usize)?)?;
+    let tiff = Tiff::of(exif)?;
+    let (_, place) = tiff.field(tiff.u32(4)?, EXIF_PLACE)?;
+    let value = tiff.value(tiff.u32(place)?, USER_COMMENT)?;
     let (code, text) = value.split_at_checked(8)?;
     let text = match code {
         b"UNICODE\0" => utf16(text, tiff.big),
@@ -74,12 +60,42 @@ fn utf16(bytes: &[u8], big: bool) -> String {
     String::from_utf16_lossy(if big { &be } else { &le })
 }
 
+/// The camera's name in EXIF data.
+pub(super) fn model(exif: &[u8]) -> Option<String> {
+    let tiff = Tiff::of(exif)?;
+    let value = tiff.value(tiff.u32(4)?, MODEL)?;
+    Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned())
+}
+
 struct Tiff<'a> {
     bytes: &'a [u8],
     big: bool,
 }
 
-impl Tiff<'_> {
+impl<'a> Tiff<'a> {
+    fn of(exif: &'a [u8]) -> Option<Self> {
+        // Some writers leave the JPEG segment's mark in front.
+        let bytes = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+        let big = match bytes.get(..4)? {
+            b"MM\0*" => true,
+            b"II*\0" => false,
+            _ => return None,
+        };
+        Some(Self { bytes, big })
+    }
+
+    /// The bytes of a field in the directory at a place.
+    fn value(&self, directory: u32, tag: u16) -> Option<&'a [u8]> {
+        let (length, place) = self.field(directory, tag)?;
+        // Up to four bytes stand in the field itself.
+        let place = if length > 4 {
+            self.u32(place)? as usize
+        } else {
+            place
+        };
+        self.bytes.get(place..place.checked_add(length as usize)?)
+    }
+
     fn u16(&self, at: usize) -> Option<u16> {
         let bytes = self.bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
         Some(if self.big {

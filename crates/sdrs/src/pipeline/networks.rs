@@ -28,10 +28,10 @@ impl Pipeline {
         self.model().vae.config().scaling_factor
     }
 
-    /// One evaluation of the U-Net: its raw prediction, of the latents' shape.
+    /// One evaluation of the U-Net: its raw prediction, `[batch, latent_channels, h, w]`.
     ///
-    /// `latents` is `[batch, latent_channels, h, w]`, scaled as the network wants it (`c_in` of
-    /// [`ModelSampling::scalings`]); `timesteps` has one number for each row; `context` is `[batch, tokens, context_width]`. `added` is the
+    /// `latents` is `[batch, unet_channels, h, w]`, scaled as the network wants it (`c_in` of [`ModelSampling::scalings`]), and behind its
+    /// `latent_channels` what an inpainting, depth or editing model takes besides, which isn't scaled; `timesteps` has one number for each row; `context` is `[batch, tokens, context_width]`. `added` is the
     /// vector beside the timestep, `[batch, added_width]`, for the models that have one: SDXL's is a pooled text
     /// ([`pooled_prompt`](Self::pooled_prompt)) with sizes behind it ([`size_vector`](Self::size_vector)).
     ///
@@ -48,8 +48,8 @@ impl Pipeline {
         let sizes = self.sizes();
         let [batch, channels, ..] = shape;
         filled("latents", latents, &shape)?;
-        expect("latents", &shape, channels == sizes.latent_channels, || {
-            format!("[batch, {}, height, width]", sizes.latent_channels)
+        expect("latents", &shape, channels == sizes.unet_channels, || {
+            format!("[batch, {}, height, width]", sizes.unet_channels)
         })?;
         expect("timesteps", &[timesteps.len()], timesteps.len() == batch, || {
             format!("[{batch}], one for each row of latents")

@@ -41,7 +41,7 @@ impl BlipFiles {
             };
             let config = structure::of(&file, prefix, &tokenizer)?;
             let names = BlipNames::original(&config, prefix);
-            let preparation = Preparation::blip(config.vision.image_size);
+            let preparation = Preparation::blip(config.vision.image_size, true);
             return Self::new(vec![Arc::new(file)], names, config, preparation, tokenizer);
         }
         match file.info("vision_model.embeddings.class_embedding").is_some() {
@@ -70,7 +70,7 @@ impl BlipFiles {
     ) -> Result<Self> {
         let name = in_part(part, "config.json");
         let config = BlipConfig::from_json(&folder.text(&name)?, &folder.origin(&name))?;
-        let preparation = prepared(folder, part, Preparation::blip(config.vision.image_size))?;
+        let preparation = prepared(folder, part, Preparation::blip(config.vision.image_size, false))?;
         let names = BlipNames::transformers(&config);
         let tokenizer = match tokenizer {
             Some(tokenizer) => tokenizer,

@@ -7,10 +7,12 @@
 //! # Ok::<(), sdrs::Error>(())
 //! ```
 
+mod foreign;
 mod pairs;
 mod parse;
 mod write;
 
+pub(crate) use foreign::LORAS;
 pub use parse::{Infotext, parse};
 pub(crate) use write::{Seeds, infotext};
 
@@ -35,8 +37,11 @@ const ONLY_MASKED: &str = "Only masked";
 /// The infotext of a file: of a PNG from its `parameters` text, of a JPEG or WebP from its EXIF comment, of any other file the whole of it,
 /// which must be UTF-8 of no more than a megabyte.
 ///
+/// What ComfyUI, SwarmUI, Fooocus, InvokeAI, NovelAI and Draw Things write into pictures is brought into that form as far as it has a place there;
+/// the pair `Not translated` has the rest, `Source` the program.
+///
 /// # Errors
-/// [`Error::Core`] if the file can't be read, [`Error::InvalidFile`] if it holds no infotext, or an empty one.
+/// [`Error::Core`] if the file can't be read, [`Error::InvalidFile`] if it holds no infotext, or an empty one, or settings that can't be read.
 pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let fail = |reason: String| Error::InvalidFile {
@@ -68,13 +73,24 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
     }
     let none = || fail("a picture without an infotext in it".into());
     let text = match carrier {
-        Carrier::Png => sd_core::png_text(&bytes, "parameters")
-            .map_err(fail)?
-            .ok_or_else(none)?,
-        Carrier::Exif => exif_of_picture(&bytes)
-            .map_err(fail)?
-            .and_then(|exif| exif::comment(&exif))
-            .ok_or_else(none)?,
+        Carrier::Png => match sd_core::png_text(&bytes, "parameters").map_err(fail)? {
+            Some(text) => foreign::of_comment(text).map_err(fail)?,
+            None => {
+                let texts = |keywords: &[&str]| sd_core::png_texts(&bytes, keywords);
+                foreign::of_png(png_size(&bytes), texts).map_err(fail)?.ok_or_else(none)?
+            }
+        },
+        Carrier::Exif => {
+            let exif = exif_of_picture(&bytes).map_err(fail)?.ok_or_else(none)?;
+            match (exif::comment(&exif), exif::model(&exif)) {
+                (Some(text), _) => foreign::of_comment(text).map_err(fail)?,
+                (None, Some(model)) => match model.strip_prefix("prompt:") {
+                    Some(graph) => foreign::of_graph(graph).map_err(fail)?,
+                    None => return Err(none()),
+                },
+                (None, None) => return Err(none()),
+            }
+        }
         Carrier::Text => String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             fail(format!(
@@ -88,6 +104,15 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
         )),
         false => Ok(text),
     }
+}
+
+/// Width and height in a PNG's header.
+fn png_size(bytes: &[u8]) -> [u32; 2] {
+    let side = |at: usize| {
+        let bytes = bytes.get(at..at + 4).and_then(|side| side.try_into().ok());
+        bytes.map_or(0, u32::from_be_bytes)
+    };
+    [side(16), side(20)]
 }
 
 /// The ways in which files carry an infotext.

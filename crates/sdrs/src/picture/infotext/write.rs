@@ -97,7 +97,7 @@ fn pair(setting: &Setting, params: &GenerateParams, refined: bool) -> Option<(&'
 }
 
 /// A value that reading would cut short, trim or unquote stands as a JSON string.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let plain = !value.contains([',', ':', '\n', '\r']) && !value.starts_with('"') && value.trim() == value;
     match plain {
         true => value.to_owned(),

@@ -1,0 +1,87 @@
+"""diffusers' pipeline that changes a picture as it is told to."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from ._arguments import number, whole
+from ._arrays import FloatArray
+from ._diffusers_base import Conditions, Evaluation, Loop, OnStepEnd, Texts, each
+from ._diffusers_pictures import values
+from ._diffusers_sd import StableDiffusionPipeline, StableDiffusionPipelineOutput
+from .errors import InvalidParameterError
+
+
+class StableDiffusionInstructPix2PixPipeline(StableDiffusionPipeline):
+    """A loaded InstructPix2Pix model behind diffusers' interface."""
+
+    def __call__(  # type: ignore[override]  # diffusers' order of arguments
+        self,
+        prompt: Texts = None,
+        image: Any = None,
+        num_inference_steps: int = 100,
+        guidance_scale: float = 7.5,
+        image_guidance_scale: float = 1.5,
+        negative_prompt: Texts = None,
+        num_images_per_prompt: int = 1,
+        eta: float = 0.0,
+        generator: Any = None,
+        latents: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: OnStepEnd | None = None,
+    ) -> Any:
+        """Draws `image` changed as `prompt` says. `guidance_scale` says how much the text counts, `image_guidance_scale` the picture; there is
+        guidance if the first is more than 1 and the second 1 or more (Brooks et al. 2022, arXiv:2211.09800, equation 3).
+
+        `image`: as for `StableDiffusionImg2ImgPipeline`, of whose size the results are. All else is as for `StableDiffusionPipeline`.
+        """
+        count = whole("num_images_per_prompt", num_images_per_prompt, 1)
+        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
+        image_scale = number("image_guidance_scale", image_guidance_scale, -1000, 1000)
+        sizes = self.pipeline.sizes
+        if sizes.unet_channels != 2 * sizes.latent_channels:
+            raise InvalidParameterError(f"pipeline: {self.pipeline.name} takes {sizes.unet_channels} channels, and is no InstructPix2Pix model")
+        guided = guidance_scale if image_scale >= 1 else 1.0
+        conditions = self._conditions(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, None, guided, count)
+        pictures = values(image)
+        height, width = pictures.shape[2:]
+        # As there: the mean, without the factor of latents.
+        shown = self.pipeline.vae_encode(pictures).mean / np.float32(self.pipeline.scaling_factor)
+        loop = Loop(
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            guidance_rescale=0.0,
+            eta=eta,
+            generator=generator,
+            latents=latents,
+            height=height,
+            width=width,
+            output_type=output_type,
+            callback=callback_on_step_end,
+            shown=each("image", shown, len(conditions.cond)),
+            image_guidance_scale=image_scale,
+        )
+        images = self._draw(loop, conditions)
+        return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
+
+    def _evaluations(self, conditions: Conditions, behind: FloatArray | None) -> list[Evaluation]:
+        if conditions.uncond is None or behind is None:
+            return super()._evaluations(conditions, behind)
+        return [
+            Evaluation(conditions.cond, None, behind),
+            Evaluation(conditions.uncond, None, behind),
+            Evaluation(conditions.uncond, None, np.zeros_like(behind)),
+        ]
+
+    def _guided(self, outputs: Sequence[FloatArray], loop: Loop, rescale: float) -> FloatArray:
+        if len(outputs) == 1:
+            return outputs[0]
+        text, image, neither = outputs
+        by_text = (text - image) * np.float32(loop.guidance_scale)
+        by_image = (image - neither) * np.float32(loop.image_guidance_scale)
+        return np.asarray(neither + by_text + by_image, np.float32)
