@@ -182,6 +182,7 @@ def export():
     special = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     write_json(f"{OUT}/tokenizer_config.json", {"do_lower_case": True, "model_max_length": POSITIONS, "tokenizer_class": "BertTokenizer", **special})
     write_json(f"{OUT}/preprocessor_config.json", image_processor("BlipImageProcessor", size={"height": sight.SEEN, "width": sight.SEEN}))
+    os.chmod(f"{OUT}/model.safetensors", 0o644)
 
 
 def main():

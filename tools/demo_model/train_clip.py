@@ -278,6 +278,7 @@ def export():
         shutil.copy(f"{common.PUBLISHED}/tokenizer/{name}", f"{OUT}/{name}")
     train_captioner.write_json(f"{OUT}/preprocessor_config.json", train_captioner.image_processor(
         "CLIPImageProcessor", size={"shortest_edge": sight.SEEN}, crop_size={"height": sight.SEEN, "width": sight.SEEN}, do_center_crop=True))
+    os.chmod(f"{OUT}/model.safetensors", 0o644)
 
 
 def main():
