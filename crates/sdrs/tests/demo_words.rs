@@ -59,9 +59,9 @@ fn what_is_drawn_is_said_and_drawn_again() {
         kept += usize::from(things(&again) == things(&caption));
         println!("{prompt} | {caption} | {again}");
     }
-    // The rates over 200 are in models/demo/README.md.
-    assert!(said >= 9, "{said} of 12 captions name what was asked for");
-    assert!(kept >= 9, "{kept} of 12 pictures of captions show the same");
+    // The rates over more are in models/demo/README.md.
+    assert!(said >= 10, "{said} of 12 captions name what was asked for");
+    assert!(kept >= 10, "{kept} of 12 pictures of captions show the same");
 }
 
 #[test]
@@ -76,17 +76,13 @@ fn demo_phrases_are_found() {
         .images
         .swap_remove(0);
     let picture = Picture::from(&image);
-    let pairs: Vec<String> = COLOURS
-        .iter()
-        .flat_map(|colour| SHAPES.map(|shape| format!("{colour} {shape}")))
-        .collect();
-    let scores = interrogator.rank(&picture, &pairs).unwrap();
-    let mut order: Vec<usize> = (0..pairs.len()).collect();
-    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    let best: Vec<&str> = order[..4].iter().map(|at| pairs[*at].as_str()).collect();
-    assert!(
-        best.contains(&"red circle") && best.contains(&"blue square"),
-        "{best:?}"
+    // The prompt is first among all of them.
+    let scores = interrogator.rank(&picture, &PROMPTS).unwrap();
+    let best = (0..PROMPTS.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    assert_eq!(
+        best.map(|at| PROMPTS[at]),
+        Some("a red circle above a blue square"),
+        "{scores:?}"
     );
     let right = interrogator
         .clip_score(&picture, "a red circle above a blue square")
