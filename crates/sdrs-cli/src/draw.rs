@@ -36,7 +36,7 @@ pub struct Img2img {
         long,
         value_name = "L,T,R,B",
         value_delimiter = ',',
-        num_args = 4,
+        num_args = 1,
         conflicts_with = "mask"
     )]
     outpaint: Option<Vec<u32>>,
