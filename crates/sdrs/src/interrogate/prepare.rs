@@ -100,10 +100,10 @@ mod tests {
                 .zip(&expected)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
-            // Decoders of lossy files differ by a level here and there.
-            let lossy = name.contains("jpeg") || name.contains("lossy");
+            // Decoders of lossy files differ by a level here and there, and Pillow 13 resizes columns first for some sizes.
+            let level = name.contains("jpeg") || name.contains("lossy") || kind == "blip";
             assert!(
-                far < if lossy { 2.0 / 255.0 / 0.26 } else { 1e-5 },
+                far < if level { 1.1 / 255.0 / 0.26 } else { 1e-5 },
                 "{name}: {far}"
             );
             seen += 1;
