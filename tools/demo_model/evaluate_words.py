@@ -1,14 +1,16 @@
 """Measures the captioner and CLIP of the demo, as published in models/demo.
 
 python evaluate_words.py                        rendered scenes of combinations that were never trained on
-python evaluate_words.py --again FOLDER [N]     draws N of prompts.json through diffusers, captions them, draws the captions, and lets
-                                                the judge say whether shapes and colours stayed
+python evaluate_words.py --again FOLDER [N]     the command sdrs draws N of prompts.json, captions the pictures, draws the captions, and the
+                                                judge says whether shapes and colours stayed
 """
 
 import argparse
 import json
 import os
+import subprocess
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import BlipForConditionalGeneration, CLIPModel, CLIPTokenizer
@@ -44,33 +46,37 @@ def rendered():
     print("CLIP:", train_clip.figures(model, some, pictures, said))
 
 
-def again(folder, n):
-    from diffusers import StableDiffusionPipeline
-
+def again(folder, n, command):
     with open(evaluate.PROMPTS) as f:
         prompts = json.load(f)[:n]
-    pipe = StableDiffusionPipeline.from_pretrained(common.PUBLISHED, safety_checker=None, torch_dtype=torch.float32)
-    pipe.scheduler = evaluate.sampler("dpm++", pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
-    os.makedirs(folder, exist_ok=True)
+    sdrs = lambda *args: subprocess.run([command, *map(str, args)], check=True, capture_output=True, text=True).stdout
 
-    def draw(name, texts):
-        path = f"{folder}/{name}.pt"
-        if not os.path.exists(path):
-            torch.save(evaluate.draw(pipe, [{"prompt": t, "seed": p["seed"] + 5000 * (name == "again")} for t, p in zip(texts, prompts)], 20, 4.5, 10), path)
-        return torch.load(path)
+    def draw(name, texts, seeds):
+        os.makedirs(f"{folder}/{name}", exist_ok=True)
+        for i, text in enumerate(texts):
+            path = f"{folder}/{name}/{i:03}.png"
+            if not os.path.exists(path):
+                sdrs("txt2img", text, "--seed", prompts[i]["seed"] + seeds, "--output", path, "--threads", 1)
+        pictures = [np.array(Image.open(f"{folder}/{name}/{i:03}.png").convert("RGB")) for i in range(len(texts))]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    first = draw("first", [p["prompt"] for p in prompts])
-    said = train_captioner.say(captioner(), prepared(first))
-    second = draw("again", said)
+    first = draw("first", [p["prompt"] for p in prompts], 0)
+    sdrs("interrogate", f"{folder}/first", "--mode", "caption", "--blip", train_captioner.OUT, "--overwrite")
+    said = []
+    for i in range(n):
+        with open(f"{folder}/first/{i:03}.txt", encoding="utf-8") as f:
+            said.append(f.read().strip())
+    second = draw("again", said, 5000)
     net = judge.load()
     before, after = judge.look(net, first), judge.look(net, second)
     kinds = lambda things: sorted((t["shape"], t["colour"]) for t in things)
     wanted = [sorted((t["shape"], t["colour"]) for t in p["things"]) for p in prompts]
     share = lambda hits: f"{sum(hits) / n:.1%}"
-    print(f"of {n} pictures: drawn as asked {share(kinds(a) == w for a, w in zip(before, wanted))}, "
-          f"caption names what was asked for {share(sorted(train_captioner.read(t)[0]) == w for t, w in zip(said, wanted))}, "
-          f"shapes and colours kept by drawing again {share(kinds(a) == kinds(b) for a, b in zip(before, after))}")
+    print(f"of {n} pictures: drawn as asked {share([kinds(a) == w for a, w in zip(before, wanted)])}, "
+          f"caption names what was asked for {share([sorted(train_captioner.read(t)[0]) == w for t, w in zip(said, wanted)])}, "
+          f"what the judge sees {share([sorted(train_captioner.read(t)[0]) == kinds(a) for t, a in zip(said, before)])}, "
+          f"shapes and colours kept by drawing again {share([kinds(a) == kinds(b) for a, b in zip(before, after)])}, "
+          f"of the first prompt {share([kinds(b) == w for b, w in zip(after, wanted)])}")
     for p, t, a, b in zip(prompts, said, before, after):
         if kinds(a) != kinds(b):
             print(f"{p['prompt']} | {t} | {kinds(a)} | {kinds(b)}")
@@ -79,12 +85,13 @@ def again(folder, n):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--again", metavar="FOLDER")
+    ap.add_argument("--sdrs", metavar="COMMAND", default=f"{common.PUBLISHED}/../../../target/release/sdrs")
     ap.add_argument("n", nargs="?", type=int, default=200)
     args = ap.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     if args.again:
-        again(args.again, args.n)
+        again(args.again, args.n, args.sdrs)
     else:
         rendered()
 

@@ -5,6 +5,7 @@ python sight.py --minutes 12               trains the eye: a vision transformer 
 """
 
 import argparse
+import math
 import os
 import random
 import subprocess
@@ -23,6 +24,7 @@ import words
 # What the networks see: pictures of this size, in patches of that.
 SEEN = 64
 PATCH = 8
+CELLS = 32
 WIDTH = 96
 LAYERS = 4
 HEADS = 4
@@ -98,6 +100,25 @@ def patches(owners):
     return torch.where(most > 0.2, which + 1, 0).flatten(1)
 
 
+def cells(some):
+    """Which thing each of 32x32 points belongs to, 0 for none: finer than patches, and quick."""
+    axis = (torch.arange(CELLS) + 0.5) * scenes.UNITS / CELLS
+    y, x = axis[:, None], axis[None, :]
+    out = torch.zeros(len(some), CELLS, CELLS, dtype=torch.int8)
+    for layer in (1, 0):
+        for shape in scenes.SHAPES:
+            at = [i for i, s in enumerate(some) if len(s["things"]) > layer and s["things"][layer]["shape"] == shape]
+            for part in torch.tensor(at, dtype=torch.long).split(1024):
+                column = lambda f: torch.tensor([f(some[i]["things"][layer]) for i in part.tolist()])[:, None, None]
+                r, cos, sin = column(lambda t: t["r"]), column(lambda t: math.cos(t["tilt"])), column(lambda t: math.sin(t["tilt"]))
+                px, py = (x - column(lambda t: t["x"])) / r, (y - column(lambda t: t["y"])) / r
+                inside = scenes.sdf(shape, px * cos + py * sin, py * cos - px * sin) < 0
+                old = out[part]
+                old[inside] = layer + 1
+                out[part] = old
+    return out
+
+
 def rendered():
     """Scenes in the three styles, mostly in the base's."""
     for style, seed, n in (("paint", 51, 24576), ("chalk", 52, 3072), ("outline", 53, 3072)):
@@ -157,6 +178,10 @@ class Bank:
         self.pictures = torch.cat([p["pictures"] for p in parts])
         self.owners = torch.cat([p["owners"] for p in parts])
         self.mirrored = [flipped(s) for s in self.scenes]
+        path = f"{common.WORK}/sight-cells-{'-'.join(names)}.pt"
+        if not os.path.exists(path):
+            torch.save(cells(self.scenes), path)
+        self.cells = torch.load(path)
         self.facts = torch.tensor([[facts(s, style) for s, style in zip(x, self.styles)] for x in (self.scenes, self.mirrored)])
 
     @staticmethod
@@ -177,10 +202,6 @@ class Bank:
         mirror = torch.rand(n) < 0.5
         x = self.pictures[i].float() / 255
         x[mirror] = x[mirror].flip(3)
-        # Moved by up to two pixels, the edge repeated.
-        x = F.pad(x, (2, 2, 2, 2), mode="replicate")
-        dx, dy = random.randrange(5), random.randrange(5)
-        x = x[:, :, dy:dy + SEEN, dx:dx + SEEN]
         x = x * (1 + 0.04 * torch.randn(n, 1, 1, 1)) + 0.02 * torch.randn(n, 3, 1, 1) + 0.02 * torch.rand(()) * torch.randn_like(x)
         return i, mirror, normal(x)
 
@@ -193,6 +214,17 @@ class Bank:
         kinds = torch.tensor([[[0, 0]] + [[scenes.SHAPES.index(t["shape"]) + 1, judge.COLOURS.index(t["colour"]) + 1] for t in self.scenes[k]["things"]]
                               + [[0, 0]] * (2 - len(self.scenes[k]["things"])) for k in i.tolist()])
         return [torch.where(own < 0, -100, kinds[:, :, f].gather(1, own.clamp(min=0))) for f in (0, 1)]
+
+
+    def cell_targets(self, i, mirror):
+        """For each patch which of its 4x4 points belong to its thing, or to any if it has none; and whether that is known."""
+        side, n = SEEN // PATCH, CELLS * PATCH // SEEN
+        own = self.owners[i].long().view(-1, side, side)
+        cell = self.cells[i].long().view(-1, side, n, side, n).transpose(2, 3).flatten(3)
+        hit = torch.where(own[..., None] > 0, cell == own[..., None], cell > 0)
+        hit[mirror] = hit[mirror].unflatten(3, (n, n)).flip(2, 4).flatten(3)
+        own[mirror] = own[mirror].flip(2)
+        return hit.flatten(1, 2).float(), own.flatten(1) >= 0
 
 
 def normal(pictures):
@@ -239,10 +271,15 @@ class Heads(torch.nn.Module):
         super().__init__()
         self.patch = torch.nn.Linear(width, len(scenes.SHAPES) + len(scenes.COLOURS) + 2)
         self.scene = torch.nn.Linear(width, sum(FIELDS))
+        self.cell = torch.nn.Linear(width, (CELLS * PATCH // SEEN) ** 2)
 
-    def patch_loss(self, hidden, bank, i, mirror):
+    def patch_loss(self, hidden, states, bank, i, mirror):
+        """`states` are those of each layer: half-way up, a patch should know its thing's outline, whatever the colours are."""
+        points, known = bank.cell_targets(i, mirror)
+        outline = F.binary_cross_entropy_with_logits(self.cell(states[LAYERS // 2][:, 1:])[known], points[known])
+        self.outline = outline.item()
         guess = self.patch(hidden[:, 1:]).split([len(scenes.SHAPES) + 1, len(scenes.COLOURS) + 1], 2)
-        return sum(F.cross_entropy(g.flatten(0, 1), t.flatten()) for g, t in zip(guess, bank.patch_targets(i, mirror)))
+        return outline + sum(F.cross_entropy(g.flatten(0, 1), t.flatten()) for g, t in zip(guess, bank.patch_targets(i, mirror)))
 
     def scene_loss(self, pooled, targets):
         return sum(F.cross_entropy(g, t) for g, t in zip(self.scene(pooled).split(FIELDS, 1), targets.T))
@@ -330,18 +367,19 @@ def train(minutes, peak, more):
     if more:
         state = torch.load(f"{common.WORK}/eye.pt")
         eye.load_state_dict(state["eye"])
-        heads.load_state_dict(state["heads"])
+        heads.load_state_dict(state["heads"], strict=False)
     # The networks go on from here: the learning rate stays up.
     training = Training(minutes, peak, eye, heads, floor=0.5)
     some, pictures = unseen()
     targets = torch.tensor([facts(s, "paint") for s in some])
     while not training.done():
         i, mirror, x = bank.batch(32)
-        hidden = eye(pixel_values=x).last_hidden_state
-        dense, whole = heads.patch_loss(hidden, bank, i, mirror), heads.scene_loss(hidden[:, 0], bank.facts[mirror.long(), i])
+        out = eye(pixel_values=x, output_hidden_states=True)
+        hidden = out.last_hidden_state
+        dense, whole = heads.patch_loss(hidden, out.hidden_states, bank, i, mirror), heads.scene_loss(hidden[:, 0], bank.facts[mirror.long(), i])
         training.learn(2 * dense + 0.5 * whole)
         if training.step % 100 == 0:
-            print(training, f"patches {dense.item():.3f} scene {whole.item():.3f}", flush=True)
+            print(training, f"patches {dense.item():.3f} outlines {heads.outline:.3f} scene {whole.item():.3f}", flush=True)
         if training.step % 300 == 0 or training.done():
             with torch.no_grad():
                 right = heads.right(eye(pixel_values=pictures).last_hidden_state[:, 0], targets)

@@ -147,10 +147,11 @@ def train(minutes, peak, more, banks):
     while not training.done():
         i, mirror, x = bank.batch(32)
         inputs, labels = captions.batch(i, mirror)
-        hidden = model.vision_model(pixel_values=x).last_hidden_state
+        out = model.vision_model(pixel_values=x, output_hidden_states=True)
+        hidden = out.last_hidden_state
         logits = model.text_decoder(input_ids=inputs, encoder_hidden_states=hidden).logits
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        dense, whole = heads.patch_loss(hidden, bank, i, mirror), heads.scene_loss(hidden[:, 0], bank.facts[mirror.long(), i])
+        dense, whole = heads.patch_loss(hidden, out.hidden_states, bank, i, mirror), heads.scene_loss(hidden[:, 0], bank.facts[mirror.long(), i])
         training.learn(loss + dense + 0.1 * whole)
         average.update(model, training.step)
         if training.step % 50 == 0:
@@ -181,6 +182,7 @@ def export():
     special = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     write_json(f"{OUT}/tokenizer_config.json", {"do_lower_case": True, "model_max_length": POSITIONS, "tokenizer_class": "BertTokenizer", **special})
     write_json(f"{OUT}/preprocessor_config.json", image_processor("BlipImageProcessor", size={"height": sight.SEEN, "width": sight.SEEN}))
+    os.chmod(f"{OUT}/model.safetensors", 0o644)
 
 
 def main():

@@ -233,14 +233,14 @@ def train(minutes, peak, more, banks):
     while not training.done():
         i, mirror, x = bank.batch(n)
         ids, fits = said.batch(i, mirror)
-        out = model.vision_model(pixel_values=x)
+        out = model.vision_model(pixel_values=x, output_hidden_states=True)
         hidden = model.vision_model.post_layernorm(out.last_hidden_state)
         image = F.normalize(model.visual_projection(out.pooler_output), dim=1)
         text = F.normalize(model.text_projection(model.text_model(ids).pooler_output), dim=1)
         logits = (image @ text.T * model.logit_scale.exp()).masked_fill(fits, -1e4)
         own = torch.arange(n)
         contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :n].T, own)) / 2
-        dense, whole = heads.patch_loss(hidden, bank, i, mirror), heads.scene_loss(out.pooler_output, bank.facts[mirror.long(), i])
+        dense, whole = heads.patch_loss(hidden, out.hidden_states, bank, i, mirror), heads.scene_loss(out.pooler_output, bank.facts[mirror.long(), i])
         training.learn(contrast + 0.3 * dense + 0.2 * whole)
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
@@ -278,6 +278,7 @@ def export():
         shutil.copy(f"{common.PUBLISHED}/tokenizer/{name}", f"{OUT}/{name}")
     train_captioner.write_json(f"{OUT}/preprocessor_config.json", train_captioner.image_processor(
         "CLIPImageProcessor", size={"shortest_edge": sight.SEEN}, crop_size={"height": sight.SEEN, "width": sight.SEEN}, do_center_crop=True))
+    os.chmod(f"{OUT}/model.safetensors", 0o644)
 
 
 def main():

@@ -150,6 +150,31 @@ static void prompts(const sdrs::Pipeline &plain, const std::string &scratch) {
     assert(status_of([&] { builder.build(); }) == SDRS_ERROR_IO);
 }
 
+/** Interrogation on tiny random models. */
+static void words(const std::string &folder) {
+    const std::string goldens = folder + "/../../../goldens/interrogation";
+    const std::string clip = goldens + "/clip", blip = goldens + "/blip";
+    const std::string tokenizer = folder + "/../../../models/demo/base/tokenizer";
+    sdrs_interrogator_options options = sdrs::Interrogator::options();
+    options.clip = clip.c_str();
+    options.blip = blip.c_str();
+    options.clip_tokenizer = tokenizer.c_str();
+    options.device = "cpu";
+    const sdrs::Interrogator interrogator(options);
+    const std::vector<std::uint8_t> flat(3 * 9 * 7, 77);
+    assert(interrogator.embed_picture(flat, 9, 7, 3).size() == 20);
+    assert(interrogator.embed_text("a red circle").size() == 20);
+    sdrs_interrogate_params params = sdrs::Interrogator::params();
+    params.mode = SDRS_INTERROGATE_MODE_CAPTION;
+    std::size_t told = 0;
+    const auto count = [&](sdrs_interrogate_stage, std::size_t, std::size_t) { return ++told > 0; };
+    const std::string json = interrogator.interrogate(flat, 9, 7, 3, params, nullptr, count);
+    assert(told > 0 && json.find("\"text\":") != std::string::npos);
+    const auto stop = [](sdrs_interrogate_stage, std::size_t, std::size_t) { return false; };
+    assert(status_of([&] { interrogator.interrogate(flat, 9, 7, 3, params, nullptr, stop); }) == SDRS_ERROR_CANCELLED);
+    assert(status_of([&] { interrogator.embed_picture(flat, 8, 7, 3); }) == SDRS_ERROR_INVALID_PARAMETER);
+}
+
 int main(int argc, char **argv) {
     assert(argc == 3);
     const std::string folder = argv[1], scratch = argv[2];
@@ -162,6 +187,7 @@ int main(int argc, char **argv) {
     assert(std::string(info.name) == "demo");
 
     around(folder);
+    words(folder);
     sdrs::GenerateParams params = quick();
     sdrs::Images images = pipeline.txt2img(params);
     assert(images.size() == 1 && images[0].width == 48 && images[0].height == 32);

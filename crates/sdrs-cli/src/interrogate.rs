@@ -17,7 +17,8 @@ pub struct Args {
     /// The way to the text: caption, classic, fast, negative, best, webui.
     #[arg(long, value_name = "MODE", default_value = "best")]
     mode: String,
-    /// CLIP: a folder of transformers' or open_clip's, OpenAI's .pt, or an open_clip checkpoint.
+    /// CLIP: a folder of transformers' or open_clip's, OpenAI's .pt, or an open_clip checkpoint [default, where no --blip is given either:
+    /// the demo's, which are compiled in and know the demo's world].
     #[arg(long, value_name = "PATH")]
     clip: Option<PathBuf>,
     /// The activation of a CLIP whose files don't say it: quick_gelu or gelu.
@@ -138,6 +139,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 impl Args {
     fn interrogator(&self) -> Result<Interrogator, Failure> {
         let mut builder = Interrogator::builder().device(&self.device).on_log(warn);
+        #[cfg(feature = "demo")]
+        if self.clip.is_none() && self.blip.is_none() {
+            builder = builder.demo();
+        }
         if let Some(path) = &self.clip {
             builder = builder.clip(path);
         }

@@ -183,7 +183,8 @@ class Interrogator:
     def embed_text(self, text: str | Sequence[str]) -> FloatArray:
         """A text's vector, `[width]`, of length 1, or those of several, `[texts, width]`."""
         if isinstance(text, str):
-            return take(self._native.embed_texts([text]))[0]
+            vectors = take(self._native.embed_texts([text]))
+            return vectors.reshape(vectors.shape[1:])
         return take(self._native.embed_texts(_texts("text", text)))
 
     def rank(self, image: Any, texts: Sequence[str]) -> FloatArray:

@@ -81,6 +81,17 @@ impl InterrogatorBuilder {
         self
     }
 
+    /// The demo's captioner and CLIP, which are compiled in, with phrases of their own unless others are named. They know the demo's world
+    /// alone: one or two coloured shapes on a background.
+    #[cfg(feature = "demo")]
+    pub fn demo(mut self) -> Self {
+        let folder = crate::model::demo_seeing();
+        self.clip = Some(Place::Folder(folder.clone(), "clip"));
+        self.blip = Some(Place::Folder(folder, "captioner"));
+        self.phrases.get_or_insert_with(Phrases::demo);
+        self
+    }
+
     /// The phrases that pictures are ranked against; [`Phrases::own`] if nothing is said.
     pub fn phrases(mut self, phrases: Phrases) -> Self {
         self.phrases = Some(phrases);

@@ -4,6 +4,7 @@ mod aesthetic;
 mod builder;
 mod captioner;
 mod modes;
+mod params;
 mod phrases;
 mod prepare;
 mod request;
@@ -16,8 +17,9 @@ pub use aesthetic::AestheticPredictor;
 pub use builder::InterrogatorBuilder;
 pub use captioner::CaptionParams;
 pub use modes::RankedPhrase;
+pub use params::InterrogateMode;
 pub use phrases::{PhraseCategory, Phrases};
-pub use request::{Interrogate, InterrogateMode, Interrogation};
+pub use request::{Interrogate, Interrogation};
 pub use watch::{InterrogateProgress, InterrogateStage};
 
 use self::{

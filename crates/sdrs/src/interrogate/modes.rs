@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Interrogator,
-    request::InterrogateParams,
+    params::InterrogateParams,
     vectors::{Table, Vectors, rounded, top},
     watch::{InterrogateStage, Watch},
 };

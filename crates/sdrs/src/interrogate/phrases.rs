@@ -26,15 +26,15 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Longer lines are no phrases: a text has room for 77 tokens.
 const LONGEST: usize = 4096;
 
-macro_rules! own {
-    ($($name:literal)*) => {
-        [$(($name, include_str!(concat!("../../phrases/", $name, ".txt")))),*]
+macro_rules! lists {
+    ($folder:literal: $($name:literal)*) => {
+        [$(($name, include_str!(concat!("../../", $folder, $name, ".txt")))),*]
     };
 }
 
 /// The lists that come with the library.
 static OWN: [(&str, &str); 8] =
-    own!("artists" "cameras" "flavors" "lights" "mediums" "movements" "negative" "sites");
+    lists!("phrases/": "artists" "cameras" "flavors" "lights" "mediums" "movements" "negative" "sites");
 
 impl PhraseCategory {
     /// How many of its phrases the WebUI's mode takes: 3 of "flavors.top3", 1 if the name says nothing. `original` is for the WebUI's own
@@ -56,12 +56,22 @@ impl PhraseCategory {
 impl Phrases {
     /// The lists that come with the library: artists, mediums, movements, flavors, lights, cameras, sites, and a negative one.
     pub fn own() -> Self {
+        Self::compiled(&OWN)
+    }
+
+    /// The demo's lists, which name what it draws: mediums and flavors.
+    #[cfg(feature = "demo")]
+    pub fn demo() -> Self {
+        Self::compiled(&lists!("../../models/demo/phrases/": "flavors" "mediums"))
+    }
+
+    fn compiled(lists: &[(&str, &str)]) -> Self {
         let category = |(name, text): &(&str, &str)| PhraseCategory {
             name: (*name).to_owned(),
             phrases: lines(text).map(str::to_owned).collect(),
         };
         Self {
-            categories: OWN.iter().map(category).collect(),
+            categories: lists.iter().map(category).collect(),
         }
     }
 

@@ -100,12 +100,13 @@ mod tests {
                 .zip(&expected)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
-            // Decoders of lossy files differ by a level here and there.
-            let lossy = name.contains("jpeg") || name.contains("lossy");
-            assert!(
-                far < if lossy { 2.0 / 255.0 / 0.26 } else { 1e-5 },
-                "{name}: {far}"
-            );
+            // Decoders of lossy files differ by a level or two, and Pillow 13 resizes columns first for some sizes.
+            let levels = match () {
+                () if name.contains("jpeg") || name.contains("lossy") => 3.1,
+                () if kind == "blip" => 1.1,
+                () => 1e-3,
+            };
+            assert!(far < levels / 255.0 / 0.26, "{name}: {far}");
             seen += 1;
         }
         seen

@@ -39,7 +39,7 @@ use wide_vae::WideVae;
 pub(crate) use added::AddedNumbers;
 pub(crate) use autoencoder::{Autoencoder, tiny_file};
 #[cfg(feature = "demo")]
-pub(crate) use demo::folder as demo_folder;
+pub(crate) use demo::{folder as demo_folder, seeing as demo_seeing};
 pub(crate) use memory::{MemoryLimit, Models};
 pub use memory::{MemoryPlan, parse_memory};
 pub(crate) use networks::values;
