@@ -884,6 +884,8 @@ public:
     }
     Builder &device(const std::string &name) { return done(sdrs_builder_device(get(), name.c_str())); }
     Builder &dtype(sdrs_dtype dtype) { return done(sdrs_builder_dtype(get(), dtype)); }
+    Builder &weight_dtype(sdrs_weight_dtype weight_dtype) { return done(sdrs_builder_weight_dtype(get(), weight_dtype)); }
+    Builder &keep_text_encoders(bool keep) { return done(sdrs_builder_keep_text_encoders(get(), keep ? 1 : 0)); }
     Builder &quantization(sdrs_quantization quantization) { return done(sdrs_builder_quantization(get(), quantization)); }
     Builder &prediction(sdrs_prediction prediction) {
         return done(sdrs_builder_prediction(get(), prediction));

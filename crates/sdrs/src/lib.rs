@@ -48,7 +48,7 @@ pub use pipeline::{Pipeline, PipelineBuilder};
 pub use replay::Replay;
 pub use run::{Latents, Output, Progress, Request, RunState};
 pub use sd_core::{
-    Dtype, Quantization, available_devices,
+    Dtype, Quantization, WeightDtype, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
     config::{Family, Part},
     prompt::{self, Emphasis, PromptDialect, TimeRule},

@@ -167,6 +167,7 @@ fn assert_near(got: &[u8], expected: &[u8], most: u8) {
 
 fn of_folder(folder: &tempfile::TempDir) -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder.path())
         .device("cpu")
         .build()

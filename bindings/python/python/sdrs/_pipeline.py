@@ -44,7 +44,12 @@ class Pipeline(Parts):
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `upscalers`: files of networks that enlarge pictures, for `hires_upscaler`, which names them without their endings.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0", or torch's; `sdrs.available_devices()` has the kinds that this build knows.
-    `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16", or the type itself, such as `torch.float16` or `np.float32`.
+    `dtype`: the type of arithmetic: "auto" (on a CPU bf16 if it multiplies that, else f32; f16 on a GPU), "f32", "bf16", "f16", or the type
+    itself, such as `torch.float16` or `np.float32`. "f16" on a CPU is f32 with weights kept in f16.
+    `weight_dtype`: the type that weights are kept in on a CPU: "auto" (as the file has them, in 16 bits or fewer; never wider than
+    `dtype`), "f32", "bf16", "f16", or "f8", which changes pictures. They are widened while they are used.
+    `keep_text_encoders`: False lets text encoders go once a run's texts are encoded, and loads them again for new ones. Pictures don't
+    depend on it.
     `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
     on it.
     `log`: a function that is called with "info" or "warning" and each line of the pipeline's log, or a `logging.Logger`: what was opened,
@@ -52,15 +57,15 @@ class Pipeline(Parts):
     Python reports what can't be raised (`sys.unraisablehook`). Without it nothing is logged.
     `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; a model or picture that can't
     fit is refused at once.
-    `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of bf16 and less
-    time, but pictures change. "none" does not.
+    `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of 16
+    bits, and less time where the processor multiplies bytes, but pictures change. "none" does not.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
     `predictions`: a JSON file with the prediction types of checkpoints that don't say theirs, from the SHA-256 of a file, or its first ten
     digits, to "epsilon", "v_prediction" or "sample".
     `allow_unexpected`: pass over tensors that belong to no part, and report them in the log, instead of refusing the file.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype,
-    quantization), `InvalidParameterError`.
+    weight_dtype, quantization), `InvalidParameterError`.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> None:
         self._open(
             _arguments.path("checkpoint", checkpoint),
@@ -112,6 +119,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
 
     def _open(
@@ -139,6 +148,8 @@ class Pipeline(Parts):
         log: Log | None,
         memory_limit: int | None,
         quantization: str,
+        weight_dtype: DtypeLike,
+        keep_text_encoders: bool,
     ) -> None:
         self._native = _sdrs.Pipeline(
             checkpoint,
@@ -163,6 +174,8 @@ class Pipeline(Parts):
             log=log_callback(log),
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=_arguments.dtype("weight_dtype", weight_dtype),
+            keep_text_encoders=_arguments.flag("keep_text_encoders", keep_text_encoders),
         )
 
     @classmethod
@@ -186,6 +199,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> Pipeline:
         """The small model that is part of the package, trained for sdrs on pictures of coloured shapes."""
         pipeline = cls.__new__(cls)
@@ -212,6 +227,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
         return pipeline
 
@@ -240,6 +257,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
         if os.path.isfile(_arguments.path("path", path)):
@@ -266,6 +285,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
 
     @classmethod
@@ -294,6 +315,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
         if os.path.isdir(_arguments.path("path", path)):
@@ -321,6 +344,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
 
     @property
@@ -342,6 +367,11 @@ class Pipeline(Parts):
     def dtype(self) -> str:
         """The type that it computes in: "f32", "bf16" or "f16"."""
         return self._native.dtype
+
+    @property
+    def weight_dtype(self) -> str:
+        """The type that weights are kept in: "auto" is that of their files."""
+        return self._native.weight_dtype
 
     @property
     def prediction(self) -> str:

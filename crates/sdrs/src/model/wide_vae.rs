@@ -46,3 +46,6 @@ impl Model {
         Ok(kept.insert(vae.into()).clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ mod texts;
 use std::{path::Path, sync::Arc};
 
 use sd_core::{
-    Dtype,
+    Dtype, WeightDtype,
     checkpoint::{Checkpoint, Layout},
     config::Part,
     weights::TensorFile,
@@ -179,7 +179,7 @@ impl Pipeline {
     pub fn memory_plan_for(&self, params: &GenerateParams) -> Result<MemoryPlan> {
         let size = self.components.largest_size(params)?;
         let models = self.components.models();
-        Ok(MemoryPlan::new(models, &self.model().target, size, params))
+        Ok(MemoryPlan::new(&models, &self.model().target, size, params))
     }
 
     /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
@@ -240,6 +240,11 @@ impl Pipeline {
     /// The type it computes in.
     pub fn dtype(&self) -> Dtype {
         self.model().target.dtype
+    }
+
+    /// The type that weights are kept in.
+    pub fn weight_dtype(&self) -> WeightDtype {
+        self.model().target.weights
     }
 
     /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].

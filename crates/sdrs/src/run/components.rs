@@ -58,13 +58,21 @@ impl Components {
         })
     }
 
-    /// The models that draw, by their configurations.
+    /// The models that draw.
     pub fn models(&self) -> Models<'_> {
         let refiner = self.refiner.as_ref();
         Models {
-            base: self.model.checkpoint.configs(),
-            refiner: refiner.map(|refiner| refiner.model.checkpoint.configs()),
+            base: &self.model.checkpoint,
+            patches: self.loras.patches(),
+            refiner: refiner.map(|refiner| &*refiner.model.checkpoint),
         }
+    }
+
+    /// Lets go of all text encoders, the refiner's too; whether any were there.
+    pub fn let_go_text_encoders(&self) -> bool {
+        let refiner = self.refiner.as_ref();
+        let refiner = refiner.is_some_and(|refiner| refiner.model.let_go_text_encoders());
+        self.model.let_go_text_encoders() || refiner
     }
 
     /// The same with the autoencoder of another checkpoint.
@@ -93,7 +101,7 @@ impl Components {
         other.embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
         other.loras = loras;
         let mut encoders = other.model.text_encoders.iter().zip(&self.model.text_encoders);
-        if !encoders.all(|(new, old)| Arc::ptr_eq(&new.network, &old.network))
+        if !encoders.all(|(new, old)| new.network.is(&old.network))
             || !Arc::ptr_eq(&other.embeddings, &self.embeddings)
         {
             other.rows = RowCache::new(&other.model).into();

@@ -136,7 +136,11 @@ pub fn lora_file() -> PathBuf {
 }
 
 pub fn builder() -> sdrs::PipelineBuilder {
-    Pipeline::builder().checkpoint(folder()).device("cpu")
+    Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .checkpoint(folder())
+        .device("cpu")
 }
 
 pub fn picture(pipeline: &Pipeline) -> Vec<u8> {

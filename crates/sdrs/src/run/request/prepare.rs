@@ -75,9 +75,10 @@ impl<'a> Request<'a> {
         self.settle_strength(enlargement.is_some());
         let params = &self.params;
         let largest = enlargement.as_ref().map_or(size, |enlargement| enlargement.size);
-        if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.models(), &own.model.target, largest, params)?;
-        }
+        let fits = match own.runtime.memory_limit() {
+            Some(limit) => limit.check(&own.models(), &own.model.target, largest, params)?,
+            None => true,
+        };
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
@@ -113,6 +114,15 @@ impl<'a> Request<'a> {
                 path: state.origin.clone(),
                 reason: "is of a second pass, but its settings ask for none".into(),
             });
+        }
+        if !(fits && own.runtime.keeps_text_encoders()) {
+            let passes = passes.iter().map(|pass| pass.components(own));
+            let went = [own].into_iter().chain(passes);
+            if went.filter(|it| it.let_go_text_encoders()).count() > 0 {
+                let why = if fits { "" } else { ", as memory_limit needs it" };
+                own.runtime
+                    .info(|| format!("text encoders are let go until a text is new{why}"));
+            }
         }
         let mut hashes = Vec::new();
         for pass in &passes {
