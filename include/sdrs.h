@@ -811,72 +811,31 @@ typedef int32_t sdrs_masked_content;
 #endif // __cplusplus
 
 /**
- * The way from a picture to a text.
+ * The way in which tiles of latents become one at a call of the U-Net.
  */
-enum sdrs_interrogate_mode
+enum sdrs_tiled_diffusion
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * "best": phrases are chained to the caption; the best of all modes' texts by CLIP.
+     * "none": the U-Net sees the whole.
      */
-    SDRS_INTERROGATE_MODE_BEST = 0,
+    SDRS_TILED_DIFFUSION_NONE = 0,
     /**
-     * "caption": BLIP's caption alone.
+     * "multidiffusion": the mean of all tiles (Bar-Tal et al. 2023).
      */
-    SDRS_INTERROGATE_MODE_CAPTION = 1,
+    SDRS_TILED_DIFFUSION_MULTIDIFFUSION = 1,
     /**
-     * "classic": the caption, then the medium, artist, site, movement and flavors that fit best.
+     * "mixture of diffusers": their mean with Gaussian weights (Barbero Jimenez 2023).
      */
-    SDRS_INTERROGATE_MODE_CLASSIC = 2,
-    /**
-     * "fast": the caption, then the phrases of all lists that fit best.
-     */
-    SDRS_INTERROGATE_MODE_FAST = 3,
-    /**
-     * "negative": a negative prompt of what fits least.
-     */
-    SDRS_INTERROGATE_MODE_NEGATIVE = 4,
-    /**
-     * "webui": the WebUI's: the caption, then the best phrases of each list.
-     */
-    SDRS_INTERROGATE_MODE_WEBUI = 5,
+    SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum sdrs_interrogate_mode sdrs_interrogate_mode;
+typedef enum sdrs_tiled_diffusion sdrs_tiled_diffusion;
 #else
-typedef int32_t sdrs_interrogate_mode;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
-/**
- * A stage of an interrogation.
- */
-enum sdrs_interrogate_stage
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    /**
-     * Words of the caption.
-     */
-    SDRS_INTERROGATE_STAGE_CAPTION = 0,
-    /**
-     * Vectors of phrases, which are made once.
-     */
-    SDRS_INTERROGATE_STAGE_PHRASES = 1,
-    /**
-     * Phrases that are chained to a prompt.
-     */
-    SDRS_INTERROGATE_STAGE_CHAIN = 2,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum sdrs_interrogate_stage sdrs_interrogate_stage;
-#else
-typedef int32_t sdrs_interrogate_stage;
+typedef int32_t sdrs_tiled_diffusion;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1096,6 +1055,11 @@ typedef struct {
 } sdrs_interrogator_options;
 
 /**
+ * `sdrs_interrogate_mode` as callers give it: any number.
+ */
+typedef int32_t sdrs_interrogate_mode_value;
+
+/**
  * Settings of an interrogation. `sdrs_interrogate_params_init` sets the defaults.
  */
 typedef struct {
@@ -1106,7 +1070,7 @@ typedef struct {
     /**
      * The way.
      */
-    sdrs_interrogate_mode mode;
+    sdrs_interrogate_mode_value mode;
     /**
      * Phrases that a chain has at least, 0 to 1000; `SDRS_NOT_SET` (the default) is 8.
      */
@@ -1150,10 +1114,15 @@ typedef struct {
 } sdrs_interrogate_params;
 
 /**
+ * `sdrs_interrogate_stage` as callers get it.
+ */
+typedef int32_t sdrs_interrogate_stage_value;
+
+/**
  * Called now and then during an interrogation, in the calling thread: what is being done, how much of it, of how much. 0 goes on; anything
  * else cancels. The callback must return: no exception and no `longjmp` may leave it.
  */
-typedef int32_t (*sdrs_interrogate_fn)(sdrs_interrogate_stage stage,
+typedef int32_t (*sdrs_interrogate_fn)(sdrs_interrogate_stage_value stage,
                                        size_t done,
                                        size_t count,
                                        void *user_data);

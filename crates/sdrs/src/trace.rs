@@ -247,7 +247,7 @@ impl Difference {
     pub fn exceeds(&self, tolerance: f64) -> bool {
         match self {
             Self::None => false,
-            Self::Values { relative, .. } => !(*relative <= tolerance),
+            Self::Values { relative, .. } => relative.is_nan() || *relative > tolerance,
             Self::NotFinite | Self::Shape { .. } => true,
         }
     }
