@@ -1,8 +1,10 @@
-"""Times sdrs and what it is compared with on the full-size model of make_sd15.py, network by network, in turn.
+"""Times sdrs and what it is compared with on the full-size model of make_sd15.py or make_sdxl.py, network by network, in turn.
 
     cargo build --release -p benches
-    python benches/peers.py SD15_FOLDER [--program sdrs torch openvino sdcpp] [--dtype f32 bf16] [--size 512] [--threads N]
-                                   [--repeat 3] [--file FILE] [--sdcpp-half f16]
+    python benches/peers.py FOLDER [--program sdrs torch openvino sdcpp] [--part text unet vae] [--dtype f32 bf16 int8] [--size 512]
+                                   [--threads N] [--repeat 3] [--file FILE] [--sdcpp-half f16]
+
+text2 is SDXL's second text encoder. int8, and f32 with weights in another type (f32/f16), are sdrs' alone.
 
 torch needs PyTorch, diffusers and transformers; openvino also OpenVINO, whose converted models are kept in
 SD15_FOLDER/openvino-SIZE; sdcpp the package stable-diffusion-cpp-python and the model as a single FILE, SD15_FOLDER-ldm.safetensors
@@ -21,29 +23,55 @@ import subprocess
 import sys
 import time
 
-PARTS = ["text", "unet", "vae"]
+PARTS = ["text", "text2", "unet", "vae"]
+FOLDERS = {"text": "text_encoder", "text2": "text_encoder_2", "unet": "unet", "vae": "vae"}
 PROGRAMS = ["sdrs", "torch", "openvino", "sdcpp"]
 
 
-def workload(part, folder, dtype, size):
-    """The part's model, and what to call: one U-Net call of batch 2 (cond and uncond), one picture decoded."""
-    import torch
+def model_of(part, folder, dtype):
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    kinds = {"text": CLIPTextModel, "text2": CLIPTextModelWithProjection, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
+    return kinds[part].from_pretrained(folder, subfolder=FOLDERS[part], dtype=dtype).eval()
+
+
+def inputs_of(part, folder, dtype, size):
+    """One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded."""
+    import torch
 
     latent = size // 8
-    if part == "text":
-        model = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype).eval()
-        ids = torch.randint(0, 49406, (2, 77))
-        return lambda: model(ids)
-    if part == "unet":
-        model = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=dtype).eval()
-        x, context = torch.randn(2, 4, latent, latent, dtype=dtype), torch.randn(2, 77, 768, dtype=dtype)
-        t = torch.tensor(500.0)
-        return lambda: model(x, t, context)
-    model = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=dtype).eval()
-    z = torch.randn(1, 4, latent, latent, dtype=dtype)
-    return lambda: model.decode(z)
+    if part.startswith("text"):
+        return (torch.randint(0, 49406, (2, 77)),)
+    if part == "vae":
+        return (torch.randn(1, 4, latent, latent, dtype=dtype),)
+    with open(os.path.join(folder, "unet/config.json")) as file:
+        config = json.load(file)
+    x, t = torch.randn(2, 4, latent, latent, dtype=dtype), torch.full((2,), 500.0)
+    context = torch.randn(2, 77, config["cross_attention_dim"], dtype=dtype)
+    if "addition_embed_type" not in config:
+        return x, t, context
+    pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+    return x, t, context, torch.randn(2, pooled, dtype=dtype), torch.full((2, 6), float(size), dtype=dtype)
+
+
+def called(part, model):
+    """The part's call, of its inputs in order."""
+    if part == "vae":
+        return lambda z: model.decode(z, return_dict=False)[0]
+    if part != "unet":
+        return lambda ids: model(ids, return_dict=False)[0]
+
+    def unet(x, t, context, pooled=None, sizes=None):
+        added = None if pooled is None else {"text_embeds": pooled, "time_ids": sizes}
+        return model(x, t, context, added_cond_kwargs=added, return_dict=False)[0]
+
+    return unet
+
+
+def workload(part, folder, dtype, size):
+    call, inputs = called(part, model_of(part, folder, dtype)), inputs_of(part, folder, dtype, size)
+    return lambda: call(*inputs)
 
 
 def openvino_call(part, folder, dtype, size, threads):
@@ -51,30 +79,20 @@ def openvino_call(part, folder, dtype, size, threads):
     import openvino
     import torch
 
-    latent = size // 8
     path = os.path.join(folder, f"openvino-{size}", f"{part}.xml")
-    if part == "text":
-        inputs = (torch.randint(0, 49406, (2, 77)),)
-    elif part == "unet":
-        inputs = (torch.randn(2, 4, latent, latent), torch.full((2,), 500.0), torch.randn(2, 77, 768))
-    else:
-        inputs = (torch.randn(1, 4, latent, latent),)
+    inputs = inputs_of(part, folder, torch.float32, size)
     if not os.path.exists(path):
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel
 
-        class Decoder(torch.nn.Module):
-            def __init__(self, vae):
+        class Call(torch.nn.Module):
+            def __init__(self, model):
                 super().__init__()
-                self.vae = vae
+                self.model, self.call = model, called(part, model)
 
-            def forward(self, z):
-                return self.vae.decode(z, return_dict=False)[0]
+            def forward(self, *inputs):
+                return self.call(*inputs)
 
-        kind, name = {"text": (CLIPTextModel, "text_encoder"), "unet": (UNet2DConditionModel, "unet"), "vae": (AutoencoderKL, "vae")}[part]
-        model = kind.from_pretrained(folder, subfolder=name, dtype=torch.float32).eval()
-        model = Decoder(model) if part == "vae" else model
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        model = Call(model_of(part, folder, torch.float32))
         openvino.save_model(openvino.convert_model(model, example_input=inputs), path, compress_to_fp16=True)
         # The conversion's memory is not the program's.
         os.execv(sys.executable, [sys.executable, *sys.argv])
@@ -154,8 +172,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--program", nargs="+", choices=PROGRAMS, default=PROGRAMS)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--dtype", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=["text", "unet", "vae"])
+    parser.add_argument("--dtype", nargs="+", default=["f32", "bf16"])
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=3)
@@ -173,7 +191,7 @@ def main():
     for part in args.part:
         for dtype in args.dtype:
             for program in args.program:
-                if (part, dtype, program) in figures:
+                if (part, dtype, program) in figures or program != "sdrs" and dtype not in ("f32", "bf16"):
                     continue
                 words, environment = command(args, program, part, dtype)
                 done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -185,8 +203,8 @@ def main():
     for part in args.part:
         for dtype in args.dtype:
             unit = figures[part, dtype, args.program[0]]["median_s"]
-            cells = (figures[part, dtype, p] for p in args.program)
-            cells = (f"{f['median_s']:.3g} ({f['median_s'] / unit:.2f}), {f['peak_gb']:.2f}" for f in cells)
+            cells = (figures.get((part, dtype, p)) for p in args.program)
+            cells = (f and f"{f['median_s']:.3g} ({f['median_s'] / unit:.2f}), {f['peak_gb']:.2f}" or "" for f in cells)
             print(f"| {part}, {dtype} | " + " | ".join(cells) + " |")
 
 

@@ -379,7 +379,7 @@ enum sdrs_dtype
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * float32 on a CPU, float16 on a GPU.
+     * On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16), else float32; float16 on a GPU.
      */
     SDRS_DTYPE_AUTO = 0,
     /**
@@ -391,7 +391,7 @@ enum sdrs_dtype
      */
     SDRS_DTYPE_BF16 = 2,
     /**
-     * IEEE half precision.
+     * IEEE half precision; on a CPU float32 with weights kept in float16.
      */
     SDRS_DTYPE_F16 = 3,
 };
@@ -881,6 +881,35 @@ typedef int32_t sdrs_interrogate_stage;
 #endif // __cplusplus
 
 /**
+ * The way in which tiles of latents become one at a call of the U-Net.
+ */
+enum sdrs_tiled_diffusion
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "none": the U-Net sees the whole.
+     */
+    SDRS_TILED_DIFFUSION_NONE = 0,
+    /**
+     * "multidiffusion": the mean of all tiles (Bar-Tal et al. 2023).
+     */
+    SDRS_TILED_DIFFUSION_MULTIDIFFUSION = 1,
+    /**
+     * "mixture of diffusers": their mean with Gaussian weights (Barbero Jimenez 2023).
+     */
+    SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_tiled_diffusion sdrs_tiled_diffusion;
+#else
+typedef int32_t sdrs_tiled_diffusion;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Describes a pipeline: which weights, where, in which type.
  */
 typedef struct sdrs_builder sdrs_builder;
@@ -916,6 +945,11 @@ typedef struct sdrs_picture_file sdrs_picture_file;
 typedef struct sdrs_pipeline sdrs_pipeline;
 
 /**
+ * A picture under way, after one of its steps, as a run with `states_folder` wrote it. Threads may share it.
+ */
+typedef struct sdrs_run_state sdrs_run_state;
+
+/**
  * A sampler under way. It asks for denoised latents and for noise, and combines them.
  */
 typedef struct sdrs_stepper sdrs_stepper;
@@ -929,6 +963,11 @@ typedef struct sdrs_tensor sdrs_tensor;
  * An upscaler. Threads may share it.
  */
 typedef struct sdrs_upscaler sdrs_upscaler;
+
+/**
+ * `sdrs_weight_dtype` as callers give it.
+ */
+typedef int32_t sdrs_weight_dtype_value;
 
 /**
  * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
@@ -1646,6 +1685,26 @@ typedef struct {
      * Strength of guidance by the picture, 0 to 100 (1.5), of models that edit one by instruction (InstructPix2Pix).
      */
     double image_cfg_scale;
+    /**
+     * Whether the result gets the colours of the picture that it began at (the WebUI's "Apply color correction"): 1, or 0 (the default).
+     */
+    int32_t color_correction;
+    /**
+     * The way in which tiles become one picture at every call of the U-Net (`SDRS_TILED_DIFFUSION_NONE`: it sees the whole).
+     */
+    sdrs_tiled_diffusion tiled_diffusion;
+    /**
+     * Width of a tile in latents, 16 to 1,024 (96).
+     */
+    uint32_t tile_width;
+    /**
+     * Height of a tile in latents, likewise.
+     */
+    uint32_t tile_height;
+    /**
+     * Latents that neighbouring tiles share at least (48).
+     */
+    uint32_t tile_overlap;
 } sdrs_generate_params;
 
 /**
@@ -1768,6 +1827,10 @@ typedef struct {
      * Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
      */
     uint32_t unet_channels;
+    /**
+     * The type that weights are kept in.
+     */
+    sdrs_weight_dtype_value weight_dtype;
 } sdrs_pipeline_info;
 
 /**
@@ -1852,6 +1915,20 @@ typedef struct {
      * After how many steps each; 0 (the default) and 1 are after every step.
      */
     uint32_t preview_every;
+    /**
+     * After how many steps a state is written to `states_folder`; 0 (the default) and 1 are after every step. The last of a pass is written
+     * in any case.
+     */
+    uint32_t states_every;
+    /**
+     * The folder that states are written into, `picture-1-step-00012.safetensors` and so on, from which `sdrs_resume` goes on; NULL (the
+     * default) for none.
+     */
+    const char *states_folder;
+    /**
+     * A file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`; NULL (the default) for none.
+     */
+    const char *trace;
 } sdrs_run_options;
 
 /**
@@ -2116,13 +2193,27 @@ sdrs_status sdrs_builder_device(sdrs_builder *builder,
                                 const char *device);
 
 /**
- * The type to compute in.
+ * Sets the type of arithmetic. F16 on a CPU is F32 with weights kept in F16.
  */
 sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
 
 /**
- * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
- * and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+ * Sets the type that weights are kept in on the CPU, AUTO by default: as their files have them. They are widened while they are used.
+ * Building fails with SDRS_ERROR_INVALID_PARAMETER on a GPU, unless it is AUTO.
+ */
+sdrs_status sdrs_builder_weight_dtype(sdrs_builder *builder,
+                                      sdrs_weight_dtype_value weight_dtype);
+
+/**
+ * Sets whether text encoders stay in memory when a run's texts are encoded, which they do by default. If `keep` is 0 they are loaded when
+ * a text is new, and let go before the first step. Pictures don't depend on it.
+ */
+sdrs_status sdrs_builder_keep_text_encoders(sdrs_builder *builder,
+                                            int32_t keep);
+
+/**
+ * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of 16
+ * bits, and less time where the processor multiplies bytes, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
  */
 sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
                                       sdrs_quantization quantization);
@@ -2541,6 +2632,18 @@ sdrs_status sdrs_dtype_from_name(const char *name, sdrs_dtype *dtype);
 const char *sdrs_dtype_name(sdrs_dtype dtype);
 
 /**
+ * The type for weights of a name: "auto", "f32", "bf16", "f16", "f8", and other spellings of these.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
+ */
+sdrs_status sdrs_weight_dtype_from_name(const char *name, sdrs_weight_dtype_value *weight_dtype);
+
+/**
+ * The name of a type for weights: "auto", "f32", "bf16", "f16", "f8"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_weight_dtype_name(sdrs_weight_dtype_value weight_dtype);
+
+/**
  * The quantization of a name: "none", "int8".
  *
  * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
@@ -2892,6 +2995,41 @@ const char *sdrs_pipeline_lora(const sdrs_pipeline *pipeline,
                                size_t index,
                                double *weight,
                                double *text_encoder_weight);
+
+/**
+ * Reads a state.
+ *
+ * Fails with `SDRS_ERROR_IO` and `SDRS_ERROR_INVALID_FILE`.
+ */
+sdrs_status sdrs_run_state_open(const char *path_to, sdrs_run_state **state);
+
+/**
+ * The parameters of the picture, with its seed and size. Their texts are the library's, valid as long as `state`.
+ */
+sdrs_status sdrs_run_state_params(const sdrs_run_state *state,
+                                  sdrs_generate_params *params);
+
+/**
+ * Steps of the picture that are done, in all passes; 0 for NULL.
+ */
+size_t sdrs_run_state_step(const sdrs_run_state *state);
+
+/**
+ * Frees a state; NULL is fine.
+ */
+void sdrs_run_state_free(sdrs_run_state *state);
+
+/**
+ * Goes on from a state: with `params` NULL to the same picture, to the bit. Parameters from `sdrs_run_state_params` may be changed where they
+ * decide only what is to come (prompts, guidance, shortcuts, tiles, a later pass); pictures that the run began at come along.
+ *
+ * Fails as `sdrs_txt2img` does, with `SDRS_ERROR_INVALID_PARAMETER` also for parameters that decided what is behind, and for another model.
+ */
+sdrs_status sdrs_resume(const sdrs_pipeline *pipeline,
+                        const sdrs_run_state *state,
+                        const sdrs_generate_params *params,
+                        const sdrs_run_options *options,
+                        sdrs_images **images);
 
 /**
  * The token ids of a text, which is repaired first as a prompt's is: no start or end token, no padding, no limit. `length` is the text's in bytes, or

@@ -172,6 +172,37 @@ struct RunOptions {
     /** Whether on_progress is shown previews, and after how many steps each. */
     sdrs_preview preview = SDRS_PREVIEW_NONE;
     std::uint32_t preview_every = 1;
+    /** The folder that states are written into, from which Pipeline::resume goes on, and after how many steps each; none if empty. */
+    std::string states_folder;
+    std::uint32_t states_every = 1;
+    /** A file that records what each stage of the run computes; none if empty. */
+    std::string trace;
+};
+
+/** A picture under way, after one of its steps: a file that a run with states_folder wrote. */
+class RunState {
+public:
+    explicit RunState(const std::string &path) {
+        sdrs_run_state *state = nullptr;
+        check(sdrs_run_state_open(path.c_str(), &state));
+        handle_.reset(state);
+    }
+
+    /** The parameters of the picture, to be changed where they decide only what is to come. Texts of the second pass are this state's. */
+    GenerateParams params() const {
+        GenerateParams params;
+        check(sdrs_run_state_params(handle_.get(), &params.values));
+        params.prompt = params->prompt;
+        params.negative_prompt = params->negative_prompt ? params->negative_prompt : "";
+        return params;
+    }
+
+    /** Steps of the picture that are done, in all passes. */
+    std::size_t step() const noexcept { return sdrs_run_state_step(handle_.get()); }
+    const sdrs_run_state *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::Handle<sdrs_run_state, sdrs_run_state_free> handle_;
 };
 
 /** The pictures and latents that a run begins at, or draws after: sdrs_inputs. They must last as long as the run. */
@@ -357,7 +388,25 @@ public:
         return Images(images);
     }
 
-    /** The same without decoding: [batch_size, latent_channels, h, w]. */
+    /** Goes on from a state, to the same picture, to the bit. */
+    Images resume(const RunState &state, const RunOptions &options = {}) const {
+        sdrs_images *images = nullptr;
+        run(GenerateParams(), options, [&](const sdrs_generate_params *, const sdrs_run_options *c) {
+            return sdrs_resume(handle_.get(), state.get(), nullptr, c, &images);
+        });
+        return Images(images);
+    }
+
+    /** The same with other parameters for what is to come: RunState::params, changed. */
+    Images resume(const RunState &state, const GenerateParams &params, const RunOptions &options = {}) const {
+        sdrs_images *images = nullptr;
+        run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
+            return sdrs_resume(handle_.get(), state.get(), given, c, &images);
+        });
+        return Images(images);
+    }
+
+    /** As txt2img without decoding: [batch_size, latent_channels, h, w]. */
     Tensor latents(const GenerateParams &params, const RunOptions &options = {}) const {
         sdrs_tensor *latents = nullptr;
         run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
@@ -542,6 +591,9 @@ private:
         c.cancel = options.cancel ? options.cancel->get() : nullptr;
         c.preview = options.preview;
         c.preview_every = options.preview_every;
+        c.states_folder = options.states_folder.empty() ? nullptr : options.states_folder.c_str();
+        c.states_every = options.states_every;
+        c.trace = options.trace.empty() ? nullptr : options.trace.c_str();
         if (options.on_progress) {
             c.user_data = &watch;
             // No exception may cross the library.
@@ -832,6 +884,8 @@ public:
     }
     Builder &device(const std::string &name) { return done(sdrs_builder_device(get(), name.c_str())); }
     Builder &dtype(sdrs_dtype dtype) { return done(sdrs_builder_dtype(get(), dtype)); }
+    Builder &weight_dtype(sdrs_weight_dtype weight_dtype) { return done(sdrs_builder_weight_dtype(get(), weight_dtype)); }
+    Builder &keep_text_encoders(bool keep) { return done(sdrs_builder_keep_text_encoders(get(), keep ? 1 : 0)); }
     Builder &quantization(sdrs_quantization quantization) { return done(sdrs_builder_quantization(get(), quantization)); }
     Builder &prediction(sdrs_prediction prediction) {
         return done(sdrs_builder_prediction(get(), prediction));

@@ -19,7 +19,7 @@ PARTS = [
     "tokenizer", "text_repair", "tokenizer_files", "noise", "tiny_sd1", "refs", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "xl_lora", "no_middle",
     "distilled", "lcm", "edm", "shortcuts", "unet_changes", "lora", "samplers", "from_pictures",
     "prompts", "conditioning", "torch_files", "gguf_files", "config_fields", "foreign", "embeddings", "lora_names", "adapters",
-    "lycoris_network", "guidance", "guidance_runs", "pictures", "upscalers", "tiny_vae",
+    "lycoris_network", "guidance", "guidance_runs", "tiled", "traces", "pictures", "color_correction", "upscalers", "tiny_vae",
     "interrogation", "interrogation_modes", "demo", "diffusers_pipeline", "diffusers_img2img", "diffusers_sdxl", "diffusers_masked",
     "foreign_infotexts",
 ]

@@ -2,14 +2,15 @@
 //!
 //!     cargo run --release -p benches --bin parts -- CHECKPOINT [DTYPE] [SIDE] [REPEAT] [PARTS] [profile]
 //!
-//! DTYPE is f32, bf16, f16, or int8: bf16 with a quantized U-Net. One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded. A JSON line for each part; with `profile`
-//! also what each operation took.
+//! DTYPE is auto, f32, bf16, or int8, a quantized U-Net with the other networks in what auto is; f32/f16, say, also names the type
+//! that weights are kept in (otherwise that of their files). One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded. PARTS are
+//! text, text2 (SDXL's second text encoder), unet and vae. A JSON line for each; with `profile` also what each operation took.
 
 use std::{path::Path, time::Instant};
 
 use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::{
-    Device, Dtype, Quantization,
+    Device, Dtype, Quantization, WeightDtype,
     checkpoint::Checkpoint,
     config::Part,
     models::{ClipTextModel, UNet, UnetInput, Vae},
@@ -25,10 +26,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (side, repeat): (usize, usize) = (arg(2, "512").parse()?, arg(3, "3").parse()?);
     let parts = arg(4, "text,unet,vae");
     let profile = args.last().is_some_and(|last| last == "profile");
-    let mut target = Target::new(Device::from_name("cpu")?, Dtype::Bf16);
-    match dtype.as_str() {
-        "int8" => target.quantization = Quantization::Int8,
-        name => target.dtype = Dtype::from_name(name).ok_or("DTYPE: f32, bf16, f16 or int8")?,
+    let (arithmetic, weights) = dtype.split_once('/').unwrap_or((&dtype, "auto"));
+    let weights = WeightDtype::from_name(weights).ok_or("DTYPE: weights are auto, f32, bf16, f16 or f8")?;
+    let arithmetic = match arithmetic {
+        "auto" | "int8" => None,
+        name => Some(Dtype::from_name(name).ok_or("DTYPE: auto, f32, bf16 or int8")?),
+    };
+    let mut target = Target::chosen(Device::from_name("cpu")?, arithmetic, weights);
+    if dtype.starts_with("int8") {
+        target.quantization = Quantization::Int8;
     }
     let checkpoint = Checkpoint::open(Path::new(&path))?;
     let configs = checkpoint.configs().clone();
@@ -42,9 +48,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for part in parts.split(',') {
         let start = Instant::now();
         let run: Box<dyn Fn() -> usize> = match part {
-            "text" => {
-                let weights = checkpoint.weights(Part::TextEncoder);
-                let model = ClipTextModel::load(configs.text_encoder(), weights, &target)?;
+            "text" | "text2" => {
+                let which = match part {
+                    "text" => Part::TextEncoder,
+                    _ => Part::TextEncoder2,
+                };
+                let config = configs.text_encoders.get(&which).ok_or("no such text encoder")?;
+                let model = ClipTextModel::load(config, checkpoint.weights(which), &target)?;
                 let rows: Vec<Vec<u32>> = (0..2)
                     .map(|row| (0..77).map(|i| 99 * i + row).collect())
                     .collect();
@@ -56,8 +66,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     Tensor::<4>::from_data(random(&[2, configs.unet.in_channels, latent, latent]), options);
                 let context = random(&[2, 77, configs.unet.cross_attention_dim]);
                 let context = Tensor::<3>::from_data(context, options);
+                let added = configs.unet.added_width;
+                let added = added.map(|width| Tensor::<2>::from_data(random(&[2, width]), options));
                 Box::new(move || {
-                    let output = model.forward(&UnetInput::new(x.clone(), &[500.0; 2], context.clone()));
+                    let mut input = UnetInput::new(x.clone(), &[500.0; 2], context.clone());
+                    input.added.clone_from(&added);
+                    let output = model.forward(&input);
                     output.map_or(0, |output| output.into_data().bytes().len())
                 })
             }

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, ffi::c_char, path::PathBuf, sync::Arc};
 
-use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization};
+use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization, WeightDtype};
 
 use crate::{
     enums::{
         sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_quantization,
-        sdrs_quantization_value, value,
+        sdrs_quantization_value, sdrs_weight_dtype, sdrs_weight_dtype_value, value,
     },
     error::{Failure, Result, guard, sdrs_status},
     pipeline::sdrs_pipeline,
@@ -32,6 +32,8 @@ pub struct sdrs_builder {
     upscalers: Vec<PathBuf>,
     device: Option<String>,
     dtype: Option<Dtype>,
+    weight_dtype: WeightDtype,
+    keep_text_encoders: bool,
     quantization: Quantization,
     prediction: Option<Prediction>,
     predictions: Option<PathBuf>,
@@ -116,7 +118,10 @@ impl sdrs_builder {
         if let Some(dtype) = self.dtype {
             builder = builder.dtype(dtype);
         }
-        builder = builder.quantization(self.quantization);
+        builder = builder
+            .weight_dtype(self.weight_dtype)
+            .keep_text_encoders(self.keep_text_encoders)
+            .quantization(self.quantization);
         if let Some(prediction) = self.prediction {
             builder = builder.prediction(prediction);
         }
@@ -172,6 +177,8 @@ pub unsafe extern "C" fn sdrs_builder_new(builder: *mut *mut sdrs_builder) -> sd
             upscalers: Vec::new(),
             device: None,
             dtype: None,
+            weight_dtype: WeightDtype::Auto,
+            keep_text_encoders: true,
             quantization: Quantization::None,
             prediction: None,
             predictions: None,
@@ -478,7 +485,7 @@ pub unsafe extern "C" fn sdrs_builder_device(
     })
 }
 
-/// The type to compute in.
+/// Sets the type of arithmetic. F16 on a CPU is F32 with weights kept in F16.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_dtype(
     builder: *mut sdrs_builder,
@@ -492,8 +499,38 @@ pub unsafe extern "C" fn sdrs_builder_dtype(
     })
 }
 
-/// Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
-/// and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+/// Sets the type that weights are kept in on the CPU, AUTO by default: as their files have them. They are widened while they are used.
+/// Building fails with SDRS_ERROR_INVALID_PARAMETER on a GPU, unless it is AUTO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_weight_dtype(
+    builder: *mut sdrs_builder,
+    weight_dtype: sdrs_weight_dtype_value,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.weight_dtype = value::<sdrs_weight_dtype>(weight_dtype)?;
+        Ok(())
+    })
+}
+
+/// Sets whether text encoders stay in memory when a run's texts are encoded, which they do by default. If `keep` is 0 they are loaded when
+/// a text is new, and let go before the first step. Pictures don't depend on it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_builder_keep_text_encoders(
+    builder: *mut sdrs_builder,
+    keep: i32,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let builder = unsafe { object_mut(builder, "builder") }?;
+        builder.keep_text_encoders = keep != 0;
+        Ok(())
+    })
+}
+
+/// Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of 16
+/// bits, and less time where the processor multiplies bytes, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_quantization(
     builder: *mut sdrs_builder,

@@ -3,7 +3,7 @@
 //! A caller may pass any number where the header says an enumeration, so parameters are `i32` here (`*_value`, which cbindgen spells
 //! as the enumeration), looked up in tables.
 
-use sdrs::{Dtype, Prediction, Quantization, Rng, Sampler, Schedule};
+use sdrs::{Dtype, Prediction, Quantization, Rng, Sampler, Schedule, WeightDtype};
 
 use crate::error::{Failure, Result};
 
@@ -128,14 +128,31 @@ pub enum sdrs_schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_dtype {
-    /// float32 on a CPU, float16 on a GPU.
+    /// On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16), else float32; float16 on a GPU.
     SDRS_DTYPE_AUTO = 0,
     /// IEEE single precision.
     SDRS_DTYPE_F32 = 1,
     /// bfloat16: single precision's range, 8 bits of mantissa.
     SDRS_DTYPE_BF16 = 2,
-    /// IEEE half precision.
+    /// IEEE half precision; on a CPU float32 with weights kept in float16.
     SDRS_DTYPE_F16 = 3,
+}
+
+/// The type that a pipeline keeps its weights in on a CPU, where they may be narrower than the arithmetic: they are widened while they
+/// are used. What a file has in fewer bits than asked for stays so, but for F32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum sdrs_weight_dtype {
+    /// As the file has them, in 16 bits, in 8, or in GGUF's blocks Q8_0 and Q4_0; other blocks are rounded to 16 bits.
+    SDRS_WEIGHT_DTYPE_AUTO = 0,
+    /// The arithmetic's own type.
+    SDRS_WEIGHT_DTYPE_F32 = 1,
+    /// bfloat16.
+    SDRS_WEIGHT_DTYPE_BF16 = 2,
+    /// IEEE half precision.
+    SDRS_WEIGHT_DTYPE_F16 = 3,
+    /// 8-bit floats of 4 exponent bits with a scale for each tensor, in U-Net and text encoders. Pictures change.
+    SDRS_WEIGHT_DTYPE_F8 = 4,
 }
 
 /// The numbers that the U-Net's large layers compute in.
@@ -180,6 +197,8 @@ pub type sdrs_sampler_value = i32;
 pub type sdrs_schedule_value = i32;
 /// `sdrs_dtype` as callers give it.
 pub type sdrs_dtype_value = i32;
+/// `sdrs_weight_dtype` as callers give it.
+pub type sdrs_weight_dtype_value = i32;
 /// `sdrs_quantization` as callers give it.
 pub type sdrs_quantization_value = i32;
 /// `sdrs_prediction` as callers give it.
@@ -253,6 +272,14 @@ const DTYPES: &[(sdrs_dtype, Option<Dtype>)] = &[
     (sdrs_dtype::SDRS_DTYPE_F16, Some(Dtype::F16)),
 ];
 
+const WEIGHT_DTYPES: &[(sdrs_weight_dtype, WeightDtype)] = &[
+    (sdrs_weight_dtype::SDRS_WEIGHT_DTYPE_AUTO, WeightDtype::Auto),
+    (sdrs_weight_dtype::SDRS_WEIGHT_DTYPE_F32, WeightDtype::F32),
+    (sdrs_weight_dtype::SDRS_WEIGHT_DTYPE_BF16, WeightDtype::Bf16),
+    (sdrs_weight_dtype::SDRS_WEIGHT_DTYPE_F16, WeightDtype::F16),
+    (sdrs_weight_dtype::SDRS_WEIGHT_DTYPE_F8, WeightDtype::F8),
+];
+
 const QUANTIZATIONS: &[(sdrs_quantization, Quantization)] = &[
     (sdrs_quantization::SDRS_QUANTIZATION_NONE, Quantization::None),
     (sdrs_quantization::SDRS_QUANTIZATION_INT8, Quantization::Int8),
@@ -306,6 +333,7 @@ enumeration! {
     sdrs_sampler, Sampler, "sampler", SAMPLERS;
     sdrs_schedule, Schedule, "schedule", SCHEDULES;
     sdrs_dtype, Option<Dtype>, "dtype", DTYPES;
+    sdrs_weight_dtype, WeightDtype, "weight_dtype", WEIGHT_DTYPES;
     sdrs_quantization, Quantization, "quantization", QUANTIZATIONS;
     sdrs_prediction, Option<Prediction>, "prediction", PREDICTIONS;
     sdrs_rng, Rng, "rng", RNGS;
@@ -352,6 +380,7 @@ pub(crate) mod tests {
         numbered::<sdrs_sampler>();
         numbered::<sdrs_schedule>();
         numbered::<sdrs_dtype>();
+        numbered::<sdrs_weight_dtype>();
         numbered::<sdrs_quantization>();
         numbered::<sdrs_prediction>();
         numbered::<sdrs_rng>();

@@ -2,7 +2,7 @@
 
 use std::{ffi::c_char, ptr};
 
-use sdrs::{Array, MaskedContent, Picture, Request, ResizeMode, StrengthRule};
+use sdrs::{Array, MaskedContent, Picture, Request, ResizeMode, StrengthRule, TiledDiffusion};
 
 use crate::{
     enums::enumeration,
@@ -51,12 +51,33 @@ pub enum sdrs_masked_content {
     SDRS_MASKED_CONTENT_LATENT_NOTHING = 3,
 }
 
+/// The way in which tiles of latents become one at a call of the U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum sdrs_tiled_diffusion {
+    /// "none": the U-Net sees the whole.
+    SDRS_TILED_DIFFUSION_NONE = 0,
+    /// "multidiffusion": the mean of all tiles (Bar-Tal et al. 2023).
+    SDRS_TILED_DIFFUSION_MULTIDIFFUSION = 1,
+    /// "mixture of diffusers": their mean with Gaussian weights (Barbero Jimenez 2023).
+    SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS = 2,
+}
+
+/// `sdrs_tiled_diffusion` as callers give it: any number.
+pub type sdrs_tiled_diffusion_value = i32;
 /// `sdrs_strength_rule` as callers give it: any number.
 pub type sdrs_strength_rule_value = i32;
 /// `sdrs_resize_mode` as callers give it.
 pub type sdrs_resize_mode_value = i32;
 /// `sdrs_masked_content` as callers give it.
 pub type sdrs_masked_content_value = i32;
+
+#[rustfmt::skip]
+const TILED_DIFFUSIONS: &[(sdrs_tiled_diffusion, TiledDiffusion)] = &[
+    (sdrs_tiled_diffusion::SDRS_TILED_DIFFUSION_NONE, TiledDiffusion::None),
+    (sdrs_tiled_diffusion::SDRS_TILED_DIFFUSION_MULTIDIFFUSION, TiledDiffusion::MultiDiffusion),
+    (sdrs_tiled_diffusion::SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS, TiledDiffusion::MixtureOfDiffusers),
+];
 
 #[rustfmt::skip]
 const STRENGTH_RULES: &[(sdrs_strength_rule, StrengthRule)] = &[
@@ -85,6 +106,7 @@ enumeration! {
     sdrs_strength_rule, StrengthRule, "strength_rule", STRENGTH_RULES;
     sdrs_resize_mode, ResizeMode, "resize_mode", RESIZE_MODES;
     sdrs_masked_content, MaskedContent, "masked_content", MASKED_CONTENTS;
+    sdrs_tiled_diffusion, TiledDiffusion, "tiled_diffusion", TILED_DIFFUSIONS;
 }
 
 /// Pixels in the caller's memory: a byte for each channel, row by row from the top.

@@ -33,6 +33,7 @@ mod run;
 mod sched;
 mod siblings;
 mod sized;
+mod states;
 mod texts;
 mod upscale;
 

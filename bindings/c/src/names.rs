@@ -7,12 +7,13 @@ use std::{
     sync::OnceLock,
 };
 
-use sdrs::{Dtype, Quantization, Schedule, parse_sampler};
+use sdrs::{Dtype, Quantization, Schedule, WeightDtype, parse_sampler};
 
 use crate::{
     enums::{
         Enumeration, number, sdrs_dtype, sdrs_dtype_value, sdrs_quantization, sdrs_quantization_value,
-        sdrs_sampler, sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value,
+        sdrs_sampler, sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, sdrs_weight_dtype,
+        sdrs_weight_dtype_value,
     },
     error::{Failure, guard, sdrs_status},
     pointer::{Out, string},
@@ -99,6 +100,33 @@ pub unsafe extern "C" fn sdrs_dtype_from_name(
 pub extern "C" fn sdrs_dtype_name(dtype: sdrs_dtype_value) -> *const c_char {
     static NAMES: OnceLock<HashMap<i32, CString>> = OnceLock::new();
     name_of::<sdrs_dtype>(&NAMES, dtype, |d| d.map_or("auto", Dtype::name).to_owned())
+}
+
+/// The type for weights of a name: "auto", "f32", "bf16", "f16", "f8", and other spellings of these.
+///
+/// Fails with `SDRS_ERROR_UNKNOWN_NAME`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_weight_dtype_from_name(
+    name: *const c_char,
+    weight_dtype: *mut sdrs_weight_dtype_value,
+) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let (name, out) = unsafe { (string(name, "name")?, Out::new(weight_dtype, "weight_dtype")?) };
+        let found = WeightDtype::from_name(name).ok_or_else(|| {
+            let message = format!("unknown weight_dtype \"{name}\"; there are auto, f32, bf16, f16, f8");
+            Failure::Sdrs(sdrs::Error::UnknownName(message))
+        })?;
+        out.put(number::<sdrs_weight_dtype>(found)?);
+        Ok(())
+    })
+}
+
+/// The name of a type for weights: "auto", "f32", "bf16", "f16", "f8"; NULL if it is none. Valid for ever.
+#[unsafe(no_mangle)]
+pub extern "C" fn sdrs_weight_dtype_name(weight_dtype: sdrs_weight_dtype_value) -> *const c_char {
+    static NAMES: OnceLock<HashMap<i32, CString>> = OnceLock::new();
+    name_of::<sdrs_weight_dtype>(&NAMES, weight_dtype, |d| d.name().to_owned())
 }
 
 /// The quantization of a name: "none", "int8".

@@ -1,6 +1,9 @@
 //! A run's parameters: `sdrs::GenerateParams` as a structure that may grow.
 
-use std::{ffi::c_char, mem::offset_of};
+use std::{
+    ffi::{CString, c_char},
+    mem::offset_of,
+};
 
 use sdrs::{GenerateParams, Given, Recommended};
 
@@ -10,10 +13,10 @@ use crate::{
         number, sdrs_rng, sdrs_rng_value, sdrs_sampler, sdrs_sampler_value, sdrs_schedule,
         sdrs_schedule_value, value,
     },
-    error::{Result, guard, sdrs_status},
+    error::{Failure, Result, guard, sdrs_status},
     inputs::{
         sdrs_masked_content, sdrs_masked_content_value, sdrs_resize_mode, sdrs_resize_mode_value,
-        sdrs_strength_rule, sdrs_strength_rule_value,
+        sdrs_strength_rule, sdrs_strength_rule_value, sdrs_tiled_diffusion, sdrs_tiled_diffusion_value,
     },
     pointer::text,
     prompts::{
@@ -235,6 +238,16 @@ pub struct sdrs_generate_params {
     pub refiner_by_steps: i32,
     /// Strength of guidance by the picture, 0 to 100 (1.5), of models that edit one by instruction (InstructPix2Pix).
     pub image_cfg_scale: f64,
+    /// Whether the result gets the colours of the picture that it began at (the WebUI's "Apply color correction"): 1, or 0 (the default).
+    pub color_correction: i32,
+    /// The way in which tiles become one picture at every call of the U-Net (`SDRS_TILED_DIFFUSION_NONE`: it sees the whole).
+    pub tiled_diffusion: sdrs_tiled_diffusion_value,
+    /// Width of a tile in latents, 16 to 1,024 (96).
+    pub tile_width: u32,
+    /// Height of a tile in latents, likewise.
+    pub tile_height: u32,
+    /// Latents that neighbouring tiles share at least (48).
+    pub tile_overlap: u32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -283,6 +296,49 @@ macro_rules! conversions {
     )*};
 }
 
+/// Parameters as C has them, with the texts that they point to.
+pub(crate) struct Held {
+    c: sdrs_generate_params,
+    _texts: Vec<CString>,
+}
+
+// SAFETY: the pointers lead to the texts beside them, which nobody changes.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl Held {
+    /// All parameters, given; a negative prompt that was not is NULL.
+    pub fn new(params: &GenerateParams, given: &Given) -> Result<Self> {
+        let mut c = numbers(params)?;
+        let mut texts = Vec::new();
+        let mut held = |text: &str| -> Result<*const c_char> {
+            let text =
+                CString::new(text).map_err(|_| Failure::argument("prompt", "has a zero byte in it"))?;
+            texts.push(text);
+            Ok(texts.last().map_or(std::ptr::null(), |text| text.as_ptr()))
+        };
+        c.prompt = held(&params.text.prompt)?;
+        if given.contains("negative_prompt") {
+            c.negative_prompt = held(&params.text.negative_prompt)?;
+        }
+        let hires = &params.hires;
+        c.hires_upscaler = held(&hires.hires_upscaler)?;
+        c.hires_prompt = held(&hires.hires_prompt)?;
+        c.hires_negative_prompt = held(&hires.hires_negative_prompt)?;
+        c.perturbed_layers = held(&params.guidance.perturbed_layers)?;
+        // Any of them may be beyond the signed ones.
+        c.unsigned_seeds = 1;
+        (c.seed, c.variation_seed) = (params.noise.seed as i64, params.noise.variation_seed as i64);
+        Ok(Self { c, _texts: texts })
+    }
+
+    /// The structure; valid as long as this is.
+    pub fn get(&self) -> sdrs_generate_params {
+        self.c
+    }
+}
+
 conversions! {
     u32, u32: Ok, Ok;
     usize, u32: |n| Ok(u32::try_from(n).unwrap_or(u32::MAX)), |n| Ok(n as usize);
@@ -305,6 +361,7 @@ conversions! {
     sdrs::MaskedContent, i32: number::<sdrs_masked_content>, value::<sdrs_masked_content>;
     sdrs::ResizeMode, i32: number::<sdrs_resize_mode>, value::<sdrs_resize_mode>;
     sdrs::StrengthRule, i32: number::<sdrs_strength_rule>, value::<sdrs_strength_rule>;
+    sdrs::TiledDiffusion, i32: number::<sdrs_tiled_diffusion>, value::<sdrs_tiled_diffusion>;
     sdrs::TimeRule, i32: number::<sdrs_time_rule>, value::<sdrs_time_rule>;
 }
 
@@ -343,6 +400,14 @@ macro_rules! fields {
             Ok(c)
         }
 
+        /// Parameters as the structure has them, but for their texts and seeds.
+        fn numbers(params: &GenerateParams) -> Result<sdrs_generate_params> {
+            let mut c = closed()?;
+            $($(c.$name = params.$group.$name.to_c()?;)*)*
+            $(c.$open = params.$open_group.$open.to_c()?;)*
+            Ok(c)
+        }
+
         /// Writes the fields to parameters, and returns which are given.
         fn read(c: &sdrs_generate_params, params: &mut GenerateParams) -> Result<Given> {
             let mut given = Given::default();
@@ -363,7 +428,8 @@ fields! {
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
         sampling: eta, refiner_switch_at, refiner_by_steps;
         image: image_cfg_scale, strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
-            masked_content, only_masked, only_masked_padding;
+            masked_content, only_masked, only_masked_padding, color_correction;
+        tiles: tiled_diffusion, tile_width, tile_height, tile_overlap;
         hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
@@ -511,7 +577,9 @@ mod tests {
         (c.token_merging, c.deep_cache_interval, c.deep_cache_branch) = (0.375, 3, 4);
         c.text_as_is = 1;
         (c.strength, c.noise_multiplier, c.extra_noise) = (0.25, 0.5, 0.75);
-        c.image_cfg_scale = 2.25;
+        (c.image_cfg_scale, c.color_correction) = (2.25, 1);
+        (c.tiled_diffusion, c.tile_width) = (2, 64);
+        (c.tile_height, c.tile_overlap) = (80, 16);
         (c.strength_rule, c.resize_mode, c.masked_content) = (2, 3, 1);
         (c.posterior_sample, c.mask_blur, c.mask_inverted, c.soft_mask) = (1, 7, 1, 1);
         (c.only_masked, c.only_masked_padding, c.hires_steps) = (1, 9, 11);
@@ -571,13 +639,16 @@ mod tests {
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
         let image = &mut expected.image;
-        image.image_cfg_scale = 2.25;
+        (image.image_cfg_scale, image.color_correction) = (2.25, true);
         (image.strength, image.noise_multiplier, image.extra_noise) = (Some(0.25), 0.5, 0.75);
         (image.strength_rule, image.resize_mode) = (sdrs::StrengthRule::Diffusers, sdrs::ResizeMode::Latent);
         image.masked_content = sdrs::MaskedContent::Fill;
         (image.posterior_sample, image.mask_blur) = (true, 7);
         (image.mask_inverted, image.soft_mask) = (true, true);
         (image.only_masked, image.only_masked_padding) = (true, 9);
+        let tiles = &mut expected.tiles;
+        tiles.tiled_diffusion = sdrs::TiledDiffusion::MixtureOfDiffusers;
+        (tiles.tile_width, tiles.tile_height, tiles.tile_overlap) = (64, 80, 16);
         let hires = &mut expected.hires;
         (hires.hires_scale, hires.hires_cfg_scale, hires.hires_steps) = (Some(2.0), Some(4.0), 11);
         (hires.hires_width, hires.hires_height) = (Some(80), Some(88));
@@ -613,5 +684,10 @@ mod tests {
             expected.sampling.refiner_by_steps,
         ) = (0.25, true);
         assert_eq!(got, expected);
+        // And back.
+        let held = Held::new(&expected, &given).unwrap();
+        let c = held.get();
+        // SAFETY: a whole structure with valid texts.
+        assert_eq!(unsafe { params(&raw const c) }.unwrap(), (expected, given));
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     SDRS_NOT_SET,
     enums::{
         number, sdrs_dtype, sdrs_dtype_value, sdrs_prediction, sdrs_prediction_value, sdrs_sampler,
-        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, value,
+        sdrs_sampler_value, sdrs_schedule, sdrs_schedule_value, sdrs_weight_dtype, sdrs_weight_dtype_value,
+        value,
     },
     error::{Failure, Result, guard, sdrs_status},
     names::c_string,
@@ -109,6 +110,8 @@ pub struct sdrs_pipeline_info {
     pub refiner_name: *const c_char,
     /// Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
     pub unet_channels: u32,
+    /// The type that weights are kept in.
+    pub weight_dtype: sdrs_weight_dtype_value,
 }
 grows!(sdrs_pipeline_info, until: sigma_max, init: "sdrs_pipeline_info_init");
 
@@ -152,6 +155,7 @@ const EMPTY: sdrs_pipeline_info = sdrs_pipeline_info {
     added_width: 0,
     refiner_name: std::ptr::null(),
     unet_channels: 0,
+    weight_dtype: 0,
 };
 
 /// Writes the properties of a pipeline.
@@ -200,6 +204,7 @@ pub unsafe extern "C" fn sdrs_pipeline_get_info(
                 .as_ref()
                 .map_or(std::ptr::null(), |name| name.as_ptr()),
             unet_channels: small(sizes.unet_channels),
+            weight_dtype: number::<sdrs_weight_dtype>(pipeline.inner.weight_dtype())?,
         });
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! Runs: options to watch and stop one, and txt2img.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 
 use sdrs::{CancelToken, PreviewMethod, Progress, Request};
 
@@ -12,7 +12,7 @@ use crate::{
     low_level::sdrs_tensor,
     params::sdrs_generate_params,
     pipeline::sdrs_pipeline,
-    pointer::{Out, free, object, slice_mut},
+    pointer::{Out, free, object, path, slice_mut},
     sized::{get, grows, init},
 };
 
@@ -151,6 +151,14 @@ pub struct sdrs_run_options {
     pub preview: sdrs_preview_value,
     /// After how many steps each; 0 (the default) and 1 are after every step.
     pub preview_every: u32,
+    /// After how many steps a state is written to `states_folder`; 0 (the default) and 1 are after every step. The last of a pass is written
+    /// in any case.
+    pub states_every: u32,
+    /// The folder that states are written into, `picture-1-step-00012.safetensors` and so on, from which `sdrs_resume` goes on; NULL (the
+    /// default) for none.
+    pub states_folder: *const c_char,
+    /// A file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`; NULL (the default) for none.
+    pub trace: *const c_char,
 }
 grows!(sdrs_run_options, until: cancel, init: "sdrs_run_options_init");
 
@@ -161,6 +169,9 @@ const NONE: sdrs_run_options = sdrs_run_options {
     cancel: std::ptr::null(),
     preview: sdrs_preview::SDRS_PREVIEW_NONE as i32,
     preview_every: 0,
+    states_every: 0,
+    states_folder: std::ptr::null(),
+    trace: std::ptr::null(),
 };
 
 /// Sets the options to none; `struct_size` is `sizeof(sdrs_run_options)`.
@@ -184,9 +195,18 @@ unsafe fn run<'a>(
 ) -> Result<Request<'a>> {
     // SAFETY: as promised by the caller.
     let (params, given) = unsafe { crate::params::params(params) }?;
+    // SAFETY: as above.
+    unsafe { watched(pipeline.txt2img("").params_and_given(params, given), options) }
+}
+
+/// A run with a caller's options.
+///
+/// # Safety
+/// As the header says of pointers.
+pub(crate) unsafe fn watched<'a>(run: Request<'a>, options: *const sdrs_run_options) -> Result<Request<'a>> {
     let options = match options.is_null() {
         true => NONE,
-        // SAFETY: as above.
+        // SAFETY: as promised by the caller.
         false => unsafe { get(options, NONE, "options") }?,
     };
     let token = match options.cancel.is_null() {
@@ -194,10 +214,16 @@ unsafe fn run<'a>(
         // SAFETY: as above.
         false => unsafe { object(options.cancel, "cancel") }?.inner.clone(),
     };
-    let mut run = pipeline
-        .txt2img("")
-        .params_and_given(params, given)
-        .cancel_token(&token);
+    let mut run = run.cancel_token(&token);
+    if !options.states_folder.is_null() {
+        // SAFETY: as above.
+        let folder = unsafe { path(options.states_folder, "states_folder") }?;
+        run = run.save_states(folder, options.states_every.max(1) as usize);
+    }
+    if !options.trace.is_null() {
+        // SAFETY: as above.
+        run = run.trace(unsafe { path(options.trace, "trace") }?);
+    }
     if let Some(method) = value::<sdrs_preview>(options.preview)? {
         run = run.previews(method, options.preview_every.max(1) as usize);
     }

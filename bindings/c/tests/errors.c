@@ -144,6 +144,16 @@ static void unknown_name(void) {
     sdrs_sampler sampler = 5;
     FAILS(SDRS_ERROR_UNKNOWN_NAME, "did you mean \"Euler\"", sdrs_sampler_from_name("Eulr", &sampler, NULL));
     CHECK(sampler == 5);
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "weight_dtype: 5 is none", sdrs_builder_weight_dtype(builder, 5));
+    OK(sdrs_builder_weight_dtype(builder, SDRS_WEIGHT_DTYPE_F16));
+    OK(sdrs_builder_keep_text_encoders(builder, 0));
+    OK(sdrs_builder_keep_text_encoders(builder, 1));
+    sdrs_weight_dtype weight_dtype = 7;
+    FAILS(SDRS_ERROR_UNKNOWN_NAME, "f8", sdrs_weight_dtype_from_name("int4", &weight_dtype));
+    CHECK(weight_dtype == 7);
+    OK(sdrs_weight_dtype_from_name("fp8", &weight_dtype));
+    CHECK(weight_dtype == SDRS_WEIGHT_DTYPE_F8 && strcmp(sdrs_weight_dtype_name(weight_dtype), "f8") == 0);
+    CHECK(sdrs_weight_dtype_name(-1) == NULL);
     sdrs_quantization quantization = 7;
     FAILS(SDRS_ERROR_UNKNOWN_NAME, "int8", sdrs_quantization_from_name("int4", &quantization));
     CHECK(quantization == 7);

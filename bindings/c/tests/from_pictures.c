@@ -81,6 +81,66 @@ static void a_second_pass(const sdrs_pipeline *pipeline, sdrs_generate_params pa
     CHECK(sdrs_txt2img(pipeline, &params, NULL, &images) == SDRS_ERROR_UNKNOWN_NAME && images == NULL);
 }
 
+/* A run goes on from a saved step to the same pixels, or branches; tiles and traces are options of any run. */
+static void saved_steps(const sdrs_pipeline *pipeline, sdrs_generate_params params, const char *folder) {
+    char states[1000], path[1100], trace[1100];
+    snprintf(states, sizeof states, "%s/states", folder);
+    snprintf(path, sizeof path, "%s/picture-1-step-00004.safetensors", states);
+    snprintf(trace, sizeof trace, "%s/trace.jsonl", folder);
+    sdrs_run_options options;
+    OK(sdrs_run_options_init(&options, sizeof options));
+    options.states_folder = states;
+    options.states_every = 4;
+    options.trace = trace;
+    params.tiled_diffusion = SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS;
+    params.tile_width = params.tile_height = 16;
+    params.tile_overlap = 4;
+    params.width = params.height = 192;
+    sdrs_images *whole = NULL;
+    OK(sdrs_txt2img(pipeline, &params, &options, &whole));
+    CHECK(strstr(image_of(whole, 0).infotext, "Tiled Diffusion: {\"Method\": \"Mixture of Diffusers\"") != NULL);
+    sdrs_run_state *state = NULL;
+    OK(sdrs_run_state_open(path, &state));
+    CHECK(sdrs_run_state_step(state) == 4);
+    sdrs_generate_params kept;
+    OK(sdrs_generate_params_init(&kept, sizeof kept));
+    OK(sdrs_run_state_params(state, &kept));
+    CHECK(strcmp(kept.prompt, params.prompt) == 0 && kept.steps == params.steps && kept.seed == 1 && kept.width == 192);
+    sdrs_image first = image_of(whole, 0);
+    const sdrs_generate_params *same[] = {NULL, &kept};
+    for (size_t i = 0; i < 2; i++) {
+        sdrs_images *again = NULL;
+        OK(sdrs_resume(pipeline, state, same[i], NULL, &again));
+        CHECK(memcmp(image_of(again, 0).rgb, first.rgb, first.stride * first.height) == 0);
+        sdrs_images_free(again);
+    }
+    kept.cfg_scale = 2;
+    sdrs_images *branch = NULL;
+    OK(sdrs_resume(pipeline, state, &kept, NULL, &branch));
+    CHECK(memcmp(image_of(branch, 0).rgb, first.rgb, first.stride * first.height) != 0);
+    sdrs_images_free(branch);
+    branch = NULL;
+    kept.steps = 9;
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "steps: was 6", sdrs_resume(pipeline, state, &kept, NULL, &branch));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "state: is NULL", sdrs_resume(pipeline, NULL, NULL, NULL, &branch));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "images: is NULL", sdrs_resume(pipeline, state, NULL, NULL, NULL));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "state: is NULL", sdrs_run_state_params(NULL, &kept));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "path: is NULL", sdrs_run_state_open(NULL, &state));
+    CHECK(branch == NULL && sdrs_run_state_step(NULL) == 0);
+    sdrs_run_state *none = NULL;
+    FAILS(SDRS_ERROR_IO, "no-such", sdrs_run_state_open("/no-such", &none));
+    FAILS(SDRS_ERROR_INVALID_FILE, "trace.jsonl", sdrs_run_state_open(trace, &none));
+    CHECK(none == NULL);
+    sdrs_run_state_free(state);
+    sdrs_run_state_free(NULL);
+    sdrs_images_free(whole);
+    remove(trace);
+    remove(path);
+    snprintf(path, sizeof path, "%s/picture-1-step-00006.safetensors", states);
+    remove(path);
+    remove(states);
+}
+
 static void misuse(const sdrs_pipeline *pipeline, const sdrs_generate_params *params) {
     static const uint8_t pixels[16 * 16 * 3];
     sdrs_images *images = NULL;
@@ -122,6 +182,7 @@ int main(int argc, char **argv) {
     params.seed = 1;
     a_masked_picture(pipeline, params, out);
     a_second_pass(pipeline, params);
+    saved_steps(pipeline, params, argv[2]);
     misuse(pipeline, &params);
     sdrs_pipeline_free(pipeline);
     return 0;

@@ -78,6 +78,15 @@ static void around(const std::string &folder) {
         return true;
     };
     assert(same(pipeline->txt2img(params, options)[0], pipeline->txt2img(params)[0]) && pixels == 6 * 4);
+    options.states_folder = folder + "/states";
+    options.trace = folder + "/trace.jsonl";
+    const sdrs::Images whole = pipeline->txt2img(params, options);
+    const sdrs::RunState state(options.states_folder + "/picture-1-step-00001.safetensors");
+    sdrs::GenerateParams kept = state.params();
+    assert(state.step() == 1 && kept.prompt == params.prompt && same(pipeline->resume(state)[0], whole[0]));
+    assert(same(pipeline->resume(state, kept)[0], whole[0]));
+    kept->cfg_scale = 2;
+    assert(!same(pipeline->resume(state, kept)[0], whole[0]));
     assert(pipeline->latents(params).shape()[3] == 6);
     assert(pipeline->encode_text("a (ring)").shape()[0] == pipeline->info().context_length);
 

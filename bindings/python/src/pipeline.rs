@@ -1,7 +1,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyDict};
-use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization};
+use sdrs::{BlockWeights, Dtype, LogLevel, Lora, Prediction, Quantization, WeightDtype};
 
 use crate::{
     array::{ReturnedArray, axes, doubles, give, take},
@@ -9,7 +9,7 @@ use crate::{
     image::Image,
     json,
     run::{self, Request, Run},
-    settings::{dtype_of, previews, settings, word},
+    settings::{dtype_of, previews, settings, settings_over, word},
 };
 
 /// A loaded checkpoint.
@@ -49,7 +49,8 @@ impl Pipeline {
     #[new]
     #[pyo3(signature = (
         checkpoint, *, config, vae, taesd, tokenizer, text_encoder, text_encoder_2, unet, refiner, loras, lora_dirs, embeddings, upscalers,
-        device, dtype, prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization
+        device, dtype, prediction, predictions, allow_unexpected, threads, log, memory_limit, quantization,
+        weight_dtype, keep_text_encoders
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
@@ -76,6 +77,8 @@ impl Pipeline {
         log: Option<Py<PyAny>>,
         memory_limit: &Bound<'_, PyAny>,
         quantization: &Bound<'_, PyAny>,
+        weight_dtype: &Bound<'_, PyAny>,
+        keep_text_encoders: bool,
     ) -> PyResult<Self> {
         let mut builder = sdrs::Pipeline::builder().device(argument::<String>("device", device)?);
         builder = match checkpoint {
@@ -129,6 +132,12 @@ impl Pipeline {
         if let Some(dtype) = auto_or_dtype(dtype)? {
             builder = builder.dtype(dtype);
         }
+        let weight_dtype: String = argument("weight_dtype", weight_dtype)?;
+        let weights = WeightDtype::from_name(&weight_dtype)
+            .ok_or_else(|| unknown("weight_dtype", &weight_dtype, "auto, f32, bf16, f16, f8"))?;
+        builder = builder
+            .weight_dtype(weights)
+            .keep_text_encoders(keep_text_encoders);
         let quantization: String = argument("quantization", quantization)?;
         let found = Quantization::from_name(&quantization)
             .ok_or_else(|| unknown("quantization", &quantization, "none, int8"))?;
@@ -161,6 +170,11 @@ impl Pipeline {
     #[getter]
     fn dtype(&self) -> &'static str {
         self.inner.dtype().name()
+    }
+
+    #[getter]
+    fn weight_dtype(&self) -> &'static str {
+        self.inner.weight_dtype().name()
     }
 
     #[getter]
@@ -461,12 +475,16 @@ fn request(
     preview: &Bound<'_, PyAny>,
     every: &Bound<'_, PyAny>,
 ) -> PyResult<Request> {
-    let inputs = run::Inputs::take(py, given)?;
-    let (params, given) = settings(given)?;
+    let (inputs, kept) = (run::Inputs::take(py, given)?, run::Kept::take(py, given)?);
+    let (params, given) = match &kept.resumed {
+        Some(state) => settings_over(given, (state.params().clone(), state.given()))?,
+        None => settings(given)?,
+    };
     Ok(Request {
         params,
         given,
         inputs,
+        kept,
         previews: previews(preview, every)?,
     })
 }

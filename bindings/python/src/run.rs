@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
@@ -15,7 +16,7 @@ use pyo3::{
     pybacked::PyBackedBytes,
     types::{PyByteArray, PyDict},
 };
-use sdrs::{GenerateParams, Given, Picture, PreviewMethod, Progress};
+use sdrs::{GenerateParams, Given, Picture, PreviewMethod, Progress, RunState};
 
 use crate::{
     array::take,
@@ -66,6 +67,46 @@ pub(crate) struct Request {
     pub given: Given,
     pub previews: Option<(PreviewMethod, usize)>,
     pub inputs: Inputs,
+    pub kept: Kept,
+}
+
+/// What is written of a run meanwhile, and what it goes on from.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// A folder, and the number of steps between two states.
+    pub states: Option<(PathBuf, usize)>,
+    pub trace: Option<PathBuf>,
+    pub resumed: Option<RunState>,
+}
+
+impl Kept {
+    /// Takes it out of the package's dictionary of arguments.
+    pub fn take(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let path = |name| -> PyResult<Option<PathBuf>> {
+            taken(given, name)?
+                .map(|value| argument(name, &value))
+                .transpose()
+        };
+        let every = taken(given, "save_states_every")?;
+        let every = every
+            .map(|value| argument("save_states_every", &value))
+            .transpose()?;
+        let resumed = path("resume")?.map(|path| detached(py, || RunState::open(path)));
+        Ok(Self {
+            states: path("save_states")?.map(|folder| (folder, every.unwrap_or(1))),
+            trace: path("trace")?,
+            resumed: resumed.transpose()?,
+        })
+    }
+}
+
+/// An argument, taken out of a dictionary; none if it is None.
+fn taken<'py>(given: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let value = given.get_item(name)?;
+    if value.is_some() {
+        given.del_item(name)?;
+    }
+    Ok(value.filter(|value| !value.is_none()))
 }
 
 /// What a run begins at, or draws after.
@@ -98,21 +139,14 @@ impl GivenPicture {
 impl Inputs {
     /// Takes them out of the package's dictionary of arguments.
     pub fn take(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let taken = |name| -> PyResult<Option<Bound<'_, PyAny>>> {
-            let value = given.get_item(name)?;
-            if value.is_some() {
-                given.del_item(name)?;
-            }
-            Ok(value.filter(|value| !value.is_none()))
-        };
         let picture = |name| -> PyResult<Option<Picture>> {
-            let Some(value) = taken(name)? else {
+            let Some(value) = taken(given, name)? else {
                 return Ok(None);
             };
             let picture: GivenPicture = argument(name, &value)?;
             detached(py, || picture.picture()).map(Some)
         };
-        let latents = match taken("image_latents")? {
+        let latents = match taken(given, "image_latents")? {
             Some(value) => {
                 let (bytes, shape): (PyBackedBytes, Vec<usize>) = argument("image_latents", &value)?;
                 let mut array = sdrs::Array::default();
@@ -132,8 +166,17 @@ impl Inputs {
 
 impl Request {
     fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> sdrs::Request<'a> {
-        let run = pipeline.txt2img("").params_and_given(self.params, self.given);
-        let run = run.cancel_token(token);
+        let mut run = pipeline.txt2img("");
+        if let Some(state) = self.kept.resumed {
+            run = run.resume(state);
+        }
+        if let Some((folder, every)) = self.kept.states {
+            run = run.save_states(folder, every);
+        }
+        if let Some(path) = self.kept.trace {
+            run = run.trace(path);
+        }
+        let run = run.params_and_given(self.params, self.given).cancel_token(token);
         let Inputs {
             image,
             mask,

@@ -36,7 +36,14 @@ pub(crate) fn rng(name: &str) -> PyResult<Rng> {
 /// The settings among a function's keyword arguments, and which of them are given: those that a model may recommend are not where they are
 /// None.
 pub(crate) fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<(GenerateParams, Given)> {
-    let (mut params, mut given) = (GenerateParams::default(), Given::default());
+    settings_over(arguments, (GenerateParams::default(), Given::default()))
+}
+
+/// The same over settings that there are.
+pub(crate) fn settings_over(
+    arguments: &Bound<'_, PyDict>,
+    (mut params, mut given): (GenerateParams, Given),
+) -> PyResult<(GenerateParams, Given)> {
     for setting in sdrs::settings() {
         let value = arguments.get_item(setting.name)?;
         if let Some(value) = value.filter(|value| !(setting.recommended && value.is_none())) {

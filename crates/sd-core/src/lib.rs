@@ -20,5 +20,6 @@ pub mod weights;
 pub use device::{Device, Dtype, available as available_devices};
 pub use error::{Error, Misshapen, Result, WeightsError, shown};
 pub use png_text::{png_text, png_texts};
-pub use sd_kernels::Quantization;
+pub use sd_kernels::{Quantization, WeightType};
 pub use tokenizer::{BertTokenizer, ClipTokenizer, TokenizerFiles};
+pub use weights::WeightDtype;

@@ -15,6 +15,7 @@ use crate::{
     device,
     merging::Places,
     options::{Activation, ConvExtras, ConvShape, Quantization},
+    weight::{Values, Weight},
     wrap,
 };
 
@@ -25,10 +26,18 @@ enum Backend<H, D> {
     Device(D),
 }
 
-/// A new layer for the backend that takes a tensor, which is one of its weights.
+/// Whether a layer of these weights is the host's.
+fn on_host<const D: usize>(weight: &Weight<D>) -> bool {
+    match &weight.values {
+        Values::Tensor(tensor) => host::takes(tensor),
+        Values::Narrow(_) => true,
+    }
+}
+
+/// A new layer, on the host or on a device.
 macro_rules! layer {
-    ($tensor:expr, $layer:ident::new($($argument:expr),*)) => {
-        match host::takes(&$tensor) {
+    ($on_host:expr, $layer:ident::new($($argument:expr),*)) => {
+        match $on_host {
             true => Backend::Host(host::$layer::new($($argument),*)),
             false => Backend::Device(device::$layer::new($($argument),*)),
         }
@@ -60,15 +69,23 @@ macro_rules! function {
 pub struct Linear(Backend<host::Linear, device::Linear>);
 
 impl Linear {
-    /// `weight` is `[out, in]` as PyTorch stores it, `bias` is `[out]`.
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>, quantization: Quantization) -> Self {
-        Self(layer!(weight, Linear::new(weight, bias, false, quantization)))
+    /// `weight` is `[out, in]` as PyTorch stores it, `bias` is `[out]`. Weights in narrower numbers than products are never quantized.
+    pub fn new(weight: impl Into<Weight<2>>, bias: Option<Tensor<1>>, quantization: Quantization) -> Self {
+        let weight = weight.into();
+        Self(layer!(
+            on_host(&weight),
+            Linear::new(weight, bias, false, quantization)
+        ))
     }
 
     /// A gated layer, GEGLU (Shazeer 2020, arXiv:2002.05202): `weight` is `[2 out, in]`, and the result is the first half times the
     /// GELU of the second.
-    pub fn gated(weight: Tensor<2>, bias: Option<Tensor<1>>, quantization: Quantization) -> Self {
-        Self(layer!(weight, Linear::new(weight, bias, true, quantization)))
+    pub fn gated(weight: impl Into<Weight<2>>, bias: Option<Tensor<1>>, quantization: Quantization) -> Self {
+        let weight = weight.into();
+        Self(layer!(
+            on_host(&weight),
+            Linear::new(weight, bias, true, quantization)
+        ))
     }
 
     /// `[.., in]` to `[.., out]`.
@@ -98,14 +115,15 @@ pub struct Conv2d {
 impl Conv2d {
     /// `weight` is `[out, in, kh, kw]` as PyTorch stores it, `bias` is `[out]`.
     pub fn new(
-        weight: Tensor<4>,
+        weight: impl Into<Weight<4>>,
         bias: Option<Tensor<1>>,
         shape: ConvShape,
         quantization: Quantization,
     ) -> Self {
+        let weight = weight.into();
         let [.., height, width] = weight.dims();
         Self {
-            layer: layer!(weight, Conv2d::new(weight, bias, shape, quantization)),
+            layer: layer!(on_host(&weight), Conv2d::new(weight, bias, shape, quantization)),
             kernel: [height, width],
             shape,
         }
@@ -156,7 +174,10 @@ pub struct GroupNorm(Backend<host::GroupNorm, device::GroupNorm>);
 impl GroupNorm {
     /// `gamma` and `beta` are `[c]`.
     pub fn new(gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64) -> Self {
-        Self(layer!(gamma, GroupNorm::new(gamma, beta, groups, eps)))
+        Self(layer!(
+            host::takes(&gamma),
+            GroupNorm::new(gamma, beta, groups, eps)
+        ))
     }
 
     /// A tensor of `x`'s shape.
@@ -210,7 +231,7 @@ pub struct LayerNorm(Backend<host::LayerNorm, device::LayerNorm>);
 impl LayerNorm {
     /// `gamma` and `beta` are `[c]`.
     pub fn new(gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Self {
-        Self(layer!(gamma, LayerNorm::new(gamma, beta, eps)))
+        Self(layer!(host::takes(&gamma), LayerNorm::new(gamma, beta, eps)))
     }
 
     /// A tensor of `x`'s shape, `[.., c]`.

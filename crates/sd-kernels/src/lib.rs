@@ -22,7 +22,30 @@ mod options;
 pub mod roof;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+mod weight;
 mod wrap;
+
+/// Whether the CPU's kernels multiply `bf16` faster than `f32`. The processor's instruction sets decide, or the one that is chosen.
+pub fn multiplies_bf16() -> bool {
+    #[cfg(feature = "flex")]
+    let multiplies = host::multiplies_bf16();
+    #[cfg(not(feature = "flex"))]
+    let multiplies = false;
+    multiplies
+}
+
+/// The instruction set of the CPU's kernels: the best one of this processor, or the one that the environment variable `SDRS_ISA` names
+/// (portable, avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16, amx), for tests and measurements. `None` without such kernels.
+///
+/// # Errors
+/// What is wrong with that name. Kernels use the best one then.
+pub fn instruction_set() -> Result<Option<&'static str>, String> {
+    #[cfg(feature = "flex")]
+    let set = host::instruction_set().map(Some);
+    #[cfg(not(feature = "flex"))]
+    let set = Ok(None);
+    set
+}
 
 pub use bands::{Bands, Prologue};
 pub use layers::{
@@ -34,3 +57,4 @@ pub use memory::{
     workspace::{OperationTime, Workspace},
 };
 pub use options::{Activation, Axes, ConvExtras, ConvShape, Padding, Quantization};
+pub use weight::{Weight, WeightType, f8_e4m3, f8_e5m2, to_f8_e4m3};

@@ -22,7 +22,7 @@ pub enum Numbers {
     F32,
     /// `bf16` with sums in `f32`.
     Bf16,
-    /// Bytes with sums in `i32`.
+    /// Whole numbers, bytes or words, with sums in `i32`.
     Int8,
 }
 
@@ -31,7 +31,8 @@ pub fn arithmetic(numbers: Numbers) -> f64 {
     match numbers {
         Numbers::F32 => tiles::<f32>(),
         Numbers::Bf16 => tiles::<bf16>(),
-        Numbers::Int8 => tiles::<u8>(),
+        Numbers::Int8 if Isa::detect().multiplies_bytes() => tiles::<u8>(),
+        Numbers::Int8 => tiles::<i16>(),
     }
 }
 

@@ -43,8 +43,8 @@ proptest! {
         let bias = biased.then(|| tensor([all], dtype, 2));
         let (x, residual) = (tensor([2, rows, input], dtype, 3), tensor([2, rows, output], dtype, 4));
         let none = Quantization::None;
-        let ours = host::Linear::new(weight.clone(), bias.clone(), gated, none);
-        let theirs = device::Linear::new(weight, bias, gated, none);
+        let ours = host::Linear::new(weight.clone().into(), bias.clone(), gated, none);
+        let theirs = device::Linear::new(weight.into(), bias, gated, none);
         let activations = match gated {
             true => &[Activation::None][..],
             false => &[Activation::None, Activation::Silu, Activation::Gelu, Activation::QuickGelu],
@@ -72,8 +72,8 @@ proptest! {
         let shape = ConvShape { stride, padding };
         let weight = tensor([output, input, kernel, kernel], dtype, 1);
         let (bias, none) = (Some(tensor([output], dtype, 2)), Quantization::None);
-        let ours = host::Conv2d::new(weight.clone(), bias.clone(), shape, none);
-        let theirs = device::Conv2d::new(weight, bias, shape, none);
+        let ours = host::Conv2d::new(weight.clone().into(), bias.clone(), shape, none);
+        let theirs = device::Conv2d::new(weight.into(), bias, shape, none);
         let slopes = tensor([output], dtype, 5);
         let (ours, theirs) = match slopes_too {
             true => (ours.with_slopes(slopes.clone()), theirs.with_slopes(slopes)),

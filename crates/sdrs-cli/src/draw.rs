@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{GenerateParams, Given, Picture, Pipeline, PreviewMethod, Quantization, Request, SaveOptions};
+use sdrs::{
+    GenerateParams, Given, Picture, Pipeline, PreviewMethod, Quantization, Request, RunState, SaveOptions,
+    WeightDtype,
+};
 
 use crate::{
     Failure,
@@ -45,10 +48,10 @@ pub struct Img2img {
 }
 
 #[derive(clap::Args)]
-struct Common {
+pub struct Common {
     /// Settings of a picture, from a PNG, JPEG or WebP with its infotext or from a text file with one; what else is given here wins.
     #[arg(long, value_name = "FILE")]
-    from_infotext: Option<PathBuf>,
+    pub from_infotext: Option<PathBuf>,
     /// The checkpoint: a diffusers folder or a single file, such as .safetensors, .ckpt or .gguf [default: the demo model that
     /// is compiled in].
     #[arg(long, value_name = "PATH")]
@@ -71,17 +74,25 @@ struct Common {
     #[arg(long, value_name = "PATH")]
     upscaler: Vec<PathBuf>,
     #[command(flatten)]
-    settings: Settings<true>,
+    pub settings: Settings<true>,
     /// The depth of the picture, bright is near: for models that draw after it.
     #[arg(long, value_name = "FILE")]
     depth: Option<PathBuf>,
     /// The device to compute on: auto, cpu, cuda:0, vulkan:0.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
-    /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].
+    /// Type of arithmetic: f32, bf16 or f16 [default: bf16 on a CPU that multiplies it, else f32; f16 on a GPU].
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
-    /// Compute the U-Net's large layers in whole numbers: none or int8, on the CPU. Half the memory and less time, another picture.
+    /// Type that weights are kept in on the CPU: auto (as the file has them), f32, bf16, f16 or f8. Only f8 changes pictures of files in 16
+    /// bits or fewer noticeably.
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    weight_dtype: String,
+    /// Let text encoders go once a run's texts are encoded, and load them again for new ones: less memory, the same picture.
+    #[arg(long)]
+    drop_text_encoders: bool,
+    /// Compute the U-Net's large layers in whole numbers: none or int8, on the CPU. Half the memory of 16 bits, another picture, and less
+    /// time where the processor multiplies bytes.
     #[arg(long, value_name = "KIND", default_value = "none")]
     quantization: String,
     /// Threads that the CPU computes with [default: one for each core].
@@ -100,6 +111,15 @@ struct Common {
     /// Write what there is of the picture after every N steps: OUT-step-N.png, the size of the latent, or of the picture with --taesd.
     #[arg(long, value_name = "N")]
     preview_every: Option<usize>,
+    /// Write the state of the run into this folder after steps: picture-1-step-00012.safetensors and so on, from which `sdrs resume` goes on.
+    #[arg(long, value_name = "FOLDER")]
+    save_states: Option<PathBuf>,
+    /// After how many steps each; the last of a pass is written in any case.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "save_states")]
+    save_states_every: usize,
+    /// Record what each stage of the run computes, for `sdrs trace compare`: a file of JSON lines.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// The picture to write: a PNG, JPEG or WebP by its ending, or - for a PNG on standard output; of a batch, OUT-1.png, OUT-2.png and so on.
     #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
     output: PathBuf,
@@ -226,18 +246,48 @@ impl Common {
                 .params_and_given(params.clone(), given.clone())
                 .cancel_token(&cancel);
             request = request.image(start).mask(mask.clone()).depth(depth.clone());
-            if let Some(every) = self.preview_every {
-                let method = match &self.taesd {
-                    Some(_) => PreviewMethod::Taesd,
-                    None => PreviewMethod::Approximate,
-                };
-                request = request.previews(method, every);
-            }
-            run(&pipeline, request, &params, &given, &pictures)?;
+            run(&pipeline, self.watched(request), &params, &given, &pictures)?;
         }
+        self.account(&pipeline);
+        Ok(())
+    }
+
+    /// A request with what is to be shown, saved and recorded of its run.
+    fn watched<'a>(&self, mut request: Request<'a>) -> Request<'a> {
+        if let Some(every) = self.preview_every {
+            let method = match &self.taesd {
+                Some(_) => PreviewMethod::Taesd,
+                None => PreviewMethod::Approximate,
+            };
+            request = request.previews(method, every);
+        }
+        if let Some(folder) = &self.save_states {
+            request = request.save_states(folder, self.save_states_every);
+        }
+        if let Some(path) = &self.trace {
+            request = request.trace(path);
+        }
+        request
+    }
+
+    fn account(&self, pipeline: &Pipeline) {
         if self.profile {
             note(crate::profile::table(&pipeline.profile()).trim_end());
         }
+    }
+
+    /// Goes on from a state, with these settings.
+    pub fn resume(&self, state: RunState, params: &GenerateParams, given: &Given) -> Result<(), Failure> {
+        let options = SaveOptions::default().quality(self.quality);
+        let pictures = Pictures::checked(&self.output, params, self.preview_every, options)?;
+        let cancel = interruptible();
+        let pipeline = self.pipeline()?;
+        let request = pipeline.txt2img("").resume(state);
+        let request = request
+            .params_and_given(params.clone(), given.clone())
+            .cancel_token(&cancel);
+        run(&pipeline, self.watched(request), params, given, &pictures)?;
+        self.account(&pipeline);
         Ok(())
     }
 }
@@ -351,6 +401,13 @@ impl Common {
         if let Some(name) = &self.dtype {
             builder = builder.dtype(dtype(name)?);
         }
+        let weights = WeightDtype::from_name(&self.weight_dtype).ok_or_else(|| {
+            let (given, known) = (&self.weight_dtype, "auto, f32, bf16, f16, f8");
+            Failure::Usage(format!("--weight-dtype: '{given}' is not one of {known}"))
+        })?;
+        builder = builder
+            .weight_dtype(weights)
+            .keep_text_encoders(!self.drop_text_encoders);
         let quantization = Quantization::from_name(&self.quantization).ok_or_else(|| {
             Failure::Usage(format!(
                 "--quantization: '{}' is not one of none, int8",

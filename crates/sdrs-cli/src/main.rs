@@ -13,7 +13,9 @@ mod parts;
 mod profile;
 mod prompt;
 mod replay;
+mod resume;
 mod settings;
+mod trace;
 mod upscale;
 
 use std::{
@@ -45,6 +47,10 @@ enum Command {
     Img2img(Box<draw::Img2img>),
     /// Draw a picture again from the infotext in it, with the files that it names.
     Replay(replay::Args),
+    /// Go on from a saved step of a run, to the same picture or with other settings.
+    Resume(Box<resume::Args>),
+    /// Find the stage in which two runs differ.
+    Trace(trace::Args),
     /// Enlarge a picture, by a network or a filter.
     Upscale(upscale::Args),
     /// Say what is in pictures: captions, and prompts that draw something like them.
@@ -67,6 +73,8 @@ enum Failure {
     /// The picture could not be written to its place.
     Write(String),
     Stdout(io::Error),
+    /// What was compared is not the same.
+    Differs(String),
     /// A panic.
     Internal(String),
 }
@@ -83,6 +91,7 @@ impl Failure {
         match self {
             Self::Usage(message) => (2, Some(message)),
             Self::Write(message) => (3, Some(message)),
+            Self::Differs(message) => (1, Some(message)),
             // Whoever read it has seen enough.
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => (0, None),
             Self::Stdout(error) => (3, Some(format!("cannot write standard output: {error}"))),
@@ -128,6 +137,8 @@ fn run() -> Result<(), Failure> {
         Command::Txt2img(args) => draw::txt2img(*args),
         Command::Img2img(args) => draw::img2img(*args),
         Command::Replay(args) => replay::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Upscale(args) => upscale::run(&args),
         Command::Interrogate(args) => interrogate::run(&args),
         Command::Prompt(args) => prompt::run(&args),

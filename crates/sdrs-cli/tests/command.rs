@@ -436,3 +436,96 @@ fn the_doctor_examines_adapters() {
     let (code, message) = failure(&["lora", "doctor", &format!("{}/unet/config.json", tiny())]);
     assert!(code == 4 && message.contains("config.json"), "{message}");
 }
+
+/// A run goes on from a saved step to the same file, and a branch shows in the trace where it leaves.
+#[test]
+fn saved_steps_go_on_and_traces_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = sdrs(folder.path(), args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            told,
+        )
+    };
+    let draw = [
+        "txt2img",
+        "a red circle",
+        "--steps",
+        "4",
+        "--seed",
+        "5",
+        "--width",
+        "96",
+        "--height",
+        "96",
+    ];
+    let states = [
+        "--save-states",
+        "states",
+        "--save-states-every",
+        "2",
+        "--trace",
+        "whole.jsonl",
+    ];
+    let (code, _, told) = run(&[&draw[..], &states].concat());
+    assert_eq!(code, 0, "{told}");
+    let state = "states/picture-1-step-00002.safetensors";
+    assert_eq!(run(&["resume", state, "-o", "again.png"]).0, 0);
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("out.png") == read("again.png"));
+    let branch = [
+        "resume",
+        state,
+        "--cfg-scale",
+        "2",
+        "--trace",
+        "branch.jsonl",
+        "-o",
+        "branch.png",
+    ];
+    assert_eq!(run(&branch).0, 0);
+    let (code, said, _) = run(&["trace", "compare", "branch.jsonl", "whole.jsonl"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("in the second alone, 5: picture.1.pass.1.step.0.latents"),
+        "{said}"
+    );
+    assert!(
+        said.contains(
+            "first difference of more than 1e-3: picture.1.pass.1.step.3.latents: relative difference"
+        ),
+        "{said}"
+    );
+    let (code, said, _) = run(&["trace", "compare", "whole.jsonl", "whole.jsonl", "--all"]);
+    assert!(
+        code == 0 && said.contains("stages are the same to the bit"),
+        "{said}"
+    );
+    let (code, _, told) = run(&["resume", state, "--steps", "9"]);
+    assert!(
+        code == 2 && told.contains("steps: was 4 when the state was written"),
+        "{told}"
+    );
+    let (code, _, told) = run(&["resume", "out.png"]);
+    assert!(code == 4 && told.contains("out.png"), "{told}");
+    assert_eq!(run(&["trace", "compare", "out.png", "whole.jsonl"]).0, 4);
+    assert_eq!(run(&["trace", "compare", "none", "whole.jsonl"]).0, 3);
+    assert_eq!(
+        run(&[
+            "trace",
+            "compare",
+            "whole.jsonl",
+            "whole.jsonl",
+            "--tolerance",
+            "x"
+        ])
+        .0,
+        2
+    );
+    // What is written meanwhile is checked as all else is.
+    let (code, _, told) = run(&[&draw[..], &["--save-states", "out.png"]].concat());
+    assert!(code == 3 && told.contains("out.png"), "{told}");
+}

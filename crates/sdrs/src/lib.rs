@@ -23,6 +23,7 @@ mod pipeline;
 mod replay;
 mod run;
 mod text;
+pub mod trace;
 mod upscale;
 
 pub use cancel::CancelToken;
@@ -36,8 +37,8 @@ pub use model::{Array, EncodedImages, LogLevel, MemoryPlan, ModelSizes, parse_me
 pub use params::{
     ClipSkipRule, ConditioningParams, EmptyNegativeRule, GenerateParams, Given, GuidanceParams, HiresParams,
     ImageParams, MaskedContent, NetworkParams, NoiseParams, Recommended, ResizeMode, Rng, SamplingParams,
-    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, parse_emphasis,
-    parse_prompt_dialect, settings,
+    Setting, SettingKind, SettingValue, SizeParams, SpeedParams, StrengthRule, TextParams, TileParams,
+    TiledDiffusion, parse_emphasis, parse_prompt_dialect, settings,
 };
 pub use picture::{
     Image, Interpolation, Picture, PictureFormat, Plane, Preview, PreviewMethod, Resample, SaveOptions,
@@ -45,9 +46,9 @@ pub use picture::{
 };
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use replay::Replay;
-pub use run::{Latents, Output, Progress, Request};
+pub use run::{Latents, Output, Progress, Request, RunState};
 pub use sd_core::{
-    Dtype, Quantization, available_devices,
+    Dtype, Quantization, WeightDtype, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
     config::{Family, Part},
     prompt::{self, Emphasis, PromptDialect, TimeRule},

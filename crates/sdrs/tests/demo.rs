@@ -23,7 +23,12 @@ fn pixels(path: &str) -> Vec<u8> {
 
 #[test]
 fn pictures_are_the_references() {
-    let pipeline = Pipeline::builder().demo().device("cpu").build().unwrap();
+    let pipeline = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .demo()
+        .device("cpu")
+        .build()
+        .unwrap();
     let runs = [
         ("euler-uniform", Sampler::Euler, Schedule::Uniform),
         ("dpmpp_2m-karras", Sampler::DpmPp2m, Schedule::Karras),

@@ -67,6 +67,7 @@ fn latents(pipeline: &Pipeline, cfg_scale: f64, prompt: &str, negative: &str) ->
 fn the_scale_goes_into_the_network() {
     let folder = folder();
     let pipeline = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder.path())
         .device("cpu")
         .build()
@@ -91,6 +92,7 @@ fn the_scale_goes_into_the_network() {
             .is_ok()
     );
     let single = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(&file)
         .device("cpu")
         .build()
@@ -125,6 +127,7 @@ fn usual_settings_of_turbo_models() {
     let folder = common::sdxl_folder();
     for path in [common::folder(), folder.path().to_owned()] {
         let pipeline = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
             .checkpoint(&path)
             .device("cpu")
             .build()
@@ -153,7 +156,10 @@ fn usual_settings_of_turbo_models() {
         }
     }
     // SDXL-Lightning of one step predicts the clean latents.
-    let builder = Pipeline::builder().checkpoint(folder.path()).device("cpu");
+    let builder = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint(folder.path())
+        .device("cpu");
     let one = builder.prediction(sdrs::Prediction::Sample).build().unwrap();
     assert_eq!(sigmas(&one, Sampler::Euler, Schedule::Trailing, 1).len(), 1);
 }
@@ -170,6 +176,7 @@ fn tables_are_the_familys() {
     ];
     for (path, expected) in [(common::folder(), sd1), (folder.path().to_owned(), sdxl)] {
         let pipeline = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
             .checkpoint(&path)
             .device("cpu")
             .build()

@@ -36,6 +36,7 @@ fn folder(scheduler: &Value) -> tempfile::TempDir {
 
 fn pipeline(path: &std::path::Path) -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(path)
         .device("cpu")
         .build()
@@ -173,11 +174,14 @@ fn single_files() {
         safetensors::serialize(tensors, Some(metadata.collect())).unwrap()
     };
     let mean = [-1.6574, 1.886, -1.383, 2.5155];
-    let marked =
-        Pipeline::builder().checkpoint_bytes("x", with([mean, [8.4927, 5.9022, 6.5498, 5.2299]], true));
+    let marked = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint_bytes("x", with([mean, [8.4927, 5.9022, 6.5498, 5.2299]], true));
     assert!(drawn(&marked.device("cpu").build().unwrap()) == expected);
     // Without the VAE's own configuration the tensors are read, and checked.
-    let wrong = Pipeline::builder().checkpoint_bytes("x", with([mean, [0.0; 4]], false));
+    let wrong = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint_bytes("x", with([mean, [0.0; 4]], false));
     let error = wrong.device("cpu").build().map(drop).unwrap_err();
     assert!(error.to_string().contains("latents_std"), "{error}");
 }

@@ -16,6 +16,7 @@ fn file(vectors: usize, width: usize, value: f32) -> Vec<u8> {
 
 fn builder() -> PipelineBuilder {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(goldens::root().join("tiny-sd1"))
         .device("cpu")
 }

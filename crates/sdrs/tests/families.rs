@@ -12,6 +12,8 @@ const PROMPT: &str = "a red circle above a blue square";
 
 fn pipeline(path: &Path) -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
         .checkpoint(path)
         .device("cpu")
         .build()
@@ -58,7 +60,10 @@ fn parts_alone() {
         };
         let open_clip = part("conditioner.embedders.1.model.");
         for second in [&open_clip, &transformers] {
-            let builder = Pipeline::builder().checkpoint(part("model.diffusion_model."));
+            let builder = Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(part("model.diffusion_model."));
             let builder = builder.config(folder.path()).device("cpu").text_encoder_2(second);
             let builder = builder.text_encoder(part("conditioner.embedders.0.transformer."));
             let split = builder.vae(part("first_stage_model.")).build().unwrap();
@@ -70,6 +75,8 @@ fn parts_alone() {
     // The U-Net takes the place of another one too.
     let unet = put("unet.safetensors", below(&file, "model.diffusion_model.", true));
     let builder = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
         .checkpoint(folder.path())
         .unet(unet)
         .device("cpu");
@@ -167,6 +174,8 @@ fn predictions_by_hash() {
     let build = |json: &str, change: &dyn Fn(sdrs::PipelineBuilder) -> sdrs::PipelineBuilder| {
         std::fs::write(&table, json).unwrap();
         let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
             .checkpoint(&file)
             .device("cpu")
             .predictions(&table);
@@ -220,6 +229,8 @@ fn predictions_by_hash() {
     }
     std::fs::remove_file(&table).unwrap();
     let missing = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
         .checkpoint(&file)
         .device("cpu")
         .predictions(&table)

@@ -2,10 +2,7 @@
 
 mod common;
 
-use std::path::Path;
-
 use goldens::Refs;
-use safetensors::{SafeTensors, tensor::TensorView};
 use sdrs::{
     Array, ErrorCode, MaskedContent, Picture, Pipeline, Request, ResizeMode, Sampler, Schedule, StrengthRule,
 };
@@ -168,60 +165,9 @@ fn assert_near(got: &[u8], expected: &[u8], most: u8) {
     );
 }
 
-/// A folder of the tiny model whose U-Net has more input channels, their weights 0.1 sin(0.37 i).
-fn widened(channels: usize) -> tempfile::TempDir {
-    let files = [
-        "model_index.json",
-        "scheduler/scheduler_config.json",
-        "text_encoder/config.json",
-        "text_encoder/model.safetensors",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-    ];
-    let folder = common::put_together(&[("tiny-sd1", &files)]);
-    let at = |name: &str| folder.path().join("unet").join(name);
-    let config = std::fs::read_to_string(at("config.json")).unwrap();
-    let config = config.replace("\"in_channels\": 4", &format!("\"in_channels\": {channels}"));
-    std::fs::write(at("config.json"), config).unwrap();
-    widen(&at("diffusion_pytorch_model.safetensors"), channels);
-    folder
-}
-
-fn widen(path: &Path, channels: usize) {
-    let bytes = std::fs::read(path).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let old = tensors.tensor("conv_in.weight").unwrap();
-    let (n, extra) = (old.shape()[0], channels - old.shape()[1]);
-    let mut more = (0..n * extra * 9).map(|i| (0.1 * (0.37 * i as f64).sin()) as f32);
-    let mut weight = Vec::new();
-    assert_eq!(old.dtype(), safetensors::Dtype::F16);
-    let old_values: Vec<f32> = old
-        .data()
-        .as_chunks()
-        .0
-        .iter()
-        .map(|v| half::f16::from_le_bytes(*v).to_f32())
-        .collect();
-    for row in old_values.chunks(old.shape()[1] * 9) {
-        weight.extend(row.iter().flat_map(|v| v.to_le_bytes()));
-        weight.extend(more.by_ref().take(extra * 9).flat_map(f32::to_le_bytes));
-    }
-    let view = TensorView::new(safetensors::Dtype::F32, vec![n, channels, 3, 3], &weight).unwrap();
-    let all = tensors
-        .tensors()
-        .into_iter()
-        .map(|(name, tensor)| match name.as_str() {
-            "conv_in.weight" => (name, view.clone()),
-            _ => (name, tensor),
-        });
-    safetensors::serialize_to_file(all, None, &path.with_extension("new")).unwrap();
-    std::fs::rename(path.with_extension("new"), path).unwrap();
-}
-
 fn of_folder(folder: &tempfile::TempDir) -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder.path())
         .device("cpu")
         .build()
@@ -230,7 +176,7 @@ fn of_folder(folder: &tempfile::TempDir) -> Pipeline {
 
 #[test]
 fn inpainting_models_see_mask_and_picture() {
-    let (refs, folder) = (refs(), widened(9));
+    let (refs, folder) = (refs(), common::widened(9));
     let pipeline = of_folder(&folder);
     refs.assert_close("inpaint.model", &latents(inpaint(&pipeline, &refs)), 1e-4);
     refs.assert_close("inpaint.model.txt2img", &latents(txt2img(&pipeline)), 1e-4);
@@ -241,7 +187,7 @@ fn inpainting_models_see_mask_and_picture() {
 
 #[test]
 fn depth_models_see_a_depth_picture() {
-    let (refs, folder) = (refs(), widened(5));
+    let (refs, folder) = (refs(), common::widened(5));
     let pipeline = of_folder(&folder);
     let depth = picture(&refs, "fitted.stretch");
     refs.assert_close("depth", &latents(txt2img(&pipeline).depth(depth)), 1e-4);
@@ -254,7 +200,7 @@ fn depth_models_see_a_depth_picture() {
 
 #[test]
 fn pictures_are_edited_by_instruction() {
-    let (refs, folder) = (refs(), widened(8));
+    let (refs, folder) = (refs(), common::widened(8));
     let pipeline = of_folder(&folder);
     let run = || txt2img(&pipeline).image(picture(&refs, "image"));
     refs.assert_close("edit", &latents(run().image_cfg_scale(2.0)), 1e-4);
@@ -385,6 +331,34 @@ fn pictures_that_do_not_fit_are_named() {
         .image(picture(&refs, "image"));
     let drawn = own.run().unwrap().images.remove(0);
     assert_eq!((drawn.width, drawn.height), (88, 64));
+}
+
+/// Its arithmetic is compared with the WebUI's beside it; here it is the picture of the run that it is given.
+#[test]
+fn colours_are_those_of_the_picture() {
+    let (refs, pipeline) = (refs(), pipeline());
+    let drawn = img2img(&pipeline, &refs).run().unwrap().images.remove(0);
+    let like = |r: Request<'_>| r.color_correction(true).run().unwrap().images.remove(0);
+    let corrected = like(img2img(&pipeline, &refs));
+    assert!(corrected.infotext.contains("Color correction: True"));
+    assert_ne!(corrected.rgb, drawn.rgb);
+    // Of the WebUI's weights of colours: lightness stays, but where colours are cut off.
+    let lightness = |rgb: &[u8]| -> Vec<f32> {
+        let pixels = rgb.as_chunks::<3>().0.iter();
+        pixels
+            .map(|&[r, g, b]| 0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b))
+            .collect()
+    };
+    let pairs: Vec<_> = lightness(&drawn.rgb)
+        .into_iter()
+        .zip(lightness(&corrected.rgb))
+        .collect();
+    let moved = pairs.iter().filter(|(a, b)| (a - b).abs() > 1.0).count();
+    assert!(moved * 50 < pairs.len(), "{moved} of {}", pairs.len());
+    // With a mask what it doesn't cover stays.
+    let masked = like(inpaint(&pipeline, &refs).mask_blur(0));
+    let fitted = refs.u8s("fitted.stretch");
+    assert_eq!(masked.rgb[..30], fitted[..30]);
 }
 
 #[test]

@@ -74,7 +74,13 @@ fn every_step_has_its_own_unet_tiny() {
 #[cfg(feature = "demo")]
 #[test]
 fn every_step_has_its_own_unet_demo() {
-    let plain = Pipeline::builder().demo().device("cpu").build().unwrap();
+    let plain = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .demo()
+        .device("cpu")
+        .build()
+        .unwrap();
     let chalk = goldens::root().join("../models/demo/chalk-lora.safetensors");
     every_step_has_its_own_unet(&plain, &Lora::file(chalk));
 }

@@ -9,6 +9,7 @@ use sdrs::{ErrorCode, Pipeline, Sampler};
 fn pipeline() -> Pipeline {
     let folder = goldens::root().join("tiny-sd1");
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder)
         .device("cpu")
         .build()

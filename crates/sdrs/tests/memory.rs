@@ -24,11 +24,17 @@ fn memory_returns_to_what_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let style = folder.path().join("style.safetensors");
     let chalk = goldens::root().join("../models/demo/chalk-lora.safetensors");
-    let merged = Pipeline::builder().checkpoint(&demo).lora(chalk, 1.0);
+    let merged = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint(&demo)
+        .lora(chalk, 1.0);
     merged.save_file(&style, Dtype::F16).unwrap();
     let outlines = goldens::root().join("../models/demo/outlines.safetensors");
     let build = |path| {
-        let builder = Pipeline::builder().checkpoint(path).device("cpu");
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint(path)
+            .device("cpu");
         builder.dtype(Dtype::F32).build().unwrap()
     };
     // The first ones warm up what lives as long as the process: threads, caches, tables.

@@ -74,7 +74,11 @@ fn every_way_of_storing_a_part_gives_that_part() {
     let other = other(out.path());
     let ldm = goldens::tiny_sd1_ldm();
     let build = |replace: Replace, path: &Path| {
-        let builder = Pipeline::builder().checkpoint(&other).device("cpu");
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
+            .checkpoint(&other)
+            .device("cpu");
         let pipeline = replace(builder, path).build().unwrap();
         (outputs(&pipeline), picture(&pipeline))
     };
@@ -109,7 +113,11 @@ fn every_way_of_storing_a_part_gives_that_part() {
         }
     }
     // All three make the tiny model.
-    let all = Pipeline::builder().checkpoint(&other).device("cpu");
+    let all = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .checkpoint(&other)
+        .device("cpu");
     let all = all
         .text_encoder(folder())
         .unet(folder())
@@ -197,6 +205,8 @@ fn what_is_missing_can_be_given() {
             kept.then(|| name.to_owned())
         });
         Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
             .checkpoint(path)
             .config(folder())
             .device("cpu")
@@ -219,7 +229,13 @@ fn what_is_missing_can_be_given() {
     let saved = out.path().join("saved.safetensors");
     half().vae(folder()).save_file(&saved, sdrs::Dtype::F32).unwrap();
     assert_eq!(
-        drawn(Pipeline::builder().checkpoint(&saved).device("cpu")),
+        drawn(
+            Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(&saved)
+                .device("cpu")
+        ),
         expected
     );
 }
@@ -286,6 +302,8 @@ fn tensors_of_no_part_are_refused_or_told() {
     safetensors::serialize_to_file(tensors, None, &path).unwrap();
     let builder = || {
         Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
             .checkpoint(&path)
             .config(folder())
             .device("cpu")
@@ -335,6 +353,8 @@ fn a_marked_file_is_drawn_as_marked() {
     let log = lines.clone();
     let builder = || {
         Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
             .checkpoint(&path)
             .config(folder())
             .device("cpu")
@@ -355,7 +375,11 @@ fn a_marked_file_is_drawn_as_marked() {
 fn configurations_that_are_not_there() {
     let ldm = goldens::tiny_sd1_ldm();
     let error = |checkpoint: &Path, config: &Path| {
-        let builder = Pipeline::builder().checkpoint(checkpoint).config(config);
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
+            .checkpoint(checkpoint)
+            .config(config);
         let error = builder.device("cpu").build().unwrap_err();
         (error.code(), error.to_string())
     };

@@ -22,6 +22,7 @@ fn single_file() -> PathBuf {
 
 fn from_folder() -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder())
         .device("cpu")
         .build()
@@ -58,6 +59,7 @@ fn all_sources_of_the_same_weights_give_identical_pictures() {
     assert!(spread > 50, "a flat picture proves nothing");
 
     let file = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(single_file())
         .config(folder())
         .device("cpu")
@@ -70,7 +72,9 @@ fn all_sources_of_the_same_weights_give_identical_pictures() {
     assert_eq!(pictures(request(&file)), expected);
 
     // This file carries its configurations in its metadata.
-    let bytes = Pipeline::builder().checkpoint_bytes("bytes", fs::read(single_file()).unwrap());
+    let bytes = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint_bytes("bytes", fs::read(single_file()).unwrap());
     assert_eq!(pictures(request(&bytes.device("cpu").build().unwrap())), expected);
 
     let mut files: HashMap<String, Arc<[u8]>> = HashMap::new();
@@ -82,6 +86,7 @@ fn all_sources_of_the_same_weights_give_identical_pictures() {
         }
     }
     let memory = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint_files("memory", files)
         .device("cpu")
         .build()
@@ -179,6 +184,7 @@ fn what_gives_no_picture_is_told() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let log = lines.clone();
     let pipeline = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(goldens::root().join("tiny-sd1"))
         .device("cpu")
         .on_log(move |level, line| {
@@ -304,6 +310,7 @@ fn half_precision_draws_nearly_the_same() {
     let expected = pictures(request(&from_folder()).sampler(Sampler::Euler));
     for (dtype, least) in [(Dtype::F16, 48.0), (Dtype::Bf16, 32.6)] {
         let pipeline = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
             .checkpoint(folder())
             .device("cpu")
             .dtype(dtype)
@@ -347,14 +354,21 @@ fn wrong_parameters_are_named_before_any_work() {
 #[test]
 fn wrong_sources_say_what_to_do() {
     let message = |builder: sdrs::PipelineBuilder| builder.device("cpu").build().unwrap_err().to_string();
-    let missing = message(Pipeline::builder().checkpoint("no/such/file.safetensors"));
+    let missing = message(
+        Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint("no/such/file.safetensors"),
+    );
     assert!(
         missing.starts_with("cannot read no/such/file.safetensors"),
         "{missing}"
     );
-    assert!(message(Pipeline::builder()).starts_with("checkpoint: none was given"));
-    let vae =
-        message(Pipeline::builder().checkpoint(folder().join("vae/diffusion_pytorch_model.safetensors")));
+    assert!(message(Pipeline::builder().dtype(sdrs::Dtype::F32)).starts_with("checkpoint: none was given"));
+    let vae = message(
+        Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint(folder().join("vae/diffusion_pytorch_model.safetensors")),
+    );
     assert!(
         vae.ends_with(
             "is a VAE alone, not a checkpoint; give a checkpoint, and this beside it with vae (--vae)"
@@ -362,6 +376,7 @@ fn wrong_sources_say_what_to_do() {
         "{vae}"
     );
     let error = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(folder())
         .device("tpu")
         .build()
@@ -373,7 +388,11 @@ fn wrong_sources_say_what_to_do() {
 fn another_vae_changes_the_picture_alone() {
     let expected = pictures(request(&from_folder()));
     let with_vae = |path: PathBuf| {
-        let builder = Pipeline::builder().checkpoint(folder()).device("cpu").vae(path);
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint(folder())
+            .device("cpu")
+            .vae(path);
         builder.build().map(|pipeline| pictures(request(&pipeline)))
     };
     // The same VAE from a folder, a part's folder, a part's file and a whole checkpoint.
@@ -399,6 +418,7 @@ fn a_lora_acts_as_strongly_as_asked() {
     let file = folder().join("lora/lora.safetensors");
     let with_lora = |weight: f64| {
         let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
             .checkpoint(folder())
             .device("cpu")
             .lora(&file, weight);
@@ -412,7 +432,10 @@ fn a_lora_acts_as_strongly_as_asked() {
         with_lora(f64::NAN).unwrap_err().code(),
         ErrorCode::InvalidParameter
     );
-    let builder = Pipeline::builder().checkpoint(folder()).device("cpu");
+    let builder = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint(folder())
+        .device("cpu");
     let error = builder.lora(single_file(), 1.0).build().unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidFile);
     assert!(

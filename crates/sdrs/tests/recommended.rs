@@ -35,7 +35,11 @@ fn with_file(json: &str) -> PipelineBuilder {
         }
     }
     files.insert("sdrs_recommended.json".into(), Arc::from(json.as_bytes()));
-    Pipeline::builder().checkpoint_files("tiny", files).device("cpu")
+    Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .checkpoint_files("tiny", files)
+        .device("cpu")
 }
 
 fn infotext(request: sdrs::Request<'_>) -> String {
@@ -130,9 +134,15 @@ fn they_are_saved() {
     let out = tempfile::tempdir().unwrap();
     let (file, saved) = (out.path().join("file.safetensors"), out.path().join("saved"));
     with_file(SETTINGS).save_file(&file, Dtype::F32).unwrap();
-    let of_file = Pipeline::builder().checkpoint(&file).device("cpu");
+    let of_file = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .checkpoint(&file)
+        .device("cpu");
     assert_eq!(of_file.build().unwrap().recommended().to_string(), TOLD);
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
         .checkpoint(&file)
         .save_folder(&saved, Dtype::F32)
         .unwrap();
@@ -140,7 +150,11 @@ fn they_are_saved() {
         fs::read_to_string(saved.join("sdrs_recommended.json")).unwrap(),
         SETTINGS
     );
-    let of_folder = Pipeline::builder().checkpoint(&saved).device("cpu");
+    let of_folder = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .checkpoint(&saved)
+        .device("cpu");
     assert_eq!(of_folder.build().unwrap().recommended().to_string(), TOLD);
 }
 

@@ -15,6 +15,7 @@ const PROMPT: &str = "a red circle above a blue square";
 
 fn builder(base: &Path, refiner: &Path) -> PipelineBuilder {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(base)
         .refiner(refiner)
         .device("cpu")
@@ -68,6 +69,7 @@ fn runs_are_the_references() {
     refs.assert_close("run", &latents(request(&again.unwrap())), 1e-4);
     // One that never takes over changes nothing.
     let plain = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(base.path())
         .device("cpu")
         .build()
@@ -103,6 +105,7 @@ fn guidance_is_with_its_own_network() {
     assert_ne!(both, plain);
     // With the refiner from the start it is that of the refiner by itself.
     let alone = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(refiner.path())
         .device("cpu")
         .build()
@@ -154,6 +157,7 @@ fn it_draws_in_the_last_pass() {
 fn it_is_a_checkpoint() {
     let (base, refiner) = (common::sdxl_folder(), common::refiner_folder());
     let alone = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(refiner.path())
         .device("cpu")
         .build()
@@ -214,15 +218,27 @@ fn it_is_a_checkpoint() {
 #[test]
 fn its_memory_counts() {
     let (base, refiner) = (common::sdxl_folder(), common::refiner_folder());
-    let plan = |builder: PipelineBuilder| builder.build().unwrap().memory_plan(192, 128).unwrap();
-    let plain = plan(Pipeline::builder().checkpoint(base.path()).device("cpu"));
+    let plan = |builder: PipelineBuilder| {
+        let pipeline = builder.dtype(Dtype::F32).build().unwrap();
+        pipeline.memory_plan(192, 128).unwrap()
+    };
+    let plain = plan(
+        Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint(base.path())
+            .device("cpu"),
+    );
     let both = plan(builder(base.path(), refiner.path()));
     let of = |part: &str| {
         let file = fs::read(refiner.path().join(part)).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
         tensors
             .iter()
-            .map(|(_, view)| view.shape().iter().product::<usize>() as u64 * 4)
+            // Matrices and kernels are kept as the file has them.
+            .map(|(_, view)| match view.shape() {
+                [values] => 4 * *values,
+                _ => view.data().len(),
+            } as u64)
             .sum::<u64>()
     };
     let weights = of("unet/diffusion_pytorch_model.safetensors") + of("text_encoder_2/model.safetensors");

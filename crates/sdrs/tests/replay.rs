@@ -31,6 +31,8 @@ fn files_are_found_by_hash_and_by_name() {
 
     // A picture that was drawn here is drawn again, to the bit, its LoRA included.
     let pipeline = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
         .checkpoint(at("checkpoints/tiny.safetensors"))
         .lora_dir(at("loras"));
     let pipeline = pipeline.device("cpu").build().unwrap();

@@ -6,6 +6,7 @@ use sdrs::{ErrorCode, LogLevel, Pipeline, PipelineBuilder, PreviewMethod, Reques
 
 fn builder() -> PipelineBuilder {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
         .checkpoint(goldens::root().join("tiny-sd1"))
         .device("cpu")
 }

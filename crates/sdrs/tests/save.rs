@@ -47,7 +47,12 @@ fn layouts_are_those_of_others() {
     let out = tempfile::tempdir().unwrap();
     let (file, saved) = (out.path().join("file.safetensors"), out.path().join("folder"));
     let from_folder = builder().build().unwrap();
-    let from_file = stored(Pipeline::builder().checkpoint(single_file()));
+    let from_file = stored(
+        Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
+            .checkpoint(single_file()),
+    );
     // Beside the parameters, checkpoints carry noise schedules and the like.
     let mut expected = tensors(&single_file());
     let prefixes = [
@@ -125,7 +130,14 @@ fn what_is_saved_loads_as_it_was() {
     pipeline.save_folder(&wide, Dtype::F32).unwrap();
     let file = out.path().join("f32.safetensors");
     builder().loras(&loras).save_file(&file, Dtype::F32).unwrap();
-    let again = |path: &Path| stored(Pipeline::builder().checkpoint(path));
+    let again = |path: &Path| {
+        stored(
+            Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(path),
+        )
+    };
     for saved in [again(&wide), again(&file)] {
         assert_eq!(outputs(&saved), outputs(&plain));
         assert_eq!(picture(&saved), picture(&plain));
@@ -161,16 +173,31 @@ fn tokenizers_go_along() {
     let out = tempfile::tempdir().unwrap();
     let demo = goldens::root().join("../models/demo/base");
     for (name, source) in [("demo", demo), ("tiny", single_file())] {
-        let pipeline = stored(Pipeline::builder().checkpoint(source));
+        let pipeline = stored(
+            Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(source),
+        );
         let (file, folder) = (
             out.path().join(format!("{name}.safetensors")),
             out.path().join(name),
         );
         pipeline.save_file(&file, Dtype::F16).unwrap();
         // From what was saved, once more.
-        let from_file = stored(Pipeline::builder().checkpoint(&file));
+        let from_file = stored(
+            Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(&file),
+        );
         from_file.save_folder(&folder, Dtype::F16).unwrap();
-        let from_folder = stored(Pipeline::builder().checkpoint(&folder));
+        let from_folder = stored(
+            Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(&folder),
+        );
         let text = "a red circle above a blue square, (very) détaillé 12!";
         let tokens = pipeline.tokenize(text).unwrap();
         assert!(tokens.len() > 10);
@@ -227,7 +254,12 @@ fn what_can_not_be_saved_is_told() {
     left.sort();
     assert_eq!(left, ["huge.safetensors", "strong.safetensors", "there"]);
     // A file is replaced while a pipeline has it open.
-    let open = stored(Pipeline::builder().checkpoint(&file));
+    let open = stored(
+        Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
+            .checkpoint(&file),
+    );
     let before = outputs(&open);
     pipeline.save_file(&file, Dtype::F32).unwrap();
     let lora = Lora::file(lora_file()).weight(0.5);
@@ -236,7 +268,12 @@ fn what_can_not_be_saved_is_told() {
         before
     );
     assert_eq!(
-        outputs(&stored(Pipeline::builder().checkpoint(&file))),
+        outputs(&stored(
+            Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .weight_dtype(sdrs::WeightDtype::F32)
+                .checkpoint(&file)
+        )),
         outputs(&pipeline)
     );
 }

@@ -39,7 +39,10 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn builder(path: &Path) -> PipelineBuilder {
-    Pipeline::builder().checkpoint(path).device("cpu")
+    Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint(path)
+        .device("cpu")
 }
 
 fn request(pipeline: &Pipeline) -> Request<'_> {

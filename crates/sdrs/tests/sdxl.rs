@@ -17,6 +17,8 @@ const NEGATIVE: &str = "blurry, low quality";
 
 fn pipeline(path: &Path) -> Pipeline {
     Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
         .checkpoint(path)
         .device("cpu")
         .build()
@@ -121,7 +123,11 @@ fn embeddings_are_placed_by_key() {
         safetensors::serialize(tensors, None).unwrap()
     };
     let build = |bytes: Vec<u8>| {
-        let builder = Pipeline::builder().checkpoint(folder.path()).device("cpu");
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
+            .checkpoint(folder.path())
+            .device("cpu");
         builder.embedding_bytes("style", bytes).build()
     };
     let prompt = "a red circle of style";
@@ -184,7 +190,11 @@ fn unused_settings_are_told() {
     ] {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let log = lines.clone();
-        let builder = Pipeline::builder().checkpoint(path).device("cpu");
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .weight_dtype(sdrs::WeightDtype::F32)
+            .checkpoint(path)
+            .device("cpu");
         let builder = builder.on_log(move |level, line| {
             if level == LogLevel::Warning {
                 log.lock().unwrap().push(line.to_owned());

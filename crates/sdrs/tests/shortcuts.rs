@@ -3,7 +3,9 @@
 use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Request, Sampler, infotext};
 
 fn pipeline() -> Pipeline {
-    let builder = Pipeline::builder().checkpoint(goldens::root().join("tiny-sd1"));
+    let builder = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .checkpoint(goldens::root().join("tiny-sd1"));
     builder.device("cpu").profile(true).build().unwrap()
 }
 
@@ -61,7 +63,9 @@ fn one_picture_however_it_is_run() {
             );
             let batch = all(request(&pipeline, prompt)).sampler(sampler).batch_size(2);
             assert!(latents(batch) == alone, "{sampler:?} {prompt}: a batch");
-            let threads = Pipeline::builder().checkpoint(goldens::root().join("tiny-sd1"));
+            let threads = Pipeline::builder()
+                .dtype(sdrs::Dtype::F32)
+                .checkpoint(goldens::root().join("tiny-sd1"));
             let threads = threads.device("cpu").threads(3).build().unwrap();
             let shown = all(request(&threads, prompt)).sampler(sampler).batch_size(2);
             let shown = shown.previews(PreviewMethod::Approximate, 1).on_progress(|_| {});

@@ -92,7 +92,7 @@ fn a_folder_s_own() {
     for name in FORMS {
         let case = case(name);
         let copy = with_tokenizer(&case);
-        let loaded = || Pipeline::builder().device("cpu");
+        let loaded = || Pipeline::builder().dtype(sdrs::Dtype::F32).device("cpu");
         let pipeline = loaded().checkpoint(copy.path()).build().unwrap();
         case.check(&pipeline, "folder");
         // What is saved keeps all of it.
@@ -143,7 +143,10 @@ fn one_that_is_given() {
         case.check(&builder().tokenizer(path).build().unwrap(), "given");
     }
     let other = with_tokenizer(&self::case("plain"));
-    let given = Pipeline::builder().device("cpu").checkpoint(other.path());
+    let given = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .device("cpu")
+        .checkpoint(other.path());
     let given = given.tokenizer(copy.path().join("tokenizer"));
     case.check(&given.build().unwrap(), "given beside another");
     let out = copy.path().join("saved");
@@ -151,6 +154,7 @@ fn one_that_is_given() {
     given.save_folder(&out, Dtype::F16).unwrap();
     case.check(
         &Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
             .device("cpu")
             .checkpoint(&out)
             .build()
@@ -185,7 +189,10 @@ fn what_can_not_be_used_is_told() {
     // A folder with half of a tokenizer doesn't get another one without a word.
     let copy = with_tokenizer(&case("added_tokens.json"));
     fs::remove_file(copy.path().join("tokenizer/vocab.json")).unwrap();
-    let half = Pipeline::builder().device("cpu").checkpoint(copy.path());
+    let half = Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .device("cpu")
+        .checkpoint(copy.path());
     fails(half, ErrorCode::InvalidFile, &["vocab.json: is missing"]);
     // A text encoder of fewer tokens than CLIP's, in a file that has no tokenizer: the error says what to do.
     let demo = goldens::root().join("../models/demo/base");
@@ -197,7 +204,12 @@ fn what_can_not_be_used_is_told() {
             fs::copy(file.path(), bare.path().join(part).join(file.file_name())).unwrap();
         }
     }
-    let bare = || Pipeline::builder().device("cpu").checkpoint(bare.path());
+    let bare = || {
+        Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .device("cpu")
+            .checkpoint(bare.path())
+    };
     fails(
         bare(),
         ErrorCode::InvalidFile,

@@ -151,3 +151,12 @@ def function(name: str, value: Any, of: str, optional: bool = True) -> None:
     """A function, or None if that will do."""
     if not callable(value) and not (optional and value is None):
         raise TypeError(f"{name}: must be a function of {of}{' or None' if optional else ''}, not {kind(value)}")
+
+
+def kept(save_states: StrPath | None, save_states_every: int, trace: StrPath | None) -> dict[str, Any]:
+    """What is written of a run meanwhile, as the native module takes it."""
+    return {
+        "save_states": None if save_states is None else path("save_states", save_states),
+        "save_states_every": save_states_every,
+        "trace": None if trace is None else path("trace", trace),
+    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable, NoReturn
 import numpy.typing as npt
 
 from . import _arguments, _sdrs
-from ._arguments import DeviceLike, DtypeLike, StrPath, optional_path, paths
+from ._arguments import DeviceLike, DtypeLike, StrPath, kept, optional_path, paths
 from ._arrays import take
 from ._files import LoraLike, lora_files
 from ._log import Log, log_callback
@@ -44,7 +44,12 @@ class Pipeline(Parts):
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `upscalers`: files of networks that enlarge pictures, for `hires_upscaler`, which names them without their endings.
     `device`: "auto", "cpu", "cuda:0", "vulkan:0", or torch's; `sdrs.available_devices()` has the kinds that this build knows.
-    `dtype`: "auto" (f32 on a CPU, f16 on a GPU), "f32", "bf16", "f16", or the type itself, such as `torch.float16` or `np.float32`.
+    `dtype`: the type of arithmetic: "auto" (on a CPU bf16 if it multiplies that, else f32; f16 on a GPU), "f32", "bf16", "f16", or the type
+    itself, such as `torch.float16` or `np.float32`. "f16" on a CPU is f32 with weights kept in f16.
+    `weight_dtype`: the type that weights are kept in on a CPU: "auto" (as the file has them, in 16 bits or fewer; never wider than
+    `dtype`), "f32", "bf16", "f16", or "f8", which changes pictures. They are widened while they are used.
+    `keep_text_encoders`: False lets text encoders go once a run's texts are encoded, and loads them again for new ones. Pictures don't
+    depend on it.
     `threads`: how many the CPU computes with, for this pipeline alone; None is one for each core, shared by all. Pictures don't depend
     on it.
     `log`: a function that is called with "info" or "warning" and each line of the pipeline's log, or a `logging.Logger`: what was opened,
@@ -52,15 +57,15 @@ class Pipeline(Parts):
     Python reports what can't be raised (`sys.unraisablehook`). Without it nothing is logged.
     `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; a model or picture that can't
     fit is refused at once.
-    `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of bf16 and less
-    time, but pictures change. "none" does not.
+    `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of 16
+    bits, and less time where the processor multiplies bytes, but pictures change. "none" does not.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
     `predictions`: a JSON file with the prediction types of checkpoints that don't say theirs, from the SHA-256 of a file, or its first ten
     digits, to "epsilon", "v_prediction" or "sample".
     `allow_unexpected`: pass over tensors that belong to no part, and report them in the log, instead of refusing the file.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError` (device, dtype,
-    quantization), `InvalidParameterError`.
+    weight_dtype, quantization), `InvalidParameterError`.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> None:
         self._open(
             _arguments.path("checkpoint", checkpoint),
@@ -112,6 +119,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
 
     def _open(
@@ -139,6 +148,8 @@ class Pipeline(Parts):
         log: Log | None,
         memory_limit: int | None,
         quantization: str,
+        weight_dtype: DtypeLike,
+        keep_text_encoders: bool,
     ) -> None:
         self._native = _sdrs.Pipeline(
             checkpoint,
@@ -163,6 +174,8 @@ class Pipeline(Parts):
             log=log_callback(log),
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=_arguments.dtype("weight_dtype", weight_dtype),
+            keep_text_encoders=_arguments.flag("keep_text_encoders", keep_text_encoders),
         )
 
     @classmethod
@@ -186,6 +199,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> Pipeline:
         """The small model that is part of the package, trained for sdrs on pictures of coloured shapes."""
         pipeline = cls.__new__(cls)
@@ -212,6 +227,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
         return pipeline
 
@@ -240,6 +257,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> Pipeline:
         """A diffusers folder. Nothing is ever downloaded: `path` is a folder of this machine. Arguments and errors are the class's."""
         if os.path.isfile(_arguments.path("path", path)):
@@ -266,6 +285,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
 
     @classmethod
@@ -294,6 +315,8 @@ class Pipeline(Parts):
         log: Log | None = None,
         memory_limit: int | None = None,
         quantization: str = "none",
+        weight_dtype: DtypeLike = "auto",
+        keep_text_encoders: bool = True,
     ) -> Pipeline:
         """A checkpoint that is one file. Arguments and errors are the class's."""
         if os.path.isdir(_arguments.path("path", path)):
@@ -321,6 +344,8 @@ class Pipeline(Parts):
             log=log,
             memory_limit=memory_limit,
             quantization=quantization,
+            weight_dtype=weight_dtype,
+            keep_text_encoders=keep_text_encoders,
         )
 
     @property
@@ -342,6 +367,11 @@ class Pipeline(Parts):
     def dtype(self) -> str:
         """The type that it computes in: "f32", "bf16" or "f16"."""
         return self._native.dtype
+
+    @property
+    def weight_dtype(self) -> str:
+        """The type that weights are kept in: "auto" is that of their files."""
+        return self._native.weight_dtype
 
     @property
     def prediction(self) -> str:
@@ -421,6 +451,9 @@ class Pipeline(Parts):
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
         **settings: Unpack[Settings],
     ) -> Result:
         """Draws pictures, one after the other; a batch gives exactly what single runs with its seeds give.
@@ -440,12 +473,15 @@ class Pipeline(Parts):
         `progress`: True shows a bar on standard error, False none; None shows it on a terminal or in a notebook; a function is
         called as `callback` is.
         `cancel`: a `CancelToken` that stops the run from any thread. Ctrl-C stops it within a step.
+        `save_states`: a folder that the state of the run is written into after every `save_states_every` steps, and after the last of each
+        pass: `picture-1-step-00012.safetensors` and so on. `resume` goes on from one.
+        `trace`: a file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`.
 
         Other threads run meanwhile. Raises `InvalidParameterError` and `UnknownNameError` before any work, `CancelledError`,
         `NotFiniteError`, `KeyboardInterrupt`.
         """
         with Watch(progress, callback) as watch:
-            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}
+            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **kept(save_states, save_states_every, trace), **settings}
             return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
 
     @shows_settings
@@ -461,11 +497,42 @@ class Pipeline(Parts):
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
         **settings: Unpack[Settings],
     ) -> Result:
         """The same from a picture: `strength` says how much of it changes. With a `mask` only what that covers is drawn anew."""
         with Watch(progress, callback) as watch:
-            given = {"prompt": prompt, **inputs(image, mask, depth, None), **settings}
+            given = {"prompt": prompt, **inputs(image, mask, depth, None), **kept(save_states, save_states_every, trace), **settings}
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
+
+    @shows_settings
+    def resume(
+        self,
+        state: StrPath,
+        *,
+        prompt: str | None = None,
+        preview: str | None = None,
+        preview_every: int = 1,
+        callback: Callback | None = None,
+        progress: Progress = None,
+        cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
+        **settings: Unpack[Settings],
+    ) -> Result:
+        """Goes on from a saved state, a file that `save_states` wrote: to the same picture, to the bit, or a branch of it with other
+        `prompt` or `settings`. Those that decide only what is to come may be changed (prompt, guidance, shortcuts, tiles, a later pass, the pipeline's
+        LoRAs); those that decided what is behind (size, seed, sampler, schedule, steps) are refused. Pictures that the run began at come along.
+
+        Raises `FileError` if the file is none, and what `txt2img` raises.
+        """
+        with Watch(progress, callback) as watch:
+            given: dict[str, Any] = {"resume": _arguments.path("state", state), **kept(save_states, save_states_every, trace), **settings}
+            if prompt is not None:
+                given["prompt"] = prompt
             return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
 
     @shows_settings
@@ -482,11 +549,15 @@ class Pipeline(Parts):
         callback: Callback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
+        save_states: StrPath | None = None,
+        save_states_every: int = 1,
+        trace: StrPath | None = None,
         **settings: Unpack[Settings],
     ) -> Latents:
         """The same as `txt2img` without decoding: `vae_decode` makes pictures of the latents."""
         with Watch(progress, callback) as watch:
-            made = self._native.latents({"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}, preview, preview_every, watch.step, cancel)
+            given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **kept(save_states, save_states_every, trace), **settings}
+            made = self._native.latents(given, preview, preview_every, watch.step, cancel)
         return Latents(take(made[0]), made[1], made[2])
 
     @shows_settings

@@ -87,6 +87,12 @@ class Settings(TypedDict, total=False):
     `tile_x`: Whether the left and the right edge of the picture fit together, so that copies side by side have no seam: all convolutions
     see what is at the opposite edge (circular padding). With `tile_y` it is the WebUI's "Tiling".
     `tile_y`: Whether its upper and lower edge fit together.
+    `tiled_diffusion`: The way in which tiles become one picture at every call of the U-Net: "none", where it sees the whole,
+    "multidiffusion" (their mean, Bar-Tal et al. 2023, arXiv:2302.08113), or "mixture of diffusers" (with Gaussian weights, Barbero Jimenez
+    2023, arXiv:2302.02412).
+    `tile_width`: Width of a tile in latents, 16 to 1,024: an eighth of its pixels.
+    `tile_height`: Height of a tile in latents, likewise.
+    `tile_overlap`: Latents that neighbouring tiles share at least, 0 to 1,024; no more than the smaller side of a tile less 4.
     `strength`: The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another; not
     given, it is 0.75 for a picture, and 0.7 for a hires pass.
     `strength_rule`: The rule by which `strength` counts steps: "webui" runs `strength * steps` of them and one more, "exact" as many as
@@ -99,6 +105,8 @@ class Settings(TypedDict, total=False):
     and no model else heeds it.
     `posterior_sample`: Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as
     in diffusers. Else they are its mean.
+    `color_correction`: Whether the result gets the colours of the picture that it began at: histograms in LAB, then its own lightness (the
+    WebUI's "Apply color correction").
     `mask_blur`: The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
     `mask_inverted`: Whether what the mask does not cover is drawn anew.
     `soft_mask`: Whether the mask's greys say for how much of the run each pixel is drawn anew (differential diffusion, Levin and Fried
@@ -192,6 +200,10 @@ class Settings(TypedDict, total=False):
     freeu_version: int
     tile_x: bool
     tile_y: bool
+    tiled_diffusion: str
+    tile_width: int
+    tile_height: int
+    tile_overlap: int
     strength: float | None
     strength_rule: str
     resize_mode: str
@@ -199,6 +211,7 @@ class Settings(TypedDict, total=False):
     extra_noise: float
     image_cfg_scale: float
     posterior_sample: bool
+    color_correction: bool
     mask_blur: int
     mask_inverted: bool
     soft_mask: bool
@@ -283,6 +296,10 @@ DEFAULTS: dict[str, Any] = {
     "freeu_version": 2,
     "tile_x": False,
     "tile_y": False,
+    "tiled_diffusion": "none",
+    "tile_width": 96,
+    "tile_height": 96,
+    "tile_overlap": 48,
     "strength": None,
     "strength_rule": "webui",
     "resize_mode": "stretch",
@@ -290,6 +307,7 @@ DEFAULTS: dict[str, Any] = {
     "extra_noise": 0.0,
     "image_cfg_scale": 1.5,
     "posterior_sample": False,
+    "color_correction": False,
     "mask_blur": 4,
     "mask_inverted": False,
     "soft_mask": False,

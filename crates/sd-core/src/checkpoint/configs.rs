@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Error, Result,
     config::{self, ClipTextConfig, Family, Part, PredictionType, SchedulerConfig, UnetConfig, VaeConfig},
-    weights::{Folder, Target, TensorFile, names::TextEncoderPlace},
+    weights::{Folder, TensorFile, names::TextEncoderPlace},
 };
 
 /// The configurations of all parts.
@@ -91,17 +91,6 @@ impl Configs {
     pub fn text_encoder(&self) -> &ClipTextConfig {
         let mut stack = self.text_encoders.values();
         stack.next().expect("every family has a text encoder")
-    }
-
-    /// Bytes that the weights of all parts take.
-    pub fn weight_bytes(&self, target: &Target) -> usize {
-        let parts = self.parts().into_iter();
-        parts.map(|part| self.part_bytes(part, target)).sum()
-    }
-
-    /// Bytes that a part's weights take.
-    pub fn part_bytes(&self, part: Part, target: &Target) -> usize {
-        self.of(part).weight_bytes(part, target)
     }
 
     /// Reads the configurations of a diffusers folder.

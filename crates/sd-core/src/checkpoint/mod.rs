@@ -217,6 +217,12 @@ impl Checkpoint {
         &self.weights[&part]
     }
 
+    /// Bytes that a part's weights take when they are loaded with these patches.
+    pub fn part_bytes(&self, part: Part, patches: &[Arc<dyn WeightPatch>], target: &Target) -> usize {
+        let weights = self.weights(part).with_patches(patches);
+        self.configs.of(part).weight_bytes(&weights, target)
+    }
+
     /// Lets adapters change the weights of all parts while they are loaded, in this order.
     pub fn set_patches(&mut self, patches: &[Arc<dyn WeightPatch>]) {
         for part in self.weights.values_mut() {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Device, Dtype, Result,
-    config::{ClipTextConfig, Fields, Part, UnetConfig, VaeConfig},
+    config::{ClipTextConfig, Fields, UnetConfig, VaeConfig},
     models::{ClipTextModel, UNet, Vae},
     weights::{
         Fit, PartWeights, Target, fit,
@@ -39,11 +39,12 @@ impl PartConfig<'_> {
         }
     }
 
-    pub(super) fn weight_bytes(self, part: Part, target: &Target) -> usize {
+    /// Bytes that these weights take when they are loaded.
+    pub(super) fn weight_bytes(self, weights: &PartWeights, target: &Target) -> usize {
         match self {
-            Self::TextEncoder(config, _) => weight_bytes::<ClipTextModel>(config, part, target),
-            Self::Unet(config) => weight_bytes::<UNet>(config, part, target),
-            Self::Vae(config) => weight_bytes::<Vae>(config, part, target),
+            Self::TextEncoder(config, _) => weight_bytes::<ClipTextModel>(config, weights, target),
+            Self::Unet(config) => weight_bytes::<UNet>(config, weights, target),
+            Self::Vae(config) => weight_bytes::<Vae>(config, weights, target),
         }
     }
 

@@ -122,6 +122,22 @@ pub fn unet_bytes(
     most
 }
 
+/// Bytes of the deep features (DeepCache) of a branch that calls on latents `[batch, in_channels, h, w]` hand on.
+pub fn deep_feature_bytes(
+    config: &UnetConfig,
+    dtype: Dtype,
+    batch: usize,
+    branch: usize,
+    [h, w]: [usize; 2],
+) -> usize {
+    let blocks = config.blocks().into_iter().rev();
+    let mut residual = blocks.filter(|block| block.kind == BlockKind::Residual);
+    residual.nth(branch).map_or(0, |block| {
+        let sides = [h, w].map(|side| side.div_ceil(1 << block.level));
+        batch * sides[0] * sides[1] * block.input * dtype.size()
+    })
+}
+
 /// Bytes that an autoencoder has in use at once when it decodes one latent of `h` by `w`.
 pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> usize {
     let widths = &config.block_out_channels;

@@ -9,7 +9,7 @@ use crate::weights::Params;
 pub(crate) fn linear(p: &Params, input: usize, output: usize) -> Linear {
     p.layer(|p| {
         Linear::new(
-            p.tensor("weight", [output, input]),
+            p.weight("weight", [output, input]),
             Some(p.tensor("bias", [output])),
             p.quantization(),
         )
@@ -18,13 +18,13 @@ pub(crate) fn linear(p: &Params, input: usize, output: usize) -> Linear {
 
 /// A linear layer without a bias.
 pub(crate) fn linear_without_bias(p: &Params, input: usize, output: usize) -> Linear {
-    p.layer(|p| Linear::new(p.tensor("weight", [output, input]), None, p.quantization()))
+    p.layer(|p| Linear::new(p.weight("weight", [output, input]), None, p.quantization()))
 }
 
 /// A convolution of one pixel, which is a linear layer over channels.
 pub(crate) fn pixelwise_linear(p: &Params, input: usize, output: usize) -> Linear {
     p.layer(|p| {
-        let weight = p.tensor("weight", [output, input, 1, 1]);
+        let weight = p.weight("weight", [output, input, 1, 1]);
         let [rows, columns, ..] = weight.dims();
         Linear::new(
             weight.reshape([rows, columns]),
@@ -39,7 +39,7 @@ pub(crate) fn gated_linear(p: &Params, input: usize, output: usize) -> Linear {
     let all = 2 * output;
     p.layer(|p| {
         Linear::gated(
-            p.tensor("weight", [all, input]),
+            p.weight("weight", [all, input]),
             Some(p.tensor("bias", [all])),
             p.quantization(),
         )
@@ -63,7 +63,7 @@ pub(crate) fn conv_of_shape(
     shape: ConvShape,
 ) -> Conv2d {
     p.layer(|p| {
-        let weight = p.tensor("weight", [output, input, kernel, kernel]);
+        let weight = p.weight("weight", [output, input, kernel, kernel]);
         Conv2d::new(weight, Some(p.tensor("bias", [output])), shape, p.quantization())
     })
 }
@@ -83,23 +83,26 @@ pub(crate) fn layer_norm(p: &Params, channels: usize, eps: f64) -> LayerNorm {
 #[derive(Clone)]
 pub(crate) struct Embedding {
     weight: Tensor<2>,
+    /// The type of the vectors that are handed out.
+    dtype: DType,
 }
 
 impl Embedding {
     pub fn new(p: &Params, rows: usize, width: usize) -> Self {
         p.layer(|p| Self {
-            weight: p.tensor("weight", [rows, width]),
+            weight: p.table("weight", [rows, width]),
+            dtype: p.dtype().burn(),
         })
     }
 
     /// `[batch, n]` indices to `[batch, n, width]`.
     pub fn forward(&self, indices: Tensor<2, Int>) -> Tensor<3> {
-        module::embedding(self.weight.clone(), indices)
+        module::embedding(self.weight.clone(), indices).cast(self.dtype)
     }
 
     /// The first `n` rows, `[1, n, width]`.
     pub fn first(&self, n: usize) -> Tensor<3> {
-        self.weight.clone().narrow(0, 0, n).unsqueeze()
+        self.weight.clone().narrow(0, 0, n).cast(self.dtype).unsqueeze()
     }
 }
 

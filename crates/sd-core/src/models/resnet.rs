@@ -32,7 +32,7 @@ impl ResnetBlock {
             conv1: conv(&p.at("conv1"), input, output, 3),
             time: spec
                 .time_width
-                .map(|width| linear(&p.at("time_emb_proj").unquantized(), width, output)),
+                .map(|width| linear(&p.at("time_emb_proj").sensitive(), width, output)),
             norm2: group_norm(&p.at("norm2"), output, spec.groups, spec.eps),
             conv2: conv(&p.at("conv2"), output, output, 3),
             shortcut: (input != output).then(|| conv(&p.at("conv_shortcut"), input, output, 1)),

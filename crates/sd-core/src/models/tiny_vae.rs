@@ -62,6 +62,25 @@ struct Place {
 const MOST_LAYERS: usize = 200;
 
 impl TinyVae {
+    /// Whether a file holds one, by the names of its tensors.
+    pub fn is_in(file: &TensorFile) -> bool {
+        let names = TinyNames::of(file);
+        names.encoder.is_some() || names.decoder.is_some()
+    }
+
+    /// Its file, or the name given with the bytes.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether it can encode: whether its file holds the encoder.
+    ///
+    /// # Errors
+    /// [`Error::Incomplete`] if not.
+    pub fn can_encode(&self) -> Result<()> {
+        self.half(&self.encoder, "encoder").map(drop)
+    }
+
     /// Loads a file: diffusers' `AutoencoderTiny`, or the encoder or decoder of the original; safetensors, or what PyTorch saves.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
+use sd_kernels::{f8_e4m3, f8_e5m2};
 
 use super::{StoredDtype, TensorInfo};
 
@@ -125,8 +126,14 @@ fn widen(bytes: &[u8], stored: StoredDtype, narrow: &mut [u16], wide: &mut [f32]
                 _ => bytemuck::cast_slice::<_, bf16>(narrow).convert_to_f32_slice(wide),
             }
         }
-        T::F8_E4M3 => look_up(&E4M3, bytes, wide),
-        T::F8_E5M2 => look_up(&E5M2, bytes, wide),
+        T::F8_E4M3 => wide
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(x, &byte)| *x = f8_e4m3(byte)),
+        T::F8_E5M2 => wide
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(x, &byte)| *x = f8_e5m2(byte)),
         T::BOOL => {
             for (x, &byte) in wide.iter_mut().zip(bytes) {
                 *x = f32::from(u8::from(byte != 0));
@@ -144,42 +151,6 @@ fn widen(bytes: &[u8], stored: StoredDtype, narrow: &mut [u16], wide: &mut [f32]
         _ => return None,
     }
     Some(())
-}
-
-fn look_up(table: &[f32; 256], bytes: &[u8], wide: &mut [f32]) {
-    for (x, &byte) in wide.iter_mut().zip(bytes) {
-        *x = table[usize::from(byte)];
-    }
-}
-
-/// The values of 8-bit floats (Micikevicius et al. 2022, arXiv:2209.05433). E4M3 has no infinity, and one NaN of each sign.
-static E4M3: [f32; 256] = table(4, 3, false);
-static E5M2: [f32; 256] = table(5, 2, true);
-
-const fn table(exponent_bits: u32, mantissa_bits: u32, infinities: bool) -> [f32; 256] {
-    let mut table = [0.0; 256];
-    let mut bits = 0u32;
-    while bits < 256 {
-        let mantissa = bits & ((1 << mantissa_bits) - 1);
-        let exponent = (bits >> mantissa_bits) & ((1 << exponent_bits) - 1);
-        let top = exponent == (1 << exponent_bits) - 1;
-        let all_ones = mantissa == (1 << mantissa_bits) - 1;
-        // 2 to the exponent of the last place, by the bits of an f32.
-        let power =
-            if exponent == 0 { 1 } else { exponent } + 127 + 1 - (1 << (exponent_bits - 1)) - mantissa_bits;
-        let unit = f32::from_bits(power << 23);
-        let hidden = if exponent == 0 { 0 } else { 1 << mantissa_bits };
-        let size = if top && infinities {
-            if mantissa == 0 { f32::INFINITY } else { f32::NAN }
-        } else if top && all_ones {
-            f32::NAN
-        } else {
-            (hidden + mantissa) as f32 * unit
-        };
-        table[bits as usize] = if bits >= 128 { -size } else { size };
-        bits += 1;
-    }
-    table
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, path::Path, sync::Arc};
 
+use rayon::prelude::*;
+
 use super::{TensorInfo, cast, header, pickle};
 use crate::{Error, Result};
 
@@ -158,8 +160,13 @@ impl TensorFile {
         header::without_header(&self.bytes)
     }
 
+    /// A tensor's bytes in the order in which the file has them.
+    pub(super) fn stored_bytes(&self, info: &TensorInfo) -> &[u8] {
+        &self.bytes[info.bytes.clone()]
+    }
+
     fn bytes_of(&self, info: &TensorInfo) -> Cow<'_, [u8]> {
-        let bytes = &self.bytes[info.bytes.clone()];
+        let bytes = self.stored_bytes(info);
         match &info.strides {
             None => Cow::Borrowed(bytes),
             Some(strides) => Cow::Owned(pickle::gather(bytes, info.dtype, &info.shape, strides)),
@@ -183,6 +190,22 @@ impl TensorFile {
         let values = cast::cast(&self.bytes_of(info), info);
         self.bytes.forget(info.bytes.clone());
         values
+    }
+
+    /// The stored bytes of `count` values from the value `first` on, into memory for as many; packed ones must begin and end with a block.
+    pub(super) fn stored_into(&self, name: &str, [first, count]: [usize; 2], out: &mut [u8]) -> Option<()> {
+        /// Bytes that a thread copies at a time: most of the time goes into pages that are new.
+        const SHARE: usize = 1 << 20;
+        let info = self.index.get(name)?;
+        let bytes = self.bytes_of(info);
+        let bytes = bytes.get(cast::bytes(info, first..first + count)?)?;
+        if bytes.len() != out.len() {
+            return None;
+        }
+        let shares = out.par_chunks_mut(SHARE).zip(bytes.par_chunks(SHARE));
+        shares.for_each(|(out, bytes)| out.copy_from_slice(bytes));
+        self.bytes.forget(info.bytes.clone());
+        Some(())
     }
 
     /// The same into memory, as many as that holds, from the value `first` on; packed ones must begin and end with a block.

@@ -3,9 +3,9 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::{
-    Params, PartWeights, Target, WeightPatch,
+    Kept, Params, PartWeights, Target, WeightPatch,
     layers::Layers,
-    params::{Checked, Requirements, check, make, requirements},
+    params::{Checked, Made, Requirements, check, make, nowhere, requirements},
 };
 use crate::{Dtype, Result, config::Part};
 
@@ -28,6 +28,7 @@ pub struct Loaded<M> {
     weights: PartWeights,
     target: Target,
     layers: Layers,
+    kept: Kept,
 }
 
 impl<M> Deref for Loaded<M> {
@@ -46,6 +47,45 @@ impl<M: Model> Loaded<M> {
     pub fn load(config: &M::Config, weights: PartWeights, target: &Target) -> Result<Self> {
         check(&weights, target, |p| M::build(config, p, target))?;
         Self::make(config, weights, target.clone(), Layers::default())
+    }
+
+    /// A part that is checked, but not loaded: it knows what it is made of, and nothing can be computed with it.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn described(config: &M::Config, weights: PartWeights, target: &Target) -> Result<Self> {
+        let checked = check(&weights, target, |p| M::build(config, p, target))?;
+        Ok(Self {
+            model: checked.hollow,
+            weights,
+            target: target.clone(),
+            layers: Layers::default(),
+            kept: Kept::default(),
+        })
+    }
+
+    /// The same with these adapters instead of its own, described alone.
+    ///
+    /// # Errors
+    /// As [`Loaded::with_patches`].
+    pub fn described_with(&self, patches: &[Arc<dyn WeightPatch>]) -> Result<Self> {
+        let weights = self.weights.with_patches(patches);
+        Self::described(self.model.config(), weights, &self.target)
+    }
+
+    /// The same part loaded from its files, sharing nothing.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn loaded_anew(&self) -> Result<Self> {
+        let (config, weights, target) = (self.model.config(), self.weights.clone(), self.target.clone());
+        Self::make(config, weights, target, Layers::default())
+    }
+
+    /// Whether these are the adapters that it has.
+    pub fn has_patches(&self, patches: &[Arc<dyn WeightPatch>]) -> bool {
+        let own = &self.weights.patches;
+        own.len() == patches.len() && own.iter().zip(patches).all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     /// The same part with these adapters instead of its own: itself, if nothing changes.
@@ -119,6 +159,11 @@ impl<M: Model> Loaded<M> {
         Self::load(self.model.config(), self.weights.clone(), &target)
     }
 
+    /// The numbers of what was loaded for it; layers that it took over from another are not among them.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     fn hollow(&self, weights: &PartWeights) -> Result<M> {
         let checked = check(weights, &self.target, |p| {
             M::build(self.model.config(), p, &self.target)
@@ -127,7 +172,11 @@ impl<M: Model> Loaded<M> {
     }
 
     fn make(config: &M::Config, weights: PartWeights, target: Target, layers: Layers) -> Result<Self> {
-        let (model, mut layers) = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
+        let Made {
+            model,
+            mut layers,
+            kept,
+        } = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
         layers.patches.clone_from(&weights.patches);
         layers.requested = Vec::new();
         Ok(Self {
@@ -135,6 +184,7 @@ impl<M: Model> Loaded<M> {
             weights,
             target,
             layers,
+            kept,
         })
     }
 }
@@ -163,9 +213,9 @@ pub(crate) fn fit<M: Model>(config: &M::Config, weights: &PartWeights, target: &
     })
 }
 
-/// Bytes that the weights of a part of this configuration take.
-pub(crate) fn weight_bytes<M: Model>(config: &M::Config, part: Part, target: &Target) -> usize {
-    requirements_of::<M>(config, part, target).bytes
+/// Bytes that these weights of a part of this configuration take when they are loaded.
+pub(crate) fn weight_bytes<M: Model>(config: &M::Config, weights: &PartWeights, target: &Target) -> usize {
+    requirements_of::<M>(config, weights, target).bytes
 }
 
 /// The canonical names and shapes of all parameters of a part of this configuration.
@@ -174,9 +224,9 @@ pub(crate) fn parameters<M: Model>(
     part: Part,
     target: &Target,
 ) -> Vec<(String, Vec<usize>)> {
-    requirements_of::<M>(config, part, target).parameters
+    requirements_of::<M>(config, &nowhere(part), target).parameters
 }
 
-fn requirements_of<M: Model>(config: &M::Config, part: Part, target: &Target) -> Requirements {
-    requirements(part, target, |p| M::build(config, p, target))
+fn requirements_of<M: Model>(config: &M::Config, weights: &PartWeights, target: &Target) -> Requirements {
+    requirements(weights, target, |p| M::build(config, p, target))
 }

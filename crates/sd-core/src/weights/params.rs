@@ -4,10 +4,11 @@ use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use burn_tensor::Tensor;
 use half::{bf16, f16};
-use sd_kernels::{Quantization, Staging, Workspace};
+use sd_kernels::{Quantization, Weight, WeightType, Workspace};
 
 use super::{
-    PartWeights, Stored, cast,
+    Kept, PartWeights, Stored, WeightDtype,
+    kept::{narrow, tensor},
     layers::Layers,
     names::{Diffusers, View},
 };
@@ -20,17 +21,41 @@ pub struct Target {
     pub device: Device,
     /// The compute type that every tensor is cast to.
     pub dtype: Dtype,
+    /// The type that matrices and kernels are kept in, where kernels of our own widen them.
+    pub weights: WeightDtype,
     /// The numbers that the U-Net's large layers compute in, if not in `dtype`; other networks are never quantized.
     pub quantization: Quantization,
 }
 
 impl Target {
-    /// A target where nothing is quantized.
+    /// A target where nothing is quantized, and weights are kept as files have them.
     pub fn new(device: Device, dtype: Dtype) -> Self {
         Self {
             device,
             dtype,
+            weights: WeightDtype::Auto,
             quantization: Quantization::None,
+        }
+    }
+
+    /// The types for a device that are best where nothing is asked for: on the CPU `bf16` if the processor multiplies it (AMX,
+    /// AVX512-BF16), else `f32`, elsewhere `f16`. The CPU's kernels don't compute in `f16`: asked for that, they compute in `f32` with weights in
+    /// `f16`.
+    pub fn chosen(device: Device, dtype: Option<Dtype>, weights: WeightDtype) -> Self {
+        let kernels = device.name() == "cpu";
+        let dtype = dtype.unwrap_or(match device.is_cpu() {
+            true if kernels && sd_kernels::multiplies_bf16() => Dtype::Bf16,
+            true => Dtype::F32,
+            false => Dtype::F16,
+        });
+        let (dtype, weights) = match (dtype, weights) {
+            (Dtype::F16, WeightDtype::Auto) if kernels => (Dtype::F32, WeightDtype::F16),
+            (Dtype::F16, _) if kernels => (Dtype::F32, weights),
+            _ => (dtype, weights),
+        };
+        Self {
+            weights,
+            ..Self::new(device, dtype)
         }
     }
 }
@@ -43,7 +68,8 @@ impl Target {
 pub struct Params<'a> {
     shared: &'a Shared<'a>,
     path: String,
-    quantization: Quantization,
+    /// Whether weights here lose too much in eight bits.
+    sensitive: bool,
 }
 
 struct Shared<'a> {
@@ -61,6 +87,7 @@ struct Load {
     layers: Layers,
     /// The reason why a patch could not change a parameter.
     unpatched: Option<String>,
+    kept: Kept,
 }
 
 #[derive(Default)]
@@ -75,14 +102,10 @@ struct Check {
 
 impl<'a> Shared<'a> {
     fn root(&'a self) -> Params<'a> {
-        let quantization = match self.weights.part {
-            Part::Unet => self.target.quantization,
-            _ => Quantization::None,
-        };
         Params {
             shared: self,
             path: String::new(),
-            quantization,
+            sensitive: self.weights.part == Part::Vae,
         }
     }
 }
@@ -94,7 +117,7 @@ impl<'a> Shared<'a> {
 /// applied to.
 pub fn load<M>(weights: &PartWeights, target: &Target, build: impl Fn(&Params) -> M) -> Result<M> {
     check(weights, target, &build)?;
-    Ok(make(weights, target, Layers::default(), build)?.0)
+    Ok(make(weights, target, Layers::default(), build)?.model)
 }
 
 /// A constructor's result for checked weights.
@@ -145,6 +168,14 @@ pub(super) fn check<M>(
     }
 }
 
+/// A constructor's result.
+pub(super) struct Made<M> {
+    pub model: M,
+    pub layers: Layers,
+    /// The numbers of all that was loaded, not taken over.
+    pub kept: Kept,
+}
+
 /// Runs a constructor on checked weights; `layers` are those of an earlier run, which are taken over where nothing changes them.
 ///
 /// # Errors
@@ -154,13 +185,14 @@ pub(super) fn make<M>(
     target: &Target,
     layers: Layers,
     build: impl Fn(&Params) -> M,
-) -> Result<(M, Layers)> {
+) -> Result<Made<M>> {
     let shared = Shared {
         weights,
         target,
         mode: Mode::Load(RefCell::new(Load {
             layers,
             unpatched: None,
+            kept: Kept::default(),
         })),
     };
     let workspace = Workspace::default();
@@ -172,7 +204,8 @@ pub(super) fn make<M>(
             Load {
                 layers,
                 unpatched: None,
-            } => Ok((model, layers)),
+                kept,
+            } => Ok(Made { model, layers, kept }),
             Load { unpatched, .. } => Err(weights.unpatched(unpatched.into_iter().collect())),
         },
         Mode::Check(_) => unreachable!("it was set to load"),
@@ -222,15 +255,18 @@ impl<'a> Params<'a> {
         files.is_empty() || stored.any(|name| beginnings.iter().any(|beginning| name.starts_with(beginning)))
     }
 
-    /// The same for layers that lose too much in whole numbers, and save too little.
-    pub fn unquantized(self) -> Params<'a> {
-        let quantization = Quantization::None;
-        Params { quantization, ..self }
+    /// The same for layers that lose too much in eight bits, and save too little.
+    pub fn sensitive(self) -> Params<'a> {
+        let sensitive = true;
+        Params { sensitive, ..self }
     }
 
     /// The numbers that layers here compute in.
     pub fn quantization(&self) -> Quantization {
-        self.quantization
+        match self.shared.weights.part {
+            Part::Unet if !self.sensitive => self.shared.target.quantization,
+            _ => Quantization::None,
+        }
     }
 
     /// A layer made of the tensors here, which a model's siblings share where nothing changes these. The result of `build` is kept beside
@@ -252,44 +288,124 @@ impl<'a> Params<'a> {
         layer
     }
 
-    /// The tensor `name` here, which must have this shape; axes of length 1 at the end may be there or not, so that a 1x1
+    /// The tensor `name` here in the compute type, which must have this shape; axes of length 1 at the end may be there or not, so that a 1x1
     /// convolution and a linear layer are the same thing.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        let full = self.shared.target.full();
+        self.ask(name, shape, full, |weights, canonical, _| {
+            self.whole(weights, canonical, shape, full)
+        })
+    }
+
+    /// The same for a layer's matrix or kernel, in the numbers that it is kept in.
+    pub fn weight<const D: usize>(&self, name: &str, shape: [usize; D]) -> Weight<D> {
+        let target = self.shared.target;
+        let full = target.full();
+        let quantized = self.quantization() != Quantization::None;
+        let kind = match quantized {
+            true => full,
+            false => self.kept(name, &shape),
+        };
+        self.ask(name, shape, kind, |weights, canonical, kept| {
+            let found = weights.find(canonical);
+            let narrowed = match kind == full {
+                true => None,
+                false => narrow(weights, canonical, shape, kind, target)?,
+            };
+            let count = shape.iter().product();
+            kept.too_large += usize::from(kind != full && narrowed.is_none());
+            if let Some(stored) = found.filter(|stored| stored.info.blocks.is_some())
+                && (WeightType::Bf16..=WeightType::F16).contains(&kind)
+            {
+                kept.rounded.insert(stored.info.type_name());
+            }
+            let (weight, kind) = match narrowed {
+                Some(weight) => (weight, kind),
+                None => (self.whole(weights, canonical, shape, full)?.into(), full),
+            };
+            if !quantized {
+                *kept.bytes.entry(kind).or_default() += kind.bytes(count);
+            }
+            Ok(weight)
+        })
+    }
+
+    /// The same for a table of rows, in the compute type or in 16 bits, if it is kept so.
+    pub fn table(&self, name: &str, shape: [usize; 2]) -> Tensor<2> {
+        let kind = match self.kept(name, &shape) {
+            kind @ (WeightType::F16 | WeightType::Bf16) => kind,
+            _ => self.shared.target.full(),
+        };
+        self.ask(name, shape, kind, |weights, canonical, _| {
+            self.whole(weights, canonical, shape, kind)
+        })
+    }
+
+    /// The compute type.
+    pub fn dtype(&self) -> Dtype {
+        self.shared.target.dtype
+    }
+
+    fn kept(&self, name: &str, shape: &[usize]) -> WeightType {
+        let Shared { weights, target, .. } = self.shared;
+        let canonical = self.at(name).path;
+        let patched = !weights.patches(&canonical).is_empty();
+        target.kept(weights.find(&canonical).as_ref(), shape, self.sensitive, patched)
+    }
+
+    fn whole<const D: usize>(
+        &self,
+        weights: &PartWeights,
+        canonical: &str,
+        shape: [usize; D],
+        kind: WeightType,
+    ) -> std::result::Result<Tensor<D>, String> {
+        let device = self.device().burn();
+        match kind {
+            WeightType::Bf16 => tensor::<bf16, D>(weights, canonical, shape, device),
+            WeightType::F16 => tensor::<f16, D>(weights, canonical, shape, device),
+            _ => tensor::<f32, D>(weights, canonical, shape, device),
+        }
+    }
+
+    /// Checks that a parameter is there and fits, or loads it; it takes memory as this type does.
+    fn ask<const D: usize, R: From<Tensor<D>>>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        kind: WeightType,
+        read: impl FnOnce(&PartWeights, &str, &mut Kept) -> std::result::Result<R, String>,
+    ) -> R {
         let canonical = self.at(name).path;
         let Shared {
             weights,
             target,
             mode,
         } = self.shared;
-        let device = target.device.burn();
+        let hollow = || Tensor::zeros([1; D], (target.device.burn(), target.dtype.burn())).into();
         let check = match mode {
             Mode::Check(check) => check,
             Mode::Load(load) => {
                 let load = &mut *load.borrow_mut();
                 load.layers.requested.push(canonical.clone());
                 if load.unpatched.is_none() {
-                    let tensor = match target.dtype {
-                        Dtype::F32 => tensor::<f32, D>(weights, &canonical, shape, device),
-                        Dtype::F16 => tensor::<f16, D>(weights, &canonical, shape, device),
-                        Dtype::Bf16 => tensor::<bf16, D>(weights, &canonical, shape, device),
-                    };
-                    match tensor {
-                        Ok(tensor) => return tensor,
+                    match read(weights, &canonical, &mut load.kept) {
+                        Ok(read) => return read,
                         // Nothing will come of this: the rest is not read.
                         Err(reason) => load.unpatched = Some(reason),
                     }
                 }
-                return Tensor::zeros([1; D], (device, target.dtype.burn()));
+                return hollow();
             }
         };
         let mut check = check.borrow_mut();
         check.requested.push((canonical.clone(), shape.to_vec()));
         // Of a quantized layer the bias stays as it is.
-        let size = match self.quantization {
-            Quantization::Int8 if D > 1 => 1,
-            _ => target.dtype.size(),
+        let count: usize = shape.iter().product();
+        check.bytes += match self.quantization() {
+            Quantization::Int8 if D > 1 => count,
+            _ => kind.bytes(count),
         };
-        check.bytes += shape.iter().product::<usize>() * size;
         for patch in weights.patches(&canonical) {
             let fits = patch.check(weights.part, &canonical, &shape);
             check.faults.patches.extend(fits.err());
@@ -314,23 +430,12 @@ impl<'a> Params<'a> {
                 check.used.insert(spelling.name);
             }
         }
-        Tensor::zeros([1; D], (device, target.dtype.burn()))
+        hollow()
     }
 }
 
 /// The most bytes that may lie idle between two layers, less those in use then: nearly all layers find room in them.
 const STAGED: usize = 128 << 20;
-
-fn tensor<E: cast::Element, const D: usize>(
-    weights: &PartWeights,
-    canonical: &str,
-    shape: [usize; D],
-    device: &burn_tensor::Device,
-) -> std::result::Result<Tensor<D>, String> {
-    let mut values = Staging::<E>::new(shape.iter().product());
-    weights.values_into(canonical, &shape, &mut values)?;
-    Ok(values.into_tensor(shape, device))
-}
 
 fn without_trailing_ones(shape: &[usize]) -> &[usize] {
     let end = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
@@ -345,18 +450,26 @@ pub(super) struct Requirements {
     pub bytes: usize,
 }
 
-/// Runs a constructor without weights.
-pub(super) fn requirements<M>(part: Part, target: &Target, build: impl Fn(&Params) -> M) -> Requirements {
-    let weights = PartWeights {
+/// Weights of no files: all that a constructor asks for is there.
+pub(super) fn nowhere(part: Part) -> PartWeights {
+    PartWeights {
         origin: String::new(),
         files: Vec::new(),
         names: Arc::new(Diffusers { part }),
         part,
         patches: Vec::new(),
         allow_unexpected: false,
-    };
+    }
+}
+
+/// Runs a constructor for what it asks for alone.
+pub(super) fn requirements<M>(
+    weights: &PartWeights,
+    target: &Target,
+    build: impl Fn(&Params) -> M,
+) -> Requirements {
     let shared = Shared {
-        weights: &weights,
+        weights,
         target,
         mode: Mode::Check(RefCell::default()),
     };

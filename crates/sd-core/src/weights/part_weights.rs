@@ -129,6 +129,15 @@ impl Stored<'_> {
         Some(values)
     }
 
+    /// The bytes of the parameter's `count` values as they are stored, into memory for as many.
+    pub(super) fn bytes_into(&self, count: usize, out: &mut [u8]) -> Option<()> {
+        let first = match self.spelling.view {
+            View::Slice { index, .. } => index * count,
+            _ => 0,
+        };
+        self.file.stored_into(&self.spelling.name, [first, count], out)
+    }
+
     /// The values of the parameter, which has this shape, into memory for as many; `None` if the tensor can't hold them.
     fn values_into<E: cast::Element>(&self, shape: &[usize], out: &mut [E]) -> Option<()> {
         let name = &self.spelling.name;

@@ -5,7 +5,10 @@ use burn_tensor::{
     ops::{ConvOptions, InterpolateMode, InterpolateOptions},
 };
 
-use crate::options::{ConvExtras, ConvShape, Quantization};
+use crate::{
+    options::{ConvExtras, ConvShape, Quantization},
+    weight::Weight,
+};
 
 #[derive(Clone)]
 pub(crate) struct Conv2d {
@@ -16,9 +19,9 @@ pub(crate) struct Conv2d {
 }
 
 impl Conv2d {
-    pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, shape: ConvShape, _: Quantization) -> Self {
+    pub fn new(weight: Weight<4>, bias: Option<Tensor<1>>, shape: ConvShape, _: Quantization) -> Self {
         Self {
-            weight,
+            weight: weight.tensor(),
             bias,
             shape,
             slopes: None,

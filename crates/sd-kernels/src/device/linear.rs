@@ -2,7 +2,10 @@
 
 use burn_tensor::{Tensor, activation, module};
 
-use crate::options::{Activation, Quantization};
+use crate::{
+    options::{Activation, Quantization},
+    weight::Weight,
+};
 
 #[derive(Clone)]
 pub(crate) struct Linear {
@@ -12,7 +15,8 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>, gated: bool, _: Quantization) -> Self {
+    pub fn new(weight: Weight<2>, bias: Option<Tensor<1>>, gated: bool, _: Quantization) -> Self {
+        let weight = weight.tensor();
         Self { weight, bias, gated }
     }
 

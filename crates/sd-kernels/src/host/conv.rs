@@ -13,6 +13,7 @@ use super::{
 use crate::{
     memory::{buffer::Buffer, staging::floats, workspace::Workspace},
     options::{ConvExtras, ConvShape, Quantization},
+    weight::Weight,
 };
 
 #[derive(Clone)]
@@ -26,7 +27,7 @@ pub(crate) struct Conv2d {
 
 impl Conv2d {
     pub fn new(
-        weight: Tensor<4>,
+        weight: Weight<4>,
         bias: Option<Tensor<1>>,
         shape: ConvShape,
         quantization: Quantization,
@@ -114,7 +115,7 @@ pub(crate) fn conv_workspace_bytes(
     columns: usize,
 ) -> usize {
     match quantization {
-        Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels),
+        Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels, columns),
         Quantization::None => in_type!(dtype, |T| kernel::workspace_bytes::<T>(output, channels, columns)),
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     memory::{buffer::Buffer, workspace::Workspace},
     options::{Activation, Quantization},
+    weight::Weight,
 };
 
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>, gated: bool, quantization: Quantization) -> Self {
+    pub fn new(weight: Weight<2>, bias: Option<Tensor<1>>, gated: bool, quantization: Quantization) -> Self {
         let [all, inputs] = weight.dims();
         let outputs = if gated { all / 2 } else { all };
         // A panel of values, then the panel of their gates.

@@ -19,3 +19,14 @@ pub(crate) use merging::{merge, nearest, unmerge_onto};
 pub(crate) use norm::{ChannelScales, GroupNorm, LayerNorm};
 pub(crate) use operations::{attention, concatenate, window};
 pub(crate) use tensor::{contiguous, takes};
+
+/// Whether products of `bf16` are faster than those of `f32`.
+pub(crate) fn multiplies_bf16() -> bool {
+    simd::Isa::detect() >= simd::Isa::Avx512Bf16
+}
+
+/// The name of the instruction set in use, or what is wrong with the one that was chosen.
+pub(crate) fn instruction_set() -> Result<&'static str, String> {
+    simd::Isa::chosen().clone()?;
+    Ok(simd::Isa::detect().name())
+}

@@ -6,11 +6,15 @@ use burn_tensor::{DType, Tensor};
 use half::bf16;
 
 use super::{
-    kernel::{ColumnScales, Panels, pack},
-    simd::{COLUMNS, Isa, Operand},
+    kernel::{ColumnScales, Panels, pack, pack_blocks, pack_narrow},
+    simd::{COLUMNS, Form, Isa, Operand},
     tensor::{HostTensor, in_type},
 };
-use crate::{memory::staging::floats, options::Quantization};
+use crate::{
+    memory::staging::floats,
+    options::Quantization,
+    weight::{Narrow, Values, Weight, WeightType},
+};
 
 /// The arrangement of weights `[outputs, inputs, taps]` in packed columns.
 pub(super) struct Packing<'a> {
@@ -25,11 +29,12 @@ pub(super) struct Packing<'a> {
 #[derive(Clone)]
 pub(super) struct PackedWeights(Arc<(Numbers, Option<Vec<f32>>)>);
 
-/// Weights in the numbers that products are computed in.
+/// Weights by the numbers that products are computed in; they may be stored in narrower ones.
 pub(super) enum Numbers {
     F32(Panels<f32>),
     Bf16(Panels<bf16>),
-    Int8(Panels<u8>, ColumnScales),
+    Bytes(Panels<u8>, ColumnScales),
+    Words(Panels<i16>, ColumnScales),
 }
 
 /// An expression with `$weights` as the weights for an input of this type.
@@ -44,8 +49,12 @@ macro_rules! with_weights {
                 let $weights = Weights::Plain(panels.right());
                 $body
             }
-            Numbers::Int8(panels, columns) => in_type!($input, |T| {
-                let $weights = Weights::<T>::Quantised(panels.right(), columns);
+            Numbers::Bytes(panels, columns) => in_type!($input, |T| {
+                let $weights = Weights::<T>::Bytes(panels.right(), columns);
+                $body
+            }),
+            Numbers::Words(panels, columns) => in_type!($input, |T| {
+                let $weights = Weights::<T>::Words(panels.right(), columns);
                 $body
             }),
         }
@@ -55,22 +64,32 @@ pub(super) use with_weights;
 
 impl PackedWeights {
     pub fn new<const D: usize>(
-        weight: Tensor<D>,
+        weight: Weight<D>,
         bias: Option<Tensor<1>>,
         quantization: Quantization,
         packing: &Packing,
     ) -> Self {
-        let numbers = match (quantization, weight.dtype()) {
-            (Quantization::None, DType::BF16) => {
-                Numbers::Bf16(packing.pack(HostTensor::new(weight).values()))
+        let numbers = match (weight.values, quantization) {
+            (Values::Narrow(narrow), _) if narrow.products == DType::BF16 => {
+                Numbers::Bf16(packing.narrow(&narrow))
             }
-            (Quantization::None, _) => Numbers::F32(packing.pack(HostTensor::new(weight).values())),
-            (Quantization::Int8, dtype) => in_type!(dtype, |T| {
+            (Values::Narrow(narrow), _) => Numbers::F32(packing.narrow(&narrow)),
+            (Values::Tensor(weight), Quantization::None) => match weight.dtype() {
+                DType::BF16 => Numbers::Bf16(packing.pack(HostTensor::new(weight).values())),
+                _ => Numbers::F32(packing.pack(HostTensor::new(weight).values())),
+            },
+            (Values::Tensor(weight), Quantization::Int8) => in_type!(weight.dtype(), |T| {
                 let weight = HostTensor::<T>::new(weight);
-                let (len, columns) = (packing.inputs * packing.taps, packing.padded());
-                let (bytes, scales) =
-                    ColumnScales::new(Isa::detect(), weight.values(), len, columns, packing.column);
-                Numbers::Int8(packing.pack(&bytes), scales)
+                let (isa, len, columns) = (Isa::detect(), packing.len(), packing.padded());
+                if isa.multiplies_bytes() {
+                    let (bytes, scales) =
+                        ColumnScales::new::<T, u8>(isa, weight.values(), len, columns, packing.column);
+                    Numbers::Bytes(packing.pack(&bytes), scales)
+                } else {
+                    let (bytes, scales) =
+                        ColumnScales::new::<T, i16>(isa, weight.values(), len, columns, packing.column);
+                    Numbers::Words(packing.pack_narrow(Form::Int8, &bytes), scales)
+                }
             }),
         };
         Self(Arc::new((numbers, bias.map(|bias| packing.bias(&floats(bias))))))
@@ -92,10 +111,43 @@ impl Packing<'_> {
         self.columns.next_multiple_of(COLUMNS)
     }
 
+    /// Values of a column.
+    fn len(&self) -> usize {
+        self.inputs * self.taps
+    }
+
     fn pack<T: Operand>(&self, weight: &[T]) -> Panels<T> {
-        let len = self.inputs * self.taps;
+        let len = self.len();
         let values = |n: usize| (self.column)(n).map(|n| &weight[n * len..][..len]);
         pack(self.columns, self.taps, self.inputs, values)
+    }
+
+    fn pack_narrow<S: bytemuck::Pod + Default + Send + Sync, T: Operand>(
+        &self,
+        form: Form,
+        weight: &[S],
+    ) -> Panels<T> {
+        let len = self.len();
+        let values = |n: usize| (self.column)(n).map(|n| &weight[n * len..][..len]);
+        pack_narrow(form, self.columns, self.taps, self.inputs, values)
+    }
+
+    fn narrow<T: Operand>(&self, weight: &Narrow) -> Panels<T> {
+        let bytes: &[u8] = &weight.bytes;
+        let blocks = |form| {
+            let len = weight.kind.bytes(self.len());
+            let values = |n: usize| (self.column)(n).map(|n| &bytes[n * len..][..len]);
+            pack_blocks(form, self.columns, self.inputs, values)
+        };
+        match weight.kind {
+            WeightType::Bf16 => self.pack_narrow::<u16, T>(Form::Bf16, bytemuck::cast_slice(bytes)),
+            WeightType::F16 => self.pack_narrow::<u16, T>(Form::F16, bytemuck::cast_slice(bytes)),
+            WeightType::F8E4M3 => self.pack_narrow(Form::E4M3(weight.scale), bytes),
+            WeightType::F8E5M2 => self.pack_narrow(Form::E5M2(weight.scale), bytes),
+            WeightType::Q8_0 => blocks(Form::Q8_0),
+            WeightType::Q4_0 => blocks(Form::Q4_0),
+            WeightType::F32 => panic!("no narrower than products"),
+        }
     }
 
     fn bias(&self, bias: &[f32]) -> Vec<f32> {

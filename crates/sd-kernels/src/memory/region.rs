@@ -34,6 +34,16 @@ impl<T: bytemuck::Pod> Region<T> {
     }
 }
 
+impl<T> Region<T> {
+    /// The same memory as bytes.
+    pub fn into_bytes(self) -> Region<u8> {
+        match self {
+            Self::Map(map, _) => Region::Map(map, PhantomData),
+            Self::Heap(lines, len) => Region::Heap(lines, len * size_of::<T>()),
+        }
+    }
+}
+
 impl<T: bytemuck::Pod> Deref for Region<T> {
     type Target = [T];
 

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sd_core::{
-    ClipTokenizer, Device, Dtype,
+    ClipTokenizer, Device, Dtype, WeightDtype,
     config::Activation,
     models::{BlipFiles, ClipFiles, ClipGiven},
     weights::{Folder, Target},
@@ -134,7 +134,7 @@ impl InterrogatorBuilder {
         let on_cpu = device.is_cpu();
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
         let runtime = Runtime::new(self.threads, on_cpu, self.log)?;
-        let target = Target::new(device, dtype);
+        let target = Target::chosen(device, Some(dtype), WeightDtype::Auto);
         let activation = match self.clip_activation.as_deref() {
             None => None,
             Some("quick_gelu") => Some(Activation::QuickGelu),

@@ -49,6 +49,16 @@ impl ScheduledUnet {
         Ok(Self { factors, last: None })
     }
 
+    /// Whether a step, counted from 0, has another U-Net than the one before it.
+    pub fn changes_at(&self, step: usize) -> bool {
+        let scaled = |step: usize| {
+            let factors = self.factors.get(step)?;
+            factors.iter().any(|factor| *factor != 1.0).then_some(factors)
+        };
+        step.checked_sub(1)
+            .is_some_and(|before| scaled(before) != scaled(step))
+    }
+
     /// The U-Net of a step, counted from 0: the model's, where all LoRAs have their own weights.
     ///
     /// # Errors

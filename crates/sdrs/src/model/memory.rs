@@ -1,26 +1,29 @@
 //! The memory that a run takes, and the limit that it must keep.
 
 use sd_core::{
-    Dtype, Quantization,
-    checkpoint::Configs,
+    Dtype, Quantization, WeightDtype,
+    checkpoint::Checkpoint,
     config::Part,
-    models::{decoder_bytes, unet_bytes},
+    models::{decoder_bytes, deep_feature_bytes, unet_bytes},
     weights::Target,
 };
 use sd_kernels::Workspace;
 
-use crate::{Error, Result};
+use super::Patches;
+use crate::{Error, GenerateParams, Result, params::Tiles};
 
 /// The memory of a process besides weights and computations: the program, vocabularies, pages of files that are being read.
 const OTHER: u64 = 128 << 20;
 
-/// The most of the CPU's memory that a run needs, in bytes: an estimate from the model's configuration. Weights that LoRAs change are
-/// counted once; a pipeline that shares its weights with others shares their memory too.
+/// The most of the CPU's memory that a run needs, in bytes: an estimate from the model's files and configuration. Weights that LoRAs
+/// change are counted once; a pipeline that shares its weights with others shares their memory too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryPlan {
     /// The weights of all networks.
     pub weights: u64,
+    /// The part of these that is text encoders'.
+    pub text_encoders: u64,
     /// The memory that a call of the U-Net has in use at once, both halves of guidance together.
     pub denoising: u64,
     /// The memory that decoding a picture has in use at once.
@@ -29,42 +32,89 @@ pub struct MemoryPlan {
     pub other: u64,
 }
 
-/// The models that draw a picture, by their configurations.
-#[derive(Clone, Copy)]
+/// The models that draw a picture, as their files have them.
 pub(crate) struct Models<'a> {
-    pub base: &'a Configs,
+    pub base: &'a Checkpoint,
+    /// What LoRAs change in it.
+    pub patches: Patches,
     /// The one that takes over from it, with the base's autoencoder.
-    pub refiner: Option<&'a Configs>,
+    pub refiner: Option<&'a Checkpoint>,
 }
 
 impl Models<'_> {
-    fn weight_bytes(&self, target: &Target) -> usize {
-        let refiner = self.refiner.map_or(0, |refiner| {
-            refiner.weight_bytes(target) - refiner.part_bytes(Part::Vae, target)
-        });
-        self.base.weight_bytes(target) + refiner
+    /// Bytes of all weights, and of text encoders.
+    fn weight_bytes(&self, target: &Target) -> [u64; 2] {
+        let (mut all, mut text) = (0, 0);
+        let mut add = |checkpoint: &Checkpoint, part: Part, patches: &Patches| {
+            let bytes = checkpoint.part_bytes(part, patches, target) as u64;
+            all += bytes;
+            if !matches!(part, Part::Unet | Part::Vae) {
+                text += bytes;
+            }
+        };
+        for part in self.base.configs().parts() {
+            add(self.base, part, &self.patches);
+        }
+        if let Some(refiner) = self.refiner {
+            let parts = refiner.configs().parts();
+            for part in parts.into_iter().filter(|part| *part != Part::Vae) {
+                add(refiner, part, &Patches::new());
+            }
+        }
+        [all, text]
     }
 }
 
 impl MemoryPlan {
-    /// For pictures of this width and height.
-    pub(crate) fn new(models: Models<'_>, target: &Target, [width, height]: [u32; 2]) -> Self {
-        let (dtype, configs) = (target.dtype, models.base);
+    /// For pictures of this width and height that a run with these parameters draws.
+    pub(crate) fn new(models: &Models<'_>, target: &Target, size: [u32; 2], params: &GenerateParams) -> Self {
+        let [weights, text_encoders] = models.weight_bytes(target);
+        let none = Self {
+            weights,
+            text_encoders,
+            denoising: 0,
+            decoding: 0,
+            other: OTHER,
+        };
+        none.sized(models, target, size, params)
+    }
+
+    /// The same for pictures of another size.
+    fn sized(
+        self,
+        models: &Models<'_>,
+        target: &Target,
+        [width, height]: [u32; 2],
+        params: &GenerateParams,
+    ) -> Self {
+        let (dtype, configs) = (target.dtype, models.base.configs());
         let f = configs.vae.downscale();
         let latent = [height, width].map(|side| side as usize / f);
         let all = [Some(models.base), models.refiner].into_iter().flatten();
-        let denoising = all.map(|it| unet_bytes(&it.unet, dtype, target.quantization, 2, latent));
+        let tiles = Tiles::new(params, latent);
+        let seen = tiles.as_ref().map_or(latent, |tiles| tiles.size);
+        let denoising = all.map(|it| {
+            let unet = &it.configs().unet;
+            // Features that wait for their tile's next turn.
+            let waiting = match &tiles {
+                Some(tiles) if params.speed.deep_cache_interval > 1 => {
+                    let branch = params.speed.deep_cache_branch;
+                    tiles.count() * deep_feature_bytes(unet, dtype, 2, branch, seen)
+                }
+                _ => 0,
+            };
+            unet_bytes(unet, dtype, target.quantization, 2, seen) + waiting
+        });
         Self {
-            weights: models.weight_bytes(target) as u64,
             denoising: denoising.max().unwrap_or(0) as u64,
             decoding: decoder_bytes(&configs.vae, dtype, latent) as u64,
-            other: OTHER,
+            ..self
         }
     }
 
-    /// The least that a run gets by with: the smallest `memory_limit` that allows it.
+    /// The least that a run gets by with: the smallest `memory_limit` that allows it. Text encoders are let go for it.
     pub fn least(&self) -> u64 {
-        self.weights + self.other + self.in_use()
+        self.other + self.weights + self.in_use().saturating_sub(self.text_encoders)
     }
 
     /// The most that a run takes without a limit: somewhat more is kept for the next operation, which saves time.
@@ -83,7 +133,7 @@ pub(crate) struct MemoryLimit(pub u64);
 
 impl MemoryLimit {
     /// The room that the weights leave for computations, in bytes; an error if it is too little for any picture.
-    pub fn room(self, models: Models<'_>, target: &Target) -> Result<usize> {
+    pub fn room(self, models: &Models<'_>, target: &Target, keeps_text_encoders: bool) -> Result<usize> {
         if !target.device.is_cpu() || target.dtype == Dtype::F16 {
             let reason = format!(
                 "is kept on the CPU in f32 and bf16 alone, not on {} in {}; leave it out",
@@ -92,33 +142,44 @@ impl MemoryLimit {
             );
             return Err(Error::parameter("memory_limit", reason));
         }
-        let side = models.base.vae.downscale() as u32;
-        let plan = MemoryPlan::new(models, target, [side; 2]);
+        let side = models.base.configs().vae.downscale() as u32;
+        let plan = MemoryPlan::new(models, target, [side; 2], &GenerateParams::default());
         if plan.least() > self.0 {
             let reason = format!(
-                "{} is too little for this model: its weights take {} in {}, {} with the program{}",
+                "{} is too little for this model: its weights take {}, {} with the program, computing in {}{}",
                 gigabytes(self.0),
                 gigabytes(plan.weights),
-                target.dtype,
                 gigabytes(plan.weights + plan.other),
+                target.dtype,
                 narrower(target),
             );
             return Err(Error::parameter("memory_limit", reason));
         }
-        Ok(usize::try_from(self.0 - plan.weights - plan.other).unwrap_or(usize::MAX))
+        let kept = match keeps_text_encoders {
+            true => plan.weights,
+            false => plan.weights - plan.text_encoders,
+        };
+        let room = self.0.saturating_sub(kept + plan.other);
+        Ok(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    /// Whether pictures of this size are allowed.
-    pub fn check(self, models: Models<'_>, target: &Target, [width, height]: [u32; 2]) -> Result<()> {
-        let plan = MemoryPlan::new(models, target, [width, height]);
+    /// Whether pictures of this size fit with the text encoders kept; an error if they fit in no way.
+    pub fn check(
+        self,
+        models: &Models<'_>,
+        target: &Target,
+        [width, height]: [u32; 2],
+        params: &GenerateParams,
+    ) -> Result<bool> {
+        let plan = MemoryPlan::new(models, target, [width, height], params);
         if plan.least() <= self.0 {
-            return Ok(());
+            return Ok(plan.weights + plan.other + plan.in_use() <= self.0);
         }
-        let step = models.base.vae.downscale() as u32;
+        let step = models.base.configs().vae.downscale() as u32;
         let (mut fits, mut not) = (1, width.max(height) / step + 1);
         while fits + 1 < not {
             let half = fits.midpoint(not);
-            match MemoryPlan::new(models, target, [half * step; 2]).least() <= self.0 {
+            match plan.sized(models, target, [half * step; 2], params).least() <= self.0 {
                 true => fits = half,
                 false => not = half,
             }
@@ -135,10 +196,13 @@ impl MemoryLimit {
     }
 }
 
+/// What would take less.
 fn narrower(target: &Target) -> &'static str {
-    match (target.dtype, target.quantization) {
-        (Dtype::F32, _) => "; bf16 takes half as much",
-        (_, Quantization::None) => "; quantization to int8 takes half as much for the U-Net's weights",
+    match (target.dtype, target.weights, target.quantization) {
+        (Dtype::F32, WeightDtype::F32, _) => "; weights kept in 16 bits (weight_dtype) take half as much",
+        (_, weights, Quantization::None) if weights != WeightDtype::F8 => {
+            "; weights kept in f8 (weight_dtype), or quantization to int8, take less"
+        }
         _ => "",
     }
 }

@@ -1,6 +1,7 @@
 //! A loaded checkpoint: its networks, its tokenizer, its noise schedule, and its device and types.
 
 mod added;
+mod autoencoder;
 #[cfg(feature = "demo")]
 mod demo;
 mod memory;
@@ -9,6 +10,7 @@ mod preview;
 mod runtime;
 mod save;
 mod source;
+mod text_network;
 mod wide_vae;
 
 use std::{
@@ -20,8 +22,8 @@ use sd_core::{
     ClipTokenizer,
     checkpoint::Checkpoint,
     config::{Part, PredictionType},
-    models::{ClipTextModel, TinyVae, UNet, Vae},
-    weights::{Loaded, Target, WeightPatch},
+    models::{TinyVae, UNet, Vae},
+    weights::{Kept, Loaded, Target, TensorFile, WeightPatch},
 };
 use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, ScheduleOptions};
 
@@ -31,9 +33,11 @@ use crate::{
 };
 use added::check_added_width;
 use preview::LinearDecoder;
+pub(crate) use text_network::TextNetwork;
 use wide_vae::WideVae;
 
 pub(crate) use added::AddedNumbers;
+pub(crate) use autoencoder::{Autoencoder, tiny_file};
 #[cfg(feature = "demo")]
 pub(crate) use demo::folder as demo_folder;
 pub(crate) use memory::{MemoryLimit, Models};
@@ -55,7 +59,7 @@ pub(crate) struct Model {
     /// The stack of text encoders, whose states lie side by side in a context.
     pub text_encoders: Vec<TextEncoder>,
     pub unet: Arc<Loaded<UNet>>,
-    pub vae: Arc<Loaded<Vae>>,
+    pub vae: Autoencoder,
     wide_vae: Arc<WideVae>,
     pub sampling: ModelSampling,
     pub recommended: Recommended,
@@ -107,18 +111,18 @@ impl UnetExtra {
 #[derive(Clone)]
 pub(crate) struct TextEncoder {
     pub part: Part,
-    pub network: Arc<Loaded<ClipTextModel>>,
+    pub network: TextNetwork,
     pub tokenizer: Arc<ClipTokenizer>,
 }
 
 impl Model {
-    /// Loads every part of an opened checkpoint, but for an autoencoder that is `shared` with another model.
+    /// Loads every part of an opened checkpoint, but for an autoencoder that is `shared` with another model, or that a tiny one stands for.
     pub fn load(
         checkpoint: Checkpoint,
         target: Target,
         prediction: Option<Prediction>,
         patches: &Patches,
-        shared: Option<&Arc<Loaded<Vae>>>,
+        (shared, tiny): (Option<&Autoencoder>, Option<TensorFile>),
         runtime: &Runtime,
     ) -> Result<Self> {
         let configs = checkpoint.configs();
@@ -129,12 +133,13 @@ impl Model {
         let weights = |part| checkpoint.weights(part).with_patches(patches);
         let encoders = configs.text_encoders.iter().map(|(&part, config)| {
             let tokenizer = checkpoint.tokenizer(part)?.into();
-            let network = runtime.timed(format_args!("loaded the {}", part.title()), || {
-                Ok(Loaded::<ClipTextModel>::load(config, weights(part), &target)?)
-            })?;
+            let network = TextNetwork::new(part, config, weights(part), &target)?;
+            if runtime.keeps_text_encoders() {
+                network.get(runtime)?;
+            }
             Ok(TextEncoder {
                 part,
-                network: network.into(),
+                network,
                 tokenizer,
             })
         });
@@ -142,10 +147,16 @@ impl Model {
         let unet = runtime.timed("loaded the U-Net", || {
             Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
         })?;
-        let vae = match shared {
-            Some(shared) => shared.clone(),
-            None => runtime.timed("loaded the VAE", || {
-                Ok(Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?.into())
+        tell_kept(Part::Unet.title(), unet.kept(), runtime);
+        let vae = match (shared, tiny) {
+            (Some(shared), _) => shared.clone(),
+            (None, Some(file)) => {
+                let network = autoencoder::tiny(file, &configs.vae, &target, runtime)?;
+                Autoencoder::Tiny(configs.vae.clone().into(), network.into())
+            }
+            (None, None) => runtime.timed("loaded the VAE", || {
+                let vae = Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?;
+                Ok(Autoencoder::Kl(vae.into()))
             })?,
         };
         runtime.info(|| {
@@ -188,9 +199,20 @@ impl Model {
             )?)
         })?;
         Ok(Self {
-            vae: vae.into(),
+            vae: Autoencoder::Kl(vae.into()),
             wide_vae: Arc::default(),
             checkpoint: checkpoint.into(),
+            linear_decoder: Arc::default(),
+            ..self.clone()
+        })
+    }
+
+    /// The same model with a tiny autoencoder in place of its own.
+    pub fn with_tiny_vae_for_own(&self, file: TensorFile, runtime: &Runtime) -> Result<Self> {
+        let config = self.vae.config();
+        let network = autoencoder::tiny(file, config, &self.target, runtime)?;
+        Ok(Self {
+            vae: Autoencoder::Tiny(config.clone().into(), network.into()),
             linear_decoder: Arc::default(),
             ..self.clone()
         })
@@ -201,19 +223,7 @@ impl Model {
     /// # Errors
     /// [`Error::Core`] if the file can't be read or has no decoder, [`Error::InvalidFile`] if it is for other latents.
     pub fn with_tiny_vae(self, path: &Path, runtime: &Runtime) -> Result<Self> {
-        let network = runtime.timed("loaded the tiny autoencoder", || {
-            Ok(TinyVae::open(path, &self.target)?)
-        })?;
-        network.can_decode()?;
-        let (has, wants) = (network.latent_channels(), self.vae.config().latent_channels);
-        if has != Some(wants) || network.factor() != Some(self.vae.config().downscale()) {
-            return Err(Error::InvalidFile {
-                path: path.display().to_string(),
-                reason: format!(
-                    "a tiny autoencoder for other latents than this model's, of {wants} channels; give that of its family"
-                ),
-            });
-        }
+        let network = autoencoder::tiny_at(path, self.vae.config(), &self.target, runtime)?;
         Ok(Self {
             tiny_vae: Some(network.into()),
             ..self
@@ -245,7 +255,7 @@ impl Model {
     pub fn with_patches(&self, patches: &Patches) -> Result<Self> {
         let mut other = self.clone();
         for encoder in &mut other.text_encoders {
-            encoder.network = Loaded::with_patches(&encoder.network, patches)?;
+            encoder.network = encoder.network.with_patches(patches)?;
         }
         other.unet = Loaded::with_patches(&self.unet, patches)?;
         Ok(other)
@@ -267,7 +277,7 @@ impl Model {
 
     fn change_patches(&mut self, patches: &Patches) -> Result<()> {
         for encoder in &mut self.text_encoders {
-            Loaded::set_patches(&mut encoder.network, patches)?;
+            encoder.network.set_patches(patches)?;
         }
         Ok(Loaded::set_patches(&mut self.unet, patches)?)
     }
@@ -275,6 +285,12 @@ impl Model {
     /// The first text encoder, by which texts are cut into chunks.
     pub fn text_encoder(&self) -> &TextEncoder {
         &self.text_encoders[0]
+    }
+
+    /// Lets go of the text encoders' weights; whether any were there.
+    pub fn let_go_text_encoders(&self) -> bool {
+        let stack = self.text_encoders.iter();
+        stack.filter(|encoder| encoder.network.let_go()).count() > 0
     }
 
     /// Whether `clip_skip` counts: not with OpenCLIP's encoders, nor where there are two (WebUI).
@@ -321,6 +337,33 @@ impl Model {
     /// Tokens of one input of the text encoder, start and end token excepted; configurations have room for one at least.
     pub fn chunk_length(&self) -> usize {
         self.text_encoder().network.config().max_position_embeddings - 2
+    }
+}
+
+/// Tells in the log in which numbers a part's weights are kept, where these are not the arithmetic's.
+fn tell_kept(title: &str, kept: &Kept, runtime: &Runtime) {
+    if kept.bytes.len() > 1 || kept.bytes.keys().any(|kind| kind.is_narrow()) {
+        runtime.info(|| {
+            let kinds = kept.bytes.iter();
+            let kinds = kinds.map(|(kind, bytes)| format!("{} ({:.2} GB)", kind.name(), *bytes as f64 / 1e9));
+            let kinds: Vec<String> = kinds.collect();
+            format!("the {title} keeps its weights in {}", kinds.join(", "))
+        });
+    }
+    if !kept.rounded.is_empty() {
+        let types: Vec<&str> = kept.rounded.iter().map(String::as_str).collect();
+        runtime.info(|| {
+            format!(
+                "the {title}'s weights in {} are rounded to 16 bits",
+                types.join(", ")
+            )
+        });
+    }
+    if kept.too_large > 0 {
+        runtime.warn(format_args!(
+            "{} of the {title}'s tensors have values beyond f16's range, and are kept in the type of the arithmetic",
+            kept.too_large
+        ));
     }
 }
 

@@ -4,7 +4,7 @@ use burn_tensor::{DType, Tensor, TensorData};
 use sd_core::models::guidance_embedding;
 use sd_kernels::Axes;
 
-use super::{Model, Runtime};
+use super::{Autoencoder, Model, Runtime};
 use crate::{Error, Interpolation, Result, picture::interpolate};
 
 /// Values with their shape, row-major.
@@ -125,7 +125,24 @@ impl Model {
     ) -> Result<EncodedImages> {
         let config = self.vae.config();
         let (f, factor) = (config.downscale(), config.scaling_factor);
-        let moments = self.on_vae(&images, runtime, |vae| {
+        let [batch, _, h, w] = shape;
+        let encoded = vec![batch, config.latent_channels, h / f, w / f];
+        let vae = match &self.vae {
+            Autoencoder::Kl(vae) => vae,
+            // It has no Gaussian.
+            Autoencoder::Tiny(_, vae) => {
+                let mean = runtime.compute(|| values(vae.encode(self.tensor(images, shape))?))?;
+                let array = |values| Array {
+                    shape: encoded.clone(),
+                    values,
+                };
+                return Ok(EncodedImages {
+                    std: array(vec![0.0; mean.len()]),
+                    mean: array(mean),
+                });
+            }
+        };
+        let moments = self.on_vae(vae, &images, runtime, |vae| {
             let moments = vae.encode_wrapped(self.tensor(images.clone(), shape), wrap)?;
             let (mut mean, mut std) = (moments.mean * factor, (moments.logvar * 0.5).exp() * factor);
             if let Some([centre, spread]) = self.latents_range() {
@@ -134,11 +151,9 @@ impl Model {
             }
             Ok([values(mean)?, values(std)?].concat())
         })?;
-        let [batch, _, h, w] = shape;
-        let shape = vec![batch, config.latent_channels, h / f, w / f];
         let (mean, std) = moments.split_at(moments.len() / 2);
         let array = |values: &[f32]| Array {
-            shape: shape.clone(),
+            shape: encoded.clone(),
             values: values.to_vec(),
         };
         Ok(EncodedImages {
@@ -160,7 +175,13 @@ impl Model {
         wrap: Axes,
         runtime: &Runtime,
     ) -> Result<Vec<f32>> {
-        self.on_vae(&latents, runtime, |vae| {
+        let vae = match &self.vae {
+            Autoencoder::Kl(vae) => vae,
+            Autoencoder::Tiny(_, vae) => {
+                return runtime.compute(|| values(vae.decode(self.tensor(latents, shape))?));
+            }
+        };
+        self.on_vae(vae, &latents, runtime, |vae| {
             let mut latents = self.tensor(latents.clone(), shape) / vae.config().scaling_factor;
             if let Some([centre, spread]) = self.latents_range() {
                 latents = latents * spread + centre;

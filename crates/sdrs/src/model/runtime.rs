@@ -30,11 +30,13 @@ pub(crate) struct Runtime {
     pool: Option<Arc<ThreadPool>>,
     workspace: Workspace,
     memory_limit: Option<MemoryLimit>,
+    /// Whether text encoders are let go when texts are encoded.
+    lets_text_encoders_go: bool,
     log: Option<Log>,
 }
 
 impl Runtime {
-    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with.
+    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with. The instruction set of the CPU is looked at here.
     pub fn new(threads: Option<usize>, on_cpu: bool, log: Option<Log>) -> Result<Self> {
         let fail = |reason| Err(Error::parameter("threads", reason));
         let pool = match threads {
@@ -52,11 +54,15 @@ impl Runtime {
             }
             _ => None,
         };
+        if let (true, Err(reason)) = (on_cpu, sd_kernels::instruction_set()) {
+            return Err(Error::parameter("SDRS_ISA", reason));
+        }
         let workspace = Workspace::default();
         Ok(Self {
             pool,
             workspace,
             memory_limit: None,
+            lets_text_encoders_go: false,
             log,
         })
     }
@@ -66,9 +72,19 @@ impl Runtime {
         self.workspace = Workspace::with_account();
     }
 
+    /// Lets go of text encoders when texts are encoded.
+    pub fn let_text_encoders_go(&mut self) {
+        self.lets_text_encoders_go = true;
+    }
+
+    pub fn keeps_text_encoders(&self) -> bool {
+        !self.lets_text_encoders_go
+    }
+
     /// Bounds the memory that pipelines of these models take.
-    pub fn limit_memory(&mut self, limit: MemoryLimit, models: Models<'_>, target: &Target) -> Result<()> {
-        self.workspace.set_limit(limit.room(models, target)?);
+    pub fn limit_memory(&mut self, limit: MemoryLimit, models: &Models<'_>, target: &Target) -> Result<()> {
+        let room = limit.room(models, target, self.keeps_text_encoders())?;
+        self.workspace.set_limit(room);
         self.memory_limit = Some(limit);
         Ok(())
     }

@@ -18,12 +18,13 @@ impl Model {
     /// The values that `work` makes of `input` on the autoencoder, or, if not all of them are finite, on the one in f32.
     pub(super) fn on_vae(
         &self,
+        vae: &Arc<Loaded<Vae>>,
         input: &[f32],
         runtime: &Runtime,
         work: impl Fn(&Vae) -> Result<Vec<f32>> + Sync,
     ) -> Result<Vec<f32>> {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
-        let made = runtime.compute(|| work(&self.vae))?;
+        let made = runtime.compute(|| work(vae))?;
         let narrow = self.target.dtype;
         // A wider type doesn't help what isn't finite before. Memory is limited in bf16 alone, whose numbers go as far as f32's.
         if narrow == Dtype::F32 || finite(&made) || !finite(input) || runtime.memory_limit().is_some() {
@@ -32,16 +33,19 @@ impl Model {
         runtime.warn(format_args!(
             "the VAE's values are too large for {narrow}: it works on this picture in f32"
         ));
-        let vae = self.wide_vae(runtime)?;
+        let vae = self.wide_vae(vae, runtime)?;
         runtime.compute(|| work(&vae))
     }
 
-    fn wide_vae(&self, runtime: &Runtime) -> Result<Arc<Loaded<Vae>>> {
+    fn wide_vae(&self, narrow: &Loaded<Vae>, runtime: &Runtime) -> Result<Arc<Loaded<Vae>>> {
         let mut kept = self.wide_vae.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(vae) = &*kept {
             return Ok(vae.clone());
         }
-        let vae = runtime.timed("loaded the VAE in f32", || Ok(self.vae.in_type(Dtype::F32)?))?;
+        let vae = runtime.timed("loaded the VAE in f32", || Ok(narrow.in_type(Dtype::F32)?))?;
         Ok(kept.insert(vae.into()).clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,19 @@ pub enum ResizeMode {
     Latent,
 }
 
+/// The way in which tiles of latents become one at a call of the U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum TiledDiffusion {
+    /// There are none: the U-Net sees the whole.
+    #[default]
+    None,
+    /// Their mean.
+    MultiDiffusion,
+    /// Their mean with Gaussian weights.
+    MixtureOfDiffusers,
+}
+
 /// The start of the masked part of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -5,6 +5,7 @@ mod reading;
 mod recommended;
 mod setting;
 mod table;
+mod tiling;
 mod value;
 
 use std::ops::RangeInclusive;
@@ -16,7 +17,9 @@ use sd_core::{
 use sd_kernels::Axes;
 use sd_sched::{MAX_STEPS, Sampler, Schedule};
 
-pub use choices::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
+pub use choices::{
+    ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule, TiledDiffusion,
+};
 pub(crate) use reading::Reading;
 pub use recommended::{Given, Recommended};
 pub use setting::Setting;
@@ -25,6 +28,7 @@ use setting::{
     Range::{Any, Branch, Layer, Level, Seed, Share, Side, Whole, Within},
 };
 pub(crate) use table::table;
+pub(crate) use tiling::Tiles;
 use value::Scalar;
 pub use value::{SettingKind, SettingValue, parse_emphasis, parse_prompt_dialect};
 

@@ -162,6 +162,19 @@ macro_rules! table {
                 /// Whether its upper and lower edge fit together.
                 tile_y: bool = false, Any, Changed("Tile Y");
             }
+            /// Tiles of large pictures that the U-Net sees one by one, so that its memory is a tile's.
+            tiles: TileParams {
+                /// The way in which tiles become one picture at every call of the U-Net: "none", where it sees the whole, "multidiffusion" (their
+                /// mean, Bar-Tal et al. 2023, arXiv:2302.08113), or "mixture of diffusers" (with Gaussian weights, Barbero Jimenez 2023,
+                /// arXiv:2302.02412).
+                tiled_diffusion: TiledDiffusion = TiledDiffusion::default(), Any, Unwritten;
+                /// Width of a tile in latents, 16 to 1,024: an eighth of its pixels.
+                tile_width: usize = 96, Whole(16, 1024), Unwritten;
+                /// Height of a tile in latents, likewise.
+                tile_height: usize = 96, Whole(16, 1024), Unwritten;
+                /// Latents that neighbouring tiles share at least, 0 to 1,024; no more than the smaller side of a tile less 4.
+                tile_overlap: usize = 48, Whole(0, 1024), Unwritten;
+            }
             /// A picture that a run begins at, and the part of it that is drawn anew.
             image: ImageParams {
                 /// The share of the schedule that is run over a picture, or in a hires pass, 0 to 1: 0 keeps the picture, 1 draws another;
@@ -183,6 +196,9 @@ macro_rules! table {
                 /// Whether a picture's latents are drawn from the Gaussian that the VAE encodes it to, with the seed's first noise, as in
                 /// diffusers. Else they are its mean.
                 posterior_sample: bool = false, Any, Changed("Posterior sample");
+                /// Whether the result gets the colours of the picture that it began at: histograms in LAB, then its own lightness (the WebUI's
+                /// "Apply color correction").
+                color_correction: bool = false, Any, Changed("Color correction");
                 /// The radius in pixels, 0 to 256, over which the edge of a mask is blurred.
                 mask_blur: usize = 4, Whole(0, 256), Changed("Mask blur");
                 /// Whether what the mask does not cover is drawn anew.

@@ -5,7 +5,7 @@ use std::fmt;
 use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{Sampler, Schedule};
 
-use super::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule};
+use super::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule, TiledDiffusion};
 use crate::{Error, Result};
 
 /// A setting's value.
@@ -182,6 +182,7 @@ choices! {
     StrengthRule, "strength_rule": WebUi "webui", Exact "exact", Diffusers "diffusers";
     ResizeMode, "resize_mode": Stretch "stretch", Stretch "just resize", Crop "crop", Crop "crop and resize", Fill "fill",
         Fill "resize and fill", Latent "latent", Latent "just resize (latent upscale)";
+    TiledDiffusion, "tiled_diffusion": None "none", MultiDiffusion "multidiffusion", MixtureOfDiffusers "mixture of diffusers";
     MaskedContent, "masked_content": Original "original", Fill "fill", LatentNoise "latent noise", LatentNothing "latent nothing";
 }
 

@@ -1,6 +1,7 @@
 //! Pictures, their infotexts, and pictures of a run that is not done yet.
 
 mod blur;
+mod colors;
 mod exif;
 mod image;
 pub mod infotext;
@@ -18,6 +19,7 @@ mod writing;
 
 pub use self::image::Image;
 pub(crate) use self::image::rgb_of_planes;
+pub(crate) use colors::corrected;
 pub use input::Picture;
 pub use interpolate::Interpolation;
 pub(crate) use interpolate::interpolate;

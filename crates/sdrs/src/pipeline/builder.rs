@@ -5,7 +5,7 @@ use std::{
 };
 
 use sd_core::{
-    Device, Dtype, Quantization,
+    Device, Dtype, Quantization, WeightDtype,
     checkpoint::{Checkpoint, GivenConfigs, Layout},
     config::{Part, PredictionType, VaeConfig},
     output,
@@ -17,7 +17,7 @@ use super::{Pipeline, predictions::Predictions};
 use crate::{
     Error, LogLevel, Lora, Result, Upscaler,
     lora::{LoraFolders, Loras},
-    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder},
+    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder, tiny_file},
     run::Components,
     text::Embeddings,
 };
@@ -32,12 +32,16 @@ pub struct PipelineBuilder {
     tokenizer: Option<PathBuf>,
     refiner: Option<PathBuf>,
     taesd: Option<PathBuf>,
+    /// The tiny autoencoder that was given as the VAE.
+    tiny_vae: Option<TensorFile>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
     upscalers: Vec<PathBuf>,
     device: Option<String>,
     dtype: Option<Dtype>,
+    weight_dtype: WeightDtype,
+    lets_text_encoders_go: bool,
     quantization: Quantization,
     prediction: Option<Prediction>,
     predictions: Option<PathBuf>,
@@ -88,7 +92,9 @@ impl PipelineBuilder {
     }
 
     /// Another autoencoder than the checkpoint's, which may lack one: a single file with a VAE in it, alone or among other parts, under
-    /// LDM's names or diffusers', or a diffusers folder, of a VAE or of a whole pipeline.
+    /// LDM's names or diffusers', or a diffusers folder, of a VAE or of a whole pipeline. A tiny autoencoder (TAESD, its file or its diffusers
+    /// folder) may stand for the checkpoint's own as well, which is then not loaded: pictures are decoded, and encoded if its encoder is there,
+    /// in a small part of the time and nearly as well. What is saved keeps the checkpoint's own.
     pub fn vae(self, path: impl Into<PathBuf>) -> Self {
         self.part(Part::Vae, Source::Path(path.into()))
     }
@@ -193,14 +199,33 @@ impl PipelineBuilder {
         self
     }
 
-    /// The compute type; by default `f32` on the CPU and `f16` on a GPU.
+    /// The type of arithmetic, and of all that passes through the networks. By default the faster one: on the CPU `bf16` if the processor
+    /// multiplies it (AMX, AVX512-BF16), else `f32`; `f16` on a GPU. The CPU doesn't compute in `f16`: asked for it, it computes in `f32` with
+    /// weights kept in `f16`.
     pub fn dtype(mut self, dtype: Dtype) -> Self {
         self.dtype = Some(dtype);
         self
     }
 
+    /// The type that weights are kept in on the CPU; by default that of their files, so that a checkpoint in 16 bits takes half the memory
+    /// of `f32` whatever the type of arithmetic is. They are widened while they are used: pictures are those of the same weights in the
+    /// arithmetic's type. GPUs keep them in that type.
+    pub fn weight_dtype(mut self, weight_dtype: WeightDtype) -> Self {
+        self.weight_dtype = weight_dtype;
+        self
+    }
+
+    /// Whether text encoders stay in memory when a run's texts are encoded, which they do by default. Otherwise they are loaded when a text
+    /// is new, and let go before the first step: SDXL's take 1.6 GB in 16 bits. Pictures don't depend on it. Where `memory_limit` is too
+    /// small for all of them, it is done for the runs that need it.
+    pub fn keep_text_encoders(mut self, keep: bool) -> Self {
+        self.lets_text_encoders_go = !keep;
+        self
+    }
+
     /// The numbers that the U-Net's large layers compute in, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
-    /// [`Quantization::Int8`] takes half the memory of `bf16` and is faster, but pictures change: docs/performance.md says by how much.
+    /// [`Quantization::Int8`] takes half the memory of 16 bits. It is faster where the processor multiplies bytes (VNNI, AMX), and
+    /// pictures change: docs/performance.md says by how much.
     pub fn quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = quantization;
         self
@@ -267,7 +292,15 @@ impl PipelineBuilder {
     pub fn build(mut self) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = device.is_cpu();
-        let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
+        if !on_cpu && self.weight_dtype != WeightDtype::Auto {
+            let reason = format!("is for the CPU alone, not for {}; leave it out", device.name());
+            return Err(Error::parameter("weight_dtype", reason));
+        }
+        let target = Target {
+            quantization: self.quantization,
+            ..Target::chosen(device, self.dtype, self.weight_dtype)
+        };
+        let (device, dtype) = (&target.device, target.dtype);
         if self.quantization != Quantization::None && !(on_cpu && dtype != Dtype::F16) {
             let reason = format!(
                 "{} is for the CPU in f32 and bf16 alone, not for {} in {dtype}; leave it out",
@@ -280,27 +313,37 @@ impl PipelineBuilder {
         if self.profile {
             runtime.keep_account();
         }
+        if self.lets_text_encoders_go {
+            runtime.let_text_encoders_go();
+        }
+        for told in told(self.dtype, &target) {
+            runtime.info(|| told);
+        }
         let (checkpoint, loras) = self.open(&runtime)?;
         let refiner = self.open_refiner(&checkpoint, &runtime)?;
-        let target = Target {
-            quantization: self.quantization,
-            ..Target::new(device, dtype)
-        };
+        let patches = loras.patches();
         if let Some(bytes) = self.memory_limit {
             let models = Models {
-                base: checkpoint.configs(),
-                refiner: refiner.as_ref().map(Checkpoint::configs),
+                base: &checkpoint,
+                patches: patches.clone(),
+                refiner: refiner.as_ref(),
             };
-            runtime.limit_memory(MemoryLimit(bytes), models, &target)?;
+            runtime.limit_memory(MemoryLimit(bytes), &models, &target)?;
         }
-        let patches = loras.patches();
-        let mut model = Model::load(checkpoint, target, self.prediction, &patches, None, &runtime)?;
+        let mut model = Model::load(
+            checkpoint,
+            target,
+            self.prediction,
+            &patches,
+            (None, self.tiny_vae.take()),
+            &runtime,
+        )?;
         if let Some(path) = &self.taesd {
             model = model.with_tiny_vae(path, &runtime)?;
         }
         let refiner = refiner.map(|checkpoint| {
             let (target, vae) = (model.target.clone(), Some(&model.vae));
-            let refiner = Model::load(checkpoint, target, None, &Patches::new(), vae, &runtime)?;
+            let refiner = Model::load(checkpoint, target, None, &Patches::new(), (vae, None), &runtime)?;
             let refiner = refiner.with_tiny_vae_of(&model);
             let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
             let (loras, folders) = (Loras::default(), LoraFolders::default());
@@ -407,6 +450,12 @@ impl PipelineBuilder {
         runtime.info(|| format!("opened {}: {}", checkpoint.origin(), described(&checkpoint)));
         for (part, source) in self.parts.drain(..) {
             runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
+            if part == Part::Vae {
+                self.tiny_vae = tiny_file(&source);
+                if self.tiny_vae.is_some() {
+                    continue;
+                }
+            }
             match source {
                 Source::Path(path) => checkpoint.put_part(part, &path)?,
                 Source::Bytes(name, bytes) => {
@@ -442,6 +491,28 @@ impl PipelineBuilder {
         let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
         Ok((checkpoint, loras))
     }
+}
+
+/// What the log should say of the types that were asked for and those that are taken.
+fn told(asked: Option<Dtype>, target: &Target) -> Vec<String> {
+    let set = sd_kernels::instruction_set().ok().flatten();
+    let Some(set) = set.filter(|_| target.device.name() == "cpu") else {
+        return Vec::new();
+    };
+    let mut told = Vec::new();
+    if asked == Some(Dtype::F16) {
+        told.push(format!(
+            "the CPU doesn't compute in f16: it computes in {}, with weights kept in {}",
+            target.dtype, target.weights
+        ));
+    }
+    if asked == Some(Dtype::Bf16) && !sd_kernels::multiplies_bf16() {
+        told.push(format!(
+            "products of bf16 are slower than those of f32 with {set}: dtype f32 with weights in 16 bits (weight_dtype) takes as little \
+             memory for weights, and less time"
+        ));
+    }
+    told
 }
 
 /// Refuses a refiner that has other latents than the checkpoint, by its autoencoder.

@@ -8,7 +8,7 @@ mod texts;
 use std::{path::Path, sync::Arc};
 
 use sd_core::{
-    Dtype,
+    Dtype, WeightDtype,
     checkpoint::{Checkpoint, Layout},
     config::Part,
     weights::TensorFile,
@@ -18,7 +18,7 @@ use sd_sched::Prediction;
 
 use crate::{
     GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Request, Result,
-    model::{Model, Runtime, check_file, check_folder},
+    model::{Model, Runtime, Source, check_file, check_folder, tiny_file},
     run::{Components, Tagged},
 };
 
@@ -77,11 +77,14 @@ impl Pipeline {
     }
 
     /// The same pipeline with another autoencoder: a single file with a VAE in it, or a diffusers folder, of a VAE or of a whole
-    /// pipeline. Everything else is shared.
+    /// pipeline; or a tiny one (TAESD). Everything else is shared.
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) if it can't be read or doesn't fit.
     pub fn with_vae(&self, path: impl AsRef<Path>) -> Result<Self> {
+        if let Some(file) = tiny_file(&Source::Path(path.as_ref().to_owned())) {
+            return Ok(self.components.with_tiny_vae(file)?.into());
+        }
         let mut checkpoint = Checkpoint::clone(&self.model().checkpoint);
         checkpoint.replace_part(Part::Vae, path.as_ref())?;
         Ok(self.components.with_vae(checkpoint)?.into())
@@ -92,6 +95,10 @@ impl Pipeline {
     /// # Errors
     /// As [`with_vae`](Self::with_vae).
     pub fn with_vae_bytes(&self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
+        let (name, bytes) = (name.into(), bytes.into());
+        if let Some(file) = tiny_file(&Source::Bytes(name.clone(), bytes.clone())) {
+            return Ok(self.components.with_tiny_vae(file)?.into());
+        }
         let mut checkpoint = Checkpoint::clone(&self.model().checkpoint);
         checkpoint.replace_part_by_file(Part::Vae, TensorFile::from_bytes(name, bytes)?)?;
         Ok(self.components.with_vae(checkpoint)?.into())
@@ -162,9 +169,17 @@ impl Pipeline {
     pub fn memory_plan(&self, width: u32, height: u32) -> Result<MemoryPlan> {
         let mut params = GenerateParams::default();
         (params.size.width, params.size.height) = (Some(width), Some(height));
-        let size = params.validate(&self.model().limits())?;
+        self.memory_plan_for(&params)
+    }
+
+    /// The same for a run with these parameters, whose tiles may take less, without regard to pictures that it begins at.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range.
+    pub fn memory_plan_for(&self, params: &GenerateParams) -> Result<MemoryPlan> {
+        let size = self.components.largest_size(params)?;
         let models = self.components.models();
-        Ok(MemoryPlan::new(models, &self.model().target, size))
+        Ok(MemoryPlan::new(&models, &self.model().target, size, params))
     }
 
     /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.
@@ -225,6 +240,11 @@ impl Pipeline {
     /// The type it computes in.
     pub fn dtype(&self) -> Dtype {
         self.model().target.dtype
+    }
+
+    /// The type that weights are kept in.
+    pub fn weight_dtype(&self) -> WeightDtype {
+        self.model().target.weights
     }
 
     /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].

@@ -1,12 +1,12 @@
 //! The text encoders one call at a time. A model has a stack of them, one or two; they are counted from 0.
 
-use sd_core::models::ClipTextModel;
+use sd_core::config::ClipTextConfig;
 use sd_sched::Sampler;
 
 use super::Pipeline;
 use crate::{
     Array, Error, GenerateParams, Result,
-    model::{TextEncoder, values},
+    model::{TextEncoder, TextNetwork, values},
     text::{EncodedText, Row, side_by_side},
 };
 
@@ -97,7 +97,7 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] for `clip_skip`, and if there is no such `encoder`.
     pub fn encode_text_with(&self, text: &str, clip_skip: usize, encoder: usize) -> Result<Array> {
         let row = self.plain_row(text, clip_skip, encoder)?;
-        let width = self.network(encoder)?.config().hidden_size;
+        let width = self.text_network(encoder)?.config().hidden_size;
         Ok(Array {
             shape: vec![row.states.len() / width, width],
             values: row.states.to_vec(),
@@ -120,7 +120,7 @@ impl Pipeline {
     /// A text as it is, as the one input of an encoder.
     fn plain_row(&self, text: &str, clip_skip: usize, encoder: usize) -> Result<Row> {
         let params = self.low_level_params(clip_skip)?;
-        self.network(encoder)?;
+        self.text_network(encoder)?;
         let reading = params.reading();
         let texts = self.components.encoder(&reading, &|| false);
         let TextEncoder { tokenizer, .. } = &self.model().text_encoders[encoder];
@@ -166,9 +166,10 @@ impl Pipeline {
     /// [`Error::InvalidParameter`] for `clip_skip`, if there is no such `encoder`, and unless there are 1 to `context_length` ids, each in
     /// the vocabulary.
     pub fn encode_ids(&self, ids: &[u32], clip_skip: usize, encoder: usize) -> Result<Array> {
-        let network = self.network(encoder)?;
-        check_ids(ids, network)?;
+        let network = self.text_network(encoder)?;
+        check_ids(ids, network.config())?;
         self.low_level_params(clip_skip)?;
+        let network = network.get(self.runtime())?;
         self.runtime().compute(|| {
             let encoded = network.encode(&[ids.to_vec()], &[], clip_skip)?;
             Ok(Array {
@@ -184,8 +185,9 @@ impl Pipeline {
     /// # Errors
     /// [`Error::InvalidParameter`] if there is no such `encoder`, and unless there are 1 to `context_length` ids, each in the vocabulary.
     pub fn text_hidden_states(&self, ids: &[u32], encoder: usize) -> Result<Array> {
-        let network = self.network(encoder)?;
-        check_ids(ids, network)?;
+        let network = self.text_network(encoder)?;
+        check_ids(ids, network.config())?;
+        let network = network.get(self.runtime())?;
         self.runtime().compute(|| {
             let states = network.hidden_states(&[ids.to_vec()], &[])?;
             let shape = vec![states.len(), ids.len(), network.config().hidden_size];
@@ -197,9 +199,9 @@ impl Pipeline {
         })
     }
 
-    fn network(&self, encoder: usize) -> Result<&ClipTextModel> {
+    fn text_network(&self, encoder: usize) -> Result<&TextNetwork> {
         let stack = &self.model().text_encoders;
-        let found = stack.get(encoder).map(|found| &**found.network);
+        let found = stack.get(encoder).map(|found| &found.network);
         found.ok_or_else(|| {
             let reason = match stack.len() {
                 1 => format!("must be 0, for this model's only text encoder, not {encoder}"),
@@ -220,11 +222,8 @@ fn vector(values: Vec<f32>) -> Array {
     }
 }
 
-fn check_ids(ids: &[u32], network: &ClipTextModel) -> Result<()> {
-    let (most, vocabulary) = (
-        network.config().max_position_embeddings,
-        network.config().vocab_size,
-    );
+fn check_ids(ids: &[u32], config: &ClipTextConfig) -> Result<()> {
+    let (most, vocabulary) = (config.max_position_embeddings, config.vocab_size);
     if !(1..=most).contains(&ids.len()) {
         let reason = format!("must be 1 to {most}, not {}", ids.len());
         return Err(Error::parameter("ids", reason));

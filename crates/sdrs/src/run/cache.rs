@@ -8,7 +8,11 @@ use sd_core::{
     weights::Loaded,
 };
 
-use crate::{Result, text::Context};
+use crate::{
+    Result,
+    model::{Model, values},
+    text::Context,
+};
 
 /// The most memory that keys and values of texts may take; beyond it they are computed anew.
 const MOST_BYTES: usize = 256 << 20;
@@ -17,12 +21,13 @@ const MOST_BYTES: usize = 256 << 20;
 const MOST_CALLS: usize = 8;
 
 /// A text of a call: `part` is one of the prompts that AND joins, the negative one behind them, or the empty one; `index` is one of that part's
-/// texts. `variant` tells evaluations apart that differ in something else.
+/// texts. `variant` tells evaluations apart that differ in something else, `tile` those of the tiles of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Text {
     pub part: usize,
     pub index: usize,
     pub variant: usize,
+    pub tile: usize,
 }
 
 /// Contexts of the last calls with their keys and values for cross-attention, and deep features.
@@ -33,6 +38,8 @@ pub(crate) struct UnetCache {
     deep: Vec<DeepRow>,
     /// The U-Net that made them.
     unet: Weak<Loaded<UNet>>,
+    /// Whether the features are a saved state's, which belong to the first U-Net that is asked.
+    restored: bool,
 }
 
 /// The texts of a call: other calls may have the same.
@@ -58,11 +65,92 @@ struct DeepRow {
     features: DeepFeatures,
 }
 
+/// Deep features as a state keeps them.
+#[derive(Debug, Clone)]
+pub(crate) struct SavedFeatures {
+    text: Text,
+    step: usize,
+    branch: usize,
+    /// `[1, h, w, c]`.
+    pub shape: [usize; 4],
+    pub values: Vec<f32>,
+}
+
+impl SavedFeatures {
+    /// Their place: part, text, variant, tile, step, branch.
+    pub fn place(&self) -> [usize; 6] {
+        let Text {
+            part,
+            index,
+            variant,
+            tile,
+        } = self.text;
+        [part, index, variant, tile, self.step, self.branch]
+    }
+
+    /// Values at their place, as many as the shape says.
+    pub fn new(
+        [part, index, variant, tile, step, branch]: [usize; 6],
+        shape: [usize; 4],
+        values: Vec<f32>,
+    ) -> Self {
+        Self {
+            text: Text {
+                part,
+                index,
+                variant,
+                tile,
+            },
+            step,
+            branch,
+            shape,
+            values,
+        }
+    }
+}
+
 impl UnetCache {
+    /// The deep features that steps from `step` on may use, so that a state can keep them.
+    pub fn saved(&self, step: usize, interval: usize) -> Result<Vec<SavedFeatures>> {
+        let young = self
+            .deep
+            .iter()
+            .filter(|row| step.saturating_sub(row.step) < interval);
+        let saved = young.map(|row| {
+            let (branch, x) = row.features.parts();
+            Ok(SavedFeatures {
+                text: row.text,
+                step: row.step,
+                branch,
+                shape: x.dims(),
+                values: values(x.clone())?,
+            })
+        });
+        saved.collect()
+    }
+
+    /// Takes a state's features, in the type that the model computes in.
+    pub fn restore(&mut self, saved: &[SavedFeatures], model: &Model) {
+        let rows = saved.iter().map(|row| {
+            let x = model
+                .tensor(row.values.clone(), row.shape)
+                .cast(model.target.dtype.burn());
+            DeepRow {
+                text: row.text,
+                step: row.step,
+                features: DeepFeatures::new(row.branch, x),
+            }
+        });
+        self.deep = rows.collect();
+        self.restored = true;
+    }
+
     /// Forgets the values that another U-Net made: LoRAs may change it from step to step.
     pub fn belongs_to(&mut self, unet: &Arc<Loaded<UNet>>) {
         let unet = Arc::downgrade(unet);
-        if !self.unet.ptr_eq(&unet) {
+        if std::mem::take(&mut self.restored) {
+            self.unet = unet;
+        } else if !self.unet.ptr_eq(&unet) {
             *self = Self {
                 unet,
                 ..Self::default()

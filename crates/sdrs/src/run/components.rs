@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sd_core::{
     checkpoint::Checkpoint,
     prompt::{LoraTag, Prompt},
+    weights::TensorFile,
 };
 
+use super::hires::Enlargement;
 use crate::{
     EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result, Upscaler,
     lora::{LoraFolders, Loras, lora_tags},
@@ -56,19 +58,35 @@ impl Components {
         })
     }
 
-    /// The models that draw, by their configurations.
+    /// The models that draw.
     pub fn models(&self) -> Models<'_> {
         let refiner = self.refiner.as_ref();
         Models {
-            base: self.model.checkpoint.configs(),
-            refiner: refiner.map(|refiner| refiner.model.checkpoint.configs()),
+            base: &self.model.checkpoint,
+            patches: self.loras.patches(),
+            refiner: refiner.map(|refiner| &*refiner.model.checkpoint),
         }
+    }
+
+    /// Lets go of all text encoders, the refiner's too; whether any were there.
+    pub fn let_go_text_encoders(&self) -> bool {
+        let refiner = self.refiner.as_ref();
+        let refiner = refiner.is_some_and(|refiner| refiner.model.let_go_text_encoders());
+        self.model.let_go_text_encoders() || refiner
     }
 
     /// The same with the autoencoder of another checkpoint.
     pub fn with_vae(&self, checkpoint: Checkpoint) -> Result<Self> {
         Ok(Self {
             model: self.model.with_vae(checkpoint, &self.runtime)?,
+            ..self.clone()
+        })
+    }
+
+    /// The same with a tiny autoencoder for its own.
+    pub fn with_tiny_vae(&self, file: TensorFile) -> Result<Self> {
+        Ok(Self {
+            model: self.model.with_tiny_vae_for_own(file, &self.runtime)?,
             ..self.clone()
         })
     }
@@ -83,7 +101,7 @@ impl Components {
         other.embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
         other.loras = loras;
         let mut encoders = other.model.text_encoders.iter().zip(&self.model.text_encoders);
-        if !encoders.all(|(new, old)| Arc::ptr_eq(&new.network, &old.network))
+        if !encoders.all(|(new, old)| new.network.is(&old.network))
             || !Arc::ptr_eq(&other.embeddings, &self.embeddings)
         {
             other.rows = RowCache::new(&other.model).into();
@@ -102,6 +120,14 @@ impl Components {
         self.embeddings = embeddings;
         self.rows = RowCache::new(&self.model).into();
         Ok(())
+    }
+
+    /// The size of a run's largest pass.
+    pub fn largest_size(&self, params: &GenerateParams) -> Result<[u32; 2]> {
+        let limits = self.model.limits();
+        let size = params.validate(&limits)?;
+        let second = Enlargement::new(&params.hires, size, limits.downscale, &self.upscalers)?;
+        Ok(second.map_or(size, |second| second.size))
     }
 
     /// Encodes texts that are read so.

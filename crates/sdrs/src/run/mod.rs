@@ -1,6 +1,7 @@
 //! A run: pictures from a request, and the components that draw them.
 
 mod cache;
+mod call_state;
 mod canvas;
 mod components;
 mod guide;
@@ -12,7 +13,9 @@ mod region;
 mod request;
 mod setters;
 mod start;
+mod state;
 mod unused;
 
 pub(crate) use components::{Components, Tagged};
 pub use request::{Latents, Output, Progress, Request};
+pub use state::RunState;

@@ -1,17 +1,18 @@
 //! A pass: one way through the sampler.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
-use sd_sched::{Dialect, Latent, Plan, Progress, rng::BatchNoise};
+use sd_sched::{Dialect, Latent, Plan, Progress, Request, Stepper, StepperState, rng::BatchNoise};
 
 use super::{
     Components,
+    call_state::CallState,
     guide::{Guidance, GuidanceState},
     predict::{Changes, Predictor},
-    refiner::Refiner,
+    refiner::{Refiner, Refining},
     region::Region,
 };
-use crate::{Error, Result, lora::ScheduledUnet, text::Conditioning};
+use crate::{Error, Result, lora::ScheduledUnet, params::Tiles, text::Conditioning};
 
 /// A size, the noise levels that are gone through at it, and what is drawn with there.
 pub(crate) struct Pass {
@@ -27,6 +28,8 @@ pub(crate) struct Pass {
     pub unets: ScheduledUnet,
     /// Channels behind those of the latents, for a U-Net that has them.
     pub concat: Option<Vec<f32>>,
+    /// The tiles that the U-Net sees one by one.
+    pub tiles: Option<Tiles>,
     /// What the components' refiner takes over with.
     pub refiner: Option<Refiner>,
 }
@@ -42,6 +45,27 @@ pub(crate) struct Beginning<'a> {
     pub region: Option<&'a Region>,
 }
 
+/// A pass under way: what its rest depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct PassState {
+    pub stepper: StepperState<Vec<f32>>,
+    /// Draws from the noise's generator, the first one not counted.
+    pub draws: usize,
+    pub own: CallState,
+    /// The refiner's, once it has taken over.
+    pub refiner: Option<CallState>,
+}
+
+/// What is seen of a pass.
+pub(crate) enum Seen<'a> {
+    /// The first noise, of unit variance.
+    Noise(&'a Vec<f32>),
+    /// The latents that sampling begins at.
+    Beginning(&'a Vec<f32>),
+    /// A step that is done, whether it is the pass's last, and the state after it.
+    Step(Progress<'a, Vec<f32>>, bool, &'a dyn Fn() -> Result<PassState>),
+}
+
 /// Everything besides a pass that latents are sampled with. Around the network stands prediction, around that guidance.
 pub(crate) struct Denoiser<'a> {
     pub components: &'a Components,
@@ -49,14 +73,15 @@ pub(crate) struct Denoiser<'a> {
 }
 
 impl Denoiser<'_> {
-    /// Samples one picture's latents, from an image's latents, or those of the pass before, or from noise alone.
+    /// Samples one picture's latents, from an image's latents, or those of the pass before, or from noise alone; or goes on from a state, whose
+    /// pass began so.
     pub fn run(
         &self,
         pass: &mut Pass,
-        from: Option<&Beginning<'_>>,
+        (from, resumed): (Option<&Beginning<'_>>, Option<PassState>),
         mut noise: BatchNoise,
         cancelled: impl Fn() -> bool,
-        on_step: impl FnMut(Progress<'_, Vec<f32>>) -> Result<()>,
+        mut seen: impl FnMut(Seen<'_>) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let Pass {
             plan,
@@ -65,6 +90,7 @@ impl Denoiser<'_> {
             guidance,
             unets,
             concat,
+            tiles,
             refiner,
             ..
         } = pass;
@@ -78,6 +104,7 @@ impl Denoiser<'_> {
         // Grown when noise is first asked for: a single step asks for none, and has no range for a tree.
         let mut trees = None;
         let first = noise.first().swap_remove(0);
+        seen(Seen::Noise(&first))?;
         let over_timesteps = plan.sampler().is_timestep_based(Dialect::WebUi);
         let mut terms = Vec::new();
         let mut noise_scale = plan.noise_scale();
@@ -93,26 +120,53 @@ impl Denoiser<'_> {
         terms.push((noise_scale, &first));
         let region = from.and_then(|from| from.region);
         let region = region.map(|region| region.held(plan, &first, over_timesteps, &model.sampling));
-        let mut predictor = Predictor {
-            model,
-            runtime,
-            conditioning,
-            changes: self.changes,
-            guidance: model.guidance_embedding(guidance.cfg_scale),
-            shape: *shape,
-            concat: concat.as_deref(),
-            cache: Default::default(),
-        };
-        let mut state = GuidanceState::default();
         let refiner = refiner.as_ref().zip(self.components.refiner.as_deref());
-        let mut refining = refiner.map(|(refiner, by)| refiner.picture(by, self.changes, *shape));
-        let sampled = sd_sched::sample(
-            plan.clone(),
-            Vec::lincomb(&terms),
+        let mut calls = Calls {
+            predictor: Predictor {
+                model,
+                runtime,
+                conditioning,
+                changes: self.changes,
+                guidance: model.guidance_embedding(guidance.cfg_scale),
+                shape: *shape,
+                concat: concat.as_deref(),
+                tiles: tiles.as_ref(),
+                cancelled: &cancelled,
+                cache: Default::default(),
+            },
+            guidance: GuidanceState::default(),
+            refining: refiner
+                .map(|(refiner, by)| refiner.picture(by, self.changes, (*shape, tiles.as_ref()), &cancelled)),
+            unets,
+            draws: 0,
+        };
+        let stepper = match resumed {
+            None => Stepper::new(plan.clone(), Vec::lincomb(&terms)),
+            Some(state) => {
+                (0..state.draws).for_each(|_| drop(noise.next()));
+                let stepper = Stepper::resume(plan.clone(), state.stepper)?;
+                calls.resume((state.draws, state.own, state.refiner));
+                stepper
+            }
+        };
+        if let (0, Request::Denoise { x, .. }) = (stepper.calls_done(), stepper.request()) {
+            seen(Seen::Beginning(x))?;
+        }
+        // The loop's closures take turns with it.
+        let calls = RefCell::new(calls);
+        let sampled = sd_sched::drive(
+            stepper,
             |x, call| {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
+                let Calls {
+                    predictor,
+                    guidance: state,
+                    refining,
+                    unets,
+                    ..
+                } = &mut *calls.borrow_mut();
                 let mut refining = refining.as_mut().and_then(|it| it.at(&call, &model.sampling));
                 let unet = match &refining {
                     Some(_) => model.unet.clone(),
@@ -121,7 +175,7 @@ impl Denoiser<'_> {
                 predictor.cache.belongs_to(&unet);
                 let mut predict = |x: &Vec<f32>| match &mut refining {
                     Some(refining) => refining.denoise((x, &call)),
-                    None => guidance.denoise(&mut predictor, &mut state, (x, &call), &unet),
+                    None => guidance.denoise(predictor, state, (x, &call), &unet),
                 };
                 match &region {
                     Some(region) => region.denoised(x, &call, predict),
@@ -134,16 +188,61 @@ impl Denoiser<'_> {
                 }
                 let drawn = match &mut trees {
                     Some(trees) => trees.noise(way.sigma_from, way.sigma_to),
-                    None => noise.next(),
+                    None => {
+                        calls.borrow_mut().draws += 1;
+                        noise.next()
+                    }
                 };
                 Ok(drawn.into_iter().next().unwrap_or_default())
             },
-            on_step,
+            |stepper, step| {
+                let stepper = &*stepper;
+                let state = || calls.borrow().state(stepper);
+                match stepper.progress(step) {
+                    Some(progress) => seen(Seen::Step(progress, stepper.is_done(), &state)),
+                    None => Ok(()),
+                }
+            },
         )?;
         Ok(match &region {
             Some(region) => region.kept(sampled),
             None => sampled,
         })
+    }
+}
+
+/// What the calls of a pass hand on to each other.
+struct Calls<'a> {
+    predictor: Predictor<'a>,
+    guidance: GuidanceState,
+    refining: Option<Refining<'a>>,
+    unets: &'a mut ScheduledUnet,
+    /// Draws of noise from its generator.
+    draws: usize,
+}
+
+impl Calls<'_> {
+    /// The state in which the rest of the pass finds them.
+    fn state(&self, stepper: &Stepper<Vec<f32>>) -> Result<PassState> {
+        let next = stepper.steps_done();
+        let same_unet = !self.unets.changes_at(next);
+        let refiner = self.refining.as_ref().map(|it| it.call_state(next)).transpose()?;
+        Ok(PassState {
+            stepper: stepper.state(),
+            draws: self.draws,
+            own: CallState::new(&self.predictor, &self.guidance, (next, same_unet))?,
+            refiner: refiner.flatten(),
+        })
+    }
+
+    /// Goes on from a state.
+    fn resume(&mut self, (draws, own, refiner): (usize, CallState, Option<CallState>)) {
+        self.draws = draws;
+        self.predictor.restore(&own.features);
+        self.guidance = own.guidance;
+        if let (Some(refining), Some(state)) = (&mut self.refining, refiner) {
+            refining.resume(state);
+        }
     }
 }
 
@@ -159,9 +258,7 @@ mod tests {
         super::guide::{Methods, UncondRule},
         *,
     };
-    #[cfg(feature = "demo")]
-    use crate::GenerateParams;
-    use crate::{Pipeline, text::Timeline};
+    use crate::{GenerateParams, Pipeline, TiledDiffusion, text::Timeline};
 
     fn pipeline(prediction: Prediction) -> Pipeline {
         let builder = Pipeline::builder()
@@ -176,6 +273,25 @@ mod tests {
         conditioning: Conditioning,
         cfg_scale: f64,
         (plan, shape): (Plan, [usize; 4]),
+        (start, seed): (Option<&Vec<f32>>, u64),
+        on_step: impl FnMut(Progress<'_, Vec<f32>>) -> Result<()>,
+    ) -> Vec<f32> {
+        tiled(
+            pipeline,
+            conditioning,
+            cfg_scale,
+            (plan, shape, None),
+            (start, seed),
+            on_step,
+        )
+    }
+
+    /// The same over tiles.
+    fn tiled(
+        pipeline: &Pipeline,
+        conditioning: Conditioning,
+        cfg_scale: f64,
+        (plan, shape, tiles): (Plan, [usize; 4], Option<Tiles>),
         (start, seed): (Option<&Vec<f32>>, u64),
         on_step: impl FnMut(Progress<'_, Vec<f32>>) -> Result<()>,
     ) -> Vec<f32> {
@@ -198,6 +314,7 @@ mod tests {
             },
             unets: ScheduledUnet::default(),
             concat: None,
+            tiles,
             refiner: None,
         };
         let from = start.map(|latents| Beginning {
@@ -206,7 +323,18 @@ mod tests {
             extra_noise: 0.0,
             region: None,
         });
-        let latents = denoiser.run(&mut pass, from.as_ref(), noise_of(seed, shape), || false, on_step);
+        let mut on_step = on_step;
+        let seen = |seen: Seen<'_>| match seen {
+            Seen::Step(progress, ..) => on_step(progress),
+            Seen::Noise(_) | Seen::Beginning(_) => Ok(()),
+        };
+        let latents = denoiser.run(
+            &mut pass,
+            (from.as_ref(), None),
+            noise_of(seed, shape),
+            || false,
+            seen,
+        );
         latents.unwrap()
     }
 
@@ -400,6 +528,41 @@ mod tests {
             Prediction::Epsilon,
             Dialect::Diffusers,
         );
+    }
+
+    /// MultiDiffusion as diffusers' panoramas have it, once around too: the tiles lie as theirs do.
+    #[test]
+    fn panoramas_are_diffusers() {
+        let pipeline = pipeline(Prediction::Epsilon);
+        let samplers = Refs::open("tiny-sd1/refs/samplers.safetensors");
+        let refs = Refs::open("tiny-sd1/refs/tiled.safetensors");
+        for (name, circular) in [("panorama", false), ("panorama.circular", true)] {
+            let mut params = GenerateParams::default();
+            params.tiles.tiled_diffusion = TiledDiffusion::MultiDiffusion;
+            (params.tiles.tile_width, params.tiles.tile_height) = (16, 16);
+            params.tiles.tile_overlap = 8;
+            params.network.tile_x = circular;
+            let shape: [usize; 4] = refs.shape(name).try_into().unwrap();
+            let tiles = Tiles::new(&params, [shape[2], shape[3]]);
+            assert_eq!(tiles.as_ref().unwrap().count(), if circular { 4 } else { 3 });
+            let options = PlanOptions {
+                dialect: Dialect::Diffusers,
+                ..PlanOptions::default()
+            };
+            let sampling = &pipeline.model().sampling;
+            let plan = plan(Sampler::Ddim, Schedule::Automatic, 5, sampling, &options).unwrap();
+            let from_noise = (None, 42);
+            let conditioning = conditioning(&samplers);
+            let drawn = tiled(
+                &pipeline,
+                conditioning,
+                7.0,
+                (plan, shape, tiles),
+                from_noise,
+                |_| Ok(()),
+            );
+            refs.assert_close(name, &drawn, 1e-4);
+        }
     }
 
     /// diffusers' own pipeline with its DDIM on the demo model: prompts, latents and picture.

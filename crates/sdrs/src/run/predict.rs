@@ -6,10 +6,11 @@ use sd_core::models::{DeepCache, FreeU, Perturbation, SelfAttentionLayers, UNet,
 use sd_kernels::Axes;
 use sd_sched::{DenoiseCall, Latent};
 
-use super::cache::{Text, UnetCache};
+use super::cache::{SavedFeatures, Text, UnetCache};
 use crate::{
     Error, GenerateParams, Result,
     model::{Model, Runtime, values},
+    params::Tiles,
     text::Conditioning,
 };
 
@@ -25,6 +26,10 @@ pub(crate) struct Predictor<'a> {
     pub shape: [usize; 4],
     /// Channels behind those of the latents, for a U-Net that has them.
     pub concat: Option<&'a [f32]>,
+    /// The tiles that the network sees in place of the whole.
+    pub tiles: Option<&'a Tiles>,
+    /// Asked before each tile.
+    pub cancelled: &'a dyn Fn() -> bool,
     pub cache: UnetCache,
 }
 
@@ -35,6 +40,18 @@ pub(crate) struct Changes {
     deep_cache_interval: usize,
     deep_cache_branch: usize,
     free_u: Option<FreeU>,
+    wrap: Axes,
+}
+
+/// What the network sees of a call: all of it, or a tile.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    /// The scaled latents.
+    latents: &'a [f32],
+    concat: Option<&'a [f32]>,
+    /// Height and width.
+    size: [usize; 2],
+    /// The axes along which it goes on at its opposite edges.
     wrap: Axes,
 }
 
@@ -58,7 +75,7 @@ pub(crate) struct Predicted {
 }
 
 /// What each pixel of the middle gets of attention, row by row; 1 is the mean.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Received {
     /// Height and width.
     pub size: [usize; 2],
@@ -86,6 +103,16 @@ impl Changes {
 }
 
 impl Predictor<'_> {
+    /// The deep features that steps from `next` on may use.
+    pub fn features(&self, next: usize) -> Result<Vec<SavedFeatures>> {
+        self.cache.saved(next, self.changes.deep_cache_interval)
+    }
+
+    /// Takes deep features of a state.
+    pub fn restore(&mut self, features: &[SavedFeatures]) {
+        self.cache.restore(features, self.model);
+    }
+
     /// The answers of the network for some parts of a call, counted by the conds, then uncond, then the empty prompt.
     pub fn predict(
         &mut self,
@@ -106,13 +133,26 @@ impl Predictor<'_> {
                 part,
                 index: indices[part],
                 variant: variant.number,
+                tile: 0,
             })
             .collect();
         // Contexts of one length go through the network together: two at a time, so that AND takes no more memory.
         let same_length = |a: &Text, b: &Text| lengths[a.part] == lengths[b.part];
         let mut outputs = Vec::with_capacity(texts.len());
         for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
-            outputs.extend(self.outputs(&input, call, unet, pair, variant)?);
+            outputs.extend(match self.tiles {
+                Some(tiles) => self.tiled(tiles, &input, call, unet, pair, variant)?,
+                None => {
+                    let [.., height, width] = self.shape;
+                    let view = View {
+                        latents: &input,
+                        concat: self.concat,
+                        size: [height, width],
+                        wrap: self.changes.wrap,
+                    };
+                    self.outputs(view, call, unet, pair, variant)?
+                }
+            });
         }
         if !outputs
             .iter()
@@ -130,28 +170,70 @@ impl Predictor<'_> {
         Ok(outputs)
     }
 
-    /// The network's output for each of some texts of one length, in the place of what is denoised.
-    fn outputs(
+    /// The weighted mean of the network's outputs for all tiles: on what is denoised it would be the same, since that is linear in it.
+    fn tiled(
         &mut self,
+        tiles: &Tiles,
         input: &[f32],
         call: &DenoiseCall,
         unet: &UNet,
         texts: &[Text],
         variant: Variant,
     ) -> Result<Vec<Predicted>> {
+        let mut means = vec![vec![0.0; input.len()]; texts.len()];
+        for number in 0..tiles.count() {
+            if (self.cancelled)() {
+                return Err(Error::Cancelled);
+            }
+            let concat = self.concat.map(|values| tiles.cut(values, number));
+            let view = View {
+                latents: &tiles.cut(input, number),
+                concat: concat.as_deref(),
+                size: tiles.size,
+                wrap: tiles.wrap,
+            };
+            let texts: Vec<Text> = texts
+                .iter()
+                .map(|text| Text {
+                    tile: number,
+                    ..*text
+                })
+                .collect();
+            let made = self.outputs(view, call, unet, &texts, variant)?;
+            for (mean, made) in means.iter_mut().zip(made) {
+                tiles.add(mean, &made.denoised, number);
+            }
+        }
+        let predicted = |denoised| Predicted {
+            denoised,
+            received: None,
+        };
+        Ok(means.into_iter().map(predicted).collect())
+    }
+
+    /// The network's output for each of some texts of one length, in the place of what is denoised.
+    fn outputs(
+        &mut self,
+        view: View,
+        call: &DenoiseCall,
+        unet: &UNet,
+        texts: &[Text],
+        variant: Variant,
+    ) -> Result<Vec<Predicted>> {
         let batch = texts.len();
-        let [_, channels, height, width] = self.shape;
+        let channels = self.shape[1];
+        let [height, width] = view.size;
         let deep_cache = self.deep_cache(call.step, texts);
         let changes = self.changes;
         let (model, cache) = (self.model, &mut self.cache);
-        let (guidance, concat) = (&self.guidance, self.concat);
+        let guidance = &self.guidance;
         let (output, deep, received) = self.runtime.compute(|| {
-            let latents = model.tensor(input.repeat(batch), [batch, channels, height, width]);
+            let latents = model.tensor(view.latents.repeat(batch), [batch, channels, height, width]);
             let timesteps = vec![call.timestep; batch];
             let guidance = guidance
                 .as_ref()
                 .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
-            let concat = concat.map(|values| {
+            let concat = view.concat.map(|values| {
                 let channels = values.len() / (height * width);
                 let values = match variant.blank {
                     true => vec![0.0; batch * values.len()],
@@ -166,7 +248,7 @@ impl Predictor<'_> {
                     concat,
                     token_merging: changes.token_merging,
                     free_u: changes.free_u,
-                    wrap: changes.wrap,
+                    wrap: view.wrap,
                     perturbed: variant.perturbed,
                     watch_middle: variant.watched,
                     ..UnetInput::new(latents, &timesteps, &conditions.text)

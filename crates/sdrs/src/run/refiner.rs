@@ -4,10 +4,11 @@ use sd_sched::{DenoiseCall, Denoised, ModelSampling};
 
 use super::{
     Components,
+    call_state::CallState,
     guide::{Guidance, GuidanceState},
     predict::{Changes, Predictor},
 };
-use crate::{GenerateParams, Result, text::Conditioning};
+use crate::{GenerateParams, Result, params::Tiles, text::Conditioning};
 
 /// The call at which the refiner takes over.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +56,8 @@ impl Refiner {
         &'a self,
         components: &'a Components,
         changes: Changes,
-        shape: [usize; 4],
+        (shape, tiles): ([usize; 4], Option<&'a Tiles>),
+        cancelled: &'a dyn Fn() -> bool,
     ) -> Refining<'a> {
         let Components { model, runtime, .. } = components;
         let predictor = Predictor {
@@ -66,6 +68,8 @@ impl Refiner {
             guidance: model.guidance_embedding(self.guidance.cfg_scale),
             shape,
             concat: None,
+            tiles,
+            cancelled,
             cache: Default::default(),
         };
         Refining {
@@ -97,6 +101,21 @@ impl Refining<'_> {
             runtime.info(|| format!("{} takes over at step {}", model.name, call.step + 1));
         }
         self.has_begun.then_some(self)
+    }
+
+    /// What it hands on to step `next`, if it has taken over.
+    pub fn call_state(&self, next: usize) -> Result<Option<CallState>> {
+        let state = self
+            .has_begun
+            .then(|| CallState::new(&self.predictor, &self.state, (next, true)));
+        state.transpose()
+    }
+
+    /// Goes on as one that has taken over.
+    pub fn resume(&mut self, state: CallState) {
+        self.has_begun = true;
+        self.predictor.restore(&state.features);
+        self.state = state.guidance;
     }
 
     /// As [`Guidance::denoise`].

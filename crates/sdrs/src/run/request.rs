@@ -1,18 +1,28 @@
 mod prepare;
 
-use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
+use std::path::PathBuf;
+
+use sd_sched::{
+    Stepper,
+    rng::{BatchNoise, NoiseOptions, Shape},
+};
 
 use prepare::Run;
 
 use super::{
     Components, Tagged,
-    pass::{Beginning, Denoiser},
+    pass::{Beginning, Denoiser, PassState, Seen},
     predict::Changes,
     start::Inputs,
+    state::{DrawnWith, Place, RunState},
 };
 use crate::{
     Array, CancelToken, Error, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
-    picture::infotext::{Seeds, infotext},
+    picture::{
+        corrected,
+        infotext::{Seeds, infotext},
+    },
+    trace::Tracer,
 };
 
 /// The state of a run after a step, for a progress callback.
@@ -66,7 +76,17 @@ pub struct Request<'a> {
     pub(super) cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
     pub(super) previews: Option<(PreviewMethod, usize)>,
+    /// After how many steps states are handed out, and to whom.
+    pub(super) states: Option<(usize, OnState<'a>)>,
+    /// The folder that states are written into.
+    pub(super) state_folder: Option<PathBuf>,
+    /// The state that the run goes on from.
+    pub(super) resumed: Option<Box<RunState>>,
+    pub(super) trace: Option<PathBuf>,
 }
+
+/// A function that takes states.
+type OnState<'a> = Box<dyn FnMut(RunState) -> Result<()> + 'a>;
 
 impl<'a> Request<'a> {
     pub(crate) fn new(components: &'a Components, tagged: &'a Tagged) -> Self {
@@ -79,6 +99,10 @@ impl<'a> Request<'a> {
             cancel: CancelToken::new(),
             progress: None,
             previews: None,
+            states: None,
+            state_folder: None,
+            resumed: None,
+            trace: None,
         }
     }
 
@@ -134,6 +158,41 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Hands out the state of the run after every `every` steps of a picture, 1 or more, and after the last step of each pass. The run ends with
+    /// the callback's error, if it gives one; states don't change the result.
+    pub fn on_state(mut self, every: usize, callback: impl FnMut(RunState) -> Result<()> + 'a) -> Self {
+        self.states = Some((every, Box::new(callback)));
+        self
+    }
+
+    /// Writes the state of the run into a folder after every `every` steps, as [`on_state`](Self::on_state) hands it out: as
+    /// `picture-1-step-00012.safetensors` and so on. The folder is made if it is not there; files of these names are replaced.
+    pub fn save_states(self, folder: impl Into<PathBuf>, every: usize) -> Self {
+        let folder = folder.into();
+        let within = folder.clone();
+        let mut request = self.on_state(every, move |state| state.save(within.join(state.file_name())));
+        request.state_folder = Some(folder);
+        request
+    }
+
+    /// Goes on from a state, with its settings and inputs: to the same picture, to the bit, if nothing is changed. Settings that decide only
+    /// what is to come may be changed after this call (prompts, guidance, shortcuts, tiles, a later pass, the pipeline's LoRAs); a run with one
+    /// that decided what is behind (size, seed, sampler, schedule, steps, the picture that it began at) is refused, as is one of another
+    /// model.
+    pub fn resume(mut self, state: RunState) -> Self {
+        self.params = state.params.clone();
+        self.given = state.given();
+        self.resumed = Some(Box::new(state));
+        self
+    }
+
+    /// Records what each stage of the run computes in a file, so that it can be compared with other runs: [`trace`](crate::trace). It
+    /// doesn't change the result. A file that is there is replaced.
+    pub fn trace(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trace = Some(path.into());
+        self
+    }
+
     /// A token that stops the run.
     pub fn cancel_token(mut self, token: &CancelToken) -> Self {
         self.cancel = token.clone();
@@ -149,9 +208,10 @@ impl<'a> Request<'a> {
         let _memory = self.components.runtime.run();
         self.components.model.vae.can_decode()?;
         let mut run = self.prepare()?;
+        let mut tracer = self.begin_trace(&run)?;
         let mut images = Vec::with_capacity(self.params.size.batch_size);
         for image in 0..self.params.size.batch_size {
-            let (latents, seeds) = self.sample(&mut run, image)?;
+            let (latents, seeds) = self.sample(&mut run, &mut tracer, image)?;
             let pass = run.result();
             let Components { model, runtime, .. } = pass.components(run.own);
             let wrap = self.params.wrap();
@@ -159,8 +219,15 @@ impl<'a> Request<'a> {
             let pixels = runtime.timed("decoded the picture", decode)?;
             let infotext = self.infotext(&run, seeds);
             let [width, height] = pass.size;
-            let drawn = Image::from_planes(&pixels, width, height, seeds.seed, infotext)?;
+            if let Some(tracer) = &mut tracer {
+                let shape = [1, 3, height as usize, width as usize];
+                tracer.record(&format!("picture.{}.image", image + 1), &shape, &pixels)?;
+            }
+            let mut drawn = Image::from_planes(&pixels, width, height, seeds.seed, infotext)?;
             let canvas = run.start.as_ref().and_then(|start| start.canvas.as_ref());
+            if let Some(canvas) = canvas.filter(|_| self.params.image.color_correction) {
+                drawn.rgb = corrected(&drawn.rgb, &canvas.picture);
+            }
             images.push(match canvas {
                 Some(canvas) if run.enlargement.is_none() => canvas.restored(drawn)?,
                 _ => drawn,
@@ -176,6 +243,7 @@ impl<'a> Request<'a> {
     pub fn latents(mut self) -> Result<Latents> {
         let _memory = self.components.runtime.run();
         let mut run = self.prepare()?;
+        let mut tracer = self.begin_trace(&run)?;
         let n = self.params.size.batch_size;
         let mut made = Latents {
             latents: Array {
@@ -186,7 +254,7 @@ impl<'a> Request<'a> {
             infotexts: Vec::with_capacity(n),
         };
         for image in 0..n {
-            let (latents, seeds) = self.sample(&mut run, image)?;
+            let (latents, seeds) = self.sample(&mut run, &mut tracer, image)?;
             made.latents.values.extend(latents);
             made.seeds.push(seeds.seed);
             made.infotexts.push(self.infotext(&run, seeds));
@@ -195,14 +263,57 @@ impl<'a> Request<'a> {
     }
 
     fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
-        let refiner = self.components.refiner.as_ref();
-        let (size, model) = (run.first().size, &self.components.model.name);
-        let models = (&**model, refiner.map(|refiner| &*refiner.model.name));
-        infotext(&self.params, seeds, size, models, &run.hashes)
+        infotext_of(&self.params, run, self.components, seeds)
+    }
+
+    /// A trace with all that is the same for every picture.
+    fn begin_trace(&self, run: &Run<'_>) -> Result<Option<Tracer>> {
+        let Some(path) = &self.trace else {
+            return Ok(None);
+        };
+        let seeds = Seeds {
+            seed: run.seed,
+            variation_seed: Some(run.variation_seed),
+        };
+        let mut tracer = Tracer::begin(path, &self.infotext(run, seeds))?;
+        let plan = self.components.plan_prompts(&self.params)?;
+        for (name, parts) in [
+            ("prompt", &plan.prompt[..]),
+            ("negative_prompt", std::slice::from_ref(&plan.negative_prompt)),
+        ] {
+            let texts = parts.iter().flat_map(|part| &part.texts);
+            let tokens = texts.flat_map(|text| text.chunks.iter().flatten());
+            let ids: Vec<f32> = tokens.map(|token| token.id as f32).collect();
+            tracer.record(&format!("{name}.tokens"), &[ids.len()], &ids)?;
+        }
+        for (i, pass) in run.passes.iter().enumerate() {
+            let number = i + 1;
+            let conditioning = &pass.conditioning;
+            let indices = conditioning.indices(0);
+            let texts = conditioning.timelines().zip(indices).enumerate();
+            for (part, (timeline, index)) in texts {
+                let context = &timeline.texts[index].context;
+                let name = match part.checked_sub(conditioning.conds.len()) {
+                    None => format!("cond.{part}"),
+                    Some(0) => "uncond".to_owned(),
+                    Some(_) => "empty".to_owned(),
+                };
+                let shape = [context.len() / conditioning.width, conditioning.width];
+                tracer.record(&format!("pass.{number}.{name}"), &shape, context)?;
+            }
+            let sigmas: Vec<f32> = pass.plan.sigmas().iter().map(|sigma| *sigma as f32).collect();
+            tracer.record(&format!("pass.{number}.sigmas"), &[sigmas.len()], &sigmas)?;
+        }
+        Ok(Some(tracer))
     }
 
     /// Samples one picture's latents.
-    fn sample(&mut self, run: &mut Run<'a>, image: usize) -> Result<(Vec<f32>, Seeds)> {
+    fn sample(
+        &mut self,
+        run: &mut Run<'a>,
+        tracer: &mut Option<Tracer>,
+        image: usize,
+    ) -> Result<(Vec<f32>, Seeds)> {
         let params = &self.params;
         let nth = |first: u64| first.wrapping_add(image as u64);
         let varied = params.noise.variation_strength > 0.0;
@@ -214,17 +325,41 @@ impl<'a> Request<'a> {
         };
         let images = params.size.batch_size;
         let (previews, progress) = (self.previews, &mut self.progress);
+        let (given, inputs, run_size) = (&self.given, &self.inputs, run.first().size);
         let cancelled = || self.cancel.is_cancelled();
         let all_known = run.passes.iter().all(|pass| !pass.plan.is_adaptive());
-        let steps = run.passes.iter().map(|pass| pass.plan.steps()).sum();
+        let steps: usize = run.passes.iter().map(|pass| pass.plan.steps()).sum();
+        let steps = if all_known { steps } else { 0 };
         let mut before = 0;
+        let mut resumed = self.resumed.take();
+        let mut states = self.states.as_mut();
+        let infotext = match states.is_some() {
+            true => infotext_of(params, run, self.components, seeds),
+            false => String::new(),
+        };
         // The latents of the last pass, and their shape.
         let mut last: Option<(Vec<f32>, [usize; 4])> = None;
-        for pass in &mut run.passes {
+        for (index, pass) in run.passes.iter_mut().enumerate() {
+            if resumed.as_ref().is_some_and(|state| index < state.place.pass) {
+                continue;
+            }
             let components = pass.tagged.clone();
             let components = components.as_deref().unwrap_or(run.own);
             let (model, runtime) = (&components.model, &components.runtime);
-            let (shape, passes_before) = (pass.shape, before);
+            let shape = pass.shape;
+            let drawn_with =
+                (states.is_some() || resumed.is_some()).then(|| DrawnWith::new(run.own, components));
+            let mut resumed_here: Option<PassState> = None;
+            let mut passes_before = before;
+            if let (Some(mut state), Some(drawn_with)) = (resumed.take(), &drawn_with) {
+                state.check_size(shape.iter().product())?;
+                state.forget_features_of_others(drawn_with);
+                before = state.place.step;
+                // Steps are counted from the pass's beginning.
+                let done = Stepper::resume(pass.plan.clone(), state.pass.stepper.clone())?.steps_done();
+                passes_before = before.saturating_sub(done);
+                resumed_here = Some(state.pass);
+            }
             let [_, channels, height, width] = shape;
             let sides = Shape {
                 channels,
@@ -243,9 +378,8 @@ impl<'a> Request<'a> {
                 ..options.clone()
             })?;
             let plain = || Ok(BatchNoise::new(options)?.first().swap_remove(0));
-            let is_first = last.is_none();
             let (start, region) = match (last.take(), &run.start, &run.enlargement) {
-                (None, Some(start), _) => {
+                (None, Some(start), _) if index == 0 => {
                     let (latents, region) = start.latents(params, &mut noise, plain)?;
                     (Some(latents), region)
                 }
@@ -259,15 +393,48 @@ impl<'a> Request<'a> {
             let start = start.as_ref().map(|latents| Beginning {
                 latents,
                 // The WebUI's hires pass has none.
-                noise_multiplier: match is_first {
+                noise_multiplier: match index == 0 {
                     true => params.image.noise_multiplier,
                     false => 1.0,
                 },
                 extra_noise: params.image.extra_noise,
                 region: region.as_ref(),
             });
-            let on_step = |step: sd_sched::Progress<'_, Vec<f32>>| {
+            let seen = |seen: Seen<'_>| {
+                let mut record = |name: &str, values: &[f32]| match tracer {
+                    Some(tracer) => {
+                        let stage = format!("picture.{}.pass.{}.{name}", image + 1, index + 1);
+                        tracer.record(&stage, &shape, values)
+                    }
+                    None => Ok(()),
+                };
+                let (step, is_last, state) = match seen {
+                    Seen::Noise(noise) => return record("noise", noise),
+                    Seen::Beginning(x) => return record("step.0.latents", x),
+                    Seen::Step(step, is_last, state) => (step, is_last, state),
+                };
                 before = passes_before + step.step + 1;
+                record(&format!("step.{}.latents", step.step + 1), step.x)?;
+                record(&format!("step.{}.denoised", step.step + 1), step.denoised)?;
+                if let (Some((every, callback)), Some(drawn_with)) = (&mut states, &drawn_with)
+                    && (before.is_multiple_of(*every) || is_last)
+                {
+                    callback(RunState {
+                        origin: "state".into(),
+                        params: single(params, seeds, run_size),
+                        negative_given: given.contains("negative_prompt"),
+                        drawn_with: drawn_with.clone(),
+                        inputs: inputs.clone(),
+                        infotext: infotext.clone(),
+                        place: Place {
+                            image,
+                            pass: index,
+                            step: before,
+                            steps,
+                        },
+                        pass: state()?,
+                    })?;
+                }
                 let Some(callback) = progress.as_mut() else {
                     return Ok(());
                 };
@@ -281,7 +448,7 @@ impl<'a> Request<'a> {
                     image,
                     images,
                     step: before,
-                    steps: if all_known { steps } else { 0 },
+                    steps,
                     sigma: step.sigma,
                     preview,
                 });
@@ -293,7 +460,7 @@ impl<'a> Request<'a> {
             };
             let what = format_args!("sampled picture {} of {images}", image + 1);
             let sampled = runtime.timed(what, || {
-                denoiser.run(pass, start.as_ref(), noise, cancelled, on_step)
+                denoiser.run(pass, (start.as_ref(), resumed_here), noise, cancelled, seen)
             })?;
             last = Some((sampled, shape));
         }
@@ -303,4 +470,21 @@ impl<'a> Request<'a> {
         let latents = last.map(|(latents, _)| latents);
         Ok((latents.unwrap_or_default(), seeds))
     }
+}
+
+fn infotext_of(params: &GenerateParams, run: &Run<'_>, components: &Components, seeds: Seeds) -> String {
+    let refiner = components.refiner.as_ref();
+    let (size, model) = (run.first().size, &components.model.name);
+    let models = (&**model, refiner.map(|refiner| &*refiner.model.name));
+    infotext(params, seeds, size, models, &run.hashes)
+}
+
+/// The parameters with which a picture of a batch is drawn alone.
+fn single(params: &GenerateParams, seeds: Seeds, [width, height]: [u32; 2]) -> GenerateParams {
+    let mut params = params.clone();
+    (params.size.width, params.size.height, params.size.batch_size) = (Some(width), Some(height), 1);
+    params.noise.seed = seeds.seed.into();
+    // Without a share it decides nothing.
+    params.noise.variation_seed = seeds.variation_seed.map_or(0, i128::from);
+    params
 }

@@ -4,7 +4,10 @@ use sd_core::prompt::{Emphasis, PromptDialect, TimeRule};
 use sd_sched::{Sampler, Schedule};
 
 use super::Request;
-use crate::{ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule, params::table};
+use crate::{
+    ClipSkipRule, EmptyNegativeRule, MaskedContent, ResizeMode, Rng, StrengthRule, TiledDiffusion,
+    params::table,
+};
 
 macro_rules! setter {
     ([$($doc:literal)*] $group:ident $name:ident $type:ty => $value:expr) => {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The pictures and latents of a request.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Inputs {
     pub image: Option<Picture>,
     pub mask: Option<Picture>,
@@ -35,6 +35,17 @@ impl Inputs {
     /// Whether the first pass begins at an image.
     pub fn has_start(&self) -> bool {
         self.image.is_some() || self.latents.is_some()
+    }
+
+    /// The name of one that there is.
+    pub fn first(&self) -> Option<&'static str> {
+        let named = [
+            ("image", self.image.is_some()),
+            ("mask", self.mask.is_some()),
+            ("depth", self.depth.is_some()),
+            ("image_latents", self.latents.is_some()),
+        ];
+        named.iter().find(|(_, given)| *given).map(|(name, _)| *name)
     }
 
     /// Sides that are not given are those of the picture, as far as latents allow, or of the latents.

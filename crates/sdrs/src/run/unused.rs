@@ -2,7 +2,7 @@
 
 use super::{Components, start::Inputs};
 use crate::{
-    GenerateParams,
+    GenerateParams, TiledDiffusion,
     model::{AddedNumbers, UnetExtra},
     settings,
 };
@@ -39,6 +39,11 @@ pub(super) fn unused(
             (_, "refiner_switch_at" | "refiner_by_steps") if refiner.is_none() => {
                 "the pipeline has no refiner"
             }
+            ("tiles", "tile_width" | "tile_height" | "tile_overlap")
+                if params.tiles.tiled_diffusion == TiledDiffusion::None =>
+            {
+                "there are no tiles without tiled_diffusion"
+            }
             ("hires", _) if one_pass => "there is no second pass without hires_scale or a size of it",
             ("image", "strength") if one_pass && !inputs.has_start() => {
                 "there is neither a picture to begin at nor a hires pass"
@@ -49,7 +54,7 @@ pub(super) fn unused(
             ("image", "strength_rule" | "noise_multiplier") if !inputs.has_start() => {
                 "there is no picture to begin at"
             }
-            ("image", "resize_mode" | "posterior_sample") if inputs.image.is_none() => {
+            ("image", "resize_mode" | "posterior_sample" | "color_correction") if inputs.image.is_none() => {
                 "there is no picture to begin at"
             }
             (

@@ -8,7 +8,6 @@ use std::{
 use lru::LruCache;
 use sd_core::{
     ClipTokenizer,
-    models::ClipTextModel,
     prompt::{Chunk, Emphasis, Excerpt, Placed, PromptDialect, PromptOptions, empty_chunk, encoder_inputs},
 };
 
@@ -71,13 +70,9 @@ impl Encoder<'_> {
         &self.model.text_encoders[encoder].tokenizer
     }
 
-    fn network(&self, encoder: usize) -> &ClipTextModel {
-        &self.model.text_encoders[encoder].network
-    }
-
     /// Values of an encoder's state for each token.
     pub fn width(&self, encoder: usize) -> usize {
-        self.network(encoder).config().hidden_size
+        self.model.text_encoders[encoder].network.config().hidden_size
     }
 
     /// A text as inputs of an encoder.
@@ -112,7 +107,7 @@ impl Encoder<'_> {
         if (self.cancelled)() {
             return Err(Error::Cancelled);
         }
-        let network = self.network(encoder);
+        let network = self.model.text_encoders[encoder].network.get(self.runtime)?;
         let vectors = |placed: &Placed| (placed.at, &self.embeddings.vectors[placed.index][encoder][..]);
         let embedded: Vec<(usize, &[f32])> = chunk.embeddings.iter().map(vectors).collect();
         let row = self.runtime.compute(|| {

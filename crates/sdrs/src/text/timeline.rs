@@ -213,7 +213,7 @@ impl Conditioning {
     }
 
     /// The conds', uncond's, and the empty prompt's.
-    fn timelines(&self) -> impl Iterator<Item = &Timeline> {
+    pub fn timelines(&self) -> impl Iterator<Item = &Timeline> {
         let conds = self.conds.iter().map(|(_, timeline)| timeline);
         conds.chain([&self.uncond]).chain(&self.empty)
     }

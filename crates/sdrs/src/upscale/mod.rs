@@ -5,7 +5,7 @@ mod tiles;
 
 use std::path::{Path, PathBuf};
 
-use sd_core::{Device, Dtype, models, weights::Target};
+use sd_core::{Device, Dtype, WeightDtype, models, weights::Target};
 
 use self::network::{LEAST_TILE, Network};
 use crate::{CancelToken, Error, Picture, Resample, Result, model::Runtime};
@@ -149,7 +149,7 @@ impl UpscalerBuilder {
         self
     }
 
-    /// The compute type; by default `f32` on the CPU and `f16` on a GPU.
+    /// The compute type; by default `f32` on the CPU and `f16` on a GPU. On the CPU `f16` means `f32`.
     pub fn dtype(mut self, dtype: Dtype) -> Self {
         self.dtype = Some(dtype);
         self
@@ -171,7 +171,7 @@ impl UpscalerBuilder {
         let on_cpu = device.is_cpu();
         let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
         let runtime = Runtime::new(self.threads, on_cpu, None)?;
-        let target = Target::new(device, dtype);
+        let target = Target::chosen(device, Some(dtype), WeightDtype::Auto);
         let network = runtime.compute(|| models::Upscaler::open(&self.path, &target))?;
         let name = self.path.file_stem().unwrap_or(self.path.as_os_str());
         Ok(Upscaler {

@@ -3,8 +3,9 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use safetensors::{SafeTensors, tensor::TensorView};
 use sd_sched::rng::{BatchNoise, NoiseOptions, Shape};
 use sd_sched::{Latent, PlanOptions, Request, Stepper, plan};
 use sdrs::{Image, Pipeline, Sampler, Schedule};
@@ -78,12 +79,68 @@ pub fn refiner_folder() -> tempfile::TempDir {
     ])
 }
 
+/// A folder of the tiny model whose U-Net has more input channels, their weights 0.1 sin(0.37 i).
+pub fn widened(channels: usize) -> tempfile::TempDir {
+    let files = [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ];
+    let folder = put_together(&[("tiny-sd1", &files)]);
+    let at = |name: &str| folder.path().join("unet").join(name);
+    let config = std::fs::read_to_string(at("config.json")).unwrap();
+    let config = config.replace("\"in_channels\": 4", &format!("\"in_channels\": {channels}"));
+    std::fs::write(at("config.json"), config).unwrap();
+    widen(&at("diffusion_pytorch_model.safetensors"), channels);
+    folder
+}
+
+fn widen(path: &Path, channels: usize) {
+    let bytes = std::fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let old = tensors.tensor("conv_in.weight").unwrap();
+    let (n, extra) = (old.shape()[0], channels - old.shape()[1]);
+    let mut more = (0..n * extra * 9).map(|i| (0.1 * (0.37 * i as f64).sin()) as f32);
+    let mut weight = Vec::new();
+    assert_eq!(old.dtype(), safetensors::Dtype::F16);
+    let old_values: Vec<f32> = old
+        .data()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|v| half::f16::from_le_bytes(*v).to_f32())
+        .collect();
+    for row in old_values.chunks(old.shape()[1] * 9) {
+        weight.extend(row.iter().flat_map(|v| v.to_le_bytes()));
+        weight.extend(more.by_ref().take(extra * 9).flat_map(f32::to_le_bytes));
+    }
+    let view = TensorView::new(safetensors::Dtype::F32, vec![n, channels, 3, 3], &weight).unwrap();
+    let all = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, tensor)| match name.as_str() {
+            "conv_in.weight" => (name, view.clone()),
+            _ => (name, tensor),
+        });
+    safetensors::serialize_to_file(all, None, &path.with_extension("new")).unwrap();
+    std::fs::rename(path.with_extension("new"), path).unwrap();
+}
+
 pub fn lora_file() -> PathBuf {
     folder().join("lora/lora.safetensors")
 }
 
 pub fn builder() -> sdrs::PipelineBuilder {
-    Pipeline::builder().checkpoint(folder()).device("cpu")
+    Pipeline::builder()
+        .dtype(sdrs::Dtype::F32)
+        .weight_dtype(sdrs::WeightDtype::F32)
+        .checkpoint(folder())
+        .device("cpu")
 }
 
 pub fn picture(pipeline: &Pipeline) -> Vec<u8> {

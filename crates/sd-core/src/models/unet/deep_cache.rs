@@ -36,6 +36,16 @@ pub struct DeepFeatures {
 }
 
 impl DeepFeatures {
+    /// Features as they were taken apart: the branch, and `[batch, h, w, c]`.
+    pub fn new(branch: usize, x: Tensor<4>) -> Self {
+        Self { branch, x }
+    }
+
+    /// The branch, and the features themselves, `[batch, h, w, c]`.
+    pub fn parts(&self) -> (usize, &Tensor<4>) {
+        (self.branch, &self.x)
+    }
+
     /// Each row of the batch by itself.
     pub fn split(&self) -> Vec<Self> {
         let row = |i| Self {

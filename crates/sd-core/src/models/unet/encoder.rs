@@ -43,7 +43,7 @@ impl Model for UnetEncoder {
     fn build(config: &UnetConfig, p: &Params, target: &Target) -> Self {
         let first = config.levels[0].channels;
         let mlp = |name: &str, input: usize| {
-            let (p, width) = (p.at(name).unquantized(), config.time_width());
+            let (p, width) = (p.at(name).sensitive(), config.time_width());
             [
                 linear(&p.at("linear_1"), input, width),
                 linear(&p.at("linear_2"), width, width),
@@ -52,10 +52,10 @@ impl Model for UnetEncoder {
         Self {
             down: Block::all(p, config, Way::Down),
             middle: Block::all(p, config, Way::Middle),
-            conv_in: conv(&p.at("conv_in").unquantized(), config.in_channels, first, 3),
+            conv_in: conv(&p.at("conv_in").sensitive(), config.in_channels, first, 3),
             time: mlp("time_embedding", first),
             guidance: config.time_cond_proj_dim.map(|width| {
-                let p = p.at("time_embedding.cond_proj").unquantized();
+                let p = p.at("time_embedding.cond_proj").sensitive();
                 linear_without_bias(&p, width, first)
             }),
             added: config.added_width.map(|width| mlp("add_embedding", width)),

@@ -45,7 +45,7 @@ impl Model for UNet {
             encoder: UnetEncoder::build(config, p, target),
             up: Block::all(p, config, Way::Up),
             norm_out: group_norm(&p.at("conv_norm_out"), first, groups, config.norm_eps),
-            conv_out: conv(&p.at("conv_out").unquantized(), first, config.out_channels, 3),
+            conv_out: conv(&p.at("conv_out").sensitive(), first, config.out_channels, 3),
         }
     }
 }

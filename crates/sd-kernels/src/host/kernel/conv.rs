@@ -7,12 +7,13 @@ use super::{
     epilogue::Store,
     gemm::{Left, multiply},
     geometry::{Geometry, Pictures},
+    linear,
     packed::{Right, Weights},
-    quantised::{self, PictureScales, ProductScales, ZERO},
-    winograd,
+    quantised::{ColumnScales, PictureScales, ProductScales},
+    winograd::{self, whole::Pixels},
 };
 use crate::{
-    host::simd::{Isa, Operand, Product, Simd},
+    host::simd::{Isa, Product, Simd, Whole},
     memory::buffer::Buffer,
 };
 
@@ -25,13 +26,21 @@ pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usiz
     }
 }
 
-/// The same of a quantized convolution, whose input is brought to bytes.
-pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize) -> usize {
-    bordered(
-        [batch, h, w],
-        channels.next_multiple_of(u8::K),
-        Geometry::same([h, w]),
-    )
+/// The same of a quantized convolution, whose input is brought to whole numbers.
+pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
+    fn of<W: Whole>([batch, h, w]: [usize; 3], channels: usize) -> usize {
+        let channels = channels.next_multiple_of(W::K);
+        bordered([batch, h, w], channels, Geometry::same([h, w])) * size_of::<W>()
+    }
+    let isa = Isa::detect();
+    let tiles = match winograd::whole::suits(isa, Geometry::same([h, w]), channels, columns) {
+        true => winograd::whole::workspace([batch, h, w], channels, columns),
+        false => 0,
+    };
+    match isa.multiplies_bytes() {
+        true => of::<u8>([batch, h, w], channels),
+        false => of::<i16>([batch, h, w], channels) + tiles,
+    }
 }
 
 /// Values of pictures `[batch, h, w]` with a border.
@@ -67,28 +76,45 @@ pub(crate) fn conv<T: Simd>(
             let bordered = Bordered::new(x, geometry, T::default(), copy);
             bordered.convolve(isa, geometry, weights, store);
         }
-        Weights::Quantised(weights, columns) if pointwise => {
-            let (bytes, scales) = quantised::rows(isa, x.data, c);
-            let scales = Some(ProductScales {
-                rows: &scales,
-                each: 1,
-                columns,
-            });
-            let left = Left::rows(&bytes, rows, bytes.len() / rows);
-            multiply(isa, left, weights, &Store { scales, ..store });
+        Weights::Bytes(weights, columns) if pointwise => {
+            linear::whole(isa, x.data, [rows, c], weights, columns, store);
         }
-        Weights::Quantised(weights, columns) => {
-            let pictures = PictureScales::new(isa, x.data, batch);
-            let scales = Some(ProductScales {
-                rows: &pictures.scales,
-                each: oh * ow,
-                columns,
+        Weights::Words(weights, columns) if pointwise => {
+            linear::whole(isa, x.data, [rows, c], weights, columns, store);
+        }
+        Weights::Bytes(weights, columns) => {
+            whole(isa, x, geometry, columns, store, |bordered, store| {
+                bordered.convolve(isa, geometry, weights, store);
             });
-            let whole = |picture, from: &[T], to: &mut [u8]| pictures.whole(isa, picture, from, to);
-            let bordered = Bordered::new(x, geometry, ZERO, whole);
-            bordered.convolve(isa, geometry, weights, Store { scales, ..store });
+        }
+        Weights::Words(weights, columns) => {
+            let tiles = winograd::whole::suits(isa, geometry, c, store.columns);
+            whole(isa, x, geometry, columns, store, |bordered, store| match tiles {
+                true => winograd::whole::convolve(isa, bordered.pixels(), [oh, ow], weights, &store),
+                false => bordered.convolve(isa, geometry, weights, store),
+            });
         }
     }
+}
+
+/// A convolution through whole numbers, with a scale for each picture.
+fn whole<T: Simd, W: Whole>(
+    isa: Isa,
+    x: Pictures<T>,
+    geometry: Geometry,
+    columns: &ColumnScales,
+    store: Store<T>,
+    convolve: impl FnOnce(&Bordered<W>, Store<T>),
+) {
+    let pictures = PictureScales::new(isa, x.data, x.shape[0]);
+    let scales = Some(ProductScales {
+        rows: &pictures.scales,
+        each: geometry.output().iter().product(),
+        columns,
+    });
+    let values = |picture, from: &[T], to: &mut [W]| pictures.whole(isa, picture, from, to);
+    let bordered = Bordered::new(x, geometry, W::ZERO, values);
+    convolve(&bordered, Store { scales, ..store });
 }
 
 /// Pictures with zeros around them, and channels made a multiple of [`Operand::K`]. Between two lines one border serves both.
@@ -99,6 +125,18 @@ struct Bordered<T> {
     width: usize,
     /// Channels.
     k: usize,
+}
+
+impl Bordered<i16> {
+    fn pixels(&self) -> Pixels<'_> {
+        Pixels {
+            data: &self.data,
+            batch: self.batch,
+            height: self.height,
+            width: self.width,
+            k: self.k,
+        }
+    }
 }
 
 impl<T: Product> Bordered<T> {

@@ -48,7 +48,7 @@ const BLOCK_BYTES: usize = 768 << 10;
 /// `A B`, tile by tile, into `sink`. The order of every sum is fixed, so the result doesn't depend on the number of threads.
 pub(crate) fn multiply<T: Product>(isa: Isa, left: Left<T>, right: Right<T>, sink: &impl Sink) {
     let tile_rows = T::rows(isa);
-    let panel = right.data.len() / right.panels.max(1);
+    let panel = right.len;
     assert!(
         right.panels.is_multiple_of(2)
             && panel == left.taps.len() * left.k * PANEL
@@ -143,10 +143,11 @@ impl<T: Product, S: Sink> Work for Part<'_, T, S> {
         let (isa, left, right) = (self.isa, self.left, self.right);
         let _session = begin::<T>(isa);
         let tile_rows = T::rows(isa);
-        let panel = right.data.len() / right.panels;
+        let panel = right.len;
+        let mut room = right.room(2);
         let mut sums = Sums([[0.0; COLUMNS]; MAX_ROWS]);
         for pair in self.pairs {
-            let b = &right.data[2 * pair * panel..2 * (pair + 1) * panel];
+            let b = right.panels(isa, 2 * pair, 2, &mut room);
             for row in self.rows.clone().step_by(tile_rows) {
                 let tile = Tile {
                     a: left.data[row * left.stride..].as_ptr(),

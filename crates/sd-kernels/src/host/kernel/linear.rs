@@ -3,11 +3,11 @@
 use super::{
     epilogue::Store,
     gemm::{Left, multiply},
-    packed::Weights,
-    quantised::{self, ProductScales},
+    packed::{Right, Weights},
+    quantised::{self, ColumnScales, ProductScales},
 };
 use crate::{
-    host::simd::{Isa, Operand, Simd},
+    host::simd::{Isa, Simd, Whole},
     memory::buffer::Buffer,
 };
 
@@ -35,15 +35,26 @@ pub(crate) fn linear<T: Simd>(
             let left = Left::rows(padded.as_deref().unwrap_or(x), rows, k);
             multiply(isa, left, right, &store);
         }
-        Weights::Quantised(right, columns) => {
-            let (bytes, scales) = quantised::rows(isa, x, inputs);
-            let scales = Some(ProductScales {
-                rows: &scales,
-                each: 1,
-                columns,
-            });
-            let left = Left::rows(&bytes, rows, inputs.next_multiple_of(u8::K));
-            multiply(isa, left, right, &Store { scales, ..store });
-        }
+        Weights::Bytes(right, columns) => whole(isa, x, [rows, inputs], right, columns, store),
+        Weights::Words(right, columns) => whole(isa, x, [rows, inputs], right, columns, store),
     }
+}
+
+/// The same product through whole numbers, with a scale for each row.
+pub(super) fn whole<T: Simd, W: Whole>(
+    isa: Isa,
+    x: &[T],
+    [rows, inputs]: [usize; 2],
+    right: Right<W>,
+    columns: &ColumnScales,
+    store: Store<T>,
+) {
+    let (values, scales) = quantised::rows::<T, W>(isa, x, inputs);
+    let scales = Some(ProductScales {
+        rows: &scales,
+        each: 1,
+        columns,
+    });
+    let left = Left::rows(&values, rows, inputs.next_multiple_of(W::K));
+    multiply(isa, left, right, &Store { scales, ..store });
 }

@@ -25,6 +25,6 @@ pub(crate) use geometry::{Geometry, Pictures};
 pub(crate) use linear::linear;
 pub(crate) use nearest::nearest;
 pub(crate) use norm::{ChannelScales, group_norm, group_scales, layer_norm};
-pub(crate) use packed::{Panels, Weights, pack};
+pub(crate) use packed::{Panels, Weights, pack, pack_blocks, pack_narrow};
 pub(crate) use quantised::ColumnScales;
 pub(crate) use shared::Shared;

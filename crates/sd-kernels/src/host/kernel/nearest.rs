@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::packed::pack;
+use super::packed::{Room, pack};
 use crate::{
     host::simd::{COLUMNS, Isa, PANEL, Simd, Tile, Work, begin, vectorised},
     memory::buffer::Buffer,
@@ -26,7 +26,7 @@ pub(crate) fn nearest<T: Simd>(isa: Isa, x: &[T], width: usize, from: &[u32], to
             None => out.fill(T::default()),
         });
     let panels = pack(from.len(), 1, width, |n| Some(row(from[n])));
-    let right = panels.right().data;
+    let right = panels.right();
     let scales: Vec<f32> = to
         .par_iter()
         .map(|&to| inverse_norm(row(to), T::to_f32))
@@ -36,11 +36,13 @@ pub(crate) fn nearest<T: Simd>(isa: Isa, x: &[T], width: usize, from: &[u32], to
         .par_chunks_mut(COLUMNS)
         .enumerate()
         .for_each(|(block, found)| {
+            // Nothing is widened here.
+            let mut room = Room::default();
             let columns = Columns {
                 isa,
                 left: &left,
                 scales: &scales,
-                right: &right[2 * block * padded * PANEL..][..2 * padded * PANEL],
+                right: right.panels(isa, 2 * block, 2, &mut room),
                 padded,
             };
             let (best, place) = vectorised(isa, columns);

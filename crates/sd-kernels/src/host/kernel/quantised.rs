@@ -2,20 +2,17 @@
 //! that kind too, with a scale for each row or each picture that is found when the values are there (dynamic quantisation).
 //!
 //! Instructions multiply unsigned bytes with signed ones. So the left side is stored with 128 added, and each column's sum of weights
-//! times 128 is taken away from its sums.
+//! times 128 is taken away from its sums. Where there are none, both sides are multiplied as words, which need nothing added.
 
 use rayon::prelude::*;
 
 use crate::{
-    host::simd::{COLUMNS, Isa, Number, Operand, Work, vectorised},
+    host::simd::{COLUMNS, Isa, Number, Whole, Work, vectorised},
     memory::buffer::Buffer,
 };
 
 /// The largest whole number.
 const MOST: f32 = 127.0;
-
-/// The offset of whole numbers on the left, and so their zero.
-pub(crate) const ZERO: u8 = 128;
 
 /// 1.5 * 2^23: adding it leaves the nearest whole number in the lowest bits.
 const SHIFT: f32 = 12_582_912.0;
@@ -73,9 +70,9 @@ impl TileScales<'_> {
 }
 
 impl ColumnScales {
-    /// The whole numbers of `[n, k]` weights as bytes, and the columns' scales; `column` says which of `n` each of `columns` packed
-    /// ones is, if any.
-    pub fn new<T: Number>(
+    /// The whole numbers of `[n, k]` weights as bytes, and the columns' scales for products with `W`; `column` says which of `n` each of
+    /// `columns` packed ones is, if any.
+    pub fn new<T: Number, W: Whole>(
         isa: Isa,
         weights: &[T],
         k: usize,
@@ -93,7 +90,7 @@ impl ColumnScales {
                 };
                 let scale = vectorised(isa, row);
                 let sum: i32 = to.iter().map(|byte| i32::from(*byte as i8)).sum();
-                (scale, sum * i32::from(ZERO))
+                (scale, sum * W::ZERO.value())
             })
             .collect();
         let of = |n| column(n).and_then(|n| of.get(n)).copied().unwrap_or_default();
@@ -123,21 +120,21 @@ fn scales(largest: f32) -> (f32, f32) {
 
 /// Values as whole numbers with `zero` added.
 #[inline(always)]
-fn whole<T: Number>(from: &[T], inverse: f32, zero: u8, to: &mut [u8]) {
-    let shift = SHIFT + f32::from(zero);
+fn whole<T: Number, W: Whole>(from: &[T], inverse: f32, zero: W, to: &mut [W]) {
+    let shift = SHIFT + zero.value() as f32;
     to.iter_mut()
         .zip(from)
-        .for_each(|(to, from)| *to = (from.to_f32() * inverse + shift).to_bits() as u8);
+        .for_each(|(to, from)| *to = W::of_bits((from.to_f32() * inverse + shift).to_bits()));
 }
 
 /// A row's whole numbers, padded with zeros, and its scale.
-struct Row<'a, T> {
+struct Row<'a, T, W> {
     from: &'a [T],
-    to: &'a mut [u8],
-    zero: u8,
+    to: &'a mut [W],
+    zero: W,
 }
 
-impl<T: Number> Work for Row<'_, T> {
+impl<T: Number, W: Whole> Work for Row<'_, T, W> {
     type Output = f32;
 
     #[inline(always)]
@@ -151,11 +148,11 @@ impl<T: Number> Work for Row<'_, T> {
 }
 
 /// Rows of `width` values as rows of whole numbers, as long as products want them, and a scale for each.
-pub(crate) fn rows<T: Number>(isa: Isa, values: &[T], width: usize) -> (Buffer<u8>, Buffer<f32>) {
+pub(crate) fn rows<T: Number, W: Whole>(isa: Isa, values: &[T], width: usize) -> (Buffer<W>, Buffer<f32>) {
     /// Rows that a thread takes at a time.
     const SHARE: usize = 64;
-    let (count, k) = (values.len() / width, width.next_multiple_of(u8::K));
-    let (mut bytes, mut scales) = (Buffer::<u8>::dirty(count * k), Buffer::<f32>::dirty(count));
+    let (count, k) = (values.len() / width, width.next_multiple_of(W::K));
+    let (mut bytes, mut scales) = (Buffer::<W>::dirty(count * k), Buffer::<f32>::dirty(count));
     values
         .par_chunks(SHARE * width)
         .zip(bytes.par_chunks_mut(SHARE * k))
@@ -163,7 +160,11 @@ pub(crate) fn rows<T: Number>(isa: Isa, values: &[T], width: usize) -> (Buffer<u
         .for_each(|((from, to), scales)| {
             let rows = from.chunks_exact(width).zip(to.chunks_exact_mut(k));
             for ((from, to), scale) in rows.zip(scales) {
-                let row = Row { from, to, zero: ZERO };
+                let row = Row {
+                    from,
+                    to,
+                    zero: W::ZERO,
+                };
                 *scale = vectorised(isa, row);
             }
         });
@@ -203,16 +204,16 @@ impl PictureScales {
     }
 
     /// A picture's values as whole numbers.
-    pub fn whole<T: Number>(&self, isa: Isa, picture: usize, from: &[T], to: &mut [u8]) {
-        struct Whole<'a, T>(&'a [T], f32, &'a mut [u8]);
-        impl<T: Number> Work for Whole<'_, T> {
+    pub fn whole<T: Number, W: Whole>(&self, isa: Isa, picture: usize, from: &[T], to: &mut [W]) {
+        struct Values<'a, T, W>(&'a [T], f32, &'a mut [W]);
+        impl<T: Number, W: Whole> Work for Values<'_, T, W> {
             type Output = ();
 
             #[inline(always)]
             fn run(self) {
-                whole(self.0, self.1, ZERO, self.2);
+                whole(self.0, self.1, W::ZERO, self.2);
             }
         }
-        vectorised(isa, Whole(from, self.inverses[picture], to));
+        vectorised(isa, Values(from, self.inverses[picture], to));
     }
 }

@@ -9,12 +9,12 @@ use super::{
     geometry::{Geometry, Pictures},
     linear::linear,
     norm::{group_norm, layer_norm},
-    packed::{Weights, pack},
+    packed::{Weights, pack, pack_blocks, pack_narrow},
     quantised::{self, ColumnScales},
     shared::Shared,
 };
 use crate::{
-    host::simd::{COLUMNS, Isa, Number, Simd},
+    host::simd::{COLUMNS, Form, Isa, Number, Simd},
     memory::buffer::Buffer,
 };
 
@@ -58,8 +58,24 @@ fn quantised<T: Number>(values: &[T], len: usize) -> Vec<f64> {
     chunks.collect()
 }
 
-fn on_every_isa(test: impl Fn(Isa)) {
+fn on_every_isa(test: impl FnMut(Isa)) {
     Isa::available().into_iter().for_each(test);
+}
+
+/// Weights `[n, k, taps]` as whole numbers, as this instruction set multiplies them.
+fn with_whole<T: Simd>(isa: Isa, weights: &[T], [n, taps, k]: [usize; 3], work: impl FnOnce(Weights<T>)) {
+    let (all, len) = (n.next_multiple_of(COLUMNS), k * taps);
+    let column = |i| (i < n).then_some(i);
+    if isa.multiplies_bytes() {
+        let (bytes, columns) = ColumnScales::new::<T, u8>(isa, weights, len, all, column);
+        let panels = pack::<u8>(n, taps, k, |n| Some(&bytes[n * len..][..len]));
+        work(Weights::Bytes(panels.right(), &columns));
+    } else {
+        let (bytes, columns) = ColumnScales::new::<T, i16>(isa, weights, len, all, column);
+        let values = |n: usize| Some(&bytes[n * len..][..len]);
+        let panels = pack_narrow::<u8, i16>(Form::Int8, n, taps, k, values);
+        work(Weights::Words(panels.right(), &columns));
+    }
 }
 
 fn product<T: Simd>(isa: Isa, [m, k, n]: [usize; 3], int8: bool) {
@@ -91,16 +107,9 @@ fn product<T: Simd>(isa: Isa, [m, k, n]: [usize; 3], int8: bool) {
         ..Store::new(&shared, n)
     };
     if int8 {
-        let all = n.next_multiple_of(COLUMNS);
-        let (bytes, columns) = ColumnScales::new(isa, &w, k, all, |i| (i < n).then_some(i));
-        let panels = pack::<u8>(n, 1, k, |n| Some(&bytes[n * k..][..k]));
-        linear(
-            isa,
-            &a,
-            [m, k],
-            Weights::Quantised(panels.right(), &columns),
-            store,
-        );
+        with_whole(isa, &w, [n, 1, k], |weights| {
+            linear(isa, &a, [m, k], weights, store)
+        });
     } else {
         let panels = pack::<T>(n, 1, k, |n| Some(&w[n * k..][..k]));
         linear(isa, &a, [m, k], Weights::Plain(panels.right()), store);
@@ -156,11 +165,9 @@ fn convolution<T: Simd>(
         shape: [batch, h, w, c],
     };
     if int8 {
-        let all = n.next_multiple_of(COLUMNS);
-        let (bytes, columns) = ColumnScales::new(isa, &weight, len, all, |i| (i < n).then_some(i));
-        let panels = pack::<u8>(n, kh * kw, c, |o| Some(&bytes[o * len..][..len]));
-        let weights = Weights::Quantised(panels.right(), &columns);
-        conv(isa, pictures, geometry, weights, store);
+        with_whole(isa, &weight, [n, kh * kw, c], |weights| {
+            conv(isa, pictures, geometry, weights, store);
+        });
     } else {
         let panels = pack::<T>(n, kh * kw, c, |o| Some(&weight[o * len..][..len]));
         conv(isa, pictures, geometry, Weights::Plain(panels.right()), store);
@@ -360,12 +367,218 @@ fn what_is_not_finite_stays_so_in_eight_bits() {
     on_every_isa(|isa| {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let values = [1.0, bad, 0.5, 1.0, 2.0, 3.0];
-            let (_, scales) = quantised::rows(isa, &values, 3);
+            let (_, scales) = quantised::rows::<f32, u8>(isa, &values, 3);
             assert!(scales[0].is_nan() && scales[1] == 3.0 / 127.0, "{isa:?} {bad}");
         }
         // Too small for an inverse.
-        let (bytes, scales) = quantised::rows(isa, &[0f32, 1e-40, 0.0, 0.0], 2);
+        let (bytes, scales) = quantised::rows::<f32, u8>(isa, &[0f32, 1e-40, 0.0, 0.0], 2);
         assert_eq!(scales[..], [0.0, 0.0]);
-        assert!(bytes.iter().all(|&byte| byte == quantised::ZERO));
+        assert!(bytes.iter().all(|&byte| byte == 128));
+        let (words, scales) = quantised::rows::<f32, i16>(isa, &[0f32, 1e-40, 0.0, 0.0], 2);
+        assert_eq!(scales[..], [0.0, 0.0]);
+        assert!(words.iter().all(|&word| word == 0));
+    });
+}
+
+/// Sums of whole numbers are the same to the bit on every instruction set, at the largest values too.
+#[test]
+fn whole_sums_are_the_same_everywhere() {
+    for (m, k, n, largest) in [(5, 70, 40, false), (3, 640, 33, true), (40, 64, 96, false)] {
+        let fill = |seed: u32, len: usize| match largest {
+            true => values::<f32>(len, seed).iter().map(|v| v.signum()).collect(),
+            false => values::<f32>(len, seed).to_vec(),
+        };
+        let (x, w): (Vec<f32>, Vec<f32>) = (fill(1, m * k), fill(2, n * k));
+        let mut results = Vec::new();
+        on_every_isa(|isa| {
+            let mut out = vec![0f32; m * n];
+            let shared = Shared::new(&mut out);
+            let store = Store::new(&shared, n);
+            with_whole(isa, &w, [n, 1, k], |weights| {
+                linear(isa, &x, [m, k], weights, store);
+            });
+            results.push(out);
+        });
+        for other in &results[1..] {
+            assert_eq!(bits(other), bits(&results[0]));
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// The same of convolutions, with fewer multiplications on some of them, at the largest values too.
+#[test]
+fn whole_convolutions_are_the_same_everywhere() {
+    for ([batch, h, w, c], n, upsample, largest) in [
+        ([1, 17, 18, 40], 33, false, false),
+        ([2, 4, 33, 320], 40, false, true),
+        ([1, 9, 11, 20], 64, true, false),
+        ([1, 5, 16, 2592], 16, false, true),
+    ] {
+        let fill = |seed: u32, len: usize| -> Vec<f32> {
+            let values = values::<f32>(len, seed);
+            match largest {
+                // All of one sign, so that sums are as large as they can be.
+                true => values
+                    .iter()
+                    .map(|_| if seed == 1 { 1.0 } else { -1.0 })
+                    .collect(),
+                false => values.to_vec(),
+            }
+        };
+        let (x, weight) = (fill(1, batch * h * w * c), fill(2, n * 9 * c));
+        let shift = usize::from(upsample);
+        let geometry = Geometry {
+            upsample,
+            ..Geometry::same([h << shift, w << shift])
+        };
+        let [oh, ow] = geometry.output();
+        let mut results = Vec::new();
+        on_every_isa(|isa| {
+            let mut out = vec![0f32; batch * oh * ow * n];
+            let shared = Shared::new(&mut out);
+            let store = Store::new(&shared, n);
+            let pictures = Pictures {
+                data: &x,
+                shape: [batch, h, w, c],
+            };
+            with_whole(isa, &weight, [n, 9, c], |weights| {
+                conv(isa, pictures, geometry, weights, store);
+            });
+            results.push(out);
+        });
+        for other in &results[1..] {
+            assert!(bits(other) == bits(&results[0]), "{h} x {w}, {c} -> {n}");
+        }
+        if largest {
+            let inside = results[0][(ow + 1) * n];
+            assert!((inside + 9.0 * c as f32).abs() < 0.01, "{inside}");
+        }
+    }
+}
+
+/// Stored weights `[n, k, taps]` in a form, as files hold them, and the values that these are.
+fn stored(form: Form, [n, taps, k]: [usize; 3]) -> (Vec<u8>, Vec<f32>) {
+    let len = n * taps * k;
+    let plain = values::<f32>(len, 77);
+    let half = |at: &[u8]| half::f16::from_le_bytes([at[0], at[1]]).to_f32();
+    match form {
+        Form::Bf16 => {
+            let narrow: Vec<bf16> = plain.iter().map(|&v| bf16::from_f32(v)).collect();
+            let wide = narrow.iter().map(|v| v.to_f32()).collect();
+            (bytemuck::cast_slice(&narrow).to_vec(), wide)
+        }
+        Form::F16 => {
+            // With some that are no normal numbers.
+            let narrow = plain.iter().enumerate();
+            let narrow: Vec<half::f16> = narrow
+                .map(|(i, &v)| half::f16::from_f32(if i % 5 == 0 { v * 1e-5 } else { v }))
+                .collect();
+            let wide = narrow.iter().map(|v| v.to_f32()).collect();
+            (bytemuck::cast_slice(&narrow).to_vec(), wide)
+        }
+        Form::E4M3(scale) | Form::E5M2(scale) => {
+            // Every finite code.
+            let most = if matches!(form, Form::E4M3(_)) { 0x7f } else { 0x7c };
+            let codes: Vec<u8> = (0..len)
+                .map(|i| (i * 37 % most) as u8 | (i as u8 & 1) << 7)
+                .collect();
+            let wide = codes.iter().map(|&code| match form {
+                Form::E4M3(_) => crate::f8_e4m3(code) * scale,
+                _ => crate::f8_e5m2(code) * scale,
+            });
+            let wide = wide.collect();
+            (codes, wide)
+        }
+        Form::Q8_0 | Form::Q4_0 => {
+            let size = if form == Form::Q8_0 { 34 } else { 18 };
+            let bytes: Vec<u8> = (0..len / 32 * size)
+                .map(|i| match i % size {
+                    0 => (i / 7) as u8,
+                    // Scales are positive and negative, and some are tiny.
+                    1 => 0x1c ^ (i as u8 & 0x80) ^ (i / size % 4) as u8 * 4,
+                    at => (i * 31 + at) as u8,
+                })
+                .collect();
+            let blocks = bytes.chunks_exact(size);
+            let wide = blocks.flat_map(|block| {
+                let d = half(block);
+                (0..32).map(move |i| match form {
+                    Form::Q8_0 => f32::from(block[2 + i] as i8) * d,
+                    _ => (f32::from(block[2 + i % 16] >> (i / 16 * 4) & 15) - 8.0) * d,
+                })
+            });
+            let wide = wide.collect();
+            (bytes, wide)
+        }
+        Form::Int8 => unreachable!("no form of files"),
+    }
+}
+
+/// A convolution with stored weights equals, to the bit, the one with the same weights widened before.
+fn same_as_widened<T: Simd>(isa: Isa, form: Form, [n, c, side]: [usize; 3], kernel: usize) {
+    let taps = kernel * kernel;
+    let shape = [2, side, side + 1, c];
+    let padding = (kernel / 2, kernel / 2);
+    let geometry = Geometry {
+        kernel: [kernel; 2],
+        rows: padding,
+        columns: padding,
+        ..Geometry::same([side, side + 1])
+    };
+    let x = values::<T>(shape.iter().product(), 21);
+    let (bytes, wide) = stored(form, [n, taps, c]);
+    let wide: Vec<T> = wide.into_iter().map(T::from_f32).collect();
+    let len = taps * c;
+    let panels = match form {
+        Form::Q8_0 | Form::Q4_0 => {
+            let row = bytes.len() / n;
+            pack_blocks::<T>(form, n, c, |n| Some(&bytes[n * row..][..row]))
+        }
+        Form::Bf16 | Form::F16 => {
+            let halves: &[u16] = bytemuck::cast_slice(&bytes);
+            pack_narrow::<u16, T>(form, n, taps, c, |n| Some(&halves[n * len..][..len]))
+        }
+        _ => pack_narrow::<u8, T>(form, n, taps, c, |n| Some(&bytes[n * len..][..len])),
+    };
+    let plain = pack::<T>(n, taps, c, |n| Some(&wide[n * len..][..len]));
+    let run = |weights| {
+        let mut out = Buffer::<T>::dirty(2 * side * (side + 1) * n);
+        let shared = Shared::new(&mut out);
+        let pictures = Pictures { data: &x, shape };
+        conv(
+            isa,
+            pictures,
+            geometry,
+            Weights::Plain(weights),
+            Store::new(&shared, n),
+        );
+        out.iter().map(|v| v.to_f32().to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        run(panels.right()),
+        run(plain.right()),
+        "{isa:?} {form:?} {n} {c} {side} {kernel}"
+    );
+}
+
+#[test]
+fn narrow_weights_equal_widened_ones() {
+    on_every_isa(|isa| {
+        let (e4m3, e5m2) = (Form::E4M3(0.37), Form::E5M2(1.0));
+        for form in [Form::Bf16, Form::F16, e4m3, e5m2, Form::Q8_0, Form::Q4_0] {
+            let blocks = matches!(form, Form::Q8_0 | Form::Q4_0);
+            for (n, c, side) in [(40, 64, 3), (1, 32, 2), (70, 96, 17), (33, 19, 18), (5, 3, 4)] {
+                for kernel in [1, 3] {
+                    if !blocks || kernel == 1 && c % 32 == 0 {
+                        same_as_widened::<f32>(isa, form, [n, c, side], kernel);
+                        same_as_widened::<bf16>(isa, form, [n, c, side], kernel);
+                    }
+                }
+            }
+        }
     });
 }

@@ -105,6 +105,26 @@ pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
     }
 }
 
+/// Sums are `i32`.
+///
+/// # Safety
+/// As [`Product::tile`](super::Product::tile).
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) unsafe fn tile_i16(t: &Tile<i16>) {
+    // SAFETY: all addresses are within what the caller promised; all vectors are 512 bits.
+    unsafe {
+        tile!(
+            t,
+            2,
+            |a: *const i16| _mm512_set1_epi32(a.cast::<i32>().read_unaligned()),
+            |sum: __m512, x: __m512i, b: __m512| _mm512_castsi512_ps(_mm512_add_epi32(
+                _mm512_castps_si512(sum),
+                _mm512_madd_epi16(x, _mm512_castps_si512(b))
+            ))
+        );
+    }
+}
+
 /// To the nearest `bf16`, ties to even.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]

@@ -3,7 +3,7 @@
 use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
-use super::{amx, avx512};
+use super::{amx, avx2, avx512};
 use super::{
     isa::Isa,
     number::{Number, Operand},
@@ -93,18 +93,63 @@ macro_rules! product {
 }
 
 product! { f32, portable::tile,
-    Avx2 => portable::ROWS, portable::tile_avx2;
+    Avx2 | AvxVnni => portable::ROWS, portable::tile_avx2;
     Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_f32;
 }
 product! { bf16, portable::tile,
-    Avx2 | Avx512 | Avx512Vnni => portable::ROWS, portable::tile_avx2;
+    Avx2 | AvxVnni | Avx512 | Avx512Vnni => portable::ROWS, portable::tile_avx2;
     Avx512Bf16 => avx512::ROWS, avx512::tile_bf16;
     Amx => amx::ROWS, amx::tile_bf16;
 }
 product! { u8, portable::tile_u8,
-    Avx2 | Avx512 => portable::ROWS, portable::tile_u8_avx2;
+    AvxVnni => avx2::ROWS, avx2::tile_u8;
     Avx512Vnni | Avx512Bf16 => avx512::ROWS, avx512::tile_u8;
     Amx => amx::ROWS, amx::tile_u8;
+}
+product! { i16, portable::tile_i16,
+    Avx2 | AvxVnni => avx2::ROWS, avx2::tile_i16;
+    Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_i16;
+}
+
+/// A type of whole numbers that products are computed in.
+pub(crate) trait Whole: Product {
+    /// What is stored for zero on the left.
+    const ZERO: Self;
+
+    /// The lowest bits.
+    fn of_bits(bits: u32) -> Self;
+
+    /// As a number.
+    fn value(self) -> i32;
+}
+
+/// Instructions multiply unsigned bytes with signed ones.
+impl Whole for u8 {
+    const ZERO: Self = 128;
+
+    #[inline(always)]
+    fn of_bits(bits: u32) -> Self {
+        bits as Self
+    }
+
+    #[inline(always)]
+    fn value(self) -> i32 {
+        self.into()
+    }
+}
+
+impl Whole for i16 {
+    const ZERO: Self = 0;
+
+    #[inline(always)]
+    fn of_bits(bits: u32) -> Self {
+        bits as Self
+    }
+
+    #[inline(always)]
+    fn value(self) -> i32 {
+        self.into()
+    }
 }
 
 /// Functions of [`Simd`] for a type: the kernels' names differ, and the AVX-512 that `affine` needs.

@@ -5,8 +5,10 @@
 pub enum Isa {
     /// The instructions of every machine that Rust compiles for, left to the compiler.
     Portable,
-    /// x86 with AVX2 and FMA, left to the compiler.
+    /// x86 with AVX2, FMA and F16C, left to the compiler.
     Avx2,
+    /// AVX2 with dot products of bytes (Alder Lake and later, Zen 5).
+    AvxVnni,
     /// x86 with AVX-512 (F, BW, DQ, VL).
     Avx512,
     /// AVX-512 with dot products of bytes (Cascade Lake and later).
@@ -17,11 +19,68 @@ pub enum Isa {
     Amx,
 }
 
+/// The environment variable that names the instruction set to use, instead of the best one.
+const VARIABLE: &str = "SDRS_ISA";
+
 impl Isa {
-    /// The best one here. The processor is asked once.
+    const ALL: [Self; 7] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx512Vnni,
+        Self::Avx512Bf16,
+        Self::Amx,
+    ];
+
+    /// The one to use: the best one here, or that which `SDRS_ISA` names. Both are asked once.
     pub fn detect() -> Self {
-        static FOUND: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
-        *FOUND.get_or_init(|| *Self::available().last().unwrap_or(&Isa::Portable))
+        let best = || *Self::available().last().unwrap_or(&Isa::Portable);
+        Self::chosen().clone().ok().flatten().unwrap_or_else(best)
+    }
+
+    /// The one that `SDRS_ISA` names, if it is set; an error if it names none that works here.
+    pub fn chosen() -> &'static Result<Option<Self>, String> {
+        static CHOSEN: std::sync::OnceLock<Result<Option<Isa>, String>> = std::sync::OnceLock::new();
+        CHOSEN.get_or_init(|| match std::env::var(VARIABLE) {
+            Ok(name) if !name.is_empty() => Self::named(&name).map(Some),
+            Err(std::env::VarError::NotUnicode(_)) => Self::named("\u{fffd}").map(Some),
+            _ => Ok(None),
+        })
+    }
+
+    pub(super) fn named(name: &str) -> Result<Self, String> {
+        let available = Self::available();
+        let names = |all: &[Self]| all.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+        match Self::ALL.into_iter().find(|isa| isa.name() == name) {
+            None => Err(format!(
+                "'{name}' is no instruction set; there are {}",
+                names(&Self::ALL)
+            )),
+            Some(isa) if !available.contains(&isa) => Err(format!(
+                "this processor has no {name}; it has {}",
+                names(&available)
+            )),
+            Some(isa) => Ok(isa),
+        }
+    }
+
+    /// Its name, as `SDRS_ISA` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// Whether it multiplies bytes, with sums of four products; else whole numbers are multiplied as words.
+    pub fn multiplies_bytes(self) -> bool {
+        !matches!(self, Self::Portable | Self::Avx2 | Self::Avx512)
     }
 
     /// All that work here, from the plainest to the best.
@@ -30,7 +89,9 @@ impl Isa {
         let mut found = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             let avx512 = avx2
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
@@ -40,6 +101,7 @@ impl Isa {
             let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
             let all = [
                 (avx2, Isa::Avx2),
+                (avx2 && is_x86_feature_detected!("avxvnni"), Isa::AvxVnni),
                 (avx512, Isa::Avx512),
                 (vnni, Isa::Avx512Vnni),
                 (bf16, Isa::Avx512Bf16),
@@ -63,7 +125,7 @@ pub(crate) trait Work {
 pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn avx2<W: Work>(work: W) -> W::Output {
             work.run()
         }
@@ -79,7 +141,7 @@ pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
         unsafe {
             match isa {
                 Isa::Portable => work.run(),
-                Isa::Avx2 => avx2(work),
+                Isa::Avx2 | Isa::AvxVnni => avx2(work),
                 Isa::Avx512 | Isa::Avx512Vnni => avx512(work),
                 Isa::Avx512Bf16 | Isa::Amx => avx512_bf16(work),
             }

@@ -3,6 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dispatch;
 mod isa;
@@ -12,9 +14,11 @@ mod portable;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod widen;
 
-pub(crate) use dispatch::{Product, Simd, begin};
+pub(crate) use dispatch::{Product, Simd, Whole, begin};
 pub(crate) use isa::{Isa, Work, vectorised};
 pub(crate) use number::{Number, Operand};
 pub(crate) use portable::affine;
 pub(crate) use tile::{COLUMNS, MAX_ROWS, PANEL, Tile};
+pub(crate) use widen::{Form, PIECE};

@@ -2,17 +2,24 @@
 
 use half::bf16;
 
-use super::tile::PANEL;
+use super::{
+    isa::Isa,
+    tile::PANEL,
+    widen::{Form, widen, widen_f32},
+};
 
 /// A type that products are computed in; sums are `f32`, or for whole numbers `i32` in the same memory.
 ///
-/// A panel of `f32` is `[k][PANEL]`, a panel of `bf16` is `[k / 2][PANEL][2]`, of bytes `[k / 4][PANEL][4]`: as dot-product
+/// A panel of `f32` is `[k][PANEL]`, a panel of `bf16` or words is `[k / 2][PANEL][2]`, of bytes `[k / 4][PANEL][4]`: as dot-product
 /// instructions take them.
 pub(crate) trait Operand: Copy + Send + Sync + Default + PartialEq + bytemuck::Pod + 'static {
     /// `k` is padded to multiples of this.
     const K: usize;
     /// Values of `k` that lie together in a panel.
     const GROUP: usize;
+
+    /// Values of panels that are stored in another form.
+    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]);
 }
 
 /// A type that values have between operations.
@@ -30,16 +37,46 @@ pub(crate) trait Number: Operand {
 impl Operand for f32 {
     const K: usize = 1;
     const GROUP: usize = 1;
+
+    #[inline(always)]
+    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        widen_f32(isa, form, bytes, out);
+    }
 }
 
 impl Operand for bf16 {
     const K: usize = 32;
     const GROUP: usize = 2;
+
+    #[inline(always)]
+    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        widen(isa, form, bytes, out);
+    }
+}
+
+/// Whole numbers of 16 bits, for instruction sets that don't multiply bytes.
+impl Operand for i16 {
+    const K: usize = 32;
+    const GROUP: usize = 2;
+
+    #[inline(always)]
+    fn widen(_: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        debug_assert_eq!(form, Form::Int8);
+        for (out, byte) in out.iter_mut().zip(bytes) {
+            *out = Self::from(*byte as i8);
+        }
+    }
 }
 
 impl Operand for u8 {
     const K: usize = 64;
     const GROUP: usize = 4;
+
+    #[inline(always)]
+    fn widen(_: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        debug_assert_eq!(form, Form::Int8);
+        out.copy_from_slice(bytes);
+    }
 }
 
 impl Number for f32 {

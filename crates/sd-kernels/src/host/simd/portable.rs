@@ -69,21 +69,20 @@ unsafe fn body<T: Number, const FMA: bool>(t: &Tile<T>) {
 /// As [`Product::tile`](super::Product::tile).
 pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
     // SAFETY: the caller's promise.
-    unsafe { whole(t) }
+    unsafe { whole(t, i32::from, |right| i32::from(right as i8)) }
 }
 
+/// Sums are `i32`.
+///
 /// # Safety
 /// As [`Product::tile`](super::Product::tile).
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-pub(crate) unsafe fn tile_u8_avx2(t: &Tile<u8>) {
+pub(crate) unsafe fn tile_i16(t: &Tile<i16>) {
     // SAFETY: the caller's promise.
-    unsafe { whole(t) }
+    unsafe { whole(t, i32::from, i32::from) }
 }
 
 #[inline(always)]
-unsafe fn whole(t: &Tile<u8>) {
-    const GROUP: usize = u8::GROUP;
+unsafe fn whole<T: Operand>(t: &Tile<T>, left: impl Fn(T) -> i32, right: impl Fn(T) -> i32) {
     let mut sums = [[0i32; COLUMNS]; ROWS];
     // SAFETY: every address is within the rows and panels that the caller promised.
     unsafe {
@@ -95,17 +94,18 @@ unsafe fn whole(t: &Tile<u8>) {
         let mut b = t.b;
         for &tap in t.taps {
             let a = t.a.add(tap);
-            for k in (0..t.k).step_by(GROUP) {
-                let halves = [b, b.add(t.panel)].map(|b| b.cast::<[[i8; GROUP]; PANEL]>().read());
+            for k in (0..t.k).step_by(T::GROUP) {
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = a.add(r * t.stride + k).cast::<[u8; GROUP]>().read();
-                    for (sum, right) in sums.iter_mut().zip(halves.as_flattened()) {
-                        for (x, right) in x.iter().zip(right) {
-                            *sum += i32::from(*x) * i32::from(*right);
+                    let a = a.add(r * t.stride + k);
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let b = b.add(n / PANEL * t.panel + n % PANEL * T::GROUP);
+                        for g in 0..T::GROUP {
+                            let product = left(a.add(g).read()).wrapping_mul(right(b.add(g).read()));
+                            *sum = sum.wrapping_add(product);
                         }
                     }
                 }
-                b = b.add(GROUP * PANEL);
+                b = b.add(T::GROUP * PANEL);
             }
         }
         for (r, sums) in sums.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{COLUMNS, Isa, Number, Simd, affine, math};
+use super::{COLUMNS, Isa, Number, PANEL, Simd, Tile, affine, math};
 
 #[test]
 fn functions_of_one_number() {
@@ -77,6 +77,62 @@ fn functions_of_one_number() {
         assert!(
             ours.to_bits() == theirs.to_bits() || (value.is_nan() && ours.is_nan()),
             "{value}"
+        );
+    }
+}
+
+/// The loop of AVX-VNNI, by AVX-512's form of its instruction where that is here, against the plain one.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn dot_products_of_bytes_in_narrow_vectors() {
+    if !Isa::available().contains(&Isa::Avx512Vnni) {
+        return;
+    }
+    let (k, taps) = (128, [0, 7]);
+    let bytes = |len: usize, by: usize| (0..len).map(|i| (i * by % 251) as u8).collect::<Vec<_>>();
+    let a = bytes(2 * (k + 7), 89);
+    let b = bytes(COLUMNS * k * taps.len(), 113);
+    let run = |accumulate: bool, tile: unsafe fn(&Tile<u8>)| {
+        let mut sums = [[0f32; COLUMNS]; 2];
+        for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+            *sum = f32::from_bits(i as u32);
+        }
+        let t = Tile {
+            a: a.as_ptr(),
+            stride: k,
+            taps: &taps,
+            k,
+            b: b.as_ptr(),
+            panel: k * taps.len() * PANEL,
+            c: sums.as_mut_ptr().cast(),
+            accumulate,
+        };
+        // SAFETY: the instructions are here, and all that is read and written lies in the slices.
+        unsafe { tile(&t) };
+        sums.map(|row| row.map(f32::to_bits))
+    };
+    for accumulate in [false, true] {
+        assert_eq!(
+            run(accumulate, super::avx2::tile_u8_vl),
+            run(accumulate, super::portable::tile_u8)
+        );
+    }
+}
+
+#[test]
+fn instruction_sets_have_names() {
+    let best = *Isa::available().last().unwrap();
+    assert_eq!(Isa::named(best.name()), Ok(best));
+    let error = Isa::named("avx3").unwrap_err();
+    assert!(
+        error.contains("'avx3'") && error.contains("portable, avx2, avx-vnni"),
+        "{error}"
+    );
+    if best < Isa::Amx {
+        let error = Isa::named("amx").unwrap_err();
+        assert!(
+            error.contains("this processor has no amx") && error.contains(best.name()),
+            "{error}"
         );
     }
 }

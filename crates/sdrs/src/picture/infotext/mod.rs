@@ -10,6 +10,7 @@
 mod foreign;
 mod pairs;
 mod parse;
+mod tiled;
 mod write;
 
 pub(crate) use foreign::LORAS;

@@ -6,7 +6,7 @@ use sd_core::prompt::TimeRule;
 use sd_sched::Schedule;
 
 use super::pairs::{FEWEST_PAIRS, both_prompts, misplaced, pairs};
-use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED};
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED, tiled};
 use crate::{
     Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
 };
@@ -171,6 +171,14 @@ impl Infotext {
             "Model hash" => self.model_hash = Some(value.to_owned()),
             "Refiner" => self.refiner = Some(value.to_owned()),
             _ => {
+                match tiled::read(&mut self.params, key, value) {
+                    tiled::Read::Other => {}
+                    tiled::Read::Taken(rest) => {
+                        self.rest.extend(rest);
+                        return Ok(true);
+                    }
+                    tiled::Read::Bad => return Err(bad(key, value, "setting of tiles that is known here")),
+                }
                 let key = if key == "Eta DDIM" { "Eta" } else { key };
                 let Some(setting) = settings().iter().find(|setting| setting.key() == Some(key)) else {
                     return Ok(false);
@@ -417,6 +425,7 @@ mod tests {
                 proptest::option::of(0..Sampler::ALL.len()), proptest::option::of(0..Schedule::ALL.len()), proptest::option::of(-1000.0..1000.0),
             ),
             (upscaler, prompt, negative) in ("[A-Za-z (),:\"]{1,12}", ".{0,12}", ".{0,12}"),
+            tiles in proptest::option::of((proptest::bool::ANY, 16usize..1024, 16usize..1024, 0usize..1024)),
         ) {
             use crate::{MaskedContent, ResizeMode, StrengthRule};
             let mut params = GenerateParams::default();
@@ -438,6 +447,14 @@ mod tests {
             hires.hires_schedule = schedule.map(|at| Schedule::ALL[at]);
             (hires.hires_prompt, hires.hires_negative_prompt) = (prompt, negative);
             (params.size.width, params.size.height) = (Some(8), Some(8));
+            if let Some((mixture, width, height, overlap)) = tiles {
+                let tiles = &mut params.tiles;
+                tiles.tiled_diffusion = match mixture {
+                    true => crate::TiledDiffusion::MixtureOfDiffusers,
+                    false => crate::TiledDiffusion::MultiDiffusion,
+                };
+                (tiles.tile_width, tiles.tile_height, tiles.tile_overlap) = (width, height, overlap);
+            }
             let seeds = Seeds { seed: 0, variation_seed: None };
             params.noise.seed = 0;
             let text = infotext(&params, seeds, [8, 8], ("m", None), &[]);

@@ -1,6 +1,6 @@
 //! Writing infotexts.
 
-use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED};
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED, tiled};
 use crate::{GenerateParams, Setting, SettingValue, VERSION, params::ClipSkipRule, settings};
 
 /// The seeds of one picture.
@@ -61,6 +61,7 @@ pub(crate) fn infotext(
         pairs.retain(|(key, _)| !matches!(*key, "Tile X" | "Tile Y"));
         pairs.push(("Tiling", "True".into()));
     }
+    pairs.extend(tiled::written(&own).map(|value| (tiled::KEY, value)));
     pairs.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
     if !lora_hashes.is_empty() {
         let hashes: Vec<String> = lora_hashes
@@ -72,7 +73,11 @@ pub(crate) fn infotext(
     pairs.push(("Version", format!("sdrs {VERSION}")));
     let pairs: Vec<String> = pairs
         .iter()
-        .map(|(key, value)| format!("{key}: {}", quoted(value)))
+        .map(|(key, value)| match *key {
+            // It is an object, as extensions write theirs.
+            tiled::KEY => format!("{key}: {value}"),
+            _ => format!("{key}: {}", quoted(value)),
+        })
         .collect();
     format!("{text}\n{}", pairs.join(", "))
 }

@@ -62,12 +62,12 @@ pub(crate) enum Guide {
 }
 
 /// Values that guidance hands on from call to call of one picture.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct GuidanceState {
     /// The running sum of [`AdaptiveProjected`].
-    momentum: Vec<f32>,
+    pub momentum: Vec<f32>,
     /// The last that the middle was computed for, for [`SelfAttentionGuidance`].
-    received: Option<Received>,
+    pub received: Option<Received>,
 }
 
 /// The latent that was denoised: a denoised one is `c_skip * x + c_out * output`.
@@ -460,6 +460,8 @@ mod tests {
             guidance: None,
             shape: [1, 4, 16, 16],
             concat: None,
+            tiles: None,
+            cancelled: &|| false,
             cache: Default::default(),
         };
         let options = PlanOptions {

@@ -19,7 +19,7 @@ use crate::{
     Error, GenerateParams, PreviewMethod, Result, StrengthRule,
     lora::ScheduledUnet,
     model::UnetExtra,
-    params::{Reading, resolve_seed},
+    params::{Reading, Tiles, resolve_seed},
     text::Prompts,
 };
 
@@ -59,6 +59,7 @@ impl<'a> Request<'a> {
     /// Everything that is the same for all pictures.
     pub(super) fn prepare(&mut self) -> Result<Run<'a>> {
         let own = self.components;
+        self.prepare_states()?;
         let taken = own.model.recommended.settle(&self.given, &mut self.params);
         if !taken.is_empty() {
             own.runtime
@@ -74,9 +75,10 @@ impl<'a> Request<'a> {
         self.settle_strength(enlargement.is_some());
         let params = &self.params;
         let largest = enlargement.as_ref().map_or(size, |enlargement| enlargement.size);
-        if let Some(limit) = own.runtime.memory_limit() {
-            limit.check(own.models(), &own.model.target, largest)?;
-        }
+        let fits = match own.runtime.memory_limit() {
+            Some(limit) => limit.check(&own.models(), &own.model.target, largest, params)?,
+            None => true,
+        };
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
@@ -102,6 +104,25 @@ impl<'a> Request<'a> {
                 rule: reading.steps.rule,
             };
             passes.push(self.pass(&second, reading, enlargement.size, true, [true; 2])?);
+        }
+        if let Some(state) = self
+            .resumed
+            .as_ref()
+            .filter(|state| state.place.pass >= passes.len())
+        {
+            return Err(Error::InvalidFile {
+                path: state.origin.clone(),
+                reason: "is of a second pass, but its settings ask for none".into(),
+            });
+        }
+        if !(fits && own.runtime.keeps_text_encoders()) {
+            let passes = passes.iter().map(|pass| pass.components(own));
+            let went = [own].into_iter().chain(passes);
+            if went.filter(|it| it.let_go_text_encoders()).count() > 0 {
+                let why = if fits { "" } else { ", as memory_limit needs it" };
+                own.runtime
+                    .info(|| format!("text encoders are let go until a text is new{why}"));
+            }
         }
         let mut hashes = Vec::new();
         for pass in &passes {
@@ -129,6 +150,29 @@ impl<'a> Request<'a> {
             seed: resolve_seed(params.noise.seed),
             variation_seed: resolve_seed(params.noise.variation_seed),
         })
+    }
+
+    /// Checks the state that the run goes on from, and takes its inputs; and the place that states are written to.
+    fn prepare_states(&mut self) -> Result<()> {
+        if let Some((0, _)) = &self.states {
+            return Err(Error::parameter("save_states_every", "must be 1 or more, not 0"));
+        }
+        if let Some(folder) = &self.state_folder {
+            std::fs::create_dir_all(folder).map_err(|e| Error::Write {
+                path: folder.display().to_string(),
+                reason: e.to_string(),
+            })?;
+        }
+        let Some(state) = &mut self.resumed else {
+            return Ok(());
+        };
+        if let Some(name) = self.inputs.first() {
+            let reason = "a run that goes on from a state has the inputs that it began with; leave it out";
+            return Err(Error::parameter(name, reason));
+        }
+        state.check(&self.params, self.components)?;
+        self.inputs = state.inputs.clone();
+        Ok(())
     }
 
     /// The strength that counts stands in the parameters, so that the infotext has it; none, where nothing heeds it.
@@ -223,6 +267,14 @@ impl<'a> Request<'a> {
         });
         let downscale = model.limits().downscale;
         let [width, height] = size.map(|side| (side / downscale) as usize);
+        let tiles = Tiles::new(params, [height, width]);
+        if let Some(tiles) = &tiles {
+            if params.guidance.sag_scale != 0.0 {
+                let reason = "self-attention guidance looks at whole pictures; 0 does without, or leave tiled_diffusion out";
+                return Err(Error::parameter("sag_scale", reason));
+            }
+            runtime.info(|| format!("{} tiles at every call of the U-Net", tiles.count()));
+        }
         Ok(Pass {
             plan,
             size,
@@ -232,6 +284,7 @@ impl<'a> Request<'a> {
             conditioning,
             tagged,
             concat: None,
+            tiles,
             refiner: refiner.transpose()?,
         })
     }

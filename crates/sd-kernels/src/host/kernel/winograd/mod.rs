@@ -5,6 +5,7 @@
 //! times that of the plain sum instead of 3.7 times (Barabasz et al. 2018, arXiv:1803.10986, on why).
 
 mod transform;
+pub(crate) mod whole;
 
 use rayon::prelude::*;
 
@@ -122,7 +123,9 @@ pub(crate) fn convolve<T: Simd>(
                 vectorised(
                     isa,
                     Kernels {
-                        panel: weights.panel(2 * pair + index),
+                        isa,
+                        weights,
+                        panel: 2 * pair + index,
                         channels: c,
                         out: &shared,
                         at: index * c * PANEL,
@@ -133,10 +136,8 @@ pub(crate) fn convolve<T: Simd>(
             let shared = Shared::new(&mut sums);
             (0..PLACES).into_par_iter().for_each(|place| {
                 let left = Left::rows(&inputs[place * apart(count * c)..][..count * c], count, c);
-                let right = Right {
-                    data: &kernels[place * panels * c * PANEL..][..panels * c * PANEL],
-                    panels,
-                };
+                let kernels = &kernels[place * panels * c * PANEL..][..panels * c * PANEL];
+                let right = Right::ready(kernels, panels);
                 let sums = Sums {
                     out: &shared,
                     at: place * apart(count * columns),
@@ -244,7 +245,9 @@ impl<T: Simd> Work for Inputs<'_, T> {
 
 /// Takes one panel of kernels to the points.
 struct Kernels<'a, T> {
-    panel: &'a [T],
+    isa: Isa,
+    weights: Right<'a, T>,
+    panel: usize,
     channels: usize,
     out: &'a Shared<'a, f32>,
     at: usize,
@@ -256,13 +259,15 @@ impl<T: Simd> Work for Kernels<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let taps = self.panel.len() / 9;
+        let mut room = self.weights.room(1);
+        let panel = self.weights.panels(self.isa, self.panel, 1, &mut room);
+        let taps = panel.len() / 9;
         assert!(self.channels.next_multiple_of(T::GROUP) * PANEL <= taps);
         for channel in 0..self.channels {
             let group = channel / T::GROUP * PANEL * T::GROUP;
             let tap = |tap: usize| {
                 // SAFETY: asserted above that each tap has the group.
-                Lanes(unsafe { T::lanes(self.panel[tap * taps + group..].as_ptr(), channel % T::GROUP) })
+                Lanes(unsafe { T::lanes(panel[tap * taps + group..].as_ptr(), channel % T::GROUP) })
             };
             let mut columns = [[Lanes::ZERO; IN]; 3];
             for (j, column) in columns.iter_mut().enumerate() {
