@@ -379,7 +379,7 @@ enum sdrs_dtype
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * float32 on a CPU, float16 on a GPU.
+     * On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16), else float32; float16 on a GPU.
      */
     SDRS_DTYPE_AUTO = 0,
     /**
@@ -391,7 +391,7 @@ enum sdrs_dtype
      */
     SDRS_DTYPE_BF16 = 2,
     /**
-     * IEEE half precision.
+     * IEEE half precision; on a CPU float32 with weights kept in float16.
      */
     SDRS_DTYPE_F16 = 3,
 };
@@ -811,6 +811,76 @@ typedef int32_t sdrs_masked_content;
 #endif // __cplusplus
 
 /**
+ * The way from a picture to a text.
+ */
+enum sdrs_interrogate_mode
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "best": phrases are chained to the caption; the best of all modes' texts by CLIP.
+     */
+    SDRS_INTERROGATE_MODE_BEST = 0,
+    /**
+     * "caption": BLIP's caption alone.
+     */
+    SDRS_INTERROGATE_MODE_CAPTION = 1,
+    /**
+     * "classic": the caption, then the medium, artist, site, movement and flavors that fit best.
+     */
+    SDRS_INTERROGATE_MODE_CLASSIC = 2,
+    /**
+     * "fast": the caption, then the phrases of all lists that fit best.
+     */
+    SDRS_INTERROGATE_MODE_FAST = 3,
+    /**
+     * "negative": a negative prompt of what fits least.
+     */
+    SDRS_INTERROGATE_MODE_NEGATIVE = 4,
+    /**
+     * "webui": the WebUI's: the caption, then the best phrases of each list.
+     */
+    SDRS_INTERROGATE_MODE_WEBUI = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_interrogate_mode sdrs_interrogate_mode;
+#else
+typedef int32_t sdrs_interrogate_mode;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A stage of an interrogation.
+ */
+enum sdrs_interrogate_stage
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Words of the caption.
+     */
+    SDRS_INTERROGATE_STAGE_CAPTION = 0,
+    /**
+     * Vectors of phrases, which are made once.
+     */
+    SDRS_INTERROGATE_STAGE_PHRASES = 1,
+    /**
+     * Phrases that are chained to a prompt.
+     */
+    SDRS_INTERROGATE_STAGE_CHAIN = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_interrogate_stage sdrs_interrogate_stage;
+#else
+typedef int32_t sdrs_interrogate_stage;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * The way in which tiles of latents become one at a call of the U-Net.
  */
 enum sdrs_tiled_diffusion
@@ -893,6 +963,11 @@ typedef struct sdrs_tensor sdrs_tensor;
  * An upscaler. Threads may share it.
  */
 typedef struct sdrs_upscaler sdrs_upscaler;
+
+/**
+ * `sdrs_weight_dtype` as callers give it.
+ */
+typedef int32_t sdrs_weight_dtype_value;
 
 /**
  * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
@@ -1055,11 +1130,6 @@ typedef struct {
 } sdrs_interrogator_options;
 
 /**
- * `sdrs_interrogate_mode` as callers give it: any number.
- */
-typedef int32_t sdrs_interrogate_mode_value;
-
-/**
  * Settings of an interrogation. `sdrs_interrogate_params_init` sets the defaults.
  */
 typedef struct {
@@ -1070,7 +1140,7 @@ typedef struct {
     /**
      * The way.
      */
-    sdrs_interrogate_mode_value mode;
+    sdrs_interrogate_mode mode;
     /**
      * Phrases that a chain has at least, 0 to 1000; `SDRS_NOT_SET` (the default) is 8.
      */
@@ -1114,15 +1184,10 @@ typedef struct {
 } sdrs_interrogate_params;
 
 /**
- * `sdrs_interrogate_stage` as callers get it.
- */
-typedef int32_t sdrs_interrogate_stage_value;
-
-/**
  * Called now and then during an interrogation, in the calling thread: what is being done, how much of it, of how much. 0 goes on; anything
  * else cancels. The callback must return: no exception and no `longjmp` may leave it.
  */
-typedef int32_t (*sdrs_interrogate_fn)(sdrs_interrogate_stage_value stage,
+typedef int32_t (*sdrs_interrogate_fn)(sdrs_interrogate_stage stage,
                                        size_t done,
                                        size_t count,
                                        void *user_data);
@@ -1762,6 +1827,10 @@ typedef struct {
      * Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
      */
     uint32_t unet_channels;
+    /**
+     * The type that weights are kept in.
+     */
+    sdrs_weight_dtype_value weight_dtype;
 } sdrs_pipeline_info;
 
 /**
@@ -2124,13 +2193,27 @@ sdrs_status sdrs_builder_device(sdrs_builder *builder,
                                 const char *device);
 
 /**
- * The type to compute in.
+ * Sets the type of arithmetic. F16 on a CPU is F32 with weights kept in F16.
  */
 sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
 
 /**
- * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
- * and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+ * Sets the type that weights are kept in on the CPU, AUTO by default: as their files have them. They are widened while they are used.
+ * Building fails with SDRS_ERROR_INVALID_PARAMETER on a GPU, unless it is AUTO.
+ */
+sdrs_status sdrs_builder_weight_dtype(sdrs_builder *builder,
+                                      sdrs_weight_dtype_value weight_dtype);
+
+/**
+ * Sets whether text encoders stay in memory when a run's texts are encoded, which they do by default. If `keep` is 0 they are loaded when
+ * a text is new, and let go before the first step. Pictures don't depend on it.
+ */
+sdrs_status sdrs_builder_keep_text_encoders(sdrs_builder *builder,
+                                            int32_t keep);
+
+/**
+ * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of 16
+ * bits, and less time where the processor multiplies bytes, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
  */
 sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
                                       sdrs_quantization quantization);
@@ -2547,6 +2630,18 @@ sdrs_status sdrs_dtype_from_name(const char *name, sdrs_dtype *dtype);
  * The name of a type: "auto", "f32", "bf16", "f16"; NULL if it is none. Valid for ever.
  */
 const char *sdrs_dtype_name(sdrs_dtype dtype);
+
+/**
+ * The type for weights of a name: "auto", "f32", "bf16", "f16", "f8", and other spellings of these.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
+ */
+sdrs_status sdrs_weight_dtype_from_name(const char *name, sdrs_weight_dtype_value *weight_dtype);
+
+/**
+ * The name of a type for weights: "auto", "f32", "bf16", "f16", "f8"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_weight_dtype_name(sdrs_weight_dtype_value weight_dtype);
 
 /**
  * The quantization of a name: "none", "int8".
