@@ -811,6 +811,35 @@ typedef int32_t sdrs_masked_content;
 #endif // __cplusplus
 
 /**
+ * The way in which tiles of latents become one at a call of the U-Net.
+ */
+enum sdrs_tiled_diffusion
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * "none": the U-Net sees the whole.
+     */
+    SDRS_TILED_DIFFUSION_NONE = 0,
+    /**
+     * "multidiffusion": the mean of all tiles (Bar-Tal et al. 2023).
+     */
+    SDRS_TILED_DIFFUSION_MULTIDIFFUSION = 1,
+    /**
+     * "mixture of diffusers": their mean with Gaussian weights (Barbero Jimenez 2023).
+     */
+    SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_tiled_diffusion sdrs_tiled_diffusion;
+#else
+typedef int32_t sdrs_tiled_diffusion;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * The way from a picture to a text.
  */
 enum sdrs_interrogate_mode
@@ -881,31 +910,40 @@ typedef int32_t sdrs_interrogate_stage;
 #endif // __cplusplus
 
 /**
- * The way in which tiles of latents become one at a call of the U-Net.
+ * The type that a pipeline keeps its weights in on a CPU, where they may be narrower than the arithmetic: they are widened while they
+ * are used. What a file has in fewer bits than asked for stays so, but for F32.
  */
-enum sdrs_tiled_diffusion
+enum sdrs_weight_dtype
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * "none": the U-Net sees the whole.
+     * As the file has them, in 16 bits, in 8, or in GGUF's blocks Q8_0 and Q4_0; other blocks are rounded to 16 bits.
      */
-    SDRS_TILED_DIFFUSION_NONE = 0,
+    SDRS_WEIGHT_DTYPE_AUTO = 0,
     /**
-     * "multidiffusion": the mean of all tiles (Bar-Tal et al. 2023).
+     * The arithmetic's own type.
      */
-    SDRS_TILED_DIFFUSION_MULTIDIFFUSION = 1,
+    SDRS_WEIGHT_DTYPE_F32 = 1,
     /**
-     * "mixture of diffusers": their mean with Gaussian weights (Barbero Jimenez 2023).
+     * bfloat16.
      */
-    SDRS_TILED_DIFFUSION_MIXTURE_OF_DIFFUSERS = 2,
+    SDRS_WEIGHT_DTYPE_BF16 = 2,
+    /**
+     * IEEE half precision.
+     */
+    SDRS_WEIGHT_DTYPE_F16 = 3,
+    /**
+     * 8-bit floats of 4 exponent bits with a scale for each tensor, in U-Net and text encoders. Pictures change.
+     */
+    SDRS_WEIGHT_DTYPE_F8 = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum sdrs_tiled_diffusion sdrs_tiled_diffusion;
+typedef enum sdrs_weight_dtype sdrs_weight_dtype;
 #else
-typedef int32_t sdrs_tiled_diffusion;
+typedef int32_t sdrs_weight_dtype;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -963,11 +1001,6 @@ typedef struct sdrs_tensor sdrs_tensor;
  * An upscaler. Threads may share it.
  */
 typedef struct sdrs_upscaler sdrs_upscaler;
-
-/**
- * `sdrs_weight_dtype` as callers give it.
- */
-typedef int32_t sdrs_weight_dtype_value;
 
 /**
  * Told each line of a pipeline's log. `message` is UTF-8, ends in a zero byte and is valid during the call. It is called in the thread that
@@ -1830,7 +1863,7 @@ typedef struct {
     /**
      * The type that weights are kept in.
      */
-    sdrs_weight_dtype_value weight_dtype;
+    sdrs_weight_dtype weight_dtype;
 } sdrs_pipeline_info;
 
 /**
@@ -2202,7 +2235,7 @@ sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
  * Building fails with SDRS_ERROR_INVALID_PARAMETER on a GPU, unless it is AUTO.
  */
 sdrs_status sdrs_builder_weight_dtype(sdrs_builder *builder,
-                                      sdrs_weight_dtype_value weight_dtype);
+                                      sdrs_weight_dtype weight_dtype);
 
 /**
  * Sets whether text encoders stay in memory when a run's texts are encoded, which they do by default. If `keep` is 0 they are loaded when
@@ -2636,12 +2669,12 @@ const char *sdrs_dtype_name(sdrs_dtype dtype);
  *
  * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
  */
-sdrs_status sdrs_weight_dtype_from_name(const char *name, sdrs_weight_dtype_value *weight_dtype);
+sdrs_status sdrs_weight_dtype_from_name(const char *name, sdrs_weight_dtype *weight_dtype);
 
 /**
  * The name of a type for weights: "auto", "f32", "bf16", "f16", "f8"; NULL if it is none. Valid for ever.
  */
-const char *sdrs_weight_dtype_name(sdrs_weight_dtype_value weight_dtype);
+const char *sdrs_weight_dtype_name(sdrs_weight_dtype weight_dtype);
 
 /**
  * The quantization of a name: "none", "int8".
