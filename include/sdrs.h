@@ -379,7 +379,7 @@ enum sdrs_dtype
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * float32 on a CPU, float16 on a GPU.
+     * On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16), else float32; float16 on a GPU.
      */
     SDRS_DTYPE_AUTO = 0,
     /**
@@ -391,7 +391,7 @@ enum sdrs_dtype
      */
     SDRS_DTYPE_BF16 = 2,
     /**
-     * IEEE half precision.
+     * IEEE half precision; on a CPU float32 with weights kept in float16.
      */
     SDRS_DTYPE_F16 = 3,
 };
@@ -400,6 +400,44 @@ enum sdrs_dtype
 typedef enum sdrs_dtype sdrs_dtype;
 #else
 typedef int32_t sdrs_dtype;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The type that a pipeline keeps its weights in on a CPU, where they may be narrower than the arithmetic: they are widened while they
+ * are used. What a file has in fewer bits than asked for stays so, but for F32.
+ */
+enum sdrs_weight_dtype
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * As the file has them, in 16 bits, in 8, or in GGUF's blocks Q8_0 and Q4_0; other blocks are rounded to 16 bits.
+     */
+    SDRS_WEIGHT_DTYPE_AUTO = 0,
+    /**
+     * The arithmetic's own type.
+     */
+    SDRS_WEIGHT_DTYPE_F32 = 1,
+    /**
+     * bfloat16.
+     */
+    SDRS_WEIGHT_DTYPE_BF16 = 2,
+    /**
+     * IEEE half precision.
+     */
+    SDRS_WEIGHT_DTYPE_F16 = 3,
+    /**
+     * 8-bit floats of 4 exponent bits with a scale for each tensor, in U-Net and text encoders. Pictures change.
+     */
+    SDRS_WEIGHT_DTYPE_F8 = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sdrs_weight_dtype sdrs_weight_dtype;
+#else
+typedef int32_t sdrs_weight_dtype;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -855,6 +893,11 @@ typedef struct sdrs_cancel_token sdrs_cancel_token;
 typedef struct sdrs_images sdrs_images;
 
 /**
+ * Says what is in pictures. Threads may share it.
+ */
+typedef struct sdrs_interrogator sdrs_interrogator;
+
+/**
  * The noise of one picture, drawn on the host: the same on every device.
  */
 typedef struct sdrs_noise sdrs_noise;
@@ -998,6 +1041,129 @@ typedef struct {
      */
     size_t latents_shape[4];
 } sdrs_inputs;
+
+/**
+ * The models and phrases of an interrogator. `sdrs_interrogator_options_init` sets the defaults; `clip`, `blip` or both must be set.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_interrogator_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * CLIP: a folder of transformers' (`CLIPModel`) or open_clip's, OpenAI's `.pt`, or an open_clip checkpoint of a ViT; NULL for none.
+     */
+    const char *clip;
+    /**
+     * The activation of a CLIP whose files don't say it, "quick_gelu" or "gelu"; NULL (the default) for what its kind usually has.
+     */
+    const char *clip_activation;
+    /**
+     * Another tokenizer for CLIP; NULL (the default) for its folder's, or OpenAI's.
+     */
+    const char *clip_tokenizer;
+    /**
+     * BLIP: a folder of transformers' (`BlipForConditionalGeneration`), or the authors' `.pth` of a captioner; NULL for none.
+     */
+    const char *blip;
+    /**
+     * BERT's vocabulary for BLIP; NULL (the default) looks for `vocab.txt` and `tokenizer.json` beside it.
+     */
+    const char *vocabulary;
+    /**
+     * A folder of phrases, a list in each `.txt`, one phrase a line; NULL (the default) for the library's own.
+     */
+    const char *phrases;
+    /**
+     * A folder that keeps the phrases' vectors; NULL (the default) for none.
+     */
+    const char *cache;
+    /**
+     * The device, as `sdrs_builder_device` takes it; NULL (the default) for "auto".
+     */
+    const char *device;
+    /**
+     * The compute type.
+     */
+    sdrs_dtype dtype;
+    /**
+     * Threads, as `sdrs_builder_threads` takes them; 0 (the default) for those of the process.
+     */
+    uint32_t threads;
+} sdrs_interrogator_options;
+
+/**
+ * `sdrs_interrogate_mode` as callers give it: any number.
+ */
+typedef int32_t sdrs_interrogate_mode_value;
+
+/**
+ * Settings of an interrogation. `sdrs_interrogate_params_init` sets the defaults.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_interrogate_params_init`.
+     */
+    size_t struct_size;
+    /**
+     * The way.
+     */
+    sdrs_interrogate_mode_value mode;
+    /**
+     * Phrases that a chain has at least, 0 to 1000; `SDRS_NOT_SET` (the default) is 8.
+     */
+    uint32_t min_flavors;
+    /**
+     * Phrases that are added at most, 0 to 1000; `SDRS_NOT_SET` (the default) is 3 in the classic mode, 32 in others.
+     */
+    uint32_t max_flavors;
+    /**
+     * Phrases of each list that the WebUI's mode knows, from the first on; 0 for all; 1500 by default.
+     */
+    uint32_t limit;
+    /**
+     * Whether the WebUI's mode writes each phrase with its probability: 1, or 0 (the default).
+     */
+    int32_t ranks;
+    /**
+     * Whether known faults of the original programs are kept, for their texts: 1, or 0 (the default).
+     */
+    int32_t original;
+    /**
+     * A caption to begin with, in place of BLIP's; NULL (the default) for BLIP's.
+     */
+    const char *caption;
+    /**
+     * The words that a caption begins with, which are not part of it; NULL (the default) for the mode's.
+     */
+    const char *caption_prompt;
+    /**
+     * Tokens that a caption has at least, those before it included; 0 (the default) for the mode's number.
+     */
+    uint32_t min_length;
+    /**
+     * Tokens that a caption has at most, counted alike; 0 (the default) for the mode's number.
+     */
+    uint32_t max_length;
+    /**
+     * Texts that are followed at a time on the way to a caption, 1 to 64; 0 (the default) is 1.
+     */
+    uint32_t beams;
+} sdrs_interrogate_params;
+
+/**
+ * `sdrs_interrogate_stage` as callers get it.
+ */
+typedef int32_t sdrs_interrogate_stage_value;
+
+/**
+ * Called now and then during an interrogation, in the calling thread: what is being done, how much of it, of how much. 0 goes on; anything
+ * else cancels. The callback must return: no exception and no `longjmp` may leave it.
+ */
+typedef int32_t (*sdrs_interrogate_fn)(sdrs_interrogate_stage_value stage,
+                                       size_t done,
+                                       size_t count,
+                                       void *user_data);
 
 /**
  * A LoRA or an adapter of another kind: a file with its weights. `sdrs_lora_init` sets the defaults, which are those of
@@ -1634,6 +1800,10 @@ typedef struct {
      * Channels that the U-Net takes: `latent_channels`, and those behind them of inpainting, depth and editing models.
      */
     uint32_t unet_channels;
+    /**
+     * The type that weights are kept in.
+     */
+    sdrs_weight_dtype weight_dtype;
 } sdrs_pipeline_info;
 
 /**
@@ -1996,13 +2166,27 @@ sdrs_status sdrs_builder_device(sdrs_builder *builder,
                                 const char *device);
 
 /**
- * The type to compute in.
+ * Sets the type of arithmetic. F16 on a CPU is F32 with weights kept in F16.
  */
 sdrs_status sdrs_builder_dtype(sdrs_builder *builder, sdrs_dtype dtype);
 
 /**
- * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of bf16
- * and less time, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
+ * Sets the type that weights are kept in on the CPU, AUTO by default: as their files have them. They are widened while they are used.
+ * Building fails with SDRS_ERROR_INVALID_PARAMETER on a GPU, unless it is AUTO.
+ */
+sdrs_status sdrs_builder_weight_dtype(sdrs_builder *builder,
+                                      sdrs_weight_dtype weight_dtype);
+
+/**
+ * Sets whether text encoders stay in memory when a run's texts are encoded, which they do by default. If `keep` is 0 they are loaded when
+ * a text is new, and let go before the first step. Pictures don't depend on it.
+ */
+sdrs_status sdrs_builder_keep_text_encoders(sdrs_builder *builder,
+                                            int32_t keep);
+
+/**
+ * Sets the numbers that the U-Net's large layers compute in, on the CPU with f32 or bf16 around them. INT8 takes half the memory of 16
+ * bits, and less time where the processor multiplies bytes, but pictures change. Building fails with SDRS_ERROR_INVALID_PARAMETER where it isn't possible.
  */
 sdrs_status sdrs_builder_quantization(sdrs_builder *builder,
                                       sdrs_quantization quantization);
@@ -2190,6 +2374,86 @@ sdrs_status sdrs_model_hash(const char *path,
 void sdrs_string_free(char *text);
 
 /**
+ * Sets the defaults; `struct_size` is `sizeof(sdrs_interrogator_options)`.
+ */
+sdrs_status sdrs_interrogator_options_init(sdrs_interrogator_options *options, size_t struct_size);
+
+/**
+ * Opens, checks and loads the models. The options are copied.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER`, `SDRS_ERROR_UNKNOWN_NAME`, `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`,
+ * `SDRS_ERROR_INVALID_WEIGHTS`.
+ */
+sdrs_status sdrs_interrogator_new(const sdrs_interrogator_options *options,
+                                  sdrs_interrogator **interrogator);
+
+/**
+ * Frees an interrogator; NULL is fine.
+ */
+void sdrs_interrogator_free(sdrs_interrogator *interrogator);
+
+/**
+ * Sets the defaults; `struct_size` is `sizeof(sdrs_interrogate_params)`.
+ */
+sdrs_status sdrs_interrogate_params_init(sdrs_interrogate_params *params, size_t struct_size);
+
+/**
+ * Finds a text for a picture, whose `pixels` are as `sdrs_upscale` takes them. `params`, `cancel`, `on_progress` and `user_data` may be NULL.
+ * `json` gets an object that the caller frees with `sdrs_string_free`: "text", "caption" (null in the negative mode), and "ranks", a list
+ * of phrases, each with "category", "phrase" and "score".
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` before any work, also if the mode needs a model that isn't there; `SDRS_ERROR_CANCELLED`,
+ * `SDRS_ERROR_NOT_FINITE`, `SDRS_ERROR_IO` if vectors can't be kept.
+ */
+sdrs_status sdrs_interrogate(const sdrs_interrogator *interrogator,
+                             const uint8_t *pixels,
+                             uint32_t width,
+                             uint32_t height,
+                             uint32_t channels,
+                             const sdrs_interrogate_params *params,
+                             const sdrs_cancel_token *cancel,
+                             sdrs_interrogate_fn on_progress,
+                             void *user_data,
+                             char **json);
+
+/**
+ * A picture's vector by CLIP, of length 1: the product of two pictures' vectors, or of a picture's and a text's, is their cosine. Writes at
+ * most `capacity` values to `vector`, and to `count` how many there are; `vector` may be NULL if `capacity` is 0. `pixels` are as
+ * `sdrs_upscale` takes them.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if there is no CLIP, `SDRS_ERROR_NOT_FINITE`.
+ */
+sdrs_status sdrs_embed_picture(const sdrs_interrogator *interrogator,
+                               const uint8_t *pixels,
+                               uint32_t width,
+                               uint32_t height,
+                               uint32_t channels,
+                               float *vector,
+                               size_t capacity,
+                               size_t *count);
+
+/**
+ * The same of a text, which is cut at CLIP's 77 tokens. `length` is the text's in bytes, or `SDRS_NUL_TERMINATED`.
+ */
+sdrs_status sdrs_embed_text(const sdrs_interrogator *interrogator,
+                            const char *text,
+                            size_t length,
+                            float *vector,
+                            size_t capacity,
+                            size_t *count);
+
+/**
+ * How much people like a picture, 1 to 10 about, by its vector of `count` values: `path` is the file of LAION's linear head or of the
+ * improved aesthetic predictor, both for CLIP ViT-L/14, as `.pth` or `.safetensors`.
+ *
+ * Fails with `SDRS_ERROR_IO`, `SDRS_ERROR_INVALID_FILE`, `SDRS_ERROR_INVALID_PARAMETER` if it is for vectors of another width.
+ */
+sdrs_status sdrs_rate_vector(const char *path,
+                             const float *vector,
+                             size_t count,
+                             float *rating);
+
+/**
  * Sets the defaults; `struct_size` is `sizeof(sdrs_lora)`.
  */
 sdrs_status sdrs_lora_init(sdrs_lora *lora, size_t struct_size);
@@ -2339,6 +2603,18 @@ sdrs_status sdrs_dtype_from_name(const char *name, sdrs_dtype *dtype);
  * The name of a type: "auto", "f32", "bf16", "f16"; NULL if it is none. Valid for ever.
  */
 const char *sdrs_dtype_name(sdrs_dtype dtype);
+
+/**
+ * The type for weights of a name: "auto", "f32", "bf16", "f16", "f8", and other spellings of these.
+ *
+ * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
+ */
+sdrs_status sdrs_weight_dtype_from_name(const char *name, sdrs_weight_dtype *weight_dtype);
+
+/**
+ * The name of a type for weights: "auto", "f32", "bf16", "f16", "f8"; NULL if it is none. Valid for ever.
+ */
+const char *sdrs_weight_dtype_name(sdrs_weight_dtype weight_dtype);
 
 /**
  * The quantization of a name: "none", "int8".
