@@ -171,7 +171,7 @@ class Arguments(unittest.TestCase):
         sizes = demo().sizes
         latents = np.zeros((1, sizes.latent_channels, 8, 8), np.float32)
         context = np.zeros((1, 3, sizes.context_width), np.float32)
-        self.refused(BAD, r"latents: must have 4 axes, \[batch, latent_channels, h, w\], not the shape", demo().unet, latents[0], 1, context)
+        self.refused(BAD, r"latents: must have 4 axes, \[batch, unet_channels, h, w\], not the shape", demo().unet, latents[0], 1, context)
         self.refused(BAD, r"context: must have 3 axes, \[batch, tokens, context_width\]", demo().unet, latents, 1, context[0])
         self.refused(BAD, "latents: must have 4 axes", demo().vae_decode, 3.0)
         self.refused(BAD, "latents: must have 4 axes", demo().unet, 3.0, 1, context)
