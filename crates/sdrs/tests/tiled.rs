@@ -238,8 +238,10 @@ fn large_pictures_take_what_is_documented() {
         config::{UnetConfig, sd1_unet, sd1_vae, sdxl_unet},
         models::{decoder_bytes, unet_bytes},
     };
-    let gb = |bytes: usize| (bytes as f64 / 1e7).round() / 100.0;
-    let both = |of: &dyn Fn(Dtype) -> usize| [Dtype::F32, Dtype::Bf16].map(|dtype| gb(of(dtype)));
+    // In hundredths of a gigabyte.
+    let both = |of: &dyn Fn(Dtype) -> usize| {
+        [Dtype::F32, Dtype::Bf16].map(|dtype| (of(dtype) as f64 / 1e7).round() as usize)
+    };
     let unet = |config: &UnetConfig, side: usize| {
         both(&|dtype| unet_bytes(config, dtype, Quantization::None, 2, [side; 2]))
     };
@@ -251,14 +253,5 @@ fn large_pictures_take_what_is_documented() {
         unet(&sdxl, 512),
         both(&|dtype| decoder_bytes(&sd1_vae(), dtype, [512; 2])),
     ];
-    assert_eq!(
-        got,
-        [
-            [0.29, 0.18],
-            [7.4, 3.7],
-            [0.54, 0.3],
-            [6.21, 3.14],
-            [25.84, 12.94]
-        ]
-    );
+    assert_eq!(got, [[29, 18], [740, 370], [54, 30], [621, 314], [2584, 1294]]);
 }

@@ -148,7 +148,7 @@ impl ClipFiles {
         let config = ClipConfig::from_json(&folder.text(&name)?, &folder.origin(&name))?;
         let preparation = prepared(folder, part, Preparation::clip(config.vision.image_size, false))?;
         let origin = format!("CLIP of {}", folder.origin(part));
-        Ok(Self {
+        Self {
             tokenizer: match given {
                 Some(tokenizer) => tokenizer,
                 None => tokenizer(folder, part)?.unwrap_or_else(ClipTokenizer::embedded),
@@ -158,7 +158,7 @@ impl ClipFiles {
             preparation,
             config,
         }
-        .checked()?)
+        .checked()
     }
 
     fn open_clip(
@@ -209,7 +209,7 @@ impl ClipFiles {
         preparation.std = how.std.unwrap_or(preparation.std);
         let origin = format!("CLIP of {}", file.origin());
         let names = Arc::new(ClipNames::open_clip(&config, prefix));
-        Ok(Self {
+        Self {
             weights: PartWeights::alone(origin, vec![Arc::new(file)], names),
             // Padding stands behind the end token, and doesn't count.
             tokenizer: match given.tokenizer {
@@ -220,7 +220,7 @@ impl ClipFiles {
             preparation,
             config,
         }
-        .checked()?)
+        .checked()
     }
 
     /// A hash of the text model: of two with one hash texts have the same vectors. All its weights are read.

@@ -499,7 +499,7 @@ fn stored(form: Form, [n, taps, k]: [usize; 3]) -> (Vec<u8>, Vec<f32>) {
                 .map(|i| match i % size {
                     0 => (i / 7) as u8,
                     // Scales are positive and negative, and some are tiny.
-                    1 => 0x1c ^ (i as u8 & 0x80) ^ (i / size % 4) as u8 * 4,
+                    1 => 0x1c ^ (i as u8 & 0x80) ^ ((i / size % 4) as u8 * 4),
                     at => (i * 31 + at) as u8,
                 })
                 .collect();

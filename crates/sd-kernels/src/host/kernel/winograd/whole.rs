@@ -239,6 +239,7 @@ impl Work for Inputs<'_> {
             for (j, column) in columns.iter_mut().enumerate() {
                 *column = input(std::array::from_fn(|i| load(&pixels[i][j][channel..])));
             }
+            #[expect(clippy::needless_range_loop, reason = "a row goes across the columns")]
             for i in 0..IN {
                 let row = input(std::array::from_fn(|j| columns[j][i]));
                 for (j, words) in row.iter().enumerate() {
@@ -279,6 +280,7 @@ impl Work for Kernels<'_> {
             for (j, column) in columns.iter_mut().enumerate() {
                 *column = kernel(std::array::from_fn(|i| load(&panel[(3 * i + j) * tap + start..])));
             }
+            #[expect(clippy::needless_range_loop, reason = "a row goes across the columns")]
             for i in 0..IN {
                 let row = kernel(std::array::from_fn(|j| columns[j][i]));
                 for (j, words) in row.iter().enumerate() {

@@ -512,7 +512,7 @@ fn tell(graph: &Graph, found: &mut Foreign, id: &str) {
     ];
     let between = ["ImageUpscaleWithModel", "ImageScale", "ImageScaleBy"];
     let understood = found.pairs.iter().any(|(key, _)| *key == "Hires sampler");
-    if !known.contains(&class) && !(understood && between.contains(&class)) {
+    if !(known.contains(&class) || understood && between.contains(&class)) {
         found.left.push(format!("{class} (node {id})"));
     }
 }
