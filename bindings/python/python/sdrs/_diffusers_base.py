@@ -404,9 +404,9 @@ def each(name: str, rows: FloatArray, count: int) -> FloatArray:
 
 
 def _dtype(dtype: DtypeLike | None, torch_dtype: DtypeLike | None) -> str:
-    """The argument that was given, under its new or its old name."""
+    """The argument that was given, under its new or its old name; diffusers computes in f32 if none is."""
     if dtype is None:
-        return "auto" if torch_dtype is None else _arguments.dtype("torch_dtype", torch_dtype)
+        return "f32" if torch_dtype is None else _arguments.dtype("torch_dtype", torch_dtype)
     return _arguments.dtype("dtype", dtype)
 
 
