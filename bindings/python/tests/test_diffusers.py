@@ -37,7 +37,7 @@ class AgainstDiffusers(unittest.TestCase):
 
     def test_latents_of_a_random_model(self):
         eps = StableDiffusionPipeline.from_pretrained(GOLDENS / "tiny-sd1", device="cpu")
-        v = StableDiffusionPipeline(sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu", prediction="v"), eps.scheduler)
+        v = StableDiffusionPipeline(sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu", dtype="f32", prediction="v"), eps.scheduler)
         refs = tensors(GOLDENS / "diffusers/latents.safetensors")
         compared = 0
         for case in CASES:

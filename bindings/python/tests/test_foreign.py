@@ -231,7 +231,7 @@ class Pictures(unittest.TestCase):
 
     def test_latents_are_the_u_net_s(self):
         """The references are diffusers' own latents, without the factor: tools/goldens has the script."""
-        pipe = sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu")
+        pipe = sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu", dtype="f32")
         refs = tensors(GOLDENS / "tiny-sd1/refs/vae.safetensors")
         self.assertEqual(pipe.scaling_factor, 0.18215)
         encoded = pipe.vae_encode(refs["encode.image"])

@@ -77,7 +77,7 @@ class Text(unittest.TestCase):
 
     def test_the_final_norm_of_ids(self):
         """The reference is transformers' last_hidden_state."""
-        pipe = sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu")
+        pipe = sdrs.Pipeline(GOLDENS / "tiny-sd1", device="cpu", dtype="f32")
         refs = tensors(GOLDENS / "tiny-sd1/refs/text_encoder.safetensors")
         ids, final = refs["input_ids"][0], refs["final"][0]
         np.testing.assert_allclose(pipe.encode_ids(ids), final, atol=1e-4)

@@ -126,7 +126,7 @@ class Pictures(unittest.TestCase):
                 result.png()
 
     def test_checkpoints_of_a_folder(self):
-        for pipeline in [sdrs.Pipeline(DEMO), sdrs.Pipeline.from_pretrained(str(DEMO), device="cpu", dtype="f32")]:
+        for pipeline in [sdrs.Pipeline(DEMO, dtype="f32"), sdrs.Pipeline.from_pretrained(str(DEMO), device="cpu", dtype="f32")]:
             np.testing.assert_array_equal(pipeline.txt2img(PROMPT, **QUICK).arrays[0], quick())
         self.assertEqual((pipeline.name, pipeline.device, pipeline.dtype), (DEMO.name, "cpu", "f32"))
         self.assertEqual((pipeline.prediction, pipeline.loras, pipeline.embeddings), ("epsilon", [], []))

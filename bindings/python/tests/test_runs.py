@@ -90,7 +90,7 @@ class Watching(unittest.TestCase):
             demo().txt2img(PROMPT, **QUICK, preview="sketch")
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "wants its file"):
             demo().txt2img(PROMPT, **QUICK, preview="taesd")
-        tiny = sdrs.Pipeline(GOLDENS / "tiny-sd1", taesd=GOLDENS / "tiny-vae" / "diffusion_pytorch_model.safetensors", device="cpu")
+        tiny = sdrs.Pipeline(GOLDENS / "tiny-sd1", taesd=GOLDENS / "tiny-vae" / "diffusion_pytorch_model.safetensors", device="cpu", dtype="f32")
         events.clear()
         tiny.txt2img(PROMPT, **QUICK, width=32, height=40, preview="taesd", callback=events.append)
         self.assertEqual([event.preview.shape for event in events], [(40, 32, 3)] * 2)

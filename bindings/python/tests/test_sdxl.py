@@ -106,7 +106,7 @@ class Calls(unittest.TestCase):
     """The references are transformers' and diffusers' networks: tools/goldens/tiny_sdxl.py."""
 
     def test_networks(self):
-        pipe = sdrs.Pipeline(tiny_sdxl(), device="cpu")
+        pipe = sdrs.Pipeline(tiny_sdxl(), device="cpu", dtype="f32")
         refs = tensors(GOLDENS / "tiny-sdxl/refs.safetensors")
         sizes = pipe.sizes
         self.assertEqual((sizes.text_width, sizes.text_width_2, sizes.pooled_width, sizes.added_width), (16, 16, 24, 1560))
@@ -133,7 +133,7 @@ class Calls(unittest.TestCase):
             demo().pooled_text("a")
 
     def test_settings(self):
-        pipe = sdrs.Pipeline(tiny_sdxl(), device="cpu")
+        pipe = sdrs.Pipeline(tiny_sdxl(), device="cpu", dtype="f32")
         refs = tensors(GOLDENS / "tiny-sdxl/refs.safetensors")
         run = {"steps": 8, "cfg_scale": 6.0, "seed": 31, "width": 192, "height": 128, "sampler": "Euler", "schedule": "uniform"}
         told = {"original_width": 400, "original_height": 300, "crop_top": 8, "crop_left": 16, "target_width": 384, "target_height": 256}
@@ -155,7 +155,7 @@ class Refined(unittest.TestCase):
 
     def test_runs(self):
         refs = tensors(GOLDENS / "tiny-refiner/refs.safetensors")
-        pipe = sdrs.Pipeline(tiny_sdxl(), refiner=tiny_refiner(), device="cpu")
+        pipe = sdrs.Pipeline(tiny_sdxl(), refiner=tiny_refiner(), device="cpu", dtype="f32")
         self.assertEqual((pipe.refiner_name, sdrs.Pipeline(tiny_sdxl(), device="cpu").refiner_name), (tiny_refiner().name, None))
         run = {"steps": 8, "cfg_scale": 6.0, "seed": 37, "width": 192, "height": 128, "sampler": "Euler", "schedule": "uniform"}
         for arguments, name in [
