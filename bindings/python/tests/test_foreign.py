@@ -159,8 +159,10 @@ class Types(unittest.TestCase):
     def test_of_a_pipeline(self):
         for given in [Dtype("bfloat16"), "bfloat16", "torch.bfloat16", "BF16"]:
             self.assertEqual(sdrs.demo(dtype=given).dtype, "bf16")
-        for given in [np.float32, np.dtype("float32"), Dtype("float32"), "auto"]:
+        for given in [np.float32, np.dtype("float32"), Dtype("float32")]:
             self.assertEqual(sdrs.demo(dtype=given, device="cpu").dtype, "f32")
+        # Whichever is faster on this processor.
+        self.assertIn(sdrs.demo(dtype="auto", device="cpu").dtype, ("f32", "bf16"))
         pipe = diffusers.StableDiffusionPipeline.from_pretrained(DEMO, torch_dtype=Dtype("bfloat16"), device="cpu")
         self.assertEqual(pipe.pipeline.dtype, "bf16")
 
