@@ -240,14 +240,24 @@ static void siblings(const sdrs_pipeline *pipeline, const char *folder) {
 }
 
 /* What was saved, LoRA and all, draws what the pipeline does. */
-static void saved(const sdrs_pipeline *pipeline, const char *folder, const char *work) {
+static void saved(const char *folder, const char *work) {
     char lora[1000], file[1000], saved_folder[1000];
     place(lora, sizeof lora, folder, "../outlines.safetensors");
     place(file, sizeof file, work, "saved.safetensors");
     place(saved_folder, sizeof saved_folder, work, "saved");
     const char *loras[] = {lora}, *paths[] = {file, saved_folder};
-    sdrs_pipeline *styled = NULL;
-    OK(sdrs_pipeline_with_loras(pipeline, loras, NULL, NULL, 1, &styled));
+    sdrs_pipeline *base = NULL, *styled = NULL;
+    sdrs_builder *all = NULL;
+    /* In f32 altogether: weights that a LoRA changes would be rounded to the 16 bits of their file. */
+    OK(sdrs_builder_new(&all));
+    OK(sdrs_builder_device(all, "cpu"));
+    OK(sdrs_builder_dtype(all, SDRS_DTYPE_F32));
+    OK(sdrs_builder_weight_dtype(all, SDRS_WEIGHT_DTYPE_F32));
+    OK(sdrs_builder_checkpoint(all, folder));
+    OK(sdrs_builder_build(all, &base));
+    sdrs_builder_free(all);
+    OK(sdrs_pipeline_with_loras(base, loras, NULL, NULL, 1, &styled));
+    sdrs_pipeline_free(base);
     sdrs_generate_params params = quick_params();
     sdrs_images *drawn = draw(styled, &params);
     sdrs_image expected = image_of(drawn, 0);
@@ -258,6 +268,7 @@ static void saved(const sdrs_pipeline *pipeline, const char *folder, const char 
         sdrs_pipeline *again = NULL;
         OK(sdrs_builder_new(&builder));
         OK(sdrs_builder_device(builder, "cpu"));
+        OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
         OK(sdrs_builder_checkpoint(builder, paths[i]));
         OK(sdrs_builder_build(builder, &again));
         sdrs_images *images = draw(again, &params);
@@ -284,7 +295,7 @@ int main(int argc, char **argv) {
     previews(pipeline);
     latents_of_a_run(pipeline);
     siblings(pipeline, argv[1]);
-    saved(pipeline, argv[1], argv[2]);
+    saved(argv[1], argv[2]);
     sdrs_pipeline_free(pipeline);
     return 0;
 }

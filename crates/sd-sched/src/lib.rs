@@ -37,10 +37,10 @@ pub use model::{ModelSampling, Prediction, Scalings};
 pub use names::parse_sampler;
 pub use options::{AdaptiveOptions, PlanOptions, Start};
 pub use plan::{Plan, plan, plan_for_calls};
-pub use run::{DenoiseCall, Denoised, NoiseCall, Progress, drive, sample};
+pub use run::{DenoiseCall, Denoised, NoiseCall, drive, sample};
 pub use sampler::Sampler;
 pub use schedule::{MAX_STEPS, Schedule, ScheduleOptions};
-pub use stepper::{Request, Stepper, StepperState};
+pub use stepper::{Progress, Request, Stepper, StepperState};
 
 /// The program whose meaning of a name counts, where programs differ: schedules, timesteps, first noise, img2img entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

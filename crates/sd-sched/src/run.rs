@@ -1,6 +1,6 @@
 //! The loop around the stepper, for callers with closures.
 
-use crate::{Error, Latent, Plan, Request, Stepper};
+use crate::{Error, Latent, Plan, Progress, Request, Stepper};
 
 /// One evaluation of the denoiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,23 +44,6 @@ pub struct NoiseCall {
     pub sigma_to: f64,
     /// The step, from 0.
     pub step: usize,
-}
-
-/// The state of a run after a step, for a callback.
-#[derive(Debug)]
-pub struct Progress<'a, X> {
-    /// The step just completed, from 0.
-    pub step: usize,
-    /// The number of steps; 0 if that is known only at the end (DPM adaptive).
-    pub steps: usize,
-    /// Calls made so far.
-    pub calls: usize,
-    /// The noise level the step began at.
-    pub sigma: f64,
-    /// The latent the step arrived at.
-    pub x: &'a X,
-    /// The last denoised latent: the picture as far as it is known.
-    pub denoised: &'a X,
 }
 
 /// Samples from `x` on: `denoise` evaluates the denoiser, `noise` draws noise, and `on_step` is called after every step. Each may end

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::program::{MAX_TERMS, Op, Program};
 use crate::sampler::{AdaptiveState, Attempt};
-use crate::{Error, Latent, Plan, Progress, Result};
+use crate::{Error, Latent, Plan, Result};
 
 /// The next request of the stepper.
 #[derive(Debug, PartialEq)]
@@ -66,6 +66,23 @@ pub struct StepperState<X> {
     pub numbers: Vec<f64>,
     /// The latents still needed, with their places.
     pub latents: Vec<(u32, X)>,
+}
+
+/// The state of a run after a step, for a callback.
+#[derive(Debug)]
+pub struct Progress<'a, X> {
+    /// The step just completed, from 0.
+    pub step: usize,
+    /// The number of steps; 0 if that is known only at the end (DPM adaptive).
+    pub steps: usize,
+    /// Calls made so far.
+    pub calls: usize,
+    /// The noise level the step began at.
+    pub sigma: f64,
+    /// The latent the step arrived at.
+    pub x: &'a X,
+    /// The last denoised latent: the picture as far as it is known.
+    pub denoised: &'a X,
 }
 
 impl<X: Latent> Stepper<X> {

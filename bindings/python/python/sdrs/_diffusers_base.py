@@ -264,9 +264,9 @@ class DiffusionPipeline:
 
     def _tell(self, callback: OnStepEnd, step: int, timestep: float, latents: FloatArray) -> FloatArray | None:
         """Tells of a step, and gives the latents that the function wants in its place, if it changed them."""
-        given = latents.copy()
+        given: FloatArray = np.array(latents, np.float32)
         answer = callback(self, step, timestep, {"latents": given})
-        wanted = given if answer is None else answer.get("latents", given)
+        wanted: Any = given if answer is None else answer.get("latents", given)
         changed: FloatArray = numbers("callback_on_step_end: latents", wanted, np.float32)
         if changed.shape != latents.shape:
             raise InvalidParameterError(

@@ -51,7 +51,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionPipeline):
         pictures = values(image)
         height, width = pictures.shape[2:]
         # As there: the mean, without the factor of latents.
-        shown = self.pipeline.vae_encode(pictures).mean / np.float32(self.pipeline.scaling_factor)
+        shown: FloatArray = np.asarray(self.pipeline.vae_encode(pictures).mean / self.pipeline.scaling_factor, np.float32)
         loop = Loop(
             steps=num_inference_steps,
             guidance_scale=guidance_scale,

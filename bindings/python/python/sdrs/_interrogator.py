@@ -184,7 +184,8 @@ class Interrogator:
         """A text's vector, `[width]`, of length 1, or those of several, `[texts, width]`."""
         if isinstance(text, str):
             vectors = take(self._native.embed_texts([text]))
-            return vectors.reshape(vectors.shape[1:])
+            first: FloatArray = vectors[0]
+            return first
         return take(self._native.embed_texts(_texts("text", text)))
 
     def rank(self, image: Any, texts: Sequence[str]) -> FloatArray:

@@ -7,63 +7,8 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use sd_kernels::{Staging, Weight, WeightType, to_f8_e4m3};
 
-use super::{BlockType, PartWeights, Stored, StoredDtype, Target, cast, names::View};
+use super::{BlockType, PartWeights, Stored, StoredDtype, Target, WeightDtype, cast, names::View};
 use crate::Dtype;
-
-/// The type that a pipeline keeps its networks' matrices and kernels in on the CPU, where they may be narrower than the arithmetic: they
-/// are widened while they are used, and results are those of weights widened before. Normalisations and biases are small, and stay in
-/// the arithmetic's type. What a file has in fewer bits than asked for stays so, but for `F32`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum WeightDtype {
-    /// As the file has them: in 16 bits, in 8, or in GGUF's blocks `Q8_0` and `Q4_0`; other blocks are rounded to 16 bits. Never wider
-    /// than the arithmetic.
-    #[default]
-    Auto,
-    /// The arithmetic's own type: nothing is widened while networks run.
-    F32,
-    /// bfloat16.
-    Bf16,
-    /// IEEE half precision; with arithmetic in `bf16` that.
-    F16,
-    /// 8-bit floats of 4 exponent bits, each tensor with a scale, in U-Net and text encoders; 16 bits in the autoencoder and in layers
-    /// of few weights. Pictures change.
-    F8,
-}
-
-impl WeightDtype {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Auto, Self::F32, Self::Bf16, Self::F16, Self::F8];
-
-    /// Parses "auto" (also "file"), "f8" (also "fp8", "float8_e4m3fn"), or a type as [`Dtype::from_name`] does.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name.trim().to_ascii_lowercase().as_str() {
-            "auto" | "file" => Some(Self::Auto),
-            "f8" | "fp8" | "float8" | "float8_e4m3fn" | "f8_e4m3" => Some(Self::F8),
-            other => Dtype::from_name(other).map(|dtype| match dtype {
-                Dtype::F32 => Self::F32,
-                Dtype::Bf16 => Self::Bf16,
-                Dtype::F16 => Self::F16,
-            }),
-        }
-    }
-
-    /// The short name, as [`WeightDtype::from_name`] takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-            Self::F8 => "f8",
-        }
-    }
-}
-
-impl std::fmt::Display for WeightDtype {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The numbers that a part's matrices and kernels are kept in.
 #[derive(Debug, Clone, Default)]

@@ -18,18 +18,20 @@ mod patch;
 mod pickle;
 mod quant;
 mod scaled;
+mod target;
 mod tensor;
 
 pub use file::TensorFile;
 pub(crate) use folder::in_part;
 pub use folder::{Folder, files_below};
 pub use hash::{FileId, ModelHash, adapter_hash, digest, model_hash, sha256};
-pub use kept::{Kept, WeightDtype};
+pub use kept::Kept;
 pub use model::{Loaded, Model};
-pub use params::{Params, Target, load};
+pub use params::{Params, load};
 pub use part_weights::{PartWeights, Stored};
 pub use patch::WeightPatch;
 pub use quant::BlockType;
+pub use target::{Target, WeightDtype};
 pub use tensor::{StoredDtype, TensorInfo};
 
 pub(crate) use cast::Element;

@@ -7,58 +7,12 @@ use half::{bf16, f16};
 use sd_kernels::{Quantization, Weight, WeightType, Workspace};
 
 use super::{
-    Kept, PartWeights, Stored, WeightDtype,
+    Kept, PartWeights, Stored, Target,
     kept::{narrow, tensor},
     layers::Layers,
     names::{Diffusers, View},
 };
 use crate::{Device, Dtype, Error, Result, WeightsError, config::Part, error::Misshapen};
-
-/// Device and types of the loaded tensors.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The device.
-    pub device: Device,
-    /// The compute type that every tensor is cast to.
-    pub dtype: Dtype,
-    /// The type that matrices and kernels are kept in, where kernels of our own widen them.
-    pub weights: WeightDtype,
-    /// The numbers that the U-Net's large layers compute in, if not in `dtype`; other networks are never quantized.
-    pub quantization: Quantization,
-}
-
-impl Target {
-    /// A target where nothing is quantized, and weights are kept as files have them.
-    pub fn new(device: Device, dtype: Dtype) -> Self {
-        Self {
-            device,
-            dtype,
-            weights: WeightDtype::Auto,
-            quantization: Quantization::None,
-        }
-    }
-
-    /// The types for a device that are best where nothing is asked for: on the CPU `bf16` if the processor multiplies it (AMX,
-    /// AVX512-BF16), else `f32`, elsewhere `f16`. The CPU's kernels don't compute in `f16`: asked for that, they compute in `f32` with weights in
-    /// `f16`.
-    pub fn chosen(device: Device, dtype: Option<Dtype>, weights: WeightDtype) -> Self {
-        let kernels = device.name() == "cpu";
-        let dtype = dtype.unwrap_or(match device.is_cpu() {
-            true if kernels && sd_kernels::multiplies_bf16() => Dtype::Bf16,
-            true => Dtype::F32,
-            false => Dtype::F16,
-        });
-        let (dtype, weights) = match (dtype, weights) {
-            (Dtype::F16, WeightDtype::Auto) if kernels => (Dtype::F32, WeightDtype::F16),
-            (Dtype::F16, _) if kernels => (Dtype::F32, weights),
-            _ => (dtype, weights),
-        };
-        Self {
-            weights,
-            ..Self::new(device, dtype)
-        }
-    }
-}
 
 /// Hands a model's constructor its tensors, addressed by a path such as `down_blocks.0.resnets.1`.
 ///

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::quantised::ColumnScales;
 use crate::{
-    host::simd::{COLUMNS, Form, Isa, Operand, PANEL, PIECE},
+    host::simd::{COLUMNS, Form, Isa, Operand, PANEL, PIECE, Widen},
     memory::region::{Line, Region},
 };
 
@@ -50,7 +50,7 @@ enum Data<'a, T> {
     Narrow(&'a [u8], Form),
 }
 
-impl<'a, T: Operand> Right<'a, T> {
+impl<'a, T: Widen> Right<'a, T> {
     /// Panels as products take them.
     pub fn ready(data: &'a [T], panels: usize) -> Self {
         let len = data.len() / panels.max(1);

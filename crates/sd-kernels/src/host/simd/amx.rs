@@ -9,54 +9,6 @@ use super::{
     tile::{COLUMNS, PANEL, Tile},
 };
 
-/// True if the processor has AMX for `bf16` and bytes, and the operating system lets this process use it.
-pub(crate) fn available() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    let leaves = __cpuid(0).eax;
-    if leaves < 7 {
-        return false;
-    }
-    let features = __cpuid_count(7, 0).edx;
-    let [bf16, tile, int8] = [22, 24, 25].map(|bit| features & (1 << bit) != 0);
-    // XCR0 says which registers the system saves: tile configuration and tile data are bits 17 and 18.
-    let os_xsave = __cpuid(1).ecx & (1 << 27) != 0;
-    if !(bf16 && tile && int8 && os_xsave) {
-        return false;
-    }
-    let (low, _high): (u32, u32);
-    // SAFETY: `xgetbv` exists where the bit above says so; it only reads.
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _high, options(nomem, nostack)) };
-    low & (0b11 << 17) == 0b11 << 17 && permitted()
-}
-
-/// Linux wants to be asked once per process before tiles are used (arch_prctl(2), `ARCH_REQ_XCOMP_PERM`). Saying yes costs nothing
-/// but a few kilobytes of a signal's frame.
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const REQUEST_PERMISSION: u64 = 0x1023;
-    const TILE_DATA: u64 = 18;
-    let result: i64;
-    // SAFETY: a system call that takes two numbers and touches no memory of ours.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") REQUEST_PERMISSION,
-            in("rsi") TILE_DATA,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    false
-}
-
 /// Palette 1: eight tiles of 16 rows of 64 bytes.
 #[repr(C, align(64))]
 struct Config {
@@ -70,7 +22,7 @@ struct Config {
 /// Makes all eight tiles of this thread 16 rows of 64 bytes.
 ///
 /// # Safety
-/// [`available`] said yes.
+/// The processor and the system have AMX, as [`Isa`](super::Isa) finds out.
 pub(crate) unsafe fn configure() {
     let mut config = Config {
         palette: 1,
@@ -88,7 +40,7 @@ pub(crate) unsafe fn configure() {
 /// Gives the tiles back, so that a change of threads needn't save them.
 ///
 /// # Safety
-/// [`available`] said yes.
+/// The processor and the system have AMX, as [`Isa`](super::Isa) finds out.
 pub(crate) unsafe fn release() {
     // SAFETY: the instruction exists, by the caller's promise; nobody relies on tiles between sessions.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };

@@ -9,10 +9,11 @@ use super::{
     number::{Number, Operand},
     portable,
     tile::{COLUMNS, Tile},
+    widen::Widen,
 };
 
 /// Matrix products, a tile at a time.
-pub(crate) trait Product: Operand {
+pub(crate) trait Product: Widen {
     /// Rows of a tile.
     fn rows(isa: Isa) -> usize;
 

@@ -105,7 +105,7 @@ impl Isa {
                 (avx512, Isa::Avx512),
                 (vnni, Isa::Avx512Vnni),
                 (bf16, Isa::Avx512Bf16),
-                (bf16 && super::amx::available(), Isa::Amx),
+                (bf16 && amx_available(), Isa::Amx),
             ];
             found.extend(all.into_iter().filter(|(here, _)| *here).map(|(_, isa)| isa));
         }
@@ -152,4 +152,55 @@ pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
         let _ = isa;
         work.run()
     }
+}
+
+/// True if the processor has AMX for `bf16` and bytes, and the operating system lets this process use it.
+#[cfg(target_arch = "x86_64")]
+fn amx_available() -> bool {
+    use std::arch::asm;
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    let leaves = __cpuid(0).eax;
+    if leaves < 7 {
+        return false;
+    }
+    let features = __cpuid_count(7, 0).edx;
+    let [bf16, tile, int8] = [22, 24, 25].map(|bit| features & (1 << bit) != 0);
+    // XCR0 says which registers the system saves: tile configuration and tile data are bits 17 and 18.
+    let os_xsave = __cpuid(1).ecx & (1 << 27) != 0;
+    if !(bf16 && tile && int8 && os_xsave) {
+        return false;
+    }
+    let (low, _high): (u32, u32);
+    // SAFETY: `xgetbv` exists where the bit above says so; it only reads.
+    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _high, options(nomem, nostack)) };
+    low & (0b11 << 17) == 0b11 << 17 && permitted()
+}
+
+/// Linux wants to be asked once per process before tiles are used (arch_prctl(2), `ARCH_REQ_XCOMP_PERM`). Saying yes costs nothing
+/// but a few kilobytes of a signal's frame.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn permitted() -> bool {
+    use std::arch::asm;
+    const ARCH_PRCTL: i64 = 158;
+    const REQUEST_PERMISSION: u64 = 0x1023;
+    const TILE_DATA: u64 = 18;
+    let result: i64;
+    // SAFETY: a system call that takes two numbers and touches no memory of ours.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") REQUEST_PERMISSION,
+            in("rsi") TILE_DATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn permitted() -> bool {
+    false
 }

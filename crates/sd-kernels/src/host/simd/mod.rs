@@ -21,4 +21,4 @@ pub(crate) use isa::{Isa, Work, vectorised};
 pub(crate) use number::{Number, Operand};
 pub(crate) use portable::affine;
 pub(crate) use tile::{COLUMNS, MAX_ROWS, PANEL, Tile};
-pub(crate) use widen::{Form, PIECE};
+pub(crate) use widen::{Form, PIECE, Widen};

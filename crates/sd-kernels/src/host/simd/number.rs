@@ -2,11 +2,7 @@
 
 use half::bf16;
 
-use super::{
-    isa::Isa,
-    tile::PANEL,
-    widen::{Form, widen, widen_f32},
-};
+use super::tile::PANEL;
 
 /// A type that products are computed in; sums are `f32`, or for whole numbers `i32` in the same memory.
 ///
@@ -17,9 +13,6 @@ pub(crate) trait Operand: Copy + Send + Sync + Default + PartialEq + bytemuck::P
     const K: usize;
     /// Values of `k` that lie together in a panel.
     const GROUP: usize;
-
-    /// Values of panels that are stored in another form.
-    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]);
 }
 
 /// A type that values have between operations.
@@ -37,46 +30,22 @@ pub(crate) trait Number: Operand {
 impl Operand for f32 {
     const K: usize = 1;
     const GROUP: usize = 1;
-
-    #[inline(always)]
-    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
-        widen_f32(isa, form, bytes, out);
-    }
 }
 
 impl Operand for bf16 {
     const K: usize = 32;
     const GROUP: usize = 2;
-
-    #[inline(always)]
-    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
-        widen(isa, form, bytes, out);
-    }
 }
 
 /// Whole numbers of 16 bits, for instruction sets that don't multiply bytes.
 impl Operand for i16 {
     const K: usize = 32;
     const GROUP: usize = 2;
-
-    #[inline(always)]
-    fn widen(_: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
-        debug_assert_eq!(form, Form::Int8);
-        for (out, byte) in out.iter_mut().zip(bytes) {
-            *out = Self::from(*byte as i8);
-        }
-    }
 }
 
 impl Operand for u8 {
     const K: usize = 64;
     const GROUP: usize = 4;
-
-    #[inline(always)]
-    fn widen(_: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
-        debug_assert_eq!(form, Form::Int8);
-        out.copy_from_slice(bytes);
-    }
 }
 
 impl Number for f32 {

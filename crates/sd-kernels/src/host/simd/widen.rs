@@ -1,8 +1,12 @@
 //! Values that are stored in narrower numbers than products take, and how they become those.
 
-use half::f16;
+use half::{bf16, f16};
 
-use super::{isa::Isa, number::Number, tile::PANEL};
+use super::{
+    isa::Isa,
+    number::{Number, Operand},
+    tile::PANEL,
+};
 use crate::weight::{f8_e4m3, f8_e5m2};
 
 /// Values of the smallest whole piece: 32 of `k`, which share a scale where there are blocks, for each column of a panel.
@@ -35,9 +39,47 @@ impl Form {
     }
 }
 
+/// A type of products whose panels may be stored in another form.
+pub(crate) trait Widen: Operand {
+    /// Values of panels, from that form.
+    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]);
+}
+
+impl Widen for f32 {
+    #[inline(always)]
+    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        widen_f32(isa, form, bytes, out);
+    }
+}
+
+impl Widen for bf16 {
+    #[inline(always)]
+    fn widen(isa: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        widen(isa, form, bytes, out);
+    }
+}
+
+impl Widen for i16 {
+    #[inline(always)]
+    fn widen(_: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        debug_assert_eq!(form, Form::Int8);
+        for (out, byte) in out.iter_mut().zip(bytes) {
+            *out = Self::from(*byte as i8);
+        }
+    }
+}
+
+impl Widen for u8 {
+    #[inline(always)]
+    fn widen(_: Isa, form: Form, bytes: &[u8], out: &mut [Self]) {
+        debug_assert_eq!(form, Form::Int8);
+        out.copy_from_slice(bytes);
+    }
+}
+
 /// Stored values as products take them.
 #[inline(always)]
-pub(super) fn widen<T: Number>(isa: Isa, form: Form, bytes: &[u8], out: &mut [T]) {
+fn widen<T: Number>(isa: Isa, form: Form, bytes: &[u8], out: &mut [T]) {
     // Near enough to be written twice.
     let mut wide = [0f32; PIECE];
     for (bytes, out) in bytes.chunks(form.bytes(PIECE)).zip(out.chunks_mut(PIECE)) {
@@ -51,7 +93,7 @@ pub(super) fn widen<T: Number>(isa: Isa, form: Form, bytes: &[u8], out: &mut [T]
 
 /// The same in `f32`.
 #[inline(always)]
-pub(super) fn widen_f32(isa: Isa, form: Form, bytes: &[u8], out: &mut [f32]) {
+fn widen_f32(isa: Isa, form: Form, bytes: &[u8], out: &mut [f32]) {
     for (bytes, out) in bytes.chunks(form.bytes(PIECE)).zip(out.chunks_mut(PIECE)) {
         piece(isa, form, bytes, 1, out);
     }
