@@ -60,7 +60,7 @@ def _grey(mask: Any, sides: tuple[int, int]) -> FloatArray:
     if mask is None:
         raise InvalidParameterError(f"mask_image: must be a picture, not {kind(mask)}")
     array = plain("mask_image", mask)
-    if array.dtype.kind not in "fb" or array.ndim not in (2, 3) or not _is_share(array):
+    if array.dtype.kind != "f" or array.ndim not in (2, 3) or not _is_share(array):
         raise InvalidParameterError(
             f"mask_image: must be PIL's, or an array [height, width] of values from 0 to 1, not {array.dtype} of {list(array.shape)}"
         )
