@@ -141,7 +141,7 @@ fn features() -> Outcome {
     run_command(cargo().args(check).arg("ndarray"))
 }
 
-/// Every script parses. Running them needs PyTorch, which tests must not.
+/// Every script parses, and the book's figures are what their script makes. Running the others needs PyTorch, which tests must not.
 fn scripts() -> Outcome {
     const PARSE: &str = "\
 import ast, sys
@@ -156,5 +156,5 @@ print(f'{len(sys.argv) - 1} scripts parse')
         .collect();
     let python = python::find()?;
     print!("{}", output(program(python).args(["-c", PARSE]).args(scripts))?);
-    Ok(())
+    run_command(program(python).args(["-B", "tools/figures/figures.py", "--check"]))
 }
