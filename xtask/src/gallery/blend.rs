@@ -12,7 +12,7 @@ const VOCABULARY: &str = "models/demo/base/tokenizer/vocab.json";
 const TABLE: &str = "text_model.embeddings.token_embedding.weight";
 
 /// The percents of the second word, which are the names of the embeddings: "mix40".
-pub(super) const PERCENTS: [u8; 6] = [0, 20, 40, 60, 80, 100];
+pub(super) const PERCENTS: [u8; 5] = [0, 20, 40, 60, 100];
 
 /// Writes an embedding of one vector for each percent into a folder, on the way from one word to the other.
 pub(super) fn write(folder: &Path, [from, to]: [&str; 2]) -> Outcome {
@@ -28,7 +28,12 @@ pub(super) fn write(folder: &Path, [from, to]: [&str; 2]) -> Outcome {
             bytes.len()
         );
         header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
-        let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat();
+        let file = [
+            &(header.len() as u64).to_le_bytes()[..],
+            header.as_bytes(),
+            &bytes,
+        ]
+        .concat();
         let path = folder.join(format!("mix{percent}.safetensors"));
         fs::write(&path, file).map_err(|e| format!("{}: {e}", path.display()))?;
     }

@@ -46,7 +46,12 @@ pub fn run(names: &[&str]) -> Outcome {
     run_command(sdrs().args(MAKE_CHALK))?;
     for sheet in SHEETS.iter().filter(|sheet| wanted(sheet.name)) {
         let words = |(prompt, seed, more): &sheets::Picture| {
-            let mut words = vec!["txt2img".into(), prompt.to_string(), "--seed".into(), seed.to_string()];
+            let mut words = vec![
+                "txt2img".into(),
+                prompt.to_string(),
+                "--seed".into(),
+                seed.to_string(),
+            ];
             words.extend(SETTINGS.iter().chain(*more).map(ToString::to_string));
             words
         };
@@ -59,7 +64,7 @@ pub fn run(names: &[&str]) -> Outcome {
     draw(&MAKE_START)?.write(&root().join(START))?;
     blend::write(&root().join(MIXES), MIXED)?;
     for strip in STRIPS.iter().filter(|strip| wanted(strip.name)) {
-        let drawn = strip.own.iter().map(|own| Ok(draw(&[strip.all, own].concat())?.coarse()));
+        let drawn = strip.own.iter().map(|own| draw(&[strip.all, own].concat()));
         let grid = Grid {
             columns: strip.own.len(),
             scale: 1,
@@ -84,7 +89,7 @@ fn draw<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Outcome<Rgb> {
 
 fn save(name: &str, grid: Grid, pictures: &[Rgb]) -> Outcome {
     let path = root().join(FOLDER).join(format!("{name}.png"));
-    grid.join(pictures).write(&path)?;
+    grid.join(pictures).coarse().write(&path)?;
     println!("{FOLDER}/{name}.png: {} pictures", pictures.len());
     Ok(())
 }
@@ -134,7 +139,8 @@ fn sdrs() -> std::process::Command {
 fn page() -> String {
     let mut text = format!(
         "# Pictures of the demo model\n\nRow by row, each drawn by `sdrs txt2img PROMPT --seed SEED {}` with these options; \
-         made by `cargo xtask gallery`, before which `sdrs {}` makes a checkpoint in another style.\n",
+         made by `cargo xtask gallery`, before which `sdrs {}` makes a checkpoint in another style. Colours of all pictures here are rounded to 26 \
+         levels, which makes the files small.\n",
         SETTINGS.join(" "),
         MAKE_CHALK.join(" ")
     );
@@ -158,19 +164,28 @@ fn page() -> String {
              or as it says. `mask.png` is white in its lower half. The last one equals the one it is drawn from, to the byte.\n\n\
              | picture | from | words |\n|---|---|---|\n";
     for (name, from, words) in FROM_PICTURES {
-        text += &format!("| {name} | {} | `{}` |\n", from.unwrap_or_default(), quoted(words));
+        text += &format!(
+            "| {name} | {} | `{}` |\n",
+            from.unwrap_or_default(),
+            quoted(words)
+        );
     }
     text += SAMPLERS;
     text += &format!(
         "\n## Strips\n\nEach shows one setting, for [the kitchen](../kitchen/checkpoint.md): pictures from left to right, by `sdrs` with these \
-         words. Settings that are not named are those that the demo model recommends. Colours are rounded to 5 bits, which makes files \
-         small. `start.png` is `sdrs {}`. The folder `mixes` has an embedding of one vector for each percentage, on the straight way between \
+         words. Settings that are not named are those that the demo model recommends. `start.png` is `sdrs {}`. The folder `mixes` has an embedding of one vector for each percentage, on the straight way between \
          the vectors that the text encoder has for \"{}\" and \"{}\".\n",
         quoted(&MAKE_START),
         MIXED[0],
         MIXED[1]
     );
-    for Strip { name, about, all, own } in &STRIPS {
+    for Strip {
+        name,
+        about,
+        all,
+        own,
+    } in &STRIPS
+    {
         text += &format!("\n![{name}]({name}.png)\n\n{about}: `{}` and\n\n", quoted(all));
         for words in *own {
             text += &format!("- `{}`\n", quoted(words));
@@ -181,10 +196,12 @@ fn page() -> String {
 
 /// Words as one types them in the gallery's folder.
 fn quoted(words: &[&str]) -> String {
-    let quoted = words.iter().map(|word| match word.is_empty() || word.contains(' ') {
-        true => format!("\"{word}\""),
-        false => word.replace(&format!("{FOLDER}/"), ""),
-    });
+    let quoted = words
+        .iter()
+        .map(|word| match word.is_empty() || word.contains(' ') {
+            true => format!("\"{word}\""),
+            false => word.replace(&format!("{FOLDER}/"), ""),
+        });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
@@ -196,7 +213,10 @@ mod tests {
     #[test]
     fn the_page_is_up_to_date() {
         let written = fs::read_to_string(root().join(FOLDER).join("README.md")).unwrap();
-        assert!(written == page(), "run `cargo xtask gallery SHEET` for what was changed");
+        assert!(
+            written == page(),
+            "run `cargo xtask gallery SHEET` for what was changed"
+        );
     }
 
     #[test]
@@ -204,7 +224,11 @@ mod tests {
         for Strip { name, own, .. } in &STRIPS {
             let strip = Rgb::read(&root().join(FOLDER).join(format!("{name}.png"))).unwrap();
             assert_eq!((strip.width - STRIP_GAP) % own.len(), 0, "{name}");
-            assert_eq!((strip.width - STRIP_GAP) / own.len(), strip.height - STRIP_GAP, "{name}");
+            assert_eq!(
+                (strip.width - STRIP_GAP) / own.len(),
+                strip.height - STRIP_GAP,
+                "{name}"
+            );
         }
     }
 }

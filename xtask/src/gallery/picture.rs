@@ -48,14 +48,15 @@ impl Grid {
     }
 }
 
+/// Levels of a coarse colour, above 0.
+const LEVELS: u32 = 25;
+
 impl Rgb {
-    /// Each colour in 5 bits: less than half the file, and hardly another picture.
+    /// Each colour rounded to one of 26 levels: less than half the file, and hardly another picture.
     pub fn coarse(mut self) -> Self {
         for byte in &mut self.bytes {
-            *byte = byte.saturating_add(4) & 0xf8;
-            if *byte == 0xf8 {
-                *byte = 255;
-            }
+            let level = (u32::from(*byte) * LEVELS + 127) / 255;
+            *byte = (level * 255 / LEVELS) as u8;
         }
         self
     }
@@ -127,10 +128,13 @@ mod tests {
         };
         let coarse = all.coarse();
         for value in 0..=255u8 {
-            assert!(coarse.bytes[3 * usize::from(value)].abs_diff(value) <= 7, "{value}");
+            assert!(
+                coarse.bytes[3 * usize::from(value)].abs_diff(value) <= 6,
+                "{value}"
+            );
         }
         let mut kinds = coarse.bytes;
         kinds.dedup();
-        assert_eq!((kinds.len(), kinds[0], kinds[kinds.len() - 1]), (32, 0, 255));
+        assert_eq!((kinds.len(), kinds[0], kinds[kinds.len() - 1]), (26, 0, 255));
     }
 }

@@ -21,10 +21,9 @@ pub(super) const MIXES: &str = "docs/gallery/mixes";
 pub(super) const MIXED: [&str; 2] = ["circle", "square"];
 
 const HEART: &str = "a green heart left of a purple circle";
-const OUTLINES: [&str; 6] = [
+const OUTLINES: [&str; 5] = [
     "models/demo/outlines.safetensors:0",
     "models/demo/outlines.safetensors:0.4",
-    "models/demo/outlines.safetensors:0.7",
     "models/demo/outlines.safetensors:1",
     "models/demo/outlines.safetensors:1.5",
     "models/demo/outlines.safetensors:-1",
@@ -51,8 +50,8 @@ pub(super) const STRIPS: [Strip; 15] = [
         about: "A LoRA of thick outlines over its weight",
         all: &["txt2img", HEART, "--seed", "14"],
         own: &[
-            &["--lora", OUTLINES[0]], &["--lora", OUTLINES[1]], &["--lora", OUTLINES[2]],
-            &["--lora", OUTLINES[3]], &["--lora", OUTLINES[4]], &["--lora", OUTLINES[5]],
+            &["--lora", OUTLINES[0]], &["--lora", OUTLINES[1]], &["--lora", OUTLINES[2]], &["--lora", OUTLINES[3]],
+            &["--lora", OUTLINES[4]],
         ],
     },
     Strip {
@@ -73,8 +72,8 @@ pub(super) const STRIPS: [Strip; 15] = [
         about: "An embedding on the way from the word \"circle\" to the word \"square\"",
         all: &["txt2img", "--seed", "22", "--embedding", MIXES],
         own: &[
-            &["a big orange mix0"], &["a big orange mix20"], &["a big orange mix40"],
-            &["a big orange mix60"], &["a big orange mix80"], &["a big orange mix100"],
+            &["a big orange mix0"], &["a big orange mix20"], &["a big orange mix40"], &["a big orange mix60"],
+            &["a big orange mix100"],
         ],
     },
     Strip {
@@ -86,9 +85,9 @@ pub(super) const STRIPS: [Strip; 15] = [
     Strip {
         name: "prompt",
         about: "A prompt that says more and more",
-        all: &["txt2img", "--seed", "24"],
+        all: &["txt2img", "--seed", "3"],
         own: &[
-            &[""], &["a star"], &["a yellow star"], &["a small yellow star"], &["a small yellow star at night"],
+            &[""], &["a star"], &["a yellow star"], &["a small yellow star at night"],
             &["a small yellow star above a red square at night"],
         ],
     },
@@ -98,11 +97,11 @@ pub(super) const STRIPS: [Strip; 15] = [
         all: &["txt2img", "a circle"],
         own: &[
             &["--seed", "25"],
-            &["--seed", "25", "--negative-prompt", "a red circle"],
+            &["--seed", "25", "--negative-prompt", "a purple circle"],
             &["--seed", "26"],
-            &["--seed", "26", "--negative-prompt", "a red circle"],
+            &["--seed", "26", "--negative-prompt", "a purple circle"],
             &["--seed", "27"],
-            &["--seed", "27", "--negative-prompt", "a red circle"],
+            &["--seed", "27", "--negative-prompt", "a purple circle"],
         ],
     },
     Strip {
@@ -110,26 +109,25 @@ pub(super) const STRIPS: [Strip; 15] = [
         about: "CFG scale",
         all: &["txt2img", "a purple star above a yellow ring", "--seed", "23"],
         own: &[
-            &["--cfg-scale", "1"], &["--cfg-scale", "2"], &["--cfg-scale", "4.5"],
-            &["--cfg-scale", "7"], &["--cfg-scale", "12"], &["--cfg-scale", "25"],
+            &["--cfg-scale", "1"], &["--cfg-scale", "2"], &["--cfg-scale", "7"], &["--cfg-scale", "12"],
+            &["--cfg-scale", "25"],
         ],
     },
     Strip {
         name: "steps",
         about: "Steps",
-        all: &["txt2img", "a purple star above a yellow ring", "--seed", "23"],
+        all: &["txt2img", HEART, "--seed", "14"],
         own: &[
-            &["--steps", "1"], &["--steps", "2"], &["--steps", "4"],
-            &["--steps", "8"], &["--steps", "20"], &["--steps", "60"],
+            &["--steps", "1"], &["--steps", "4"], &["--steps", "6"], &["--steps", "10"], &["--steps", "60"],
         ],
     },
     Strip {
         name: "sampler",
-        about: "Samplers at ten steps, all on the Karras schedule but for DDIM",
-        all: &["txt2img", "a purple star above a yellow ring", "--seed", "23", "--steps", "10"],
+        about: "Three samplers at 6 steps, then at 40",
+        all: &["txt2img", "a purple star above a yellow ring", "--seed", "23", "--schedule", "karras"],
         own: &[
-            &["--sampler", "Euler Karras"], &["--sampler", "DPM++ 2M Karras"], &["--sampler", "Heun Karras"],
-            &["--sampler", "DDIM"], &["--sampler", "Euler a Karras"], &["--sampler", "DPM++ SDE Karras"],
+            &["--sampler", "Euler", "--steps", "6"], &["--sampler", "DPM++ 2M", "--steps", "6"], &["--sampler", "Euler a", "--steps", "6"],
+            &["--sampler", "Euler", "--steps", "40"], &["--sampler", "DPM++ 2M", "--steps", "40"], &["--sampler", "Euler a", "--steps", "40"],
         ],
     },
     Strip {
@@ -137,14 +135,14 @@ pub(super) const STRIPS: [Strip; 15] = [
         about: "Schedules at six steps of Euler",
         all: &["txt2img", "a purple star above a yellow ring", "--seed", "23", "--steps", "6", "--sampler", "Euler"],
         own: &[
-            &["--schedule", "uniform"], &["--schedule", "karras"], &["--schedule", "exponential"],
-            &["--schedule", "beta"], &["--schedule", "sgm uniform"], &["--schedule", "linear quadratic"],
+            &["--schedule", "uniform"], &["--schedule", "karras"], &["--schedule", "exponential"], &["--schedule", "beta"],
+            &["--schedule", "linear quadratic"],
         ],
     },
     Strip {
         name: "seed",
         about: "Seeds",
-        all: &["txt2img", "a star"],
+        all: &["txt2img", "a heart at sunset"],
         own: &[&["--seed", "1"], &["--seed", "2"], &["--seed", "3"], &["--seed", "4"], &["--seed", "5"], &["--seed", "6"]],
     },
     Strip {
@@ -161,8 +159,8 @@ pub(super) const STRIPS: [Strip; 15] = [
         about: "A picture drawn over with another prompt",
         all: &["img2img", START, "a green heart above a blue circle", "--seed", "1"],
         own: &[
-            &["--strength", "0"], &["--strength", "0.3"], &["--strength", "0.5"],
-            &["--strength", "0.7"], &["--strength", "0.85"], &["--strength", "1"],
+            &["--strength", "0"], &["--strength", "0.1"], &["--strength", "0.2"], &["--strength", "0.3"],
+            &["--strength", "1"],
         ],
     },
     Strip {
