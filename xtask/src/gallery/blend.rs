@@ -28,7 +28,12 @@ pub(super) fn write(folder: &Path, [from, to]: [&str; 2]) -> Outcome {
             bytes.len()
         );
         header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
-        let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat();
+        let file = [
+            &(header.len() as u64).to_le_bytes()[..],
+            header.as_bytes(),
+            &bytes,
+        ]
+        .concat();
         let path = folder.join(format!("mix{percent}.safetensors"));
         fs::write(&path, file).map_err(|e| format!("{}: {e}", path.display()))?;
     }

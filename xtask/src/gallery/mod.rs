@@ -46,7 +46,12 @@ pub fn run(names: &[&str]) -> Outcome {
     run_command(sdrs().args(MAKE_CHALK))?;
     for sheet in SHEETS.iter().filter(|sheet| wanted(sheet.name)) {
         let words = |(prompt, seed, more): &sheets::Picture| {
-            let mut words = vec!["txt2img".into(), prompt.to_string(), "--seed".into(), seed.to_string()];
+            let mut words = vec![
+                "txt2img".into(),
+                prompt.to_string(),
+                "--seed".into(),
+                seed.to_string(),
+            ];
             words.extend(SETTINGS.iter().chain(*more).map(ToString::to_string));
             words
         };
@@ -59,7 +64,10 @@ pub fn run(names: &[&str]) -> Outcome {
     draw(&MAKE_START)?.write(&root().join(START))?;
     blend::write(&root().join(MIXES), MIXED)?;
     for strip in STRIPS.iter().filter(|strip| wanted(strip.name)) {
-        let drawn = strip.own.iter().map(|own| Ok(draw(&[strip.all, own].concat())?.coarse()));
+        let drawn = strip
+            .own
+            .iter()
+            .map(|own| Ok(draw(&[strip.all, own].concat())?.coarse()));
         let grid = Grid {
             columns: strip.own.len(),
             scale: 1,
@@ -158,7 +166,11 @@ fn page() -> String {
              or as it says. `mask.png` is white in its lower half. The last one equals the one it is drawn from, to the byte.\n\n\
              | picture | from | words |\n|---|---|---|\n";
     for (name, from, words) in FROM_PICTURES {
-        text += &format!("| {name} | {} | `{}` |\n", from.unwrap_or_default(), quoted(words));
+        text += &format!(
+            "| {name} | {} | `{}` |\n",
+            from.unwrap_or_default(),
+            quoted(words)
+        );
     }
     text += SAMPLERS;
     text += &format!(
@@ -170,7 +182,13 @@ fn page() -> String {
         MIXED[0],
         MIXED[1]
     );
-    for Strip { name, about, all, own } in &STRIPS {
+    for Strip {
+        name,
+        about,
+        all,
+        own,
+    } in &STRIPS
+    {
         text += &format!("\n![{name}]({name}.png)\n\n{about}: `{}` and\n\n", quoted(all));
         for words in *own {
             text += &format!("- `{}`\n", quoted(words));
@@ -181,10 +199,12 @@ fn page() -> String {
 
 /// Words as one types them in the gallery's folder.
 fn quoted(words: &[&str]) -> String {
-    let quoted = words.iter().map(|word| match word.is_empty() || word.contains(' ') {
-        true => format!("\"{word}\""),
-        false => word.replace(&format!("{FOLDER}/"), ""),
-    });
+    let quoted = words
+        .iter()
+        .map(|word| match word.is_empty() || word.contains(' ') {
+            true => format!("\"{word}\""),
+            false => word.replace(&format!("{FOLDER}/"), ""),
+        });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
@@ -196,7 +216,10 @@ mod tests {
     #[test]
     fn the_page_is_up_to_date() {
         let written = fs::read_to_string(root().join(FOLDER).join("README.md")).unwrap();
-        assert!(written == page(), "run `cargo xtask gallery SHEET` for what was changed");
+        assert!(
+            written == page(),
+            "run `cargo xtask gallery SHEET` for what was changed"
+        );
     }
 
     #[test]
@@ -204,7 +227,11 @@ mod tests {
         for Strip { name, own, .. } in &STRIPS {
             let strip = Rgb::read(&root().join(FOLDER).join(format!("{name}.png"))).unwrap();
             assert_eq!((strip.width - STRIP_GAP) % own.len(), 0, "{name}");
-            assert_eq!((strip.width - STRIP_GAP) / own.len(), strip.height - STRIP_GAP, "{name}");
+            assert_eq!(
+                (strip.width - STRIP_GAP) / own.len(),
+                strip.height - STRIP_GAP,
+                "{name}"
+            );
         }
     }
 }

@@ -127,7 +127,10 @@ mod tests {
         };
         let coarse = all.coarse();
         for value in 0..=255u8 {
-            assert!(coarse.bytes[3 * usize::from(value)].abs_diff(value) <= 7, "{value}");
+            assert!(
+                coarse.bytes[3 * usize::from(value)].abs_diff(value) <= 7,
+                "{value}"
+            );
         }
         let mut kinds = coarse.bytes;
         kinds.dedup();
