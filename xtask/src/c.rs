@@ -2,6 +2,8 @@
 //!
 //! Only a C compiler must be there. What else is missing (C++, pkg-config, CMake, nm) is left out, and said.
 
+mod book;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -118,6 +120,7 @@ fn stage(tool: Tool) -> Outcome {
     } else {
         stage.left_out.push("CMake (its project is of C and C++)".into());
     }
+    stage.book(&cc, &cxx)?;
     if tool == Tool::None {
         stage.size()?;
     }

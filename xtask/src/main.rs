@@ -1,5 +1,6 @@
 //! Developer tasks, run as `cargo xtask TASK`.
 
+mod book;
 mod c;
 mod gallery;
 mod goldens;
@@ -13,6 +14,7 @@ mod test;
 
 use std::process::ExitCode;
 
+/// What the tasks are; the book may name no others.
 const HELP: &str = "\
 Developer tasks.
 
@@ -24,12 +26,14 @@ Developer tasks.
     cargo xtask goldens [--check] [--python PATH] [PART...]
                                       make the reference values, or compare them with what is committed
     cargo xtask header                write include/sdrs.h, which bindings/c is the source of
-    cargo xtask settings              write the Python package's settings, which crates/sdrs has the table of
+    cargo xtask settings              write the Python package's settings and docs/settings.md, which crates/sdrs has the table of
     cargo xtask install-c --prefix DIR [--no-demo] [--features LIST]
                                       install the C library with header, pkg-config and CMake files
     cargo xtask c [--valgrind|--asan] compile and run C and C++ callers of an installed library
     cargo xtask python                type-check and test the Python package (NumPy, Pillow and mypy come from pip)
     cargo xtask gallery [SHEET...]    draw docs/gallery with the demo model
+    cargo xtask book                  check the book's links, table of contents and code, and the links of other Markdown files
+    cargo xtask docs                  the same, and build the book into target/book (installs mdBook once)
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         ["c", rest @ ..] => c::task(rest),
         ["python"] => python::check(),
         ["gallery", rest @ ..] => gallery::run(rest),
+        ["book"] => book::check(),
+        ["docs"] => book::build(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

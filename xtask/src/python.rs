@@ -16,17 +16,13 @@ use crate::{
 
 const PACKAGES: [&str; 4] = ["numpy", "pillow", "mypy", "basedpyright"];
 
-/// The task that writes the package's settings: its test does.
+/// The task that writes what is made from the table of settings: the package's list and a page of the book. The tests of these do.
 pub fn settings() -> Outcome {
-    let test = [
-        "test",
-        "--workspace",
-        "--release",
-        "--locked",
-        "--test",
-        "settings",
-    ];
-    run(cargo().args(test).env("SDRS_WRITE_SETTINGS", "1"))
+    let test = ["test", "--workspace", "--release", "--locked"];
+    let tests: [&[&str]; 2] = [&["--test", "settings"], &["--lib", "page_of_settings"]];
+    tests
+        .into_iter()
+        .try_for_each(|which| run(cargo().args(test).args(which).env("SDRS_WRITE_SETTINGS", "1")))
 }
 
 /// The task and the stage.

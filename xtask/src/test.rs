@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    c, licences, one_build, python, repository,
+    book, c, licences, one_build, python, repository,
     shell::{Outcome, cargo, output, program, run as run_command},
 };
 
@@ -14,11 +14,12 @@ const GPU_BEFORE: Duration = Duration::from_secs(50 * 60);
 type Stage = (&'static str, fn() -> Outcome);
 
 /// The quick ones first; every stage runs, whatever the others said.
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     ("repository", repository::check),
     ("licences", licences::check),
     ("one build", one_build::check),
     ("scripts", scripts),
+    ("book", book::check),
     ("fmt", fmt),
     ("clippy", clippy),
     ("tests", tests),

@@ -1,5 +1,18 @@
 //! The layers that decide the speed of Stable Diffusion.
 //!
+//! ```
+//! use burn_tensor::{Device, Tensor};
+//! use sd_kernels::{Linear, Quantization};
+//!
+//! let device = Device::default();
+//! // Two outputs of three inputs: a row of weights for each output.
+//! let weight = Tensor::<2>::from_floats([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]], &device);
+//! let bias = Tensor::<1>::from_floats([0.5, 0.0], &device);
+//! let layer = Linear::new(weight, Some(bias), Quantization::None);
+//! let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
+//! assert_eq!(layer.forward(x).into_data().try_to_vec::<f32>().unwrap(), [7.5, 2.0]);
+//! ```
+//!
 //! Models in `sd-core` are made of these and use no operation of Burn's for anything heavy. `layers` is the interface: on the CPU, in
 //! `f32` and `bf16`, a layer hands over to kernels of our own (`host`), with weights packed once when it is made; elsewhere to Burn's
 //! operations (`device`), which the kernels are tested against. Sums and the statistics of normalisations are `f32` whatever the compute

@@ -3,14 +3,15 @@
 //! An [`AdapterFile`] is opened, then bound to a model's names; the [`Adapter`] that this gives is a
 //! [`WeightPatch`]: it changes the base weights, in `f32`, while they are loaded.
 //!
-//! ```no_run
+//! ```
 //! # fn main() -> sd_lora::Result<()> {
 //! use sd_lora::{AdapterFile, ModelNames, Strengths};
 //!
-//! let mut checkpoint = sd_core::checkpoint::Checkpoint::open("model.safetensors".as_ref())?;
+//! let mut checkpoint = sd_core::checkpoint::Checkpoint::open("../../models/demo/base".as_ref())?;
 //! let names = ModelNames::new(&checkpoint.parameters()?);
-//! let adapter = AdapterFile::open("ink.safetensors".as_ref())?.bind(&names, &Strengths::both(0.8))?;
-//! checkpoint.set_patches(&[std::sync::Arc::new(adapter)]);
+//! let file = AdapterFile::open("../../models/demo/outlines.safetensors".as_ref())?;
+//! let adapter = file.bind(&names, &Strengths::both(0.8))?;
+//! checkpoint.set_patches(&[std::sync::Arc::new(adapter)]); // what is loaded from now on is changed
 //! # Ok(())
 //! # }
 //! ```

@@ -21,7 +21,7 @@ pub struct Txt2img {
     #[arg(required_unless_present = "from_infotext")]
     prompt: Option<String>,
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
 }
 
 #[derive(clap::Args)]
@@ -44,7 +44,7 @@ pub struct Img2img {
     )]
     outpaint: Option<Vec<u32>>,
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
 }
 
 #[derive(clap::Args)]

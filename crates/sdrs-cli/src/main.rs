@@ -3,6 +3,8 @@
 // They panic if nobody listens: `out` writes instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(test)]
+mod book;
 mod convert;
 mod draw;
 mod inspect;

@@ -1,17 +1,23 @@
 //! Stable Diffusion inference as a library.
 //!
-//! ```no_run
+//! ```
 //! # fn main() -> Result<(), sdrs::Error> {
-//! let pipeline = sdrs::Pipeline::builder().checkpoint("model.safetensors").build()?;
-//! let output = pipeline.txt2img("a red circle above a blue square").steps(20).seed(1).run()?;
-//! output.images[0].save_png("out.png")?;
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/base");
+//! let pipeline = sdrs::Pipeline::builder().checkpoint(model).build()?; // a single file or a diffusers folder
+//! let output = pipeline.txt2img("a red circle above a blue square").steps(4).seed(1).run()?;
+//! let png: Vec<u8> = output.images[0].png()?; // or save_png("out.png"), or rgb
+//! # assert!(png.starts_with(b"\x89PNG"));
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! The book in `docs/` explains it from the beginning: what a checkpoint is, what each setting does, recipes, and the reference.
+//!
 //! A [`Pipeline`] holds a checkpoint's weights and nothing of a run: it is `Send + Sync`, and any number of threads may generate from one
 //! at the same time. No type of the tensor library shows in this interface.
 
+#[cfg(all(doctest, feature = "demo"))]
+mod book;
 mod cancel;
 mod error;
 mod interrogate;
@@ -95,16 +101,3 @@ pub fn lora_doctor(file: impl AsRef<std::path::Path>, model: Option<&std::path::
 pub fn model_hash(path: impl AsRef<std::path::Path>) -> Result<ModelHash> {
     Ok(sd_core::weights::model_hash(path.as_ref())?)
 }
-
-/// The documents' examples compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/weights.md")]
-struct Weights;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/pictures.md")]
-struct Pictures;

@@ -1,6 +1,8 @@
 //! Everything that decides a picture, besides the weights: settings in groups, made from one table.
 
 mod choices;
+#[cfg(test)]
+mod page;
 mod reading;
 mod recommended;
 mod setting;
