@@ -75,7 +75,8 @@ fn pages(files: &[String]) -> Outcome<BTreeMap<String, Page>> {
     let names = files.iter().filter(|name| name.ends_with(".md"));
     let read = |name: &String| {
         let text = std::fs::read_to_string(root().join(name)).map_err(|e| format!("{name}: {e}"))?;
-        Ok((name.clone(), Page::parse(&text)))
+        let page = Page::parse(&text).map_err(|e| format!("{name}: {e}"))?;
+        Ok((name.clone(), page))
     };
     names.map(read).collect()
 }

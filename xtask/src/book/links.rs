@@ -93,7 +93,7 @@ mod tests {
             ),
             ("docs/c/j.md", ""),
         ]
-        .map(|(name, text)| (name.to_owned(), Page::parse(text)))
+        .map(|(name, text)| (name.to_owned(), Page::parse(text).unwrap()))
         .into();
         let files: Vec<String> = pages.keys().cloned().collect();
         assert_eq!(

@@ -1,8 +1,8 @@
 //! What a Markdown file holds: headings, links, code.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::collections::BTreeSet;
 
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use markdown::{ParseOptions, mdast::Node, to_mdast};
 
 /// A block of code.
 #[derive(Debug, Clone)]
@@ -36,44 +36,38 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads a file.
-    pub fn parse(text: &str) -> Self {
+    /// Reads a file, with tables as GitHub and mdBook have them.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let root = to_mdast(text, &ParseOptions::gfm()).map_err(|e| e.to_string())?;
         let mut page = Self::default();
-        let line = |at: usize| 1 + text[..at].matches('\n').count();
-        let mut heading: Option<String> = None;
-        let mut block: Option<Block> = None;
-        for (event, Range { start, .. }) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
-            match event {
-                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
-                Event::End(TagEnd::Heading(_)) => page.add_anchor(&heading.take().unwrap_or_default()),
-                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    page.links.push((line(start), dest_url.into_string()));
-                }
-                Event::Start(Tag::CodeBlock(kind)) => {
-                    let (line, info) = match kind {
-                        CodeBlockKind::Fenced(info) => (line(start) + 1, info.into_string()),
-                        CodeBlockKind::Indented => (line(start), String::new()),
-                    };
-                    block = Some(Block {
-                        line,
-                        info,
-                        is_nested: !text[..start].is_empty() && !text[..start].ends_with('\n'),
-                        code: String::new(),
-                    });
-                }
-                Event::End(TagEnd::CodeBlock) => page.blocks.extend(block.take()),
-                Event::Html(html) | Event::InlineHtml(html) => page.add_html(line(start), &html),
-                Event::Text(text) | Event::Code(text) => {
-                    if let Some(block) = &mut block {
-                        block.code += &text;
-                    } else if let Some(heading) = &mut heading {
-                        *heading += &text;
-                    }
-                }
-                _ => {}
+        page.add(&root);
+        Ok(page)
+    }
+
+    fn add(&mut self, node: &Node) {
+        let start = node.position().map(|position| &position.start);
+        let (line, column) = start.map_or((0, 1), |start| (start.line, start.column));
+        match node {
+            Node::Heading(_) => self.add_anchor(&node.to_string()),
+            Node::Link(link) => self.links.push((line, link.url.clone())),
+            Node::Image(image) => self.links.push((line, image.url.clone())),
+            Node::Definition(link) => self.links.push((line, link.url.clone())),
+            Node::Html(html) => self.add_html(line, &html.value),
+            Node::Code(code) => {
+                let words = [&code.lang, &code.meta];
+                let words: Vec<&str> = words.iter().filter_map(|word| word.as_deref()).collect();
+                self.blocks.push(Block {
+                    line: line + usize::from(code.lang.is_some()),
+                    info: words.join(" "),
+                    is_nested: column > 1,
+                    code: format!("{}\n", code.value),
+                });
             }
+            _ => {}
         }
-        page
+        for child in node.children().into_iter().flatten() {
+            self.add(child);
+        }
     }
 
     /// A heading's name, as mdBook and GitHub make it; the second of a name gets a number.
@@ -122,7 +116,7 @@ mod tests {
     fn a_page_is_read() {
         let text = "# One `two`, three!\n\n# One two three\n\n[a](b.md#c) ![d](e.png)\n<p id=\"f\"><a href=\"g\">h</a></p>\n\n\
                     ```python no_run\ni = 1\n```\n\n    j\n\n```sh\n# [k](l)\n```\n";
-        let page = Page::parse(text);
+        let page = Page::parse(text).unwrap();
         let anchors: Vec<&str> = page.anchors.iter().map(String::as_str).collect();
         assert_eq!(anchors, ["f", "one-two-three", "one-two-three-1"]);
         let links: Vec<(usize, &str)> = page
@@ -139,7 +133,7 @@ mod tests {
                 (
                     block.line,
                     block.language(),
-                    block.is_not_run(),
+                    block.info.as_str(),
                     block.code.as_str(),
                 )
             })
