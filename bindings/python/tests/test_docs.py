@@ -1,6 +1,7 @@
 """The Python of the book, of README and of the package's page: it runs, with the demo model in the place of real ones."""
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -30,23 +31,28 @@ def blocks(page: Path) -> "list[tuple[int, bool, str]]":
     return [(text.count("\n", 0, m.start()) + 2, m[1] is None, m[2]) for m in FENCE.finditer(text)]
 
 
+@functools.lru_cache(maxsize=None)
+def drawn() -> sdrs.Result:
+    return demo().txt2img(PROMPT, steps=4, seed=1, progress=False)
+
+
 def names() -> "dict[str, object]":
     """What the pages speak of without saying it again. Latents are the demo model's."""
     pipe = demo()
     sizes = pipe.sizes
     side = sizes.default_side // sizes.downscale
-    drawn = pipe.txt2img(PROMPT, steps=4, seed=1, progress=False)
+    result = drawn()
     return {
         "sdrs": sdrs,
         "np": np,
         "PIL": PIL,
         "logging": logging,
         "pipe": pipe,
-        "result": drawn,
-        "image": drawn.images[0],
-        "photo": drawn.images[0],
-        "sea": PIL.Image.open("sea.png"),
-        "images": drawn.arrays,
+        "result": result,
+        "image": result.images[0],
+        "photo": result.images[0],
+        "sea": mask(),
+        "images": result.arrays,
         "latents": sdrs.noise.randn((1, sizes.latent_channels, side, side), seed=1),
         "timesteps": 500,
         "context": pipe.encode_prompt(PROMPT)[None],
@@ -55,9 +61,17 @@ def names() -> "dict[str, object]":
     }
 
 
+def mask() -> PIL.Image.Image:
+    """White below, black above."""
+    pixels = np.zeros_like(drawn().arrays[0])
+    pixels[len(pixels) // 2 :] = 255
+    return PIL.Image.fromarray(pixels)
+
+
 def furnish(folder: Path) -> None:
     """Lays down the files that the pages name."""
     pipe, models = demo(), DEMO.parent
+    folder.mkdir()
     checkpoint = folder / "v1-5.safetensors"
     pipe.save_file(checkpoint)
     for name in ("models", "loras", "photos"):
@@ -70,12 +84,9 @@ def furnish(folder: Path) -> None:
         shutil.copy(models / "outlines.safetensors", place / "ink.safetensors")
         shutil.copy(models / "chalk-lora.safetensors", place / "glow.safetensors")
     shutil.copy(models / "vae-washed.safetensors", folder / "kl-f8.safetensors")
-    drawn = pipe.txt2img(PROMPT, steps=4, seed=1, progress=False)
     for name in ("photo.jpg", "photo.png", "shared.png", "photos/one.png", "photos/two.png"):
-        drawn.save(folder / name)
-    mask = np.zeros_like(drawn.arrays[0])
-    mask[len(mask) // 2 :] = 255
-    PIL.Image.fromarray(mask).save(folder / "sea.png")
+        drawn().save(folder / name)
+    mask().save(folder / "sea.png")
 
 
 def embedding(path: Path, width: int) -> None:
@@ -94,13 +105,15 @@ class Docs(unittest.TestCase):
     def test_blocks_run(self):
         """Blocks of a page run one after the other, as a reader would type them, each page in a folder of its own."""
         count = 0
+        furnished = Path(self.folder.name) / "furnished"
+        furnish(furnished)
         for page in PAGES:
             code = blocks(page)
             if not any(runs for _, runs, _ in code):
                 continue
             folder = Path(self.folder.name) / page.relative_to(ROOT).as_posix().replace("/", "-")
-            folder.mkdir()
-            furnish(folder)
+            # Links do: what is saved replaces a file.
+            shutil.copytree(furnished, folder, symlinks=True, copy_function=os.link)
             os.chdir(folder)
             space = names()
             for line, runs, text in code:
