@@ -17,29 +17,29 @@ def overview():
     f.text(88, 52, "“a red circle”", 15, italic=True)
     f.arrow((88, 62), (88, 86))
     f.box(18, 88, 140, 62, ["Text encoder", "once a prompt"], BLUE, BLUE_LINE)
-    f.arrow((158, 119), (278, 119))
-    f.text(216, 108, "context")
-    f.text(216, 140, "77 × 768", 13, color=SOFT)
+    f.box(250, 36, 270, 214, (), "#f4f2ec", "#c9c7c0")
+    f.text(385, 58, "for each step", 13, color=SOFT)
+    f.arrow((158, 119), (274, 119))
+    f.text(204, 108, "context")
+    f.text(204, 140, "77 × 768", 13, color=SOFT)
 
-    f.box(250, 36, 282, 214, (), "#f4f2ec", "#c9c7c0")
-    f.text(391, 58, "for each step", 13, color=SOFT)
-    f.box(280, 88, 222, 62, ["U-Net", "which part of this is noise?"], ORANGE, ORANGE_LINE)
-    f.box(280, 180, 222, 54, ["Sampler", "takes some of it away"], GREEN, GREEN_LINE)
+    f.box(276, 88, 222, 62, ["U-Net", "which part of this is noise?"], ORANGE, ORANGE_LINE)
+    f.box(276, 180, 222, 54, ["Sampler", "takes some of it away"], GREEN, GREEN_LINE)
     f.arrow((340, 150), (340, 178))
     f.text(330, 169, "noise", 13, "end", SOFT)
     f.arrow((442, 180), (442, 152))
     f.text(452, 169, "latent", 13, "start", SOFT)
 
     f.box(18, 186, 140, 44, ["Noise of a seed"], GREY)
-    f.arrow((158, 208), (278, 208))
+    f.arrow((158, 208), (274, 208))
     f.text(204, 228, "4 × 64 × 64", 13, color=SOFT)
-    f.arrow((502, 208), (598, 208))
-    f.text(563, 198, "latent", 14)
-    f.text(566, 228, "4 × 64 × 64", 13, color=SOFT)
-    f.box(600, 176, 142, 62, ["VAE decoder", "once a picture"], BLUE, BLUE_LINE)
-    f.arrow((671, 238), (671, 264))
-    f.text(671, 283, "picture")
-    f.text(671, 303, "3 × 512 × 512", 13, color=SOFT)
+    f.arrow((498, 208), (610, 208))
+    f.text(565, 198, "latent", 14)
+    f.text(565, 228, "4 × 64 × 64", 13, color=SOFT)
+    f.box(612, 176, 132, 62, ["VAE decoder", "once a picture"], BLUE, BLUE_LINE)
+    f.arrow((678, 238), (678, 264))
+    f.text(678, 283, "picture")
+    f.text(678, 303, "3 × 512 × 512", 13, color=SOFT)
     f.text(20, 303, "Sizes are those of Stable Diffusion 1 at 512 × 512 pixels.", 13, "start", SOFT)
     return f
 
@@ -60,15 +60,15 @@ def text_encoder():
         f.box(90, 148 + 36 * i, 520, 28, [name], BLUE, BLUE_LINE)
     f.box(90, 304, 520, 30, ["final norm: the context, 77 × 768"], ORANGE, ORANGE_LINE)
     f.arrow((350, 284), (350, 302))
-    f.arrow((610, 270), (648, 270), (648, 312), (612, 312))
-    f.text(656, 296, "CLIP skip 1", 13, "start")
-    f.arrow((610, 234), (690, 234), (690, 326), (612, 326), dash="5 4")
-    f.text(656, 226, "CLIP skip 2", 13, "start")
+    f.arrow((610, 270), (636, 270), (636, 312), (612, 312))
+    f.text(644, 296, "CLIP skip 1", 13, "start")
+    f.arrow((610, 234), (734, 234), (734, 326), (612, 326), dash="5 4")
+    f.text(734, 226, "CLIP skip 2", 13, "end")
     return f
 
 
 def unet():
-    f = Figure(760, 400, "The U-Net of Stable Diffusion 1")
+    f = Figure(760, 416, "The U-Net of Stable Diffusion 1")
     levels = [("64 × 64", 320), ("32 × 32", 640), ("16 × 16", 1280), ("8 × 8", 1280)]
     f.text(100, 30, "latent, 4 × 64 × 64", 13, color=SOFT)
     f.text(660, 30, "noise, 4 × 64 × 64", 13, color=SOFT)
@@ -85,9 +85,9 @@ def unet():
         if i < 3:
             f.arrow((left + 98, y + 52), (left + 98, y + 76))
             f.arrow((right + 42, y + 76), (right + 42, y + 54))
-    f.box(302, 338, 156, 48, ["middle", "8 × 8, 1280 channels"], ORANGE, ORANGE_LINE)
-    f.arrow((270, 340), (270, 362), (300, 362))
-    f.arrow((460, 362), (490, 362), (490, 342))
+    f.box(302, 356, 156, 48, ["middle", "8 × 8, 1280 channels"], ORANGE, ORANGE_LINE)
+    f.arrow((270, 340), (270, 380), (300, 380))
+    f.arrow((458, 380), (490, 380), (490, 342))
     f.text(380, 64, "features of the way down", 13, color=SOFT)
     f.text(380, 110, "orange: also looks at the text", 13, color=ORANGE_LINE)
     f.text(24, 350, "All blocks are told", 13, "start", SOFT)
@@ -147,12 +147,12 @@ def sampler():
 
     def at(sigma, x):
         along = math.log(high / sigma) / math.log(high / low)
-        return 60 + 520 * along, 190 - 62 * x / math.sqrt(1 + sigma**2) * 1.9
+        return 60 + 520 * along, 192 - 100 * x / math.sqrt(1 + sigma**2)
 
     fine = [high * (low / high) ** (i / 60) for i in range(61)]
-    for start in (-17, -11, -6, -2, 2, 6, 11, 17):
+    for start in (-12, -8, -5, -2, 2, 8, 12):
         f.path([at(s, x) for s, x in zip(fine, exact(start, fine, 8))], "#b9b6ad", 1.2)
-    coarse = karras(6)
+    coarse = karras(9)
     start = 4.0
     for method, color in ((exact, INK), (euler, BLUE_LINE), (dpmpp_2m, ORANGE_LINE)):
         if method is exact:
@@ -170,8 +170,8 @@ def sampler():
     f.text(320, 28, "noise level sigma falls from left to right; each grey line is a noise that becomes a picture", 13, color=SOFT)
     f.text(600, at(low, 1)[1] + 5, "one picture", 13, "start")
     f.text(600, at(low, -1)[1] + 5, "another", 13, "start")
-    for i, (name, color) in enumerate((("exact", INK), ("Euler, 5 steps", BLUE_LINE), ("DPM++ 2M, 5 steps", ORANGE_LINE))):
-        y = 170 + 24 * i
+    for i, (name, color) in enumerate((("exact", INK), ("Euler, 8 steps", BLUE_LINE), ("DPM++ 2M, 8 steps", ORANGE_LINE))):
+        y = 172 + 24 * i
         f.path([(600, y - 4), (622, y - 4)], color, 2)
         f.text(628, y, name, 13, "start")
     return f
@@ -245,17 +245,15 @@ def prompt_language():
     for i, (prompt, parts, names) in enumerate(rows):
         y = 44 + 44 * i
         f.text(24, y + 18, prompt, 14, "start")
-        for call, part in enumerate(parts):
-            empty = names[part] == ""
-            fill = "#ffffff" if empty else (BLUE, ORANGE)[part]
-            f.box(200 + 26 * call, y, 26, 26, (), fill, SOFT, 0)
-        if rows[i][0].startswith("[red"):
+        if prompt == "[red|blue]":
             for call, part in enumerate(parts):
+                f.box(200 + 26 * call, y, 26, 26, (), (BLUE, ORANGE)[part], SOFT, 0)
                 f.text(213 + 26 * call, y + 18, names[part][0], 12)
             continue
         for part, name in enumerate(names):
-            calls = [call for call, used in enumerate(parts) if used == part]
-            f.text(200 + 13 * (calls[0] + calls[-1] + 1), y + 18, name or "nothing", 13, color=INK if name else SOFT)
+            first, last = parts.index(part), len(parts) - 1 - parts[::-1].index(part)
+            f.box(200 + 26 * first, y, 26 * (last - first + 1), 26, (), (BLUE, ORANGE)[part] if name else "#ffffff", SOFT, 0)
+            f.text(213 + 13 * (first + last), y + 18, name or "nothing", 13, color=INK if name else SOFT)
     for call in (0, 5, 10, 15, 19):
         f.text(213 + 26 * call, 34, str(call + 1), 12, color=SOFT)
     f.text(24, 34, "call of the U-Net", 13, "start", SOFT)
