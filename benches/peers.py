@@ -91,8 +91,12 @@ def openvino_call(part, folder, dtype, size, threads):
             def forward(self, *inputs):
                 return self.call(*inputs)
 
+        from openvino.frontend.pytorch.patch_model import __make_16bit_traceable as trace_in_16_bits
+
+        # In f16: SDXL's weights in f32 are there twice while they are converted, which is more than 24 GB.
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        model = Call(model_of(part, folder, torch.float32))
+        model = Call(model_of(part, folder, torch.float16))
+        trace_in_16_bits(model)
         openvino.save_model(openvino.convert_model(model, example_input=inputs), path, compress_to_fp16=True)
         # The conversion's memory is not the program's.
         os.execv(sys.executable, [sys.executable, *sys.argv])

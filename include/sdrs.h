@@ -1160,6 +1160,11 @@ typedef struct {
      * Threads, as `sdrs_builder_threads` takes them; 0 (the default) for those of the process.
      */
     uint32_t threads;
+    /**
+     * 1 for the demo's models and phrases, which are compiled in and know coloured shapes alone: `clip` and `blip` are then NULL. 0 is the
+     * default.
+     */
+    int32_t demo;
 } sdrs_interrogator_options;
 
 /**
@@ -2616,6 +2621,20 @@ sdrs_status sdrs_unet_with_vector(const sdrs_pipeline *pipeline,
                                   const size_t *context_shape,
                                   const float *added,
                                   sdrs_tensor **prediction);
+
+/**
+ * The same of a model that the scale of guidance is an input of (a latent consistency model): one call with `cfg_scale`, on all rows, is
+ * what two calls are with other models. `added` may be NULL as above.
+ */
+sdrs_status sdrs_unet_guided(const sdrs_pipeline *pipeline,
+                             const float *latents,
+                             const size_t *latents_shape,
+                             const double *timesteps,
+                             const float *context,
+                             const size_t *context_shape,
+                             const float *added,
+                             double cfg_scale,
+                             sdrs_tensor **prediction);
 
 /**
  * Encodes pictures, `[batch, 3, height, width]` with values -1 to 1 (`byte / 127.5 - 1`; values far beyond are refused), to latents

@@ -532,7 +532,12 @@ public:
 
     /** `latents` has 4 axes, `context` 3. */
     Tensor unet(Array latents, View<double> timesteps, Array context) const {
-        return unet(latents, timesteps, context, nullptr);
+        return unet(latents, timesteps, context, nullptr, nullptr);
+    }
+
+    /** The same of a model that takes the scale of guidance (a latent consistency model). */
+    Tensor unet_guided(Array latents, View<double> timesteps, Array context, double cfg_scale) const {
+        return unet(latents, timesteps, context, nullptr, &cfg_scale);
     }
 
     /** The same for SDXL: `added` has 2 axes. */
@@ -542,7 +547,7 @@ public:
         if (added.shape[0] != latents.shape[0] || added.shape[1] != info().added_width) {
             throw Error(SDRS_ERROR_INVALID_PARAMETER, "added: must have the shape [batch, added_width]");
         }
-        return unet(latents, timesteps, context, added.values.data());
+        return unet(latents, timesteps, context, added.values.data(), nullptr);
     }
 
     /** A latent of the U-Net is mean + std * noise. */
@@ -568,15 +573,19 @@ public:
     const sdrs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
-    Tensor unet(Array latents, View<double> timesteps, Array context, const float *added) const {
+    Tensor unet(Array latents, View<double> timesteps, Array context, const float *added, const double *cfg_scale) const {
         expect("latents", latents, 4);
         expect("context", context, 3);
         if (timesteps.size() != latents.shape[0]) {
             throw Error(SDRS_ERROR_INVALID_PARAMETER, "timesteps: must have one number for each row of latents");
         }
         sdrs_tensor *prediction = nullptr;
-        check(sdrs_unet_with_vector(handle_.get(), latents.values.data(), latents.shape.data(), timesteps.data(),
-                                    context.values.data(), context.shape.data(), added, &prediction));
+        const float *x = latents.values.data(), *text = context.values.data();
+        const std::size_t *x_shape = latents.shape.data(), *text_shape = context.shape.data();
+        check(cfg_scale ? sdrs_unet_guided(handle_.get(), x, x_shape, timesteps.data(), text, text_shape, added, *cfg_scale,
+                                           &prediction)
+                        : sdrs_unet_with_vector(handle_.get(), x, x_shape, timesteps.data(), text, text_shape, added,
+                                                &prediction));
         return Tensor(prediction);
     }
 

@@ -148,10 +148,13 @@ fn demo(builder: sdrs::PipelineBuilder) -> Result<sdrs::PipelineBuilder> {
 
 #[cfg(not(feature = "demo"))]
 fn demo(_: sdrs::PipelineBuilder) -> Result<sdrs::PipelineBuilder> {
-    Err(Failure::argument(
-        "checkpoint",
-        "the demo model was not compiled into this library",
-    ))
+    Err(no_demo("checkpoint"))
+}
+
+/// Of the parameter that asks for the demo.
+#[cfg(not(feature = "demo"))]
+pub(crate) fn no_demo(name: &'static str) -> Failure {
+    Failure::argument(name, "the demo model was not compiled into this library")
 }
 
 /// Starts to describe a pipeline.

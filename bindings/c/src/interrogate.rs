@@ -7,7 +7,7 @@ use std::{
 
 use sdrs::{
     AestheticPredictor, CancelToken, CaptionParams, InterrogateMode, InterrogateProgress, InterrogateStage,
-    Interrogator, Phrases, Picture,
+    Interrogator, InterrogatorBuilder, Phrases, Picture,
 };
 
 use crate::{
@@ -51,6 +51,9 @@ pub struct sdrs_interrogator_options {
     pub dtype: sdrs_dtype_value,
     /// Threads, as `sdrs_builder_threads` takes them; 0 (the default) for those of the process.
     pub threads: u32,
+    /// 1 for the demo's models and phrases, which are compiled in and know coloured shapes alone: `clip` and `blip` are then NULL. 0 is the
+    /// default.
+    pub demo: i32,
 }
 grows!(sdrs_interrogator_options, until: threads, init: "sdrs_interrogator_options_init");
 
@@ -66,6 +69,7 @@ const OPTIONS: sdrs_interrogator_options = sdrs_interrogator_options {
     device: ptr::null(),
     dtype: sdrs_dtype::SDRS_DTYPE_AUTO as i32,
     threads: 0,
+    demo: 0,
 };
 
 /// Sets the defaults; `struct_size` is `sizeof(sdrs_interrogator_options)`.
@@ -98,6 +102,13 @@ pub unsafe extern "C" fn sdrs_interrogator_new(
         // SAFETY: as above.
         let word = |pointer, name| unsafe { optional(pointer, name) };
         let mut builder = Interrogator::builder();
+        if c.demo != 0 {
+            if !c.clip.is_null() || !c.blip.is_null() {
+                let reason = "the demo has models of its own; leave clip and blip at NULL";
+                return Err(Failure::argument("demo", reason));
+            }
+            builder = demo(builder)?;
+        }
         if let Some(path) = word(c.clip, "clip")? {
             builder = builder.clip(path);
         }
@@ -133,6 +144,16 @@ pub unsafe extern "C" fn sdrs_interrogator_new(
         });
         Ok(())
     })
+}
+
+#[cfg(feature = "demo")]
+fn demo(builder: InterrogatorBuilder) -> Result<InterrogatorBuilder> {
+    Ok(builder.demo())
+}
+
+#[cfg(not(feature = "demo"))]
+fn demo(_: InterrogatorBuilder) -> Result<InterrogatorBuilder> {
+    Err(crate::builder::no_demo("demo"))
 }
 
 /// Frees an interrogator; NULL is fine.

@@ -133,7 +133,7 @@ pub unsafe extern "C" fn sdrs_unet(
             (latents, latents_shape),
             timesteps,
             (context, context_shape),
-            std::ptr::null(),
+            (std::ptr::null(), None),
             prediction,
         )
     })
@@ -159,13 +159,40 @@ pub unsafe extern "C" fn sdrs_unet_with_vector(
             (latents, latents_shape),
             timesteps,
             (context, context_shape),
-            added,
+            (added, None),
             prediction,
         )
     })
 }
 
-/// The part that both functions that call the U-Net share.
+/// The same of a model that the scale of guidance is an input of (a latent consistency model): one call with `cfg_scale`, on all rows, is
+/// what two calls are with other models. `added` may be NULL as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_unet_guided(
+    pipeline: *const sdrs_pipeline,
+    latents: *const f32,
+    latents_shape: *const usize,
+    timesteps: *const f64,
+    context: *const f32,
+    context_shape: *const usize,
+    added: *const f32,
+    cfg_scale: f64,
+    prediction: *mut *mut sdrs_tensor,
+) -> sdrs_status {
+    // SAFETY: the caller keeps the header's rules for pointers.
+    guard(|| unsafe {
+        unet(
+            pipeline,
+            (latents, latents_shape),
+            timesteps,
+            (context, context_shape),
+            (added, Some(cfg_scale)),
+            prediction,
+        )
+    })
+}
+
+/// The part that all functions that call the U-Net share.
 ///
 /// # Safety
 /// As the header says of pointers.
@@ -174,7 +201,7 @@ unsafe fn unet(
     (latents, latents_shape): (*const f32, *const usize),
     timesteps: *const f64,
     (context, context_shape): (*const f32, *const usize),
-    added: *const f32,
+    (added, cfg_scale): (*const f32, Option<f64>),
     prediction: *mut *mut sdrs_tensor,
 ) -> Result {
     // SAFETY: as promised by the caller.
@@ -202,7 +229,11 @@ unsafe fn unet(
         false => Some((unsafe { floats(added, &shape2, "added") }?, shape2)),
     };
     let (latents, context) = ((latents, shape4), (context, shape3));
-    let predicted = pipeline.inner.unet(latents, timesteps, context, added)?;
+    let pipeline = &pipeline.inner;
+    let predicted = match cfg_scale {
+        None => pipeline.unet(latents, timesteps, context, added)?,
+        Some(scale) => pipeline.unet_guided(latents, timesteps, context, added, scale)?,
+    };
     out.give(sdrs_tensor::new(predicted));
     Ok(())
 }

@@ -101,6 +101,18 @@ int main(int argc, char **argv) {
     texts(interrogator, pixels);
     vectors(interrogator, pixels);
     sdrs_interrogator_free(interrogator);
+    options.demo = 1;
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "leave clip and blip at NULL", sdrs_interrogator_new(&options, &interrogator));
+    options.clip = options.blip = options.clip_tokenizer = NULL;
+    OK(sdrs_interrogator_new(&options, &interrogator));
+    sdrs_interrogate_params params;
+    OK(sdrs_interrogate_params_init(&params, sizeof params));
+    params.mode = SDRS_INTERROGATE_MODE_CAPTION;
+    char *json = NULL;
+    OK(sdrs_interrogate(interrogator, pixels, W, H, 3, &params, NULL, NULL, NULL, &json));
+    CHECK(strstr(json, "\"text\":\"a") != NULL);
+    sdrs_string_free(json);
+    sdrs_interrogator_free(interrogator);
     sdrs_interrogator_free(NULL);
     return 0;
 }

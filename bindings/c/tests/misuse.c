@@ -230,6 +230,9 @@ static void low_level_nulls(void) {
     /* A model of one text encoder, whose U-Net takes no vector. */
     BAD("pipeline: is NULL", sdrs_unet_with_vector(NULL, floats, four, doubles, floats, three, floats, &tensor));
     BAD("prediction: is NULL", sdrs_unet_with_vector(pipeline, floats, four, doubles, floats, three, floats, NULL));
+    BAD("pipeline: is NULL", sdrs_unet_guided(NULL, floats, four, doubles, floats, three, NULL, 8, &tensor));
+    BAD("prediction: is NULL", sdrs_unet_guided(pipeline, floats, four, doubles, floats, three, NULL, 8, NULL));
+    BAD("cfg_scale", sdrs_unet_guided(pipeline, floats, four, doubles, floats, three, NULL, 8, &tensor));
     BAD("added: this model's U-Net takes no vector",
         sdrs_unet_with_vector(pipeline, floats, four, doubles, floats, three, floats, &tensor));
     BAD("pipeline: is NULL", sdrs_pooled_prompt(NULL, "a", 1, &tensor));

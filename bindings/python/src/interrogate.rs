@@ -18,6 +18,17 @@ pub(crate) struct Interrogator {
     inner: sdrs::Interrogator,
 }
 
+#[cfg(feature = "demo")]
+#[expect(clippy::unnecessary_wraps, reason = "without the model it fails")]
+fn demo_models(builder: sdrs::InterrogatorBuilder) -> PyResult<sdrs::InterrogatorBuilder> {
+    Ok(builder.demo())
+}
+
+#[cfg(not(feature = "demo"))]
+fn demo_models(_: sdrs::InterrogatorBuilder) -> PyResult<sdrs::InterrogatorBuilder> {
+    Err(crate::pipeline::no_demo("clip"))
+}
+
 /// Settings of a caption: its prompt, lengths, beams, length penalty, repetition penalty, early stopping.
 type Captions = (
     Option<String>,
@@ -31,11 +42,13 @@ type Captions = (
 
 #[pymethods]
 impl Interrogator {
-    /// Loads the models: `paths` has those of CLIP, its tokenizer, BLIP, its vocabulary, the phrases' folder and the vectors'.
+    /// Loads the models: `paths` has those of CLIP, its tokenizer, BLIP, its vocabulary, the phrases' folder and the vectors'. With `demo`
+    /// the models are the demo's.
     #[staticmethod]
     #[allow(clippy::too_many_arguments)]
     fn open(
         py: Python<'_>,
+        demo: bool,
         paths: HashMap<String, String>,
         clip_activation: Option<&str>,
         phrases: Option<Vec<(String, Vec<String>)>>,
@@ -44,8 +57,11 @@ impl Interrogator {
         threads: Option<usize>,
     ) -> PyResult<Self> {
         let dtype = auto_or_dtype(dtype)?;
+        let mut builder = sdrs::Interrogator::builder().device(device);
+        if demo {
+            builder = demo_models(builder)?;
+        }
         let inner = detached(py, || {
-            let mut builder = sdrs::Interrogator::builder().device(device);
             let path = |name: &str| paths.get(name);
             if let Some(path) = path("clip") {
                 builder = builder.clip(path);

@@ -383,6 +383,7 @@ impl Pipeline {
         timesteps: Vec<f64>,
         context: ArrayArgument,
         added: Option<ArrayArgument>,
+        cfg_scale: Option<f64>,
     ) -> PyResult<ReturnedArray> {
         let shape = axes("latents", "[batch, unet_channels, h, w]", &latents.1)?;
         let context_shape = axes("context", "[batch, tokens, context_width]", &context.1)?;
@@ -394,8 +395,11 @@ impl Pipeline {
         let added = added.transpose()?;
         let output = detached(py, || {
             let added = added.as_ref().map(|(values, shape)| (&values[..], *shape));
-            self.inner
-                .unet((&latents, shape), &timesteps, (&context, context_shape), added)
+            let (latents, context) = ((&latents[..], shape), (&context[..], context_shape));
+            match cfg_scale {
+                None => self.inner.unet(latents, &timesteps, context, added),
+                Some(scale) => self.inner.unet_guided(latents, &timesteps, context, added, scale),
+            }
         })?;
         Ok(give(py, &output))
     }
@@ -497,8 +501,11 @@ fn demo(builder: sdrs::PipelineBuilder) -> PyResult<sdrs::PipelineBuilder> {
 
 #[cfg(not(feature = "demo"))]
 fn demo(_: sdrs::PipelineBuilder) -> PyResult<sdrs::PipelineBuilder> {
-    Err(crate::error::parameter(
-        "checkpoint",
-        "the demo model was not compiled into this package",
-    ))
+    Err(no_demo("checkpoint"))
+}
+
+/// Of the parameter that would name other models.
+#[cfg(not(feature = "demo"))]
+pub(crate) fn no_demo(name: &'static str) -> PyErr {
+    crate::error::parameter(name, "the demo model was not compiled into this package")
 }

@@ -51,6 +51,15 @@ class Interrogators(unittest.TestCase):
         given = words.interrogate(picture(), mode="fast", caption="a cat")
         self.assertTrue(given.text.startswith("a cat, "))
 
+    def test_demo(self):
+        drawn = sdrs.demo().txt2img("a red circle above a blue square", seed=1).images[0]
+        words = sdrs.Interrogator.demo(device="cpu")
+        self.assertRegex(words.caption(drawn), "a red circle above a (big )?blue square")
+        red, green = words.rank(drawn, ["red", "green"])
+        self.assertGreater(red, green)
+        own = sdrs.Interrogator.demo(phrases=PHRASES).interrogate(drawn, mode="fast", max_flavors=1)
+        self.assertIn(own.ranks[0].phrase.split(" ")[-1], json.dumps(PHRASES))
+
     def test_vectors(self):
         words = interrogator(blip=None)
         image, texts = words.embed_image(picture()), words.embed_text(["a red circle", "blue"])

@@ -112,6 +112,8 @@ class Networks(unittest.TestCase):
         turned = np.asfortranarray(self.latents.astype(np.float64))
         np.testing.assert_array_equal(demo().unet(turned, (10, 500.5), self.context.tolist()), output)
         self.assertTrue(np.isnan(demo().unet(self.latents * np.nan, 1, self.context)).all())
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "cfg_scale: .*takes no scale"):
+            demo().unet(self.latents, 1, self.context, cfg_scale=8)
 
     def test_wrong_shapes(self):
         latents, context = self.latents, self.context

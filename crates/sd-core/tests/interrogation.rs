@@ -6,7 +6,7 @@ use burn_tensor::{DType, Tensor, TensorData};
 use goldens::Refs;
 use sd_core::{
     BertTokenizer, ClipTokenizer, Device, Dtype, Error,
-    models::{Blip, BlipFiles, CaptionOptions, Clip, ClipFiles, ClipGiven, EarlyStopping},
+    models::{Blip, BlipFiles, CaptionOptions, Clip, ClipFiles, ClipGiven, EarlyStopping, TextStart},
     weights::Target,
 };
 
@@ -83,7 +83,7 @@ fn clips_are_transformers() {
             {
                 assert_close(&refs, &format!("clip.text.{text}.{j}"), state, tolerance);
             }
-            let said = clip.embed_texts(&ids).unwrap();
+            let said = clip.embed_texts(&TextStart::default(), &ids).unwrap();
             assert_close(
                 &refs,
                 &format!("clip.text_embeds.{text}"),
@@ -93,8 +93,24 @@ fn clips_are_transformers() {
             // Padding behind the end changes nothing.
             let mut padded = ids[0].clone();
             padded.resize(77, padded[padded.len() - 1]);
-            let padded = clip.embed_texts(&[padded]).unwrap();
+            let padded = clip.embed_texts(&TextStart::default(), &[padded]).unwrap();
             assert_close(&refs, &format!("clip.text_embeds.{text}"), padded, tolerance);
+            // Nor does it matter how much of it is computed before.
+            for before in [1, ids[0].len() / 2, ids[0].len() - 1] {
+                let (start, rest) = ids[0].split_at(before);
+                let start = clip.text().start(start).unwrap();
+                let rows = [rest.to_vec(), rest.to_vec()];
+                let twice = clip.embed_texts(&start, &rows).unwrap();
+                for row in 0..2 {
+                    let said = twice.clone().narrow(0, row, 1);
+                    assert_close(&refs, &format!("clip.text_embeds.{text}"), said, tolerance);
+                }
+                let long = vec![vec![1; 78 - before]];
+                assert!(matches!(
+                    clip.embed_texts(&start, &long),
+                    Err(Error::Shape { .. })
+                ));
+            }
             if text == 0 {
                 let norm = |x: Tensor<2>| x.clone() / x.powi_scalar(2).sum_dim(1).sqrt();
                 let logits = norm(seen.clone()).matmul(norm(said).transpose()) * clip.logit_scale().unwrap();
@@ -115,7 +131,9 @@ fn open_clips_and_openais_are_theirs() {
         let seen = clip.embed_pictures(pictures).unwrap();
         assert_close(&refs, &format!("{layout}.image_embeds"), seen, 1e-5);
         for text in 0..4 {
-            let said = clip.embed_texts(&[ids(&refs, text)]).unwrap();
+            let said = clip
+                .embed_texts(&TextStart::default(), &[ids(&refs, text)])
+                .unwrap();
             assert_close(&refs, &format!("{layout}.text_embeds.{text}"), said, 1e-5);
         }
     }

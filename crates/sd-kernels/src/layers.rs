@@ -249,7 +249,7 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// Multi-head scaled dot-product attention, `softmax(q k^T / sqrt(d)) v` (Vaswani et al. 2017, arXiv:1706.03762).
 ///
 /// `q` is `[batch, n, heads * d]`, `k` and `v` are `[batch, m, heads * d]`; the result has `q`'s shape. With `causal`,
-/// position `i` sees the positions up to `i` only.
+/// queries are those of the last `n` positions, and each sees the positions up to its own only; `m` is then at least `n`.
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
     function!(&q, attention(q, k, v, heads, causal))
 }

@@ -3,6 +3,7 @@
 // They panic if nobody listens: `out` writes instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod convert;
 mod draw;
 mod inspect;
@@ -57,6 +58,8 @@ enum Command {
     Interrogate(Box<interrogate::Args>),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
+    /// Tell how fast this machine's processor is in each type, and which to take: half a minute.
+    Bench(bench::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
     Inspect(inspect::Args),
     /// Write a checkpoint as a diffusers folder or a single file, with other parts and LoRAs merged into it.
@@ -142,6 +145,7 @@ fn run() -> Result<(), Failure> {
         Command::Upscale(args) => upscale::run(&args),
         Command::Interrogate(args) => interrogate::run(&args),
         Command::Prompt(args) => prompt::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Lora(args) => lora::run(&args),

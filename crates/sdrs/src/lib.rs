@@ -22,6 +22,7 @@ mod picture;
 mod pipeline;
 mod replay;
 mod run;
+mod speed;
 mod text;
 pub mod trace;
 mod upscale;
@@ -60,6 +61,7 @@ pub use sd_lora::{
     Unmatched,
 };
 pub use sd_sched::{Prediction, Sampler, Schedule, parse_sampler};
+pub use speed::{TypeSpeed, type_speeds};
 pub use text::{
     PlannedLora, PlannedPart, PlannedTag, PlannedText, PlannedToken, PromptPlan, plan_prompts,
     plan_prompts_with,

@@ -4,6 +4,10 @@ mod common;
 
 use goldens::{Refs, formula};
 use safetensors::{SafeTensors, tensor::TensorView};
+use sd_sched::{
+    Latent, PlanOptions, Request, Stepper, plan,
+    rng::{BatchNoise, NoiseOptions, Shape},
+};
 use sdrs::{Pipeline, Sampler, Schedule};
 
 /// The width of the guidance's embedding.
@@ -101,6 +105,62 @@ fn the_scale_goes_into_the_network() {
         latents(&single, 8.0, prompt, ""),
         latents(&pipeline, 8.0, prompt, "")
     );
+}
+
+/// The low-level call takes the scale too.
+#[test]
+fn the_scale_by_hand() {
+    let folder = folder();
+    let open = |path: &std::path::Path| {
+        let builder = Pipeline::builder().dtype(sdrs::Dtype::F32).device("cpu");
+        builder.checkpoint(path).build().unwrap()
+    };
+    let pipeline = open(folder.path());
+    let refs = Refs::open("distilled/lcm_runs.safetensors");
+    let context = pipeline
+        .encode_prompt("a red circle above a blue square", 1)
+        .unwrap();
+    let context = (&context.values[..], [1, context.shape[0], context.shape[1]]);
+    let options = PlanOptions::default();
+    for (name, cfg_scale) in [("cfg_1", 1.0), ("cfg_8", 8.0)] {
+        let plan = plan(
+            Sampler::Euler,
+            Schedule::Uniform,
+            4,
+            pipeline.sampling(),
+            &options,
+        )
+        .unwrap();
+        let shape = Shape {
+            channels: 4,
+            height: 16,
+            width: 16,
+        };
+        let mut noise = BatchNoise::new(NoiseOptions::new(42, shape)).unwrap();
+        let x = Vec::lincomb(&[(plan.noise_scale(), &noise.first().swap_remove(0))]);
+        let mut stepper = Stepper::new(plan, x);
+        while let Request::Denoise {
+            x, sigma, timestep, ..
+        } = stepper.request()
+        {
+            let s = pipeline.sampling().scalings(sigma);
+            let input: Vec<f32> = Vec::lincomb(&[(s.c_in, x)]);
+            let output =
+                pipeline.unet_guided((&input, [1, 4, 16, 16]), &[timestep], context, None, cfg_scale);
+            let denoised = Vec::lincomb(&[(s.c_skip, x), (s.c_out, &output.unwrap().values)]);
+            stepper.provide_denoised(denoised).unwrap();
+        }
+        refs.assert_close(name, &stepper.finish().unwrap(), 1e-4);
+    }
+    let call = |pipeline: &Pipeline, scale| {
+        pipeline.unet_guided((&[0.5; 4 * 64], [1, 4, 8, 8]), &[1.0], context, None, scale)
+    };
+    let fails = |result: Result<sdrs::Array, sdrs::Error>, words: &str| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("cfg_scale") && error.contains(words), "{error}");
+    };
+    fails(call(&pipeline, f64::NAN), "not finite");
+    fails(call(&open(&common::folder()), 8.0), "takes no scale of guidance");
 }
 
 /// The sigmas that the steps of a run begin at.

@@ -118,6 +118,14 @@ fn ranks_and_scores_are_cosines_of_vectors() {
         picture(2),
         ["a red circle", "", "a blue square above a green triangle"],
     );
+    // Texts that begin alike, as a chain's do.
+    let chain = ["", ", a star", ", small, at night", ", a star above a ring"];
+    let chain = chain.map(|end| format!("a blue square above a green triangle{end}"));
+    let together = interrogator.embed_texts(&chain).unwrap();
+    for (text, vector) in chain.iter().zip(&together) {
+        let alone = interrogator.embed_text(text).unwrap();
+        assert!(alone.iter().zip(vector).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
     let image = interrogator.embed_image(&picture).unwrap();
     let vectors = interrogator.embed_texts(&texts).unwrap();
     let ranks = interrogator.rank(&picture, &texts).unwrap();

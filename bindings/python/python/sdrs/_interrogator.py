@@ -71,25 +71,60 @@ class Interrogator:
         dtype: DtypeLike = "auto",
         threads: int | None = None,
     ) -> None:
+        self._open(
+            False,
+            {
+                "clip": clip,
+                "blip": blip,
+                "vocabulary": vocabulary,
+                "cache": cache,
+                "clip_tokenizer": clip_tokenizer,
+            },
+            clip_activation,
+            phrases,
+            device,
+            dtype,
+            threads,
+        )
+
+    @classmethod
+    def demo(
+        cls,
+        *,
+        phrases: StrPath | Mapping[str, Sequence[str]] | None = None,
+        cache: StrPath | None = None,
+        device: DeviceLike = "auto",
+        dtype: DtypeLike = "auto",
+        threads: int | None = None,
+    ) -> Interrogator:
+        """The small captioner and CLIP that are part of the package, with phrases of their own unless others are named. They know the demo
+        model's world alone: one or two coloured shapes on a background.
+        """
+        interrogator = cls.__new__(cls)
+        interrogator._open(True, {"cache": cache}, None, phrases, device, dtype, threads)
+        return interrogator
+
+    def _open(
+        self,
+        demo: bool,
+        paths: dict[str, StrPath | None],
+        clip_activation: str | None,
+        phrases: StrPath | Mapping[str, Sequence[str]] | None,
+        device: DeviceLike,
+        dtype: DtypeLike,
+        threads: int | None,
+    ) -> None:
         lists = None
-        folder = None
         if isinstance(phrases, Mapping):
             lists = [
                 (_arguments.text("phrases", name), [_arguments.text(f"phrases[{name!r}]", one) for one in listed])
                 for name, listed in phrases.items()
             ]
         else:
-            folder = phrases
-        named = {
-            "clip": clip,
-            "blip": blip,
-            "vocabulary": vocabulary,
-            "phrases": folder,
-            "cache": cache,
-            "clip_tokenizer": clip_tokenizer,
-        }
+            paths = {**paths, "phrases": phrases}
         self._native = _sdrs.Interrogator.open(
-            {name: _arguments.path(name, value) for name, value in named.items() if value is not None},
+            demo,
+            {name: _arguments.path(name, value) for name, value in paths.items() if value is not None},
             None if clip_activation is None else _arguments.text("clip_activation", clip_activation),
             lists,
             _arguments.device("device", device),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _sdrs
+from . import _arguments, _sdrs
 from ._arrays import FloatArray, give, numbers, plain, take
 from ._pictures import planes
 from .errors import InvalidParameterError
@@ -150,14 +150,21 @@ class Parts:
         return listed
 
     def unet(
-        self, latents: npt.ArrayLike, timesteps: npt.ArrayLike, context: npt.ArrayLike, added: npt.ArrayLike | None = None
+        self,
+        latents: npt.ArrayLike,
+        timesteps: npt.ArrayLike,
+        context: npt.ArrayLike,
+        added: npt.ArrayLike | None = None,
+        cfg_scale: float | None = None,
     ) -> FloatArray:
         """One evaluation of the U-Net: its raw prediction, `[batch, latent_channels, h, w]`.
 
         `latents`: `[batch, unet_channels, h, w]`, scaled by `scalings(sigma).c_in`, and behind its `latent_channels` what an inpainting,
         depth or editing model takes besides, which isn't scaled. `timesteps`: one number, or `[batch]`.
         `context`: `[batch, tokens, context_width]`. `added`: the vector beside the timestep, `[batch, added_width]`, for SDXL: a pooled
-        text, and sizes (`size_vector`). Raises `InvalidParameterError` for other shapes, and if `added` is missing or not wanted.
+        text, and sizes (`size_vector`). `cfg_scale`: the scale of guidance, for a model that takes it (a latent consistency model), on all
+        rows; diffusers makes its `timestep_cond` of it. Raises `InvalidParameterError` for other shapes, and if `added` is missing, or
+        `added` or `cfg_scale` not wanted.
         """
         data, shape = give("latents", latents)
         times = numbers("timesteps", timesteps, np.float64)
@@ -165,7 +172,9 @@ class Parts:
             raise InvalidParameterError(f"timesteps: must be a number or have one axis, not the shape {list(times.shape)}")
         if times.ndim == 0:
             times = np.repeat(times, min([65536, *shape[:1]]))
-        return take(self._native.unet((data, shape), times.tolist(), give("context", context), None if added is None else give("added", added)))
+        vector = None if added is None else give("added", added)
+        scale = None if cfg_scale is None else _arguments.number("cfg_scale", cfg_scale)
+        return take(self._native.unet((data, shape), times.tolist(), give("context", context), vector, scale))
 
     def vae_encode(self, images: Any) -> EncodedImages:
         """Encodes pictures to latents of the U-Net.

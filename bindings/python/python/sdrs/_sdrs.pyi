@@ -92,6 +92,7 @@ class Upscaler:
 class Interrogator:
     @staticmethod
     def open(
+        demo: bool,
         paths: dict[str, str],
         clip_activation: str | None,
         phrases: list[tuple[str, list[str]]] | None,
@@ -199,7 +200,7 @@ class Pipeline:
     def text_hidden_states(self, ids: list[int], encoder: int) -> _Given: ...
     def size_vector(self, sizes: list[float]) -> _Given: ...
     def unet(
-        self, latents: _Taken, timesteps: list[float], context: _Taken, added: _Taken | None
+        self, latents: _Taken, timesteps: list[float], context: _Taken, added: _Taken | None, cfg_scale: float | None
     ) -> _Given: ...
     def vae_encode(self, images: _Taken) -> tuple[_Given, _Given]: ...
     def vae_decode(self, latents: _Taken) -> _Given: ...

@@ -3,7 +3,7 @@
 use burn_tensor::Tensor;
 use sd_kernels::{LayerNorm, Linear};
 
-use super::nn::{Attention, layer_norm, linear};
+use super::nn::{Attention, KeysValues, behind, layer_norm, linear};
 use crate::{config::Activation, weights::Params};
 
 /// The sizes of a layer.
@@ -48,10 +48,22 @@ impl EncoderLayer {
         }
     }
 
-    /// `[batch, n, width]` to the same; with `causal` a token sees those up to itself.
-    pub fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+    /// `[batch, n, width]` to the same: each token sees all.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
-        let x = self.attention.forward_onto(x, normed, None, causal);
+        let x = self.attention.forward_onto(x, normed, None, false);
+        self.feed_forward(x)
+    }
+
+    /// The same where each token sees those up to itself, among them the tokens `before` all of these. Also the keys and values of all.
+    pub fn forward_causal(&self, x: Tensor<3>, before: Option<KeysValues>) -> (Tensor<3>, KeysValues) {
+        let normed = self.norm1.forward(x.clone());
+        let all = behind(before, self.attention.keys_values(normed.clone()));
+        let x = self.attention.forward_onto(x, normed, Some(all.clone()), true);
+        (self.feed_forward(x), all)
+    }
+
+    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
         let normed = self.norm2.forward(x.clone());
         let inner = self.fc1.forward_then(normed, self.activation.kernel());
         self.fc2.forward_onto(inner, x)

@@ -106,6 +106,23 @@ impl Embedding {
     }
 }
 
+/// Keys and values of tokens, `[batch, m, width]` each.
+pub(crate) type KeysValues = [Tensor<3>; 2];
+
+/// Keys and values of tokens with those of the tokens before them, if there are any.
+pub(crate) fn behind(before: Option<KeysValues>, own: KeysValues) -> KeysValues {
+    match before {
+        Some([keys, values]) => {
+            let [own_keys, own_values] = own;
+            [
+                Tensor::cat(vec![keys, own_keys], 1),
+                Tensor::cat(vec![values, own_values], 1),
+            ]
+        }
+        None => own,
+    }
+}
+
 /// Multi-head attention with separate projections, of `x` to itself or to a `context`.
 pub(crate) struct Attention {
     pub q: Linear,
@@ -117,7 +134,7 @@ pub(crate) struct Attention {
 
 impl Attention {
     /// Keys and values of a `context` `[batch, m, d]`, `[batch, m, c]` each.
-    pub fn keys_values(&self, context: Tensor<3>) -> [Tensor<3>; 2] {
+    pub fn keys_values(&self, context: Tensor<3>) -> KeysValues {
         [self.k.forward(context.clone()), self.v.forward(context)]
     }
 
@@ -126,7 +143,7 @@ impl Attention {
         &self,
         x: Tensor<3>,
         normed: Tensor<3>,
-        keys_values: Option<[Tensor<3>; 2]>,
+        keys_values: Option<KeysValues>,
         causal: bool,
     ) -> Tensor<3> {
         self.out.forward_onto(self.attend(normed, keys_values, causal), x)
@@ -155,7 +172,7 @@ impl Attention {
         weights.mean_dim(1).sum_dim(2).reshape([batch, n])
     }
 
-    fn attend(&self, normed: Tensor<3>, keys_values: Option<[Tensor<3>; 2]>, causal: bool) -> Tensor<3> {
+    fn attend(&self, normed: Tensor<3>, keys_values: Option<KeysValues>, causal: bool) -> Tensor<3> {
         let [k, v] = keys_values.unwrap_or_else(|| self.keys_values(normed.clone()));
         sd_kernels::attention(self.q.forward(normed), k, v, self.heads, causal)
     }

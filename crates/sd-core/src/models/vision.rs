@@ -108,7 +108,7 @@ impl VisionTransformer {
         }
         for layer in &self.layers {
             see(&x);
-            x = layer.forward(x, false);
+            x = layer.forward(x);
         }
         Ok(x)
     }

@@ -119,6 +119,20 @@ impl TensorFile {
         Self::parse(origin.into(), Bytes::Static(bytes))
     }
 
+    /// Tensors whose ranges lie in these bytes, and may overlap.
+    pub(super) fn of_tensors(
+        origin: &str,
+        bytes: impl Into<Arc<[u8]>>,
+        index: HashMap<String, TensorInfo>,
+    ) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            bytes: Bytes::Owned(bytes.into()),
+            index,
+            metadata: HashMap::new(),
+        }
+    }
+
     fn parse(origin: String, bytes: Bytes) -> Result<Self> {
         let header = header::read(&bytes).map_err(|reason| Error::malformed(&origin, reason))?;
         Ok(Self {

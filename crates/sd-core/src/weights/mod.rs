@@ -18,6 +18,7 @@ mod patch;
 mod pickle;
 mod quant;
 mod scaled;
+mod synthetic;
 mod target;
 mod tensor;
 

@@ -159,6 +159,11 @@ impl<M: Model> Loaded<M> {
         Self::load(self.model.config(), self.weights.clone(), &target)
     }
 
+    /// Bytes that all its weights take.
+    pub fn weight_bytes(&self) -> usize {
+        weight_bytes::<M>(self.model.config(), &self.weights, &self.target)
+    }
+
     /// The numbers of what was loaded for it; layers that it took over from another are not among them.
     pub fn kept(&self) -> &Kept {
         &self.kept

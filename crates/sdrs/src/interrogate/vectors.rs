@@ -7,7 +7,7 @@ use safetensors::{Dtype as Stored, SafeTensors, tensor::TensorView};
 use sd_core::{
     ClipTokenizer,
     config::Preparation,
-    models::{Clip, ClipFiles},
+    models::{Clip, ClipFiles, TextStart},
     output,
     weights::{Target, digest},
 };
@@ -24,6 +24,9 @@ use crate::{
 /// Tokens that go through the text model together, and texts.
 const MOST_TOKENS: usize = 2048;
 const MOST_TEXTS: usize = 128;
+
+/// Tokens that texts begin with in common, from which on these are computed once for all of them.
+const LEAST_IN_COMMON: usize = 4;
 
 /// CLIP with what surrounds it.
 pub(super) struct Eyes {
@@ -135,6 +138,16 @@ impl Eyes {
             }
             rows.push((ids, at));
         }
+        // A chain's texts differ in their last phrase alone.
+        let common = common(&rows);
+        let start = match common < LEAST_IN_COMMON {
+            true => TextStart::default(),
+            false => {
+                let ids: Vec<u32> = rows[0].0[..common].to_vec();
+                rows.iter_mut().for_each(|(ids, _)| drop(ids.drain(..common)));
+                self.runtime.compute(|| self.clip.text().start(&ids))?
+            }
+        };
         // Texts of about one length go together, so that little is computed of what stands behind their ends.
         rows.sort_by_key(|(ids, at)| (ids.len(), *at));
         let width = self.width();
@@ -152,7 +165,9 @@ impl Eyes {
                 ids
             });
             let padded: Vec<_> = padded.collect();
-            let made = self.runtime.compute(|| values(self.clip.embed_texts(&padded)?))?;
+            let made = self
+                .runtime
+                .compute(|| values(self.clip.embed_texts(&start, &padded)?))?;
             let made = normalised(made, width)?;
             for ((_, at), vector) in now.iter().zip(made.chunks_exact(width)) {
                 all[at * width..][..width].copy_from_slice(vector);
@@ -166,6 +181,19 @@ impl Eyes {
         }
         Ok(Vectors { width, values: all })
     }
+}
+
+/// The tokens that all rows of several begin with, their last ones left out.
+fn common(rows: &[(Vec<u32>, usize)]) -> usize {
+    let [(first, _), rest @ ..] = rows else { return 0 };
+    let with_first = |(ids, _): &(Vec<u32>, usize)| {
+        let same = first.iter().zip(ids).take_while(|(a, b)| a == b).count();
+        same.min(ids.len() - 1)
+    };
+    rest.iter()
+        .map(with_first)
+        .min()
+        .map_or(0, |n| n.min(first.len() - 1))
 }
 
 /// Vectors divided by their lengths.

@@ -1,7 +1,7 @@
 //! Arrays of the host, and the calls of networks on them that a run makes as well.
 
 use burn_tensor::{DType, Tensor, TensorData};
-use sd_core::models::guidance_embedding;
+use sd_core::{models::guidance_embedding, weights::Target};
 use sd_kernels::Axes;
 
 use super::{Autoencoder, Model, Runtime};
@@ -212,11 +212,13 @@ impl Model {
 
     /// Values as a tensor on the model's device.
     pub fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-        Tensor::from_data(
-            TensorData::new(values, shape),
-            (self.target.device.burn(), DType::F32),
-        )
+        tensor(&self.target, values, shape)
     }
+}
+
+/// Values as a tensor on a device.
+pub(crate) fn tensor<const D: usize>(target: &Target, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), (target.device.burn(), DType::F32))
 }
 
 /// A tensor's values on the host.

@@ -45,6 +45,44 @@ impl Pipeline {
         (context, context_shape): (&[f32], [usize; 3]),
         added: Option<(&[f32], [usize; 2])>,
     ) -> Result<Array> {
+        self.call_unet((latents, shape), timesteps, (context, context_shape), added, None)
+    }
+
+    /// The same of a model that the scale of guidance is an input of (latent consistency models, Luo et al. 2023, arXiv:2310.04378): one call
+    /// with `cfg_scale`, on all rows, is what two calls are with other models. What diffusers calls `timestep_cond` is made of it.
+    /// [`unet`](Self::unet) calls such a model without a scale.
+    ///
+    /// # Errors
+    /// As [`unet`](Self::unet), and [`Error::InvalidParameter`] if `cfg_scale` is not finite, or the model takes none.
+    pub fn unet_guided(
+        &self,
+        latents: (&[f32], [usize; 4]),
+        timesteps: &[f64],
+        context: (&[f32], [usize; 3]),
+        added: Option<(&[f32], [usize; 2])>,
+        cfg_scale: f64,
+    ) -> Result<Array> {
+        if !cfg_scale.is_finite() {
+            return Err(Error::parameter(
+                "cfg_scale",
+                format!("{cfg_scale} is not finite"),
+            ));
+        }
+        let guidance = self.model().guidance_embedding(cfg_scale).ok_or_else(|| {
+            let reason = "this model's U-Net takes no scale of guidance: call it with the prompt and with the negative prompt";
+            Error::parameter("cfg_scale", reason)
+        })?;
+        self.call_unet(latents, timesteps, context, added, Some(guidance))
+    }
+
+    fn call_unet(
+        &self,
+        (latents, shape): (&[f32], [usize; 4]),
+        timesteps: &[f64],
+        (context, context_shape): (&[f32], [usize; 3]),
+        added: Option<(&[f32], [usize; 2])>,
+        guidance: Option<Vec<f32>>,
+    ) -> Result<Array> {
         let sizes = self.sizes();
         let [batch, channels, ..] = shape;
         filled("latents", latents, &shape)?;
@@ -69,6 +107,7 @@ impl Pipeline {
             let context = self.model().tensor(context.to_vec(), context_shape);
             let input = UnetInput {
                 added: added.map(|(added, shape)| self.model().tensor(added.to_vec(), shape)),
+                guidance: guidance.map(|row| self.model().tensor(row.repeat(batch), [batch, row.len()])),
                 ..UnetInput::new(latents, timesteps, context)
             };
             let output = self.model().unet.forward(&input)?;

@@ -5,7 +5,7 @@ use burn_tensor::{DType, Int, Tensor, TensorData};
 use sd_kernels::{Activation, LayerNorm, Linear};
 
 use super::{
-    super::nn::{Attention, Embedding, layer_norm, linear},
+    super::nn::{Attention, Embedding, KeysValues, behind, layer_norm, linear},
     EncodedImage,
 };
 use crate::{
@@ -43,7 +43,7 @@ struct Layer {
 
 /// Keys and values of the tokens so far, `[texts, n, width]` each, by layer.
 #[derive(Clone, Default)]
-pub(super) struct Cache(Vec<[Tensor<3>; 2]>);
+pub(super) struct Cache(Vec<KeysValues>);
 
 impl Cache {
     /// Those of these texts, in this order; a text may be there more than once.
@@ -87,7 +87,7 @@ impl TextDecoder {
     }
 
     /// The keys and values that cross-attention has of what the vision model sees.
-    pub fn look(&self, seen: Tensor<3>) -> Vec<[Tensor<3>; 2]> {
+    pub fn look(&self, seen: Tensor<3>) -> Vec<KeysValues> {
         let of = |layer: &Layer| layer.cross.keys_values(seen.clone());
         self.layers.iter().map(of).collect()
     }
@@ -143,8 +143,6 @@ impl TextDecoder {
         mut see: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
         let (before, texts, n) = (cache.tokens(), rows.len(), rows[0].len());
-        // With tokens before, rows of several would need a mask.
-        debug_assert!(before == 0 || n == 1);
         let flat: Vec<i32> = rows.iter().flatten().map(|&id| id as i32).collect();
         let options = (self.target.device.burn(), burn_tensor::DType::I32);
         let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [texts, n]), options);
@@ -152,16 +150,13 @@ impl TextDecoder {
         let mut x = self.norm.forward(self.words.forward(ids) + positions);
         see(&x);
         for (i, (layer, seen)) in self.layers.iter().zip(&image.0).enumerate() {
-            let [mut keys, mut values] = layer.attention.keys_values(x.clone());
+            let own = layer.attention.keys_values(x.clone());
+            let all = behind(cache.0.get(i).cloned(), own);
             match cache.0.get_mut(i) {
-                Some([old_keys, old_values]) => {
-                    keys = Tensor::cat(vec![old_keys.clone(), keys], 1);
-                    values = Tensor::cat(vec![old_values.clone(), values], 1);
-                    [*old_keys, *old_values] = [keys.clone(), values.clone()];
-                }
-                None => cache.0.push([keys.clone(), values.clone()]),
+                Some(old) => old.clone_from(&all),
+                None => cache.0.push(all.clone()),
             }
-            x = layer.forward(x, [keys, values], seen.clone(), before == 0);
+            x = layer.forward(x, all, seen.clone());
             see(&x);
         }
         x
@@ -195,18 +190,10 @@ impl Layer {
         }
     }
 
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        keys_values: [Tensor<3>; 2],
-        seen: [Tensor<3>; 2],
-        causal: bool,
-    ) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, keys_values: KeysValues, seen: KeysValues) -> Tensor<3> {
         let shape = x.dims();
         let [texts, n, width] = shape;
-        let x = self
-            .attention
-            .forward_onto(x.clone(), x, Some(keys_values), causal && n > 1);
+        let x = self.attention.forward_onto(x.clone(), x, Some(keys_values), true);
         let x = self.attention_norm.forward(x);
         // All texts look at one picture: their tokens are rows of one.
         let x = x.reshape([1, texts * n, width]);

@@ -9,7 +9,7 @@ use sd_kernels::Linear;
 
 pub(in crate::models) use files::prepared;
 pub use files::{ClipFiles, ClipGiven};
-pub use text::{ClipTextModel, EncodedText};
+pub use text::{ClipTextModel, EncodedText, TextStart};
 
 use super::{
     nn::linear_without_bias,
@@ -76,12 +76,13 @@ impl Clip {
     }
 
     /// Vectors of texts, `[batch, projection]` in `f32`, as they are: dividing by norms is left to the caller. Rows are of one
-    /// length and end with the end token; what stands behind that one doesn't count.
+    /// length and hold the end token; what stands behind that one doesn't count. Texts that go on behind a
+    /// [start](ClipTextModel::start) have it before their rows.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape), as [`ClipTextModel::hidden_states`].
-    pub fn embed_texts(&self, ids: &[Vec<u32>]) -> Result<Tensor<2>> {
-        let pooled = self.text.encode(ids, &[], 1)?.pooled;
+    pub fn embed_texts(&self, start: &TextStart, ids: &[Vec<u32>]) -> Result<Tensor<2>> {
+        let pooled = self.text.encode_behind(start, ids, &[], 1)?.pooled;
         Ok(pooled
             .expect("CLIP's text model has a projection")
             .cast(DType::F32))

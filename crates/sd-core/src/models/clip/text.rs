@@ -6,7 +6,7 @@ use sd_kernels::{LayerNorm, Linear};
 
 use super::super::{
     encoder::{EncoderLayer, EncoderSpec},
-    nn::{Embedding, layer_norm, linear_without_bias},
+    nn::{Embedding, KeysValues, layer_norm, linear_without_bias},
 };
 use crate::{
     Error, Result,
@@ -31,6 +31,13 @@ pub struct EncodedText {
     pub context: Tensor<3>,
     /// The last state of each end token behind the final norm and the projection, `[batch, projection]`, where the configuration has one.
     pub pooled: Option<Tensor<2>>,
+}
+
+/// Tokens that several texts begin with, as the layers remember them: each token sees those before it alone, so these are computed once.
+#[derive(Clone, Default)]
+pub struct TextStart {
+    tokens: usize,
+    layers: Vec<KeysValues>,
 }
 
 impl Model for ClipTextModel {
@@ -95,6 +102,20 @@ impl ClipTextModel {
         placed: &[Vec<(usize, &[f32])>],
         clip_skip: usize,
     ) -> Result<EncodedText> {
+        self.encode_behind(&TextStart::default(), ids, placed, clip_skip)
+    }
+
+    /// The same of texts that all go on behind one `start`; their rows, and the context, are what comes behind it.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); the start counts among the positions.
+    pub fn encode_behind(
+        &self,
+        start: &TextStart,
+        ids: &[Vec<u32>],
+        placed: &[Vec<(usize, &[f32])>],
+        clip_skip: usize,
+    ) -> Result<EncodedText> {
         let ClipTextConfig {
             num_hidden_layers,
             skipped_layers,
@@ -109,7 +130,7 @@ impl ClipTextModel {
                 got: vec![clip_skip],
             });
         }
-        let mut states = self.hidden_states(ids, placed)?;
+        let mut states = self.states(start, ids, placed, |_| {})?;
         let pooled = self.projection.as_ref().map(|projection| {
             let last = self.final_norm.forward(states[num_hidden_layers].clone());
             let end_states = ids.iter().enumerate().map(|(row, ids)| {
@@ -138,7 +159,35 @@ impl ClipTextModel {
     /// [`Error::Shape`] if rows differ in length, are empty or longer than the position table, an id is outside the vocabulary, or
     /// vectors don't fit the width or the row.
     pub fn hidden_states(&self, ids: &[Vec<u32>], placed: &[Vec<(usize, &[f32])>]) -> Result<Vec<Tensor<3>>> {
-        let (max, vocabulary) = (self.config.max_position_embeddings, self.config.vocab_size);
+        self.states(&TextStart::default(), ids, placed, |_| {})
+    }
+
+    /// The start of several texts, which begin with these token ids.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], as [`hidden_states`](Self::hidden_states).
+    pub fn start(&self, ids: &[u32]) -> Result<TextStart> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        let rows = [ids.to_vec()];
+        self.states(&TextStart::default(), &rows, &[], |keys_values| {
+            layers.push(keys_values)
+        })?;
+        Ok(TextStart {
+            tokens: ids.len(),
+            layers,
+        })
+    }
+
+    /// `keep` is given each layer's keys and values.
+    fn states(
+        &self,
+        start: &TextStart,
+        ids: &[Vec<u32>],
+        placed: &[Vec<(usize, &[f32])>],
+        mut keep: impl FnMut(KeysValues),
+    ) -> Result<Vec<Tensor<3>>> {
+        let vocabulary = self.config.vocab_size;
+        let max = self.config.max_position_embeddings.saturating_sub(start.tokens);
         let n = ids.first().map_or(0, Vec::len);
         let in_vocabulary = |row: &Vec<u32>| row.iter().all(|&id| (id as usize) < vocabulary);
         if n == 0 || n > max || !ids.iter().all(|row| row.len() == n && in_vocabulary(row)) {
@@ -164,7 +213,8 @@ impl ClipTextModel {
         }
         let flat: Vec<i32> = ids.iter().flatten().map(|&id| id as i32).collect();
         let options = (self.target.device.burn(), burn_tensor::DType::I32);
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [ids.len(), n]), options);
+        let texts = ids.len();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(flat, [texts, n]), options);
         let mut x = self.tokens.forward(ids);
         for (row, (at, values)) in placed
             .iter()
@@ -180,11 +230,15 @@ impl ClipTextModel {
                 values.cast(x.dtype()),
             );
         }
-        let mut x = x + self.positions.first(n);
+        let mut x = x + self.positions.first(start.tokens + n).narrow(1, start.tokens, n);
         let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
-        for layer in &self.layers {
+        for (i, layer) in self.layers.iter().enumerate() {
             hidden_states.push(x.clone());
-            x = layer.forward(x, true);
+            let before = start.layers.get(i).cloned();
+            let before = before.map(|both| both.map(|one| one.expand([texts, start.tokens, width])));
+            let keys_values;
+            (x, keys_values) = layer.forward_causal(x, before);
+            keep(keys_values);
         }
         hidden_states.push(x);
         Ok(hidden_states)

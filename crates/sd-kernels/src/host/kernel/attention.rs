@@ -19,7 +19,7 @@ pub(crate) const KEYS: usize = 192;
 pub(crate) const QUERIES: usize = COLUMNS;
 
 /// `out = softmax(q k^T / sqrt(d)) v` for each of `batch * heads`: `q` and `out` are `[batch, n, heads, d]`, `k` and `v` are
-/// `[batch, m, heads, d]`. With `causal`, row `i` sees keys up to `i`.
+/// `[batch, m, heads, d]`. With `causal`, row `i` sees keys up to `i + m - n`: queries are those of the last keys.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn attention<T: Simd>(
     isa: Isa,
@@ -34,6 +34,8 @@ pub(crate) fn attention<T: Simd>(
     let [n, m] = [q, k].map(|x| x.len() / (batch * width));
     assert!(q.len() == batch * n * width && out.len() == q.len());
     assert!(k.len() == batch * m * width && v.len() == k.len() && m > 0);
+    assert!(!causal || m >= n, "{n} queries of {m} keys");
+    let causal = causal.then(|| m - n);
     let out = Shared::new(out);
     let per_head = (2 * rayon::current_num_threads()).div_ceil(heads).max(1);
     let rows_per_task = n.div_ceil(per_head).next_multiple_of(QUERIES);
@@ -126,7 +128,8 @@ struct Queries<'a, T> {
     first: usize,
     width: usize,
     memory: &'a Memory<T>,
-    causal: bool,
+    /// How many keys stand before the first query's own, where it doesn't see all.
+    causal: Option<usize>,
 }
 
 impl<T: Simd> Work for Queries<'_, T> {
@@ -145,15 +148,15 @@ impl<T: Simd> Work for Queries<'_, T> {
                 tile.place(query, &self.q[at(first + query)..][..d]);
             }
             let last = match self.causal {
-                true => (first + count).min(memory.count),
-                false => memory.count,
+                Some(before) => (before + first + count).min(memory.count),
+                None => memory.count,
             };
             for start in (0..last).step_by(KEYS) {
                 tile.look(
                     isa,
                     memory,
                     start..last.min(start + KEYS),
-                    self.causal.then_some(first),
+                    self.causal.map(|before| before + first),
                 );
             }
             let factors = tile.sum.map(|sum| 1.0 / sum);
@@ -231,7 +234,7 @@ impl<T: Simd> QueryTile<T> {
         }
     }
 
-    /// Looks at one block of keys. `causal` is the first query's place in its row.
+    /// Looks at one block of keys. `causal` is the place of the first query's own key.
     #[inline(always)]
     fn look(&mut self, isa: Isa, memory: &Memory<T>, keys: std::ops::Range<usize>, causal: Option<usize>) {
         let (tile_rows, count) = (T::rows(isa), keys.len());

@@ -277,7 +277,7 @@ fn attend<T: Simd>(isa: Isa, [batch, heads, d]: [usize; 3], [n, m]: [usize; 2], 
     let (q, k, v) = (wide(&q), wide(&k), wide(&v));
     let mut expected = vec![0.0; q.len()];
     for (b, h, i) in (0..batch * heads * n).map(|x| (x / n / heads, x / n % heads, x % n)) {
-        let seen = if causal { i + 1 } else { m };
+        let seen = if causal { i + 1 + m - n } else { m };
         let at = |rows: usize, row: usize| (b * rows + row) * width + h * d;
         let score = |j: usize| -> f64 { (0..d).map(|x| q[at(n, i) + x] * k[at(m, j) + x]).sum() };
         let scores: Vec<f64> = (0..seen).map(|j| score(j) / (d as f64).sqrt()).collect();
@@ -303,6 +303,9 @@ fn attention_of_any_length() {
             (77, 77, true),
             (33, 600, false),
             (300, 300, true),
+            (1, 40, true),
+            (5, 60, true),
+            (70, 260, true),
         ] {
             attend::<f32>(isa, [2, 3, 40], [n, m], causal, 1.0);
             attend::<bf16>(isa, [2, 3, 40], [n, m], causal, 1.0);
