@@ -1743,6 +1743,20 @@ typedef struct {
      * Latents that neighbouring tiles share at least (48).
      */
     uint32_t tile_overlap;
+    /**
+     * The smaller scale, 0 to 1000, that guidance keeps to where it drives a value further the way that it leans to by itself (Skimmed CFG);
+     * NAN (the default) is none.
+     */
+    double skimming_scale;
+    /**
+     * Whether the negative prompt's part keeps to 0 there: 1, or 0 (the default).
+     */
+    int32_t full_skim_negative;
+    /**
+     * Whether values are skimmed as well whose guided latent lies on the other side of 0 than its way from the noisy one: 1, or 0 (the
+     * default).
+     */
+    int32_t disable_flipping_filter;
 } sdrs_generate_params;
 
 /**

@@ -64,6 +64,20 @@ def dynamic_threshold(cond, uncond, mimic_scale, percentile):
     return (centred.clamp(-most, most) / most * wanted + mean).reshape(cond.shape)
 
 
+def skimmed(x, cond, uncond, scale, full, flipped):
+    """The arithmetic of the node "Skimmed CFG" (github.com/Extraltodeus/Skimmed_CFG)."""
+
+    def skim(to, origin, scale):
+        guided, less = (origin + factor * (to - origin) for factor in (SCALE, scale))
+        outward = ((to - origin).sign() == to.sign()) & (guided.sign() == to.sign())
+        if not flipped:
+            outward &= guided.sign() == (guided - x).sign()
+        return torch.where(outward, to - (guided - less) / SCALE, to)
+
+    uncond = skim(uncond, cond, 0.0 if full else scale)
+    return uncond + SCALE * (skim(cond, uncond, scale) - uncond)
+
+
 def make(out):
     generator = torch.Generator("cpu").manual_seed(SEED)
     arrays = {name: torch.randn(1, 4, 6, 5, generator=generator) for name in ["x", "cond", "uncond", "empty"]}
@@ -84,6 +98,8 @@ def make(out):
         tensors[f"perp_neg.{neg_scale:g}"] = perp_neg(cond, uncond, empty, neg_scale)
     for name, mimic_scale, percentile in [("100", 3.0, 1.0), ("90", 3.0, 0.9), ("wide", 12.0, 1.0)]:
         tensors[f"dynamic_threshold.{name}"] = dynamic_threshold(cond, uncond, mimic_scale, percentile)
+    for name, scale, full, flipped in [("3", 3.0, False, False), ("3.full", 3.0, True, False), ("1.flipped", 1.0, False, True)]:
+        tensors[f"skimmed.{name}"] = skimmed(arrays["x"], cond, uncond, scale, full, flipped)
     out.tensors(
         "goldens/guidance.safetensors",
         tensors,
@@ -91,5 +107,5 @@ def make(out):
         tolerance={"f32": 1e-6},
         note=f"cond, uncond and empty are random outputs of a network, guided at scale {SCALE}. rescale.SHARE, cfg_zero_star and apg: "
         "diffusers' guiders, of apg three calls one after another. perp_neg.SCALE: the formula of ComfyUI's node; "
-        "dynamic_threshold: the formula of sd-dynamic-thresholding, mimicking scale 3 or 12",
+        "dynamic_threshold: the formula of sd-dynamic-thresholding, mimicking scale 3 or 12; skimmed.SCALE: that of Skimmed_CFG",
     )

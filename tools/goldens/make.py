@@ -21,7 +21,7 @@ PARTS = [
     "prompts", "conditioning", "torch_files", "gguf_files", "config_fields", "foreign", "embeddings", "lora_names", "adapters",
     "lycoris_network", "guidance", "guidance_runs", "tiled", "traces", "pictures", "color_correction", "upscalers", "tiny_vae",
     "interrogation", "interrogation_modes", "demo", "diffusers_pipeline", "diffusers_img2img", "diffusers_sdxl", "diffusers_masked",
-    "foreign_infotexts",
+    "diffusers_partial", "foreign_infotexts",
 ]
 # Of the demo model, which is trained anew now and then.
 DEMO = ["demo", "diffusers_pipeline"]

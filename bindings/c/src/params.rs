@@ -248,6 +248,14 @@ pub struct sdrs_generate_params {
     pub tile_height: u32,
     /// Latents that neighbouring tiles share at least (48).
     pub tile_overlap: u32,
+    /// The smaller scale, 0 to 1000, that guidance keeps to where it drives a value further the way that it leans to by itself (Skimmed CFG);
+    /// NAN (the default) is none.
+    pub skimming_scale: f64,
+    /// Whether the negative prompt's part keeps to 0 there: 1, or 0 (the default).
+    pub full_skim_negative: i32,
+    /// Whether values are skimmed as well whose guided latent lies on the other side of 0 than its way from the noisy one: 1, or 0 (the
+    /// default).
+    pub disable_flipping_filter: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -432,7 +440,7 @@ fields! {
         tiles: tiled_diffusion, tile_width, tile_height, tile_overlap;
         hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
         guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
-            threshold_percentile, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
+            threshold_percentile, skimming_scale, full_skim_negative, disable_flipping_filter, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
         network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version, tile_x, tile_y;
         speed: token_merging, deep_cache_interval, deep_cache_branch;
@@ -591,6 +599,8 @@ mod tests {
         (c.guidance_rescale, c.mimic_scale, c.threshold_percentile) = (0.75, 2.0, 95.0);
         (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
         (c.cfg_zero_star, c.perp_neg_scale) = (1, 1.5);
+        (c.skimming_scale, c.full_skim_negative) = (2.5, 1);
+        c.disable_flipping_filter = 1;
         (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
         c.perturbed_layers = c"down".as_ptr();
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
@@ -664,6 +674,8 @@ mod tests {
         (guidance.threshold_percentile, guidance.apg_eta) = (95.0, 0.5);
         (guidance.apg_norm_threshold, guidance.apg_momentum) = (15.0, -0.25);
         (guidance.cfg_zero_star, guidance.perp_neg_scale) = (true, 1.5);
+        (guidance.skimming_scale, guidance.full_skim_negative) = (Some(2.5), true);
+        guidance.disable_flipping_filter = true;
         (guidance.pag_scale, guidance.seg_scale) = (3.0, -2.0);
         (guidance.seg_sigma, guidance.perturbed_layers) = (Some(10.0), "down".into());
         (guidance.sag_scale, guidance.sag_blur_sigma) = (0.5, 2.0);

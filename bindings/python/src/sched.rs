@@ -281,6 +281,11 @@ impl Plan {
                         exact_steps: false,
                     }
                 }
+                "skipped_steps" => {
+                    plan.start = Start::Later {
+                        skipped: argument(&key, &value)?,
+                    }
+                }
                 "s_churn" => plan.s_churn = number()?,
                 "s_tmin" => plan.s_tmin = number()?,
                 "s_tmax" => plan.s_tmax = number()?,
@@ -301,6 +306,12 @@ impl Plan {
     /// The noise levels at the borders of the steps, as bytes of float64.
     fn sigmas(&self, py: Python<'_>) -> Py<PyByteArray> {
         doubles(py, self.inner.sigmas())
+    }
+
+    /// The timestep of each call of the denoiser, as bytes of float64.
+    fn timesteps(&self, py: Python<'_>) -> Py<PyByteArray> {
+        let timesteps: Vec<f64> = self.inner.evaluations().map(|(_, timestep)| timestep).collect();
+        doubles(py, &timesteps)
     }
 
     /// The number of steps.

@@ -59,10 +59,18 @@ def tiny_refiner() -> Path:
 
 
 @functools.lru_cache(maxsize=None)
-def widened(channels: int) -> Path:
-    """The folder of the tiny SD1 whose U-Net takes more channels: their weights are those of tools/goldens/from_pictures.py."""
-    parts = ["model_index.json", "scheduler", "text_encoder", "unet", "vae"]
-    folder = _put_together({"tiny-sd1": parts})
+def whole_refiner() -> Path:
+    """The same with a VAE, so that it draws by itself."""
+    return _put_together({**TINY_REFINER, "tiny-sd1": ["vae"]})
+
+
+TINY_SD1 = {"tiny-sd1": ["model_index.json", "scheduler", "text_encoder", "unet", "vae"]}
+
+
+@functools.lru_cache(maxsize=None)
+def widened(channels: int, large: bool = False) -> Path:
+    """The folder of the tiny SD1 or SDXL whose U-Net takes more channels: their weights are those of tools/goldens/from_pictures.py."""
+    folder = _put_together(TINY_SDXL if large else TINY_SD1)
     config = folder / "unet/config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "in_channels": channels}))
     weights = folder / "unet/diffusion_pytorch_model.safetensors"

@@ -150,6 +150,7 @@ fn shaped(tensors: &[(&str, &[usize])]) -> TensorFile {
 
 const CONV: (&str, &[usize]) = ("model.diffusion_model.input_blocks.0.0.weight", &[320, 4, 0, 3]);
 const INPAINTING: (&str, &[usize]) = ("model.diffusion_model.input_blocks.0.0.weight", &[320, 9, 0, 3]);
+const EDITING: (&str, &[usize]) = ("model.diffusion_model.input_blocks.0.0.weight", &[320, 8, 0, 3]);
 const KEYS: &str = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight";
 const SD1: (&str, &[usize]) = (KEYS, &[0, 768]);
 const DECODER: (&str, &[usize]) = ("first_stage_model.decoder.conv_in.weight", &[0]);
@@ -210,7 +211,11 @@ fn what_is_given_as_a_checkpoint_is_told() {
         ),
         (
             vec![INPAINTING, (KEYS, &[0, 2048]), DECODER],
-            "is a checkpoint of SDXL (inpainting), which is not supported yet; give one of SD1, SD2 or SDXL",
+            "is a checkpoint of SDXL (inpainting): it lacks a text encoder and a second text encoder; give them with text_encoder (--text-encoder)",
+        ),
+        (
+            vec![EDITING, (KEYS, &[0, 2048]), DECODER],
+            "is a checkpoint of SDXL (InstructPix2Pix), which is not supported yet; give one of SD1, SD2 or SDXL",
         ),
         (
             vec![CONV, (KEYS, &[0, 1024]), DECODER],
@@ -248,8 +253,8 @@ fn what_is_given_as_a_part_is_told() {
         ),
         (
             Part::Unet,
-            vec![INPAINTING, (KEYS, &[0, 2048])],
-            "x: is a U-Net alone, of SDXL (inpainting), which is not supported yet; give one of SD1, SD2 or SDXL",
+            vec![EDITING, (KEYS, &[0, 2048])],
+            "x: is a U-Net alone, of SDXL (InstructPix2Pix), which is not supported yet; give one of SD1, SD2 or SDXL",
         ),
     ] {
         let error = checkpoint

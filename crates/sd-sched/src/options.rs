@@ -17,6 +17,12 @@ pub enum Start {
         /// ComfyUI always does; diffusers never.
         exact_steps: bool,
     },
+    /// From an image's latent with noise added, where this many first steps are left out, fewer than there are: what diffusers' pipelines
+    /// do, for strength and for a share that another model has made. In diffusers' dialect alone.
+    Later {
+        /// The steps that are left out.
+        skipped: usize,
+    },
 }
 
 /// Everything about a plan besides sampler, schedule and steps. The defaults are the WebUI's.
@@ -127,6 +133,12 @@ pub(crate) fn check(o: &PlanOptions) -> Result<()> {
         return Err(Error::param(
             "strength",
             format!("must lie in 0..=1, not {strength}"),
+        ));
+    }
+    if matches!(o.start, Start::Later { .. }) && o.dialect != Dialect::Diffusers {
+        return Err(Error::param(
+            "skipped_steps",
+            "steps are left out in diffusers' dialect alone",
         ));
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::program::{Builder, Op, Program};
 use crate::sampler::{self, Adaptive, AdaptiveState, Attempt, Ctx};
 use crate::schedule::timesteps::Style;
 use crate::schedule::{MAX_STEPS, check_falling, check_steps, linspace};
-use crate::strength::{comfy_total, skipped, strength_steps};
+use crate::strength::{comfy_total, left, skipped, strength_steps};
 use crate::{Dialect, Error, ModelSampling, Prediction, Result, Sampler, Schedule};
 
 /// A sampler laid out over its sigmas: what will be evaluated, in which order, and how to begin.
@@ -303,6 +303,7 @@ fn over_sigmas(
     let all = all_sigmas(sampler, schedule, steps, model, options)?;
     let skip = match (options.start, &options.sigmas) {
         (Start::Noise, _) => 0,
+        (Start::Later { skipped }, _) => left(all.len() - 1, skipped).map(|_| skipped)?,
         (Start::Image { strength, .. }, Some(_)) => {
             skipped(all.len() - 1, all.len(), strength, false, options)?
         }
@@ -360,7 +361,7 @@ fn over_sigmas(
         program = b.finish(result);
     }
     let (image_scale, noise_scale) = match options.start {
-        Start::Image { .. } => (1.0, sigmas[0]),
+        Start::Image { .. } | Start::Later { .. } => (1.0, sigmas[0]),
         Start::Noise => (
             0.0,
             first_noise_scale(sampler, sigmas[0], schedule, model, options.dialect),
@@ -421,7 +422,7 @@ fn all_sigmas(
     }
     check_steps(steps)?;
     let total = match o.start {
-        Start::Noise => steps,
+        Start::Noise | Start::Later { .. } => steps,
         Start::Image { .. } if o.dialect == Dialect::Comfy => comfy_total(steps, o)?,
         Start::Image { .. } if o.dialect == Dialect::WebUi => strength_steps(steps, o)?.steps,
         Start::Image { .. } => steps,

@@ -77,6 +77,17 @@ pub(crate) fn diffusers_strength_steps(steps: usize, strength: f64) -> Result<us
     }
 }
 
+/// The number of `steps` that are left of a schedule without its first ones.
+pub(crate) fn left(steps: usize, skipped: usize) -> Result<usize> {
+    match steps.saturating_sub(skipped) {
+        0 => Err(Error::param(
+            "skipped_steps",
+            format!("must be fewer than the {steps} steps, not {skipped}"),
+        )),
+        left => Ok(left),
+    }
+}
+
 /// The number of first sigmas that an image skips.
 pub(crate) fn skipped(
     steps: usize,
@@ -170,5 +181,34 @@ mod tests {
         };
         assert!(o(0.0).is_err());
         assert!(o(1e-9).is_err());
+    }
+
+    /// Strength is steps that are left out, but to distilled models, whose timesteps are picked anew.
+    #[test]
+    fn steps_are_left_out() {
+        let model = ModelSampling::stable_diffusion(Prediction::Epsilon);
+        let evaluations = |sampler, start| {
+            let o = PlanOptions {
+                dialect: Dialect::Diffusers,
+                start,
+                ..PlanOptions::default()
+            };
+            let plan = plan(sampler, Schedule::Leading, 8, &model, &o).expect("a plan");
+            plan.evaluations().collect::<Vec<_>>()
+        };
+        let strength = Start::Image {
+            strength: 0.7,
+            exact_steps: false,
+        };
+        let later = Start::Later { skipped: 3 };
+        for sampler in [Sampler::Euler, Sampler::Ddim, Sampler::DpmPp2m, Sampler::UniPc] {
+            assert_eq!(
+                evaluations(sampler, later),
+                evaluations(sampler, strength),
+                "{sampler}"
+            );
+        }
+        let whole = evaluations(Sampler::Lcm, Start::Noise);
+        assert_eq!(evaluations(Sampler::Lcm, later), whole[3..]);
     }
 }

@@ -198,6 +198,8 @@ proptest! {
         o.order = None;
         o.start = Start::Image { strength: strength.abs().fract(), exact_steps: exact };
         let _ = plan(sampler, schedule, steps.min(300), &model(), &o);
+        o.start = Start::Later { skipped: (strength.abs().fract() * 40.0) as usize };
+        let _ = plan(sampler, schedule, steps.min(30), &model(), &o);
         o.schedule.sigma_min = Some(min);
         o.schedule.sigma_max = Some(max);
         o.schedule.rho = Some(rho);
@@ -236,6 +238,16 @@ fn errors_name_the_parameter() {
         ("strength", 20, with(&|o| o.start = image(1.01))),
         ("strength", 20, with(&|o| o.start = image(-0.1))),
         ("strength", 20, with(&|o| o.start = image(f64::NAN))),
+        (
+            "skipped_steps",
+            20,
+            with(&|o| o.start = Start::Later { skipped: 1 }),
+        ),
+        (
+            "skipped_steps",
+            20,
+            with(&|o| (o.dialect, o.start) = (Dialect::Diffusers, Start::Later { skipped: 20 })),
+        ),
         ("eta", 20, with(&|o| o.eta = Some(-0.1))),
         ("eta", 20, with(&|o| o.eta = Some(f64::NAN))),
         ("s_churn", 20, with(&|o| o.s_churn = f64::INFINITY)),

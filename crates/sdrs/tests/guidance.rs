@@ -32,6 +32,19 @@ const CHANGES: &[(Change, &[&str])] = &[
         |r| r.mimic_scale(3.0).threshold_percentile(90.0),
         &["Mimic scale: 3,", "Threshold percentile: 90,"],
     ),
+    (|r| r.skimming_scale(2.0), &["Skimming CFG: 2,"]),
+    (
+        |r| {
+            r.skimming_scale(0.0)
+                .full_skim_negative(true)
+                .disable_flipping_filter(true)
+        },
+        &[
+            "Skimming CFG: 0,",
+            "Full skim negative: True,",
+            "Disable flipping filter: True,",
+        ],
+    ),
     (|r| r.apg_eta(0.0), &["APG eta: 0,"]),
     (|r| r.apg_norm_threshold(2.5), &["APG norm threshold: 2.5,"]),
     (|r| r.apg_momentum(-0.5), &["APG momentum: -0.5,"]),
@@ -140,8 +153,9 @@ fn without_guidance_methods_rest() {
     let pipeline = pipeline();
     let one = |change: Change| latents(change(asked(&pipeline, "a circle")).cfg_scale(1.0));
     let plain = one(|r| r);
-    let rest: [Change; 3] = [
+    let rest: [Change; 4] = [
         |r| r.mimic_scale(3.0),
+        |r| r.skimming_scale(2.0),
         |r| r.apg_eta(0.0),
         |r| r.cfg_zero_star(true),
     ];
@@ -149,7 +163,7 @@ fn without_guidance_methods_rest() {
         assert!(one(change) == plain);
     }
     let early = |change: Change| latents(change(request(&pipeline)).skip_early_cfg(1.0));
-    for (change, _) in &CHANGES[1..8] {
+    for (change, _) in &CHANGES[1..10] {
         assert!(early(*change) == early(|r| r));
     }
 }

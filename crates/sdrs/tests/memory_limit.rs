@@ -3,7 +3,7 @@
 mod common;
 
 use common::{builder, draw, picture};
-use sdrs::{Dtype, ErrorCode};
+use sdrs::{Dtype, ErrorCode, Picture, Pipeline};
 
 #[test]
 fn a_limit_changes_no_picture() {
@@ -14,6 +14,23 @@ fn a_limit_changes_no_picture() {
     let bound = builder().memory_limit(plan.least()).build().unwrap();
     assert_eq!(bound.memory_plan(48, 64).unwrap(), plan);
     assert_eq!(picture(&bound), picture(&free));
+}
+
+/// A picture that the VAE encodes and decodes in several bands, in the least memory.
+#[test]
+fn a_limit_changes_no_run_from_a_large_picture() {
+    let (width, height) = (264, 256);
+    let rgb: Vec<u8> = (0..width * height * 3).map(|i| (i * 7919 % 251) as u8).collect();
+    let photo = Picture::from_rgb(width, height, &rgb).unwrap();
+    let free = builder().build().unwrap();
+    let least = free.memory_plan(width, height).unwrap().least();
+    let bound = builder().memory_limit(least).build().unwrap();
+    let drawn = |pipeline: &Pipeline| {
+        let request = pipeline.txt2img("a red circle").image(photo.clone());
+        let run = request.strength(0.3).steps(4).seed(1).run().unwrap();
+        run.images[0].rgb.clone()
+    };
+    assert_eq!(drawn(&bound), drawn(&free));
 }
 
 #[test]

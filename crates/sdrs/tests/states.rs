@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::{Mutex, PoisonError};
 
-use sdrs::{ErrorCode, Picture, Pipeline, Request, RunState, Sampler};
+use sdrs::{ErrorCode, Picture, Pipeline, Request, RunState, Sampler, SaveOptions};
 
 fn pipeline() -> Pipeline {
     common::builder().build().unwrap()
@@ -325,7 +325,7 @@ fn states_that_lie_are_refused() {
         format.contains("in form 7, and this is") && format.contains("reads form 1"),
         "{format}"
     );
-    assert!(message("sdrs.run_state", "sdrs.run_stat").contains("no saved state of a run"));
+    assert!(message("sdrs.run_state", "sdrs.run_stat").contains("not a saved state of a run"));
     assert!(
         message("\\\"steps\\\":\\\"4\\\"", "\\\"steps\\\":\\\"x\\\"").contains("steps: \"x\" is no value")
     );
@@ -380,13 +380,33 @@ fn states_are_files() {
     assert!(latents(pipeline.txt2img("").resume(state)) == drawn);
     let error = RunState::open(states.join("none")).unwrap_err();
     assert_eq!(error.code(), ErrorCode::Io);
-    let model = goldens::root().join("tiny-vae/refs.safetensors");
-    assert!(
-        RunState::open(model)
-            .unwrap_err()
-            .to_string()
-            .contains("no saved state of a run")
-    );
+    // What it is instead, and what to do.
+    let text = folder.path().join("note.txt");
+    std::fs::write(&text, "To do: go on with the lighthouse.").unwrap();
+    let picture = folder.path().join("picture.png");
+    let white = Picture::from_rgba(2, 1, vec![255; 8]).unwrap();
+    white.save(&picture, &SaveOptions::default(), None).unwrap();
+    let damaged = folder.path().join("damaged.safetensors");
+    let whole = std::fs::read(states.join(&names[0])).unwrap();
+    std::fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
+    for (path, words) in [
+        (
+            goldens::root().join("tiny-sd1/unet/diffusion_pytorch_model.safetensors"),
+            "is a U-Net alone, not a saved state of a run; save_states (--save-states) writes such files",
+        ),
+        (states.clone(), "is a folder, not a saved state"),
+        (text, "is no file of tensors, so no saved state"),
+        (picture, "is a PNG picture, not a saved state"),
+        (damaged, "again"),
+    ] {
+        let error = RunState::open(&path).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidFile);
+        let error = error.to_string();
+        assert!(
+            error.starts_with(&path.display().to_string()) && error.contains(words),
+            "{error}"
+        );
+    }
     // A file where a folder should be.
     let blocked = run(&pipeline)
         .save_states(states.join(&names[0]), 1)

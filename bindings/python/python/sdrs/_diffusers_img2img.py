@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._arguments import number, whole
-from ._diffusers_base import Loop, OnStepEnd, Texts
-from ._diffusers_pictures import values
-from ._diffusers_sd import StableDiffusionPipeline, StableDiffusionPipelineOutput
+from ._diffusers_base import Texts
+from ._diffusers_loop import OnStepEnd
+from ._diffusers_pictures import begun_at
+from ._diffusers_sd import StableDiffusionPipeline
 
 
 class StableDiffusionImg2ImgPipeline(StableDiffusionPipeline):
@@ -35,30 +35,10 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionPipeline):
 
         `image`: PIL's, or a list of them; or an array `[height, width, 3]` or `[pictures, height, width, 3]` with values 0 to 1, as diffusers
         takes them. Sides that are no multiples of 8 are brought to the next smaller one. One picture is for all prompts, or there are as
-        many as pictures are drawn. Its latents are a sample of what the VAE gives, drawn from `generator` before the noise.
+        many as pictures are drawn. Its latents are a sample of what the VAE gives, drawn from `generator` before the noise; or they are given
+        in its place, `[pictures, latent_channels, h, w]`.
 
         All else is as for `StableDiffusionPipeline`.
         """
-        count = whole("num_images_per_prompt", num_images_per_prompt, 1)
-        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
-        conditions = self._conditions(
-            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, clip_skip, guidance_scale, count
-        )
-        pictures = values(image)
-        height, width = pictures.shape[2:]
-        loop = Loop(
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=0.0,
-            eta=eta,
-            generator=generator,
-            latents=None,
-            height=height,
-            width=width,
-            output_type=output_type,
-            callback=callback_on_step_end,
-            image=pictures,
-            strength=number("strength", strength, 0, 1),
-        )
-        images = self._draw(loop, conditions)
-        return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
+        given = locals()
+        return self._call(given, begun_at(self.pipeline, image))

@@ -7,19 +7,51 @@ from typing import Any, Sequence, cast
 import numpy as np
 
 from ._arguments import kind
-from ._arrays import FloatArray, plain
+from ._arrays import FloatArray, numbers, plain
+from ._diffusers_crop import Crop
+from ._diffusers_loop import Pictures
+from ._pipeline import Pipeline
 from .errors import InvalidParameterError
 
 
-def values(image: Any, sides: tuple[int, int] | None = None) -> FloatArray:
-    """Pictures as `[pictures, 3, height, width]`, -1 to 1: of these sides, or of their own, made multiples of 8."""
+def begun_at(pipeline: Pipeline, image: Any, latents: Any = None, noised: bool = False) -> Pictures:
+    """The pictures that a call begins at, or their latents; or `latents` that have their noise, in place of any picture."""
+    if latents is not None:
+        image, noised = numbers("latents", latents, np.float32), True
+    sizes = pipeline.sizes
+    own = latents_of(image, sizes.latent_channels)
+    if own is not None:
+        return Pictures((own.shape[2] * sizes.downscale, own.shape[3] * sizes.downscale), latents=own, noised=noised)
+    if latents is not None:
+        raise InvalidParameterError(f"latents: must have the shape [pictures, {sizes.latent_channels}, h, w], not {list(image.shape)}")
+    pixels = values(image)
+    return Pictures((pixels.shape[2], pixels.shape[3]), pixels=pixels, noised=noised)
+
+
+def latents_of(image: Any, channels: int) -> FloatArray | None:
+    """Latents that are given in a picture's place: an array `[pictures, channels, h, w]`. None if it is something else."""
+    if image is None or isinstance(image, (list, tuple)) or is_pil(image):
+        return None
+    array = plain("image", image)
+    if array.dtype.kind != "f" or array.ndim != 4 or array.shape[1] != channels or array.shape[3] == 3:
+        return None
+    return numbers("image", array, np.float32)
+
+
+def values(image: Any, sides: tuple[int, int] | None = None, crop: Crop | None = None) -> FloatArray:
+    """Pictures as `[pictures, 3, height, width]`, -1 to 1: of these sides, or of their own, made multiples of 8. `crop`: the part of them
+    that counts."""
+    if crop is not None and sides is not None:
+        image = crop.of(image.convert("RGB"), sides)
     stacked = _stacked("image", [_pixels(one, sides) for one in _listed("image", image)])
     scaled: FloatArray = np.ascontiguousarray(np.transpose(stacked, (0, 3, 1, 2)) * np.float32(2) - np.float32(1))
     return scaled
 
 
-def masks(mask: Any, sides: tuple[int, int]) -> FloatArray:
-    """Masks as `[pictures, 1, height, width]`, 0 or 1."""
+def masks(mask: Any, sides: tuple[int, int], crop: Crop | None = None) -> FloatArray:
+    """Masks as `[pictures, 1, height, width]`, 0 or 1. `crop`: the part of them that counts."""
+    if crop is not None:
+        mask = crop.of(mask, sides)
     stacked = _stacked("mask_image", [_grey(one, sides) for one in _listed("mask_image", mask)])
     return (stacked[:, None] >= 0.5).astype(np.float32)
 
@@ -39,7 +71,7 @@ def _stacked(name: str, arrays: list[FloatArray]) -> FloatArray:
 
 def _pixels(image: Any, sides: tuple[int, int] | None) -> FloatArray:
     """One picture, or an array of several, as `[pictures, height, width, 3]`, 0 to 1."""
-    if _is_pil(image):
+    if is_pil(image):
         return _resized(image.convert("RGB"), sides)[None]
     if image is None:
         raise InvalidParameterError(f"image: must be a picture, not {kind(image)}")
@@ -54,7 +86,7 @@ def _pixels(image: Any, sides: tuple[int, int] | None) -> FloatArray:
 
 def _grey(mask: Any, sides: tuple[int, int]) -> FloatArray:
     """One mask, or an array of several, as `[pictures, height, width]`, 0 to 1."""
-    if _is_pil(mask):
+    if is_pil(mask):
         # As there: the mode is changed after the size.
         return _resized(mask, sides, "L")[None]
     if mask is None:
@@ -68,7 +100,8 @@ def _grey(mask: Any, sides: tuple[int, int]) -> FloatArray:
     return np.asarray(array if array.ndim == 3 else array[None], np.float32)
 
 
-def _is_pil(image: Any) -> bool:
+def is_pil(image: Any) -> bool:
+    """Whether it is a picture of PIL's."""
     return all(hasattr(image, name) for name in ("mode", "convert", "getbands"))
 
 

@@ -6,11 +6,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ._arguments import number, whole
 from ._arrays import FloatArray
-from ._diffusers_base import Conditions, Evaluation, Loop, OnStepEnd, Texts, each
+from ._diffusers_base import Texts
+from ._diffusers_loop import Conditions, Evaluation, OnStepEnd, Pictures, Settings, each
 from ._diffusers_pictures import values
-from ._diffusers_sd import StableDiffusionPipeline, StableDiffusionPipelineOutput
+from ._diffusers_sd import StableDiffusionPipeline
 from .errors import InvalidParameterError
 
 
@@ -40,37 +40,22 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionPipeline):
 
         `image`: as for `StableDiffusionImg2ImgPipeline`, of whose size the results are. All else is as for `StableDiffusionPipeline`.
         """
-        count = whole("num_images_per_prompt", num_images_per_prompt, 1)
-        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
-        image_scale = number("image_guidance_scale", image_guidance_scale, -1000, 1000)
+        given = locals()
         sizes = self.pipeline.sizes
         if sizes.unet_channels != 2 * sizes.latent_channels:
             raise InvalidParameterError(f"pipeline: {self.pipeline.name} takes {sizes.unet_channels} channels, and is no InstructPix2Pix model")
-        guided = guidance_scale if image_scale >= 1 else 1.0
-        conditions = self._conditions(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, None, guided, count)
         pictures = values(image)
-        height, width = pictures.shape[2:]
         # As there: the mean, without the factor of latents.
         shown: FloatArray = np.asarray(self.pipeline.vae_encode(pictures).mean / self.pipeline.scaling_factor, np.float32)
-        loop = Loop(
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=0.0,
-            eta=eta,
-            generator=generator,
-            latents=latents,
-            height=height,
-            width=width,
-            output_type=output_type,
-            callback=callback_on_step_end,
-            shown=each("image", shown, len(conditions.cond)),
-            image_guidance_scale=image_scale,
-        )
-        images = self._draw(loop, conditions)
-        return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
+        return self._call(given, Pictures((pictures.shape[2], pictures.shape[3]), shown=shown))
+
+    def _guides(self, settings: Settings) -> bool:
+        return super()._guides(settings) and settings.image_guidance_scale >= 1
 
     def _evaluations(self, conditions: Conditions, behind: FloatArray | None) -> list[Evaluation]:
-        if conditions.uncond is None or behind is None:
+        assert behind is not None
+        behind = each("image", behind, len(conditions.cond))
+        if conditions.uncond is None:
             return super()._evaluations(conditions, behind)
         return [
             Evaluation(conditions.cond, None, behind),
@@ -78,10 +63,10 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionPipeline):
             Evaluation(conditions.uncond, None, np.zeros_like(behind)),
         ]
 
-    def _guided(self, outputs: Sequence[FloatArray], loop: Loop, rescale: float) -> FloatArray:
+    def _guided(self, outputs: Sequence[FloatArray], settings: Settings) -> FloatArray:
         if len(outputs) == 1:
             return outputs[0]
         text, image, neither = outputs
-        by_text = (text - image) * np.float32(loop.guidance_scale)
-        by_image = (image - neither) * np.float32(loop.image_guidance_scale)
+        by_text = (text - image) * np.float32(settings.guidance_scale)
+        by_image = (image - neither) * np.float32(settings.image_guidance_scale)
         return np.asarray(neither + by_text + by_image, np.float32)

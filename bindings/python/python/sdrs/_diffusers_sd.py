@@ -6,9 +6,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ._arguments import StrPath, number, whole
+from ._arguments import StrPath, whole
 from ._arrays import FloatArray
-from ._diffusers_base import Conditions, DiffusionPipeline, Loop, OnStepEnd, Texts, fitted, texts
+from ._diffusers_base import DiffusionPipeline, Given, Texts, fitted, texts
+from ._diffusers_loop import Conditions, OnStepEnd, Pictures
 from ._schedulers import PNDMScheduler, Scheduler
 from .errors import InvalidParameterError
 
@@ -77,45 +78,21 @@ class StableDiffusionPipeline(DiffusionPipeline):
 
         Returns a `StableDiffusionPipelineOutput`, without `return_dict` its fields. Raises `InvalidParameterError`.
         """
-        count = whole("num_images_per_prompt", num_images_per_prompt, 1)
-        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
-        conditions = self._conditions(
-            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, clip_skip, guidance_scale, count
-        )
-        loop = Loop(
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            eta=eta,
-            generator=generator,
-            latents=latents,
-            height=height,
-            width=width,
-            output_type=output_type,
-            callback=callback_on_step_end,
-        )
-        images = self._draw(loop, conditions)
-        return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
+        given = locals()
+        return self._call(given, Pictures(self._sides(height, width)))
 
-    def _conditions(
-        self,
-        prompt: Texts,
-        negative_prompt: Texts,
-        prompt_embeds: Any,
-        negative_prompt_embeds: Any,
-        clip_skip: int | None,
-        guidance_scale: float,
-        count: int,
-    ) -> Conditions:
-        """What a call's pictures are conditioned on, `count` for each prompt."""
-        cond = self._contexts("prompt", prompt, prompt_embeds, clip_skip)
-        uncond = None
-        if guidance_scale > 1:
-            negative = negative_prompt
-            if negative is None and negative_prompt_embeds is None:
+    def _output(self, images: Any) -> StableDiffusionPipelineOutput:
+        return StableDiffusionPipelineOutput(images)
+
+    def _conditions(self, given: Given, sides: tuple[int, int], guided: bool) -> Conditions:
+        cond = self._contexts("prompt", given["prompt"], given["prompt_embeds"], given.get("clip_skip"))
+        uncond, count = None, self._count(given)
+        if guided:
+            negative, embeds = given["negative_prompt"], given["negative_prompt_embeds"]
+            if negative is None and embeds is None:
                 negative = ""
             # diffusers skips layers for the prompt alone.
-            uncond = fitted("negative_prompt", self._contexts("negative_prompt", negative, negative_prompt_embeds, None), cond)
+            uncond = fitted("negative_prompt", self._contexts("negative_prompt", negative, embeds, None), cond)
             uncond = np.repeat(uncond, count, axis=0)
         return Conditions(np.repeat(cond, count, axis=0), uncond)
 

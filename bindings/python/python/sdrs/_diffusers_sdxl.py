@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Sequence, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 
-from ._arguments import StrPath, flag, listed, number, whole
+from ._arguments import StrPath, flag, whole
 from ._arguments import path as _path
 from ._arrays import FloatArray, numbers
-from ._diffusers_base import Conditions, DiffusionPipeline, Loop, OnStepEnd, Texts, fitted, texts
+from ._diffusers_base import DiffusionPipeline, Given, Texts, fitted, texts
+from ._diffusers_loop import Conditions, OnStepEnd, Pictures
+from ._diffusers_sizes import Size, from_noise
 from ._pipeline import Pipeline
 from ._schedulers import EulerDiscreteScheduler, Scheduler
 from .errors import InvalidFileError, InvalidParameterError
-
-Size = Sequence[int]
 
 
 class StableDiffusionXLPipelineOutput(NamedTuple):
@@ -65,11 +65,13 @@ class StableDiffusionXLPipeline(DiffusionPipeline):
         second = texts("prompt_2", prompt_2) if prompt_2 else first
         if len(first) != len(second):
             raise InvalidParameterError(f"prompt_2: {len(second)} of them don't fit {len(first)} prompts")
+        # A refiner has one text encoder, which reads the first.
+        stack = [first, second] if self.pipeline.sizes.text_width_2 else [first]
         sides = [
             np.stack([self.pipeline.encode_text(text, clip_skip=1 + skipped, encoder=encoder) for text in side])
-            for encoder, side in enumerate([first, second])
+            for encoder, side in enumerate(stack)
         ]
-        pooled = np.stack([self.pipeline.pooled_text(text) for text in second])
+        pooled = np.stack([self.pipeline.pooled_text(text) for text in stack[-1]])
         return np.concatenate(sides, axis=2), pooled
 
     def __call__(
@@ -114,61 +116,25 @@ class StableDiffusionXLPipeline(DiffusionPipeline):
 
         Returns a `StableDiffusionXLPipelineOutput`, without `return_dict` its fields. Raises `InvalidParameterError`.
         """
-        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
-        end = None if denoising_end is None else number("denoising_end", denoising_end, 0, 1)
-        size = self._sides(height, width)
-        told = told_uncond = self._told(original_size, crops_coords_top_left, target_size, size, "")
-        if negative_original_size is not None and negative_target_size is not None:
-            told_uncond = self._told(
-                negative_original_size, negative_crops_coords_top_left, negative_target_size, size, "negative_"
-            )
-        conditions = self._conditions(
-            (prompt, prompt_2),
-            (prompt_embeds, pooled_prompt_embeds),
-            (negative_prompt, negative_prompt_2),
-            (negative_prompt_embeds, negative_pooled_prompt_embeds),
-            (told, told_uncond),
-            clip_skip,
-            guidance_scale,
-            whole("num_images_per_prompt", num_images_per_prompt, 1),
-        )
-        loop = Loop(
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            eta=eta,
-            generator=generator,
-            latents=latents,
-            height=height,
-            width=width,
-            output_type=output_type,
-            callback=callback_on_step_end,
-            # As there: a whole run is none that ends early.
-            end=end if end is not None and 0 < end < 1 else None,
-        )
-        images = self._draw(loop, conditions)
-        return StableDiffusionXLPipelineOutput(images) if return_dict else (images,)
+        given = locals()
+        return self._call(given, Pictures(self._sides(height, width)))
 
-    def _conditions(
-        self,
-        prompts: tuple[Texts, Texts],
-        embeds: tuple[Any, Any],
-        negative: tuple[Texts, Texts],
-        negative_embeds: tuple[Any, Any],
-        told: tuple[FloatArray, FloatArray],
-        clip_skip: int | None,
-        guidance_scale: float,
-        count: int,
-    ) -> Conditions:
-        """What a call's pictures are conditioned on, `count` for each prompt; `told` are the sizes for prompt and negative prompt."""
-        cond, pooled = self._texts("prompt", prompts, embeds, clip_skip)
-        conditions = Conditions(np.repeat(cond, count, axis=0), None, np.repeat(_beside(pooled, told[0]), count, axis=0))
-        if guidance_scale <= 1:
+    def _output(self, images: Any) -> StableDiffusionXLPipelineOutput:
+        return StableDiffusionXLPipelineOutput(images)
+
+    def _conditions(self, given: Given, sides: tuple[int, int], guided: bool) -> Conditions:
+        count, (told, told_uncond) = self._count(given), self._told(given, sides)
+        prompts, embeds = (given["prompt"], given["prompt_2"]), (given["prompt_embeds"], given["pooled_prompt_embeds"])
+        cond, pooled = self._texts("prompt", prompts, embeds, given["clip_skip"])
+        conditions = Conditions(np.repeat(cond, count, axis=0), None, np.repeat(_beside(pooled, told), count, axis=0))
+        if not guided:
             return conditions
+        negative = (given["negative_prompt"], given["negative_prompt_2"])
+        negative_embeds = (given["negative_prompt_embeds"], given["negative_pooled_prompt_embeds"])
         uncond, pooled_uncond = self._negative(cond, pooled, negative, negative_embeds)
         return conditions._replace(
             uncond=np.repeat(uncond, count, axis=0),
-            added_uncond=np.repeat(_beside(pooled_uncond, told[1]), count, axis=0),
+            added_uncond=np.repeat(_beside(pooled_uncond, told_uncond), count, axis=0),
         )
 
     def _negative(
@@ -203,23 +169,9 @@ class StableDiffusionXLPipeline(DiffusionPipeline):
             raise InvalidParameterError(f"{pooled_name}: must have the shape {wanted}, not {list(pooled.shape)}")
         return contexts, pooled
 
-    def _told(
-        self, original: Size | None, crop: Size, target: Size | None, size: tuple[int, int], prefix: str
-    ) -> FloatArray:
-        """The sizes that the model is told, as its vector has them."""
-        all_sizes = [
-            *_pair(f"{prefix}original_size", size if original is None else original, 1),
-            *_pair(f"{prefix}crops_coords_top_left", crop, 0),
-            *_pair(f"{prefix}target_size", size if target is None else target, 1),
-        ]
-        return self.pipeline.size_vector(all_sizes)
-
-
-def _pair(name: str, value: Size, low: int) -> list[int]:
-    pair = listed(name, value, "two whole numbers")
-    if len(pair) != 2:
-        raise InvalidParameterError(f"{name}: must be two whole numbers, not {len(pair)}")
-    return [whole(name, one, low, 1 << 24) for one in pair]
+    def _told(self, given: Given, sides: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        """What the model is told of sizes for the prompt, and for the negative prompt, as its vector has them."""
+        return from_noise(self.pipeline, given, sides)
 
 
 def _beside(pooled: FloatArray, told: FloatArray) -> FloatArray:

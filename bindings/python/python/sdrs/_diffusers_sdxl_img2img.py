@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._arguments import number, whole
-from ._diffusers_base import Loop, OnStepEnd, Texts
-from ._diffusers_pictures import values
-from ._diffusers_sdxl import Size, StableDiffusionXLPipeline, StableDiffusionXLPipelineOutput
+from ._arrays import FloatArray
+from ._diffusers_base import Given, Texts
+from ._diffusers_loop import OnStepEnd
+from ._diffusers_pictures import begun_at
+from ._diffusers_sdxl import StableDiffusionXLPipeline
+from ._diffusers_sizes import Size, from_pictures
 
 
 class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLPipeline):
-    """A loaded checkpoint of SDXL behind diffusers' interface for pictures from pictures."""
+    """A loaded checkpoint of SDXL, or of its refiner, behind diffusers' interface for pictures from pictures."""
 
     def __call__(  # type: ignore[override]  # diffusers' order of arguments
         self,
@@ -20,12 +22,15 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLPipeline):
         image: Any = None,
         strength: float = 0.3,
         num_inference_steps: int = 50,
+        denoising_start: float | None = None,
+        denoising_end: float | None = None,
         guidance_scale: float = 5.0,
         negative_prompt: Texts = None,
         negative_prompt_2: Texts = None,
         num_images_per_prompt: int = 1,
         eta: float = 0.0,
         generator: Any = None,
+        latents: Any = None,
         prompt_embeds: Any = None,
         negative_prompt_embeds: Any = None,
         pooled_prompt_embeds: Any = None,
@@ -37,45 +42,24 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLPipeline):
         crops_coords_top_left: Size = (0, 0),
         target_size: Size | None = None,
         negative_original_size: Size | None = None,
+        negative_crops_coords_top_left: Size = (0, 0),
         negative_target_size: Size | None = None,
+        aesthetic_score: float = 6.0,
+        negative_aesthetic_score: float = 2.5,
         clip_skip: int | None = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> Any:
         """Draws pictures from `image`, whose part of `strength` is drawn anew: `int(strength * num_inference_steps)` steps are made.
 
-        `image`: as for `StableDiffusionImg2ImgPipeline`. Of the negative prompt's sizes, those that are missing are the prompt's; the crop
-        is, too. All else is as for `StableDiffusionXLPipeline`.
+        `image`: as for `StableDiffusionImg2ImgPipeline`, latents too. `latents`: begun at as they are, in its place.
+        `denoising_start`: the share of the timesteps, 0 to 1, that `image` has behind it, which is what another pipeline with this
+        `denoising_end` gave as `output_type="latent"`: no noise is added, and `strength` does not count.
+        `aesthetic_score`, `negative_aesthetic_score`: the scores that a refiner is told of the prompt's picture and the negative prompt's.
+        Of the negative prompt's sizes, those that are missing are the prompt's, and so is the crop but for a refiner. All else is as for
+        `StableDiffusionXLPipeline`.
         """
-        guidance_scale = number("guidance_scale", guidance_scale, -1000, 1000)
-        pictures = values(image)
-        height, width = pictures.shape[2:]
-        told = [
-            self._told(original or original_size, crops_coords_top_left, target or target_size, (height, width), prefix)
-            for original, target, prefix in [(None, None, ""), (negative_original_size, negative_target_size, "negative_")]
-        ]
-        conditions = self._conditions(
-            (prompt, prompt_2),
-            (prompt_embeds, pooled_prompt_embeds),
-            (negative_prompt, negative_prompt_2),
-            (negative_prompt_embeds, negative_pooled_prompt_embeds),
-            (told[0], told[1]),
-            clip_skip,
-            guidance_scale,
-            whole("num_images_per_prompt", num_images_per_prompt, 1),
-        )
-        loop = Loop(
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            eta=eta,
-            generator=generator,
-            latents=None,
-            height=height,
-            width=width,
-            output_type=output_type,
-            callback=callback_on_step_end,
-            image=pictures,
-            strength=number("strength", strength, 0, 1),
-        )
-        images = self._draw(loop, conditions)
-        return StableDiffusionXLPipelineOutput(images) if return_dict else (images,)
+        given = locals()
+        return self._call(given, begun_at(self.pipeline, image, latents, denoising_start is not None))
+
+    def _told(self, given: Given, sides: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        return from_pictures(self.pipeline, given, sides)

@@ -63,8 +63,11 @@ class Scheduler:
         """From the configuration in a diffusers folder of this machine."""
         return cls.from_config(_read(Path(_path("path", path), subfolder)), **settings)
 
-    def plan(self, pipeline: _sdrs.Pipeline, steps: int, eta: float, strength: float | None = None) -> _sdrs.Plan:
-        """The sampler laid out over its steps; `strength` is the share of them that is made over a picture."""
+    def plan(
+        self, pipeline: _sdrs.Pipeline, steps: int, eta: float, strength: float | None = None, start: float | None = None
+    ) -> _sdrs.Plan:
+        """The sampler laid out over its steps. Over a picture the last of them are made: a share of `strength`, or those below the
+        timestep that `start` is the share up to, if it is between 0 and 1."""
         self._check(pipeline)
         spacing = self.config.get("timestep_spacing")
         bent = [name for name in ("karras", "exponential", "beta") if self.config.get(f"use_{name}_sigmas")]
@@ -77,34 +80,68 @@ class Scheduler:
             raise InvalidParameterError(f"timestep_spacing: must be leading, trailing or linspace, not {spacing!r}")
         schedule = bent[0] if bent else names[spacing]
         options = self.options()
-        if strength is not None:
-            if not self.joins:
-                raise InvalidParameterError(
-                    f"scheduler: diffusers' {type(self).__name__} counts steps that a picture leaves out as made; take another scheduler"
-                )
-            options["strength"] = strength
         if "eta" in self.defaults:
             options["eta"] = eta
         if bent and self.exploding:
             low, high = self._range(self._table(pipeline), spacing, steps)
             options.update(sigma_min=low, sigma_max=high)
         options["zero_terminal_snr"] = self._rescales()
-        return _sdrs.Plan(pipeline, self.name(), schedule, steps, None, "diffusers", options)
 
-    def noise_scale(self, plan: _sdrs.Plan) -> float:
-        """The factor on the first noise; leading timesteps let the U-Net see unit variance."""
-        if self.exploding and self.config["timestep_spacing"] != "leading":
-            return float(np.frombuffer(plan.sigmas(), dtype=np.float64)[0])
-        return plan.noise_scale
+        def laid_out(**more: object) -> _sdrs.Plan:
+            return _sdrs.Plan(pipeline, self.name(), schedule, steps, None, "diffusers", {**options, **more})
 
-    def scale_after(self, pipeline: _sdrs.Pipeline, plan: _sdrs.Plan, step: int, timestep: float) -> float:
-        """The ratio of latents after a step, here to diffusers', where they keep their variance and not their signal."""
+        if start is not None and 0 < start < 1:
+            made = self._made(laid_out(), cutoff(pipeline, start))
+            left_out = f"denoising_start: no step of {steps} is left after {start}"
+        elif strength is not None:
+            made = min(int(steps * strength), steps)
+            left_out = f"strength: {strength} leaves nothing of {steps} steps"
+        else:
+            return laid_out()
+        if not self.joins:
+            raise InvalidParameterError(
+                f"scheduler: diffusers' {type(self).__name__} counts steps that a picture leaves out as made; take another scheduler"
+            )
+        if made == 0:
+            raise InvalidParameterError(left_out)
+        return laid_out(skipped_steps=steps - made)
+
+    @staticmethod
+    def _made(plan: _sdrs.Plan, below: int) -> int:
+        """The number of a plan's last steps whose timesteps lie below one."""
+        left = int(np.count_nonzero(np.frombuffer(plan.timesteps(), np.float64) < below))
+        # Of a step's two calls the second one has the next step's timestep; diffusers makes a step whole.
+        return left // 2 + 1 if plan.calls > plan.steps else left
+
+    def check_stops(self, what: str) -> None:
+        """Refuses what needs the latents between steps of a scheduler that isn't done with them there."""
+        if not self.stops:
+            raise InvalidParameterError(f"{what}: {type(self).__name__} corrects a step in the next one; take another scheduler")
+
+    def noise_scale(self, plan: _sdrs.Plan, whole: _sdrs.Plan) -> float:
+        """The factor on noise alone as the first latents of a plan; leading timesteps let the U-Net see unit variance. `whole`: the plan
+        with all steps."""
+        if plan is whole and (not self.exploding or self.config["timestep_spacing"] == "leading"):
+            return plan.noise_scale
+        if not self.exploding:
+            return self.scale_before(plan)
+        return whole.noise_scale if self.config["timestep_spacing"] == "leading" else _first(whole)
+
+    def scale_before(self, plan: _sdrs.Plan) -> float:
+        """The ratio of a plan's first latents, here to diffusers'."""
+        return 1.0 if self.exploding else float(np.sqrt(1 + _first(plan) ** 2))
+
+    def scale_after(self, pipeline: _sdrs.Pipeline, plan: _sdrs.Plan, step: int, timestep: float, steps: int) -> float:
+        """The ratio of latents after a step, here to diffusers', where they keep their variance and not their signal. `steps`: those of the
+        whole schedule, of which the plan may have the last ones."""
         if self.exploding:
             return 1.0
-        sigma = self.arrived(pipeline, np.frombuffer(plan.sigmas(), dtype=np.float64), step, timestep)
+        sigma = self.arrived(pipeline, np.frombuffer(plan.sigmas(), dtype=np.float64), step, timestep, steps)
         return float(np.sqrt(1 + sigma**2))
 
-    def arrived(self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float) -> float:
+    def arrived(
+        self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float, steps: int
+    ) -> float:
         """The noise level that a step ends at."""
         return float(sigmas[min(step + 1, len(sigmas) - 1)])
 
@@ -169,10 +206,12 @@ class DDIMScheduler(_Whole):
     sampler = "DDIM"
     defaults = {**_LEADING, "set_alpha_to_one": True, "clip_sample": True, "eta": 0.0}
 
-    def arrived(self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float) -> float:
+    def arrived(
+        self, pipeline: _sdrs.Pipeline, sigmas: npt.NDArray[np.float64], step: int, timestep: float, steps: int
+    ) -> float:
         # A stride further down, whichever timestep comes next.
         table = self._table(pipeline)
-        at = int(timestep) - len(table) // (len(sigmas) - 1)
+        at = int(timestep) - len(table) // steps
         return float(table[at]) if at >= 0 else float(sigmas[-1])
 
 
@@ -289,6 +328,17 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
         UniPCMultistepScheduler, DEISMultistepScheduler, SASolverScheduler,
     )
 }  # fmt: skip
+
+
+def cutoff(pipeline: _sdrs.Pipeline, share: float) -> int:
+    """The timestep that a share of the way from noise leads to."""
+    trained = len(pipeline.train_sigmas()) // np.dtype(np.float64).itemsize
+    return round(trained - share * trained)
+
+
+def _first(plan: _sdrs.Plan) -> float:
+    """The noise level that a plan begins at."""
+    return float(np.frombuffer(plan.sigmas(), dtype=np.float64)[0])
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Settings(TypedDict, total=False):
     `mimic_scale`: The smaller scale whose range of values the guided latent is brought into (mcmonkey's dynamic thresholding, "CFG scale
     fix"); not given, it keeps its own.
     `threshold_percentile`: The percentile of the values, 0 to 100, that are in range before; those beyond are clamped.
+    `skimming_scale`: The smaller scale, 0 to 1000, that guidance keeps to where it drives a value further the way that it leans to by
+    itself; 2 to 7 are usual, and not given, it keeps to `cfg_scale` everywhere (Extraltodeus' Skimmed CFG).
+    `full_skim_negative`: Whether the negative prompt's part keeps to 0 there, and not to `skimming_scale`.
+    `disable_flipping_filter`: Whether values are skimmed as well whose guided latent lies on the other side of 0 than its way from the
+    noisy one.
     `apg_eta`: The factor on the part of guidance that is parallel to the prediction, -10 to 10: less than 1 keeps colours from saturating,
     the paper has 0 (adaptive projected guidance, Sadat et al. 2024, arXiv:2410.02416).
     `apg_norm_threshold`: The longest step from uncond to cond, by its norm, in adaptive projected guidance; 0 is any.
@@ -181,6 +186,9 @@ class Settings(TypedDict, total=False):
     guidance_rescale: float
     mimic_scale: float | None
     threshold_percentile: float
+    skimming_scale: float | None
+    full_skim_negative: bool
+    disable_flipping_filter: bool
     apg_eta: float
     apg_norm_threshold: float
     apg_momentum: float
@@ -277,6 +285,9 @@ DEFAULTS: dict[str, Any] = {
     "guidance_rescale": 0.0,
     "mimic_scale": None,
     "threshold_percentile": 100.0,
+    "skimming_scale": None,
+    "full_skim_negative": False,
+    "disable_flipping_filter": False,
     "apg_eta": 1.0,
     "apg_norm_threshold": 0.0,
     "apg_momentum": 0.0,

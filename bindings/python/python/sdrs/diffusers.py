@@ -18,6 +18,7 @@ from ._diffusers_pix2pix import StableDiffusionInstructPix2PixPipeline
 from ._diffusers_sd import StableDiffusionPipeline, StableDiffusionPipelineOutput
 from ._diffusers_sdxl import StableDiffusionXLPipeline, StableDiffusionXLPipelineOutput
 from ._diffusers_sdxl_img2img import StableDiffusionXLImg2ImgPipeline
+from ._diffusers_sdxl_inpaint import StableDiffusionXLInpaintPipeline
 from ._schedulers import (
     SCHEDULERS,
     DDIMScheduler,
@@ -56,6 +57,7 @@ __all__ = [
     "StableDiffusionPipeline",
     "StableDiffusionPipelineOutput",
     "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionXLInpaintPipeline",
     "StableDiffusionXLPipeline",
     "StableDiffusionXLPipelineOutput",
     "TCDScheduler",

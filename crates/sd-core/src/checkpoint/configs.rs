@@ -126,7 +126,7 @@ impl Configs {
     pub(super) fn of_contents(contents: &FolderContents) -> Result<(Self, Decided)> {
         let folder = &contents.folder;
         let mut configs = match contents.found.family.base() {
-            Family::Sdxl => Self::sdxl(),
+            Family::Sdxl => Self::sdxl(4),
             Family::SdxlRefiner => Self::sdxl_refiner(),
             _ => Self::sd1(4),
         };
@@ -171,7 +171,7 @@ impl Configs {
         let unknown = !found.lacks.contains(&Part::Unet) && text(Part::Unet).is_none();
         let unread = unknown && found.parts.contains_key(Part::Unet.name());
         let mut configs = match (unread, found.family.base()) {
-            (_, Family::Sdxl) if !found.unsupported() => Self::sdxl(),
+            (_, Family::Sdxl) if !found.unsupported() => Self::sdxl(found.in_channels.unwrap_or(4)),
             (_, Family::SdxlRefiner) => Self::sdxl_refiner(),
             (false, _) => Self::sd1(4),
             (true, Family::Sd1) => Self::sd1(match found.in_channels {
@@ -227,13 +227,16 @@ impl Configs {
         }
     }
 
-    fn sdxl() -> Self {
+    fn sdxl(in_channels: usize) -> Self {
         Self {
             text_encoders: BTreeMap::from([
                 (Part::TextEncoder, config::sdxl_text_encoder()),
                 (Part::TextEncoder2, config::sdxl_text_encoder_2()),
             ]),
-            unet: config::sdxl_unet(),
+            unet: UnetConfig {
+                in_channels,
+                ..config::sdxl_unet()
+            },
             vae: config::sdxl_vae(),
             scheduler: SchedulerConfig::default(),
         }
@@ -243,7 +246,7 @@ impl Configs {
         Self {
             text_encoders: BTreeMap::from([(Part::TextEncoder2, config::sdxl_text_encoder_2())]),
             unet: config::sdxl_refiner_unet(),
-            ..Self::sdxl()
+            ..Self::sdxl(4)
         }
     }
 
@@ -330,7 +333,7 @@ mod tests {
         for family in [
             Configs::sd1(9),
             Configs::sd2(4),
-            Configs::sdxl(),
+            Configs::sdxl(4),
             Configs::sdxl_refiner(),
         ] {
             let mut read = family.clone();

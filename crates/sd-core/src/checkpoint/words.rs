@@ -144,7 +144,7 @@ impl Inspection {
     /// Whether the pipeline of its family can't be made.
     pub(super) fn unsupported(&self) -> bool {
         let family = match self.family {
-            Family::Sdxl => self.in_channels.is_some_and(|n| n != 4),
+            Family::Sdxl => self.in_channels.is_some_and(|n| !matches!(n, 4 | 9)),
             Family::SdxlRefiner => self.in_channels.is_some_and(|n| n != 4),
             _ => false,
         };

@@ -3,7 +3,7 @@
 use crate::options::Start;
 use crate::program::{Builder, Program, Reg, START};
 use crate::schedule::timesteps;
-use crate::strength::{diffusers_strength_steps, strength_steps};
+use crate::strength::{diffusers_strength_steps, left, strength_steps};
 use crate::{Dialect, Error, ModelSampling, PlanOptions, Result, Schedule};
 
 /// A timestep-based sampler's program, and how to begin.
@@ -114,6 +114,10 @@ impl TimestepStart {
                 all.truncate(diffusers_strength_steps(steps, strength)?);
                 true
             }
+            Start::Later { skipped } => {
+                all.truncate(left(steps, skipped)?);
+                true
+            }
         };
         let first = model.alphas_cumprod()[all[all.len() - 1]];
         let noise = if image {
@@ -140,7 +144,7 @@ impl TimestepStart {
             ));
         }
         let strength = match o.start {
-            Start::Noise => 1.0,
+            Start::Noise | Start::Later { .. } => 1.0,
             Start::Image { strength, .. } => strength,
         };
         // diffusers shortens the list of originals before it picks.
@@ -152,7 +156,10 @@ impl TimestepStart {
             ));
         }
         let picked = (0..steps).map(|i| (i as f64 * originals as f64 / steps as f64).floor() as usize);
-        let timesteps: Vec<usize> = picked.map(|i| (originals - i) * stride - 1).rev().collect();
+        let mut timesteps: Vec<usize> = picked.map(|i| (originals - i) * stride - 1).rev().collect();
+        if let Start::Later { skipped } = o.start {
+            timesteps.truncate(left(steps, skipped)?);
+        }
         let first = model.alphas_cumprod()[timesteps[timesteps.len() - 1]];
         let image = !matches!(o.start, Start::Noise);
         let noise = if image {

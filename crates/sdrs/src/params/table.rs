@@ -111,6 +111,13 @@ macro_rules! table {
                 mimic_scale: Option<f64> = None, Within(-1000.0, 1000.0), Changed("Mimic scale");
                 /// The percentile of the values, 0 to 100, that are in range before; those beyond are clamped.
                 threshold_percentile: f64 = 100.0, Within(0.0, 100.0), ChangedIf("Threshold percentile", |params| params.guidance.mimic_scale.is_some());
+                /// The smaller scale, 0 to 1000, that guidance keeps to where it drives a value further the way that it leans to by itself; 2 to 7
+                /// are usual, and not given, it keeps to `cfg_scale` everywhere (Extraltodeus' Skimmed CFG).
+                skimming_scale: Option<f64> = None, Within(0.0, 1000.0), Changed("Skimming CFG");
+                /// Whether the negative prompt's part keeps to 0 there, and not to `skimming_scale`.
+                full_skim_negative: bool = false, Any, ChangedIf("Full skim negative", |params| params.guidance.skimming_scale.is_some());
+                /// Whether values are skimmed as well whose guided latent lies on the other side of 0 than its way from the noisy one.
+                disable_flipping_filter: bool = false, Any, ChangedIf("Disable flipping filter", |params| params.guidance.skimming_scale.is_some());
                 /// The factor on the part of guidance that is parallel to the prediction, -10 to 10: less than 1 keeps colours from
                 /// saturating, the paper has 0 (adaptive projected guidance, Sadat et al. 2024, arXiv:2410.02416).
                 apg_eta: f64 = 1.0, Within(-10.0, 10.0), Changed("APG eta");

@@ -1,7 +1,7 @@
 //! What a file is, by its first bytes.
 
 /// The number of bytes that show the kind of a file.
-pub(super) const HEAD: usize = 16;
+pub(crate) const HEAD: usize = 16;
 
 /// The first bytes of a PNG file.
 pub(super) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -27,6 +27,14 @@ const OTHERS: [(usize, &[u8], &str); 14] = [
     (0, b"\xff\xfe", "a text in UTF-16"),
     (0, b"\xfe\xff", "a text in UTF-16"),
 ];
+
+/// The kind of a file that begins so, a PNG too, if it is known.
+pub(crate) fn kind_of(head: &[u8]) -> Option<&'static str> {
+    match head.starts_with(PNG) {
+        true => Some("a PNG picture"),
+        false => of_bytes(head),
+    }
+}
 
 /// The kind of a file that begins so, if it is one of those that people take for what is wanted; none is a PNG.
 pub(super) fn of_bytes(head: &[u8]) -> Option<&'static str> {

@@ -100,7 +100,8 @@ impl RunState {
     /// [`Error::Core`] if it can't be read, [`Error::InvalidFile`] if it is no such file, of another version, or damaged. Whether it is of the
     /// pipeline's model shows when it is resumed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        file::read(&TensorFile::open(path.as_ref())?)
+        let path = path.as_ref();
+        file::read(&TensorFile::open(path).map_err(|error| file::instead(path, error))?)
     }
 
     /// The same from a file's bytes; `name` stands for it in errors.

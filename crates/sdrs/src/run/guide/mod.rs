@@ -1,7 +1,7 @@
 //! Guidance: one denoised latent made of one for each prompt.
 //!
 //! Classifier-free guidance goes from uncond through cond, and on. Methods around it act one after another: what changes the two (`perp_neg`,
-//! `cfg_zero_star`), what goes from one to the other (`adaptive_projected`, else the plain sum), what comes after (`dynamic_threshold`,
+//! `skimmed`, `cfg_zero_star`), what goes from one to the other (`adaptive_projected`, else the plain sum), what comes after (`dynamic_threshold`,
 //! `rescale`). Some evaluate the network once more (`perturbed`, `self_attention`), and add a term before that. Each is a file, and by default
 //! none acts.
 
@@ -13,6 +13,7 @@ mod perturbed;
 mod rescale;
 mod rule;
 mod self_attention;
+mod skimmed;
 
 use sd_core::{config::UnetConfig, models::UNet};
 use sd_sched::{DenoiseCall, Denoised, Latent, Scalings};
@@ -25,6 +26,7 @@ use dynamic_threshold::DynamicThreshold;
 use perturbed::{Perturbed, perturbed};
 pub(crate) use rule::UncondRule;
 use self_attention::SelfAttentionGuidance;
+use skimmed::Skimmed;
 
 /// Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) over the prompts that AND joins:
 /// `uncond + cfg_scale * sum(weight * (cond - uncond))`.
@@ -40,6 +42,7 @@ pub(crate) struct Guidance {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Methods {
     perp_neg_scale: f64,
+    skimmed: Option<Skimmed>,
     cfg_zero_star: bool,
     adaptive_projected: Option<AdaptiveProjected>,
     dynamic_threshold: Option<DynamicThreshold>,
@@ -98,6 +101,7 @@ impl Methods {
         let guidance = &params.guidance;
         Ok(Self {
             perp_neg_scale: guidance.perp_neg_scale,
+            skimmed: Skimmed::new(params),
             cfg_zero_star: guidance.cfg_zero_star,
             adaptive_projected: AdaptiveProjected::new(params),
             dynamic_threshold: DynamicThreshold::new(params),
@@ -306,6 +310,9 @@ impl Guidance {
                 uncond: uncond.clone(),
             },
         };
+        if let Some(method) = &methods.skimmed {
+            pair = method.skimmed(pair, scale, origin);
+        }
         if methods.cfg_zero_star {
             pair.uncond = cfg_zero_star::scaled_uncond(&pair, origin);
         }
