@@ -23,8 +23,8 @@ import subprocess
 import sys
 import time
 
-PARTS = ["text", "text2", "unet", "vae"]
-FOLDERS = {"text": "text_encoder", "text2": "text_encoder_2", "unet": "unet", "vae": "vae"}
+PARTS = ["text", "text2", "unet", "vae", "encode"]
+FOLDERS = {"text": "text_encoder", "text2": "text_encoder_2", "unet": "unet", "vae": "vae", "encode": "vae"}
 PROGRAMS = ["sdrs", "torch", "openvino", "sdcpp"]
 
 
@@ -32,12 +32,12 @@ def model_of(part, folder, dtype):
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    kinds = {"text": CLIPTextModel, "text2": CLIPTextModelWithProjection, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
+    kinds = {"text": CLIPTextModel, "text2": CLIPTextModelWithProjection, "unet": UNet2DConditionModel, "vae": AutoencoderKL, "encode": AutoencoderKL}
     return kinds[part].from_pretrained(folder, subfolder=FOLDERS[part], dtype=dtype).eval()
 
 
 def inputs_of(part, folder, dtype, size):
-    """One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded."""
+    """One U-Net call of batch 2 (cond and uncond), one picture decoded or encoded, two prompts encoded."""
     import torch
 
     latent = size // 8
@@ -45,6 +45,8 @@ def inputs_of(part, folder, dtype, size):
         return (torch.randint(0, 49406, (2, 77)),)
     if part == "vae":
         return (torch.randn(1, 4, latent, latent, dtype=dtype),)
+    if part == "encode":
+        return (torch.randn(1, 3, size, size, dtype=dtype),)
     with open(os.path.join(folder, "unet/config.json")) as file:
         config = json.load(file)
     x, t = torch.randn(2, 4, latent, latent, dtype=dtype), torch.full((2,), 500.0)
@@ -59,6 +61,8 @@ def called(part, model):
     """The part's call, of its inputs in order."""
     if part == "vae":
         return lambda z: model.decode(z, return_dict=False)[0]
+    if part == "encode":
+        return lambda x: model.encode(x).latent_dist.mean
     if part != "unet":
         return lambda ids: model(ids, return_dict=False)[0]
 

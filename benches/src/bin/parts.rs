@@ -4,7 +4,7 @@
 //!
 //! DTYPE is auto, f32, bf16, or int8, a quantized U-Net with the other networks in what auto is; f32/f16, say, also names the type
 //! that weights are kept in (otherwise that of their files). One U-Net call of batch 2 (cond and uncond), one picture decoded, two prompts encoded. PARTS are
-//! text, text2 (SDXL's second text encoder), unet and vae. A JSON line for each; with `profile` also what each operation took.
+//! text, text2 (SDXL's second text encoder), unet, vae and encode (the autoencoder's other half, of a picture). A JSON line for each; with `profile` also what each operation took.
 
 use std::{path::Path, time::Instant};
 
@@ -73,6 +73,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     input.added.clone_from(&added);
                     let output = model.forward(&input);
                     output.map_or(0, |output| output.into_data().bytes().len())
+                })
+            }
+            "encode" => {
+                let model = Vae::load(&configs.vae, checkpoint.weights(Part::Vae), &target)?;
+                let picture = random(&[1, configs.vae.in_channels, side, side]);
+                let picture = Tensor::<4>::from_data(picture, options);
+                Box::new(move || {
+                    let moments = model.encode(picture.clone());
+                    moments.map_or(0, |moments| moments.mean.into_data().bytes().len())
                 })
             }
             _ => {
