@@ -41,7 +41,7 @@ static std::vector<std::uint8_t> read(const std::string &path) {
 static bool has(const std::string &text, const char *words) { return text.find(words) != std::string::npos; }
 
 // A log, weights from a function, previews, latents, and pipelines made of another.
-static void around(const std::string &folder) {
+static void around(const std::string &folder, const std::string &scratch) {
     std::size_t lines = 0;
     std::unique_ptr<sdrs::Pipeline> pipeline;
     const std::vector<std::uint8_t> file = read(folder + "/../../../target/goldens/tiny-sd1-ldm.safetensors");
@@ -78,8 +78,8 @@ static void around(const std::string &folder) {
         return true;
     };
     assert(same(pipeline->txt2img(params, options)[0], pipeline->txt2img(params)[0]) && pixels == 6 * 4);
-    options.states_folder = folder + "/states";
-    options.trace = folder + "/trace.jsonl";
+    options.states_folder = scratch + "/states";
+    options.trace = scratch + "/trace.jsonl";
     const sdrs::Images whole = pipeline->txt2img(params, options);
     const sdrs::RunState state(options.states_folder + "/picture-1-step-00001.safetensors");
     sdrs::GenerateParams kept = state.params();
@@ -186,7 +186,7 @@ int main(int argc, char **argv) {
     const sdrs_pipeline_info info = pipeline.info();
     assert(std::string(info.name) == "demo");
 
-    around(folder);
+    around(folder, scratch);
     words(folder);
     sdrs::GenerateParams params = quick();
     sdrs::Images images = pipeline.txt2img(params);
