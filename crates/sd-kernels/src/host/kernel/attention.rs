@@ -18,6 +18,9 @@ pub(crate) const KEYS: usize = 192;
 /// Queries that are looked at together.
 pub(crate) const QUERIES: usize = COLUMNS;
 
+/// Values of keys, of several images together, up to which these are computed together: half a megabyte in `f32`.
+const TOGETHER: usize = 1 << 17;
+
 /// `out = softmax(q k^T / sqrt(d)) v` for each of `batch * heads`: `q` and `out` are `[batch, n, heads, d]`, `k` and `v` are
 /// `[batch, m, heads, d]`. With `causal`, row `i` sees keys up to `i + m - n`: queries are those of the last keys.
 #[allow(clippy::too_many_arguments)]
@@ -40,18 +43,23 @@ pub(crate) fn attention<T: Simd>(
     let per_head = (2 * rayon::current_num_threads()).div_ceil(heads).max(1);
     let rows_per_task = n.div_ceil(per_head).next_multiple_of(QUERIES);
     let chunks = n.div_ceil(rows_per_task);
-    for image in 0..batch {
-        let at = |row: usize, head: usize| (image * m + row) * width + head * d;
-        let memory: Vec<_> = (0..heads)
+    // Short texts go together: one by one, threads would wait for each other more than they compute.
+    let together = (TOGETHER / (m * width)).clamp(1, batch);
+    for first in (0..batch).step_by(together) {
+        let images = together.min(batch - first);
+        let memory: Vec<_> = (0..images * heads)
             .into_par_iter()
-            .map(|head| {
-                let keys = |key: usize| &k[at(key, head)..][..d];
-                let values = |key: usize| &v[at(key, head)..][..d];
+            .map(|index| {
+                let (image, head) = (first + index / heads, index % heads);
+                let at = |key: usize| (image * m + key) * width + head * d;
+                let keys = |key: usize| &k[at(key)..][..d];
+                let values = |key: usize| &v[at(key)..][..d];
                 Memory::new(T::rows(isa), m, d, keys, values)
             })
             .collect();
-        (0..heads * chunks).into_par_iter().for_each(|index| {
-            let (head, chunk) = (index / chunks, index % chunks);
+        (0..images * heads * chunks).into_par_iter().for_each(|index| {
+            let (index, chunk) = (index / chunks, index % chunks);
+            let (image, head) = (first + index / heads, index % heads);
             let queries = Queries {
                 isa,
                 q,
@@ -59,7 +67,7 @@ pub(crate) fn attention<T: Simd>(
                 rows: chunk * rows_per_task..n.min((chunk + 1) * rows_per_task),
                 first: image * n * width + head * d,
                 width,
-                memory: &memory[head],
+                memory: &memory[index],
                 causal,
             };
             vectorised(isa, queries);
@@ -71,9 +79,11 @@ pub(crate) fn attention<T: Simd>(
 struct Memory<T> {
     /// `[keys][padded]`, with rows of zeros to a whole number of tiles.
     keys: Buffer<T>,
-    /// For each block of keys `[rows][KEYS]`: values transposed.
+    /// For each block of keys `[rows][block]`: values transposed.
     values: Buffer<T>,
     count: usize,
+    /// [`KEYS`], or of a few keys as many as a product takes: most texts are short.
+    block: usize,
     d: usize,
     /// `d` as a multiple of [`Operand::K`], and of the rows of a tile.
     padded: usize,
@@ -98,12 +108,16 @@ impl<T: Simd> Memory<T> {
             }
             rest.fill(T::default());
         }
-        let mut values = Buffer::<T>::dirty(count.div_ceil(KEYS) * rows * KEYS);
+        let block = KEYS.min(count.next_multiple_of(T::K));
+        let mut values = Buffer::<T>::dirty(count.div_ceil(block) * rows * block);
         values.fill(T::default());
-        for (block, to) in values.chunks_exact_mut(rows * KEYS).enumerate() {
-            for i in 0..KEYS.min(count - block * KEYS) {
-                for (row, v) in value(block * KEYS + i).iter().enumerate() {
-                    to[row * KEYS + i] = *v;
+        for (first, to) in (0..count)
+            .step_by(block)
+            .zip(values.chunks_exact_mut(rows * block))
+        {
+            for i in 0..block.min(count - first) {
+                for (row, v) in value(first + i).iter().enumerate() {
+                    to[row * block + i] = *v;
                 }
             }
         }
@@ -111,6 +125,7 @@ impl<T: Simd> Memory<T> {
             keys,
             values,
             count,
+            block,
             d,
             padded,
             rows,
@@ -290,8 +305,8 @@ impl<T: Simd> QueryTile<T> {
         let values = &memory.values[keys.start * memory.rows..];
         for row in (0..memory.rows).step_by(tile_rows) {
             let tile = Tile {
-                a: values[row * KEYS..].as_ptr(),
-                stride: KEYS,
+                a: values[row * memory.block..].as_ptr(),
+                stride: memory.block,
                 taps: &[0],
                 k,
                 b: self.weights.as_ptr(),
@@ -299,7 +314,7 @@ impl<T: Simd> QueryTile<T> {
                 c: self.out[row * QUERIES..].as_mut_ptr(),
                 accumulate: keys.start > 0,
             };
-            // SAFETY: a block's values are whole tiles of `KEYS` columns; the weights' panels are `KEYS` long; `out` is whole tiles.
+            // SAFETY: a block's values are whole tiles of as many columns, at least `k`; the weights' panels are `KEYS` long; `out` is whole tiles.
             unsafe { T::tile(isa, &tile) };
         }
     }
