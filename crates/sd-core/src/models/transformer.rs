@@ -7,8 +7,8 @@ use sd_kernels::{GroupNorm, LayerNorm, Linear, TokenMerging};
 use super::{
     blur::blurred,
     nn::{
-        Attention, gated_linear, group_norm, layer_norm, linear, linear_without_bias, pixelwise_linear,
-        to_tokens,
+        Attention, broadcast_rows, gated_linear, group_norm, layer_norm, linear, linear_without_bias,
+        pixelwise_linear, to_tokens,
     },
 };
 use crate::weights::Params;
@@ -80,20 +80,22 @@ impl SpatialTransformer {
         self.blocks.iter().map(of).collect()
     }
 
-    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows; each block is asked for what its self-attention
-    /// does.
+    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows, or several where `x` has one: what doesn't depend
+    /// on the text is computed once then. Each block is asked for what its self-attention does.
     pub fn forward(
         &self,
         x: Tensor<4>,
         keys_values: &[[Tensor<3>; 2]],
         self_attention: impl Fn(usize) -> SelfAttention,
     ) -> Tensor<4> {
-        let shape = x.dims();
+        let [_, h, w, c] = x.dims();
         let mut tokens = self.enter(x.clone());
         for (i, (block, keys_values)) in self.blocks.iter().zip(keys_values).enumerate() {
             tokens = block.forward(tokens, keys_values.clone(), self_attention(i));
         }
-        self.project_out.forward_onto(tokens, to_tokens(x)).reshape(shape)
+        let batch = tokens.dims()[0];
+        let x = to_tokens(broadcast_rows(x, batch));
+        self.project_out.forward_onto(tokens, x).reshape([batch, h, w, c])
     }
 
     /// What the first block's self-attention gives each pixel of `x`, the sum over all pixels that look at it, on the mean of the heads:

@@ -228,18 +228,19 @@ impl Predictor<'_> {
         let (model, cache) = (self.model, &mut self.cache);
         let guidance = &self.guidance;
         let (output, deep, received) = self.runtime.compute(|| {
-            let latents = model.tensor(view.latents.repeat(batch), [batch, channels, height, width]);
-            let timesteps = vec![call.timestep; batch];
+            // One row for all texts, so that what doesn't depend on them is computed once.
+            let latents = model.tensor(view.latents.to_vec(), [1, channels, height, width]);
+            let timesteps = [call.timestep];
             let guidance = guidance
                 .as_ref()
-                .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
+                .map(|row| model.tensor(row.clone(), [1, row.len()]));
             let concat = view.concat.map(|values| {
                 let channels = values.len() / (height * width);
                 let values = match variant.blank {
-                    true => vec![0.0; batch * values.len()],
-                    false => values.repeat(batch),
+                    true => vec![0.0; values.len()],
+                    false => values.to_vec(),
                 };
-                model.tensor(values, [batch, channels, height, width])
+                model.tensor(values, [1, channels, height, width])
             });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {

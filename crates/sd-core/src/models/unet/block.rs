@@ -9,6 +9,7 @@ use super::{CrossAttentionCache, FreeU, Perturbation, SelfAttentionLayers};
 use crate::{
     config::{BlockKind, UnetBlock, UnetConfig, Way},
     models::{
+        nn::broadcast_rows,
         resnet::{Downsample, ResnetBlock, ResnetSpec, Upsample},
         transformer::{SelfAttention, SpatialTransformer, TransformerSpec},
     },
@@ -32,8 +33,9 @@ pub(super) struct Residual {
 
 /// The conditions that all blocks share in one evaluation.
 pub(super) struct Conditions<'a> {
-    /// The embedding of timesteps and added vectors, `[batch, time_width]`, SiLU already applied.
+    /// The embedding of timesteps and added vectors, `[batch, time_width]`, SiLU already applied; one row where it is the same for all.
     pub time: Tensor<2>,
+    /// Its rows are the batch.
     pub text: Cow<'a, CrossAttentionCache>,
     pub token_merging: f64,
     /// Height and width of the latents: tokens are merged at this resolution alone.
@@ -112,7 +114,11 @@ impl Residual {
     }
 
     fn resnet(&self, x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
-        self.resnet.forward(x, Some(&conditions.time), conditions.wrap)
+        let time = &conditions.time;
+        let batch = x.dims()[0].max(time.dims()[0]);
+        let time = broadcast_rows(time.clone(), batch);
+        self.resnet
+            .forward(broadcast_rows(x, batch), Some(&time), conditions.wrap)
     }
 
     /// The transformer.
@@ -145,7 +151,7 @@ impl Conditions<'_> {
     }
 }
 
-/// The way down: what goes in, and what each block makes of it, are the skips.
+/// The way down: what goes in, and what each block makes of it, are the skips. They have one row as long as all rows are the same.
 pub(super) fn down(blocks: &[Block], x: Tensor<4>, conditions: &Conditions) -> Vec<Tensor<4>> {
     let mut skips = vec![x];
     for block in blocks {
@@ -178,7 +184,11 @@ pub(super) fn middle(
             _ => block.forward(x, conditions, None),
         };
     }
-    (x, received)
+    let batch = conditions.text.rows;
+    (
+        broadcast_rows(x, batch),
+        received.map(|it| broadcast_rows(it, batch)),
+    )
 }
 
 /// The way up: each residual block sees the last skip that is left beside what comes from below.
@@ -196,6 +206,7 @@ pub(super) fn up(
             if let Some(free_u) = &conditions.free_u {
                 (x, skip) = free_u.apply(residual.resolution, conditions.first, x, skip);
             }
+            let skip = broadcast_rows(skip, x.dims()[0]);
             x = sd_kernels::concatenate(x, skip);
         }
         let size = skips.last().map(|skip| [skip.dims()[1], skip.dims()[2]]);

@@ -139,8 +139,8 @@ impl UNet {
         let blocks = self.encoder.config.blocks().into_iter().rev();
         let mut residual = blocks.filter(|block| block.kind == BlockKind::Residual);
         let below = residual.nth(*branch).map_or(0, |block| block.input);
-        let [batch, h, w, _] = last(&skips).dims();
-        let expected = [batch, h, w, below];
+        let [_, h, w, _] = last(&skips).dims();
+        let expected = [input.batch(), h, w, below];
         if x.dims() != expected {
             return shape_error("deep features", format!("{expected:?}"), &x.dims());
         }

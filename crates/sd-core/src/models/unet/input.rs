@@ -3,19 +3,22 @@
 use burn_tensor::Tensor;
 use sd_kernels::Axes;
 
-use super::{FreeU, Perturbation, SelfAttentionLayers, shape_error};
+use super::{super::nn::broadcast_rows, FreeU, Perturbation, SelfAttentionLayers, shape_error};
 use crate::Result;
 
 /// The input of one evaluation.
 #[derive(Debug, Clone)]
 pub struct UnetInput<'a> {
-    /// The latents, `[batch, c, h, w]` in any float type.
+    /// The latents, `[batch, c, h, w]` in any float type. Where they are the same for all rows of the text, `[1, c, h, w]`: what comes before
+    /// the text is computed once then, and the output is the same, to the bit where layers give each row the same in every batch.
+    /// `timesteps`, `guidance` and `concat` have as many rows as they do.
     pub latents: Tensor<4>,
     /// A number for each row, 0 to 1000, fractions allowed.
     pub timesteps: &'a [f64],
     /// The text that cross-attention sees.
     pub text: TextInput<'a>,
-    /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL).
+    /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL): one for each row of
+    /// the text.
     pub added: Option<Tensor<2>>,
     /// The embedding of the guidance's scale, `[batch, time_cond_proj_dim]`, for models that take it:
     /// [`guidance_embedding`](super::guidance_embedding). Without it they go without it, as in diffusers.
@@ -57,6 +60,14 @@ impl<'a> UnetInput<'a> {
         }
     }
 
+    /// The rows of the output, which are the text's.
+    pub(super) fn batch(&self) -> usize {
+        match &self.text {
+            TextInput::Context(context) => context.dims()[0],
+            TextInput::Cache(cache) => cache.rows,
+        }
+    }
+
     /// Adds the residuals to the skips, of which the first alone may be there.
     pub(super) fn control_skips(&self, skips: &mut [Tensor<4>]) -> Result<()> {
         let Some(UnetFeatures { skips: residuals, .. }) = self.residuals else {
@@ -67,7 +78,7 @@ impl<'a> UnetInput<'a> {
             return shape_error("residuals", expected, &[residuals.len()]);
         }
         for (skip, residual) in skips.iter_mut().zip(residuals) {
-            *skip = sum(skip.clone(), residual)?;
+            *skip = sum(broadcast_rows(skip.clone(), self.batch()), residual)?;
         }
         Ok(())
     }
