@@ -9,8 +9,8 @@ use sd_core::{
     checkpoint::Checkpoint,
     config::{Part, UnetConfig},
     models::{
-        CrossAttentionCache, DeepCache, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers, UNet,
-        UnetEncoder, UnetFeatures, UnetInput,
+        CrossAttentionCache, DeepCache, FreeU, FreeUVersion, MergedParts, Perturbation, SelfAttentionLayers,
+        UNet, UnetEncoder, UnetFeatures, UnetInput,
     },
     weights::{PartWeights, Target},
 };
@@ -50,6 +50,7 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 #[derive(Clone, Copy, Default)]
 struct Case<'a> {
     token_merging: f64,
+    merged_parts: MergedParts,
     perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
     free_u: Option<FreeU>,
     watch_middle: bool,
@@ -74,6 +75,7 @@ impl Case<'_> {
             concat: (concat > 0).then(|| (numbers([1, concat, h, w]) * 0.5).repeat_dim(0, rows)),
             residuals: self.residuals,
             token_merging: self.token_merging,
+            merged_parts: self.merged_parts,
             perturbed: self.perturbed,
             free_u: self.free_u,
             watch_middle: self.watch_middle,
@@ -140,13 +142,20 @@ fn one_row_of_latents_is_one_for_each_text() {
         let compare =
             |what: &str, case: Case| case.compare(&format!("{what}, {dtype} {quantization:?}"), &unet);
         compare("plain", Case::default());
-        compare(
-            "merging",
-            Case {
-                token_merging: 0.5,
-                ..Case::default()
-            },
-        );
+        for (cross_attention, feed_forward) in [(false, false), (true, false), (false, true), (true, true)] {
+            let merged_parts = MergedParts {
+                cross_attention,
+                feed_forward,
+            };
+            compare(
+                "merging",
+                Case {
+                    token_merging: 0.5,
+                    merged_parts,
+                    ..Case::default()
+                },
+            );
+        }
         for perturbation in [
             Perturbation::Identity,
             Perturbation::BlurredQueries { sigma: f64::INFINITY },

@@ -152,9 +152,9 @@ impl Attention {
         self.out.forward_onto(seen, x)
     }
 
-    /// Self-attention without `x`.
-    pub fn forward(&self, normed: Tensor<3>) -> Tensor<3> {
-        self.out.forward(self.attend(normed, None, false))
+    /// The same without `x`.
+    pub fn forward(&self, normed: Tensor<3>, keys_values: Option<KeysValues>) -> Tensor<3> {
+        self.out.forward(self.attend(normed, keys_values, false))
     }
 
     /// The weights that self-attention gives each row of the normalised `x`, summed over all rows that look at it, on the mean of the

@@ -11,7 +11,7 @@ use crate::{
     models::{
         nn::broadcast_rows,
         resnet::{Downsample, ResnetBlock, ResnetSpec, Upsample},
-        transformer::{SelfAttention, SpatialTransformer, TransformerSpec},
+        transformer::{MergedParts, SelfAttention, SpatialTransformer, TransformerSpec},
     },
     weights::Params,
 };
@@ -38,6 +38,7 @@ pub(super) struct Conditions<'a> {
     /// Its rows are the batch.
     pub text: Cow<'a, CrossAttentionCache>,
     pub token_merging: f64,
+    pub merged_parts: MergedParts,
     /// Height and width of the latents: tokens are merged at this resolution alone.
     pub size: [usize; 2],
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
@@ -145,18 +146,18 @@ impl Conditions<'_> {
             _ if size == self.size => SelfAttention::Merged {
                 share: self.token_merging,
                 size,
+                also: self.merged_parts,
             },
             _ => SelfAttention::Whole,
         }
     }
 }
 
-/// The way down: what goes in, and what each block makes of it, are the skips. They have one row as long as all rows are the same.
-pub(super) fn down(blocks: &[Block], x: Tensor<4>, conditions: &Conditions) -> Vec<Tensor<4>> {
-    let mut skips = vec![x];
+/// The way down, or some blocks of it, behind the skips so far: what goes in, and what each block makes of it, are the skips. They have one
+/// row as long as all rows are the same.
+pub(super) fn down(blocks: &[Block], mut skips: Vec<Tensor<4>>, conditions: &Conditions) -> Vec<Tensor<4>> {
     for block in blocks {
-        let x = last(&skips);
-        skips.push(block.forward(x, conditions, None));
+        skips.push(block.forward(last(&skips), conditions, None));
     }
     skips
 }

@@ -81,7 +81,7 @@ impl UnetEncoder {
     /// As [`UNet::forward`](super::UNet::forward).
     pub fn forward(&self, input: &UnetInput) -> Result<UnetFeatures> {
         let (x, conditions) = self.enter(input, &[])?;
-        let skips = down(&self.down, x, &conditions);
+        let skips = down(&self.down, vec![x], &conditions);
         let (middle, _) = middle(&self.middle, last(&skips), &conditions);
         let skips = skips.into_iter().map(|skip| broadcast_rows(skip, input.batch()));
         Ok(UnetFeatures {
@@ -147,6 +147,7 @@ impl UnetEncoder {
             time: self.embed(input),
             text,
             token_merging: input.token_merging,
+            merged_parts: input.merged_parts,
             size: [h, w],
             perturbed: input.perturbed,
             free_u: input.free_u,

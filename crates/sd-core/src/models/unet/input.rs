@@ -3,8 +3,11 @@
 use burn_tensor::Tensor;
 use sd_kernels::Axes;
 
-use super::{super::nn::broadcast_rows, FreeU, Perturbation, SelfAttentionLayers, shape_error};
-use crate::Result;
+use super::{FreeU, Perturbation, SelfAttentionLayers, shape_error};
+use crate::{
+    Result,
+    models::{nn::broadcast_rows, transformer::MergedParts},
+};
 
 /// The input of one evaluation.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct UnetInput<'a> {
     /// The share of the pixels, 0 to 1, that self-attention merges with others, at the resolution of the latents:
     /// [`TokenMerging`](sd_kernels::TokenMerging).
     pub token_merging: f64,
+    /// What sees merged tokens in the same places, beside self-attention.
+    pub merged_parts: MergedParts,
     /// What self-attention does in some layers in place of its own.
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
     /// The factors of FreeU, if it acts.
@@ -53,6 +58,7 @@ impl<'a> UnetInput<'a> {
             concat: None,
             residuals: None,
             token_merging: 0.0,
+            merged_parts: MergedParts::default(),
             perturbed: None,
             free_u: None,
             watch_middle: false,
