@@ -1757,6 +1757,24 @@ typedef struct {
      * default).
      */
     int32_t disable_flipping_filter;
+    /**
+     * The similarity, 0 (the default) to 1, of the denoised latents for the prompt and for the negative prompt from which on the remaining
+     * steps go without the negative prompt: the cosine of the angle between them. 0.99 is usual, 0 is never.
+     */
+    double adaptive_guidance;
+    /**
+     * Whether attention to the text sees merged pixels too: 1, or 0 (the default).
+     */
+    int32_t token_merging_cross_attention;
+    /**
+     * Whether the feed-forward networks behind attention see merged pixels too: 1, or 0 (the default).
+     */
+    int32_t token_merging_mlp;
+    /**
+     * The change, 0 to 1, of what the U-Net's first block gives since the last whole call, below which the rest is left out, and that call's
+     * output serves again. 0.15 is usual, 0 (the default) is never. Not with DeepCache.
+     */
+    double first_block_cache;
 } sdrs_generate_params;
 
 /**

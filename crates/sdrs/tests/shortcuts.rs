@@ -198,8 +198,11 @@ fn guidance_ends_when_both_prompts_denoise_alike() {
                 });
                 let end = told.unwrap_or(sigmas.len() + 1);
                 if let Some(sigma) = sigmas.get(end - 1) {
-                    let cut = latents(run().guidance_sigma_min(*sigma));
-                    assert!(adaptive == cut, "{prompt} {sampler:?} {threshold}: {end}");
+                    // Heun's second call is at the noise level of the next step, and guided as the first.
+                    if sampler == Sampler::Euler {
+                        let cut = latents(run().guidance_sigma_min(*sigma));
+                        assert!(adaptive == cut, "{prompt} {threshold}: {end}");
+                    }
                     assert!(work < 0.99 * plain_work && adaptive != plain);
                 } else {
                     assert!(work > 0.99 * plain_work && adaptive == plain);

@@ -54,6 +54,9 @@ class Settings(TypedDict, total=False):
     guidance interval (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     `guidance_sigma_max`: The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is
     none.
+    `adaptive_guidance`: The similarity, 0 to 1, of the denoised latents for the prompt and for the negative prompt from which on the
+    remaining steps go without the negative prompt. It is the cosine of the angle between them; 0.99 is usual, 0 is never (adaptive
+    guidance, Castillo et al. 2023, arXiv:2312.12487).
     `guidance_rescale`: The share, 0 to 1, by which the guided output of the network gets the deviation of the one for the prompt alone,
     against overexposure at large scales (Lin et al. 2023, arXiv:2305.08891; diffusers' `guidance_rescale`).
     `mimic_scale`: The smaller scale whose range of values the guided latent is brought into (mcmonkey's dynamic thresholding, "CFG scale
@@ -146,10 +149,16 @@ class Settings(TypedDict, total=False):
     `token_merging`: The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It
     acts at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three quarters can be
     merged.
+    `token_merging_cross_attention`: Whether attention to the text sees merged pixels too (tomesd's `merge_crossattn`).
+    `token_merging_mlp`: Whether the feed-forward networks behind attention see merged pixels too (tomesd's `merge_mlp`): less work, and
+    coarser still.
     `deep_cache_interval`: The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost
     layers alone, on features of the last whole one (DeepCache, Ma et al. 2023, arXiv:2312.00858). 1 is the whole U-Net at every step.
     `deep_cache_branch`: The layers that are computed in between: those up to this branch from the way down to the way up, 0 is the
     outermost.
+    `first_block_cache`: The change, 0 to 1, of what the U-Net's first block gives since the last whole call, below which the rest is left
+    out, and that call's output serves again; 0.15 is usual, 0 is never. Not with DeepCache (first-block caching, after TeaCache, Liu et al.
+    2024, arXiv:2411.19108).
     """
 
     negative_prompt: str
@@ -183,6 +192,7 @@ class Settings(TypedDict, total=False):
     skip_early_cfg: float
     guidance_sigma_min: float
     guidance_sigma_max: float | None
+    adaptive_guidance: float
     guidance_rescale: float
     mimic_scale: float | None
     threshold_percentile: float
@@ -246,8 +256,11 @@ class Settings(TypedDict, total=False):
     negative_aesthetic_score: float
     empty_negative_rule: str
     token_merging: float
+    token_merging_cross_attention: bool
+    token_merging_mlp: bool
     deep_cache_interval: int
     deep_cache_branch: int
+    first_block_cache: float
 
 
 DEFAULTS: dict[str, Any] = {
@@ -282,6 +295,7 @@ DEFAULTS: dict[str, Any] = {
     "skip_early_cfg": 0.0,
     "guidance_sigma_min": 0.0,
     "guidance_sigma_max": None,
+    "adaptive_guidance": 0.0,
     "guidance_rescale": 0.0,
     "mimic_scale": None,
     "threshold_percentile": 100.0,
@@ -345,6 +359,9 @@ DEFAULTS: dict[str, Any] = {
     "negative_aesthetic_score": 2.5,
     "empty_negative_rule": "webui",
     "token_merging": 0.0,
+    "token_merging_cross_attention": False,
+    "token_merging_mlp": False,
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,
+    "first_block_cache": 0.0,
 }
