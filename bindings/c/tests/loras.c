@@ -139,8 +139,7 @@ static void folders(const sdrs_pipeline *plain, const char *path, const char *fo
     CHECK(bytes > 0 && bytes <= with_tag.loras);
     OK(sdrs_pipeline_memory_of_loras(plain, NULL, 0, &bytes));
     CHECK(bytes == 0);
-    snprintf(loras, sizeof loras, "%s/../vae-washed.safetensors", folder);
-    OK(sdrs_pipeline_memory_of_vae(plain, loras, &bytes));
+    OK(sdrs_pipeline_memory_of_vae(plain, folder, &bytes));
     CHECK(bytes == without.vae);
     tagged.prompt = "<lora:nobody:1>";
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "the LoRA 'nobody'", sdrs_pipeline_memory_plan(pipeline, &tagged, NULL, 1, &twice));

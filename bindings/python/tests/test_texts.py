@@ -7,7 +7,7 @@ import numpy as np
 
 import sdrs
 from sdrs import infotext, prompt
-from support import PROMPT, QUICK, demo, quick
+from support import DEMO, PROMPT, QUICK, demo, quick
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models/demo"
@@ -123,7 +123,7 @@ class Siblings(unittest.TestCase):
         more = tagged.least - plain.least
         self.assertTrue(tagged.loras - tagged.lora_text_encoders <= more <= tagged.loras)
         self.assertEqual(pipe.memory_of_loras([]), 0)
-        self.assertEqual(pipe.memory_of_vae(MODELS / "vae-washed.safetensors"), plain.vae)
+        self.assertEqual(pipe.memory_of_vae(DEMO), plain.vae)
         three = pipe.memory_plan(PROMPT, parallel=3)
         self.assertEqual((three.runs, three.weights), (3, plain.weights))
         self.assertTrue(plain.least < three.least < 3 * plain.least)
