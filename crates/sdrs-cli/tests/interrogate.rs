@@ -133,7 +133,11 @@ fn pictures_say_what_is_in_them() {
     assert_ne!(read("b.txt"), "");
 
     // Nor does a picture take the text of another one of its name.
-    std::fs::copy(folder.path().join("one.png"), folder.path().join("pictures/a.webp")).unwrap();
+    std::fs::copy(
+        folder.path().join("one.png"),
+        folder.path().join("pictures/a.webp"),
+    )
+    .unwrap();
     std::fs::remove_file(folder.path().join("pictures/c.jpg")).unwrap();
     let output = call(&["pictures", "--mode", "fast", "--overwrite"]);
     assert_eq!(printed(&output).lines().count(), 2);

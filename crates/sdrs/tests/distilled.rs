@@ -116,14 +116,22 @@ fn methods_of_guidance_without_a_use_are_told() {
     let told = |path: &std::path::Path, change: &dyn Fn(sdrs::Request<'_>) -> sdrs::Request<'_>| {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let log = lines.clone();
-        let builder = Pipeline::builder().dtype(sdrs::Dtype::F32).checkpoint(path).device("cpu");
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint(path)
+            .device("cpu");
         let builder = builder.on_log(move |level, line| {
             if level == sdrs::LogLevel::Warning {
                 log.lock().unwrap().push(line.to_owned());
             }
         });
         let pipeline = builder.build().unwrap();
-        let request = pipeline.txt2img("a red circle").width(64).height(64).steps(2).seed(1);
+        let request = pipeline
+            .txt2img("a red circle")
+            .width(64)
+            .height(64)
+            .steps(2)
+            .seed(1);
         let drawn = change(request).latents().unwrap().latents.values;
         let lines: Vec<String> = lines.lock().unwrap().clone();
         (lines, drawn)
@@ -131,11 +139,17 @@ fn methods_of_guidance_without_a_use_are_told() {
     let (none, plain) = told(folder.path(), &|request| request);
     assert_eq!(none, [""; 0]);
     let (lines, drawn) = told(folder.path(), &|request| {
-        let request = request.ngms(2.0).guidance_rescale(0.5).mimic_scale(3.0).skimming_scale(4.0);
+        let request = request
+            .ngms(2.0)
+            .guidance_rescale(0.5)
+            .mimic_scale(3.0)
+            .skimming_scale(4.0);
         request.apg_eta(0.5).cfg_zero_star(true).perp_neg_scale(1.0)
     });
     assert!(drawn == plain);
-    let names = lines.iter().filter_map(|line| line.split_once(" is not used: this model's U-Net takes cfg_scale"));
+    let names = lines
+        .iter()
+        .filter_map(|line| line.split_once(" is not used: this model's U-Net takes cfg_scale"));
     let names: Vec<&str> = names.map(|(name, _)| name).collect();
     assert_eq!(
         names,

@@ -217,7 +217,10 @@ fn vectors_of_phrases_are_kept() {
     let interrogator = clip().phrases(phrases()).cache(&files()[0]).build().unwrap();
     let mut told = 0;
     let request = interrogator.interrogate(&picture(3)).caption("a");
-    let refused = request.mode(InterrogateMode::WebUi).on_progress(|_| told += 1).run();
+    let refused = request
+        .mode(InterrogateMode::WebUi)
+        .on_progress(|_| told += 1)
+        .run();
     assert!(refused.is_err() && told == 0, "{told}");
 }
 
@@ -252,7 +255,10 @@ fn captions_are_as_they_are_asked_for() {
         ),
         (&|p| p.length_penalty = Some(f64::NAN), "length_penalty"),
         (&|p| p.repetition_penalty = Some(0.0), "repetition_penalty"),
-        (&|p| p.prompt = Some("the ".repeat(60)), "caption_prompt: its 61 tokens"),
+        (
+            &|p| p.prompt = Some("the ".repeat(60)),
+            "caption_prompt: its 61 tokens",
+        ),
         (
             &|p| {
                 p.prompt = Some("the ".repeat(60));
@@ -287,7 +293,11 @@ fn what_is_missing_is_said() {
         "{told}"
     );
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(path("clip/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    std::fs::copy(
+        path("clip/model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
     let config = std::fs::read_to_string(path("clip/config.json")).unwrap();
     let config = config.replace("\"hidden_act\": \"quick_gelu\",", "");
     std::fs::write(folder.path().join("config.json"), config).unwrap();
@@ -299,9 +309,18 @@ fn what_is_missing_is_said() {
     .map(|builder| builder.build().unwrap().embed_text("a red circle").unwrap());
     assert!(said == quick && said != exact);
     // A vocabulary counts wherever BLIP comes from.
-    let read = |name: &str| (name.to_owned(), std::fs::read(path("blip").join(name)).unwrap().into());
+    let read = |name: &str| {
+        (
+            name.to_owned(),
+            std::fs::read(path("blip").join(name)).unwrap().into(),
+        )
+    };
     let files = ["config.json", "model.safetensors"].map(read);
-    let blip = || Interrogator::builder().device("cpu").blip_files("memory", HashMap::from(files.clone()));
+    let blip = || {
+        Interrogator::builder()
+            .device("cpu")
+            .blip_files("memory", HashMap::from(files.clone()))
+    };
     assert!(message(blip().build()).contains("vocab.txt"));
     assert!(message(blip().vocabulary("absent").build()).contains("absent"));
     assert!(blip().vocabulary(path("blip/vocab.txt")).build().is_ok());

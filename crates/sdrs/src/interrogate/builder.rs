@@ -186,7 +186,10 @@ impl InterrogatorBuilder {
             None => None,
             Some(Place::Path(path)) => Some(BlipFiles::open(&path, vocabulary)?),
             Some(Place::Folder(_, DEMO_CAPTIONER)) if vocabulary.is_some() => {
-                return Err(Error::parameter("vocabulary", "the demo has its own; leave this out"));
+                return Err(Error::parameter(
+                    "vocabulary",
+                    "the demo has its own; leave this out",
+                ));
             }
             Some(Place::Folder(folder, part)) => {
                 let tokenizer = vocabulary.map(BertTokenizer::open).transpose()?;

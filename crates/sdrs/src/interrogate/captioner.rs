@@ -80,7 +80,11 @@ impl Captioner {
         let most = params.max_length.unwrap_or(usual);
         let least = params.min_length.unwrap_or(least.min(most));
         let fail = |name: &'static str, reason: String| Err(Error::parameter(name, reason));
-        let room = if params.max_length.is_some() { longest } else { usual };
+        let room = if params.max_length.is_some() {
+            longest
+        } else {
+            usual
+        };
         if given >= room {
             let or = if room < longest { " or give max_length" } else { "" };
             let reason = format!(

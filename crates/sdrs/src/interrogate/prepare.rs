@@ -50,7 +50,8 @@ pub(super) fn prepared(picture: &Picture, how: &Preparation) -> Result<Vec<f32>>
             };
             let too_long = |_| {
                 let reason = format!(
-                    "{width}x{height} is too long and narrow: its shorter side becomes {edge} pixels, and the other one {}; cut it nearer to a square",
+                    "{width}x{height} is too long and narrow: its shorter side becomes {edge} pixels, the other one {}; \
+                     cut it nearer to a square",
                     w.max(h)
                 );
                 Error::parameter("picture", reason)
@@ -124,7 +125,10 @@ mod tests {
     fn pictures_may_be_too_narrow() {
         let picture = Picture::from_rgb(3000, 10, &vec![9; 90_000]).unwrap();
         let error = prepared(&picture, &Preparation::clip(224, true)).unwrap_err();
-        assert!(error.to_string().starts_with("picture: 3000x10 is too long"), "{error}");
+        assert!(
+            error.to_string().starts_with("picture: 3000x10 is too long"),
+            "{error}"
+        );
         assert!(prepared(&picture, &Preparation::blip(224, true)).is_ok());
     }
 

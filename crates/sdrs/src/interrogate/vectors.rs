@@ -183,7 +183,8 @@ impl Eyes {
     }
 }
 
-/// The tokens that all rows of several begin with, up to an end token: its state is a text's vector, even if the text itself has it before its end.
+/// The tokens that all rows of several begin with, up to the first end token: its state is a text's vector, and a text itself may have it
+/// before it ends.
 fn common(rows: &[(Vec<u32>, usize)], end: u32) -> usize {
     let [(first, _), rest @ ..] = rows else { return 0 };
     let with_first = |(ids, _): &(Vec<u32>, usize)| {

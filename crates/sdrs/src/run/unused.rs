@@ -43,15 +43,30 @@ pub(super) fn unused(
             }
             (
                 "guidance",
-                "ngms" | "ngms_all_steps" | "skip_early_cfg" | "guidance_sigma_min" | "guidance_sigma_max"
-                | "mimic_scale" | "threshold_percentile" | "skimming_scale" | "full_skim_negative"
-                | "disable_flipping_filter" | "apg_eta" | "apg_norm_threshold" | "apg_momentum"
-                | "cfg_zero_star" | "perp_neg_scale",
+                "ngms"
+                | "ngms_all_steps"
+                | "skip_early_cfg"
+                | "guidance_sigma_min"
+                | "guidance_sigma_max"
+                | "mimic_scale"
+                | "threshold_percentile"
+                | "skimming_scale"
+                | "full_skim_negative"
+                | "disable_flipping_filter"
+                | "apg_eta"
+                | "apg_norm_threshold"
+                | "apg_momentum"
+                | "cfg_zero_star"
+                | "perp_neg_scale",
             ) if takes_scale => "this model's U-Net takes cfg_scale itself, and sees no negative prompt",
-            ("guidance", "guidance_rescale") if takes_scale && !params.perturbs() && guidance.sag_scale == 0.0 => {
+            ("guidance", "guidance_rescale")
+                if takes_scale && !params.perturbs() && guidance.sag_scale == 0.0 =>
+            {
                 "this model's U-Net takes cfg_scale itself, and nothing else guides it"
             }
-            ("guidance", "full_skim_negative" | "disable_flipping_filter") if guidance.skimming_scale.is_none() => {
+            ("guidance", "full_skim_negative" | "disable_flipping_filter")
+                if guidance.skimming_scale.is_none() =>
+            {
                 "nothing is skimmed without skimming_scale"
             }
             ("guidance", "threshold_percentile") if guidance.mimic_scale.is_none() => {

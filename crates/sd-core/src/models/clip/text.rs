@@ -237,7 +237,10 @@ impl ClipTextModel {
         {
             return Err(Error::Shape {
                 name: "start",
-                expected: format!("one of {} layers of width {width}, in this model's type", self.layers.len()),
+                expected: format!(
+                    "one of {} layers of width {width}, in this model's type",
+                    self.layers.len()
+                ),
                 got: start.layers.iter().map(|[keys, _]| keys.dims()[2]).collect(),
             });
         }

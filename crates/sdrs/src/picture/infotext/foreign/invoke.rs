@@ -191,8 +191,8 @@ fn both_prompts(found: &mut Foreign, prompt: &str) {
 fn weights(prompt: &str) -> String {
     let chars: Vec<char> = prompt.chars().collect();
     let mut out: Vec<char> = Vec::new();
-    // Where parentheses open in `out`, those that have no end yet, and where the current word begins. None is put in before the end: to move what
-    // follows each time would take the square of a prompt's length.
+    // Where parentheses open in `out`, those that have no end yet, and where the current word begins. They are put in at the end: to move
+    // what follows each time would take the square of a prompt's length.
     let (mut opened, mut open, mut word) = (Vec::new(), Vec::new(), 0);
     let mut at = 0;
     while at < chars.len() {
@@ -261,7 +261,9 @@ fn weight_at(chars: &[char], from: usize) -> (Option<f64>, usize) {
     if next > from {
         return (Some(weight), next);
     }
-    let digits = chars[from..].iter().take_while(|c| c.is_ascii_digit() || **c == '.');
+    let digits = chars[from..]
+        .iter()
+        .take_while(|c| c.is_ascii_digit() || **c == '.');
     let text: String = digits.collect();
     match text.parse() {
         Ok(weight) => (Some(weight), from + text.len()),

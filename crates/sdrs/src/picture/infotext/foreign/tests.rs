@@ -255,7 +255,10 @@ fn weights_take_time_by_length() {
     ] {
         assert!(!weighed(&hostile).is_empty());
     }
-    let xmp = format!("<exif:UserComment><rdf:li>{}</rdf:li></exif:UserComment>", "&".repeat(n));
+    let xmp = format!(
+        "<exif:UserComment><rdf:li>{}</rdf:li></exif:UserComment>",
+        "&".repeat(n)
+    );
     assert_eq!(draw_things::comment(&xmp).unwrap().len(), n);
 }
 
@@ -268,17 +271,24 @@ fn few_settings_are_no_part_of_the_prompt() {
         (invoke::dream("\"a cat\" -s 20 -S 3"), ""),
     ] {
         let read = parse(&found.infotext()).unwrap();
-        assert_eq!((read.params.text.prompt.as_str(), rest(&read, LEFT)), ("a cat", left));
+        assert_eq!(
+            (read.params.text.prompt.as_str(), rest(&read, LEFT)),
+            ("a cat", left)
+        );
         assert_eq!(rest(&read, "Source"), "InvokeAI");
     }
 }
 
 #[test]
 fn xmp_that_lies() {
-    let comment = |inner: &str| draw_things::comment(&format!("<exif:UserComment>{inner}</exif:UserComment>"));
+    let comment =
+        |inner: &str| draw_things::comment(&format!("<exif:UserComment>{inner}</exif:UserComment>"));
     assert_eq!(comment("<rdf:li</rdf:li>"), None);
     assert_eq!(comment("<rdf:li>a"), None);
-    assert_eq!(comment("</rdf:li><rdf:li> a &lt;&#x62;&#99; &;&no;</rdf:li>").unwrap(), "a <bc &;&no;");
+    assert_eq!(
+        comment("</rdf:li><rdf:li> a &lt;&#x62;&#99; &;&no;</rdf:li>").unwrap(),
+        "a <bc &;&no;"
+    );
 }
 
 proptest! {
