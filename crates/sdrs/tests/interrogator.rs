@@ -1,6 +1,6 @@
 //! Interrogation on tiny random models: captions, vectors, phrases, what is kept, and what is refused.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sdrs::{
     AestheticPredictor, CancelToken, CaptionParams, Dtype, Error, ErrorCode, InterrogateMode, Interrogator,
@@ -193,10 +193,11 @@ fn vectors_of_phrases_are_kept() {
         assert!(stages > 0);
     }
     // Another type, or another tokenizer, makes other vectors.
+    let seen = picture(3);
     let count = |builder: InterrogatorBuilder| {
         let phrases = Phrases::of([("\u{e4}".repeat(300), ["red"])]).unwrap();
         let interrogator = builder.phrases(phrases).cache(&kept).build().unwrap();
-        let request = interrogator.interrogate(&picture(3)).caption("a");
+        let request = interrogator.interrogate(&seen).caption("a");
         request.mode(InterrogateMode::WebUi).run().unwrap();
         files().len()
     };
@@ -216,7 +217,7 @@ fn vectors_of_phrases_are_kept() {
     // A folder that is none is known before the work.
     let interrogator = clip().phrases(phrases()).cache(&files()[0]).build().unwrap();
     let mut told = 0;
-    let request = interrogator.interrogate(&picture(3)).caption("a");
+    let request = interrogator.interrogate(&seen).caption("a");
     let refused = request
         .mode(InterrogateMode::WebUi)
         .on_progress(|_| told += 1)
@@ -309,7 +310,7 @@ fn what_is_missing_is_said() {
     .map(|builder| builder.build().unwrap().embed_text("a red circle").unwrap());
     assert!(said == quick && said != exact);
     // A vocabulary counts wherever BLIP comes from.
-    let read = |name: &str| {
+    let read = |name: &str| -> (String, Arc<[u8]>) {
         (
             name.to_owned(),
             std::fs::read(path("blip").join(name)).unwrap().into(),

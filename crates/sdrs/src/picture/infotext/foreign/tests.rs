@@ -302,7 +302,8 @@ proptest! {
             invoke::dream(&prompt),
         ] {
             let program = found.program;
-            prop_assert_eq!(rest(&parse(&found.infotext()).unwrap(), "Source"), program);
+            let read = parse(&found.infotext()).unwrap();
+            prop_assert_eq!(rest(&read, "Source"), program);
         }
         draw_things::comment(&format!("<exif:UserComment><rdf:li>{prompt}</rdf:li></exif:UserComment>"));
     }
