@@ -105,7 +105,7 @@ class Bridge(unittest.TestCase):
             denoising_end=0.25,
             callback_on_step_end=lambda pipe, step, timestep, values: steps.append(step),
         )
-        self.assertEqual(steps, [0])
+        self.assertEqual(steps, [0, 1])
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "pipeline: StableDiffusionXLPipeline is for SDXL"):
             StableDiffusionXLPipeline(demo(), self.pipe.scheduler)
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "pipeline: StableDiffusionPipeline is for SD1"):
