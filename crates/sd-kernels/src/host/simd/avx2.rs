@@ -1,51 +1,87 @@
-//! Tiles of whole numbers through AVX2. Of `f32` and `bf16` compilers make what is wanted.
+//! Tiles through AVX2.
 
+use half::bf16;
 use std::arch::x86_64::*;
 
 use super::tile::{COLUMNS, PANEL, Tile};
 
-/// Rows of a tile: with two panels that is eight sums, which leaves half of the registers for what is multiplied.
-pub(crate) const ROWS: usize = 2;
+/// Rows of a tile. One panel is gone through after the other: twelve sums stay in registers, enough to hide an addition's latency, and
+/// of the right side, which comes from the second-level cache, little is read for each product.
+pub(crate) const ROWS: usize = 6;
 
-/// Whole numbers in a vector.
+/// Numbers of four bytes in a vector.
 const LANES: usize = 8;
 
 /// The loop of all types: `$step` values of `k` at a time, which are four bytes on the left, and `$add` to add products to sums.
 macro_rules! tile {
     ($t:expr, $step:expr, $add:expr) => {{
         let t = $t;
-        let mut sums = [[_mm256_setzero_si256(); COLUMNS / LANES]; ROWS];
-        let places = |r: usize, n: usize| t.c.add(r * COLUMNS + n * LANES).cast::<__m256i>();
-        if t.accumulate {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm256_loadu_si256(places(r, n));
-                }
-            }
-        }
-        let mut b = t.b;
-        for &tap in t.taps {
-            let mut a = t.a.add(tap);
-            for _ in 0..t.k / $step {
-                let right = [b, b.wrapping_add(t.panel)]
-                    .map(|b| [b, b.wrapping_add($step * LANES)].map(|b| _mm256_loadu_si256(b.cast())));
+        for panel in 0..COLUMNS / PANEL {
+            let mut sums = [[_mm256_setzero_si256(); PANEL / LANES]; ROWS];
+            let places =
+                |r: usize, n: usize| t.c.add(r * COLUMNS + panel * PANEL + n * LANES).cast::<__m256i>();
+            if t.accumulate {
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = a.wrapping_add(r * t.stride).cast::<i32>().read_unaligned();
-                    let x = _mm256_set1_epi32(x);
-                    for (sum, right) in sums.iter_mut().zip(right.as_flattened()) {
-                        *sum = $add(*sum, x, *right);
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm256_loadu_si256(places(r, n));
                     }
                 }
-                a = a.wrapping_add($step);
-                b = b.wrapping_add($step * PANEL);
             }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            for (n, sum) in sums.iter().enumerate() {
-                _mm256_storeu_si256(places(r, n), *sum);
+            let mut b = t.b.add(panel * t.panel);
+            for &tap in t.taps {
+                let mut a = t.a.add(tap);
+                for _ in 0..t.k / $step {
+                    let right = [b, b.wrapping_add($step * LANES)].map(|b| _mm256_loadu_si256(b.cast()));
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let x = a.wrapping_add(r * t.stride).cast::<i32>().read_unaligned();
+                        let x = _mm256_set1_epi32(x);
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = $add(*sum, x, right);
+                        }
+                    }
+                    a = a.wrapping_add($step);
+                    b = b.wrapping_add($step * PANEL);
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (n, sum) in sums.iter().enumerate() {
+                    _mm256_storeu_si256(places(r, n), *sum);
+                }
             }
         }
     }};
+}
+
+/// `sum + x b`, of numbers in the bits of vectors.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_product(sum: __m256i, x: __m256i, b: __m256i) -> __m256i {
+    let [x, b, sum] = [x, b, sum].map(|bits| _mm256_castsi256_ps(bits));
+    _mm256_castps_si256(_mm256_fmadd_ps(x, b, sum))
+}
+
+/// # Safety
+/// As [`Product::tile`](super::Product::tile).
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn tile_f32(t: &Tile<f32>) {
+    // SAFETY: all addresses are within what the caller promised.
+    unsafe {
+        tile!(t, 1, |sum, x, b| add_product(sum, x, b));
+    }
+}
+
+/// # Safety
+/// As [`Product::tile`](super::Product::tile).
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn tile_bf16(t: &Tile<bf16>) {
+    let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+    // SAFETY: all addresses are within what the caller promised.
+    unsafe {
+        tile!(t, 2, |sum, x, b| {
+            let sum = add_product(sum, _mm256_slli_epi32::<16>(x), _mm256_slli_epi32::<16>(b));
+            add_product(sum, _mm256_and_si256(x, upper), _mm256_and_si256(b, upper))
+        });
+    }
 }
 
 /// Sums are `i32`. Products of bytes (`vpmaddubsw`) would be cut off at 16 bits: words are multiplied instead, half as many at once.

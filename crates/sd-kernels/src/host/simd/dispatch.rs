@@ -94,11 +94,11 @@ macro_rules! product {
 }
 
 product! { f32, portable::tile,
-    Avx2 | AvxVnni => portable::ROWS, portable::tile_avx2;
+    Avx2 | AvxVnni => avx2::ROWS, avx2::tile_f32;
     Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_f32;
 }
 product! { bf16, portable::tile,
-    Avx2 | AvxVnni | Avx512 | Avx512Vnni => portable::ROWS, portable::tile_avx2;
+    Avx2 | AvxVnni | Avx512 | Avx512Vnni => avx2::ROWS, avx2::tile_bf16;
     Avx512Bf16 => avx512::ROWS, avx512::tile_bf16;
     Amx => amx::ROWS, amx::tile_bf16;
 }

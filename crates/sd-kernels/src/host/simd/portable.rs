@@ -12,21 +12,6 @@ pub(crate) const ROWS: usize = 2;
 /// # Safety
 /// As [`Product::tile`](super::Product::tile).
 pub(crate) unsafe fn tile<T: Number>(t: &Tile<T>) {
-    // SAFETY: the caller's promise.
-    unsafe { body::<T, false>(t) }
-}
-
-/// # Safety
-/// As [`Product::tile`](super::Product::tile).
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-pub(crate) unsafe fn tile_avx2<T: Number>(t: &Tile<T>) {
-    // SAFETY: the caller's promise.
-    unsafe { body::<T, true>(t) }
-}
-
-#[inline(always)]
-unsafe fn body<T: Number, const FMA: bool>(t: &Tile<T>) {
     let mut sums = [[0f32; COLUMNS]; ROWS];
     // SAFETY: every address is within the rows and panels that the caller promised.
     unsafe {
@@ -45,11 +30,7 @@ unsafe fn body<T: Number, const FMA: bool>(t: &Tile<T>) {
                         let x = a.add(r * t.stride + k + g).read().to_f32();
                         for (sums, right) in sums.chunks_exact_mut(PANEL).zip(&halves) {
                             for (sum, &right) in sums.iter_mut().zip(right) {
-                                *sum = if FMA {
-                                    x.mul_add(right, *sum)
-                                } else {
-                                    *sum + x * right
-                                };
+                                *sum += x * right;
                             }
                         }
                     }

@@ -90,31 +90,34 @@ fn dot_products_of_bytes_in_narrow_vectors() {
     }
     let (k, taps) = (128, [0, 7]);
     let bytes = |len: usize, by: usize| (0..len).map(|i| (i * by % 251) as u8).collect::<Vec<_>>();
-    let a = bytes(2 * (k + 7), 89);
+    const ROWS: usize = super::avx2::ROWS;
+    let a = bytes(ROWS * (k + 7), 89);
     let b = bytes(COLUMNS * k * taps.len(), 113);
-    let run = |accumulate: bool, tile: unsafe fn(&Tile<u8>)| {
-        let mut sums = [[0f32; COLUMNS]; 2];
+    let run = |accumulate: bool, rows: usize, tile: unsafe fn(&Tile<u8>)| {
+        let mut sums = [[0f32; COLUMNS]; ROWS];
         for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
             *sum = f32::from_bits(i as u32);
         }
-        let t = Tile {
-            a: a.as_ptr(),
-            stride: k,
-            taps: &taps,
-            k,
-            b: b.as_ptr(),
-            panel: k * taps.len() * PANEL,
-            c: sums.as_mut_ptr().cast(),
-            accumulate,
-        };
-        // SAFETY: the instructions are here, and all that is read and written lies in the slices.
-        unsafe { tile(&t) };
+        for row in (0..ROWS).step_by(rows) {
+            let t = Tile {
+                a: a[row * k..].as_ptr(),
+                stride: k,
+                taps: &taps,
+                k,
+                b: b.as_ptr(),
+                panel: k * taps.len() * PANEL,
+                c: sums[row..].as_mut_ptr().cast(),
+                accumulate,
+            };
+            // SAFETY: the instructions are here, and all that is read and written lies in the slices.
+            unsafe { tile(&t) };
+        }
         sums.map(|row| row.map(f32::to_bits))
     };
     for accumulate in [false, true] {
         assert_eq!(
-            run(accumulate, super::avx2::tile_u8_vl),
-            run(accumulate, super::portable::tile_u8)
+            run(accumulate, ROWS, super::avx2::tile_u8_vl),
+            run(accumulate, super::portable::ROWS, super::portable::tile_u8)
         );
     }
 }
