@@ -104,6 +104,10 @@ static void around(const std::string &folder, const std::string &scratch) {
     sdrs::GenerateParams tagged = params;
     tagged.prompt += "<lora:outlines:1:step=0-1>";
     assert(!same(scheduled.txt2img(tagged)[0], scheduled.txt2img(params)[0]));
+    const std::uint64_t apart = plain.memory_of_loras({late});
+    assert(apart > 0 && apart < plain.memory_plan(params).weights && plain.memory_of_loras({}) == 0);
+    assert(scheduled.memory_plan(params).loras > 0 && plain.memory_plan(params).loras == 0);
+    assert(plain.memory_of_vae(folder + "/../vae-washed.safetensors") == plain.memory_plan(params).vae);
     late.blocks = "none";
     assert(status_of([&] { builder.lora(late); }) == SDRS_ERROR_INVALID_PARAMETER);
     assert(!same(plain.with_vae(folder + "/../vae-washed.safetensors").txt2img(params)[0], plain.txt2img(params)[0]));
