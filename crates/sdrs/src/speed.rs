@@ -85,11 +85,12 @@ pub fn type_speeds(
             }
             let began = Instant::now();
             runtime.compute(|| {
-                let latents = noise(&target, [2, 4, latent, latent]);
+                // As a run has them: one row for both texts.
+                let latents = noise(&target, [1, 4, latent, latent]);
                 let text = noise(&target, [2, TOKENS, config.cross_attention_dim]);
                 let input = UnetInput {
                     added: config.added_width.map(|width| noise(&target, [2, width])),
-                    ..UnetInput::new(latents, &[500.0; 2], text)
+                    ..UnetInput::new(latents, &[500.0], text)
                 };
                 values(unet.forward(&input)?)
             })?;

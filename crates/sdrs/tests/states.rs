@@ -89,7 +89,7 @@ fn samplers_of_every_kind_go_on_to_the_bit() {
 #[test]
 fn what_calls_hand_on_is_kept() {
     let pipeline = pipeline();
-    let changes: [fn(Request<'_>) -> Request<'_>; 8] = [
+    let changes: [fn(Request<'_>) -> Request<'_>; 13] = [
         |r| r.apg_momentum(-0.5).apg_eta(0.0),
         |r| r.sag_scale(0.75).deep_cache_interval(3),
         |r| r.deep_cache_interval(2),
@@ -109,6 +109,29 @@ fn what_calls_hand_on_is_kept() {
                 .hires_sampler(Sampler::EulerAncestral)
         },
         |r| r.cfg_scale(1.0),
+        |r| r.adaptive_guidance(0.9).deep_cache_interval(2),
+        |r| r.first_block_cache(0.3).steps(8),
+        |r| {
+            r.first_block_cache(0.3)
+                .prompt("a [circle|square] AND a star")
+                .pag_scale(2.0)
+                .ngms(5.0)
+                .steps(8)
+        },
+        |r| {
+            r.tiled_diffusion(sdrs::TiledDiffusion::MultiDiffusion)
+                .tile_width(16)
+                .tile_height(16)
+                .tile_overlap(4)
+                .width(192)
+                .first_block_cache(0.4)
+        },
+        |r| {
+            r.adaptive_guidance(0.9)
+                .prompt("a star AND a square")
+                .hires_scale(1.5)
+                .hires_steps(3)
+        },
     ];
     for change in changes {
         goes_on(&pipeline, change);
@@ -132,7 +155,10 @@ fn a_refiner_that_has_taken_over_stays() {
     let builder = Pipeline::builder().checkpoint(base.path()).device("cpu");
     let pipeline = builder.refiner(refiner.path()).build().unwrap();
     goes_on(&pipeline, |r| {
-        r.refiner_switch_at(0.5).deep_cache_interval(2).apg_momentum(-0.5)
+        r.refiner_switch_at(0.5)
+            .deep_cache_interval(2)
+            .apg_momentum(-0.5)
+            .adaptive_guidance(0.9)
     });
 }
 
