@@ -178,7 +178,7 @@ impl Args {
 
     /// All pictures, those of folders in the order of their names.
     fn work(&self) -> Result<Vec<Work>, Failure> {
-        let (mut work, mut texts) = (Vec::new(), HashMap::new());
+        let (mut work, mut texts) = (Vec::new(), HashMap::<PathBuf, PathBuf>::new());
         for path in &self.pictures {
             if !path.is_dir() {
                 work.push(Work {
