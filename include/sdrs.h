@@ -1153,7 +1153,7 @@ typedef struct {
      */
     const char *device;
     /**
-     * The compute type.
+     * The compute type; `SDRS_DTYPE_AUTO` (the default) is f32 on the CPU and f16 on a GPU.
      */
     sdrs_dtype dtype;
     /**

@@ -563,12 +563,12 @@ public:
 
     /** The same for SDXL: `added` has 2 axes. */
     Tensor unet(Array latents, View<double> timesteps, Array context, Array added) const {
-        expect("latents", latents, 4);
-        expect("added", added, 2);
-        if (added.shape[0] != latents.shape[0] || added.shape[1] != info().added_width) {
-            throw Error(SDRS_ERROR_INVALID_PARAMETER, "added: must have the shape [batch, added_width]");
-        }
-        return unet(latents, timesteps, context, added.values.data(), nullptr);
+        return unet(latents, timesteps, context, checked(latents, added), nullptr);
+    }
+
+    /** Of an SDXL that takes the scale of guidance: `added` has 2 axes. */
+    Tensor unet_guided(Array latents, View<double> timesteps, Array context, Array added, double cfg_scale) const {
+        return unet(latents, timesteps, context, checked(latents, added), &cfg_scale);
     }
 
     /** A latent of the U-Net is mean + std * noise. */
@@ -594,6 +594,16 @@ public:
     const sdrs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
+    /** The vectors beside the timesteps, if they are one for each row of latents. */
+    const float *checked(const Array &latents, const Array &added) const {
+        expect("latents", latents, 4);
+        expect("added", added, 2);
+        if (added.shape[0] != latents.shape[0] || added.shape[1] != info().added_width) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "added: must have the shape [batch, added_width]");
+        }
+        return added.values.data();
+    }
+
     Tensor unet(Array latents, View<double> timesteps, Array context, const float *added, const double *cfg_scale) const {
         expect("latents", latents, 4);
         expect("context", context, 3);

@@ -14,6 +14,12 @@ FOLDER = "goldens/tiny-sd1/refs"
 # Odd sides too: their last row and column are in no 2x2 tokens.
 SIZES = [(1, 16, 16), (2, 24, 40), (2, 15, 17)]
 RATIOS = [0.2, 0.5, 0.75, 0.9]
+# What sees merged tokens beside self-attention.
+MORE = {
+    "cross": ["merge_crossattn"],
+    "mlp": ["merge_mlp"],
+    "all": ["merge_crossattn", "merge_mlp"],
+}
 TIMESTEPS = [981, 801, 621]
 # Of the outermost level, its last layer, the next level's first and second, and the innermost.
 BRANCHES = [0, 1, 2, 3, 4, 11]
@@ -34,6 +40,10 @@ def merged(model, generator):
             # As the WebUI applies it; strides and depth are the package's defaults.
             tomesd.apply_patch(model, ratio=ratio, use_rand=False)
             tensors[f"{case}.out_{ratio:g}"] = model(sample, torch.tensor(500.0), context).sample
+            tomesd.remove_patch(model)
+        for name, parts in MORE.items():
+            tomesd.apply_patch(model, ratio=0.5, use_rand=False, **dict.fromkeys(parts, True))
+            tensors[f"{case}.{name}_0.5"] = model(sample, torch.tensor(500.0), context).sample
             tomesd.remove_patch(model)
     return tensors
 
@@ -64,8 +74,8 @@ def make(out):
         merged(model, generator),
         seed=SEED,
         tolerance={"f32": 1e-5},
-        note="per case bB_HxW: sample, encoder_hidden_states, and out_RATIO at timestep 500. tomesd with use_rand=False around "
-        "diffusers' UNet2DConditionModel",
+        note="per case bB_HxW: sample, encoder_hidden_states, and out_RATIO at timestep 500, cross_RATIO, mlp_RATIO and all_RATIO with "
+        "merge_crossattn, merge_mlp and both. tomesd with use_rand=False around diffusers' UNet2DConditionModel",
     )
     out.tensors(
         f"{FOLDER}/deep_cache.safetensors",

@@ -10,7 +10,7 @@ use sdrs::{Dtype, GenerateParams, Pipeline, Sampler};
 type Change = fn(&mut GenerateParams);
 
 /// The first leaves nothing out.
-const SETTINGS: [(&str, Change); 12] = [
+const SETTINGS: [(&str, Change); 20] = [
     ("nothing", |_| {}),
     ("NGMS 2", |p| p.guidance.ngms = 2.0),
     ("NGMS 4", |p| p.guidance.ngms = 4.0),
@@ -21,14 +21,28 @@ const SETTINGS: [(&str, Change); 12] = [
     ("guidance at 0.28 to 5.42", |p| {
         (p.guidance.guidance_sigma_min, p.guidance.guidance_sigma_max) = (0.28, Some(5.42));
     }),
+    ("adaptive guidance 0.98", |p| p.guidance.adaptive_guidance = 0.98),
+    ("adaptive guidance 0.99", |p| p.guidance.adaptive_guidance = 0.99),
+    ("adaptive guidance 0.995", |p| {
+        p.guidance.adaptive_guidance = 0.995
+    }),
     ("token merging 0.3", |p| p.speed.token_merging = 0.3),
     ("token merging 0.5", |p| p.speed.token_merging = 0.5),
+    ("token merging 0.5, cross-attention too", |p| {
+        (p.speed.token_merging, p.speed.token_merging_cross_attention) = (0.5, true);
+    }),
+    ("token merging 0.5, MLP too", |p| {
+        (p.speed.token_merging, p.speed.token_merging_mlp) = (0.5, true);
+    }),
     ("DeepCache 2", |p| p.speed.deep_cache_interval = 2),
     ("DeepCache 3", |p| p.speed.deep_cache_interval = 3),
     ("DeepCache 5", |p| p.speed.deep_cache_interval = 5),
     ("DeepCache 3, branch 3", |p| {
         (p.speed.deep_cache_interval, p.speed.deep_cache_branch) = (3, 3);
     }),
+    ("first-block cache 0.1", |p| p.speed.first_block_cache = 0.1),
+    ("first-block cache 0.15", |p| p.speed.first_block_cache = 0.15),
+    ("first-block cache 0.2", |p| p.speed.first_block_cache = 0.2),
 ];
 
 const PROMPTS: [&str; 4] = [

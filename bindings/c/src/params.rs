@@ -256,6 +256,16 @@ pub struct sdrs_generate_params {
     /// Whether values are skimmed as well whose guided latent lies on the other side of 0 than its way from the noisy one: 1, or 0 (the
     /// default).
     pub disable_flipping_filter: i32,
+    /// The similarity, 0 (the default) to 1, of the denoised latents for the prompt and for the negative prompt from which on the remaining
+    /// steps go without the negative prompt: the cosine of the angle between them. 0.99 is usual, 0 is never.
+    pub adaptive_guidance: f64,
+    /// Whether attention to the text sees merged pixels too: 1, or 0 (the default).
+    pub token_merging_cross_attention: i32,
+    /// Whether the feed-forward networks behind attention see merged pixels too: 1, or 0 (the default).
+    pub token_merging_mlp: i32,
+    /// The change, 0 to 1, of what the U-Net's first block gives since the last whole call, below which the rest is left out, and that call's
+    /// output serves again. 0.15 is usual, 0 (the default) is never. Not with DeepCache.
+    pub first_block_cache: f64,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -439,11 +449,11 @@ fields! {
             masked_content, only_masked, only_masked_padding, color_correction;
         tiles: tiled_diffusion, tile_width, tile_height, tile_overlap;
         hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
-        guidance: ngms, ngms_all_steps, skip_early_cfg, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
+        guidance: ngms, ngms_all_steps, skip_early_cfg, adaptive_guidance, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, skimming_scale, full_skim_negative, disable_flipping_filter, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
         network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version, tile_x, tile_y;
-        speed: token_merging, deep_cache_interval, deep_cache_branch;
+        speed: token_merging, token_merging_cross_attention, token_merging_mlp, deep_cache_interval, deep_cache_branch, first_block_cache;
         conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
             negative_aesthetic_score, empty_negative_rule;
     }
@@ -600,7 +610,9 @@ mod tests {
         (c.apg_eta, c.apg_norm_threshold, c.apg_momentum) = (0.5, 15.0, -0.25);
         (c.cfg_zero_star, c.perp_neg_scale) = (1, 1.5);
         (c.skimming_scale, c.full_skim_negative) = (2.5, 1);
-        c.disable_flipping_filter = 1;
+        (c.disable_flipping_filter, c.adaptive_guidance) = (1, 0.875);
+        (c.token_merging_cross_attention, c.token_merging_mlp) = (1, 1);
+        c.first_block_cache = 0.0625;
         (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
         c.perturbed_layers = c"down".as_ptr();
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
@@ -647,6 +659,9 @@ mod tests {
             expected.guidance.guidance_sigma_max,
         ) = (0.5, Some(6.0));
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
+        expected.speed.token_merging_cross_attention = true;
+        expected.speed.token_merging_mlp = true;
+        expected.speed.first_block_cache = 0.0625;
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
         let image = &mut expected.image;
         (image.image_cfg_scale, image.color_correction) = (2.25, true);
@@ -676,6 +691,7 @@ mod tests {
         (guidance.cfg_zero_star, guidance.perp_neg_scale) = (true, 1.5);
         (guidance.skimming_scale, guidance.full_skim_negative) = (Some(2.5), true);
         guidance.disable_flipping_filter = true;
+        guidance.adaptive_guidance = 0.875;
         (guidance.pag_scale, guidance.seg_scale) = (3.0, -2.0);
         (guidance.seg_sigma, guidance.perturbed_layers) = (Some(10.0), "down".into());
         (guidance.sag_scale, guidance.sag_blur_sigma) = (0.5, 2.0);

@@ -311,6 +311,14 @@ int main(int argc, char **argv) {
     }
     const auto encoded = pipeline.vae_encode({decoded.values(), decoded.shape()});
     assert(encoded.mean.values().size() == latents.size() && encoded.std.values()[0] > 0.0F);
+    // SD1 has no vector, and takes no scale.
+    const std::vector<double> one = {1.0};
+    const sdrs::Array text = {context.values(), context_shape};
+    const std::vector<float> added = {0.5F, 0.5F};
+    const std::vector<std::size_t> added_shape = {1, 2};
+    assert(status_of([&] { pipeline.unet_guided({latents, shape}, one, text, 8.0); }) == SDRS_ERROR_INVALID_PARAMETER);
+    assert(status_of([&] { pipeline.unet_guided({latents, shape}, one, text, {added, added_shape}, 8.0); }) ==
+           SDRS_ERROR_INVALID_PARAMETER);
     const std::vector<std::size_t> wrong = {1, 1, 1, 1};
     assert(status_of([&] { pipeline.vae_decode({latents, wrong}); }) == SDRS_ERROR_INVALID_PARAMETER);
     return 0;

@@ -6,9 +6,10 @@ use sd_core::{
     Device, Dtype,
     checkpoint::Checkpoint,
     config::Part,
-    models::{DeepCache, DeepFeatures, UNet, UnetInput, UnetOutput},
+    models::{DeepCache, DeepFeatures, FirstBlock, MergedParts, UNet, UnetInput, UnetOutput},
     weights::Target,
 };
+use sd_kernels::Workspace;
 
 fn unet(dtype: Dtype) -> UNet {
     let target = Target::new(Device::from_name("cpu").unwrap(), dtype);
@@ -43,8 +44,18 @@ fn merged_tokens_are_tomesds() {
     );
     let mut compared = 0;
     for name in refs.names() {
-        let Some((case, ratio)) = name.split_once(".out_") else {
+        let Some((case, (parts, ratio))) =
+            (name.split_once('.')).and_then(|(case, rest)| Some((case, rest.split_once('_')?)))
+        else {
             continue;
+        };
+        let merged_parts = match parts {
+            "out" => MergedParts::default(),
+            "encoder" => continue,
+            parts => MergedParts {
+                cross_attention: parts != "mlp",
+                feed_forward: parts != "cross",
+            },
         };
         let sample = tensor::<4>(&refs, &format!("{case}.sample"));
         let context = tensor(&refs, &format!("{case}.encoder_hidden_states"));
@@ -53,6 +64,7 @@ fn merged_tokens_are_tomesds() {
         let call = |token_merging| {
             let input = UnetInput {
                 token_merging,
+                merged_parts,
                 ..UnetInput::new(sample.clone(), &timesteps, &text)
             };
             values(unet.forward(&input).unwrap())
@@ -65,7 +77,7 @@ fn merged_tokens_are_tomesds() {
         );
         compared += 1;
     }
-    assert_eq!(compared, 12);
+    assert_eq!(compared, 12 + 9);
 }
 
 /// A row gives the same whether its batch has others or not.
@@ -121,6 +133,54 @@ fn reused_features_are_deepcaches() {
     assert_eq!(unet.branches(), 12);
 }
 
+/// A call whose first block gives what it gave before has the same output; beyond the threshold it is the whole one.
+#[test]
+fn a_call_is_left_out_where_the_first_block_stays() {
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let (unet, refs) = (unet(dtype), Refs::open("tiny-sd1/refs/deep_cache.safetensors"));
+        let text = unet
+            .cross_attention_cache(tensor(&refs, "encoder_hidden_states"))
+            .unwrap();
+        let call = |sample: Tensor<4>, t: f64, before: Option<&FirstBlock>, threshold| {
+            // One row of latents for both texts, as runs have it.
+            let timesteps = [t];
+            let input = UnetInput::new(sample.narrow(0, 0, 1), &timesteps, &text);
+            let whole = values(unet.forward(&input).unwrap());
+            let workspace = Workspace::with_account();
+            let output = workspace.enter(|| unet.forward_if_changed(&input, before, threshold));
+            let work: f64 = workspace.account().iter().map(|entry| entry.flops).sum();
+            (output.unwrap(), whole, work)
+        };
+        let sample = tensor::<4>(&refs, "sample.0");
+        let (first, whole, all) = call(sample.clone(), 500.0, None, 0.5);
+        assert!(values(first.prediction.clone()) == whole);
+        let kept = first.first_block.unwrap();
+        let kept = FirstBlock::join(&kept.split()).unwrap();
+        // The same again: nothing has changed.
+        let (again, _, work) = call(sample.clone(), 500.0, Some(&kept), 1e-9);
+        assert!(values(again.prediction) == whole && again.first_block.is_none());
+        assert!(work < 0.3 * all, "{work} of {all}");
+        // A little noise: the nearest threshold says which.
+        let noisy = sample.clone() + tensor::<4>(&refs, "sample.1") * 0.1;
+        let left_out = |threshold| {
+            let (output, fresh, work) = call(noisy.clone(), 480.0, Some(&kept), threshold);
+            let got = values(output.prediction);
+            match output.first_block {
+                Some(_) => assert!(got == fresh && work == all),
+                None => assert!(got == whole && work < 0.3 * all),
+            }
+            work < all
+        };
+        let thresholds = [0.0, 1e-3, 0.01, 0.1, 0.5, 1.0];
+        let left_out: Vec<bool> = thresholds.into_iter().map(left_out).collect();
+        assert!(
+            left_out.is_sorted() && !left_out[1] && left_out[4],
+            "{dtype} {left_out:?}"
+        );
+    }
+    assert!(FirstBlock::join(&[]).is_none());
+}
+
 /// A context's cached keys and values give what the context itself gives, to the bit.
 #[test]
 fn a_cached_text_changes_nothing() {
@@ -169,10 +229,23 @@ fn what_does_not_fit_is_refused() {
         .unwrap()
         .deep
         .unwrap();
-    let smaller = sample.narrow(3, 0, 16);
+    let smaller = sample.clone().narrow(3, 0, 16);
     let other = message(call(smaller, &text, DeepCache::Reuse(kept.clone())));
     assert!(other.contains("deep features"), "{other}");
     assert!(DeepFeatures::join(&[]).is_none());
+    let output = unet.forward_if_changed(&UnetInput::new(sample.clone(), &[1.0; 2], &text), None, 0.1);
+    let kept = output.unwrap().first_block.unwrap();
+    let again = |sample: Tensor<4>, kept: &FirstBlock| {
+        let timesteps = vec![1.0; sample.dims()[0]];
+        let input = UnetInput::new(sample, &timesteps, &text);
+        message(unet.forward_if_changed(&input, Some(kept), 0.1))
+    };
+    let smaller = again(sample.clone().narrow(3, 0, 16), &kept);
+    assert!(smaller.contains("first block"), "{smaller}");
+    let [residual, prediction] = kept.parts();
+    let narrow = FirstBlock::new(residual.clone(), prediction.clone().narrow(1, 0, 3));
+    let narrow = again(sample.clone(), &narrow);
+    assert!(narrow.contains("kept prediction"), "{narrow}");
     let narrow = unet.cross_attention_cache(context.narrow(2, 0, 8));
     let narrow = narrow.unwrap_err().to_string();
     assert!(narrow.contains("context"), "{narrow}");

@@ -276,6 +276,11 @@ impl TokenMerging {
         Places::new(batch, [h, w], ratio, nearest).map(Self)
     }
 
+    /// For a batch of so many rows: of one picture the same for each.
+    pub fn rows(&self, batch: usize) -> Self {
+        Self(self.0.rows(batch))
+    }
+
     /// `[batch, tokens, c]` to merged tokens, `[batch, kept, c]`.
     pub fn merge(&self, x: Tensor<3>) -> Tensor<3> {
         self.0.check(&x);

@@ -48,6 +48,16 @@ impl Places {
         })
     }
 
+    /// For a batch of so many pictures: those of one for each.
+    pub fn rows(&self, batch: usize) -> Self {
+        let times = if self.batch == batch { 1 } else { batch };
+        Self {
+            batch,
+            places: self.places.repeat(times),
+            ..*self
+        }
+    }
+
     /// The shape of pictures' merged tokens of this width.
     pub fn merged(&self, width: usize) -> [usize; 3] {
         [self.batch, self.kept, width]

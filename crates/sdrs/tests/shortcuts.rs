@@ -1,5 +1,7 @@
 //! Shortcuts that make runs faster: nothing else changes, and a seed gives one picture however it is run.
 
+use std::sync::{Arc, Mutex};
+
 use sdrs::{GenerateParams, OperationTime, Pipeline, PreviewMethod, Request, Sampler, infotext};
 
 fn pipeline() -> Pipeline {
@@ -23,13 +25,22 @@ fn latents(request: Request<'_>) -> Vec<f32> {
     request.latents().unwrap().latents.values
 }
 
-/// All of them at once.
+/// All of them at once, but that there are two of which one alone may be.
 fn all(request: Request<'_>) -> Request<'_> {
+    some(request).deep_cache_interval(3).deep_cache_branch(2)
+}
+
+/// The same with the other one.
+fn all_with_first_block(request: Request<'_>) -> Request<'_> {
+    some(request).first_block_cache(0.2)
+}
+
+fn some(request: Request<'_>) -> Request<'_> {
     let request = request.ngms(3.0).skip_early_cfg(0.1).guidance_sigma_max(12.0);
     request
         .token_merging(0.4)
-        .deep_cache_interval(3)
-        .deep_cache_branch(2)
+        .token_merging_cross_attention(true)
+        .adaptive_guidance(0.95)
 }
 
 /// The number of times that an operation ran so far.
@@ -37,6 +48,11 @@ fn calls(pipeline: &Pipeline, operation: &str) -> usize {
     let profile = pipeline.profile();
     let of = |entry: &&OperationTime| entry.operation == operation;
     profile.iter().filter(of).map(|entry| entry.calls).sum()
+}
+
+/// Multiplications and additions so far.
+fn flops(pipeline: &Pipeline) -> f64 {
+    pipeline.profile().iter().map(|entry| entry.flops).sum()
 }
 
 #[test]
@@ -54,25 +70,27 @@ fn one_picture_however_it_is_run() {
             "a AND b :0.5",
             "[a:b:0.5] c BREAK d",
         ] {
-            let one = |seed| latents(all(request(&pipeline, prompt)).sampler(sampler).seed(seed));
-            let alone = [one(7), one(8)].concat();
-            let plain = latents(request(&pipeline, prompt).sampler(sampler));
-            assert!(
-                plain != alone[..plain.len()],
-                "{sampler:?} {prompt}: nothing changed"
-            );
-            let batch = all(request(&pipeline, prompt)).sampler(sampler).batch_size(2);
-            assert!(latents(batch) == alone, "{sampler:?} {prompt}: a batch");
-            let threads = Pipeline::builder()
-                .dtype(sdrs::Dtype::F32)
-                .checkpoint(goldens::root().join("tiny-sd1"));
-            let threads = threads.device("cpu").threads(3).build().unwrap();
-            let shown = all(request(&threads, prompt)).sampler(sampler).batch_size(2);
-            let shown = shown.previews(PreviewMethod::Approximate, 1).on_progress(|_| {});
-            assert!(
-                latents(shown) == alone,
-                "{sampler:?} {prompt}: threads and previews"
-            );
+            for all in [all, all_with_first_block] {
+                let one = |seed| latents(all(request(&pipeline, prompt)).sampler(sampler).seed(seed));
+                let alone = [one(7), one(8)].concat();
+                let plain = latents(request(&pipeline, prompt).sampler(sampler));
+                assert!(
+                    plain != alone[..plain.len()],
+                    "{sampler:?} {prompt}: nothing changed"
+                );
+                let batch = all(request(&pipeline, prompt)).sampler(sampler).batch_size(2);
+                assert!(latents(batch) == alone, "{sampler:?} {prompt}: a batch");
+                let threads = Pipeline::builder()
+                    .dtype(sdrs::Dtype::F32)
+                    .checkpoint(goldens::root().join("tiny-sd1"));
+                let threads = threads.device("cpu").threads(3).build().unwrap();
+                let shown = all(request(&threads, prompt)).sampler(sampler).batch_size(2);
+                let shown = shown.previews(PreviewMethod::Approximate, 1).on_progress(|_| {});
+                assert!(
+                    latents(shown) == alone,
+                    "{sampler:?} {prompt}: threads and previews"
+                );
+            }
         }
     }
 }
@@ -83,6 +101,7 @@ fn infotexts_bring_the_picture_back() {
     let made = all(request(&pipeline, "a circle"))
         .ngms_all_steps(true)
         .guidance_sigma_min(0.5)
+        .adaptive_guidance(0.75)
         .latents()
         .unwrap();
     let text = &made.infotexts[0];
@@ -92,7 +111,9 @@ fn infotexts_bring_the_picture_back() {
         "Skip Early CFG: 0.1,",
         "Guidance sigma min: 0.5,",
         "Guidance sigma max: 12,",
+        "Adaptive guidance: 0.75,",
         "Token merging ratio: 0.4,",
+        "Token merging cross-attention: True,",
         "DeepCache interval: 3,",
         "DeepCache branch: 2,",
     ] {
@@ -100,8 +121,20 @@ fn infotexts_bring_the_picture_back() {
     }
     let params = infotext::parse(text).unwrap().params;
     assert!(latents(pipeline.txt2img("").params(params)) == made.latents.values);
+    let made = all_with_first_block(request(&pipeline, "a circle"))
+        .token_merging_mlp(true)
+        .latents()
+        .unwrap();
+    let text = &made.infotexts[0];
+    for pair in ["First block cache: 0.2,", "Token merging MLP: True,"] {
+        assert!(text.contains(pair), "{pair} {text}");
+    }
+    let params = infotext::parse(text).unwrap().params;
+    assert!(latents(pipeline.txt2img("").params(params)) == made.latents.values);
     let plain = request(&pipeline, "a circle").latents().unwrap();
-    assert!(!plain.infotexts[0].contains("NGMS") && !plain.infotexts[0].contains("DeepCache"));
+    for word in ["NGMS", "DeepCache", "First block", "Adaptive", "Token merging"] {
+        assert!(!plain.infotexts[0].contains(word), "{word}");
+    }
 }
 
 /// Without the negative prompt a call is what it is without guidance.
@@ -122,6 +155,76 @@ fn outside_of_its_interval_there_is_no_guidance() {
     assert!(latents(request(&pipeline, "a circle").guidance_sigma_max(1000.0)) == guided);
     let half = latents(request(&pipeline, "a circle").ngms(1000.0));
     assert!(half != guided && half != unguided);
+}
+
+/// Adaptive guidance: from the step that the log tells on a run is one whose guidance ends at that noise level.
+#[test]
+fn guidance_ends_when_both_prompts_denoise_alike() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let demo = goldens::root().join("../models/demo/base");
+    let builder = Pipeline::builder()
+        .checkpoint(demo)
+        .device("cpu")
+        .dtype(sdrs::Dtype::F32);
+    let builder = builder
+        .profile(true)
+        .on_log(move |_, line| log.lock().unwrap().push(line.to_owned()));
+    let pipeline = builder.build().unwrap();
+    let run = |prompt: &str| request(&pipeline, prompt).steps(10).cfg_scale(5.0);
+    let counted = |request: Request<'_>| {
+        let before = flops(&pipeline);
+        let latents = latents(request);
+        (flops(&pipeline) - before, latents)
+    };
+    for prompt in ["a red circle", "a red circle AND a star :0.7"] {
+        // The text encoder's rows are kept from here on.
+        latents(run(prompt).steps(1));
+        for sampler in [Sampler::Euler, Sampler::Heun] {
+            let sigmas = Arc::new(Mutex::new(Vec::new()));
+            let noted = sigmas.clone();
+            let plain = run(prompt).sampler(sampler);
+            let (plain_work, plain) =
+                counted(plain.on_progress(move |step| noted.lock().unwrap().push(step.sigma)));
+            let sigmas = sigmas.lock().unwrap();
+            let mut ends = Vec::new();
+            for threshold in [0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0] {
+                lines.lock().unwrap().clear();
+                let run = || run(prompt).sampler(sampler);
+                let (work, adaptive) = counted(run().adaptive_guidance(threshold));
+                let told = lines.lock().unwrap().iter().find_map(|line| {
+                    let rest = line.strip_prefix("no negative prompt from step ")?;
+                    rest.split(' ').next()?.parse::<usize>().ok()
+                });
+                let end = told.unwrap_or(sigmas.len() + 1);
+                if let Some(sigma) = sigmas.get(end - 1) {
+                    let cut = latents(run().guidance_sigma_min(*sigma));
+                    assert!(adaptive == cut, "{prompt} {sampler:?} {threshold}: {end}");
+                    assert!(work < 0.99 * plain_work && adaptive != plain);
+                } else {
+                    assert!(work > 0.99 * plain_work && adaptive == plain);
+                }
+                ends.push(end);
+            }
+            assert!(ends.is_sorted() && ends[7] > 10, "{ends:?}");
+            assert!(ends.iter().any(|end| (2..10).contains(end)), "{ends:?}");
+        }
+    }
+    // Each picture of a batch finds its own end, and each pass.
+    let end = |request: Request<'_>| latents(request.adaptive_guidance(0.97));
+    let alone = [7, 8, 9].map(|seed| end(run("a star").seed(seed))).concat();
+    assert!(end(run("a star").batch_size(3)) == alone);
+    let both = run("a star").hires_scale(1.5).hires_steps(4).strength(0.8);
+    lines.lock().unwrap().clear();
+    end(both);
+    let told = lines.lock().unwrap();
+    assert_eq!(
+        told.iter()
+            .filter(|line| line.starts_with("no negative prompt"))
+            .count(),
+        2,
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -152,6 +255,40 @@ fn deep_features_serve_the_steps_in_between() {
         attentions(request.deep_cache_interval(interval)).0
     };
     assert_eq!((heun(1), heun(2)), (5 * 2 * 16, 3 * 2 * 16 + 2 * 2));
+}
+
+/// Calls are left out one by one as the threshold grows, and the picture goes with them.
+#[test]
+fn calls_are_left_out_where_the_first_block_hardly_changes() {
+    let demo = goldens::root().join("../models/demo/base");
+    let builder = Pipeline::builder()
+        .checkpoint(demo)
+        .device("cpu")
+        .dtype(sdrs::Dtype::F32);
+    let pipeline = builder.profile(true).build().unwrap();
+    let run = |threshold| {
+        let request = request(&pipeline, "a red circle").steps(20).cfg_scale(5.0);
+        let before = flops(&pipeline);
+        let latents = latents(request.first_block_cache(threshold));
+        (flops(&pipeline) - before, latents)
+    };
+    run(0.0);
+    let (all, plain) = run(0.0);
+    let made = [0.01, 0.12, 0.15, 0.3].map(|threshold| {
+        let (work, latents) = run(threshold);
+        (work / all, goldens::relative_error(&latents, &plain))
+    });
+    println!("{made:?}");
+    assert!(made[0].1 == 0.0 && made[0].0 > 0.999, "{made:?}");
+    assert!(made.is_sorted_by(|a, b| a.0 > b.0 && a.1 < b.1), "{made:?}");
+    assert!(made[2].0 < 0.85 && made[2].1 < 0.1, "{made:?}");
+    // A text that takes turns with another finds what it left itself.
+    let before = flops(&pipeline);
+    let alternating = request(&pipeline, "a red [circle|square]")
+        .steps(20)
+        .cfg_scale(5.0);
+    latents(alternating.first_block_cache(0.3));
+    assert!(flops(&pipeline) - before < 0.95 * all);
 }
 
 /// Keys and values of a text are computed once, though it is looked at in every call.
@@ -187,5 +324,10 @@ fn bad_values_are_named() {
     assert_eq!(
         message(|p| p.speed.token_merging = -0.1),
         "token_merging: must be 0 to 1, not -0.1"
+    );
+    let both = message(|p| (p.speed.first_block_cache, p.speed.deep_cache_interval) = (0.1, 3));
+    assert!(
+        both.starts_with("first_block_cache: ") && both.contains("deep_cache_interval"),
+        "{both}"
     );
 }

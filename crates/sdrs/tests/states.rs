@@ -89,7 +89,7 @@ fn samplers_of_every_kind_go_on_to_the_bit() {
 #[test]
 fn what_calls_hand_on_is_kept() {
     let pipeline = pipeline();
-    let changes: [fn(Request<'_>) -> Request<'_>; 8] = [
+    let changes: [fn(Request<'_>) -> Request<'_>; 13] = [
         |r| r.apg_momentum(-0.5).apg_eta(0.0),
         |r| r.sag_scale(0.75).deep_cache_interval(3),
         |r| r.deep_cache_interval(2),
@@ -109,6 +109,29 @@ fn what_calls_hand_on_is_kept() {
                 .hires_sampler(Sampler::EulerAncestral)
         },
         |r| r.cfg_scale(1.0),
+        |r| r.adaptive_guidance(0.9).deep_cache_interval(2),
+        |r| r.first_block_cache(0.3).steps(8),
+        |r| {
+            r.first_block_cache(0.3)
+                .prompt("a [circle|square] AND a star")
+                .pag_scale(2.0)
+                .ngms(5.0)
+                .steps(8)
+        },
+        |r| {
+            r.tiled_diffusion(sdrs::TiledDiffusion::MultiDiffusion)
+                .tile_width(16)
+                .tile_height(16)
+                .tile_overlap(4)
+                .width(192)
+                .first_block_cache(0.4)
+        },
+        |r| {
+            r.adaptive_guidance(0.9)
+                .prompt("a star AND a square")
+                .hires_scale(1.5)
+                .hires_steps(3)
+        },
     ];
     for change in changes {
         goes_on(&pipeline, change);
@@ -132,7 +155,10 @@ fn a_refiner_that_has_taken_over_stays() {
     let builder = Pipeline::builder().checkpoint(base.path()).device("cpu");
     let pipeline = builder.refiner(refiner.path()).build().unwrap();
     goes_on(&pipeline, |r| {
-        r.refiner_switch_at(0.5).deep_cache_interval(2).apg_momentum(-0.5)
+        r.refiner_switch_at(0.5)
+            .deep_cache_interval(2)
+            .apg_momentum(-0.5)
+            .adaptive_guidance(0.9)
     });
 }
 
@@ -331,8 +357,13 @@ fn states_that_lie_are_refused() {
     );
     assert!(message("\\\"steps\\\":\\\"4\\\"", "\\\"steps\\\":\\\"5\\\"").contains("state"));
     assert!(
-        message("\\\"steps\\\":\\\"4\\\"", "\\\"staps\\\":\\\"4\\\"").contains("lacks the setting steps")
+        message("\\\"steps\\\":\\\"4\\\"", "\\\"staps\\\":\\\"4\\\"")
+            .contains("has the setting staps, which is not known here")
     );
+    // Files that were written before there was a setting.
+    let newest = "\\\"skimming_scale\\\":null,";
+    let [whole, older] = ["", newest].map(|left_out| changed(newest, &newest.replace(left_out, "")).unwrap());
+    assert!(older.images[0].rgb == whole.images[0].rgb);
     assert!(message("\\\"draws\\\":0", "\\\"draws\\\":99999999999").contains("a run that is none"));
     assert!(message("\\\"pass\\\":0", "\\\"pass\\\":3").contains("a run that is none"));
     assert!(message("\\\"pass\\\":0", "\\\"pass\\\":1").starts_with("lie: "));
@@ -386,6 +417,8 @@ fn states_are_files() {
     let picture = folder.path().join("picture.png");
     let white = Picture::from_rgba(2, 1, vec![255; 8]).unwrap();
     white.save(&picture, &SaveOptions::default(), None).unwrap();
+    let paper = folder.path().join("paper.pdf");
+    std::fs::write(&paper, "%PDF-1.7 and more").unwrap();
     let damaged = folder.path().join("damaged.safetensors");
     let whole = std::fs::read(states.join(&names[0])).unwrap();
     std::fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
@@ -397,6 +430,7 @@ fn states_are_files() {
         (states.clone(), "is a folder, not a saved state"),
         (text, "is no file of tensors, so no saved state"),
         (picture, "is a PNG picture, not a saved state"),
+        (paper, "is a PDF file, not a saved state"),
         (damaged, "again"),
     ] {
         let error = RunState::open(&path).unwrap_err();
@@ -406,6 +440,7 @@ fn states_are_files() {
             error.starts_with(&path.display().to_string()) && error.contains(words),
             "{error}"
         );
+        assert_eq!(error.contains("replay draws"), words.contains("PNG"), "{error}");
     }
     // A file where a folder should be.
     let blocked = run(&pipeline)

@@ -171,6 +171,12 @@ fn middle(config: &VaeConfig, small: Size) -> usize {
         .max(small.of(ATTENTION * channels))
 }
 
+/// Bytes of the [`FirstBlock`](super::FirstBlock) that calls on latents `[batch, in_channels, h, w]` leave to later ones.
+pub fn first_block_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usize; 2]) -> usize {
+    let prediction = config.out_channels * size_of::<f32>();
+    batch * h * w * (config.levels[0].channels * dtype.size() + prediction)
+}
+
 /// Bytes that an autoencoder has in use at once when it decodes one latent of `h` by `w`.
 pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> usize {
     let widths = &config.block_out_channels;

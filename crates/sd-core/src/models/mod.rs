@@ -17,12 +17,13 @@ mod vision;
 pub use blip::{Blip, BlipFiles, CaptionOptions, Captioning, EarlyStopping, EncodedImage};
 pub use blur::blur_matrix;
 pub use clip::{Clip, ClipFiles, ClipGiven, ClipTextModel, EncodedText, TextStart};
-pub use memory::{decoder_bytes, deep_feature_bytes, encoder_bytes, unet_bytes};
+pub use memory::{decoder_bytes, deep_feature_bytes, encoder_bytes, first_block_bytes, unet_bytes};
 pub use tiny_vae::TinyVae;
+pub use transformer::MergedParts;
 pub use unet::{
-    CrossAttentionCache, DeepCache, DeepFeatures, FreeU, FreeUVersion, Perturbation, SelfAttentionLayers,
-    TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput, guidance_embedding,
-    timestep_embedding,
+    CrossAttentionCache, DeepCache, DeepFeatures, FirstBlock, FreeU, FreeUVersion, Perturbation,
+    SelfAttentionLayers, TextInput, UNet, UnetEncoder, UnetFeatures, UnetInput, UnetOutput,
+    guidance_embedding, timestep_embedding,
 };
 pub use upscaler::{Upscaler, UpscalerKind, UpscalerStructure};
 pub use vae::{Moments, Vae};

@@ -138,7 +138,8 @@ impl Attention {
         [self.k.forward(context.clone()), self.v.forward(context)]
     }
 
-    /// `x + attention` of the normalised `x` `[batch, n, c]`, to these keys and values, or else to itself.
+    /// `x + attention` of the normalised `x` `[batch, n, c]`, to these keys and values, or else to itself. One row looks at each row of keys
+    /// and values.
     pub fn forward_onto(
         &self,
         x: Tensor<3>,
@@ -146,12 +147,14 @@ impl Attention {
         keys_values: Option<KeysValues>,
         causal: bool,
     ) -> Tensor<3> {
-        self.out.forward_onto(self.attend(normed, keys_values, causal), x)
+        let seen = self.attend(normed, keys_values, causal);
+        let x = broadcast_rows(x, seen.dims()[0]);
+        self.out.forward_onto(seen, x)
     }
 
-    /// Self-attention without `x`.
-    pub fn forward(&self, normed: Tensor<3>) -> Tensor<3> {
-        self.out.forward(self.attend(normed, None, false))
+    /// The same without `x`.
+    pub fn forward(&self, normed: Tensor<3>, keys_values: Option<KeysValues>) -> Tensor<3> {
+        self.out.forward(self.attend(normed, keys_values, false))
     }
 
     /// The weights that self-attention gives each row of the normalised `x`, summed over all rows that look at it, on the mean of the
@@ -174,7 +177,16 @@ impl Attention {
 
     fn attend(&self, normed: Tensor<3>, keys_values: Option<KeysValues>, causal: bool) -> Tensor<3> {
         let [k, v] = keys_values.unwrap_or_else(|| self.keys_values(normed.clone()));
-        sd_kernels::attention(self.q.forward(normed), k, v, self.heads, causal)
+        let queries = broadcast_rows(self.q.forward(normed), k.dims()[0]);
+        sd_kernels::attention(queries, k, v, self.heads, causal)
+    }
+}
+
+/// `x` with this many rows: as it is, or if it has one row, that row for each.
+pub(crate) fn broadcast_rows<const D: usize>(x: Tensor<D>, rows: usize) -> Tensor<D> {
+    match x.dims()[0] == rows {
+        true => x,
+        false => x.repeat_dim(0, rows),
     }
 }
 

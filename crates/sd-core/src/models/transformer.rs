@@ -7,8 +7,8 @@ use sd_kernels::{GroupNorm, LayerNorm, Linear, TokenMerging};
 use super::{
     blur::blurred,
     nn::{
-        Attention, gated_linear, group_norm, layer_norm, linear, linear_without_bias, pixelwise_linear,
-        to_tokens,
+        Attention, broadcast_rows, gated_linear, group_norm, layer_norm, linear, linear_without_bias,
+        pixelwise_linear, to_tokens,
     },
 };
 use crate::weights::Params;
@@ -30,12 +30,25 @@ pub(crate) struct TransformerSpec {
 pub(crate) enum SelfAttention {
     /// Each sees all.
     Whole,
-    /// Each sees all, of which a share is merged with others first.
-    Merged { share: f64, size: [usize; 2] },
+    /// Each sees all, of which a share is merged with others first; other parts of the block may see them merged as well.
+    Merged {
+        share: f64,
+        size: [usize; 2],
+        also: MergedParts,
+    },
     /// Each sees itself alone.
     Identity,
     /// Each sees all, by queries that are blurred.
     BlurredQueries { sigma: f64, size: [usize; 2] },
+}
+
+/// The parts of a transformer's block that may see merged tokens, beside self-attention.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MergedParts {
+    /// Its attention to the text.
+    pub cross_attention: bool,
+    /// Its feed-forward network.
+    pub feed_forward: bool,
 }
 
 /// Group norm, projection in, transformer blocks over the pixels as tokens, projection out, around a shortcut. The projections of
@@ -80,20 +93,22 @@ impl SpatialTransformer {
         self.blocks.iter().map(of).collect()
     }
 
-    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows; each block is asked for what its self-attention
-    /// does.
+    /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows, or several where `x` has one: what doesn't depend
+    /// on the text is computed once then. Each block is asked for what its self-attention does.
     pub fn forward(
         &self,
         x: Tensor<4>,
         keys_values: &[[Tensor<3>; 2]],
         self_attention: impl Fn(usize) -> SelfAttention,
     ) -> Tensor<4> {
-        let shape = x.dims();
+        let [_, h, w, c] = x.dims();
         let mut tokens = self.enter(x.clone());
         for (i, (block, keys_values)) in self.blocks.iter().zip(keys_values).enumerate() {
             tokens = block.forward(tokens, keys_values.clone(), self_attention(i));
         }
-        self.project_out.forward_onto(tokens, to_tokens(x)).reshape(shape)
+        let batch = tokens.dims()[0];
+        let x = to_tokens(broadcast_rows(x, batch));
+        self.project_out.forward_onto(tokens, x).reshape([batch, h, w, c])
     }
 
     /// What the first block's self-attention gives each pixel of `x`, the sum over all pixels that look at it, on the mean of the heads:
@@ -114,11 +129,7 @@ impl SelfAttention {
     /// `x + attention` of the normalised `x` to itself.
     fn forward_onto(self, attention: &Attention, x: Tensor<3>, normed: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::Merged { share, size } => match TokenMerging::new(&x, size, share) {
-                Some(merging) => merging.unmerge_onto(attention.forward(merging.merge(normed)), x),
-                None => attention.forward_onto(x, normed, None, false),
-            },
-            Self::Whole => attention.forward_onto(x, normed, None, false),
+            Self::Whole | Self::Merged { .. } => attention.forward_onto(x, normed, None, false),
             Self::Identity => attention.out.forward_onto(attention.v.forward(normed), x),
             Self::BlurredQueries { sigma, size } => {
                 let queries = blurred(attention.q.forward(normed.clone()), size, sigma);
@@ -155,13 +166,43 @@ impl TransformerBlock {
     }
 
     fn forward(&self, x: Tensor<3>, keys_values: [Tensor<3>; 2], self_attention: SelfAttention) -> Tensor<3> {
+        let batch = keys_values[0].dims()[0];
+        // What goes together is decided once, for all parts.
+        let (merging, also) = match self_attention {
+            SelfAttention::Merged { share, size, also } => (TokenMerging::new(&x, size, share), also),
+            _ => (None, MergedParts::default()),
+        };
         let normed = self.norm1.forward(x.clone());
-        let x = self_attention.forward_onto(&self.self_attention, x, normed);
+        let x = match &merging {
+            Some(merging) => {
+                let seen = self.self_attention.forward(merging.merge(normed), None);
+                merging.unmerge_onto(seen, x)
+            }
+            None => self_attention.forward_onto(&self.self_attention, x, normed),
+        };
         let normed = self.norm2.forward(x.clone());
-        let x = self
-            .cross_attention
-            .forward_onto(x, normed, Some(keys_values), false);
-        let inner = self.feed_forward_in.forward(self.norm3.forward(x.clone()));
-        self.feed_forward_out.forward_onto(inner, x)
+        let x = match merging.as_ref().filter(|_| also.cross_attention) {
+            Some(merging) => {
+                let seen = self
+                    .cross_attention
+                    .forward(merging.merge(normed), Some(keys_values));
+                merging.rows(batch).unmerge_onto(seen, broadcast_rows(x, batch))
+            }
+            None => self
+                .cross_attention
+                .forward_onto(x, normed, Some(keys_values), false),
+        };
+        let normed = self.norm3.forward(x.clone());
+        match merging.as_ref().filter(|_| also.feed_forward) {
+            Some(merging) => {
+                let merging = merging.rows(batch);
+                let inner = self.feed_forward_in.forward(merging.merge(normed));
+                merging.unmerge_onto(self.feed_forward_out.forward(inner), x)
+            }
+            None => {
+                let inner = self.feed_forward_in.forward(normed);
+                self.feed_forward_out.forward_onto(inner, x)
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use sd_core::{
     Dtype, Quantization, WeightDtype,
     checkpoint::Checkpoint,
     config::Part,
-    models::{TinyVae, decoder_bytes, deep_feature_bytes, encoder_bytes, unet_bytes},
+    models::{TinyVae, decoder_bytes, deep_feature_bytes, encoder_bytes, first_block_bytes, unet_bytes},
     weights::{Target, WeightPatch},
 };
 use sd_kernels::Workspace;
@@ -261,14 +261,13 @@ fn denoising_bytes(
     let (unet, dtype) = (&model.configs().unet, target.dtype);
     let tiles = Tiles::new(params, latent);
     let seen = tiles.as_ref().map_or(latent, |tiles| tiles.size);
-    // Features that wait for their tile's next turn.
-    let waiting = match &tiles {
-        Some(tiles) if params.speed.deep_cache_interval > 1 => {
-            let branch = params.speed.deep_cache_branch;
-            tiles.count() * deep_feature_bytes(unet, dtype, 2, branch, seen)
-        }
+    // What waits for its tile's next turn.
+    let waiting = match params.speed.deep_cache_interval {
+        2.. => deep_feature_bytes(unet, dtype, 2, params.speed.deep_cache_branch, seen),
+        _ if params.speed.first_block_cache > 0.0 => first_block_bytes(unet, dtype, 2, seen),
         _ => 0,
     };
+    let waiting = tiles.as_ref().map_or(0, |tiles| tiles.count() * waiting);
     unet_bytes(unet, dtype, target.quantization, 2, seen) + waiting
 }
 

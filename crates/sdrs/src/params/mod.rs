@@ -117,6 +117,10 @@ impl GenerateParams {
         let width = side("width", self.size.width, limits)?;
         let height = side("height", self.size.height, limits)?;
         self.check_seed_resize(limits)?;
+        if self.speed.first_block_cache > 0.0 && self.speed.deep_cache_interval > 1 {
+            let reason = "can't be used together with deep_cache_interval, which leaves out the same work: leave one of them out";
+            return Err(Error::parameter("first_block_cache", reason));
+        }
         Ok([width, height])
     }
 
@@ -154,7 +158,7 @@ impl GenerateParams {
     }
 
     /// Whether guidance perturbs self-attention.
-    fn perturbs(&self) -> bool {
+    pub(crate) fn perturbs(&self) -> bool {
         self.guidance.pag_scale != 0.0 || self.guidance.seg_scale != 0.0
     }
 
@@ -316,6 +320,14 @@ mod tests {
         assert_eq!(
             message(|p| p.speed.deep_cache_branch = 12),
             "deep_cache_branch: must be 0 to 11, not 12"
+        );
+        assert_eq!(
+            message(|p| p.guidance.adaptive_guidance = 1.01),
+            "adaptive_guidance: must be 0 to 1, not 1.01"
+        );
+        assert_eq!(
+            message(|p| (p.speed.first_block_cache, p.speed.deep_cache_interval) = (0.1, 2)),
+            "first_block_cache: can't be used together with deep_cache_interval, which leaves out the same work: leave one of them out"
         );
     }
 }

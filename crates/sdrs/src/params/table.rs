@@ -103,6 +103,10 @@ macro_rules! table {
                 guidance_sigma_min: f64 = 0.0, Level, Changed("Guidance sigma min");
                 /// The noise level above which the negative prompt is left out. It is the interval's upper end; not given, there is none.
                 guidance_sigma_max: Option<f64> = None, Level, Changed("Guidance sigma max");
+                /// The similarity, 0 to 1, of the denoised latents for the prompt and for the negative prompt from which on the remaining steps
+                /// go without the negative prompt. It is the cosine of the angle between them; 0.99 is usual, 0 is never (adaptive guidance,
+                /// Castillo et al. 2023, arXiv:2312.12487).
+                adaptive_guidance: f64 = 0.0, Share, Changed("Adaptive guidance");
                 /// The share, 0 to 1, by which the guided output of the network gets the deviation of the one for the prompt alone, against
                 /// overexposure at large scales (Lin et al. 2023, arXiv:2305.08891; diffusers' `guidance_rescale`).
                 guidance_rescale: f64 = 0.0, Share, Changed("Guidance rescale");
@@ -275,12 +279,21 @@ macro_rules! table {
                 /// at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
                 /// quarters can be merged.
                 token_merging: f64 = 0.0, Share, Changed("Token merging ratio");
+                /// Whether attention to the text sees merged pixels too (tomesd's `merge_crossattn`).
+                token_merging_cross_attention: bool = false, Any, ChangedIf("Token merging cross-attention", |params| params.speed.token_merging > 0.0);
+                /// Whether the feed-forward networks behind attention see merged pixels too (tomesd's `merge_mlp`): less work, and coarser
+                /// still.
+                token_merging_mlp: bool = false, Any, ChangedIf("Token merging MLP", |params| params.speed.token_merging > 0.0);
                 /// The number of steps from one call of the whole U-Net to the next; the calls in between compute its outermost layers
                 /// alone, on features of the last whole one (DeepCache, Ma et al. 2023, arXiv:2312.00858). 1 is the whole U-Net at every
                 /// step.
                 deep_cache_interval: usize = 1, Whole(1, MAX_STEPS), Changed("DeepCache interval");
                 /// The layers that are computed in between: those up to this branch from the way down to the way up, 0 is the outermost.
                 deep_cache_branch: usize = 0, Branch, ChangedIf("DeepCache branch", |params| params.speed.deep_cache_interval > 1);
+                /// The change, 0 to 1, of what the U-Net's first block gives since the last whole call, below which the rest is left out, and
+                /// that call's output serves again; 0.15 is usual, 0 is never. Not with DeepCache (first-block caching, after TeaCache, Liu et al.
+                /// 2024, arXiv:2411.19108).
+                first_block_cache: f64 = 0.0, Share, Changed("First block cache");
             }
         }
     };

@@ -4,12 +4,12 @@ use std::sync::{Arc, Weak};
 
 use burn_tensor::Tensor;
 use sd_core::{
-    models::{CrossAttentionCache, DeepFeatures, UNet},
+    models::{CrossAttentionCache, DeepFeatures, FirstBlock, UNet},
     weights::Loaded,
 };
 
 use crate::{
-    Result,
+    Error, Result,
     model::{Model, values},
     text::Context,
 };
@@ -19,6 +19,9 @@ const MOST_BYTES: usize = 256 << 20;
 
 /// The most calls whose texts are cached.
 const MOST_CALLS: usize = 8;
+
+/// The steps for which a first block waits for its text to be asked for again.
+const FIRST_BLOCK_STEPS: usize = 8;
 
 /// A text of a call: `part` is one of the prompts that AND joins, the negative one behind them, or the empty one; `index` is one of that part's
 /// texts. `variant` tells evaluations apart that differ in something else, `tile` those of the tiles of a picture.
@@ -30,15 +33,16 @@ pub(crate) struct Text {
     pub tile: usize,
 }
 
-/// Contexts of the last calls with their keys and values for cross-attention, and deep features.
+/// Contexts of the last calls with their keys and values for cross-attention, and what calls leave of their results to later ones.
 #[derive(Default)]
 pub(crate) struct UnetCache {
     /// In the order of their last use.
     calls: Vec<CallTexts>,
-    deep: Vec<DeepRow>,
+    deep: Vec<Row<DeepFeatures>>,
+    first_blocks: Vec<Row<FirstBlock>>,
     /// The U-Net that made them.
     unet: Weak<Loaded<UNet>>,
-    /// Whether the features are a saved state's, which belong to the first U-Net that is asked.
+    /// Whether the rest is a saved state's, which belongs to the first U-Net that is asked.
     restored: bool,
 }
 
@@ -58,11 +62,18 @@ pub(super) struct Conditions {
     pub added: Option<Tensor<2>>,
 }
 
-/// The deep features of a text at a step.
-struct DeepRow {
+/// What a call at a step left to later ones, for one text.
+struct Row<T> {
     text: Text,
     step: usize,
-    features: DeepFeatures,
+    kept: T,
+}
+
+/// What a state keeps of what calls leave to later ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SavedCache {
+    pub features: Vec<SavedFeatures>,
+    pub first_blocks: Vec<SavedFirstBlock>,
 }
 
 /// Deep features as a state keeps them.
@@ -76,15 +87,34 @@ pub(crate) struct SavedFeatures {
     pub values: Vec<f32>,
 }
 
-impl SavedFeatures {
-    /// Their place: part, text, variant, tile, step, branch.
-    pub fn place(&self) -> [usize; 6] {
-        let Text {
+/// A first block as a state keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct SavedFirstBlock {
+    text: Text,
+    step: usize,
+    /// Shape and values of its residual and of the prediction.
+    pub parts: [([usize; 4], Vec<f32>); 2],
+}
+
+impl Text {
+    fn place(self) -> [usize; 4] {
+        [self.part, self.index, self.variant, self.tile]
+    }
+
+    fn at([part, index, variant, tile]: [usize; 4]) -> Self {
+        Self {
             part,
             index,
             variant,
             tile,
-        } = self.text;
+        }
+    }
+}
+
+impl SavedFeatures {
+    /// Their place: part, text, variant, tile, step, branch.
+    pub fn place(&self) -> [usize; 6] {
+        let [part, index, variant, tile] = self.text.place();
         [part, index, variant, tile, self.step, self.branch]
     }
 
@@ -95,12 +125,7 @@ impl SavedFeatures {
         values: Vec<f32>,
     ) -> Self {
         Self {
-            text: Text {
-                part,
-                index,
-                variant,
-                tile,
-            },
+            text: Text::at([part, index, variant, tile]),
             step,
             branch,
             shape,
@@ -109,15 +134,28 @@ impl SavedFeatures {
     }
 }
 
+impl SavedFirstBlock {
+    /// Its place: part, text, variant, tile, step.
+    pub fn place(&self) -> [usize; 5] {
+        let [part, index, variant, tile] = self.text.place();
+        [part, index, variant, tile, self.step]
+    }
+
+    /// Its parts at their place, as many values as the shapes say.
+    pub fn new([part, index, variant, tile, step]: [usize; 5], parts: [([usize; 4], Vec<f32>); 2]) -> Self {
+        Self {
+            text: Text::at([part, index, variant, tile]),
+            step,
+            parts,
+        }
+    }
+}
+
 impl UnetCache {
-    /// The deep features that steps from `step` on may use, so that a state can keep them.
-    pub fn saved(&self, step: usize, interval: usize) -> Result<Vec<SavedFeatures>> {
-        let young = self
-            .deep
-            .iter()
-            .filter(|row| step.saturating_sub(row.step) < interval);
-        let saved = young.map(|row| {
-            let (branch, x) = row.features.parts();
+    /// What steps from `step` on may use, so that a state can keep it: deep features that are less than `interval` steps old, and first blocks.
+    pub fn saved(&self, step: usize, interval: usize) -> Result<SavedCache> {
+        let features = young(&self.deep, step, interval).map(|row| {
+            let (branch, x) = row.kept.parts();
             Ok(SavedFeatures {
                 text: row.text,
                 step: row.step,
@@ -126,22 +164,40 @@ impl UnetCache {
                 values: values(x.clone())?,
             })
         });
-        saved.collect()
-    }
-
-    /// Takes a state's features, in the type that the model computes in.
-    pub fn restore(&mut self, saved: &[SavedFeatures], model: &Model) {
-        let rows = saved.iter().map(|row| {
-            let x = model
-                .tensor(row.values.clone(), row.shape)
-                .cast(model.target.dtype.burn());
-            DeepRow {
+        let first_blocks = young(&self.first_blocks, step, FIRST_BLOCK_STEPS).map(|row| {
+            let saved = |x: &Tensor<4>| Ok::<_, Error>((x.dims(), values(x.clone())?));
+            let [residual, prediction] = row.kept.parts().map(saved);
+            Ok(SavedFirstBlock {
                 text: row.text,
                 step: row.step,
-                features: DeepFeatures::new(row.branch, x),
+                parts: [residual?, prediction?],
+            })
+        });
+        Ok(SavedCache {
+            features: features.collect::<Result<_>>()?,
+            first_blocks: first_blocks.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Takes what a state has, in the type that the model computes in.
+    pub fn restore(&mut self, saved: &SavedCache, model: &Model) {
+        let tensor = |shape: [usize; 4], values: &[f32]| model.tensor(values.to_vec(), shape);
+        let dtype = model.target.dtype.burn();
+        let deep = saved.features.iter().map(|row| Row {
+            text: row.text,
+            step: row.step,
+            kept: DeepFeatures::new(row.branch, tensor(row.shape, &row.values).cast(dtype)),
+        });
+        self.deep = deep.collect();
+        let first_blocks = saved.first_blocks.iter().map(|row| {
+            let [residual, prediction] = [0, 1].map(|i| tensor(row.parts[i].0, &row.parts[i].1));
+            Row {
+                text: row.text,
+                step: row.step,
+                kept: FirstBlock::new(residual.cast(dtype), prediction),
             }
         });
-        self.deep = rows.collect();
+        self.first_blocks = first_blocks.collect();
         self.restored = true;
     }
 
@@ -215,18 +271,45 @@ impl UnetCache {
         let rows = texts.iter().map(|text| {
             let mut rows = self.deep.iter();
             let row = rows.find(|row| row.text == *text && row.step < step);
-            row.map(|row| row.features.clone())
+            row.map(|row| row.kept.clone())
         });
         DeepFeatures::join(&rows.collect::<Option<Vec<_>>>()?)
     }
 
     /// Keeps deep features of these texts, one row each.
     pub fn keep(&mut self, step: usize, texts: &[Text], deep: &DeepFeatures) {
-        self.deep.retain(|row| !texts.contains(&row.text));
-        let rows = texts.iter().zip(deep.split());
-        self.deep
-            .extend(rows.map(|(&text, features)| DeepRow { text, step, features }));
+        keep(&mut self.deep, step, texts, deep.split());
     }
+
+    /// The first block of the last whole call for each of these texts, which were asked for lately.
+    pub fn first_block(&mut self, step: usize, texts: &[Text]) -> Option<FirstBlock> {
+        let rows = &mut self.first_blocks;
+        rows.retain(|row| step.saturating_sub(row.step) < FIRST_BLOCK_STEPS);
+        let kept = texts.iter().map(|text| {
+            let row = rows.iter_mut().find(|row| row.text == *text)?;
+            row.step = step;
+            Some(row.kept.clone())
+        });
+        FirstBlock::join(&kept.collect::<Option<Vec<_>>>()?)
+    }
+
+    /// Keeps a first block of these texts, one row each.
+    pub fn keep_first_block(&mut self, step: usize, texts: &[Text], kept: &FirstBlock) {
+        keep(&mut self.first_blocks, step, texts, kept.split());
+    }
+}
+
+/// Puts rows in the place of those of the same texts.
+fn keep<T>(rows: &mut Vec<Row<T>>, step: usize, texts: &[Text], kept: Vec<T>) {
+    rows.retain(|row| !texts.contains(&row.text));
+    let new = texts.iter().zip(kept);
+    rows.extend(new.map(|(&text, kept)| Row { text, step, kept }));
+}
+
+/// The rows that are less than so many steps old at a step.
+fn young<T>(rows: &[Row<T>], step: usize, steps: usize) -> impl Iterator<Item = &Row<T>> {
+    rows.iter()
+        .filter(move |row| step.saturating_sub(row.step) < steps)
 }
 
 impl CallTexts {

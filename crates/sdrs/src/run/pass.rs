@@ -238,7 +238,7 @@ impl Calls<'_> {
     /// Goes on from a state.
     fn resume(&mut self, (draws, own, refiner): (usize, CallState, Option<CallState>)) {
         self.draws = draws;
-        self.predictor.restore(&own.features);
+        self.predictor.restore(&own.cache);
         self.guidance = own.guidance;
         if let (Some(refining), Some(state)) = (&mut self.refining, refiner) {
             refining.resume(state);

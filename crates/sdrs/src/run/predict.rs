@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use sd_core::models::{DeepCache, FreeU, Perturbation, SelfAttentionLayers, UNet, UnetInput};
+use sd_core::models::{DeepCache, FreeU, MergedParts, Perturbation, SelfAttentionLayers, UNet, UnetInput};
 use sd_kernels::Axes;
 use sd_sched::{DenoiseCall, Latent};
 
-use super::cache::{SavedFeatures, Text, UnetCache};
+use super::cache::{SavedCache, Text, UnetCache};
 use crate::{
     Error, GenerateParams, Result,
     model::{Model, Runtime, values},
@@ -37,8 +37,10 @@ pub(crate) struct Predictor<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Changes {
     token_merging: f64,
+    merged_parts: MergedParts,
     deep_cache_interval: usize,
     deep_cache_branch: usize,
+    first_block_cache: f64,
     free_u: Option<FreeU>,
     wrap: Axes,
 }
@@ -86,8 +88,13 @@ impl Changes {
     pub fn new(params: &GenerateParams) -> Self {
         Self {
             token_merging: params.speed.token_merging,
+            merged_parts: MergedParts {
+                cross_attention: params.speed.token_merging_cross_attention,
+                feed_forward: params.speed.token_merging_mlp,
+            },
             deep_cache_interval: params.speed.deep_cache_interval,
             deep_cache_branch: params.speed.deep_cache_branch,
+            first_block_cache: params.speed.first_block_cache,
             free_u: params.free_u(),
             wrap: params.wrap(),
         }
@@ -103,14 +110,14 @@ impl Changes {
 }
 
 impl Predictor<'_> {
-    /// The deep features that steps from `next` on may use.
-    pub fn features(&self, next: usize) -> Result<Vec<SavedFeatures>> {
+    /// What calls left to those from step `next` on.
+    pub fn saved_cache(&self, next: usize) -> Result<SavedCache> {
         self.cache.saved(next, self.changes.deep_cache_interval)
     }
 
-    /// Takes deep features of a state.
-    pub fn restore(&mut self, features: &[SavedFeatures]) {
-        self.cache.restore(features, self.model);
+    /// Takes what a state has of it.
+    pub fn restore(&mut self, saved: &SavedCache) {
+        self.cache.restore(saved, self.model);
     }
 
     /// The answers of the network for some parts of a call, counted by the conds, then uncond, then the empty prompt.
@@ -225,21 +232,26 @@ impl Predictor<'_> {
         let [height, width] = view.size;
         let deep_cache = self.deep_cache(call.step, texts);
         let changes = self.changes;
+        let compares = changes.first_block_cache > 0.0;
+        let first_block = compares
+            .then(|| self.cache.first_block(call.step, texts))
+            .flatten();
         let (model, cache) = (self.model, &mut self.cache);
         let guidance = &self.guidance;
-        let (output, deep, received) = self.runtime.compute(|| {
-            let latents = model.tensor(view.latents.repeat(batch), [batch, channels, height, width]);
-            let timesteps = vec![call.timestep; batch];
+        let (output, left, received) = self.runtime.compute(|| {
+            // One row for all texts, so that what doesn't depend on them is computed once.
+            let latents = model.tensor(view.latents.to_vec(), [1, channels, height, width]);
+            let timesteps = [call.timestep];
             let guidance = guidance
                 .as_ref()
-                .map(|row| model.tensor(row.repeat(batch), [batch, row.len()]));
+                .map(|row| model.tensor(row.clone(), [1, row.len()]));
             let concat = view.concat.map(|values| {
                 let channels = values.len() / (height * width);
                 let values = match variant.blank {
-                    true => vec![0.0; batch * values.len()],
-                    false => values.repeat(batch),
+                    true => vec![0.0; values.len()],
+                    false => values.to_vec(),
                 };
-                model.tensor(values, [batch, channels, height, width])
+                model.tensor(values, [1, channels, height, width])
             });
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
@@ -247,22 +259,33 @@ impl Predictor<'_> {
                     guidance,
                     concat,
                     token_merging: changes.token_merging,
+                    merged_parts: changes.merged_parts,
                     free_u: changes.free_u,
                     wrap: view.wrap,
                     perturbed: variant.perturbed,
                     watch_middle: variant.watched,
                     ..UnetInput::new(latents, &timesteps, &conditions.text)
                 };
-                Ok(unet.forward_cached(&input, &deep_cache)?)
+                Ok(match compares {
+                    true => {
+                        unet.forward_if_changed(&input, first_block.as_ref(), changes.first_block_cache)?
+                    }
+                    false => unet.forward_cached(&input, &deep_cache)?,
+                })
             })?;
             let received = output.received.map(|tensor| {
                 let [_, height, width] = tensor.dims();
                 Ok::<_, Error>(([height, width], values(tensor)?))
             });
-            Ok::<_, Error>((values(output.prediction)?, output.deep, received.transpose()?))
+            let left = (output.deep, output.first_block);
+            Ok::<_, Error>((values(output.prediction)?, left, received.transpose()?))
         })?;
+        let (deep, first_block) = left;
         if let Some(deep) = deep {
             self.cache.keep(call.step, texts, &deep);
+        }
+        if let Some(first_block) = first_block {
+            self.cache.keep_first_block(call.step, texts, &first_block);
         }
         let mut received = received.map(|(size, values)| {
             let each = values.len() / batch;

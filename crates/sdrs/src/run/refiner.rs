@@ -114,7 +114,7 @@ impl Refining<'_> {
     /// Goes on as one that has taken over.
     pub fn resume(&mut self, state: CallState) {
         self.has_begun = true;
-        self.predictor.restore(&state.features);
+        self.predictor.restore(&state.cache);
         self.state = state.guidance;
     }
 

@@ -354,7 +354,7 @@ impl<'a> Request<'a> {
             let mut passes_before = before;
             if let (Some(mut state), Some(drawn_with)) = (resumed.take(), &drawn_with) {
                 state.check_size(shape.iter().product())?;
-                state.forget_features_of_others(drawn_with);
+                state.forget_others(drawn_with);
                 before = state.place.step;
                 // Steps are counted from the pass's beginning.
                 let done = Stepper::resume(pass.plan.clone(), state.pass.stepper.clone())?.steps_done();

@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 use sd_core::{config::Part, output, weights::TensorFile};
 use serde::{Deserialize, Serialize};
 
-use super::{Components, pass::PassState, start::Inputs};
+use super::{Components, cache::SavedCache, pass::PassState, start::Inputs};
 use crate::{
     Error, GenerateParams, Given, Result, Setting, SettingValue,
     model::{Autoencoder, Model},
@@ -198,22 +198,26 @@ impl RunState {
             return other("VAE, which encoded the picture that the run began at");
         }
         if !changed.is_empty() || now.dtype != self.drawn_with.dtype {
-            self.forget_features();
+            self.forget();
         }
         Ok(())
     }
 
-    /// Lets features go that belong to other weights than those of the pass that goes on.
-    pub(super) fn forget_features_of_others(&mut self, now: &DrawnWith) {
+    /// Lets go of what belongs to other weights than those of the pass that goes on.
+    pub(super) fn forget_others(&mut self, now: &DrawnWith) {
         if *now != self.drawn_with {
-            self.forget_features();
+            self.forget();
         }
     }
 
-    fn forget_features(&mut self) {
-        self.pass.own.features.clear();
-        if let Some(refiner) = &mut self.pass.refiner {
-            refiner.features.clear();
+    /// Lets go of the cache, and lets guidance find out anew whether it is over.
+    fn forget(&mut self) {
+        for state in [Some(&mut self.pass.own), self.pass.refiner.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            state.cache = SavedCache::default();
+            state.guidance.unguided_from = None;
         }
     }
 

@@ -9,8 +9,9 @@ use super::{CrossAttentionCache, FreeU, Perturbation, SelfAttentionLayers};
 use crate::{
     config::{BlockKind, UnetBlock, UnetConfig, Way},
     models::{
+        nn::broadcast_rows,
         resnet::{Downsample, ResnetBlock, ResnetSpec, Upsample},
-        transformer::{SelfAttention, SpatialTransformer, TransformerSpec},
+        transformer::{MergedParts, SelfAttention, SpatialTransformer, TransformerSpec},
     },
     weights::Params,
 };
@@ -32,10 +33,12 @@ pub(super) struct Residual {
 
 /// The conditions that all blocks share in one evaluation.
 pub(super) struct Conditions<'a> {
-    /// The embedding of timesteps and added vectors, `[batch, time_width]`, SiLU already applied.
+    /// The embedding of timesteps and added vectors, `[batch, time_width]`, SiLU already applied; one row where it is the same for all.
     pub time: Tensor<2>,
+    /// Its rows are the batch.
     pub text: Cow<'a, CrossAttentionCache>,
     pub token_merging: f64,
+    pub merged_parts: MergedParts,
     /// Height and width of the latents: tokens are merged at this resolution alone.
     pub size: [usize; 2],
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
@@ -112,7 +115,11 @@ impl Residual {
     }
 
     fn resnet(&self, x: Tensor<4>, conditions: &Conditions) -> Tensor<4> {
-        self.resnet.forward(x, Some(&conditions.time), conditions.wrap)
+        let time = &conditions.time;
+        let batch = x.dims()[0].max(time.dims()[0]);
+        let time = broadcast_rows(time.clone(), batch);
+        self.resnet
+            .forward(broadcast_rows(x, batch), Some(&time), conditions.wrap)
     }
 
     /// The transformer.
@@ -139,18 +146,18 @@ impl Conditions<'_> {
             _ if size == self.size => SelfAttention::Merged {
                 share: self.token_merging,
                 size,
+                also: self.merged_parts,
             },
             _ => SelfAttention::Whole,
         }
     }
 }
 
-/// The way down: what goes in, and what each block makes of it, are the skips.
-pub(super) fn down(blocks: &[Block], x: Tensor<4>, conditions: &Conditions) -> Vec<Tensor<4>> {
-    let mut skips = vec![x];
+/// The way down, or some blocks of it, behind the skips so far: what goes in, and what each block makes of it, are the skips. They have one
+/// row as long as all rows are the same.
+pub(super) fn down(blocks: &[Block], mut skips: Vec<Tensor<4>>, conditions: &Conditions) -> Vec<Tensor<4>> {
     for block in blocks {
-        let x = last(&skips);
-        skips.push(block.forward(x, conditions, None));
+        skips.push(block.forward(last(&skips), conditions, None));
     }
     skips
 }
@@ -178,7 +185,11 @@ pub(super) fn middle(
             _ => block.forward(x, conditions, None),
         };
     }
-    (x, received)
+    let batch = conditions.text.rows;
+    (
+        broadcast_rows(x, batch),
+        received.map(|it| broadcast_rows(it, batch)),
+    )
 }
 
 /// The way up: each residual block sees the last skip that is left beside what comes from below.
@@ -196,6 +207,7 @@ pub(super) fn up(
             if let Some(free_u) = &conditions.free_u {
                 (x, skip) = free_u.apply(residual.resolution, conditions.first, x, skip);
             }
+            let skip = broadcast_rows(skip, x.dims()[0]);
             x = sd_kernels::concatenate(x, skip);
         }
         let size = skips.last().map(|skip| [skip.dims()[1], skip.dims()[2]]);

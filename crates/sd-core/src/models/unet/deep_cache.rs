@@ -3,7 +3,7 @@
 use burn_tensor::Tensor;
 
 use super::{
-    UNet, UnetInput,
+    FirstBlock, UNet, UnetInput,
     block::{Block, down, last, middle, up},
     shape_error,
 };
@@ -73,6 +73,8 @@ pub struct UnetOutput {
     pub prediction: Tensor<4>,
     /// The deep features, where they were to be kept.
     pub deep: Option<DeepFeatures>,
+    /// What [`UNet::forward_if_changed`] leaves to later evaluations.
+    pub first_block: Option<FirstBlock>,
     /// For each pixel of the middle the sum of what all pixels' attention gives it in the middle's first self-attention, on the mean of the
     /// heads: `[batch, h, w]` in `f32`. There where it was asked for, the network has such a layer, and the middle was computed.
     pub received: Option<Tensor<3>>,
@@ -118,7 +120,7 @@ impl UNet {
     fn keep(&self, input: &UnetInput, branch: usize) -> Result<UnetOutput> {
         let (inner, outer) = self.split(branch)?;
         let (x, conditions) = self.encoder.enter(input, &self.up)?;
-        let mut skips = down(&self.encoder.down, x, &conditions);
+        let mut skips = down(&self.encoder.down, vec![x], &conditions);
         let (x, received) = middle(&self.encoder.middle, last(&skips), &conditions);
         input.control_skips(&mut skips)?;
         let x = input.control_middle(x)?;
@@ -128,6 +130,7 @@ impl UNet {
         Ok(UnetOutput {
             prediction: self.leave(x, input),
             deep: Some(deep),
+            first_block: None,
             received,
         })
     }
@@ -135,12 +138,12 @@ impl UNet {
     fn reuse(&self, input: &UnetInput, DeepFeatures { branch, x }: &DeepFeatures) -> Result<UnetOutput> {
         let (_, outer) = self.split(*branch)?;
         let (first, conditions) = self.encoder.enter(input, &self.up)?;
-        let mut skips = down(&self.encoder.down[..*branch], first, &conditions);
+        let mut skips = down(&self.encoder.down[..*branch], vec![first], &conditions);
         let blocks = self.encoder.config.blocks().into_iter().rev();
         let mut residual = blocks.filter(|block| block.kind == BlockKind::Residual);
         let below = residual.nth(*branch).map_or(0, |block| block.input);
-        let [batch, h, w, _] = last(&skips).dims();
-        let expected = [batch, h, w, below];
+        let [_, h, w, _] = last(&skips).dims();
+        let expected = [input.batch(), h, w, below];
         if x.dims() != expected {
             return shape_error("deep features", format!("{expected:?}"), &x.dims());
         }
@@ -149,6 +152,7 @@ impl UNet {
         Ok(UnetOutput {
             prediction: self.leave(x, input),
             deep: None,
+            first_block: None,
             received: None,
         })
     }

@@ -14,7 +14,7 @@ use crate::{
     Result,
     config::{UnetConfig, Way},
     models::{
-        nn::{channels_last, conv, linear, linear_without_bias},
+        nn::{broadcast_rows, channels_last, conv, linear, linear_without_bias},
         transformer::SpatialTransformer,
     },
     weights::{Model, Params, PartWeights, Target, load},
@@ -81,9 +81,13 @@ impl UnetEncoder {
     /// As [`UNet::forward`](super::UNet::forward).
     pub fn forward(&self, input: &UnetInput) -> Result<UnetFeatures> {
         let (x, conditions) = self.enter(input, &[])?;
-        let skips = down(&self.down, x, &conditions);
+        let skips = down(&self.down, vec![x], &conditions);
         let (middle, _) = middle(&self.middle, last(&skips), &conditions);
-        Ok(UnetFeatures { skips, middle })
+        let skips = skips.into_iter().map(|skip| broadcast_rows(skip, input.batch()));
+        Ok(UnetFeatures {
+            skips: skips.collect(),
+            middle,
+        })
     }
 
     /// The keys and values of a context, `[batch, m, cross_attention_dim]`, for every cross-attention, at any timestep.
@@ -129,7 +133,7 @@ impl UnetEncoder {
             TextInput::Context(context) => Cow::Owned(self.cache(behind, context.clone())?),
             TextInput::Cache(cache) => Cow::Borrowed(*cache),
         };
-        if text.rows != batch || text.layers.len() != self.transformers(behind).count() {
+        if ![1, text.rows].contains(&batch) || text.layers.len() != self.transformers(behind).count() {
             let expected = format!("of this network and {batch} rows");
             return shape_error("text", expected, &[text.rows]);
         }
@@ -143,6 +147,7 @@ impl UnetEncoder {
             time: self.embed(input),
             text,
             token_merging: input.token_merging,
+            merged_parts: input.merged_parts,
             size: [h, w],
             perturbed: input.perturbed,
             free_u: input.free_u,
@@ -172,7 +177,8 @@ impl UnetEncoder {
         }
         let mut time = mlp(&self.time, sinusoids);
         if let (Some(layers), Some(added)) = (&self.added, added) {
-            time = time + mlp(layers, added.cast(dtype));
+            let added = mlp(layers, added.cast(dtype));
+            time = broadcast_rows(time, added.dims()[0]) + added;
         }
         // Every residual block would apply SiLU first.
         sd_kernels::silu(time)
@@ -206,10 +212,10 @@ impl UnetEncoder {
         }
         match (self.config.added_width, input.added.as_ref().map(|a| a.dims())) {
             (None, None) => Ok(()),
-            (Some(width), Some(dims)) if dims == [batch, width] => Ok(()),
+            (Some(width), Some(dims)) if dims == [input.batch(), width] => Ok(()),
             (expected, got) => shape_error(
                 "additional embedding",
-                expected.map_or("none".into(), |width| format!("[{batch}, {width}]")),
+                expected.map_or("none".into(), |width| format!("[{}, {width}]", input.batch())),
                 &got.unwrap_or_default(),
             ),
         }

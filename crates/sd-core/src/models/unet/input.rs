@@ -4,18 +4,24 @@ use burn_tensor::Tensor;
 use sd_kernels::Axes;
 
 use super::{FreeU, Perturbation, SelfAttentionLayers, shape_error};
-use crate::Result;
+use crate::{
+    Result,
+    models::{nn::broadcast_rows, transformer::MergedParts},
+};
 
 /// The input of one evaluation.
 #[derive(Debug, Clone)]
 pub struct UnetInput<'a> {
-    /// The latents, `[batch, c, h, w]` in any float type.
+    /// The latents, `[batch, c, h, w]` in any float type. Where they are the same for all rows of the text, `[1, c, h, w]`: what comes before
+    /// the text is computed once then, and the output is the same, to the bit where layers give each row the same in every batch.
+    /// `timesteps`, `guidance` and `concat` have as many rows as they do.
     pub latents: Tensor<4>,
     /// A number for each row, 0 to 1000, fractions allowed.
     pub timesteps: &'a [f64],
     /// The text that cross-attention sees.
     pub text: TextInput<'a>,
-    /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL).
+    /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL): one for each row of
+    /// the text.
     pub added: Option<Tensor<2>>,
     /// The embedding of the guidance's scale, `[batch, time_cond_proj_dim]`, for models that take it:
     /// [`guidance_embedding`](super::guidance_embedding). Without it they go without it, as in diffusers.
@@ -28,6 +34,8 @@ pub struct UnetInput<'a> {
     /// The share of the pixels, 0 to 1, that self-attention merges with others, at the resolution of the latents:
     /// [`TokenMerging`](sd_kernels::TokenMerging).
     pub token_merging: f64,
+    /// What sees merged tokens in the same places, beside self-attention.
+    pub merged_parts: MergedParts,
     /// What self-attention does in some layers in place of its own.
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
     /// The factors of FreeU, if it acts.
@@ -50,10 +58,19 @@ impl<'a> UnetInput<'a> {
             concat: None,
             residuals: None,
             token_merging: 0.0,
+            merged_parts: MergedParts::default(),
             perturbed: None,
             free_u: None,
             watch_middle: false,
             wrap: Axes::default(),
+        }
+    }
+
+    /// The rows of the output, which are the text's.
+    pub(super) fn batch(&self) -> usize {
+        match &self.text {
+            TextInput::Context(context) => context.dims()[0],
+            TextInput::Cache(cache) => cache.rows,
         }
     }
 
@@ -67,7 +84,7 @@ impl<'a> UnetInput<'a> {
             return shape_error("residuals", expected, &[residuals.len()]);
         }
         for (skip, residual) in skips.iter_mut().zip(residuals) {
-            *skip = sum(skip.clone(), residual)?;
+            *skip = sum(broadcast_rows(skip.clone(), self.batch()), residual)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod block;
 mod deep_cache;
 mod encoder;
+mod first_block;
 mod free_u;
 mod input;
 mod perturbed;
@@ -16,10 +17,11 @@ use crate::{
     config::{UnetConfig, Way},
     weights::{Model, Params, PartWeights, Target, load},
 };
-use block::{Block, down, last, middle, up};
+use block::{Block, Conditions, down, last, middle, up};
 
 pub use deep_cache::{DeepCache, DeepFeatures, UnetOutput};
 pub use encoder::{UnetEncoder, guidance_embedding, timestep_embedding};
+pub use first_block::FirstBlock;
 pub use free_u::{FreeU, FreeUVersion};
 pub use input::{CrossAttentionCache, TextInput, UnetFeatures, UnetInput};
 pub use perturbed::{Perturbation, SelfAttentionLayers};
@@ -87,14 +89,26 @@ impl UNet {
 
     fn whole(&self, input: &UnetInput) -> Result<UnetOutput> {
         let (x, conditions) = self.encoder.enter(input, &self.up)?;
-        let mut skips = down(&self.encoder.down, x, &conditions);
-        let (x, received) = middle(&self.encoder.middle, last(&skips), &conditions);
+        self.rest(&self.encoder.down, vec![x], input, &conditions)
+    }
+
+    /// The blocks of the way down that are left, and all that is behind them, on the skips so far.
+    fn rest(
+        &self,
+        left: &[Block],
+        skips: Vec<Tensor<4>>,
+        input: &UnetInput,
+        conditions: &Conditions,
+    ) -> Result<UnetOutput> {
+        let mut skips = down(left, skips, conditions);
+        let (x, received) = middle(&self.encoder.middle, last(&skips), conditions);
         input.control_skips(&mut skips)?;
         let x = input.control_middle(x)?;
-        let x = up(&self.up, x, &mut skips, &conditions);
+        let x = up(&self.up, x, &mut skips, conditions);
         Ok(UnetOutput {
             prediction: self.leave(x, input),
             deep: None,
+            first_block: None,
             received,
         })
     }

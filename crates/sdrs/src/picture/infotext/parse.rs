@@ -498,6 +498,8 @@ mod tests {
             (params.guidance.ngms, params.guidance.ngms_all_steps) = (ngms, old && ngms > 0.0);
             (params.guidance.guidance_sigma_min, params.guidance.guidance_sigma_max) = (sigma_min, sigma_max);
             (params.speed.token_merging, params.speed.deep_cache_interval) = (merging, interval);
+            (params.guidance.adaptive_guidance, params.speed.first_block_cache) = (merging, early);
+            (params.speed.token_merging_cross_attention, params.speed.token_merging_mlp) = (pad && merging > 0.0, cpu && merging > 0.0);
             params.speed.deep_cache_branch = if interval > 1 { branch } else { 0 };
             (params.sampling.refiner_switch_at, params.sampling.refiner_by_steps) = (early, pad);
             (params.conditioning.original_width, params.conditioning.crop_top) = (Some(side), side);

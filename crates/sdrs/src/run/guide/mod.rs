@@ -5,6 +5,7 @@
 //! `rescale`). Some evaluate the network once more (`perturbed`, `self_attention`), and add a term before that. Each is a file, and by default
 //! none acts.
 
+mod adaptive;
 mod adaptive_projected;
 mod cfg_zero_star;
 mod dynamic_threshold;
@@ -71,6 +72,8 @@ pub(crate) struct GuidanceState {
     pub momentum: Vec<f32>,
     /// The last that the middle was computed for, for [`SelfAttentionGuidance`].
     pub received: Option<Received>,
+    /// The step from which on there is no guidance by the negative prompt, once adaptive guidance has ended it.
+    pub unguided_from: Option<usize>,
 }
 
 /// The latent that was denoised: a denoised one is `c_skip * x + c_out * output`.
@@ -127,19 +130,38 @@ impl Guidance {
         at: (&Vec<f32>, &DenoiseCall),
         unet: &UNet,
     ) -> Result<Denoised<Vec<f32>>> {
-        let (guide, (x, call)) = (self.guide(at.1), at);
+        let (guide, (x, call)) = (self.guide(at.1, state), at);
         let plain = Variant {
             watched: self.methods.self_attention.is_some(),
             ..Variant::default()
         };
         let predicted = predictor.predict(at, unet, 0..self.count(guide), plain)?;
         let added = self.added(predictor, state, (at, unet), guide, &predicted)?;
-        let denoised = predicted.into_iter().map(|it| it.denoised).collect();
+        let denoised: Vec<_> = predicted.into_iter().map(|it| it.denoised).collect();
         let origin = Origin {
             x,
             scalings: predictor.model.sampling.scalings(call.sigma),
             channels: predictor.shape[1],
         };
+        if let (Guide::Full, Some(threshold)) = (guide, self.rule.similarity()) {
+            let (conds, behind) = denoised.split_at(self.weights.len());
+            let pair = Pair {
+                cond: self.sum(conds, &behind[0], 1.0),
+                uncond: behind[0].clone(),
+            };
+            let similarity = adaptive::similarity(&pair);
+            // A step's calls are all guided or none is.
+            if similarity >= threshold && state.unguided_from.is_none() {
+                state.unguided_from = Some(call.step + 1);
+                let told = || {
+                    let step = call.step + 2;
+                    format!(
+                        "no negative prompt from step {step} on: what it denoises to is like the prompt's, {similarity:.4}"
+                    )
+                };
+                predictor.runtime.info(told);
+            }
+        }
         let Guided {
             mut denoised,
             cond,
@@ -221,11 +243,12 @@ impl Guidance {
     }
 
     /// The guidance of a call.
-    fn guide(&self, call: &DenoiseCall) -> Guide {
+    fn guide(&self, call: &DenoiseCall, state: &GuidanceState) -> Guide {
+        let ended = state.unguided_from.is_some_and(|from| call.step >= from);
         let plain = self.weights.len() == 1 && self.weights[0] * self.cfg_scale == 1.0;
         match plain && !call.needs_uncond && !self.methods.need_empty() && self.methods.image_scale == 0.0 {
             true => Guide::Cond,
-            false if self.rule.skips(call.call, call.sigma, call.timestep) => Guide::Conds,
+            false if ended || self.rule.skips(call.call, call.sigma, call.timestep) => Guide::Conds,
             false => Guide::Full,
         }
     }

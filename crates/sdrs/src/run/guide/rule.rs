@@ -16,6 +16,8 @@ pub(crate) struct UncondRule {
     skip_early_cfg: f64,
     /// Calls of the denoiser that the WebUI expects.
     calls: usize,
+    /// The similarity of cond and uncond at which guidance ends for good; 0 is none.
+    adaptive: f64,
     /// Guidance acts above the first noise level and up to the second.
     interval: Option<[f64; 2]>,
 }
@@ -37,11 +39,17 @@ impl UncondRule {
             over_timesteps: params.sampling.sampler.is_timestep_based(Dialect::WebUi),
             skip_early_cfg: params.guidance.skip_early_cfg,
             calls: params.reading().steps.base,
+            adaptive: params.guidance.adaptive_guidance,
             interval: Some([
                 params.guidance.guidance_sigma_min,
                 params.guidance.guidance_sigma_max.unwrap_or(f64::INFINITY),
             ]),
         }
+    }
+
+    /// The similarity of cond and uncond at which guidance ends for good.
+    pub fn similarity(&self) -> Option<f64> {
+        (self.adaptive > 0.0).then_some(self.adaptive)
     }
 
     /// Whether a call, counted from 0, goes without the negative prompt.

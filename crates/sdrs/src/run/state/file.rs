@@ -13,14 +13,18 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{
-        cache::SavedFeatures, call_state::CallState, guide::GuidanceState, pass::PassState,
-        predict::Received, start::Inputs,
+        cache::{SavedFeatures, SavedFirstBlock},
+        call_state::CallState,
+        guide::GuidanceState,
+        pass::PassState,
+        predict::Received,
+        start::Inputs,
     },
     DrawnWith, Place, RunState,
 };
 use crate::{
     Array, Error, GenerateParams, Picture, Result, Setting, SettingKind, SettingValue, VERSION,
-    picture::{HEAD, kind_of},
+    picture::{HEAD, carries_infotext, kind_of},
     settings,
 };
 
@@ -29,6 +33,9 @@ const FORMAT: u64 = 1;
 
 /// The key of the metadata that tells what is in a file.
 const KEY: &str = "sdrs.run_state";
+
+/// The tensors of a first block.
+const FIRST_BLOCK: [&str; 2] = ["residual", "prediction"];
 
 /// Draws of noise that no run makes.
 const MOST_DRAWS: usize = 10 * MAX_STEPS;
@@ -48,6 +55,12 @@ struct Head {
     infotext: String,
     /// Whose features the tensors `features.N` are: the refiner's or not, part, text, variant, tile, step, branch.
     features: Vec<(bool, [usize; 6])>,
+    /// The same of the tensors `first_blocks.N.residual` and `first_blocks.N.prediction`, without a branch.
+    #[serde(default)]
+    first_blocks: Vec<(bool, [usize; 5])>,
+    /// The steps from which on there is no guidance, the refiner's behind the other.
+    #[serde(default)]
+    unguided_from: [Option<usize>; 2],
 }
 
 /// The version alone, of any format.
@@ -92,7 +105,7 @@ pub(super) fn bytes(state: &RunState) -> Vec<u8> {
         latents.iter().for_each(|v| out.extend(v.to_le_bytes()));
     });
     tensors.bytes("stepper", vec![stepper.len()], stepper);
-    let mut features = Vec::new();
+    let (mut features, mut first_blocks) = (Vec::new(), Vec::new());
     let states = [
         ("guidance", Some(&state.pass.own)),
         ("refiner", state.pass.refiner.as_ref()),
@@ -100,13 +113,20 @@ pub(super) fn bytes(state: &RunState) -> Vec<u8> {
     for (prefix, state) in states {
         let Some(state) = state else { continue };
         tensors.guidance(prefix, &state.guidance);
-        for row in &state.features {
+        for row in &state.cache.features {
             tensors.values(
                 format!("features.{}", features.len()),
                 row.shape.to_vec(),
                 &row.values,
             );
             features.push((prefix == "refiner", row.place()));
+        }
+        for row in &state.cache.first_blocks {
+            for (name, (shape, values)) in FIRST_BLOCK.iter().zip(&row.parts) {
+                let name = format!("first_blocks.{}.{name}", first_blocks.len());
+                tensors.values(name, shape.to_vec(), values);
+            }
+            first_blocks.push((prefix == "refiner", row.place()));
         }
     }
     let Inputs {
@@ -138,6 +158,8 @@ pub(super) fn bytes(state: &RunState) -> Vec<u8> {
         refining: state.pass.refiner.is_some(),
         infotext: state.infotext.clone(),
         features,
+        first_blocks,
+        unguided_from: states.map(|(_, state)| state.and_then(|it| it.guidance.unguided_from)),
     };
     let head = serde_json::to_string(&head).expect("names and numbers are JSON");
     let metadata = HashMap::from([(KEY.to_owned(), head)]);
@@ -165,10 +187,11 @@ pub(super) fn instead(path: &Path, error: sd_core::Error) -> Error {
     let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
     let reason = match (kind_of(&head), read) {
         _ if path.is_dir() => not_a_state("a folder"),
-        (Some(kind), _) => format!(
+        (Some(kind), _) if carries_infotext(kind) => format!(
             "{}; replay draws a picture again from its infotext",
             not_a_state(kind)
         ),
+        (Some(kind), _) => not_a_state(kind),
         // A state that is damaged says so.
         (None, Ok(8..)) if head[8..].starts_with(b"{") => return error.into(),
         (None, Ok(1..)) => format!("is no file of tensors, so no saved state of a run; {ADVICE}"),
@@ -199,8 +222,10 @@ pub(super) fn read(file: &TensorFile) -> Result<RunState> {
     let mut head: Head = serde_json::from_str(json).map_err(bad)?;
     let mut params = GenerateParams::default();
     for setting in settings() {
-        let value = head.settings.remove(setting.name);
-        let value = value.ok_or_else(|| fail(format!("lacks the setting {}", setting.name)))?;
+        // One that came later than the file has its default, which leaves a run as it was.
+        let Some(value) = head.settings.remove(setting.name) else {
+            continue;
+        };
         let value = from_json(setting, &value)
             .ok_or_else(|| fail(format!("{}: {value} is no value of this setting", setting.name)))?;
         setting.set(&mut params, value).map_err(|e| fail(e.to_string()))?;
@@ -234,15 +259,19 @@ pub(super) fn read(file: &TensorFile) -> Result<RunState> {
         guidance: tensors.guidance("refiner")?,
         ..CallState::default()
     };
+    [own.guidance.unguided_from, refiner.guidance.unguided_from] = head.unguided_from;
     for (i, (refined, place)) in head.features.iter().enumerate() {
-        let name = format!("features.{i}");
-        let (shape, values) = tensors
-            .values(&name)?
-            .ok_or_else(|| fail(format!("lacks the tensor {name}")))?;
-        let shape = <[usize; 4]>::try_from(shape)
-            .map_err(|shape| fail(format!("{name} has the shape {shape:?}; four axes are expected")))?;
+        let (shape, values) = tensors.pictures(&format!("features.{i}"))?;
         let state = if *refined { &mut refiner } else { &mut own };
-        state.features.push(SavedFeatures::new(*place, shape, values));
+        let row = SavedFeatures::new(*place, shape, values);
+        state.cache.features.push(row);
+    }
+    for (i, (refined, place)) in head.first_blocks.iter().enumerate() {
+        let [residual, prediction] =
+            FIRST_BLOCK.map(|name| tensors.pictures(&format!("first_blocks.{i}.{name}")));
+        let state = if *refined { &mut refiner } else { &mut own };
+        let row = SavedFirstBlock::new(*place, [residual?, prediction?]);
+        state.cache.first_blocks.push(row);
     }
     let latents = tensors.values("image_latents")?;
     Ok(RunState {
@@ -300,6 +329,17 @@ impl Reader<'_> {
         Ok(Some((shape, values)))
     }
 
+    /// Values that have to be there, with four axes.
+    fn pictures(&self, name: &str) -> Result<([usize; 4], Vec<f32>)> {
+        let Some((shape, values)) = self.values(name)? else {
+            return self.fail(format!("lacks the tensor {name}"));
+        };
+        match <[usize; 4]>::try_from(shape) {
+            Ok(shape) => Ok((shape, values)),
+            Err(shape) => self.fail(format!("{name} has the shape {shape:?}; four axes are expected")),
+        }
+    }
+
     fn tensor(&self, name: &str, dtype: StoredDtype) -> Result<Option<(Vec<usize>, Vec<u8>)>> {
         let Some(info) = self.file.info(name) else {
             return Ok(None);
@@ -349,6 +389,7 @@ impl Reader<'_> {
         Ok(GuidanceState {
             momentum: momentum.map(|(_, values)| values).unwrap_or_default(),
             received,
+            unguided_from: None,
         })
     }
 }
