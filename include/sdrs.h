@@ -1153,7 +1153,7 @@ typedef struct {
      */
     const char *device;
     /**
-     * The compute type.
+     * The compute type; `SDRS_DTYPE_AUTO` (the default) is f32 on the CPU and f16 on a GPU.
      */
     sdrs_dtype dtype;
     /**
@@ -1285,46 +1285,67 @@ typedef struct {
 } sdrs_lora;
 
 /**
- * The choice of a noise: seeds, size and source.
+ * The most of the CPU's memory that a run needs, in bytes: an estimate from the model's files and configuration. A GPU's own memory, other
+ * pipelines, networks that enlarge pictures, and the pictures themselves are not counted.
  */
 typedef struct {
     /**
-     * Size of this structure, set by `sdrs_noise_options_init`.
+     * Size of this structure, set by `sdrs_memory_plan_init`.
      */
     size_t struct_size;
     /**
-     * The seed (0).
+     * The weights of all networks, with the LoRAs that the pipeline was given.
      */
-    uint64_t seed;
+    uint64_t weights;
     /**
-     * Seed of the noise that the first noise is mixed with (0).
+     * The part of these that is text encoders'.
      */
-    uint64_t variation_seed;
+    uint64_t text_encoders;
     /**
-     * The share of that noise in the first noise, 0 (the default) to 1.
+     * The part of these that is the U-Net's, and the refiner's.
      */
-    double variation_strength;
+    uint64_t unet;
     /**
-     * Eta noise seed delta (0).
+     * The part of these that is the autoencoder's.
      */
-    int64_t ensd;
+    uint64_t vae;
     /**
-     * Channels of the latent (4).
+     * The layers that the LoRAs of the run's prompts change, which lie beside the pipeline's own, and those that follow a schedule once more.
      */
-    uint32_t channels;
+    uint64_t loras;
     /**
-     * Rows of the latent: the picture's height by the model's `downscale`. Must be set.
+     * The part of these that is text encoders'.
      */
-    uint32_t height;
+    uint64_t lora_text_encoders;
     /**
-     * Columns of the latent. Must be set.
+     * The memory that encoding a picture has in use at once; 0 where the run encodes none.
      */
-    uint32_t width;
+    uint64_t encoding;
     /**
-     * The source of random numbers (`SDRS_RNG_CPU`).
+     * The memory that a call of the U-Net has in use at once, both halves of guidance together.
      */
-    sdrs_rng rng;
-} sdrs_noise_options;
+    uint64_t denoising;
+    /**
+     * The memory that decoding a picture has in use at once.
+     */
+    uint64_t decoding;
+    /**
+     * The program itself, vocabularies, and pages of files that are being read.
+     */
+    uint64_t other;
+    /**
+     * The number of such runs at once on one pipeline. Weights are there once; the figures above are a single run's.
+     */
+    uint64_t runs;
+    /**
+     * The least that the runs get by with: for one it is the smallest `sdrs_builder_memory_limit` that allows it.
+     */
+    uint64_t least;
+    /**
+     * The most that they take without a limit.
+     */
+    uint64_t most;
+} sdrs_memory_plan;
 
 /**
  * Everything that decides a picture, besides the weights. `sdrs_generate_params_init` sets the WebUI's defaults, and leaves open the
@@ -1776,6 +1797,48 @@ typedef struct {
      */
     double first_block_cache;
 } sdrs_generate_params;
+
+/**
+ * The choice of a noise: seeds, size and source.
+ */
+typedef struct {
+    /**
+     * Size of this structure, set by `sdrs_noise_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The seed (0).
+     */
+    uint64_t seed;
+    /**
+     * Seed of the noise that the first noise is mixed with (0).
+     */
+    uint64_t variation_seed;
+    /**
+     * The share of that noise in the first noise, 0 (the default) to 1.
+     */
+    double variation_strength;
+    /**
+     * Eta noise seed delta (0).
+     */
+    int64_t ensd;
+    /**
+     * Channels of the latent (4).
+     */
+    uint32_t channels;
+    /**
+     * Rows of the latent: the picture's height by the model's `downscale`. Must be set.
+     */
+    uint32_t height;
+    /**
+     * Columns of the latent. Must be set.
+     */
+    uint32_t width;
+    /**
+     * The source of random numbers (`SDRS_RNG_CPU`).
+     */
+    sdrs_rng rng;
+} sdrs_noise_options;
 
 /**
  * The properties of a pipeline, and the sizes of its arrays.
@@ -2675,6 +2738,44 @@ sdrs_status sdrs_vae_decode(const sdrs_pipeline *pipeline,
                             const float *latents,
                             const size_t *shape,
                             sdrs_tensor **images);
+
+/**
+ * Prepares `plan` for `sdrs_pipeline_memory_plan`; `struct_size` is `sizeof(sdrs_memory_plan)`.
+ */
+sdrs_status sdrs_memory_plan_init(sdrs_memory_plan *plan, size_t struct_size);
+
+/**
+ * Writes the memory that a run with `params` takes, begun at `inputs`, which may be NULL; nothing is drawn. `runs` is the number of such runs
+ * at once on the pipeline; 0 and 1 are one.
+ *
+ * Fails with `SDRS_ERROR_INVALID_PARAMETER` if a value is out of its range or a LoRA that a prompt names is not found, and as
+ * `sdrs_builder_build` does for LoRAs.
+ */
+sdrs_status sdrs_pipeline_memory_plan(const sdrs_pipeline *pipeline,
+                                      const sdrs_generate_params *params,
+                                      const sdrs_inputs *inputs,
+                                      uint32_t runs,
+                                      sdrs_memory_plan *plan);
+
+/**
+ * Writes the bytes that a pipeline made by `sdrs_pipeline_with_lora_list`, with the same arguments, takes beside `pipeline`: those of the
+ * layers that its LoRAs or the pipeline's change.
+ *
+ * Fails as `sdrs_pipeline_with_lora_list` does.
+ */
+sdrs_status sdrs_pipeline_memory_of_loras(const sdrs_pipeline *pipeline,
+                                          const sdrs_lora *const *loras,
+                                          size_t count,
+                                          uint64_t *bytes);
+
+/**
+ * Writes the bytes that a pipeline made by `sdrs_pipeline_with_vae` takes beside `pipeline`: those of the autoencoder.
+ *
+ * Fails as `sdrs_pipeline_with_vae` does.
+ */
+sdrs_status sdrs_pipeline_memory_of_vae(const sdrs_pipeline *pipeline,
+                                        const char *vae,
+                                        uint64_t *bytes);
 
 /**
  * The sampler of a name, in the WebUI's, ComfyUI's or diffusers' spelling, in any case. The name may carry its schedule, as in "DPM++ 2M

@@ -370,6 +370,17 @@ public:
         return info;
     }
 
+    /** The memory that such a run takes, or so many at once; nothing is drawn. */
+    sdrs_memory_plan memory_plan(const GenerateParams &params, std::uint32_t runs = 1) const {
+        return memory_plan_of(params, nullptr, runs);
+    }
+
+    /** The same of a run from a picture. */
+    sdrs_memory_plan memory_plan(const GenerateParams &params, const Inputs &inputs, std::uint32_t runs = 1) const {
+        const sdrs_inputs from = inputs.get();
+        return memory_plan_of(params, &from, runs);
+    }
+
     Images txt2img(const GenerateParams &params, const RunOptions &options = {}) const {
         sdrs_images *images = nullptr;
         run(params, options, [&](const sdrs_generate_params *given, const sdrs_run_options *c) {
@@ -419,17 +430,27 @@ public:
 
     /** The same pipeline with these LoRAs instead of those that it has, sharing all else. */
     Pipeline with_loras(const std::vector<Lora> &loras) const {
-        std::vector<sdrs_lora> given;
-        std::vector<const sdrs_lora *> pointers;
-        for (const Lora &lora : loras) {
-            given.push_back(lora.get());
-        }
-        for (const sdrs_lora &lora : given) {
-            pointers.push_back(&lora);
-        }
         sdrs_pipeline *other = nullptr;
-        check(sdrs_pipeline_with_lora_list(handle_.get(), pointers.data(), pointers.size(), &other));
+        listed(loras, [&](const sdrs_lora *const *list, std::size_t count) {
+            check(sdrs_pipeline_with_lora_list(handle_.get(), list, count, &other));
+        });
         return Pipeline(other, log_);
+    }
+
+    /** The bytes that with_loras takes beside this. */
+    std::uint64_t memory_of_loras(const std::vector<Lora> &loras) const {
+        std::uint64_t bytes = 0;
+        listed(loras, [&](const sdrs_lora *const *list, std::size_t count) {
+            check(sdrs_pipeline_memory_of_loras(handle_.get(), list, count, &bytes));
+        });
+        return bytes;
+    }
+
+    /** The bytes that with_vae takes beside this. */
+    std::uint64_t memory_of_vae(const std::string &path) const {
+        std::uint64_t bytes = 0;
+        check(sdrs_pipeline_memory_of_vae(handle_.get(), path.c_str(), &bytes));
+        return bytes;
     }
 
     /** The same pipeline with another autoencoder, sharing all else. */
@@ -542,12 +563,12 @@ public:
 
     /** The same for SDXL: `added` has 2 axes. */
     Tensor unet(Array latents, View<double> timesteps, Array context, Array added) const {
-        expect("latents", latents, 4);
-        expect("added", added, 2);
-        if (added.shape[0] != latents.shape[0] || added.shape[1] != info().added_width) {
-            throw Error(SDRS_ERROR_INVALID_PARAMETER, "added: must have the shape [batch, added_width]");
-        }
-        return unet(latents, timesteps, context, added.values.data(), nullptr);
+        return unet(latents, timesteps, context, checked(latents, added), nullptr);
+    }
+
+    /** Of an SDXL that takes the scale of guidance: `added` has 2 axes. */
+    Tensor unet_guided(Array latents, View<double> timesteps, Array context, Array added, double cfg_scale) const {
+        return unet(latents, timesteps, context, checked(latents, added), &cfg_scale);
     }
 
     /** A latent of the U-Net is mean + std * noise. */
@@ -573,6 +594,16 @@ public:
     const sdrs_pipeline *get() const noexcept { return handle_.get(); }
 
 private:
+    /** The vectors beside the timesteps, if they are one for each row of latents. */
+    const float *checked(const Array &latents, const Array &added) const {
+        expect("latents", latents, 4);
+        expect("added", added, 2);
+        if (added.shape[0] != latents.shape[0] || added.shape[1] != info().added_width) {
+            throw Error(SDRS_ERROR_INVALID_PARAMETER, "added: must have the shape [batch, added_width]");
+        }
+        return added.values.data();
+    }
+
     Tensor unet(Array latents, View<double> timesteps, Array context, const float *added, const double *cfg_scale) const {
         expect("latents", latents, 4);
         expect("context", context, 3);
@@ -587,6 +618,27 @@ private:
                         : sdrs_unet_with_vector(handle_.get(), x, x_shape, timesteps.data(), text, text_shape, added,
                                                 &prediction));
         return Tensor(prediction);
+    }
+
+    sdrs_memory_plan memory_plan_of(const GenerateParams &params, const sdrs_inputs *inputs, std::uint32_t runs) const {
+        const sdrs_generate_params given = params.get();
+        sdrs_memory_plan plan;
+        check(sdrs_memory_plan_init(&plan, sizeof plan));
+        check(sdrs_pipeline_memory_plan(handle_.get(), &given, inputs, runs, &plan));
+        return plan;
+    }
+
+    /** Calls with a list of LoRAs as C takes it. */
+    template <class Call> static void listed(const std::vector<Lora> &loras, Call call) {
+        std::vector<sdrs_lora> given;
+        std::vector<const sdrs_lora *> pointers;
+        for (const Lora &lora : loras) {
+            given.push_back(lora.get());
+        }
+        for (const sdrs_lora &lora : given) {
+            pointers.push_back(&lora);
+        }
+        call(pointers.data(), pointers.size());
     }
 
     /** A run with the options' callback, through which nothing may be thrown. */

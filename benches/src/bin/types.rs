@@ -1,9 +1,10 @@
 //! The time of layers, or of a whole U-Net, by the types of arithmetic and of weights.
 //!
-//!     cargo run --release -p benches --bin types -- layers [ROUNDS]
+//!     cargo run --release -p benches --bin types -- layers [ROUNDS] [NAME]
 //!     cargo run --release -p benches --bin types -- CHECKPOINT SIDE ROUNDS KIND ...
 //!
-//! A KIND is as DTYPE of `parts`: f32/f32 (arithmetic/weights), f32/f16, bf16/auto, int8. Each round makes one call of every kind, so that a
+//! NAME is a part of the names of the layers that are wanted. A KIND is as DTYPE of `parts`: f32/f32 (arithmetic/weights), f32/f16,
+//! bf16/auto, int8. Each round makes one call of every kind, so that a
 //! busy machine is as busy for all; a ratio is the median over the rounds, of the process's CPU time on Linux, to the first kind's.
 //! SDRS_ISA chooses the instruction set.
 
@@ -31,9 +32,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sd_kernels::instruction_set()?.unwrap_or("none")
     );
     match args.first().map(String::as_str) {
-        None => Err("usage: types layers | types CHECKPOINT SIDE ROUNDS KIND ..".into()),
+        None => Err("usage: types layers [ROUNDS] [NAME] | types CHECKPOINT SIDE ROUNDS KIND ..".into()),
         Some("layers") => {
-            layers(args.get(1).map_or(Ok(7), |rounds| rounds.parse())?);
+            let rounds = args.get(1).map_or(Ok(7), |rounds| rounds.parse())?;
+            let wanted = args.get(2).map_or("", String::as_str);
+            Workspace::default().enter(|| layers(rounds, wanted));
             Ok(())
         }
         Some(path) => networks(Path::new(path), &args[1..]),
@@ -119,7 +122,7 @@ fn stored<const D: usize>(values: &[f32], shape: [usize; D], kind: WeightType) -
     Weight::narrow(kind, bytes, 1.0, shape, DType::F32)
 }
 
-fn layers(rounds: usize) {
+fn layers(rounds: usize, wanted: &str) {
     let kinds = [
         WeightType::F32,
         WeightType::Bf16,
@@ -149,6 +152,10 @@ fn layers(rounds: usize) {
         (2048, 640, 5120),
         (8192, 320, 320),
     ] {
+        let name = format!("linear, {rows} x {input} -> {output}");
+        if !name.contains(wanted) {
+            continue;
+        }
         let x = Tensor::<2>::from_data(TensorData::new(noise(rows * input), [rows, input]), &OPTIONS().0);
         let values = noise(input * output);
         let call = |weight: Weight<2>, quantization| -> Call {
@@ -161,10 +168,7 @@ fn layers(rounds: usize) {
         });
         let plain = stored(&values, [output, input], WeightType::F32);
         let int8 = ("int8".to_owned(), call(plain, Quantization::Int8));
-        row(
-            format!("linear, {rows} x {input} -> {output}"),
-            calls.chain([int8]).collect(),
-        );
+        row(name, calls.chain([int8]).collect());
     }
     for (batch, side, input, output) in [
         (2, 64, 320, 320),
@@ -173,6 +177,10 @@ fn layers(rounds: usize) {
         (2, 8, 1280, 1280),
         (1, 128, 256, 256),
     ] {
+        let name = format!("conv 3x3, {batch} x {side} x {side}, {input} -> {output}");
+        if !name.contains(wanted) {
+            continue;
+        }
         let shape = [batch, side, side, input];
         let x = noise(shape.iter().product());
         let x = Tensor::<4>::from_data(TensorData::new(x, shape), &OPTIONS().0);
@@ -195,10 +203,7 @@ fn layers(rounds: usize) {
         });
         let plain = stored(&values, [output, input, 3, 3], WeightType::F32);
         let int8 = ("int8".to_owned(), call(plain, Quantization::Int8));
-        row(
-            format!("conv 3x3, {batch} x {side} x {side}, {input} -> {output}"),
-            calls.chain([int8]).collect(),
-        );
+        row(name, calls.chain([int8]).collect());
     }
 }
 

@@ -47,7 +47,7 @@ pub struct sdrs_interrogator_options {
     pub cache: *const c_char,
     /// The device, as `sdrs_builder_device` takes it; NULL (the default) for "auto".
     pub device: *const c_char,
-    /// The compute type.
+    /// The compute type; `SDRS_DTYPE_AUTO` (the default) is f32 on the CPU and f16 on a GPU.
     pub dtype: sdrs_dtype_value,
     /// Threads, as `sdrs_builder_threads` takes them; 0 (the default) for those of the process.
     pub threads: u32,

@@ -23,6 +23,7 @@ mod inspect;
 mod interrogate;
 mod loras;
 mod low_level;
+mod memory;
 mod names;
 mod noise;
 mod params;

@@ -156,13 +156,21 @@ pub unsafe extern "C" fn sdrs_pipeline_with_lora_list(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (pipeline, out) = unsafe { (object(pipeline, "pipeline")?, Out::new(other, "other")?) };
         // SAFETY: as above.
-        let given = unsafe { slice(loras, count, "loras") }?;
-        // SAFETY: as above.
-        let read = given.iter().map(|&lora| unsafe { self::lora(lora) });
-        let loras: Vec<Lora> = read.collect::<Result<_>>()?;
+        let loras = unsafe { listed(loras, count) }?;
         out.give(sdrs_pipeline::new(pipeline.inner.with_loras(loras)?));
         Ok(())
     })
+}
+
+/// The LoRAs of a caller's list.
+///
+/// # Safety
+/// As the header says of pointers.
+pub(crate) unsafe fn listed(loras: *const *const sdrs_lora, count: usize) -> Result<Vec<Lora>> {
+    // SAFETY: as promised by the caller.
+    let given = unsafe { slice(loras, count, "loras") }?;
+    // SAFETY: as above.
+    given.iter().map(|&lora| unsafe { self::lora(lora) }).collect()
 }
 
 #[cfg(test)]

@@ -121,6 +121,29 @@ static void folders(const sdrs_pipeline *plain, const char *path, const char *fo
     char prompt[200];
     snprintf(prompt, sizeof prompt, "%s<lora:outlines:0.5:start=0.5>", params.prompt);
     tagged.prompt = prompt;
+
+    /* What a prompt's LoRA changes lies beside the pipeline's own, and follows a schedule once more. */
+    sdrs_memory_plan without, with_tag, twice;
+    OK(sdrs_memory_plan_init(&without, sizeof without));
+    with_tag = twice = without;
+    OK(sdrs_pipeline_memory_plan(pipeline, &params, NULL, 1, &without));
+    OK(sdrs_pipeline_memory_plan(pipeline, &tagged, NULL, 0, &with_tag));
+    OK(sdrs_pipeline_memory_plan(pipeline, &tagged, NULL, 2, &twice));
+    CHECK(without.weights == without.text_encoders + without.unet + without.vae && without.loras == 0);
+    CHECK(without.least > without.weights + without.other && without.least < without.most && without.runs == 1);
+    CHECK(with_tag.weights == without.weights && with_tag.loras > 0 && with_tag.least > without.least);
+    CHECK(twice.runs == 2 && twice.loras == with_tag.loras && twice.least > with_tag.least && twice.most > with_tag.most);
+    const sdrs_lora *list[] = {&lora};
+    uint64_t bytes = 0;
+    OK(sdrs_pipeline_memory_of_loras(plain, list, 1, &bytes));
+    CHECK(bytes > 0 && bytes <= with_tag.loras);
+    OK(sdrs_pipeline_memory_of_loras(plain, NULL, 0, &bytes));
+    CHECK(bytes == 0);
+    OK(sdrs_pipeline_memory_of_vae(plain, folder, &bytes));
+    CHECK(bytes == without.vae);
+    tagged.prompt = "<lora:nobody:1>";
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "the LoRA 'nobody'", sdrs_pipeline_memory_plan(pipeline, &tagged, NULL, 1, &twice));
+    tagged.prompt = prompt;
     CHECK(same(draw(pipeline, &tagged), with(plain, &lora, &params)));
     CHECK(same(draw(pipeline, &params), draw(plain, &params)));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "folder: is NULL", sdrs_builder_lora_dir(builder, NULL));

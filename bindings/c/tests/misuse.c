@@ -77,6 +77,20 @@ static void nulls(void) {
     BAD("info: is NULL", sdrs_pipeline_get_info(pipeline, NULL));
 
     sdrs_generate_params params = quick_params();
+    sdrs_memory_plan plan;
+    uint64_t bytes = 0;
+    BAD("plan: is NULL", sdrs_memory_plan_init(NULL, sizeof plan));
+    BAD("struct_size can't be 8", sdrs_memory_plan_init(&plan, 8));
+    OK(sdrs_memory_plan_init(&plan, sizeof plan));
+    BAD("pipeline: is NULL", sdrs_pipeline_memory_plan(NULL, &params, NULL, 1, &plan));
+    BAD("params: is NULL", sdrs_pipeline_memory_plan(pipeline, NULL, NULL, 1, &plan));
+    BAD("plan: is NULL", sdrs_pipeline_memory_plan(pipeline, &params, NULL, 1, NULL));
+    BAD("pipeline: is NULL", sdrs_pipeline_memory_of_loras(NULL, NULL, 0, &bytes));
+    BAD("loras: is NULL", sdrs_pipeline_memory_of_loras(pipeline, NULL, 1, &bytes));
+    BAD("bytes: is NULL", sdrs_pipeline_memory_of_loras(pipeline, NULL, 0, NULL));
+    BAD("pipeline: is NULL", sdrs_pipeline_memory_of_vae(NULL, "x", &bytes));
+    BAD("vae: is NULL", sdrs_pipeline_memory_of_vae(pipeline, NULL, &bytes));
+    BAD("bytes: is NULL", sdrs_pipeline_memory_of_vae(pipeline, "x", NULL));
     sdrs_images *images = NULL;
     BAD("params: is NULL", sdrs_generate_params_init(NULL, sizeof params));
     BAD("options: is NULL", sdrs_run_options_init(NULL, sizeof(sdrs_run_options)));

@@ -104,6 +104,10 @@ static void around(const std::string &folder, const std::string &scratch) {
     sdrs::GenerateParams tagged = params;
     tagged.prompt += "<lora:outlines:1:step=0-1>";
     assert(!same(scheduled.txt2img(tagged)[0], scheduled.txt2img(params)[0]));
+    const std::uint64_t apart = plain.memory_of_loras({late});
+    assert(apart > 0 && apart < plain.memory_plan(params).weights && plain.memory_of_loras({}) == 0);
+    assert(scheduled.memory_plan(params).loras > 0 && plain.memory_plan(params).loras == 0);
+    assert(plain.memory_of_vae(folder) == plain.memory_plan(params).vae);
     late.blocks = "none";
     assert(status_of([&] { builder.lora(late); }) == SDRS_ERROR_INVALID_PARAMETER);
     assert(!same(plain.with_vae(folder + "/../vae-washed.safetensors").txt2img(params)[0], plain.txt2img(params)[0]));
@@ -307,6 +311,14 @@ int main(int argc, char **argv) {
     }
     const auto encoded = pipeline.vae_encode({decoded.values(), decoded.shape()});
     assert(encoded.mean.values().size() == latents.size() && encoded.std.values()[0] > 0.0F);
+    // SD1 has no vector, and takes no scale.
+    const std::vector<double> one = {1.0};
+    const sdrs::Array text = {context.values(), context_shape};
+    const std::vector<float> added = {0.5F, 0.5F};
+    const std::vector<std::size_t> added_shape = {1, 2};
+    assert(status_of([&] { pipeline.unet_guided({latents, shape}, one, text, 8.0); }) == SDRS_ERROR_INVALID_PARAMETER);
+    assert(status_of([&] { pipeline.unet_guided({latents, shape}, one, text, {added, added_shape}, 8.0); }) ==
+           SDRS_ERROR_INVALID_PARAMETER);
     const std::vector<std::size_t> wrong = {1, 1, 1, 1};
     assert(status_of([&] { pipeline.vae_decode({latents, wrong}); }) == SDRS_ERROR_INVALID_PARAMETER);
     return 0;

@@ -26,7 +26,7 @@ fn demo_models(builder: sdrs::InterrogatorBuilder) -> PyResult<sdrs::Interrogato
 
 #[cfg(not(feature = "demo"))]
 fn demo_models(_: sdrs::InterrogatorBuilder) -> PyResult<sdrs::InterrogatorBuilder> {
-    Err(crate::pipeline::no_demo("clip"))
+    Err(crate::pipeline::no_demo("demo"))
 }
 
 /// Settings of a caption: its prompt, lengths, beams, length penalty, repetition penalty, early stopping.

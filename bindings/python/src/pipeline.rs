@@ -228,6 +228,52 @@ impl Pipeline {
         detached(py, || self.inner.plan_prompts(&params)).and_then(|plan| json(&plan))
     }
 
+    /// The memory of a run, and so many at once, in the order of the package's `MemoryPlan`.
+    fn memory_plan(
+        &self,
+        py: Python<'_>,
+        given: &Bound<'_, PyDict>,
+        parallel: &Bound<'_, PyAny>,
+    ) -> PyResult<[u64; 13]> {
+        let runs: usize = argument("parallel", parallel)?;
+        let inputs = run::Inputs::take(py, given)?;
+        let (params, given) = settings(given)?;
+        let request = Request {
+            params,
+            given,
+            previews: None,
+            inputs,
+            kept: run::Kept::default(),
+        };
+        let token = sdrs::CancelToken::new();
+        let plan = detached(py, || request.run(&self.inner, &token).memory_plan())?;
+        let plan = plan.parallel(runs);
+        Ok([
+            plan.weights,
+            plan.text_encoders,
+            plan.unet,
+            plan.vae,
+            plan.loras,
+            plan.lora_text_encoders,
+            plan.encoding,
+            plan.denoising,
+            plan.decoding,
+            plan.other,
+            plan.runs,
+            plan.least(),
+            plan.most(),
+        ])
+    }
+
+    fn memory_of_loras(&self, py: Python<'_>, loras: Vec<LoraFile>) -> PyResult<u64> {
+        let loras = listed(loras)?;
+        detached(py, || self.inner.memory_of_loras(loras))
+    }
+
+    fn memory_of_vae(&self, py: Python<'_>, vae: PathBuf) -> PyResult<u64> {
+        detached(py, || self.inner.memory_of_vae(vae))
+    }
+
     fn txt2img(
         &self,
         py: Python<'_>,

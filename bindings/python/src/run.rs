@@ -165,7 +165,8 @@ impl Inputs {
 }
 
 impl Request {
-    fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> sdrs::Request<'a> {
+    /// The same on a pipeline.
+    pub fn run<'a>(self, pipeline: &'a sdrs::Pipeline, token: &sdrs::CancelToken) -> sdrs::Request<'a> {
         let mut run = pipeline.txt2img("");
         if let Some(state) = self.kept.resumed {
             run = run.resume(state);

@@ -92,6 +92,8 @@ class Interrogators(unittest.TestCase):
             (lambda: sdrs.Interrogator(), sdrs.InvalidParameterError, "a CLIP, a BLIP or both"),
             (lambda: sdrs.Interrogator(clip="none"), sdrs.MissingFileError, "none"),
             (lambda: interrogator(phrases={"a": []}), sdrs.InvalidParameterError, "holds no phrase"),
+            (lambda: interrogator(phrases={"a": "red"}), TypeError, r"phrases\['a'\]: must be a list of texts, not str"),
+            (lambda: interrogator(phrases={"a": None}), TypeError, r"phrases\['a'\]: must be a list of texts"),
             (lambda: words.interrogate(picture(), mode="slow"), sdrs.UnknownNameError, "mode: 'slow'"),
             (lambda: words.interrogate("a.png"), sdrs.InvalidParameterError, "not a path"),
             (lambda: words.interrogate(picture(), beams=0), sdrs.InvalidParameterError, "beams"),

@@ -92,6 +92,20 @@ class Bridge(unittest.TestCase):
         corrected = StableDiffusionXLPipeline(self.pipe.pipeline, diffusers.UniPCMultistepScheduler.from_config(CONFIG))
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "denoising_end: UniPCMultistepScheduler corrects"):
             corrected(**self.QUICK, denoising_end=0.6)
+        heun = StableDiffusionXLPipeline(self.pipe.pipeline, diffusers.HeunDiscreteScheduler.from_config(CONFIG))
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "HeunDiscreteScheduler makes one step of two"):
+            heun(**self.QUICK, denoising_end=0.6)
+        scheduler = diffusers.PNDMScheduler.from_config(CONFIG, skip_prk_steps=True, steps_offset=1)
+        pndm = StableDiffusionXLPipeline(self.pipe.pipeline, scheduler)
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "first step with two calls, and 0.15 is between"):
+            pndm(**{**self.QUICK, "num_inference_steps": 10}, denoising_end=0.15)
+        steps = []
+        pndm(
+            **{**self.QUICK, "num_inference_steps": 10},
+            denoising_end=0.25,
+            callback_on_step_end=lambda pipe, step, timestep, values: steps.append(step),
+        )
+        self.assertEqual(steps, [0, 1])
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "pipeline: StableDiffusionXLPipeline is for SDXL"):
             StableDiffusionXLPipeline(demo(), self.pipe.scheduler)
         with self.assertRaisesRegex(sdrs.InvalidParameterError, "pipeline: StableDiffusionPipeline is for SD1"):

@@ -7,7 +7,7 @@ import numpy as np
 
 import sdrs
 from sdrs import infotext, prompt
-from support import PROMPT, QUICK, demo, quick
+from support import DEMO, PROMPT, QUICK, demo, quick
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models/demo"
@@ -111,6 +111,38 @@ class Siblings(unittest.TestCase):
             sdrs.demo(lora_dirs=[MODELS / "none"])
         with self.assertRaisesRegex(TypeError, "lora_dirs: must be a list"):
             sdrs.demo(lora_dirs="loras")
+
+    def test_memory_is_planned(self):
+        pipe = sdrs.demo(lora_dirs=[MODELS])
+        plain, tagged = pipe.memory_plan(PROMPT), pipe.memory_plan(PROMPT + "<lora:outlines:0.5>")
+        self.assertIsInstance(plain, sdrs.MemoryPlan)
+        self.assertEqual(plain.weights, plain.text_encoders + plain.unet + plain.vae)
+        self.assertEqual((plain.loras, plain.encoding, plain.runs), (0, 0, 1))
+        self.assertTrue(plain.weights + plain.other < plain.least < plain.most)
+        self.assertEqual(tagged.loras, pipe.memory_of_loras([(self.LORA, 0.5)]))
+        more = tagged.least - plain.least
+        self.assertTrue(tagged.loras - tagged.lora_text_encoders <= more <= tagged.loras)
+        self.assertEqual(pipe.memory_of_loras([]), 0)
+        self.assertEqual(pipe.memory_of_vae(DEMO), plain.vae)
+        three = pipe.memory_plan(PROMPT, parallel=3)
+        self.assertEqual((three.runs, three.weights), (3, plain.weights))
+        self.assertTrue(plain.least < three.least < 3 * plain.least)
+        larger = pipe.memory_plan(PROMPT, image=np.zeros((128, 192, 3), np.uint8))
+        self.assertTrue(larger.encoding > 0 and larger.decoding > plain.decoding)
+        self.assertGreater(pipe.memory_plan(width=192).denoising, plain.denoising)
+        # A limit is held against it.
+        bound = sdrs.demo(lora_dirs=[MODELS], memory_limit=tagged.least - 1)
+        bound.txt2img(PROMPT, **QUICK)
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "memory_limit: .* for the layers that LoRAs change"):
+            bound.txt2img(PROMPT + "<lora:outlines:0.5>", **QUICK)
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "the LoRA 'nobody'"):
+            pipe.memory_plan("<lora:nobody:1>")
+        with self.assertRaisesRegex(sdrs.InvalidParameterError, "width"):
+            pipe.memory_plan(width=7)
+        with self.assertRaisesRegex(TypeError, "parallel: "):
+            pipe.memory_plan(parallel="two")
+        with self.assertRaises(sdrs.MissingFileError):
+            pipe.memory_of_vae(MODELS / "none")
 
     def test_loras_come_and_go(self):
         file = self.LORA

@@ -38,6 +38,8 @@ def by_hand(pipe: sdrs.Pipeline) -> npt.NDArray[np.float32]:
     latents = sdrs.noise.randn((1, pipe.sizes.latent_channels, 8, 8), 1)
     output = pipe.unet(latents * scalings.c_in, scalings.timestep, context[None])
     told: dict[str, Any] = pipe.plan("a ring")
+    memory: sdrs.MemoryPlan = pipe.memory_plan("a ring", width=192, parallel=2)
+    print(memory.least + memory.loras, pipe.memory_of_loras(["a.safetensors"]) + pipe.memory_of_vae("vae.safetensors"))
     print(told, pipe.vae_encode(pipe.vae_decode(output)).mean.shape)
     pipe.save_file("a.safetensors", dtype="bf16")
     pipe.save_folder(Path("a"), dtype=np.dtype(np.float16))

@@ -120,6 +120,18 @@ fn clips_are_transformers() {
     }
 }
 
+/// A start of another type, or of a model of other sizes, is no start of this one.
+#[test]
+fn starts_belong_to_a_model() {
+    let load = |name: &str, dtype| Clip::load(&clip_files(name), &target(dtype)).unwrap();
+    let clip = load("clip", Dtype::F32);
+    for other in [load("clip", Dtype::Bf16), load("open_clip", Dtype::F32)] {
+        let start = other.text().start(&[737, 4, 5]).unwrap();
+        let error = clip.embed_texts(&start, &[vec![6, 738]]).unwrap_err();
+        assert!(matches!(error, Error::Shape { name: "start", .. }), "{error}");
+    }
+}
+
 #[test]
 fn open_clips_and_openais_are_theirs() {
     let refs = refs();

@@ -65,6 +65,40 @@ fn pictures_and_latents_are_diffusers() {
     }
 }
 
+/// What it is estimated to have in use, and what a workspace counts that holds nothing idle.
+#[test]
+fn estimates_are_near_what_is_counted() {
+    let peak = |run: &dyn Fn()| {
+        let workspace = sd_kernels::Workspace::default();
+        workspace.set_limit(0);
+        workspace.enter(run);
+        workspace.peak_bytes() as f64
+    };
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let file = TensorFile::from_bytes("it", bytes()).unwrap();
+        let weights = TinyVae::weight_bytes_of(&file, &target(dtype));
+        let model = TinyVae::load(file, &target(dtype)).unwrap();
+        assert_eq!(model.weight_bytes(), weights);
+        for [h, w] in [[24, 24], [32, 16], [64, 48]] {
+            let zeros =
+                |shape: [usize; 4]| Tensor::<4>::zeros(shape, (target(dtype).device.burn(), DType::F32));
+            let decoding = peak(&|| drop(model.decode(zeros([1, 4, h, w])).unwrap()));
+            let encoding = peak(&|| drop(model.encode(zeros([1, 3, 8 * h, 8 * w])).unwrap()));
+            for (what, estimate, counted) in [
+                ("decoding", model.decoder_bytes([h, w]), decoding),
+                ("encoding", model.encoder_bytes([h, w]), encoding),
+            ] {
+                let ratio = estimate as f64 / counted;
+                println!("{what} in {dtype}, {h}x{w}: {estimate} estimated, {ratio:.2} of what is counted");
+                assert!(
+                    (0.98..1.15).contains(&ratio),
+                    "{what} in {dtype}, {h}x{w}: {ratio}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn the_originals_files_are_halves() {
     // Their decoder counts the layer that bounds latents, which has no weights.

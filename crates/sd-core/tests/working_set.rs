@@ -5,7 +5,7 @@ use sd_core::{
     Device, Dtype, Quantization,
     checkpoint::Checkpoint,
     config::Part,
-    models::{UNet, UnetInput, Vae, decoder_bytes, unet_bytes},
+    models::{UNet, UnetInput, Vae, decoder_bytes, encoder_bytes, unet_bytes},
     weights::Target,
 };
 use sd_kernels::Workspace;
@@ -48,13 +48,17 @@ fn estimates_are_near_what_is_counted() {
             let counted = peak(|| drop(unet.forward(&input).unwrap()));
             let decoded = zeros(&target, [1, configs.vae.latent_channels, h, w]);
             let decoding = peak(|| drop(vae.decode(decoded).unwrap()));
+            let f = configs.vae.downscale();
+            let picture = zeros(&target, [1, configs.vae.in_channels, f * h, f * w]);
+            let encoding = peak(|| drop(vae.encode(picture).unwrap()));
             for (what, estimate, counted) in [
                 (
                     "U-Net",
                     unet_bytes(&configs.unet, dtype, quantization, 2, [h, w]),
                     counted,
                 ),
-                ("VAE", decoder_bytes(&configs.vae, dtype, [h, w]), decoding),
+                ("decoder", decoder_bytes(&configs.vae, dtype, [h, w]), decoding),
+                ("encoder", encoder_bytes(&configs.vae, dtype, [h, w]), encoding),
             ] {
                 let ratio = estimate as f64 / counted as f64;
                 println!(

@@ -131,7 +131,7 @@ fn advice(speeds: &[TypeSpeed], default: &TypeSpeed) -> String {
     {
         text += &match gain(int8) {
             gain if gain >= WORTH => format!(
-                " --quantization int8 is {gain:.1} times as fast as it and draws nearly the same picture."
+                " --quantization int8 is {gain:.1} times as fast as the default and draws nearly the same picture."
             ),
             gain => format!(
                 " --quantization int8 saves memory alone: here it is {gain:.1} times as fast, and pictures change a little."
@@ -168,7 +168,7 @@ mod tests {
         }
         let text = table(&speeds);
         assert!(
-            text.contains("Take the default. --quantization int8 is 2.0 times as fast"),
+            text.contains("Take the default. --quantization int8 is 2.0 times as fast as the default"),
             "{text}"
         );
         (speeds[1].seconds, speeds[2].seconds) = (1.0, 4.0);
@@ -185,13 +185,13 @@ mod tests {
         let cancelled = type_speeds(Family::Sd1, 64, None, &cancel, |_| {});
         assert!(matches!(cancelled, Err(sdrs::Error::Cancelled)));
         let new = sdrs::CancelToken::new();
-        for (family, side, word) in [
-            (Family::Sd2, 64, "family"),
-            (Family::Sd1, 0, "side"),
-            (Family::Sd1, 100, "side"),
+        for (family, size, word) in [
+            (Family::Sd2, 64, "family: "),
+            (Family::Sd1, 0, "size: "),
+            (Family::Sd1, 100, "size: "),
         ] {
-            let error = type_speeds(family, side, None, &new, |_| {}).unwrap_err();
-            assert!(error.to_string().contains(word), "{error}");
+            let error = type_speeds(family, size, None, &new, |_| {}).unwrap_err();
+            assert!(error.to_string().starts_with(word), "{error}");
         }
     }
 }

@@ -65,8 +65,9 @@ fn fault(words: &[String]) -> Option<String> {
     };
     let (mut params, mut given) = (GenerateParams::default(), Given::default());
     let applied = match &cli.command {
-        Command::Txt2img(args) => args.common.settings.apply(&mut params, &mut given),
-        Command::Img2img(args) => args.common.settings.apply(&mut params, &mut given),
+        Command::Txt2img(args) => args.common.drawing.settings.apply(&mut params, &mut given),
+        Command::Img2img(args) => args.common.drawing.settings.apply(&mut params, &mut given),
+        Command::Plan(args) => args.drawing.settings.apply(&mut params, &mut given),
         _ => Ok(()),
     };
     applied

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{
-    GenerateParams, Given, Picture, Pipeline, PreviewMethod, Quantization, Request, RunState, SaveOptions,
-    WeightDtype,
+    GenerateParams, Given, Picture, Pipeline, PipelineBuilder, PreviewMethod, Quantization, Request,
+    RunState, SaveOptions, WeightDtype,
 };
 
 use crate::{
@@ -47,8 +47,9 @@ pub struct Img2img {
     pub common: Common,
 }
 
+/// What is drawn, and by which pipeline.
 #[derive(clap::Args)]
-pub struct Common {
+pub struct Drawing {
     /// Settings of a picture, from a PNG, JPEG or WebP with its infotext or from a text file with one; what else is given here wins.
     #[arg(long, value_name = "FILE")]
     pub from_infotext: Option<PathBuf>,
@@ -102,6 +103,12 @@ pub struct Common {
     /// once.
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct Common {
+    #[command(flatten)]
+    pub drawing: Drawing,
     /// Tell how long each operation took on the CPU.
     #[arg(long)]
     profile: bool,
@@ -158,7 +165,7 @@ enum Image {
 }
 
 /// Reads a picture, and says what it did to it.
-fn read(path: &Path) -> Result<Picture, Failure> {
+pub fn read(path: &Path) -> Result<Picture, Failure> {
     let picture = Picture::open(path)?;
     for remark in picture.notes() {
         note(format_args!("{}: {remark}", path.display()));
@@ -195,9 +202,9 @@ fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 impl Common {
     fn draw(&self, prompt: Option<&str>, image: Option<Image>, mask: Option<Picture>) -> Result<(), Failure> {
-        let (params, given) = self.params(prompt)?;
+        let (params, given) = self.drawing.params(prompt)?;
         let options = SaveOptions::default().quality(self.quality);
-        let depth = self.depth.as_deref().map(read).transpose()?;
+        let depth = self.drawing.depth()?;
         let mut jobs: Vec<(Pictures, Option<PathBuf>)> = Vec::new();
         match &image {
             Some(Image::Folder(paths)) => {
@@ -250,6 +257,14 @@ impl Common {
         }
         self.account(&pipeline);
         Ok(())
+    }
+
+    fn pipeline(&self) -> Result<Pipeline, Failure> {
+        let mut builder = self.drawing.builder()?.profile(self.profile);
+        if let Some(path) = &self.taesd {
+            builder = builder.taesd(path);
+        }
+        Ok(builder.build()?)
     }
 
     /// A request with what is to be shown, saved and recorded of its run.
@@ -348,9 +363,9 @@ fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     Err(last)
 }
 
-impl Common {
+impl Drawing {
     /// The parameters, and which of them are given.
-    fn params(&self, prompt: Option<&str>) -> Result<(GenerateParams, Given), Failure> {
+    pub fn params(&self, prompt: Option<&str>) -> Result<(GenerateParams, Given), Failure> {
         let (mut params, mut given) = match &self.from_infotext {
             Some(path) => (from_infotext(path, self.refiner.is_some())?, Given::all()),
             None => (GenerateParams::default(), Given::default()),
@@ -362,7 +377,18 @@ impl Common {
         Ok((params, given))
     }
 
-    fn pipeline(&self) -> Result<Pipeline, Failure> {
+    /// The most memory that the process may take, in bytes.
+    pub fn memory_limit(&self) -> Result<Option<u64>, Failure> {
+        Ok(self.memory_limit.as_deref().map(sdrs::parse_memory).transpose()?)
+    }
+
+    /// The depth of the picture, if it was given.
+    pub fn depth(&self) -> Result<Option<Picture>, Failure> {
+        self.depth.as_deref().map(read).transpose()
+    }
+
+    /// The pipeline that it is drawn with.
+    pub fn builder(&self) -> Result<PipelineBuilder, Failure> {
         let mut builder = Pipeline::builder().device(&self.device).on_log(warn);
         builder = match &self.model {
             Some(path) => builder.checkpoint(path),
@@ -382,16 +408,12 @@ impl Common {
         for folder in &self.lora_dir {
             builder = builder.lora_dir(folder);
         }
-        if let Some(path) = &self.taesd {
-            builder = builder.taesd(path);
-        }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
-        if let Some(amount) = &self.memory_limit {
-            builder = builder.memory_limit(sdrs::parse_memory(amount)?);
+        if let Some(bytes) = self.memory_limit()? {
+            builder = builder.memory_limit(bytes);
         }
-        builder = builder.profile(self.profile);
         for path in &self.embedding {
             builder = builder.embedding(path);
         }
@@ -414,7 +436,7 @@ impl Common {
                 self.quantization
             ))
         })?;
-        Ok(builder.quantization(quantization).build()?)
+        Ok(builder.quantization(quantization))
     }
 }
 

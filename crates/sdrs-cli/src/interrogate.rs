@@ -1,4 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{CancelToken, CaptionParams, InterrogateMode, Interrogation, Interrogator, Phrases, Picture};
@@ -175,7 +178,7 @@ impl Args {
 
     /// All pictures, those of folders in the order of their names.
     fn work(&self) -> Result<Vec<Work>, Failure> {
-        let mut work = Vec::new();
+        let (mut work, mut texts) = (Vec::new(), HashMap::<PathBuf, PathBuf>::new());
         for path in &self.pictures {
             if !path.is_dir() {
                 work.push(Work {
@@ -206,15 +209,25 @@ impl Args {
             pictures.sort();
             for picture in pictures {
                 let text = picture.with_extension("txt");
-                match text.exists() && !self.overwrite {
-                    true => note(format_args!(
+                match texts.get(&text) {
+                    Some(other) if *other != picture => note(format_args!(
+                        "{}: {} is of {} already; give this picture another name",
+                        picture.display(),
+                        text.display(),
+                        other.display()
+                    )),
+                    Some(_) => {}
+                    None if text.exists() && !self.overwrite => note(format_args!(
                         "{}: is there already; --overwrite writes over it",
                         text.display()
                     )),
-                    false => work.push(Work {
-                        picture,
-                        text: Some(text),
-                    }),
+                    None => {
+                        texts.insert(text.clone(), picture.clone());
+                        work.push(Work {
+                            picture,
+                            text: Some(text),
+                        });
+                    }
                 }
             }
         }

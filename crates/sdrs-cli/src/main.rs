@@ -13,6 +13,7 @@ mod interrogate;
 mod lora;
 mod out;
 mod parts;
+mod plan;
 mod profile;
 mod prompt;
 mod replay;
@@ -60,6 +61,8 @@ enum Command {
     Interrogate(Box<interrogate::Args>),
     /// Tell how a prompt is read: texts by step, chunks, tokens, weights.
     Prompt(prompt::Args),
+    /// Tell how much memory a run takes, without loading weights or drawing.
+    Plan(Box<plan::Args>),
     /// Tell how fast this machine's processor is in each type, and which to take: half a minute.
     Bench(bench::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
@@ -147,6 +150,7 @@ fn run() -> Result<(), Failure> {
         Command::Upscale(args) => upscale::run(&args),
         Command::Interrogate(args) => interrogate::run(&args),
         Command::Prompt(args) => prompt::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),

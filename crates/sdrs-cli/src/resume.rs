@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    if args.common.from_infotext.is_some() {
+    if args.common.drawing.from_infotext.is_some() {
         let reason = "--from-infotext: a state has its settings; give others by their options";
         return Err(Failure::Usage(reason.into()));
     }
@@ -28,6 +28,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(prompt) = &args.prompt {
         params.text.prompt.clone_from(prompt);
     }
-    args.common.settings.apply(&mut params, &mut given)?;
+    let settings = &args.common.drawing.settings;
+    settings.apply(&mut params, &mut given)?;
     args.common.resume(state, &params, &given)
 }

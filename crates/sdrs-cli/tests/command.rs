@@ -529,3 +529,81 @@ fn saved_steps_go_on_and_traces_are_compared() {
     let (code, _, told) = run(&[&draw[..], &["--save-states", "out.png"]].concat());
     assert!(code == 3 && told.contains("out.png"), "{told}");
 }
+
+#[test]
+fn plan_tells_what_a_run_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |args: &[&str]| {
+        let output = sdrs(folder.path(), &[&["plan"], args].concat());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&told(&[args, &["--json"]].concat())).unwrap()
+    };
+    let table = told(&["a red circle", "--batch-size", "2"]);
+    let rows: Vec<&str> = table.lines().map(|line| line[..20].trim_end()).collect();
+    assert_eq!(
+        rows[..8],
+        [
+            "text encoders",
+            "U-Net",
+            "VAE",
+            "a call of the U-Net",
+            "decoding",
+            "program",
+            "at least",
+            "at most"
+        ],
+        "{table}"
+    );
+    let loras = goldens::root().join("../models/demo").display().to_string();
+    let plain = json(&[]);
+    let tagged = json(&["<lora:outlines:0.5>", "--lora-dir", &loras]);
+    let twice = json(&["<lora:outlines:0.5>", "--lora-dir", &loras, "--parallel", "2"]);
+    let [of_plain, of_tagged, of_twice] =
+        [&plain, &tagged, &twice].map(|plan| move |name: &str| plan[name].as_u64().unwrap());
+    assert_eq!(
+        of_plain("weights"),
+        of_plain("text_encoders") + of_plain("unet") + of_plain("vae")
+    );
+    assert_eq!(
+        (of_plain("loras"), of_plain("encoding"), of_plain("runs")),
+        (0, 0, 1)
+    );
+    assert!(of_tagged("loras") > 0 && of_tagged("weights") == of_plain("weights"));
+    assert!(of_tagged("least") > of_plain("least") && of_twice("least") > of_tagged("least"));
+    assert!(of_plain("least") < of_plain("most"));
+    if cfg!(target_os = "linux") {
+        assert!(plain["machine"]["all"].as_u64() >= plain["machine"]["available"].as_u64());
+        assert_eq!(plain["fits"], true);
+    }
+    // A picture is encoded; its size counts.
+    let photo = goldens::root()
+        .join("../models/demo/contact-sheet.png")
+        .display()
+        .to_string();
+    let from = json(&["a cat", "--image", &photo]);
+    assert!(from["encoding"].as_u64() > Some(0) && from["decoding"].as_u64() > plain["decoding"].as_u64());
+    // What doesn't fit is told, and no failure.
+    let limited = told(&["--memory-limit", "1MB"]);
+    assert!(
+        limited.contains("It doesn't fit in --memory-limit, 1.0 MB."),
+        "{limited}"
+    );
+    assert_eq!(json(&["--memory-limit", "1MB"])["fits"], false);
+
+    for (args, code, words) in [
+        (&["plan", "--parallel", "0"][..], 2, "--parallel"),
+        (&["plan", "--width", "7"], 2, "width"),
+        (&["plan", "--mask", "x.png"], 2, "--image"),
+        (&["plan", "<lora:nobody:1>"], 2, "nobody"),
+        (&["plan", "--model", "no/such/file"], 3, "no/such/file"),
+        (&["plan", "--image", "no.png"], 3, "no.png"),
+    ] {
+        let (got, errors) = failure(args);
+        assert!(got == code && errors.contains(words), "{got}: {errors}");
+    }
+}

@@ -126,11 +126,22 @@ fn pictures_say_what_is_in_them() {
     );
 
     // One that is none is told of, and the others are done.
-    std::fs::write(folder.path().join("pictures/a.jpg"), "no picture").unwrap();
+    std::fs::write(folder.path().join("pictures/c.jpg"), "no picture").unwrap();
     let output = call(&["pictures", "--mode", "fast", "--overwrite"]);
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
-    assert!(told(&output).contains("a.jpg") && told(&output).contains("2 of 3 pictures"));
+    assert!(told(&output).contains("c.jpg") && told(&output).contains("2 of 3 pictures"));
     assert_ne!(read("b.txt"), "");
+
+    // Nor does a picture take the text of another one of its name.
+    std::fs::copy(
+        folder.path().join("one.png"),
+        folder.path().join("pictures/a.webp"),
+    )
+    .unwrap();
+    std::fs::remove_file(folder.path().join("pictures/c.jpg")).unwrap();
+    let output = call(&["pictures", "--mode", "fast", "--overwrite"]);
+    assert_eq!(printed(&output).lines().count(), 2);
+    assert!(told(&output).contains("a.webp: pictures/a.txt is of pictures/a.PNG already"));
 }
 
 #[test]

@@ -37,16 +37,16 @@ pub struct TypeSpeed {
     pub weight_bytes: u64,
 }
 
-/// Times a step of a U-Net of `family` with made-up weights in each type that the CPU computes in, for pictures with this side: f32, bf16, and
-/// int8 with the default beside it. `threads` is as [`PipelineBuilder::threads`](crate::PipelineBuilder::threads) takes it; `on_type` is told
+/// Times a step of a U-Net of `family` with made-up weights in each type that the CPU computes in, for pictures with sides of `size`: f32, bf16,
+/// and int8 with the default beside it. `threads` is as [`PipelineBuilder::threads`](crate::PipelineBuilder::threads) takes it; `on_type` is told
 /// of each as soon as it is known. Takes the memory of one U-Net at a time.
 ///
 /// # Errors
-/// [`Error::InvalidParameter`] for a family other than [`Family::Sd1`] and [`Family::Sdxl`], a side that is no multiple of 64 up to 2048, or
+/// [`Error::InvalidParameter`] for a family other than [`Family::Sd1`] and [`Family::Sdxl`], a size that is no multiple of 64 up to 2048, or
 /// `threads` out of its range; [`Error::Cancelled`].
 pub fn type_speeds(
     family: Family,
-    side: u32,
+    size: u32,
     threads: Option<usize>,
     cancel: &CancelToken,
     mut on_type: impl FnMut(&TypeSpeed),
@@ -59,14 +59,14 @@ pub fn type_speeds(
             return Err(Error::parameter("family", reason));
         }
     };
-    if !(64..=2048).contains(&side) || !side.is_multiple_of(64) {
-        let reason = format!("must be a multiple of 64, 64 to 2048, not {side}");
-        return Err(Error::parameter("side", reason));
+    if !(64..=2048).contains(&size) || !size.is_multiple_of(64) {
+        let reason = format!("must be a multiple of 64, 64 to 2048, not {size}");
+        return Err(Error::parameter("size", reason));
     }
     let runtime = Runtime::new(threads, true, None)?;
     let chosen = Target::chosen(Device::from_name("cpu")?, None, WeightDtype::Auto);
     let weights = PartWeights::synthetic::<UNet>(&config, Part::Unet)?;
-    let latent = side as usize / 8;
+    let latent = size as usize / 8;
     let mut speeds = Vec::new();
     for (dtype, quantization) in [
         (Dtype::F32, Quantization::None),

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use goldens::{Refs, formula};
 use safetensors::{SafeTensors, tensor::TensorView};
 use sd_sched::{
@@ -104,6 +106,76 @@ fn the_scale_goes_into_the_network() {
     assert_eq!(
         latents(&single, 8.0, prompt, ""),
         latents(&pipeline, 8.0, prompt, "")
+    );
+}
+
+/// What would change the way from the negative prompt to the prompt has nothing to act on.
+#[test]
+fn methods_of_guidance_without_a_use_are_told() {
+    let folder = folder();
+    let told = |path: &std::path::Path, change: &dyn Fn(sdrs::Request<'_>) -> sdrs::Request<'_>| {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let builder = Pipeline::builder()
+            .dtype(sdrs::Dtype::F32)
+            .checkpoint(path)
+            .device("cpu");
+        let builder = builder.on_log(move |level, line| {
+            if level == sdrs::LogLevel::Warning {
+                log.lock().unwrap().push(line.to_owned());
+            }
+        });
+        let pipeline = builder.build().unwrap();
+        let request = pipeline
+            .txt2img("a red circle")
+            .width(64)
+            .height(64)
+            .steps(2)
+            .seed(1);
+        let drawn = change(request).latents().unwrap().latents.values;
+        let lines: Vec<String> = lines.lock().unwrap().clone();
+        (lines, drawn)
+    };
+    let (none, plain) = told(folder.path(), &|request| request);
+    assert_eq!(none, [""; 0]);
+    let (lines, drawn) = told(folder.path(), &|request| {
+        let request = request
+            .ngms(2.0)
+            .guidance_rescale(0.5)
+            .mimic_scale(3.0)
+            .skimming_scale(4.0);
+        request.apg_eta(0.5).cfg_zero_star(true).perp_neg_scale(1.0)
+    });
+    assert!(drawn == plain);
+    let names = lines
+        .iter()
+        .filter_map(|line| line.split_once(" is not used: this model's U-Net takes cfg_scale"));
+    let names: Vec<&str> = names.map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "ngms",
+            "guidance_rescale",
+            "mimic_scale",
+            "skimming_scale",
+            "apg_eta",
+            "cfg_zero_star",
+            "perp_neg_scale"
+        ]
+    );
+    // And what only shapes another setting, without that one.
+    let (lines, _) = told(&common::folder(), &|request| {
+        let request = request.threshold_percentile(90.0).full_skim_negative(true);
+        request.disable_flipping_filter(true).sag_threshold(2.0)
+    });
+    assert_eq!(
+        lines,
+        [
+            "threshold_percentile is not used: there is no dynamic thresholding without mimic_scale",
+            "full_skim_negative is not used: nothing is skimmed without skimming_scale",
+            "disable_flipping_filter is not used: nothing is skimmed without skimming_scale",
+            "sag_threshold is not used: there is no self-attention guidance without sag_scale",
+        ]
     );
 }
 

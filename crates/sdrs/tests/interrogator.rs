@@ -1,9 +1,9 @@
 //! Interrogation on tiny random models: captions, vectors, phrases, what is kept, and what is refused.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sdrs::{
-    AestheticPredictor, CancelToken, CaptionParams, Error, ErrorCode, InterrogateMode, Interrogator,
+    AestheticPredictor, CancelToken, CaptionParams, Dtype, Error, ErrorCode, InterrogateMode, Interrogator,
     InterrogatorBuilder, Phrases, Picture,
 };
 
@@ -121,10 +121,14 @@ fn ranks_and_scores_are_cosines_of_vectors() {
     // Texts that begin alike, as a chain's do.
     let chain = ["", ", a star", ", small, at night", ", a star above a ring"];
     let chain = chain.map(|end| format!("a blue square above a green triangle{end}"));
-    let together = interrogator.embed_texts(&chain).unwrap();
-    for (text, vector) in chain.iter().zip(&together) {
-        let alone = interrogator.embed_text(text).unwrap();
-        assert!(alone.iter().zip(vector).all(|(a, b)| (a - b).abs() < 1e-5));
+    // Such that end before they end.
+    let ended = ["a star", "a ring"].map(|end| format!("a blue square above<|endoftext|> {end}"));
+    for texts in [&chain[..], &ended[..]] {
+        let together = interrogator.embed_texts(texts).unwrap();
+        for (text, vector) in texts.iter().zip(&together) {
+            let alone = interrogator.embed_text(text).unwrap();
+            assert!(alone.iter().zip(vector).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
     }
     let image = interrogator.embed_image(&picture).unwrap();
     let vectors = interrogator.embed_texts(&texts).unwrap();
@@ -188,6 +192,37 @@ fn vectors_of_phrases_are_kept() {
         assert_eq!(again, first);
         assert!(stages > 0);
     }
+    // Another type, or another tokenizer, makes other vectors.
+    let seen = picture(3);
+    let count = |builder: InterrogatorBuilder| {
+        let phrases = Phrases::of([("\u{e4}".repeat(300), ["red"])]).unwrap();
+        let interrogator = builder.phrases(phrases).cache(&kept).build().unwrap();
+        let request = interrogator.interrogate(&seen).caption("a");
+        request.mode(InterrogateMode::WebUi).run().unwrap();
+        files().len()
+    };
+    let tokens = folder.path().join("tokenizer");
+    std::fs::create_dir(&tokens).unwrap();
+    for entry in std::fs::read_dir(goldens::root().join("../models/demo/base/tokenizer")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), tokens.join(entry.file_name())).unwrap();
+    }
+    assert_eq!(count(clip()), 6);
+    assert_eq!(count(clip().clip_tokenizer(&tokens)), 6);
+    assert_eq!(count(clip().dtype(Dtype::Bf16)), 7);
+    let merges = std::fs::read_to_string(tokens.join("merges.txt")).unwrap();
+    let (fewer, _) = merges.trim_end().rsplit_once('\n').unwrap();
+    std::fs::write(tokens.join("merges.txt"), fewer).unwrap();
+    assert_eq!(count(clip().clip_tokenizer(&tokens)), 8);
+    // A folder that is none is known before the work.
+    let interrogator = clip().phrases(phrases()).cache(&files()[0]).build().unwrap();
+    let mut told = 0;
+    let request = interrogator.interrogate(&seen).caption("a");
+    let refused = request
+        .mode(InterrogateMode::WebUi)
+        .on_progress(|_| told += 1)
+        .run();
+    assert!(refused.is_err() && told == 0, "{told}");
 }
 
 #[test]
@@ -221,7 +256,17 @@ fn captions_are_as_they_are_asked_for() {
         ),
         (&|p| p.length_penalty = Some(f64::NAN), "length_penalty"),
         (&|p| p.repetition_penalty = Some(0.0), "repetition_penalty"),
-        (&|p| p.prompt = Some("the ".repeat(60)), "max_length"),
+        (
+            &|p| p.prompt = Some("the ".repeat(60)),
+            "caption_prompt: its 61 tokens",
+        ),
+        (
+            &|p| {
+                p.prompt = Some("the ".repeat(60));
+                p.max_length = Some(40);
+            },
+            "caption_prompt: its 61 tokens",
+        ),
     ] {
         let told = message(with(change));
         assert!(told.starts_with(says), "{told}");
@@ -242,6 +287,50 @@ fn what_is_missing_is_said() {
     assert!(message(alone.rank(&picture(5), &["a"])).starts_with("clip: "));
     let told = message(clip().clip_activation("relu").build());
     assert!(told.contains("quick_gelu"), "{told}");
+    // What files say counts, and what they don't is taken as it is given.
+    let told = message(clip().clip_activation("gelu").build());
+    assert!(
+        told.starts_with("clip_activation: ") && told.contains("say another one"),
+        "{told}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        path("clip/model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
+    let config = std::fs::read_to_string(path("clip/config.json")).unwrap();
+    let config = config.replace("\"hidden_act\": \"quick_gelu\",", "");
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let [said, quick, exact] = [
+        clip(),
+        clip().clip(folder.path()).clip_activation("quick_gelu"),
+        clip().clip(folder.path()).clip_activation("gelu"),
+    ]
+    .map(|builder| builder.build().unwrap().embed_text("a red circle").unwrap());
+    assert!(said == quick && said != exact);
+    // A vocabulary counts wherever BLIP comes from.
+    let read = |name: &str| -> (String, Arc<[u8]>) {
+        (
+            name.to_owned(),
+            std::fs::read(path("blip").join(name)).unwrap().into(),
+        )
+    };
+    let files = ["config.json", "model.safetensors"].map(read);
+    let blip = || {
+        Interrogator::builder()
+            .device("cpu")
+            .blip_files("memory", HashMap::from(files.clone()))
+    };
+    assert!(message(blip().build()).contains("vocab.txt"));
+    assert!(message(blip().vocabulary("absent").build()).contains("absent"));
+    assert!(blip().vocabulary(path("blip/vocab.txt")).build().is_ok());
+    #[cfg(feature = "demo")]
+    {
+        let demo = Interrogator::builder().device("cpu").demo();
+        let told = message(demo.vocabulary(path("blip/vocab.txt")).build());
+        assert!(told.starts_with("vocabulary: the demo has its own"), "{told}");
+    }
     let told = message(Interrogator::builder().device("cpu").clip("absent").build());
     assert!(told.contains("absent"), "{told}");
     let interrogator = both().build().unwrap();

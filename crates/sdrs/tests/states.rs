@@ -357,8 +357,13 @@ fn states_that_lie_are_refused() {
     );
     assert!(message("\\\"steps\\\":\\\"4\\\"", "\\\"steps\\\":\\\"5\\\"").contains("state"));
     assert!(
-        message("\\\"steps\\\":\\\"4\\\"", "\\\"staps\\\":\\\"4\\\"").contains("lacks the setting steps")
+        message("\\\"steps\\\":\\\"4\\\"", "\\\"staps\\\":\\\"4\\\"")
+            .contains("has the setting staps, which is not known here")
     );
+    // Files that were written before there was a setting.
+    let newest = "\\\"skimming_scale\\\":null,";
+    let [whole, older] = ["", newest].map(|left_out| changed(newest, &newest.replace(left_out, "")).unwrap());
+    assert!(older.images[0].rgb == whole.images[0].rgb);
     assert!(message("\\\"draws\\\":0", "\\\"draws\\\":99999999999").contains("a run that is none"));
     assert!(message("\\\"pass\\\":0", "\\\"pass\\\":3").contains("a run that is none"));
     assert!(message("\\\"pass\\\":0", "\\\"pass\\\":1").starts_with("lie: "));
@@ -412,6 +417,8 @@ fn states_are_files() {
     let picture = folder.path().join("picture.png");
     let white = Picture::from_rgba(2, 1, vec![255; 8]).unwrap();
     white.save(&picture, &SaveOptions::default(), None).unwrap();
+    let paper = folder.path().join("paper.pdf");
+    std::fs::write(&paper, "%PDF-1.7 and more").unwrap();
     let damaged = folder.path().join("damaged.safetensors");
     let whole = std::fs::read(states.join(&names[0])).unwrap();
     std::fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
@@ -423,6 +430,7 @@ fn states_are_files() {
         (states.clone(), "is a folder, not a saved state"),
         (text, "is no file of tensors, so no saved state"),
         (picture, "is a PNG picture, not a saved state"),
+        (paper, "is a PDF file, not a saved state"),
         (damaged, "again"),
     ] {
         let error = RunState::open(&path).unwrap_err();
@@ -432,6 +440,7 @@ fn states_are_files() {
             error.starts_with(&path.display().to_string()) && error.contains(words),
             "{error}"
         );
+        assert_eq!(error.contains("replay draws"), words.contains("PNG"), "{error}");
     }
     // A file where a folder should be.
     let blocked = run(&pipeline)

@@ -18,6 +18,7 @@ from ._arguments import StrPath as _StrPath
 from ._arguments import path as _path
 from ._files import Lora
 from ._interrogator import AestheticPredictor, Interrogation, Interrogator, RankedPhrase
+from ._memory import MemoryPlan
 from ._parts import EncodedImages, Latents, Scalings, Sizes
 from ._pipeline import Pipeline
 from ._progress import Event
@@ -61,6 +62,7 @@ __all__ = [
     "InvalidWeightsError",
     "Latents",
     "Lora",
+    "MemoryPlan",
     "MissingFileError",
     "NotFiniteError",
     "PicklingError",

@@ -48,7 +48,7 @@ class StableDiffusionInpaintPipeline(StableDiffusionPipeline):
         `strength`: 1 begins at noise alone, less at the picture with noise; with `latents` it begins at these alone, as there.
 
         An inpainting model sees mask and picture; with another one what the mask leaves is put back after each step, for which the scheduler
-        must make one call in a step and be done with it (not PNDM, Heun or UniPC). The picture's latents, the noise, and the latents of what
+        must make one call in a step and be done with it (not PNDM, Heun, UniPC or SASolver). The picture's latents, the noise, and the latents of what
         the mask leaves are drawn from `generator` in this order.
 
         All else is as for `StableDiffusionPipeline`. Without `padding_mask_crop` nothing is pasted back: pixels outside the mask went through the

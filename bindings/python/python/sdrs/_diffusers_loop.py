@@ -306,6 +306,9 @@ class Loop:
         made = int(np.count_nonzero(timesteps >= cutoff(self._pipeline._native, end)))
         if made == 0:
             raise InvalidParameterError(f"denoising_end: no step of {self._settings.num_inference_steps} is left before {end}")
+        if made < 2 and self._plan.calls > self._plan.steps:
+            kind = type(self._scheduler).__name__
+            raise InvalidParameterError(f"denoising_end: {kind} makes its first step with two calls, and {end} is between them; end later")
         return made, made - 1
 
     @staticmethod

@@ -74,7 +74,7 @@ class StableDiffusionPipeline(DiffusionPipeline):
         `output_type`: "pil", "np" (`[pictures, height, width, 3]`, 0 to 1) or "latent" (`[pictures, latent_channels, h, w]`).
         `callback_on_step_end(pipe, step, timestep, {"latents": ..})` is called after each step: where diffusers makes two of a solver's
         step (PNDM's first, Heun's), there is one here, and UniPC's latents are corrected already. Latents that it changes or returns go on in
-        their place (not with UniPC and SASolver); what it raises ends the run.
+        their place (not with Heun, UniPC and SASolver); what it raises ends the run.
 
         Returns a `StableDiffusionPipelineOutput`, without `return_dict` its fields. Raises `InvalidParameterError`.
         """

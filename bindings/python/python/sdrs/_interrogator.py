@@ -52,7 +52,7 @@ class Interrogator:
     `phrases`: a folder of `.txt` files, one phrase a line, or a dictionary of lists by name; the package's own if nothing is said.
     `cache`: a folder that keeps the phrases' vectors, which take minutes with a large CLIP.
     `clip_tokenizer`, `clip_activation` ("quick_gelu" or "gelu"): for a CLIP whose files don't say it.
-    `device`, `dtype`, `threads`: as `Pipeline` takes them.
+    `device`, `threads`: as `Pipeline` takes them; `dtype` too, but "auto" is f32 on the CPU.
 
     Raises `MissingFileError`, `FileError`, `InvalidFileError`, `InvalidWeightsError`, `UnknownNameError`, `InvalidParameterError`.
     """
@@ -114,12 +114,13 @@ class Interrogator:
         dtype: DtypeLike,
         threads: int | None,
     ) -> None:
-        lists = None
+        lists: list[tuple[str, list[str]]] | None = None
         if isinstance(phrases, Mapping):
-            lists = [
-                (_arguments.text("phrases", name), [_arguments.text(f"phrases[{name!r}]", one) for one in listed])
-                for name, listed in phrases.items()
-            ]
+            lists = []
+            for name, listed in phrases.items():
+                of = f"phrases[{name!r:.80}]"
+                words = [_arguments.text(of, one) for one in _arguments.listed(of, listed, "texts")]
+                lists.append((_arguments.text("phrases", name), words))
         else:
             paths = {**paths, "phrases": phrases}
         self._native = _sdrs.Interrogator.open(

@@ -13,6 +13,7 @@ from ._arguments import DeviceLike, DtypeLike, StrPath, kept, optional_path, pat
 from ._arrays import take
 from ._files import LoraLike, lora_files
 from ._log import Log, log_callback
+from ._memory import MemoryPlan
 from ._parts import Latents, Parts
 from ._pictures import PictureLike, inputs
 from ._progress import Callback, Progress, Watch
@@ -580,6 +581,40 @@ class Pipeline(Parts):
         first event.
         """
         return Stream(self._native.start({"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}, preview, preview_every, cancel))
+
+    @shows_settings
+    def memory_plan(
+        self,
+        prompt: str = "",
+        *,
+        image: PictureLike | None = None,
+        mask: PictureLike | None = None,
+        depth: PictureLike | None = None,
+        image_latents: npt.ArrayLike | None = None,
+        parallel: int = 1,
+        **settings: Unpack[Settings],
+    ) -> MemoryPlan:
+        """The memory that `txt2img` with these arguments takes, with the layers that the prompt's LoRAs change; nothing is drawn.
+        `memory_limit` is held against the same plan. `parallel`: the number of such runs at once on this pipeline.
+
+        Raises `InvalidParameterError` and `UnknownNameError` as `txt2img` does.
+        """
+        given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **settings}
+        return MemoryPlan(*self._native.memory_plan(given, parallel))
+
+    def memory_of_loras(self, loras: Iterable[LoraLike]) -> int:
+        """The bytes that a pipeline made by `with_loras` takes beside this one: those of the layers that its LoRAs or this one's change.
+
+        Raises what the constructor raises.
+        """
+        return self._native.memory_of_loras(lora_files(loras))
+
+    def memory_of_vae(self, vae: StrPath) -> int:
+        """The bytes that a pipeline made by `with_vae` takes beside this one: those of the autoencoder.
+
+        Raises what the constructor raises.
+        """
+        return self._native.memory_of_vae(_arguments.path("vae", vae))
 
     @shows_settings
     def plan(self, prompt: str, **settings: Unpack[Settings]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _LEADING: dict[str, object] = {"timestep_spacing": "leading", "steps_offset": 0}
 _BENT: dict[str, object] = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
 _FLOW: dict[str, object] = {"use_flow_sigmas": False, "use_dynamic_shifting": False}
 _TO_ZERO: dict[str, object] = {"final_sigmas_type": "zero"}
+_CORRECTS = "corrects a step in the next one"
 
 
 class Config(Dict[str, Any]):
@@ -37,8 +38,8 @@ class Scheduler:
     """The settings that must have these values."""
     exploding: ClassVar[bool] = False
     """Whether latents between steps keep their signal and grow with the noise."""
-    stops: ClassVar[bool] = True
-    """Whether a run may stop after any step: no step is made with calls of the next one."""
+    goes_on: ClassVar[str | None] = None
+    """Why a run can't stop after any step, if it can't."""
     joins: ClassVar[bool] = True
     """Whether a run may begin at any step: diffusers' own takes no notice of steps that were not made."""
 
@@ -115,8 +116,8 @@ class Scheduler:
 
     def check_stops(self, what: str) -> None:
         """Refuses what needs the latents between steps of a scheduler that isn't done with them there."""
-        if not self.stops:
-            raise InvalidParameterError(f"{what}: {type(self).__name__} corrects a step in the next one; take another scheduler")
+        if self.goes_on is not None:
+            raise InvalidParameterError(f"{what}: {type(self).__name__} {self.goes_on}; take another scheduler")
 
     def noise_scale(self, plan: _sdrs.Plan, whole: _sdrs.Plan) -> float:
         """The factor on noise alone as the first latents of a plan; leading timesteps let the U-Net see unit variance. `whole`: the plan
@@ -257,7 +258,7 @@ class EulerAncestralDiscreteScheduler(_Exploding):
 
 class HeunDiscreteScheduler(_Exploding):
     sampler = "Heun"
-    stops = False
+    goes_on = "makes one step of two of diffusers'"
     only = {"clip_sample": False}
 
 
@@ -297,7 +298,7 @@ class DPMSolverMultistepScheduler(_Multistep):
 
 
 class UniPCMultistepScheduler(_Multistep):
-    stops = False
+    goes_on = _CORRECTS
     defaults = {**_Multistep.defaults, **_TO_ZERO, "solver_type": "bh2", "predict_x0": True, "disable_corrector": []}
     only = {**_Multistep.only, **_TO_ZERO, "solver_type": "bh2", "predict_x0": True, "disable_corrector": [], "solver_p": None}
     sampler = "UniPC bh2"
@@ -310,7 +311,7 @@ class DEISMultistepScheduler(_Multistep):
 
 class SASolverScheduler(_Multistep):
     sampler = "SA-Solver"
-    stops = False
+    goes_on = _CORRECTS
     defaults = {**_SPACED, **_BENT, "predictor_order": 2, "corrector_order": 2, "algorithm_type": "data_prediction"}
     only = {
         **_Multistep.only, "predictor_order": 2, "corrector_order": 2, "algorithm_type": "data_prediction", "tau_func": None,

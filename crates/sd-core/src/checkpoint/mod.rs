@@ -223,6 +223,17 @@ impl Checkpoint {
         self.configs.of(part).weight_bytes(&weights, target)
     }
 
+    /// Bytes that a part with these patches takes beside a sibling with the patches `before`, whose unchanged layers it shares.
+    pub fn unshared_bytes(
+        &self,
+        part: Part,
+        [before, patches]: [&[Arc<dyn WeightPatch>]; 2],
+        target: &Target,
+    ) -> usize {
+        let weights = self.weights(part).with_patches(patches);
+        self.configs.of(part).unshared_bytes(&weights, before, target)
+    }
+
     /// Lets adapters change the weights of all parts while they are loaded, in this order.
     pub fn set_patches(&mut self, patches: &[Arc<dyn WeightPatch>]) {
         for part in self.weights.values_mut() {

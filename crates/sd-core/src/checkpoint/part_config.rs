@@ -1,5 +1,7 @@
 //! The configuration of one part, and the model that it describes.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::{
@@ -7,9 +9,9 @@ use crate::{
     config::{ClipTextConfig, Fields, UnetConfig, VaeConfig},
     models::{ClipTextModel, UNet, Vae},
     weights::{
-        Fit, PartWeights, Target, fit,
+        Fit, PartWeights, Target, WeightPatch, fit,
         names::{Ldm, TextEncoderPlace},
-        weight_bytes,
+        unshared_bytes, weight_bytes,
     },
 };
 
@@ -45,6 +47,20 @@ impl PartConfig<'_> {
             Self::TextEncoder(config, _) => weight_bytes::<ClipTextModel>(config, weights, target),
             Self::Unet(config) => weight_bytes::<UNet>(config, weights, target),
             Self::Vae(config) => weight_bytes::<Vae>(config, weights, target),
+        }
+    }
+
+    /// Bytes of what they don't share with a sibling that has other patches.
+    pub(super) fn unshared_bytes(
+        self,
+        weights: &PartWeights,
+        patches: &[Arc<dyn WeightPatch>],
+        target: &Target,
+    ) -> usize {
+        match self {
+            Self::TextEncoder(config, _) => unshared_bytes::<ClipTextModel>(config, weights, patches, target),
+            Self::Unet(config) => unshared_bytes::<UNet>(config, weights, patches, target),
+            Self::Vae(config) => unshared_bytes::<Vae>(config, weights, patches, target),
         }
     }
 

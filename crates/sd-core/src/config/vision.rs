@@ -202,11 +202,15 @@ fn check_kind(json: &str, origin: &str, kind: &str) -> Result<()> {
 }
 
 impl ClipConfig {
-    /// Reads a `config.json` of transformers' `CLIPModel`; `origin` names it in errors.
+    /// Reads a `config.json` of transformers' `CLIPModel`; `origin` names it in errors. `activation` is that of a half of which it says none.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is not such a file, [`Error::Config`] for values that no model can have.
-    pub fn from_json(json: &str, origin: &str) -> Result<Self> {
+    pub fn from_json(json: &str, origin: &str, activation: Option<Activation>) -> Result<Self> {
+        let activation = match activation.unwrap_or(Activation::QuickGelu) {
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Gelu => "gelu",
+        };
         check_kind(json, origin, "clip")?;
         let pair: Pair = PAIR.parse(json, origin)?;
         let projection = within(
@@ -220,7 +224,7 @@ impl ClipConfig {
             pair.text_config_dict,
             json!({
                 "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048,
-                "num_hidden_layers": 12, "num_attention_heads": 8,
+                "num_hidden_layers": 12, "num_attention_heads": 8, "hidden_act": activation,
             }),
         );
         let of_text = format!("{origin}: text_config");
@@ -231,7 +235,7 @@ impl ClipConfig {
             pair.vision_config_dict,
             json!({
                 "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-                "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
+                "image_size": 224, "patch_size": 32, "hidden_act": activation, "layer_norm_eps": 1e-5,
             }),
         );
         let of_vision = format!("{origin}: vision_config");

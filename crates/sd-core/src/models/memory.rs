@@ -15,15 +15,15 @@ const ATTENTION: usize = 9;
 
 /// Pictures of one size and type.
 #[derive(Clone, Copy)]
-struct Size {
+pub(super) struct Size {
     dtype: Dtype,
     quantization: Quantization,
     /// `[batch, h, w]`.
-    shape: [usize; 3],
+    pub shape: [usize; 3],
 }
 
 impl Size {
-    fn new(dtype: Dtype, quantization: Quantization, shape: [usize; 3]) -> Self {
+    pub fn new(dtype: Dtype, quantization: Quantization, shape: [usize; 3]) -> Self {
         Self {
             dtype,
             quantization,
@@ -32,17 +32,17 @@ impl Size {
     }
 
     /// Pictures of another size.
-    fn sized(self, shape: [usize; 3]) -> Self {
+    pub fn sized(self, shape: [usize; 3]) -> Self {
         Self { shape, ..self }
     }
 
     /// Bytes of so many channels.
-    fn of(self, channels: usize) -> usize {
+    pub fn of(self, channels: usize) -> usize {
         self.shape.iter().product::<usize>() * channels * self.dtype.size()
     }
 
     /// Bytes that a convolution to this size needs meanwhile.
-    fn conv(self, input: usize, output: usize) -> usize {
+    pub fn conv(self, input: usize, output: usize) -> usize {
         conv_workspace_bytes(self.dtype.burn(), self.quantization, self.shape, input, output)
     }
 
@@ -138,6 +138,39 @@ pub fn deep_feature_bytes(
     })
 }
 
+/// A picture that an autoencoder goes through in bands.
+#[derive(Clone, Copy)]
+struct Banded(Size);
+
+impl Banded {
+    fn band(self) -> Size {
+        let [_, h, w] = self.0.shape;
+        self.0.sized([1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
+    }
+
+    /// A band's inputs, with the rows around it, and the workspace of its convolution.
+    fn from(self, input: usize, output: usize) -> usize {
+        let band = self.band();
+        let [_, h, w] = band.shape;
+        band.sized([1, h + 2, w]).of(input) + band.conv(input, output)
+    }
+
+    fn resnet(self, input: usize, output: usize) -> usize {
+        let first = self.0.of(input + output) + self.from(input, output);
+        // It lets go of its input, and of the shortcut, as it goes.
+        let second = self.0.of(2 * output) + self.band().of(output) + self.from(output, output);
+        first.max(second)
+    }
+}
+
+/// The middle of an autoencoder, which sees latents of `h` by `w`.
+fn middle(config: &VaeConfig, small: Size) -> usize {
+    let channels = config.block_out_channels.last().copied().unwrap_or_default();
+    small
+        .resnet(channels, channels)
+        .max(small.of(ATTENTION * channels))
+}
+
 /// Bytes of the [`FirstBlock`](super::FirstBlock) that calls on latents `[batch, in_channels, h, w]` leave to later ones.
 pub fn first_block_bytes(config: &UnetConfig, dtype: Dtype, batch: usize, [h, w]: [usize; 2]) -> usize {
     let prediction = config.out_channels * size_of::<f32>();
@@ -149,32 +182,35 @@ pub fn decoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> us
     let widths = &config.block_out_channels;
     let mut channels = widths[widths.len() - 1];
     let small = Size::new(dtype, Quantization::None, [1, h, w]);
-    let mut most = small
-        .resnet(channels, channels)
-        .max(small.of(ATTENTION * channels));
+    let mut most = middle(config, small);
     for (i, &width) in widths.iter().rev().enumerate() {
-        let whole = small.sized([1, h << i, w << i]);
-        let large = small.sized([1, h << (i + 1), w << (i + 1)]);
-        let band = |whole: Size| {
-            let [_, h, w] = whole.shape;
-            small.sized([1, h.min((CPU_BAND / w / 8 * 8).max(8)), w])
-        };
-        // A band's inputs, with the rows around it, and the workspace of its convolution.
-        let from = |whole: Size, input: usize, output: usize| {
-            let band = band(whole);
-            let [_, h, w] = band.shape;
-            small.sized([1, h + 2, w]).of(input) + band.conv(input, output)
-        };
+        let whole = Banded(small.sized([1, h << i, w << i]));
         for _ in 0..=config.layers_per_block {
-            let first = whole.of(channels + width) + from(whole, channels, width);
-            // It lets go of its input, and of the shortcut, as it goes.
-            let second = whole.of(2 * width) + band(whole).of(width) + from(whole, width, width);
-            most = most.max(first).max(second);
+            most = most.max(whole.resnet(channels, width));
             channels = width;
         }
         if i + 1 < widths.len() {
-            let upsampled = whole.of(channels) + large.of(channels) + from(large, channels, channels);
-            most = most.max(upsampled);
+            let large = Banded(small.sized([1, h << (i + 1), w << (i + 1)]));
+            let both = whole.0.of(channels) + large.0.of(channels);
+            most = most.max(both + large.from(channels, channels));
+        }
+    }
+    most
+}
+
+/// Bytes that it has in use at once when it encodes one picture to a latent of `h` by `w`. Halving a picture takes less than the residual
+/// blocks before it.
+pub fn encoder_bytes(config: &VaeConfig, dtype: Dtype, [h, w]: [usize; 2]) -> usize {
+    let widths = &config.block_out_channels;
+    let small = Size::new(dtype, Quantization::None, [1, h, w]);
+    let mut most = middle(config, small);
+    let mut channels = widths[0];
+    for (i, &width) in widths.iter().enumerate() {
+        let times = widths.len() - 1 - i;
+        let whole = Banded(small.sized([1, h << times, w << times]));
+        for _ in 0..config.layers_per_block {
+            most = most.max(whole.resnet(channels, width));
+            channels = width;
         }
     }
     most

@@ -17,7 +17,7 @@ mod vision;
 pub use blip::{Blip, BlipFiles, CaptionOptions, Captioning, EarlyStopping, EncodedImage};
 pub use blur::blur_matrix;
 pub use clip::{Clip, ClipFiles, ClipGiven, ClipTextModel, EncodedText, TextStart};
-pub use memory::{decoder_bytes, deep_feature_bytes, first_block_bytes, unet_bytes};
+pub use memory::{decoder_bytes, deep_feature_bytes, encoder_bytes, first_block_bytes, unet_bytes};
 pub use tiny_vae::TinyVae;
 pub use transformer::MergedParts;
 pub use unet::{

@@ -4,11 +4,14 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use burn_tensor::{DType, Tensor};
-use sd_kernels::{Conv2d, ConvExtras, ConvShape, Padding};
+use sd_kernels::{Conv2d, ConvExtras, ConvShape, Padding, Quantization};
 
-use super::nn::{channels_first, channels_last};
+use super::{
+    memory::Size,
+    nn::{channels_first, channels_last},
+};
 use crate::{
-    Error, Result,
+    Dtype, Error, Result,
     weights::{
         Params, PartWeights, Target, TensorFile, load,
         names::{Names, Spelling},
@@ -21,12 +24,15 @@ pub struct TinyVae {
     target: Target,
     encoder: Option<Half>,
     decoder: Option<Half>,
+    weight_bytes: usize,
 }
 
 /// Layers one after another, and the channels that go in.
 struct Half {
     inputs: usize,
     layers: Vec<Layer>,
+    /// The channels that go into each layer, those that come out, and its stride.
+    sizes: Vec<([usize; 2], usize)>,
 }
 
 enum Layer {
@@ -95,6 +101,7 @@ impl TinyVae {
     /// [`Error::Malformed`] if it is no such autoencoder, [`Error::Weights`] if tensors don't fit.
     pub fn load(file: TensorFile, target: &Target) -> Result<Self> {
         let origin = file.origin().to_owned();
+        let weight_bytes = Self::weight_bytes_of(&file, target);
         let names = TinyNames::of(&file);
         if names.encoder.is_none() && names.decoder.is_none() {
             let reason = "no tiny autoencoder (TAESD); diffusers' AutoencoderTiny, taesd_encoder and taesd_decoder can be read";
@@ -123,6 +130,33 @@ impl TinyVae {
             target: target.clone(),
             encoder,
             decoder,
+            weight_bytes,
+        })
+    }
+
+    /// Bytes that its weights take.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// Bytes that a file's weights take when they are loaded.
+    pub fn weight_bytes_of(file: &TensorFile, target: &Target) -> usize {
+        let shapes = file.names().filter_map(|name| Some(&file.info(name)?.shape));
+        let values: usize = shapes.map(|shape| shape.iter().product::<usize>()).sum();
+        values * target.dtype.size()
+    }
+
+    /// Bytes that it has in use at once when it decodes one latent of `h` by `w`.
+    pub fn decoder_bytes(&self, sides: [usize; 2]) -> usize {
+        let half = self.decoder.as_ref();
+        half.map_or(0, |half| half.bytes(self.target.dtype, sides))
+    }
+
+    /// The same when it encodes one picture to such a latent.
+    pub fn encoder_bytes(&self, sides: [usize; 2]) -> usize {
+        let (half, factor) = (self.encoder.as_ref(), self.factor().unwrap_or(1));
+        half.map_or(0, |half| {
+            half.bytes(self.target.dtype, sides.map(|side| factor * side))
         })
     }
 
@@ -205,7 +239,7 @@ impl Half {
         let first = place.numbers[0];
         let [_, inputs] = shape(&format!("{first}.weight"));
         let mut channels = inputs;
-        let mut layers = Vec::new();
+        let (mut layers, mut all_sizes) = (Vec::new(), Vec::new());
         for (i, &number) in place.numbers.iter().enumerate() {
             let ends = i == 0 || i + 1 == place.numbers.len();
             let kind = match has(&format!("{number}.conv.0.weight")) {
@@ -234,9 +268,33 @@ impl Half {
                     skip: (channels != outputs).then(|| conv(&here.at("skip"), sizes, 1, 1, false, false)),
                 })),
             });
+            all_sizes.push((sizes, if matches!(kind, Kind::Halve) { 2 } else { 1 }));
             channels = outputs;
         }
-        Self { inputs, layers }
+        Self {
+            inputs,
+            layers,
+            sizes: all_sizes,
+        }
+    }
+
+    /// Bytes that are in use at once for one input of `h` by `w`.
+    fn bytes(&self, dtype: Dtype, [h, w]: [usize; 2]) -> usize {
+        let mut size = Size::new(dtype, Quantization::None, [1, h, w]);
+        let mut most = 0;
+        for (layer, &([input, output], stride)) in self.layers.iter().zip(&self.sizes) {
+            let [_, h, w] = size.shape;
+            let (after, held) = match layer {
+                Layer::Conv(_) => (size.sized([1, h.div_ceil(stride), w.div_ceil(stride)]), 0),
+                Layer::Upsample(_) => (size.sized([1, 2 * h, 2 * w]), 0),
+                // What is added in the end, and what the middle convolution makes.
+                Layer::Block(_) => (size, size.of(output)),
+            };
+            let room = size.of(input) + held + after.of(output) + after.conv(input, output);
+            most = most.max(room);
+            size = after;
+        }
+        most
     }
 }
 

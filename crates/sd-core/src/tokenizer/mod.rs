@@ -28,7 +28,7 @@ use tokenizers::{
 };
 pub use word_piece::BertTokenizer;
 
-use crate::{Error, Result, error::shown};
+use crate::{Error, Result, error::shown, weights::digest};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -143,6 +143,13 @@ impl ClipTokenizer {
     pub fn encode_repaired(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
         let model = self.inner.get_model();
         self.repaired.encode(model, text).map_err(|e| self.fail(e))
+    }
+
+    /// A hash of all that decides a text's ids.
+    pub(crate) fn hash(&self) -> String {
+        let all = (&self.inner, self.start, self.end, self.repaired.lowers());
+        let all = serde_json::to_vec(&all).expect("names and numbers are JSON");
+        digest([all.into()])
     }
 
     fn fail(&self, e: tokenizers::Error) -> Error {

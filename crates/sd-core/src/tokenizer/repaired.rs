@@ -46,6 +46,11 @@ impl Repaired {
         })
     }
 
+    /// Whether words are lower-cased.
+    pub fn lowers(&self) -> bool {
+        self.lower
+    }
+
     pub fn encode(&self, model: &ModelWrapper, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
         let mut out = Vec::new();
         let mut at = 0;

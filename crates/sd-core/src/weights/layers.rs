@@ -12,6 +12,8 @@ pub(super) struct Layers {
     pub patches: Vec<Arc<dyn WeightPatch>>,
     /// Parameters in the order in which they were loaded.
     pub requested: Vec<String>,
+    /// Those of a sibling, which are taken before a layer is made anew.
+    pub others: Option<Box<Layers>>,
 }
 
 #[derive(Clone)]
@@ -24,27 +26,27 @@ impl Layers {
     /// The layer at a path, if nothing changes it now that didn't before, and nothing did that doesn't now. One that can't be taken
     /// over is let go, so that its memory is free before it is made anew.
     pub fn take_over<T: Clone + 'static>(&mut self, path: &str, weights: &PartWeights) -> Option<T> {
-        let made = self.made.get(path)?;
-        let unchanged = made.parameters.iter().all(|name| self.unchanged(name, weights));
-        match unchanged {
-            true => made.layer.downcast_ref::<T>().cloned(),
-            false => {
-                self.made.remove(path);
-                None
-            }
+        if let Some(made) = self.unchanged_at(path, weights) {
+            return made.layer.downcast_ref::<T>().cloned();
         }
+        self.made.remove(path);
+        let made = self.others.as_ref()?.unchanged_at(path, weights)?.clone();
+        let layer = made.layer.downcast_ref::<T>().cloned();
+        self.made.insert(path.to_owned(), made);
+        layer
     }
 
-    fn unchanged(&self, name: &str, weights: &PartWeights) -> bool {
-        let before = self.patches.iter();
-        let before: Vec<_> = before.filter(|patch| patch.touches(weights.part, name)).collect();
-        let now = weights.patches(name);
-        before.len() == now.len() && before.iter().zip(&now).all(|(a, b)| Arc::ptr_eq(a, b))
+    fn unchanged_at(&self, path: &str, weights: &PartWeights) -> Option<&BuiltLayer> {
+        let made = self.made.get(path)?;
+        let mut parameters = made.parameters.iter();
+        parameters
+            .all(|name| unchanged(&self.patches, weights, name))
+            .then_some(made)
     }
 
     pub fn all_unchanged(&self, weights: &PartWeights) -> bool {
         let mut parameters = self.made.values().flat_map(|made| made.parameters.iter());
-        parameters.all(|name| self.unchanged(name, weights))
+        parameters.all(|name| unchanged(&self.patches, weights, name))
     }
 
     /// The place where the parameters of the layer that is made next will begin.
@@ -59,4 +61,12 @@ impl Layers {
         self.made
             .insert(path.to_owned(), BuiltLayer { parameters, layer });
     }
+}
+
+/// Whether a parameter of these weights is changed as it is by the patches `before`.
+pub(super) fn unchanged(before: &[Arc<dyn WeightPatch>], weights: &PartWeights, name: &str) -> bool {
+    let before = before.iter();
+    let before: Vec<_> = before.filter(|patch| patch.touches(weights.part, name)).collect();
+    let now = weights.patches(name);
+    before.len() == now.len() && before.iter().zip(&now).all(|(a, b)| Arc::ptr_eq(a, b))
 }

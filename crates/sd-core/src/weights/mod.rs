@@ -36,5 +36,5 @@ pub use target::{Target, WeightDtype};
 pub use tensor::{StoredDtype, TensorInfo};
 
 pub(crate) use cast::Element;
-pub(crate) use model::{Fit, fit, parameters, weight_bytes};
+pub(crate) use model::{Fit, fit, parameters, unshared_bytes, weight_bytes};
 pub(crate) use part_weights::transpose_into;

@@ -116,11 +116,15 @@ impl<M: Model> Loaded<M> {
     }
 
     /// Changes the adapters in place: layers are let go one by one as their successors are made, so that it takes no more memory than
-    /// the part itself, unless others share it.
+    /// the part itself, unless others share it. Layers that `sibling` has as they are to be are shared with it.
     ///
     /// # Errors
     /// As [`Loaded::with_patches`]; then it is as it was, loaded anew if an adapter failed when some layers were changed already.
-    pub fn set_patches(this: &mut Arc<Self>, patches: &[Arc<dyn WeightPatch>]) -> Result<()> {
+    pub fn set_patches(
+        this: &mut Arc<Self>,
+        patches: &[Arc<dyn WeightPatch>],
+        sibling: Option<&Self>,
+    ) -> Result<()> {
         let Some(own) = Arc::get_mut(this) else {
             *this = Self::with_patches(this, patches)?;
             return Ok(());
@@ -132,7 +136,8 @@ impl<M: Model> Loaded<M> {
         }
         // Without the old model, `layers` alone holds its layers.
         own.model = hollow;
-        let layers = std::mem::take(&mut own.layers);
+        let mut layers = std::mem::take(&mut own.layers);
+        layers.others = sibling.map(|sibling| sibling.layers.clone().into());
         let target = own.target.clone();
         let made = Self::make(own.model.config(), weights, target, layers);
         let failed = match made {
@@ -184,6 +189,7 @@ impl<M: Model> Loaded<M> {
         } = make(&weights, &target, layers, |p| M::build(config, p, &target))?;
         layers.patches.clone_from(&weights.patches);
         layers.requested = Vec::new();
+        layers.others = None;
         Ok(Self {
             model,
             weights,
@@ -221,6 +227,16 @@ pub(crate) fn fit<M: Model>(config: &M::Config, weights: &PartWeights, target: &
 /// Bytes that these weights of a part of this configuration take when they are loaded.
 pub(crate) fn weight_bytes<M: Model>(config: &M::Config, weights: &PartWeights, target: &Target) -> usize {
     requirements_of::<M>(config, weights, target).bytes
+}
+
+/// Bytes of what such a part doesn't share with a sibling that has other patches.
+pub(crate) fn unshared_bytes<M: Model>(
+    config: &M::Config,
+    weights: &PartWeights,
+    patches: &[Arc<dyn WeightPatch>],
+    target: &Target,
+) -> usize {
+    requirements_of::<M>(config, weights, target).unshared_bytes(weights, patches)
 }
 
 /// The canonical names and shapes of all parameters of a part of this configuration.

@@ -1,15 +1,15 @@
 //! The tensors of one part for its constructor: each by its canonical name, with its shape checked.
 
-use std::{cell::RefCell, collections::HashSet, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, ops::Range, sync::Arc};
 
 use burn_tensor::Tensor;
 use half::{bf16, f16};
 use sd_kernels::{Quantization, Weight, WeightType, Workspace};
 
 use super::{
-    Kept, PartWeights, Stored, Target,
+    Kept, PartWeights, Stored, Target, WeightPatch,
     kept::{narrow, tensor},
-    layers::Layers,
+    layers::{Layers, unchanged},
     names::{Diffusers, View},
 };
 use crate::{Device, Dtype, Error, Result, WeightsError, config::Part, error::Misshapen};
@@ -51,7 +51,32 @@ struct Check {
     requested: Vec<(String, Vec<usize>)>,
     /// The bytes of all that when it is loaded.
     bytes: usize,
+    layers: Vec<LayerBytes>,
     faults: WeightsError,
+}
+
+/// The parameters of a layer, by their places among all, and the bytes that they take.
+struct LayerBytes {
+    parameters: Range<usize>,
+    bytes: usize,
+}
+
+impl Check {
+    /// A layer that was described from this place on, where so many bytes were asked for before.
+    fn end_layer(&mut self, (start, bytes): (usize, usize)) {
+        // Layers within it come and go with it.
+        while self
+            .layers
+            .last()
+            .is_some_and(|layer| layer.parameters.start >= start)
+        {
+            self.layers.pop();
+        }
+        self.layers.push(LayerBytes {
+            parameters: start..self.requested.len(),
+            bytes: self.bytes - bytes,
+        });
+    }
 }
 
 impl<'a> Shared<'a> {
@@ -226,8 +251,14 @@ impl<'a> Params<'a> {
     /// A layer made of the tensors here, which a model's siblings share where nothing changes these. The result of `build` is kept beside
     /// the model, so a clone of it must share its memory, as tensors do.
     pub fn layer<T: Clone + Send + Sync + 'static>(&self, build: impl FnOnce(&Self) -> T) -> T {
-        let Mode::Load(load) = &self.shared.mode else {
-            return build(self);
+        let load = match &self.shared.mode {
+            Mode::Load(load) => load,
+            Mode::Check(check) => {
+                let place = (check.borrow().requested.len(), check.borrow().bytes);
+                let layer = build(self);
+                check.borrow_mut().end_layer(place);
+                return layer;
+            }
         };
         let taken = load
             .borrow_mut()
@@ -402,6 +433,24 @@ pub(super) struct Requirements {
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Bytes that they take when they are loaded.
     pub bytes: usize,
+    layers: Vec<LayerBytes>,
+}
+
+impl Requirements {
+    /// Bytes of what these weights don't share with the same ones under other patches: the layers that one of both changes. What is in no
+    /// layer is made anew with them.
+    pub fn unshared_bytes(&self, weights: &PartWeights, patches: &[Arc<dyn WeightPatch>]) -> usize {
+        let shared = |layer: &&LayerBytes| {
+            let mut parameters = self.parameters[layer.parameters.clone()].iter();
+            parameters.all(|(name, _)| unchanged(patches, weights, name))
+        };
+        let shared = self.layers.iter().filter(shared);
+        let (count, bytes) = shared.fold((0, 0), |(n, bytes), layer| (n + 1, bytes + layer.bytes));
+        match count == self.layers.len() {
+            true => 0,
+            false => self.bytes - bytes,
+        }
+    }
 }
 
 /// Weights of no files: all that a constructor asks for is there.
@@ -428,9 +477,15 @@ pub(super) fn requirements<M>(
         mode: Mode::Check(RefCell::default()),
     };
     build(&shared.root());
-    let Check { requested, bytes, .. } = shared.mode.into_check();
+    let Check {
+        requested,
+        bytes,
+        layers,
+        ..
+    } = shared.mode.into_check();
     Requirements {
         parameters: requested,
         bytes,
+        layers,
     }
 }

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sd_core::{
-    ClipTokenizer, Device, Dtype, WeightDtype,
+    BertTokenizer, ClipTokenizer, Device, Dtype, WeightDtype,
     config::Activation,
     models::{BlipFiles, ClipFiles, ClipGiven},
     weights::{Folder, Target},
@@ -19,6 +19,9 @@ enum Place {
     /// A folder, and where in it.
     Folder(Folder, &'static str),
 }
+
+/// Where in the demo's folder its captioner lies.
+const DEMO_CAPTIONER: &str = "captioner";
 
 /// A description of an [`Interrogator`]: its models, phrases, device and type.
 #[derive(Default)]
@@ -50,8 +53,8 @@ impl InterrogatorBuilder {
         self
     }
 
-    /// The activation of a CLIP whose files don't say it, "quick_gelu" or "gelu": OpenAI's have the first, open_clip's the second unless
-    /// their `open_clip_config.json` says otherwise.
+    /// The activation of a CLIP whose files don't say it, "quick_gelu" or "gelu"; another one than files say is refused. If nothing is said,
+    /// OpenAI's have the first, open_clip's the second.
     pub fn clip_activation(mut self, name: impl Into<String>) -> Self {
         self.clip_activation = Some(name.into());
         self
@@ -87,7 +90,7 @@ impl InterrogatorBuilder {
     pub fn demo(mut self) -> Self {
         let folder = crate::model::demo_seeing();
         self.clip = Some(Place::Folder(folder.clone(), "clip"));
-        self.blip = Some(Place::Folder(folder, "captioner"));
+        self.blip = Some(Place::Folder(folder, DEMO_CAPTIONER));
         self.phrases.get_or_insert_with(Phrases::demo);
         self
     }
@@ -170,10 +173,28 @@ impl InterrogatorBuilder {
             Some(Place::Path(path)) => Some(ClipFiles::open(&path, given)?),
             Some(Place::Folder(folder, part)) => Some(ClipFiles::of_folder(&folder, part, given)?),
         };
+        if let (Some(wanted), Some(files)) = (activation, &clip) {
+            let config = &files.config;
+            if [config.text.hidden_act, config.vision.hidden_act] != [wanted; 2] {
+                let origin = &files.weights.origin;
+                let reason = format!("the files of {origin} say another one, which counts; leave this out");
+                return Err(Error::parameter("clip_activation", reason));
+            }
+        }
+        let vocabulary = self.vocabulary.as_deref();
         let blip = match self.blip {
             None => None,
-            Some(Place::Path(path)) => Some(BlipFiles::open(&path, self.vocabulary.as_deref())?),
-            Some(Place::Folder(folder, part)) => Some(BlipFiles::of_folder(&folder, part, None)?),
+            Some(Place::Path(path)) => Some(BlipFiles::open(&path, vocabulary)?),
+            Some(Place::Folder(_, DEMO_CAPTIONER)) if vocabulary.is_some() => {
+                return Err(Error::parameter(
+                    "vocabulary",
+                    "the demo has its own; leave this out",
+                ));
+            }
+            Some(Place::Folder(folder, part)) => {
+                let tokenizer = vocabulary.map(BertTokenizer::open).transpose()?;
+                Some(BlipFiles::of_folder(&folder, part, tokenizer)?)
+            }
         };
         let hashed = self.cache.is_some();
         let eyes = clip.map(|files| runtime.timed("CLIP", || Eyes::load(files, hashed, &target, &runtime)));

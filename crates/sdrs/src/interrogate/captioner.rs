@@ -76,9 +76,22 @@ impl Captioner {
             true => WEBUI_LENGTHS,
             false => [0, given + NEW_TOKENS],
         };
-        let most = params.max_length.unwrap_or(most.min(longest));
+        let usual = most.min(longest);
+        let most = params.max_length.unwrap_or(usual);
         let least = params.min_length.unwrap_or(least.min(most));
         let fail = |name: &'static str, reason: String| Err(Error::parameter(name, reason));
+        let room = if params.max_length.is_some() {
+            longest
+        } else {
+            usual
+        };
+        if given >= room {
+            let or = if room < longest { " or give max_length" } else { "" };
+            let reason = format!(
+                "its {given} tokens leave no room behind them: a text has {room} at most here; make it shorter{or}"
+            );
+            return fail("caption_prompt", reason);
+        }
         if !(given + 1..=longest).contains(&most) {
             let reason = format!(
                 "{most}: this captioner's texts have {} to {longest} tokens, of which {given} are there before",

@@ -6,7 +6,7 @@ use sd_core::{
     weights::Target,
 };
 
-use crate::{Picture, Resample, Result, picture::composite};
+use crate::{Error, Picture, Resample, Result, picture::composite};
 
 /// The prepared picture's red, green and blue, `side * side` pixels of three.
 pub(super) fn prepared(picture: &Picture, how: &Preparation) -> Result<Vec<f32>> {
@@ -48,8 +48,17 @@ pub(super) fn prepared(picture: &Picture, how: &Preparation) -> Result<Vec<f32>>
                 (rest, true) => rest / 2 + u32::from(rest % 4 == 3),
                 (rest, false) => rest / 2,
             };
+            let too_long = |_| {
+                let reason = format!(
+                    "{width}x{height} is too long and narrow: its shorter side becomes {edge} pixels, the other one {}; \
+                     cut it nearer to a square",
+                    w.max(h)
+                );
+                Error::parameter("picture", reason)
+            };
             source
-                .resize(w, h, filter)?
+                .resize(w, h, filter)
+                .map_err(too_long)?
                 .crop(middle(w), middle(h), side, side)?
         }
     };
@@ -110,6 +119,17 @@ mod tests {
             seen += 1;
         }
         seen
+    }
+
+    #[test]
+    fn pictures_may_be_too_narrow() {
+        let picture = Picture::from_rgb(3000, 10, &vec![9; 90_000]).unwrap();
+        let error = prepared(&picture, &Preparation::clip(224, true)).unwrap_err();
+        assert!(
+            error.to_string().starts_with("picture: 3000x10 is too long"),
+            "{error}"
+        );
+        assert!(prepared(&picture, &Preparation::blip(224, true)).is_ok());
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) struct Eyes {
     preparation: Preparation,
     target: Target,
     runtime: Runtime,
-    /// A hash of the text model, where vectors are kept.
+    /// A hash of the text model and its tokenizer, where vectors are kept.
     pub text_hash: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl Eyes {
         let clip = runtime.compute(|| Clip::load(&files, target))?;
         Ok(Self {
             clip,
-            text_hash: hashed.then(|| files.text_hash()),
+            text_hash: hashed.then(|| files.text_hash(target)),
             tokenizer: files.tokenizer,
             repairs_texts: files.repairs_texts,
             preparation: files.preparation,
@@ -139,7 +139,7 @@ impl Eyes {
             rows.push((ids, at));
         }
         // A chain's texts differ in their last phrase alone.
-        let common = common(&rows);
+        let common = common(&rows, self.tokenizer.end());
         let start = match common < LEAST_IN_COMMON {
             true => TextStart::default(),
             false => {
@@ -183,17 +183,15 @@ impl Eyes {
     }
 }
 
-/// The tokens that all rows of several begin with, their last ones left out.
-fn common(rows: &[(Vec<u32>, usize)]) -> usize {
+/// The tokens that all rows of several begin with, up to the first end token: its state is a text's vector, and a text itself may have it
+/// before it ends.
+fn common(rows: &[(Vec<u32>, usize)], end: u32) -> usize {
     let [(first, _), rest @ ..] = rows else { return 0 };
     let with_first = |(ids, _): &(Vec<u32>, usize)| {
-        let same = first.iter().zip(ids).take_while(|(a, b)| a == b).count();
-        same.min(ids.len() - 1)
+        let same = first.iter().zip(ids).take_while(|(a, b)| a == b && **a < end);
+        same.count()
     };
-    rest.iter()
-        .map(with_first)
-        .min()
-        .map_or(0, |n| n.min(first.len() - 1))
+    rest.iter().map(with_first).min().unwrap_or(0)
 }
 
 /// Vectors divided by their lengths.
@@ -249,9 +247,11 @@ fn kept(
     watch: &mut Watch,
 ) -> Result<Vectors> {
     let of_phrases = digest(phrases.iter().map(|phrase| phrase.as_bytes().into()));
+    // File systems take 255 bytes for a name; hashes tell lists apart.
     let safe: String = name
         .chars()
         .map(|c| if c.is_alphanumeric() { c } else { '_' })
+        .take(40)
         .collect();
     let path = folder.join(format!(
         "{safe}-{}-{}.safetensors",
@@ -262,13 +262,15 @@ fn kept(
     if let Some(vectors) = stored(&path, model, &of_phrases, shape) {
         return Ok(vectors);
     }
-    let made = eyes.texts(phrases, Some(InterrogateStage::Phrases), watch)?;
-    let bytes: Vec<u8> = made.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let internal = |error: String| Error::Write {
         path: path.display().to_string(),
         reason: error,
     };
+    // Before the work, which may take minutes.
     std::fs::create_dir_all(folder).map_err(|error| internal(error.to_string()))?;
+    output::check_file(&path)?;
+    let made = eyes.texts(phrases, Some(InterrogateStage::Phrases), watch)?;
+    let bytes: Vec<u8> = made.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let view = TensorView::new(Stored::F32, shape.to_vec(), &bytes).map_err(|e| internal(e.to_string()))?;
     let metadata = HashMap::from([
         ("model".to_owned(), model.to_owned()),

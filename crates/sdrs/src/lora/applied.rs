@@ -131,6 +131,16 @@ impl Loras {
             .collect()
     }
 
+    /// The changes of those that follow no schedule, if others do.
+    pub fn steady_patches(&self) -> Option<Patches> {
+        let steady = self
+            .0
+            .iter()
+            .filter(|applied| applied.lora.lora_schedule().is_none());
+        let steady = steady.map(|applied| applied.patch.clone() as Arc<dyn WeightPatch>);
+        Some(steady.collect()).filter(|steady: &Patches| steady.len() < self.0.len())
+    }
+
     /// Names and hashes of the LoRAs that act, for infotexts.
     pub fn hashes(&self) -> Vec<(String, String)> {
         let hashes = self.0.iter().filter_map(|applied| {

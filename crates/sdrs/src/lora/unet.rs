@@ -79,6 +79,9 @@ impl ScheduledUnet {
         }
         // Before its successor takes memory.
         self.last = None;
+        if runtime.limits_memory() {
+            runtime.let_idle_memory_go();
+        }
         let scaled = loras.iter().zip(factors);
         let scaled = scaled.map(|(lora, factor)| lora.clone().unet(lora.unet_weight() * factor));
         let loras = loras.replaced(scaled.collect(), &model.checkpoint, runtime)?;

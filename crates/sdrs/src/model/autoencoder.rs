@@ -28,6 +28,14 @@ impl Autoencoder {
         }
     }
 
+    /// The tiny one, if it is one.
+    pub fn tiny(&self) -> Option<&TinyVae> {
+        match self {
+            Self::Kl(_) => None,
+            Self::Tiny(_, vae) => Some(vae),
+        }
+    }
+
     /// # Errors
     /// [`Error::Core`] if its file has no decoder.
     pub fn can_decode(&self) -> Result<()> {
@@ -65,7 +73,7 @@ pub(crate) fn tiny_file(source: &Source) -> Option<TensorFile> {
 ///
 /// # Errors
 /// [`Error::Core`] if the file can't be used or has no decoder, [`Error::InvalidFile`] if it is for other latents.
-pub(super) fn tiny(
+pub(crate) fn tiny(
     file: TensorFile,
     config: &VaeConfig,
     target: &Target,

@@ -37,10 +37,10 @@ pub(crate) use text_network::TextNetwork;
 use wide_vae::WideVae;
 
 pub(crate) use added::AddedNumbers;
-pub(crate) use autoencoder::{Autoencoder, tiny_file};
+pub(crate) use autoencoder::{Autoencoder, tiny, tiny_file};
 #[cfg(feature = "demo")]
 pub(crate) use demo::{folder as demo_folder, seeing as demo_seeing};
-pub(crate) use memory::{MemoryLimit, Models};
+pub(crate) use memory::{MemoryLimit, Models, Work};
 pub use memory::{MemoryPlan, parse_memory};
 pub use networks::{Array, EncodedImages, ModelSizes};
 pub(crate) use networks::{tensor, values};
@@ -117,13 +117,14 @@ pub(crate) struct TextEncoder {
 
 impl Model {
     /// Loads every part of an opened checkpoint, but for an autoencoder that is `shared` with another model, or that a tiny one stands for.
+    /// One that is only `described` knows all but its weights, and nothing can be computed with it.
     pub fn load(
         checkpoint: Checkpoint,
         target: Target,
         prediction: Option<Prediction>,
         patches: &Patches,
-        (shared, tiny): (Option<&Autoencoder>, Option<TensorFile>),
-        runtime: &Runtime,
+        (shared, tiny): (Option<&Autoencoder>, Option<TinyVae>),
+        (runtime, described): (&Runtime, bool),
     ) -> Result<Self> {
         let configs = checkpoint.configs();
         let unet_extra = UnetExtra::of(&checkpoint)?;
@@ -134,7 +135,7 @@ impl Model {
         let encoders = configs.text_encoders.iter().map(|(&part, config)| {
             let tokenizer = checkpoint.tokenizer(part)?.into();
             let network = TextNetwork::new(part, config, weights(part), &target)?;
-            if runtime.keeps_text_encoders() {
+            if !described && runtime.keeps_text_encoders() {
                 network.get(runtime)?;
             }
             Ok(TextEncoder {
@@ -144,15 +145,19 @@ impl Model {
             })
         });
         let text_encoders: Vec<TextEncoder> = encoders.collect::<Result<_>>()?;
-        let unet = runtime.timed("loaded the U-Net", || {
-            Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
-        })?;
+        let unet = match described {
+            true => Loaded::<UNet>::described(&configs.unet, weights(Part::Unet), &target)?,
+            false => runtime.timed("loaded the U-Net", || {
+                Ok(Loaded::<UNet>::load(&configs.unet, weights(Part::Unet), &target)?)
+            })?,
+        };
         tell_kept(Part::Unet.title(), unet.kept(), runtime);
         let vae = match (shared, tiny) {
             (Some(shared), _) => shared.clone(),
-            (None, Some(file)) => {
-                let network = autoencoder::tiny(file, &configs.vae, &target, runtime)?;
-                Autoencoder::Tiny(configs.vae.clone().into(), network.into())
+            (None, Some(network)) => Autoencoder::Tiny(configs.vae.clone().into(), network.into()),
+            (None, None) if described => {
+                let vae = Loaded::<Vae>::described(&configs.vae, weights(Part::Vae), &target)?;
+                Autoencoder::Kl(vae.into())
             }
             (None, None) => runtime.timed("loaded the VAE", || {
                 let vae = Loaded::<Vae>::load(&configs.vae, weights(Part::Vae), &target)?;
@@ -261,25 +266,28 @@ impl Model {
         Ok(other)
     }
 
-    /// Replaces the patches `before` by others, each old layer gone before the new one is made. If that fails, nothing has changed.
-    pub fn set_patches(&mut self, before: &Patches, patches: &Patches) -> Result<()> {
+    /// Replaces the patches `before` by others, each old layer gone before the new one is made, if a `sibling` has none like it. If that
+    /// fails, nothing has changed.
+    pub fn set_patches(&mut self, before: &Patches, patches: &Patches, sibling: Option<&Self>) -> Result<()> {
         // All are asked before any is changed; what only shows then is undone.
         self.unet.check_patches(patches)?;
         for encoder in &self.text_encoders {
             encoder.network.check_patches(patches)?;
         }
-        let changed = self.change_patches(patches);
+        let changed = self.change_patches(patches, sibling);
         if changed.is_err() {
-            self.change_patches(before)?;
+            self.change_patches(before, sibling)?;
         }
         changed
     }
 
-    fn change_patches(&mut self, patches: &Patches) -> Result<()> {
-        for encoder in &mut self.text_encoders {
-            encoder.network.set_patches(patches)?;
+    fn change_patches(&mut self, patches: &Patches, sibling: Option<&Self>) -> Result<()> {
+        for (i, encoder) in self.text_encoders.iter_mut().enumerate() {
+            let sibling = sibling.map(|sibling| &sibling.text_encoders[i].network);
+            encoder.network.set_patches(patches, sibling)?;
         }
-        Ok(Loaded::set_patches(&mut self.unet, patches)?)
+        let sibling = sibling.map(|sibling| &*sibling.unet);
+        Ok(Loaded::set_patches(&mut self.unet, patches, sibling)?)
     }
 
     /// The first text encoder, by which texts are cut into chunks.

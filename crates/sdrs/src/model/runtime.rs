@@ -6,7 +6,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use sd_core::weights::Target;
 use sd_kernels::{OperationTime, Workspace};
 
-use super::{MemoryLimit, memory::Models};
+use super::{
+    MemoryLimit,
+    memory::{Models, Work},
+};
 use crate::{Error, Result};
 
 /// More threads than any processor has.
@@ -29,7 +32,8 @@ pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 pub(crate) struct Runtime {
     pool: Option<Arc<ThreadPool>>,
     workspace: Workspace,
-    memory_limit: Option<MemoryLimit>,
+    /// The most that a run may take, and the room that the pipeline's weights leave for computations.
+    memory_limit: Option<(MemoryLimit, usize)>,
     /// Whether text encoders are let go when texts are encoded.
     lets_text_encoders_go: bool,
     log: Option<Log>,
@@ -85,12 +89,34 @@ impl Runtime {
     pub fn limit_memory(&mut self, limit: MemoryLimit, models: &Models<'_>, target: &Target) -> Result<()> {
         let room = limit.room(models, target, self.keeps_text_encoders())?;
         self.workspace.set_limit(room);
-        self.memory_limit = Some(limit);
+        self.memory_limit = Some((limit, room));
         Ok(())
     }
 
-    pub fn memory_limit(&self) -> Option<MemoryLimit> {
-        self.memory_limit
+    pub fn limits_memory(&self) -> bool {
+        self.memory_limit.is_some()
+    }
+
+    /// Whether text encoders may stay while such a run draws; an error if a limit doesn't allow it at all. Without a limit its work is not
+    /// asked for.
+    pub fn admit<'a>(
+        &self,
+        models: &Models<'_>,
+        target: &Target,
+        work: impl FnOnce() -> Result<Work<'a>>,
+    ) -> Result<bool> {
+        let Some((limit, room)) = self.memory_limit else {
+            return Ok(true);
+        };
+        let allowed = limit.check(models, target, &work()?)?;
+        let loras = usize::try_from(allowed.loras).unwrap_or(usize::MAX);
+        self.workspace.set_limit(room.saturating_sub(loras));
+        Ok(allowed.keeps_text_encoders)
+    }
+
+    /// Gives back memory that is kept for the next operation.
+    pub fn let_idle_memory_go(&self) {
+        self.workspace.release();
     }
 
     pub fn account(&self) -> Vec<OperationTime> {

@@ -78,8 +78,8 @@ impl TextNetwork {
         Ok(self.described.check_patches(patches)?)
     }
 
-    /// Replaces the patches, each old layer gone before the new one is made, where nobody shares them.
-    pub fn set_patches(&mut self, patches: &Patches) -> Result<()> {
+    /// Replaces the patches, each old layer gone before the new one is made, where nobody shares them and a sibling has none like it.
+    pub fn set_patches(&mut self, patches: &Patches, sibling: Option<&Self>) -> Result<()> {
         let described = self.described.described_with(patches)?.into();
         let before = match Arc::get_mut(&mut self.loaded) {
             Some(own) => own.get_mut().unwrap_or_else(PoisonError::into_inner).take(),
@@ -88,7 +88,8 @@ impl TextNetwork {
         let loaded = match before {
             None => None,
             Some(mut network) => {
-                let changed = Loaded::set_patches(&mut network, patches);
+                let sibling = sibling.and_then(|sibling| sibling.lock().clone());
+                let changed = Loaded::set_patches(&mut network, patches, sibling.as_deref());
                 if let Err(error) = changed {
                     *self.lock() = Some(network);
                     return Err(error.into());

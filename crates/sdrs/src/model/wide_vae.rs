@@ -27,7 +27,7 @@ impl Model {
         let made = runtime.compute(|| work(vae))?;
         let narrow = self.target.dtype;
         // A wider type doesn't help what isn't finite before. Memory is limited in bf16 alone, whose numbers go as far as f32's.
-        if narrow == Dtype::F32 || finite(&made) || !finite(input) || runtime.memory_limit().is_some() {
+        if narrow == Dtype::F32 || finite(&made) || !finite(input) || runtime.limits_memory() {
             return Ok(made);
         }
         runtime.warn(format_args!(

@@ -158,7 +158,7 @@ impl GenerateParams {
     }
 
     /// Whether guidance perturbs self-attention.
-    fn perturbs(&self) -> bool {
+    pub(crate) fn perturbs(&self) -> bool {
         self.guidance.pag_scale != 0.0 || self.guidance.seg_scale != 0.0
     }
 

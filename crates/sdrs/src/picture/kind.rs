@@ -10,6 +10,8 @@ pub(super) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 pub(super) const JPEG: &str = "a JPEG picture";
 pub(super) const WEBP: &str = "a WebP picture";
 
+const PNG_PICTURE: &str = "a PNG picture";
+
 /// Marks of other files: the place in the file, the bytes, the kind.
 const OTHERS: [(usize, &[u8], &str); 14] = [
     (0, b"\xff\xd8\xff", JPEG),
@@ -31,9 +33,14 @@ const OTHERS: [(usize, &[u8], &str); 14] = [
 /// The kind of a file that begins so, a PNG too, if it is known.
 pub(crate) fn kind_of(head: &[u8]) -> Option<&'static str> {
     match head.starts_with(PNG) {
-        true => Some("a PNG picture"),
+        true => Some(PNG_PICTURE),
         false => of_bytes(head),
     }
+}
+
+/// Whether files of this kind carry infotexts.
+pub(crate) fn carries_infotext(kind: &str) -> bool {
+    [PNG_PICTURE, JPEG, WEBP].contains(&kind)
 }
 
 /// The kind of a file that begins so, if it is one of those that people take for what is wanted; none is a PNG.

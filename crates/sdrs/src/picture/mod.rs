@@ -23,7 +23,7 @@ pub(crate) use colors::corrected;
 pub use input::Picture;
 pub use interpolate::Interpolation;
 pub(crate) use interpolate::interpolate;
-pub(crate) use kind::{HEAD, kind_of};
+pub(crate) use kind::{HEAD, carries_infotext, kind_of};
 pub(crate) use pixels::{composite, share_of};
 pub use plane::Plane;
 pub use preview::{Preview, PreviewMethod};

@@ -7,9 +7,8 @@ use std::{
 };
 
 use image::{
-    AnimationDecoder, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader,
-    Limits,
-    codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder},
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+    codecs::{png::PngDecoder, webp::WebPDecoder},
     metadata::Orientation,
 };
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
@@ -190,10 +189,38 @@ fn grey(pixels: impl Iterator<Item = [u8; 2]>) -> Vec<u8> {
 fn is_animated(format: ImageFormat, bytes: &[u8]) -> bool {
     let bytes = Cursor::new(bytes);
     match format {
-        ImageFormat::Gif => GifDecoder::new(bytes).is_ok_and(|d| d.into_frames().take(2).count() == 2),
+        ImageFormat::Gif => gif_has_another_picture(bytes.get_ref()).unwrap_or(false),
         ImageFormat::Png => PngDecoder::new(bytes).is_ok_and(|d| d.is_apng().unwrap_or(false)),
         ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|d| d.has_animation()),
         _ => false,
+    }
+}
+
+/// Whether a GIF has more than one picture, by its blocks: nothing is unpacked. Nothing, where it ends before that shows.
+fn gif_has_another_picture(bytes: &[u8]) -> Option<bool> {
+    const EXTENSION: u8 = 0x21;
+    const PICTURE: u8 = 0x2c;
+    let table = |flags: u8| match flags & 0x80 {
+        0 => 0,
+        _ => 3usize << ((flags & 7) + 1),
+    };
+    // The header, and a table of colours.
+    let mut at = 13 + table(*bytes.get(10)?);
+    let mut pictures = 0;
+    loop {
+        match *bytes.get(at)? {
+            EXTENSION => at += 2,
+            PICTURE if pictures == 1 => return Some(true),
+            PICTURE => {
+                pictures = 1;
+                at += 11 + table(*bytes.get(at + 9)?);
+            }
+            _ => return Some(false),
+        }
+        while let length @ 1.. = *bytes.get(at)? {
+            at += 1 + usize::from(length);
+        }
+        at += 1;
     }
 }
 
@@ -366,6 +393,12 @@ mod tests {
                 "{message}"
             );
         }
+        // The second picture of an animation.
+        let mut gif = file("gif.animated");
+        let picture = [0x2c, 0, 0, 0, 0];
+        let at = gif.windows(5).rposition(|w| w == picture).unwrap();
+        gif[at + 5..at + 9].fill(0xff);
+        assert!(read(&gif).unwrap().notes[0].contains("first frame"));
         let mut jpeg = file("jpeg.420");
         let at = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
         jpeg[at + 5..at + 9].fill(0xff);

@@ -15,9 +15,11 @@ use sd_sched::Prediction;
 
 use super::{Pipeline, predictions::Predictions};
 use crate::{
-    Error, LogLevel, Lora, Result, Upscaler,
+    Error, LogLevel, Lora, MemoryPlan, Request, Result, Upscaler,
     lora::{LoraFolders, Loras},
-    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder, tiny_file},
+    model::{
+        Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder, tiny, tiny_file,
+    },
     run::Components,
     text::Embeddings,
 };
@@ -263,7 +265,8 @@ impl PipelineBuilder {
 
     /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. A model
     /// or picture that can't fit is refused before anything is loaded or drawn: [`Pipeline::memory_plan`] says what a size takes. Pictures
-    /// don't depend on it. Not counted are other pipelines, runs at the same time, and layers that a prompt's LoRAs change.
+    /// don't depend on it. Layers that a prompt's LoRAs change count, and go once a prompt without these is drawn. Not counted are other
+    /// pipelines and runs at the same time: [`MemoryPlan::parallel`](crate::MemoryPlan::parallel) tells what these take.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -289,7 +292,36 @@ impl PipelineBuilder {
     /// [`Error::InvalidParameter`] if there is no checkpoint, memory is limited to too little, or nothing can be quantized there,
     /// [`Error::Core`] if the checkpoint, the device or an embedding can't be used, or a part is missing, [`Error::InvalidFile`] if an
     /// embedding is for another kind of model, [`Error::Lora`] if a LoRA can't be read or doesn't fit.
-    pub fn build(mut self) -> Result<Pipeline> {
+    pub fn build(self) -> Result<Pipeline> {
+        self.made(false)
+    }
+
+    /// The memory that a run on the pipeline takes that [`build`](Self::build) would make: its weights are checked, and not loaded.
+    /// `describe` gets an empty request, and says what is to be drawn. A `memory_limit` is not held against it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "demo")]
+    /// # fn main() -> Result<(), sdrs::Error> {
+    /// let plan = sdrs::Pipeline::builder()
+    ///     .demo()
+    ///     .memory_plan(|run| run.prompt("a red circle").width(192).height(128))?;
+    /// println!("{} bytes at least, {} for four runs at once", plan.least(), plan.parallel(4).least());
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "demo"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Request::memory_plan`].
+    pub fn memory_plan(mut self, describe: impl FnOnce(Request<'_>) -> Request<'_>) -> Result<MemoryPlan> {
+        self.memory_limit = None;
+        let pipeline = self.made(true)?;
+        describe(pipeline.txt2img("")).memory_plan()
+    }
+
+    /// The pipeline, or one that is only `described`.
+    fn made(mut self, described: bool) -> Result<Pipeline> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
         let on_cpu = device.is_cpu();
         if !on_cpu && self.weight_dtype != WeightDtype::Auto {
@@ -322,11 +354,15 @@ impl PipelineBuilder {
         let (checkpoint, loras) = self.open(&runtime)?;
         let refiner = self.open_refiner(&checkpoint, &runtime)?;
         let patches = loras.patches();
+        let tiny_vae = self.tiny_vae.take();
+        let tiny_vae = tiny_vae.map(|file| tiny(file, &checkpoint.configs().vae, &target, &runtime));
+        let tiny_vae = tiny_vae.transpose()?;
         if let Some(bytes) = self.memory_limit {
             let models = Models {
                 base: &checkpoint,
                 patches: patches.clone(),
                 refiner: refiner.as_ref(),
+                tiny_vae: tiny_vae.as_ref(),
             };
             runtime.limit_memory(MemoryLimit(bytes), &models, &target)?;
         }
@@ -335,15 +371,17 @@ impl PipelineBuilder {
             target,
             self.prediction,
             &patches,
-            (None, self.tiny_vae.take()),
-            &runtime,
+            (None, tiny_vae),
+            (&runtime, described),
         )?;
         if let Some(path) = &self.taesd {
             model = model.with_tiny_vae(path, &runtime)?;
         }
         let refiner = refiner.map(|checkpoint| {
             let (target, vae) = (model.target.clone(), Some(&model.vae));
-            let refiner = Model::load(checkpoint, target, None, &Patches::new(), (vae, None), &runtime)?;
+            let patches = Patches::new();
+            let how = (&runtime, described);
+            let refiner = Model::load(checkpoint, target, None, &patches, (vae, None), how)?;
             let refiner = refiner.with_tiny_vae_of(&model);
             let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
             let (loras, folders) = (Loras::default(), LoraFolders::default());

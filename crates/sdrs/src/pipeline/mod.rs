@@ -11,6 +11,7 @@ use sd_core::{
     Dtype, WeightDtype,
     checkpoint::{Checkpoint, Layout},
     config::Part,
+    models::TinyVae,
     weights::TensorFile,
 };
 use sd_kernels::OperationTime;
@@ -125,7 +126,7 @@ impl Pipeline {
     /// As [`with_loras`](Self::with_loras); then nothing has changed.
     pub fn set_loras<L: Into<Lora>>(&mut self, loras: impl IntoIterator<Item = L>) -> Result<()> {
         let loras = loras.into_iter().map(Into::into).collect();
-        self.components.set_loras(loras)?;
+        self.components.set_loras(loras, None)?;
         self.tagged = Tagged::default();
         Ok(())
     }
@@ -161,8 +162,8 @@ impl Pipeline {
         self.components.plan_prompts(params)
     }
 
-    /// The part of the CPU's memory that a picture of this size takes; a GPU's own memory is not counted. LoRAs that a prompt names take
-    /// more, for the weights that they change.
+    /// The part of the CPU's memory that a picture of this size takes, drawn from noise with the pipeline's own weights; a GPU's own memory
+    /// is not counted. [`Request::memory_plan`] counts a run's LoRAs and pictures too.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that can't be drawn.
@@ -172,14 +173,37 @@ impl Pipeline {
         self.memory_plan_for(&params)
     }
 
-    /// The same for a run with these parameters, whose tiles may take less, without regard to pictures that it begins at.
+    /// The same for a run with these parameters: tiles take less, a hires pass and LoRAs that prompts name take more.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range.
+    /// As [`Request::memory_plan`].
     pub fn memory_plan_for(&self, params: &GenerateParams) -> Result<MemoryPlan> {
-        let size = self.components.largest_size(params)?;
-        let models = self.components.models();
-        Ok(MemoryPlan::new(&models, &self.model().target, size, params))
+        self.txt2img("").params(params.clone()).memory_plan()
+    }
+
+    /// The bytes that a pipeline made by [`with_loras`](Self::with_loras) takes beside this one: those of the layers that its LoRAs or this
+    /// one's change.
+    ///
+    /// # Errors
+    /// As [`with_loras`](Self::with_loras).
+    pub fn memory_of_loras<L: Into<Lora>>(&self, loras: impl IntoIterator<Item = L>) -> Result<u64> {
+        self.components
+            .bytes_of_loras(loras.into_iter().map(Into::into).collect())
+    }
+
+    /// The bytes that a pipeline made by [`with_vae`](Self::with_vae) takes beside this one: those of the autoencoder.
+    ///
+    /// # Errors
+    /// As [`with_vae`](Self::with_vae).
+    pub fn memory_of_vae(&self, path: impl AsRef<Path>) -> Result<u64> {
+        let model = self.model();
+        let source = Source::Path(path.as_ref().to_owned());
+        if let Some(file) = tiny_file(&source) {
+            return Ok(TinyVae::weight_bytes_of(&file, &model.target) as u64);
+        }
+        let mut checkpoint = Checkpoint::clone(&model.checkpoint);
+        checkpoint.replace_part(Part::Vae, path.as_ref())?;
+        Ok(checkpoint.part_bytes(Part::Vae, &[], &model.target) as u64)
     }
 
     /// Writes the pipeline as a diffusers folder: weights with its LoRAs merged into them, configurations, tokenizer, noise schedule.

@@ -1,6 +1,6 @@
 //! Everything that pictures are drawn with.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sd_core::{
     checkpoint::Checkpoint,
@@ -8,7 +8,6 @@ use sd_core::{
     weights::TensorFile,
 };
 
-use super::hires::Enlargement;
 use crate::{
     EmptyNegativeRule, GenerateParams, Given, Lora, PromptPlan, Result, Upscaler,
     lora::{LoraFolders, Loras, lora_tags},
@@ -65,6 +64,7 @@ impl Components {
             base: &self.model.checkpoint,
             patches: self.loras.patches(),
             refiner: refiner.map(|refiner| &*refiner.model.checkpoint),
+            tiny_vae: self.model.vae.tiny(),
         }
     }
 
@@ -109,25 +109,30 @@ impl Components {
         Ok(other)
     }
 
-    /// Replaces the LoRAs, old weights going one by one as new ones are made. If that fails, nothing has changed.
-    pub fn set_loras(&mut self, loras: Vec<Lora>) -> Result<()> {
+    /// The bytes that the same with other LoRAs takes beside this.
+    pub fn bytes_of_loras(&self, loras: Vec<Lora>) -> Result<u64> {
+        let model = &self.model;
+        let loras = self
+            .loras
+            .replaced(loras, &model.checkpoint, &Runtime::default())?;
+        let [bytes, _] = self.models().sibling_bytes(&loras.patches(), &model.target);
+        Ok(bytes)
+    }
+
+    /// Replaces the LoRAs, old weights going one by one as new ones are made; what a `sibling` has is shared with it. If that fails, nothing
+    /// has changed.
+    pub fn set_loras(&mut self, loras: Vec<Lora>, sibling: Option<&Self>) -> Result<()> {
         let loras = self
             .loras
             .replaced(loras, &self.model.checkpoint, &self.runtime)?;
         let embeddings = self.own_embeddings.with_bundled(&loras, &self.model)?;
-        self.model.set_patches(&self.loras.patches(), &loras.patches())?;
+        let sibling = sibling.map(|sibling| &sibling.model);
+        self.model
+            .set_patches(&self.loras.patches(), &loras.patches(), sibling)?;
         self.loras = loras;
         self.embeddings = embeddings;
         self.rows = RowCache::new(&self.model).into();
         Ok(())
-    }
-
-    /// The size of a run's largest pass.
-    pub fn largest_size(&self, params: &GenerateParams) -> Result<[u32; 2]> {
-        let limits = self.model.limits();
-        let size = params.validate(&limits)?;
-        let second = Enlargement::new(&params.hires, size, limits.downscale, &self.upscalers)?;
-        Ok(second.map_or(size, |second| second.size))
     }
 
     /// Encodes texts that are read so.
@@ -234,22 +239,50 @@ impl Tagged {
     pub fn components(&self, own: &Components, prompt: &Prompt) -> Result<Option<Arc<Components>>> {
         let loras = own.loras.tagged(&lora_tags(prompt)?, &own.lora_folders)?;
         if loras.iter().eq(own.loras.iter()) {
+            // The plan of this run doesn't have it.
+            if own.runtime.limits_memory() {
+                *self.cached() = None;
+            }
             return Ok(None);
         }
-        let cached = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = cached().take();
+        let last = self.cached().take();
         if let Some(last) = last {
             if last.loras.are(&loras)? {
-                *cached() = Some(last.clone());
+                *self.cached() = Some(last.clone());
                 return Ok(Some(last));
             }
-            // Its memory serves the next ones, unless another run still draws with it.
-            if let Ok(mut last) = Arc::try_unwrap(last) {
-                last.set_loras(loras)?;
-                return Ok(Some(cached().insert(last.into()).clone()));
+            // Its memory serves the next ones, unless another run still draws with it. Where memory is limited it goes first: for a while there
+            // would be layers of both.
+            if !own.runtime.limits_memory()
+                && let Ok(mut last) = Arc::try_unwrap(last)
+            {
+                last.set_loras(loras, Some(own))?;
+                return Ok(Some(self.cached().insert(last.into()).clone()));
             }
         }
         let made = Arc::new(own.with_loras(loras)?);
-        Ok(Some(cached().insert(made).clone()))
+        Ok(Some(self.cached().insert(made).clone()))
+    }
+
+    /// The LoRAs of these components, bound to the model without changing its weights; `None` if they are the pipeline's `own`.
+    pub fn loras(&self, own: &Components, prompt: &Prompt) -> Result<Option<Loras>> {
+        let loras = own.loras.tagged(&lora_tags(prompt)?, &own.lora_folders)?;
+        if loras.iter().eq(own.loras.iter()) {
+            return Ok(None);
+        }
+        let last = self.cached().clone();
+        if let Some(last) = last
+            && last.loras.are(&loras)?
+        {
+            return Ok(Some(last.loras.clone()));
+        }
+        // A run will tell what it opens.
+        own.loras
+            .replaced(loras, &own.model.checkpoint, &Runtime::default())
+            .map(Some)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Option<Arc<Components>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

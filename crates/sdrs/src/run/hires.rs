@@ -106,6 +106,14 @@ impl Enlargement {
         }))
     }
 
+    /// The size of the picture that is encoded on the way, if one is.
+    pub fn encoded(&self) -> Option<[u32; 2]> {
+        match self.way {
+            Way::Latent(_) => None,
+            Way::Picture(_) => Some(self.to),
+        }
+    }
+
     /// The latents that the second pass begins at, of `[1, c, h, w]`, from those of the first, which have this shape.
     pub fn enlarge(
         &self,

@@ -1,3 +1,4 @@
+mod memory;
 mod prepare;
 
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use super::{
     region::{Region, blend},
 };
 use crate::{
-    Array, EncodedImages, Error, GenerateParams, Interpolation, MaskedContent, Picture, Result,
+    Array, EncodedImages, Error, GenerateParams, Interpolation, MaskedContent, Picture, ResizeMode, Result,
     model::{Model, Runtime, UnetExtra},
     picture::interpolate,
 };
@@ -123,6 +123,30 @@ impl Inputs {
             model.vae.can_encode()?;
         }
         Ok(())
+    }
+
+    /// The sizes of the pictures that a run encodes, whose passes have these sizes.
+    pub fn encoded_sizes(
+        &self,
+        params: &GenerateParams,
+        passes: &[[u32; 2]],
+        model: &Model,
+    ) -> Vec<[u32; 2]> {
+        let downscale = model.limits().downscale;
+        let image = self.image.as_ref().map(|image| {
+            let part = params.image.only_masked && self.mask.is_some();
+            match params.image.resize_mode {
+                ResizeMode::Latent if !part => {
+                    [image.width(), image.height()].map(|side| (side / downscale * downscale).max(downscale))
+                }
+                _ => passes[0],
+            }
+        });
+        let seen: &[[u32; 2]] = match model.unet_extra {
+            UnetExtra::Inpaint => passes,
+            UnetExtra::None | UnetExtra::Image | UnetExtra::Depth => &[],
+        };
+        seen.iter().copied().chain(image).collect()
     }
 
     /// The image that a run of this size begins at, encoded.

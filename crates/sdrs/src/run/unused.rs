@@ -22,6 +22,8 @@ pub(super) fn unused(
     let refiner = refiner.as_ref().map(|refiner| &refiner.model);
     let all = || [Some(model), refiner].into_iter().flatten();
     let has = |numbers| all().any(|model| model.added_numbers() == Some(numbers));
+    let takes_scale = all().all(|model| model.unet.config().time_cond_proj_dim.is_some());
+    let guidance = &params.guidance;
     let one_pass = !params.hires.asks_for_one();
     let default = GenerateParams::default();
     let changed = settings().iter().filter(|it| it.get(params) != it.get(&default));
@@ -38,6 +40,47 @@ pub(super) fn unused(
             }
             (_, "refiner_switch_at" | "refiner_by_steps") if refiner.is_none() => {
                 "the pipeline has no refiner"
+            }
+            (
+                "guidance",
+                "ngms"
+                | "ngms_all_steps"
+                | "skip_early_cfg"
+                | "guidance_sigma_min"
+                | "guidance_sigma_max"
+                | "mimic_scale"
+                | "threshold_percentile"
+                | "skimming_scale"
+                | "full_skim_negative"
+                | "disable_flipping_filter"
+                | "apg_eta"
+                | "apg_norm_threshold"
+                | "apg_momentum"
+                | "cfg_zero_star"
+                | "perp_neg_scale",
+            ) if takes_scale => "this model's U-Net takes cfg_scale itself, and sees no negative prompt",
+            ("guidance", "guidance_rescale")
+                if takes_scale && !params.perturbs() && guidance.sag_scale == 0.0 =>
+            {
+                "this model's U-Net takes cfg_scale itself, and nothing else guides it"
+            }
+            ("guidance", "full_skim_negative" | "disable_flipping_filter")
+                if guidance.skimming_scale.is_none() =>
+            {
+                "nothing is skimmed without skimming_scale"
+            }
+            ("guidance", "threshold_percentile") if guidance.mimic_scale.is_none() => {
+                "there is no dynamic thresholding without mimic_scale"
+            }
+            ("guidance", "ngms_all_steps") if guidance.ngms == 0.0 => "no call is left out without ngms",
+            ("guidance", "seg_sigma") if guidance.seg_scale == 0.0 => {
+                "there is no smoothed energy guidance without seg_scale"
+            }
+            ("guidance", "perturbed_layers") if !params.perturbs() => {
+                "nothing is perturbed without pag_scale or seg_scale"
+            }
+            ("guidance", "sag_blur_sigma" | "sag_threshold") if guidance.sag_scale == 0.0 => {
+                "there is no self-attention guidance without sag_scale"
             }
             ("tiles", "tile_width" | "tile_height" | "tile_overlap")
                 if params.tiles.tiled_diffusion == TiledDiffusion::None =>

@@ -8,7 +8,7 @@ use super::structure;
 use crate::{
     ClipTokenizer, Error, Result, TokenizerFiles,
     config::{Activation, ClipConfig, Preparation},
-    weights::{Folder, PartWeights, TensorFile, digest, in_part, names::ClipNames},
+    weights::{Folder, PartWeights, Target, TensorFile, digest, in_part, names::ClipNames},
 };
 
 /// CLIP as it lies in files, of which headers and small files have been read.
@@ -28,8 +28,8 @@ pub struct ClipFiles {
 /// What a caller says of a CLIP whose files don't say it.
 #[derive(Debug, Default)]
 pub struct ClipGiven {
-    /// The activation: OpenAI's archives have [`Activation::QuickGelu`], and checkpoints that say nothing [`Activation::Gelu`], if nothing is
-    /// given.
+    /// The activation, where files don't say it: without this OpenAI's archives and transformers' configurations have
+    /// [`Activation::QuickGelu`] then, and open_clip's checkpoints [`Activation::Gelu`].
     pub activation: Option<Activation>,
     /// The tokenizer; OpenAI's if there is none and nothing is given.
     pub tokenizer: Option<ClipTokenizer>,
@@ -50,8 +50,7 @@ struct OpenClip {
 
 #[derive(Deserialize, Default)]
 struct ModelConfig {
-    #[serde(default)]
-    quick_gelu: bool,
+    quick_gelu: Option<bool>,
     #[serde(default)]
     vision_cfg: VisionConfig,
     #[serde(default)]
@@ -98,7 +97,7 @@ impl ClipFiles {
                 Self::open_clip(file, prefix, &folder, "", given)
             }
             None if file.info("vision_model.embeddings.class_embedding").is_some() => {
-                Self::transformers(vec![Arc::new(file)], &folder, "", given.tokenizer)
+                Self::transformers(vec![Arc::new(file)], &folder, "", given)
             }
             None => Err(Error::malformed(
                 file.origin(),
@@ -117,7 +116,7 @@ impl ClipFiles {
         let weights = folder.part_tensors(part, "model");
         match (weights, open_clip) {
             (Ok(files), _) if folder.has(&in_part(part, "config.json")) => {
-                Self::transformers(files, folder, part, given.tokenizer)
+                Self::transformers(files, folder, part, given)
             }
             (_, Some(name)) => {
                 let file = folder.tensors(name)?;
@@ -142,14 +141,14 @@ impl ClipFiles {
         files: Vec<Arc<TensorFile>>,
         folder: &Folder,
         part: &str,
-        given: Option<ClipTokenizer>,
+        given: ClipGiven,
     ) -> Result<Self> {
         let name = in_part(part, "config.json");
-        let config = ClipConfig::from_json(&folder.text(&name)?, &folder.origin(&name))?;
+        let config = ClipConfig::from_json(&folder.text(&name)?, &folder.origin(&name), given.activation)?;
         let preparation = prepared(folder, part, Preparation::clip(config.vision.image_size, false))?;
         let origin = format!("CLIP of {}", folder.origin(part));
         Self {
-            tokenizer: match given {
+            tokenizer: match given.tokenizer {
                 Some(tokenizer) => tokenizer,
                 None => tokenizer(folder, part)?.unwrap_or_else(ClipTokenizer::embedded),
             },
@@ -169,20 +168,17 @@ impl ClipFiles {
         given: ClipGiven,
     ) -> Result<Self> {
         let name = in_part(part, OPEN_CLIP_CONFIG);
-        let beside: Option<OpenClip> = match folder.has(&name) {
-            true => Some(
-                serde_json::from_str(&folder.text(&name)?)
-                    .map_err(|e| Error::malformed(folder.origin(&name), e.to_string()))?,
-            ),
-            false => None,
+        let beside: OpenClip = match folder.has(&name) {
+            true => serde_json::from_str(&folder.text(&name)?)
+                .map_err(|e| Error::malformed(folder.origin(&name), e.to_string()))?,
+            false => OpenClip::default(),
         };
-        let said = beside.as_ref().map(|beside| match beside.model_cfg.quick_gelu {
+        let said = beside.model_cfg.quick_gelu.map(|quick| match quick {
             true => Activation::QuickGelu,
             false => Activation::Gelu,
         });
-        let beside = beside.unwrap_or_default();
         let stated = structure::Stated {
-            activation: given.activation.or(said),
+            activation: said.or(given.activation),
             head_width: beside.model_cfg.vision_cfg.head_width,
             text_heads: beside.model_cfg.text_cfg.heads,
         };
@@ -223,15 +219,22 @@ impl ClipFiles {
         .checked()
     }
 
-    /// A hash of the text model: of two with one hash texts have the same vectors. All its weights are read.
-    pub fn text_hash(&self) -> String {
+    /// A hash of the text model and its tokenizer on this target: of two with one hash texts have the same vectors. All its weights are read.
+    pub fn text_hash(&self, target: &Target) -> String {
         let mut tensors = Vec::new();
         for file in &self.weights.files {
             let of_text = |name: &&str| !name.contains("visual") && !name.contains("vision_model");
             tensors.extend(file.names().filter(of_text).map(|name| (name, file)));
         }
         tensors.sort_unstable_by_key(|(name, _)| *name);
-        let config = format!("{:?} {}", self.config.text, self.repairs_texts).into_bytes();
+        let Target { dtype, weights, .. } = target;
+        let config = format!(
+            "{:?} {} {dtype:?} {weights:?} {}",
+            self.config.text,
+            self.repairs_texts,
+            self.tokenizer.hash()
+        )
+        .into_bytes();
         let weights = tensors.iter().flat_map(|(name, file)| {
             let bytes = file.tensor_bytes(name).unwrap_or_default();
             [Cow::Borrowed(name.as_bytes()), bytes]

@@ -108,7 +108,7 @@ impl ClipTextModel {
     /// The same of texts that all go on behind one `start`; their rows, and the context, are what comes behind it.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode); the start counts among the positions.
+    /// As [`encode`](Self::encode); the start counts among the positions. [`Error::Shape`] for a start of another model, as far as that shows.
     pub fn encode_behind(
         &self,
         start: &TextStart,
@@ -231,6 +231,19 @@ impl ClipTextModel {
             );
         }
         let mut x = x + self.positions.first(start.tokens + n).narrow(1, start.tokens, n);
+        let fits = |one: &Tensor<3>| one.dims() == [1, start.tokens, width] && one.dtype() == x.dtype();
+        if start.tokens > 0
+            && (start.layers.len() != self.layers.len() || !start.layers.iter().flatten().all(fits))
+        {
+            return Err(Error::Shape {
+                name: "start",
+                expected: format!(
+                    "one of {} layers of width {width}, in this model's type",
+                    self.layers.len()
+                ),
+                got: start.layers.iter().map(|[keys, _]| keys.dims()[2]).collect(),
+            });
+        }
         let mut hidden_states = Vec::with_capacity(self.layers.len() + 1);
         for (i, layer) in self.layers.iter().enumerate() {
             hidden_states.push(x.clone());

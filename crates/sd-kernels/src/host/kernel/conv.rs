@@ -19,9 +19,9 @@ use crate::{
 
 /// Bytes that a 3x3 convolution of stride 1 has in use beside what goes in and what comes out, for `[batch, h, w]` of the output.
 pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
-    let geometry = Geometry::same([h, w]);
-    match winograd::suits::<T>(Isa::detect(), geometry, channels, columns) {
-        true => winograd::workspace([batch, h, w], channels, columns) * size_of::<f32>(),
+    let (isa, geometry) = (Isa::detect(), Geometry::same([h, w]));
+    match winograd::suits::<T>(isa, geometry, channels, columns) {
+        true => winograd::workspace::<T>(isa, [batch, h, w], channels),
         false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
     }
 }
@@ -34,7 +34,7 @@ pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usi
     }
     let isa = Isa::detect();
     let tiles = match winograd::whole::suits(isa, Geometry::same([h, w]), channels, columns) {
-        true => winograd::whole::workspace([batch, h, w], channels, columns),
+        true => winograd::whole::workspace(isa, [batch, h, w], channels),
         false => 0,
     };
     match isa.multiplies_bytes() {

@@ -1,6 +1,6 @@
 //! Packed weights: the right-hand sides of products.
 
-use std::{cell::Cell, marker::PhantomData};
+use std::{cell::Cell, marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
@@ -51,16 +51,6 @@ enum Data<'a, T> {
 }
 
 impl<'a, T: Widen> Right<'a, T> {
-    /// Panels as products take them.
-    pub fn ready(data: &'a [T], panels: usize) -> Self {
-        let len = data.len() / panels.max(1);
-        Self {
-            data: Data::Ready(data),
-            panels,
-            len,
-        }
-    }
-
     /// Room for so many panels as products take them, if there are none.
     #[inline(always)]
     pub fn room(&self, panels: usize) -> Room {
@@ -83,6 +73,23 @@ impl<'a, T: Widen> Right<'a, T> {
                 let out = &mut bytemuck::cast_slice_mut(&mut room.0)[..count * self.len];
                 T::widen(isa, form, &bytes[first * each..][..count * each], out);
                 out
+            }
+        }
+    }
+
+    /// Some values of one panel, not of blocks; there is as much room as there are values.
+    #[inline(always)]
+    pub fn part<'b>(&self, isa: Isa, panel: usize, values: Range<usize>, room: &'b mut [T]) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        match self.data {
+            Data::Ready(all) => &all[panel * self.len..][values],
+            Data::Narrow(bytes, form) => {
+                let panel = &bytes[panel * form.bytes(self.len)..];
+                let bytes = &panel[form.bytes(values.start)..form.bytes(values.end)];
+                T::widen(isa, form, bytes, room);
+                room
             }
         }
     }

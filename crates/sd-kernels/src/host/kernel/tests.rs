@@ -201,7 +201,7 @@ fn convolution<T: Simd>(
         expected.push(sum);
     }
     // Winograd's way rounds more: 1e-5 of the results' size at worst, which is 1.4 here.
-    let sums = if ow < 16 { 3e-6 } else { 1.4e-5 };
+    let sums = if ow < 8 { 3e-6 } else { 1.4e-5 };
     check(&format!("{isa:?} {geometry:?} {int8}"), &out, &expected, sums);
 }
 

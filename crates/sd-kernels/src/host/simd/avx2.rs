@@ -108,7 +108,76 @@ pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
     }
 }
 
-/// The same through AVX-512's form of the instruction, by which the loop is tested where AVX-VNNI is missing.
+/// `2^x` for `x` up to 125, by its series around the nearest whole number (1e-7).
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+#[allow(clippy::excessive_precision)]
+fn exp2(x: __m256) -> __m256 {
+    /// `ln(2)^k / k!`.
+    const SERIES: [f32; 7] = [
+        1.0,
+        std::f32::consts::LN_2,
+        0.240_226_5,
+        0.055_504_11,
+        0.009_618_129,
+        0.001_333_355_8,
+        0.000_154_035_3,
+    ];
+    // In this order NaN stays. Results that aren't normal numbers would be slow.
+    let x = _mm256_max_ps(_mm256_set1_ps(-125.0), x);
+    let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+    let rest = _mm256_sub_ps(x, whole);
+    let mut power = _mm256_set1_ps(SERIES[6]);
+    for term in SERIES[..6].iter().rev() {
+        power = _mm256_fmadd_ps(power, rest, _mm256_set1_ps(*term));
+    }
+    let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(whole));
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(power), exponent))
+}
+
+/// As [`super::portable::exponentials`].
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn exponentials_f32(
+    scores: &[f32],
+    scale: f32,
+    base: &[f32; COLUMNS],
+    weights: &mut [f32],
+    panel: usize,
+) -> [f32; COLUMNS] {
+    let scale = _mm256_set1_ps(scale * std::f32::consts::LOG2_E);
+    let mut sums = [0.0; COLUMNS];
+    let rows = scores.as_chunks::<COLUMNS>().0;
+    for (half, weights) in weights.chunks_mut(panel).take(COLUMNS / PANEL).enumerate() {
+        let at = half * PANEL;
+        // SAFETY: sixteen values each.
+        let load = |values: &[f32; PANEL]| unsafe {
+            let from = values.as_ptr();
+            [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(LANES))]
+        };
+        let part = |row: &[f32; COLUMNS]| {
+            let mut part = [0.0; PANEL];
+            part.copy_from_slice(&row[at..at + PANEL]);
+            load(&part)
+        };
+        let base = part(base);
+        let mut sum = [_mm256_setzero_ps(); 2];
+        for (row, to) in rows.iter().zip(weights.as_chunks_mut::<PANEL>().0) {
+            for (i, score) in part(row).into_iter().enumerate() {
+                let power = exp2(_mm256_mul_ps(_mm256_sub_ps(score, base[i]), scale));
+                sum[i] = _mm256_add_ps(sum[i], power);
+                // SAFETY: eight of sixteen values.
+                unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(i * LANES), power) };
+            }
+        }
+        for (i, sum) in sum.into_iter().enumerate() {
+            // SAFETY: eight of the columns.
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr().add(at + i * LANES), sum) };
+        }
+    }
+    sums
+}
+
+/// The same as [`tile_u8`] through AVX-512's form of the instruction, by which the loop is tested where AVX-VNNI is missing.
 ///
 /// # Safety
 /// As [`Product::tile`](super::Product::tile).

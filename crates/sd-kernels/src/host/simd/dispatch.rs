@@ -155,7 +155,7 @@ impl Whole for i16 {
 
 /// Functions of [`Simd`] for a type: the kernels' names differ, and the AVX-512 that `affine` needs.
 macro_rules! loops {
-    ($from:expr, $affine:ident, $exponentials:ident) => {
+    ($from:expr, $affine:ident, $exponentials:ident $(, $avx2:ident)?) => {
         #[inline(always)]
         fn affine(
             isa: Isa,
@@ -194,6 +194,11 @@ macro_rules! loops {
                 // SAFETY: an `Isa` is only made where it works.
                 return unsafe { avx512::$exponentials(scores, scale, base, weights, panel) };
             }
+            $(#[cfg(target_arch = "x86_64")]
+            if isa >= Isa::Avx2 {
+                // SAFETY: as before.
+                return unsafe { avx2::$avx2(scores, scale, base, weights, panel) };
+            })?
             let _ = isa;
             portable::exponentials(scores, scale, base, weights, panel)
         }
@@ -210,7 +215,7 @@ impl Simd for f32 {
         *out = *values;
     }
 
-    loops!(Isa::Avx512, affine_f32, exponentials_f32);
+    loops!(Isa::Avx512, affine_f32, exponentials_f32, exponentials_f32);
 }
 
 impl Simd for bf16 {

@@ -74,7 +74,15 @@ fn load(folder: &Path, dtype: Dtype) -> Loaded {
     let runtime = Runtime::new(None, true, Some(Arc::new(write))).unwrap();
     let target = Target::new(Device::from_name("cpu").unwrap(), dtype);
     let checkpoint = Checkpoint::open(folder).unwrap();
-    let model = Model::load(checkpoint, target, None, &Patches::new(), (None, None), &runtime).unwrap();
+    let model = Model::load(
+        checkpoint,
+        target,
+        None,
+        &Patches::new(),
+        (None, None),
+        (&runtime, false),
+    )
+    .unwrap();
     Loaded {
         model,
         runtime,

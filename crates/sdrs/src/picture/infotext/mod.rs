@@ -36,7 +36,7 @@ const NOT_MASKED: &str = "Inpaint not masked";
 const ONLY_MASKED: &str = "Only masked";
 
 /// The infotext of a file: of a PNG from its `parameters` text, of a JPEG or WebP from its EXIF comment, of any other file the whole of it,
-/// which must be UTF-8 of no more than a megabyte.
+/// which must be UTF-8. It has no more than a megabyte.
 ///
 /// What ComfyUI, SwarmUI, Fooocus, InvokeAI, NovelAI and Draw Things write into pictures is brought into that form as far as it has a place there;
 /// the pair `Not translated` has the rest, `Source` the program.
@@ -99,11 +99,15 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
             ))
         })?,
     };
-    match text.trim().is_empty() {
-        true => Err(fail(
+    match text.trim() {
+        "" => Err(fail(
             "there is nothing in it: an infotext has a prompt or settings".into(),
         )),
-        false => Ok(text),
+        _ if text.len() as u64 > LARGEST_TEXT => Err(fail(format!(
+            "a picture with a text of {} bytes; an infotext has {LARGEST_TEXT} at most",
+            text.len()
+        ))),
+        _ => Ok(text),
     }
 }
 

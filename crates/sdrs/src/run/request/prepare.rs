@@ -74,11 +74,9 @@ impl<'a> Request<'a> {
         let enlargement = Enlargement::new(&self.params.hires, size, limits.downscale, &own.upscalers)?;
         self.settle_strength(enlargement.is_some());
         let params = &self.params;
-        let largest = enlargement.as_ref().map_or(size, |enlargement| enlargement.size);
-        let fits = match own.runtime.memory_limit() {
-            Some(limit) => limit.check(&own.models(), &own.model.target, largest, params)?,
-            None => true,
-        };
+        let fits = own.runtime.admit(&own.models(), &own.model.target, || {
+            self.work(params, &self.inputs, size, enlargement.as_ref())
+        })?;
         match self.previews {
             Some((_, 0)) => return Err(Error::parameter("preview_every", "must be 1 or more, not 0")),
             Some((PreviewMethod::Full, _)) => own.model.vae.can_decode()?,
@@ -88,6 +86,14 @@ impl<'a> Request<'a> {
         self.inputs.check(&own.model, params, enlargement.is_some())?;
         let first = params.reading();
         let begins_at_image = self.inputs.has_start();
+        let goes = !(fits && own.runtime.keeps_text_encoders());
+        let mut went = false;
+        // Of one pass before those of the next are loaded.
+        let mut let_go = |pass: &Pass| {
+            for components in [own, pass.components(own)] {
+                went |= goes && components.let_go_text_encoders();
+            }
+        };
         let mut passes = vec![self.pass(
             params,
             first,
@@ -95,6 +101,7 @@ impl<'a> Request<'a> {
             begins_at_image,
             [false, enlargement.is_none()],
         )?];
+        let_go(&passes[0]);
         if let Some(enlargement) = &enlargement {
             let second = second_pass(params);
             let mut reading = second.reading();
@@ -103,7 +110,14 @@ impl<'a> Request<'a> {
                 hires: Some(reading.steps.base),
                 rule: reading.steps.rule,
             };
-            passes.push(self.pass(&second, reading, enlargement.size, true, [true; 2])?);
+            let pass = self.pass(&second, reading, enlargement.size, true, [true; 2])?;
+            let_go(&pass);
+            passes.push(pass);
+        }
+        if went {
+            let why = if fits { "" } else { ", as memory_limit needs it" };
+            own.runtime
+                .info(|| format!("text encoders are let go until a text is new{why}"));
         }
         if let Some(state) = self
             .resumed
@@ -114,15 +128,6 @@ impl<'a> Request<'a> {
                 path: state.origin.clone(),
                 reason: "is of a second pass, but its settings ask for none".into(),
             });
-        }
-        if !(fits && own.runtime.keeps_text_encoders()) {
-            let passes = passes.iter().map(|pass| pass.components(own));
-            let went = [own].into_iter().chain(passes);
-            if went.filter(|it| it.let_go_text_encoders()).count() > 0 {
-                let why = if fits { "" } else { ", as memory_limit needs it" };
-                own.runtime
-                    .info(|| format!("text encoders are let go until a text is new{why}"));
-            }
         }
         let mut hashes = Vec::new();
         for pass in &passes {

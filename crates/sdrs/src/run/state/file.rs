@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Array, Error, GenerateParams, Picture, Result, Setting, SettingKind, SettingValue, VERSION,
-    picture::{HEAD, kind_of},
+    picture::{HEAD, carries_infotext, kind_of},
     settings,
 };
 
@@ -187,10 +187,11 @@ pub(super) fn instead(path: &Path, error: sd_core::Error) -> Error {
     let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
     let reason = match (kind_of(&head), read) {
         _ if path.is_dir() => not_a_state("a folder"),
-        (Some(kind), _) => format!(
+        (Some(kind), _) if carries_infotext(kind) => format!(
             "{}; replay draws a picture again from its infotext",
             not_a_state(kind)
         ),
+        (Some(kind), _) => not_a_state(kind),
         // A state that is damaged says so.
         (None, Ok(8..)) if head[8..].starts_with(b"{") => return error.into(),
         (None, Ok(1..)) => format!("is no file of tensors, so no saved state of a run; {ADVICE}"),
@@ -221,8 +222,10 @@ pub(super) fn read(file: &TensorFile) -> Result<RunState> {
     let mut head: Head = serde_json::from_str(json).map_err(bad)?;
     let mut params = GenerateParams::default();
     for setting in settings() {
-        let value = head.settings.remove(setting.name);
-        let value = value.ok_or_else(|| fail(format!("lacks the setting {}", setting.name)))?;
+        // One that came later than the file has its default, which leaves a run as it was.
+        let Some(value) = head.settings.remove(setting.name) else {
+            continue;
+        };
         let value = from_json(setting, &value)
             .ok_or_else(|| fail(format!("{}: {value} is no value of this setting", setting.name)))?;
         setting.set(&mut params, value).map_err(|e| fail(e.to_string()))?;

@@ -7,30 +7,32 @@
 mod transform;
 pub(crate) mod whole;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use transform::{IN, Lanes, OUT};
 
 use super::{
     epilogue::Store,
-    gemm::{Left, Sink, multiply},
+    gemm::Sink as _,
     geometry::{Geometry, Pictures},
     packed::Right,
     shared::Shared,
 };
 use crate::{
-    host::simd::{COLUMNS, Isa, PANEL, Simd, Work, vectorised},
-    memory::buffer::Buffer,
+    host::simd::{self, COLUMNS, Isa, Operand, PANEL, Product, Simd, Work, begin, vectorised},
+    memory::{buffer::Buffer, region::Line},
 };
 
 /// Products for each tile and pair of channels.
 const PLACES: usize = IN * IN;
 
-/// Bytes that the transformed tiles, and the transformed kernels, may take at a time.
-const BLOCK_BYTES: usize = 32 << 20;
+/// Bytes that transformed tiles may take at a time.
+const BLOCK_BYTES: usize = 16 << 20;
 
 /// The narrowest picture that is worth it: smaller ones have too few tiles for each kernel that is transformed.
-const NARROWEST: usize = 16;
+const NARROWEST: usize = 8;
 
 /// True if a convolution is done in this way. The answer depends neither on the batch nor on the number of rows, since results must be
 /// the same for some pictures of a batch, and for some rows of a picture.
@@ -42,45 +44,198 @@ pub(crate) fn suits<T: Simd>(isa: Isa, geometry: Geometry, channels: usize, colu
         && channels.min(columns) >= PANEL
 }
 
-/// A part of the work that is done at once.
-struct Block {
+/// How the work is divided. Tiles are transformed a few parts at a time; then a task takes a part through a pair of panels, whose kernels
+/// it transforms a few channels at a time: those of one place stay in the first-level cache, all of them and the sums in the second.
+#[derive(Clone, Copy)]
+struct Division {
+    /// Products for each tile and pair of channels.
+    places: usize,
     channels: usize,
-    /// Pairs of panels.
-    pairs: usize,
+    /// Channels at a time.
+    some: usize,
+    /// Tiles of a part.
     tiles: usize,
+    /// The same, as whole tiles of products.
+    rows: usize,
+    /// Parts at a time.
+    parts: usize,
 }
 
-impl Block {
-    fn new(tiles: usize, channels: usize, pairs: usize) -> Self {
-        let size = PLACES * size_of::<f32>();
-        let pairs = (BLOCK_BYTES / (size * channels * COLUMNS)).clamp(1, pairs.max(1));
-        let most = BLOCK_BYTES / (size * (channels + pairs * COLUMNS));
-        let parts = tiles.div_ceil(most.max(1)).max(1);
+impl Division {
+    /// For products of `T`, `some` channels at a time, with at most `most` tiles in a part.
+    fn new<T: Product>(isa: Isa, [places, some, most]: [usize; 3], [tiles, channels]: [usize; 2]) -> Self {
+        let each = |tiles: usize| places * tiles * channels * size_of::<T>();
+        let most = (BLOCK_BYTES / each(1)).clamp(most / 4, most);
+        let all = tiles.div_ceil(most).max(1);
+        let tiles = tiles.div_ceil(all);
+        let turns = all.div_ceil((BLOCK_BYTES / each(tiles).max(1)).max(1));
         Self {
+            places,
             channels,
-            pairs,
-            tiles: tiles.div_ceil(parts),
+            some: some.min(channels),
+            tiles,
+            rows: tiles.next_multiple_of(T::rows(isa)),
+            parts: all.div_ceil(turns),
         }
     }
 
-    /// Numbers of transformed inputs, of kernels, and of sums.
-    fn values(&self) -> [usize; 3] {
-        let columns = self.pairs * COLUMNS;
+    /// From one place's rows of so many values to the next's.
+    fn apart(&self, values: usize) -> usize {
+        apart(self.rows * values)
+    }
+
+    /// Values of some channels of a part's transformed tiles, by place and row.
+    fn chunk(&self) -> usize {
+        self.places * self.apart(self.some)
+    }
+
+    /// Values of a part's transformed tiles.
+    fn inputs(&self) -> usize {
+        self.channels.div_ceil(self.some) * self.chunk()
+    }
+
+    /// Where a channel of a row of a part is at the first place, and the distance to the next place.
+    #[inline(always)]
+    fn place(&self, row: usize, channel: usize) -> (usize, usize) {
+        let start = channel / self.some * self.some;
+        let wide = self.some.min(self.channels - start);
+        let at = channel / self.some * self.chunk() + row * wide + (channel - start);
+        (at, self.apart(wide))
+    }
+
+    /// Bytes that a task needs: for its sums, transformed kernels of `K`, and taps of `T` that are widened; in whole cache lines.
+    fn scratch<K, T: Operand>(&self) -> [usize; 3] {
         [
-            PLACES * apart(self.tiles * self.channels),
-            PLACES * columns * self.channels,
-            PLACES * apart(self.tiles * columns),
+            self.places * self.apart(COLUMNS) * size_of::<f32>(),
+            self.places * apart(self.some * COLUMNS) * size_of::<K>(),
+            9 * self.some.next_multiple_of(T::GROUP) * PANEL * size_of::<T>(),
         ]
+        .map(|bytes| bytes.next_multiple_of(size_of::<Line>()))
+    }
+
+    /// Bytes that all of it needs.
+    fn bytes<K, T: Operand>(&self) -> usize {
+        let task: usize = self.scratch::<K, T>().iter().sum();
+        self.parts * self.inputs() * size_of::<K>() + rayon::current_num_threads() * task
     }
 }
 
-/// The number of values that a convolution from `channels` to `columns` needs meanwhile, for `[batch, h, w]` of the output.
-pub(crate) fn workspace([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
+/// What is particular to a task: to transform and to store.
+trait Task<K, T> {
+    /// Takes some channels of one of the two panels to the points; `room` is for taps that are widened.
+    fn kernels(&self, half: usize, channels: Range<usize>, room: &mut [T], out: &mut [K]);
+
+    /// Takes the sums of a tile back from the points, and stores them.
+    fn outputs(&self, row: usize, sums: &[f32]);
+}
+
+/// A part's tiles through a pair of panels.
+struct Products<'a, K, T, W> {
+    isa: Isa,
+    division: Division,
+    /// The part's transformed tiles, and how many there are.
+    inputs: &'a [K],
+    count: usize,
+    task: W,
+    memory: Memory<'a, K, T>,
+}
+
+/// A task's memory, as [`Division::scratch`] has it.
+struct Memory<'a, K, T> {
+    sums: &'a mut [f32],
+    kernels: &'a mut [K],
+    room: &'a mut [T],
+}
+
+impl<K: Product, T, W: Task<K, T>> Work for Products<'_, K, T, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (isa, division) = (self.isa, self.division);
+        let Memory { sums, kernels, room } = self.memory;
+        let _session = begin::<K>(isa);
+        assert!(self.count <= division.rows);
+        let chunks = self.inputs.chunks_exact(division.chunk());
+        for (start, inputs) in (0..division.channels).step_by(division.some).zip(chunks) {
+            let channels = division.some.min(division.channels - start);
+            for half in 0..2 {
+                self.task.kernels(half, start..start + channels, room, kernels);
+            }
+            for place in 0..division.places {
+                let inputs = &inputs[place * division.apart(channels)..][..division.rows * channels];
+                let kernels = &kernels[place * apart(channels * COLUMNS)..][..channels * COLUMNS];
+                let sums = &mut sums[place * division.apart(COLUMNS)..][..division.rows * COLUMNS];
+                for row in (0..self.count).step_by(K::rows(isa)) {
+                    let tile = simd::Tile {
+                        a: inputs[row * channels..].as_ptr(),
+                        stride: channels,
+                        taps: &[0],
+                        k: channels,
+                        b: kernels.as_ptr(),
+                        panel: channels * PANEL,
+                        c: sums[row * COLUMNS..].as_mut_ptr(),
+                        accumulate: start > 0,
+                    };
+                    // SAFETY: inputs and sums have `rows` rows, a whole number of tiles; kernels are two panels.
+                    unsafe { K::tile(isa, &tile) };
+                }
+            }
+        }
+        for row in 0..self.count {
+            self.task.outputs(row, sums);
+        }
+    }
+}
+
+/// Memory of tasks, one share for each thread.
+struct Scratch {
+    all: Buffer<u8>,
+    share: [usize; 3],
+}
+
+impl Scratch {
+    fn new<K, T: Operand>(division: &Division) -> Self {
+        let share = division.scratch::<K, T>();
+        let bytes = share.iter().sum::<usize>() * rayon::current_num_threads();
+        Self {
+            all: Buffer::dirty(bytes),
+            share,
+        }
+    }
+
+    /// Runs tasks, each with its memory.
+    fn each<K: bytemuck::Pod, T: bytemuck::Pod>(
+        &mut self,
+        tasks: usize,
+        run: impl Fn(usize, Memory<K, T>) + Sync,
+    ) {
+        let [sums, kernels, taps] = self.share;
+        let all = Shared::new(&mut self.all);
+        (0..tasks).into_par_iter().for_each(|task| {
+            let thread = rayon::current_thread_index().unwrap_or_default();
+            let bytes = sums + kernels + taps;
+            // SAFETY: a thread runs a task to its end before another one; only this operation's tasks use this memory.
+            let (sums, rest) = unsafe { all.slice(thread * bytes, bytes) }.split_at_mut(sums);
+            let (kernels, taps) = rest.split_at_mut(kernels);
+            let memory = Memory {
+                sums: bytemuck::cast_slice_mut(sums),
+                kernels: bytemuck::cast_slice_mut(kernels),
+                room: bytemuck::cast_slice_mut(taps),
+            };
+            run(task, memory);
+        });
+    }
+}
+
+/// Bytes that a convolution of `T` needs meanwhile, for `[batch, h, w]` of the output.
+pub(crate) fn workspace<T: Operand>(isa: Isa, [batch, h, w]: [usize; 3], channels: usize) -> usize {
     let tiles = batch * h.div_ceil(OUT) * w.div_ceil(OUT);
-    Block::new(tiles, channels, columns.div_ceil(COLUMNS))
-        .values()
-        .iter()
-        .sum()
+    divide(isa, tiles, channels).bytes::<f32, T>()
+}
+
+fn divide(isa: Isa, tiles: usize, channels: usize) -> Division {
+    Division::new::<f32>(isa, [PLACES, 64, 120], [tiles, channels])
 }
 
 /// The same as [`conv`](super::conv::conv), where it [`suits`].
@@ -93,76 +248,51 @@ pub(crate) fn convolve<T: Simd>(
 ) {
     let [batch, _, _, c] = x.shape;
     let grid = geometry.output().map(|side| side.div_ceil(OUT));
-    let tiles = batch * grid[0] * grid[1];
-    let pairs = weights.panels / 2;
-    let block = Block::new(tiles, c, pairs);
-    let (some_pairs, some_tiles) = (block.pairs, block.tiles);
-    let [mut inputs, mut kernels, mut sums] = block.values().map(Buffer::<f32>::dirty);
-    for first in (0..tiles).step_by(some_tiles) {
-        let count = some_tiles.min(tiles - first);
+    let (tiles, pairs) = (batch * grid[0] * grid[1], weights.panels / 2);
+    let division = divide(isa, tiles, c);
+    let each_part = division.inputs();
+    let mut inputs = Buffer::<f32>::dirty(division.parts * each_part);
+    let mut scratch = Scratch::new::<f32, T>(&division);
+    let turn = division.parts * division.tiles;
+    for first in (0..tiles).step_by(turn) {
+        let count = turn.min(tiles - first);
         let shared = Shared::new(&mut inputs);
-        each(count, 4, |index| {
-            let tile = Tile::new(first + index, grid);
-            vectorised(
-                isa,
-                Inputs {
-                    x,
-                    geometry,
-                    tile,
-                    out: &shared,
-                    at: index * c,
-                    apart: apart(count * c),
-                },
-            );
+        (0..count).into_par_iter().with_min_len(4).for_each(|index| {
+            let (part, row) = (index / division.tiles, index % division.tiles);
+            let work = Inputs {
+                x,
+                geometry,
+                division,
+                tile: Tile::new(first + index, grid),
+                out: &shared,
+                at: part * each_part,
+                row,
+            };
+            vectorised(isa, work);
         });
-        for pair in (0..pairs).step_by(some_pairs) {
-            let pairs = some_pairs.min(pairs - pair);
-            let (panels, columns) = (2 * pairs, pairs * COLUMNS);
-            let shared = Shared::new(&mut kernels);
-            each(panels, 1, |index| {
-                vectorised(
-                    isa,
-                    Kernels {
-                        isa,
-                        weights,
-                        panel: 2 * pair + index,
-                        channels: c,
-                        out: &shared,
-                        at: index * c * PANEL,
-                        apart: panels * c * PANEL,
-                    },
-                );
-            });
-            let shared = Shared::new(&mut sums);
-            (0..PLACES).into_par_iter().for_each(|place| {
-                let left = Left::rows(&inputs[place * apart(count * c)..][..count * c], count, c);
-                let kernels = &kernels[place * panels * c * PANEL..][..panels * c * PANEL];
-                let right = Right::ready(kernels, panels);
-                let sums = Sums {
-                    out: &shared,
-                    at: place * apart(count * columns),
-                    columns,
-                };
-                multiply(isa, left, right, &sums);
-            });
-            each(count, 4, |index| {
-                let tile = Tile::new(first + index, grid);
-                vectorised(
-                    isa,
-                    Outputs {
-                        isa,
-                        sums: &sums,
-                        geometry,
-                        tile,
-                        columns,
-                        first: pair * COLUMNS,
-                        at: index * columns,
-                        apart: apart(count * columns),
-                        store,
-                    },
-                );
-            });
-        }
+        let parts = count.div_ceil(division.tiles);
+        scratch.each(pairs * parts, |task, memory| {
+            let (pair, part) = (task / parts, task % parts);
+            let task = PartTask {
+                isa,
+                geometry,
+                apart: division.apart(COLUMNS),
+                grid,
+                first: first + part * division.tiles,
+                weights,
+                pair,
+                store,
+            };
+            let work = Products {
+                isa,
+                division,
+                inputs: &inputs[part * each_part..][..each_part],
+                count: division.tiles.min(count - part * division.tiles),
+                task,
+                memory,
+            };
+            vectorised(isa, work);
+        });
     }
 }
 
@@ -171,9 +301,30 @@ fn apart(values: usize) -> usize {
     values + 5 * PANEL
 }
 
-/// Calls `work` with the numbers up to `count`, a few in a task.
-fn each(count: usize, few: usize, work: impl Fn(usize) + Send + Sync) {
-    (0..count).into_par_iter().with_min_len(few).for_each(work);
+/// Values of a square, by row and column, through `axis` along both axes. These are loops, since what makes arrays of functions' results
+/// is not compiled for the vectors.
+#[inline(always)]
+fn both_axes<V: Copy, const A: usize, const B: usize>(
+    zero: V,
+    value: impl Fn(usize, usize) -> V,
+    axis: impl Fn(&[V; A]) -> [V; B],
+    mut put: impl FnMut(usize, usize, &V),
+) {
+    let mut rows = [[zero; A]; B];
+    for j in 0..A {
+        let mut column = [zero; A];
+        for (i, to) in column.iter_mut().enumerate() {
+            *to = value(i, j);
+        }
+        for (row, from) in rows.iter_mut().zip(&axis(&column)) {
+            row[j] = *from;
+        }
+    }
+    for (i, row) in rows.iter().enumerate() {
+        for (j, value) in axis(row).iter().enumerate() {
+            put(i, j, value);
+        }
+    }
 }
 
 /// The place of a tile.
@@ -198,10 +349,12 @@ impl Tile {
 struct Inputs<'a, T> {
     x: Pictures<'a, T>,
     geometry: Geometry,
+    division: Division,
     tile: Tile,
     out: &'a Shared<'a, f32>,
+    /// Where its part begins, and its row there.
     at: usize,
-    apart: usize,
+    row: usize,
 }
 
 impl<T: Simd> Work for Inputs<'_, T> {
@@ -216,70 +369,102 @@ impl<T: Simd> Work for Inputs<'_, T> {
         let inside = |at: usize, (before, _): (usize, usize), size: usize| {
             at.checked_sub(before).filter(|&at| at < size)
         };
-        let pixels: [[Option<&[T]>; IN]; IN] = std::array::from_fn(|i| {
-            let y = inside(self.tile.y + i, self.geometry.rows, sh);
-            std::array::from_fn(|j| {
+        let mut pixels: [[Option<&[T]>; IN]; IN] = [[None; IN]; IN];
+        for (i, line) in pixels.iter_mut().enumerate() {
+            for (j, pixel) in line.iter_mut().enumerate() {
+                let y = inside(self.tile.y + i, self.geometry.rows, sh);
                 let x = inside(self.tile.x + j, self.geometry.columns, sw);
-                let (y, x) = (y? >> shift, x? >> shift);
-                Some(&self.x.data[((self.tile.image * h + y) * w + x) * c..][..c])
-            })
-        });
+                if let (Some(y), Some(x)) = (y, x) {
+                    let (y, x) = (y >> shift, x >> shift);
+                    *pixel = Some(&self.x.data[((self.tile.image * h + y) * w + x) * c..][..c]);
+                }
+            }
+        }
         for channel in (0..c).step_by(PANEL) {
-            let mut columns = [[Lanes::ZERO; IN]; IN];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = transform::input(std::array::from_fn(|i| {
-                    pixels[i][j].map_or(Lanes::ZERO, |pixel| Lanes::load(&pixel[channel..]))
-                }));
-            }
             let width = PANEL.min(c - channel);
-            let rows: [_; IN] =
-                std::array::from_fn(|i| transform::input(std::array::from_fn(|j| columns[j][i])));
-            for (place, lanes) in rows.as_flattened().iter().enumerate() {
-                let at = place * self.apart + self.at + channel;
-                // SAFETY: these channels of this tile are this call's.
-                put(lanes, unsafe { self.out.slice(at, width) });
-            }
+            let (first, apart) = self.division.place(self.row, channel);
+            both_axes(
+                Lanes::ZERO,
+                |i, j| pixels[i][j].map_or(Lanes::ZERO, |pixel| Lanes::load(&pixel[channel..])),
+                transform::input,
+                |i, j, lanes| {
+                    let at = self.at + first + (i * IN + j) * apart;
+                    // SAFETY: these channels of this tile are this call's.
+                    put(lanes, unsafe { self.out.slice(at, width) });
+                },
+            );
         }
     }
 }
 
-/// Takes one panel of kernels to the points.
-struct Kernels<'a, T> {
+struct PartTask<'a, T> {
     isa: Isa,
-    weights: Right<'a, T>,
-    panel: usize,
-    channels: usize,
-    out: &'a Shared<'a, f32>,
-    at: usize,
+    geometry: Geometry,
+    /// From one place's sums to the next's.
     apart: usize,
+    grid: [usize; 2],
+    /// The number of the part's first tile.
+    first: usize,
+    weights: Right<'a, T>,
+    pair: usize,
+    store: &'a Store<'a, T>,
 }
 
-impl<T: Simd> Work for Kernels<'_, T> {
-    type Output = ();
+impl<T: Simd> Task<f32, T> for PartTask<'_, T> {
+    #[inline(always)]
+    fn kernels(&self, half: usize, channels: Range<usize>, room: &mut [T], out: &mut [f32]) {
+        let (start, channels) = (channels.start, channels.len());
+        let tap = self.weights.len / 9;
+        let values = channels.next_multiple_of(T::GROUP) * PANEL;
+        assert!(start * PANEL + values <= tap);
+        let mut rooms = room.chunks_exact_mut(values);
+        let mut taps: [&[T]; 9] = [&[]; 9];
+        for (i, to) in taps.iter_mut().enumerate() {
+            let from = i * tap + start * PANEL;
+            let room = rooms.next().unwrap_or_default();
+            let panel = 2 * self.pair + half;
+            *to = self.weights.part(self.isa, panel, from..from + values, room);
+        }
+        let apart = apart(channels * COLUMNS);
+        for channel in 0..channels {
+            let group = channel / T::GROUP * PANEL * T::GROUP;
+            let tap = |i: usize| {
+                // SAFETY: each tap has the group.
+                Lanes(unsafe { T::lanes(taps[i][group..].as_ptr(), channel % T::GROUP) })
+            };
+            both_axes(
+                Lanes::ZERO,
+                |i, j| tap(3 * i + j),
+                transform::kernel,
+                |i, j, lanes| {
+                    let at = (i * IN + j) * apart + (half * channels + channel) * PANEL;
+                    put(lanes, &mut out[at..at + PANEL]);
+                },
+            );
+        }
+    }
 
     #[inline(always)]
-    fn run(self) {
-        let mut room = self.weights.room(1);
-        let panel = self.weights.panels(self.isa, self.panel, 1, &mut room);
-        let taps = panel.len() / 9;
-        assert!(self.channels.next_multiple_of(T::GROUP) * PANEL <= taps);
-        for channel in 0..self.channels {
-            let group = channel / T::GROUP * PANEL * T::GROUP;
-            let tap = |tap: usize| {
-                // SAFETY: asserted above that each tap has the group.
-                Lanes(unsafe { T::lanes(panel[tap * taps + group..].as_ptr(), channel % T::GROUP) })
-            };
-            let mut columns = [[Lanes::ZERO; IN]; 3];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = transform::kernel(std::array::from_fn(|i| tap(3 * i + j)));
-            }
-            let rows: [_; IN] =
-                std::array::from_fn(|i| transform::kernel(std::array::from_fn(|j| columns[j][i])));
-            for (place, lanes) in rows.as_flattened().iter().enumerate() {
-                let at = place * self.apart + self.at + channel * PANEL;
-                // SAFETY: this panel is this call's.
-                put(lanes, unsafe { self.out.slice(at, PANEL) });
-            }
+    fn outputs(&self, row: usize, sums: &[f32]) {
+        let [oh, ow] = self.geometry.output();
+        let tile = Tile::new(self.first + row, self.grid);
+        let (height, width) = (OUT.min(oh - tile.y), OUT.min(ow - tile.x));
+        let mut pixels = [[[0f32; COLUMNS]; OUT]; OUT];
+        for half in [0, PANEL] {
+            both_axes(
+                Lanes::ZERO,
+                |i, j| {
+                    let at = (i * IN + j) * self.apart + row * COLUMNS + half;
+                    Lanes::load(&sums[at..at + PANEL])
+                },
+                transform::output,
+                |i, j, lanes| pixels[i][j][half..half + PANEL].copy_from_slice(&lanes.0),
+            );
+        }
+        for (i, pixels) in pixels.iter().take(height).enumerate() {
+            let row = (tile.image * oh + tile.y + i) * ow + tile.x;
+            self.store
+                .put(self.isa, row, self.pair * COLUMNS, &pixels[..width]);
         }
     }
 }
@@ -289,72 +474,5 @@ fn put(lanes: &Lanes, out: &mut [f32]) {
     match out.as_mut_array::<PANEL>() {
         Some(out) => *out = lanes.0,
         None => out.iter_mut().zip(lanes.0).for_each(|(out, lane)| *out = lane),
-    }
-}
-
-/// Keeps sums as they are.
-struct Sums<'a> {
-    out: &'a Shared<'a, f32>,
-    at: usize,
-    columns: usize,
-}
-
-impl Sink for Sums<'_> {
-    #[inline(always)]
-    fn put(&self, _: Isa, row: usize, column: usize, sums: &[[f32; COLUMNS]]) {
-        for (r, sums) in sums.iter().enumerate() {
-            let at = self.at + (row + r) * self.columns + column;
-            // SAFETY: every row and column is put once, by the contract of `Sink`.
-            let out = unsafe { self.out.slice(at, COLUMNS) };
-            out.copy_from_slice(sums);
-        }
-    }
-}
-
-/// Takes the sums of one tile back from the points.
-struct Outputs<'a, T> {
-    isa: Isa,
-    sums: &'a [f32],
-    geometry: Geometry,
-    tile: Tile,
-    columns: usize,
-    /// The output's column that is the first here.
-    first: usize,
-    at: usize,
-    apart: usize,
-    store: &'a Store<'a, T>,
-}
-
-impl<T: Simd> Work for Outputs<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let [oh, ow] = self.geometry.output();
-        let (height, width) = (OUT.min(oh - self.tile.y), OUT.min(ow - self.tile.x));
-        for column in (0..self.columns).step_by(COLUMNS) {
-            let mut pixels = [[[0f32; COLUMNS]; OUT]; OUT];
-            for half in [0, PANEL] {
-                let mut columns = [[Lanes::ZERO; OUT]; IN];
-                for (j, to) in columns.iter_mut().enumerate() {
-                    *to = transform::output(std::array::from_fn(|i| {
-                        Lanes::load(
-                            &self.sums[(i * IN + j) * self.apart + self.at + column + half..][..PANEL],
-                        )
-                    }));
-                }
-                for (i, pixels) in pixels.iter_mut().enumerate() {
-                    let row = transform::output(std::array::from_fn(|j| columns[j][i]));
-                    for (pixel, lanes) in pixels.iter_mut().zip(row) {
-                        pixel[half..half + PANEL].copy_from_slice(&lanes.0);
-                    }
-                }
-            }
-            for (i, pixels) in pixels.iter().take(height).enumerate() {
-                let row = (self.tile.image * oh + self.tile.y + i) * ow + self.tile.x;
-                self.store
-                    .put(self.isa, row, self.first + column, &pixels[..width]);
-            }
-        }
     }
 }

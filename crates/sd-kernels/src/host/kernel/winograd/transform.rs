@@ -65,7 +65,7 @@ impl Mul<f32> for Lanes {
 
 /// `B^T d`: row `i` holds the coefficients of the product of all `(x - p_j)` but the `i`-th.
 #[inline(always)]
-pub(super) fn input(d: [Lanes; IN]) -> [Lanes; IN] {
+pub(super) fn input(d: &[Lanes; IN]) -> [Lanes; IN] {
     const SQUARES: f32 = P * P + Q * Q;
     let (even, odd) = (d[4] - d[2] * (Q * Q), (d[3] - d[1] * (Q * Q)) * P);
     let (even_q, odd_q) = (d[4] - d[2] * (P * P), (d[3] - d[1] * (P * P)) * Q);
@@ -81,7 +81,7 @@ pub(super) fn input(d: [Lanes; IN]) -> [Lanes; IN] {
 
 /// `G g`: the kernel's values at the points, over the products of the points' differences.
 #[inline(always)]
-pub(super) fn kernel(g: [Lanes; 3]) -> [Lanes; IN] {
+pub(super) fn kernel(g: &[Lanes; 3]) -> [Lanes; IN] {
     const AT_P: f32 = 1.0 / (2.0 * P * P * (P * P - Q * Q));
     const AT_Q: f32 = 1.0 / (2.0 * Q * Q * (Q * Q - P * P));
     let (even, odd) = ((g[0] + g[2] * (P * P)) * AT_P, g[1] * (P * AT_P));
@@ -91,7 +91,7 @@ pub(super) fn kernel(g: [Lanes; 3]) -> [Lanes; IN] {
 
 /// `A^T m`.
 #[inline(always)]
-pub(super) fn output(m: [Lanes; IN]) -> [Lanes; OUT] {
+pub(super) fn output(m: &[Lanes; IN]) -> [Lanes; OUT] {
     let (sum, difference) = (m[1] + m[2], m[1] - m[2]);
     let (sum_q, difference_q) = (m[3] + m[4], m[3] - m[4]);
     [

@@ -4,11 +4,13 @@
 //! makes them whole too, and a quarter of the result is exact. Values are at most 4 * 127 and 9 * 127 then, and fit words; sums may pass
 //! 32 bits, as long as results times four don't.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{
-    super::{epilogue::Store, gemm::Sink, packed::Right, shared::Shared},
-    BLOCK_BYTES, Geometry, Left, NARROWEST, Sums, apart, each, multiply,
+    super::{epilogue::Store, gemm::Sink as _, packed::Right, shared::Shared},
+    Division, Geometry, NARROWEST, Products, Scratch, Task, apart, both_axes,
 };
 use crate::{
     host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, Work, vectorised},
@@ -37,31 +39,8 @@ pub(crate) fn suits(isa: Isa, geometry: Geometry, channels: usize, columns: usiz
         && channels <= MOST_CHANNELS
 }
 
-/// A part of the work that is done at once: tiles, and pairs of panels.
-#[derive(Clone, Copy)]
-struct Block {
-    tiles: usize,
-    pairs: usize,
-}
-
-impl Block {
-    fn new(tiles: usize, k: usize, pairs: usize) -> Self {
-        let pairs = (BLOCK_BYTES / (PLACES * k * COLUMNS * size_of::<i16>())).clamp(1, pairs.max(1));
-        let tile = PLACES * (k * size_of::<i16>() + pairs * COLUMNS * size_of::<i32>());
-        let parts = tiles.div_ceil((BLOCK_BYTES / tile).max(1)).max(1);
-        let tiles = tiles.div_ceil(parts);
-        Self { tiles, pairs }
-    }
-
-    /// Numbers of transformed inputs, of kernels, and of sums.
-    fn values(self, k: usize) -> [usize; 3] {
-        let columns = self.pairs * COLUMNS;
-        [
-            PLACES * apart(self.tiles * k),
-            PLACES * columns * k,
-            PLACES * apart(self.tiles * columns),
-        ]
-    }
+fn divide(isa: Isa, tiles: usize, k: usize) -> Division {
+    Division::new::<i16>(isa, [PLACES, 128, 240], [tiles, k])
 }
 
 fn tiles([batch, h, w]: [usize; 3]) -> usize {
@@ -69,11 +48,8 @@ fn tiles([batch, h, w]: [usize; 3]) -> usize {
 }
 
 /// Bytes that a convolution needs meanwhile, for `[batch, h, w]` of the output.
-pub(crate) fn workspace(output: [usize; 3], channels: usize, columns: usize) -> usize {
-    let k = channels.next_multiple_of(i16::K);
-    let block = Block::new(tiles(output), k, columns.div_ceil(COLUMNS));
-    let [inputs, kernels, sums] = block.values(k);
-    (inputs + kernels) * size_of::<i16>() + sums * size_of::<i32>()
+pub(crate) fn workspace(isa: Isa, output: [usize; 3], channels: usize) -> usize {
+    divide(isa, tiles(output), channels.next_multiple_of(i16::K)).bytes::<i16, i16>()
 }
 
 /// Pictures of whole numbers with their borders: output pixel `(y, x)` of picture `i` reads from the pixel `(i height + y) width + x` on.
@@ -95,123 +71,111 @@ pub(crate) fn convolve<T: Simd>(
     weights: Right<i16>,
     store: &Store<T>,
 ) {
-    let (k, all) = (x.k, weights.panels / 2);
+    let (k, pairs) = (x.k, weights.panels / 2);
     let grid = [oh, ow].map(|side| side.div_ceil(OUT));
-    let count = tiles([x.batch, oh, ow]);
-    let block = Block::new(count, k, all);
-    let [inputs, kernels, sums] = block.values(k);
-    let (mut inputs, mut kernels) = (Buffer::<i16>::dirty(inputs), Buffer::<i16>::dirty(kernels));
-    let mut sums = Buffer::<f32>::dirty(sums);
+    let tiles = tiles([x.batch, oh, ow]);
+    let division = divide(isa, tiles, k);
+    let each_part = division.inputs();
+    let mut inputs = Buffer::<i16>::dirty(division.parts * each_part);
+    let mut scratch = Scratch::new::<i16, i16>(&division);
     let zeros = vec![0i16; k];
-    for first in (0..count).step_by(block.tiles) {
-        let count = block.tiles.min(count - first);
-        let place = |index: usize| {
-            let (index, [rows, columns]) = (first + index, grid);
-            let [y, x] = [index / columns % rows, index % columns].map(|at| at * OUT);
-            [index / (rows * columns), y, x]
-        };
+    let turn = division.parts * division.tiles;
+    let place = |tile: usize| {
+        let [rows, columns] = grid;
+        let [y, x] = [tile / columns % rows, tile % columns].map(|at| at * OUT);
+        [tile / (rows * columns), y, x]
+    };
+    for first in (0..tiles).step_by(turn) {
+        let count = turn.min(tiles - first);
         let shared = Shared::new(&mut inputs);
-        each(count, 4, |index| {
+        (0..count).into_par_iter().with_min_len(4).for_each(|index| {
+            let (part, row) = (index / division.tiles, index % division.tiles);
             let work = Inputs {
                 x,
                 zeros: &zeros,
-                place: place(index),
+                division,
+                place: place(first + index),
                 out: &shared,
-                at: index * k,
-                apart: apart(count * k),
+                at: part * each_part,
+                row,
             };
             vectorised(isa, work);
         });
-        for pair in (0..all).step_by(block.pairs) {
-            let pairs = block.pairs.min(all - pair);
-            let (panels, columns) = (2 * pairs, pairs * COLUMNS);
-            let shared = Shared::new(&mut kernels);
-            each(panels, 1, |index| {
-                let work = Kernels {
-                    isa,
-                    weights,
-                    panel: 2 * pair + index,
-                    out: &shared,
-                    at: index * k * PANEL,
-                    apart: panels * k * PANEL,
-                };
-                vectorised(isa, work);
-            });
-            let shared = Shared::new(&mut sums);
-            (0..PLACES).into_par_iter().for_each(|place| {
-                let left = Left::rows(&inputs[place * apart(count * k)..][..count * k], count, k);
-                let right = Right::ready(
-                    &kernels[place * panels * k * PANEL..][..panels * k * PANEL],
-                    panels,
-                );
-                let sums = Sums {
-                    out: &shared,
-                    at: place * apart(count * columns),
-                    columns,
-                };
-                multiply(isa, left, right, &sums);
-            });
-            each(count, 4, |index| {
-                let work = Outputs {
-                    isa,
-                    sums: &sums,
-                    size: [oh, ow],
-                    place: place(index),
-                    columns,
-                    first: pair * COLUMNS,
-                    at: index * columns,
-                    apart: apart(count * columns),
-                    store,
-                };
-                vectorised(isa, work);
-            });
-        }
+        let parts = count.div_ceil(division.tiles);
+        scratch.each(pairs * parts, |task, memory| {
+            let (pair, part) = (task / parts, task % parts);
+            let first = first + part * division.tiles;
+            let task = PartTask {
+                isa,
+                apart: division.apart(COLUMNS),
+                size: [oh, ow],
+                place: |row| place(first + row),
+                weights,
+                pair,
+                store,
+            };
+            let work = Products {
+                isa,
+                division,
+                inputs: &inputs[part * each_part..][..each_part],
+                count: division.tiles.min(count - part * division.tiles),
+                task,
+                memory,
+            };
+            vectorised(isa, work);
+        });
     }
 }
 
 type Words = [i16; WIDTH];
 
 #[inline(always)]
-fn add(a: Words, b: Words) -> Words {
-    std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+fn add<const N: usize>(mut a: [i16; N], b: &[i16; N]) -> [i16; N] {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(*b));
+    a
 }
 
 #[inline(always)]
-fn sub(a: Words, b: Words) -> Words {
-    std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+fn sub<const N: usize>(mut a: [i16; N], b: &[i16; N]) -> [i16; N] {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_sub(*b));
+    a
 }
 
 /// Inputs along one axis.
 #[inline(always)]
-fn input([a, b, c, d]: [Words; IN]) -> [Words; IN] {
-    [sub(a, c), add(b, c), sub(c, b), sub(b, d)]
+fn input([a, b, c, d]: &[Words; IN]) -> [Words; IN] {
+    [sub(*a, c), add(*b, c), sub(*c, b), sub(*b, d)]
 }
 
 /// A kernel along one axis, twice its values.
 #[inline(always)]
-fn kernel([a, b, c]: [Words; 3]) -> [Words; IN] {
-    let ends = add(a, c);
-    [add(a, a), add(ends, b), sub(ends, b), add(c, c)]
+fn kernel([a, b, c]: &[Words; 3]) -> [Words; IN] {
+    let ends = add(*a, c);
+    [add(*a, a), add(ends, b), sub(ends, b), add(*c, c)]
 }
 
 /// Sums along one axis.
 #[inline(always)]
-fn output([a, b, c, d]: [[i32; PANEL]; IN]) -> [[i32; PANEL]; OUT] {
-    [
-        std::array::from_fn(|i| a[i].wrapping_add(b[i]).wrapping_add(c[i])),
-        std::array::from_fn(|i| b[i].wrapping_sub(c[i]).wrapping_sub(d[i])),
-    ]
+fn output([a, b, c, d]: &[[i32; PANEL]; IN]) -> [[i32; PANEL]; OUT] {
+    let (mut first, mut second) = (*a, *b);
+    for i in 0..PANEL {
+        first[i] = first[i].wrapping_add(b[i]).wrapping_add(c[i]);
+        second[i] = second[i].wrapping_sub(c[i]).wrapping_sub(d[i]);
+    }
+    [first, second]
 }
 
 /// Takes one tile of the input to the points.
 struct Inputs<'a> {
     x: Pixels<'a>,
     zeros: &'a [i16],
+    division: Division,
     /// Picture, row and column.
     place: [usize; 3],
     out: &'a Shared<'a, i16>,
+    /// Where its part begins, and its row there.
     at: usize,
-    apart: usize,
+    row: usize,
 }
 
 impl Work for Inputs<'_> {
@@ -228,119 +192,103 @@ impl Work for Inputs<'_> {
         } = self.x;
         let [image, y, x] = self.place;
         // A tile that reaches beyond the picture sees anything there: outputs within don't depend on it.
-        let pixels: [[&[i16]; IN]; IN] = std::array::from_fn(|i| {
-            std::array::from_fn(|j| {
+        let mut pixels = [[self.zeros; IN]; IN];
+        for (i, line) in pixels.iter_mut().enumerate() {
+            for (j, pixel) in line.iter_mut().enumerate() {
                 let at = (((image * height + y + i) * width) + x + j) * k;
-                data.get(at..at + k).unwrap_or(self.zeros)
-            })
-        });
-        for channel in (0..k).step_by(WIDTH) {
-            let mut columns = [[[0i16; WIDTH]; IN]; IN];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = input(std::array::from_fn(|i| load(&pixels[i][j][channel..])));
+                *pixel = data.get(at..at + k).unwrap_or(self.zeros);
             }
-            #[expect(clippy::needless_range_loop, reason = "a row goes across the columns")]
-            for i in 0..IN {
-                let row = input(std::array::from_fn(|j| columns[j][i]));
-                for (j, words) in row.iter().enumerate() {
-                    let at = (i * IN + j) * self.apart + self.at + channel;
+        }
+        for channel in (0..k).step_by(WIDTH) {
+            let (first, apart) = self.division.place(self.row, channel);
+            both_axes(
+                [0; WIDTH],
+                |i, j| load(&pixels[i][j][channel..]),
+                input,
+                |i, j, words| {
+                    let at = self.at + first + (i * IN + j) * apart;
                     // SAFETY: these channels of this tile are this call's.
                     unsafe { self.out.slice(at, WIDTH) }.copy_from_slice(words);
-                }
-            }
+                },
+            );
         }
     }
 }
 
 #[inline(always)]
 fn load(values: &[i16]) -> Words {
-    std::array::from_fn(|i| values[..WIDTH][i])
+    let mut words = [0; WIDTH];
+    words.copy_from_slice(&values[..WIDTH]);
+    words
 }
 
-/// Takes one panel of kernels to the points.
-struct Kernels<'a> {
+struct PartTask<'a, T, F> {
     isa: Isa,
-    weights: Right<'a, i16>,
-    panel: usize,
-    out: &'a Shared<'a, i16>,
-    at: usize,
+    /// From one place's sums to the next's.
     apart: usize,
-}
-
-impl Work for Kernels<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let mut room = self.weights.room(1);
-        let panel = self.weights.panels(self.isa, self.panel, 1, &mut room);
-        let tap = panel.len() / 9;
-        for start in (0..tap).step_by(WIDTH) {
-            let mut columns = [[[0i16; WIDTH]; IN]; 3];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = kernel(std::array::from_fn(|i| load(&panel[(3 * i + j) * tap + start..])));
-            }
-            #[expect(clippy::needless_range_loop, reason = "a row goes across the columns")]
-            for i in 0..IN {
-                let row = kernel(std::array::from_fn(|j| columns[j][i]));
-                for (j, words) in row.iter().enumerate() {
-                    let at = (i * IN + j) * self.apart + self.at + start;
-                    // SAFETY: this panel is this call's.
-                    unsafe { self.out.slice(at, WIDTH) }.copy_from_slice(words);
-                }
-            }
-        }
-    }
-}
-
-/// Takes the sums of one tile back from the points.
-struct Outputs<'a, T> {
-    isa: Isa,
-    /// Whole numbers in the bits of these.
-    sums: &'a [f32],
     size: [usize; 2],
-    /// Picture, row and column.
-    place: [usize; 3],
-    columns: usize,
-    /// The output's column that is the first here.
-    first: usize,
-    at: usize,
-    apart: usize,
+    /// Picture, row and column of a tile.
+    place: F,
+    weights: Right<'a, i16>,
+    pair: usize,
     store: &'a Store<'a, T>,
 }
 
-impl<T: Simd> Work for Outputs<'_, T> {
-    type Output = ();
-
+impl<T: Simd, F: Fn(usize) -> [usize; 3]> Task<i16, i16> for PartTask<'_, T, F> {
     #[inline(always)]
-    fn run(self) {
-        let ([image, y, x], [oh, ow]) = (self.place, self.size);
+    fn kernels(&self, half: usize, channels: Range<usize>, room: &mut [i16], out: &mut [i16]) {
+        let (tap, values) = (self.weights.len / 9, channels.len() * PANEL);
+        let mut rooms = room.chunks_exact_mut(values);
+        let mut taps: [&[i16]; 9] = [&[]; 9];
+        for (i, to) in taps.iter_mut().enumerate() {
+            let from = i * tap + channels.start * PANEL;
+            let room = rooms.next().unwrap_or_default();
+            let panel = 2 * self.pair + half;
+            *to = self.weights.part(self.isa, panel, from..from + values, room);
+        }
+        let apart = apart(channels.len() * COLUMNS);
+        for start in (0..values).step_by(WIDTH) {
+            both_axes(
+                [0; WIDTH],
+                |i, j| load(&taps[3 * i + j][start..]),
+                kernel,
+                |i, j, words| {
+                    let at = (i * IN + j) * apart + half * values + start;
+                    out[at..at + WIDTH].copy_from_slice(words);
+                },
+            );
+        }
+    }
+
+    /// Sums are whole numbers in the bits of these.
+    #[inline(always)]
+    fn outputs(&self, row: usize, sums: &[f32]) {
+        let ([image, y, x], [oh, ow]) = ((self.place)(row), self.size);
         let (height, width) = (OUT.min(oh - y), OUT.min(ow - x));
-        for column in (0..self.columns).step_by(COLUMNS) {
-            let mut pixels = [[[0f32; COLUMNS]; OUT]; OUT];
-            for half in [0, PANEL] {
-                let mut columns = [[[0i32; PANEL]; OUT]; IN];
-                for (j, to) in columns.iter_mut().enumerate() {
-                    *to = output(std::array::from_fn(|i| {
-                        let at = (i * IN + j) * self.apart + self.at + column + half;
-                        let sums = &self.sums[at..][..PANEL];
-                        std::array::from_fn(|n| sums[n].to_bits() as i32)
-                    }));
-                }
-                for (i, pixels) in pixels.iter_mut().enumerate() {
-                    let row = output(std::array::from_fn(|j| columns[j][i]));
-                    for (pixel, sums) in pixels.iter_mut().zip(row) {
-                        for (pixel, sum) in pixel[half..half + PANEL].iter_mut().zip(sums) {
-                            *pixel = f32::from_bits((sum >> 2) as u32);
-                        }
+        let mut pixels = [[[0f32; COLUMNS]; OUT]; OUT];
+        for half in [0, PANEL] {
+            both_axes(
+                [0; PANEL],
+                |i, j| {
+                    let at = (i * IN + j) * self.apart + row * COLUMNS + half;
+                    let mut whole = [0i32; PANEL];
+                    for (to, sum) in whole.iter_mut().zip(&sums[at..at + PANEL]) {
+                        *to = sum.to_bits() as i32;
                     }
-                }
-            }
-            for (i, pixels) in pixels.iter().take(height).enumerate() {
-                let row = (image * oh + y + i) * ow + x;
-                self.store
-                    .put(self.isa, row, self.first + column, &pixels[..width]);
-            }
+                    whole
+                },
+                output,
+                |i, j, whole| {
+                    for (pixel, sum) in pixels[i][j][half..half + PANEL].iter_mut().zip(whole) {
+                        *pixel = f32::from_bits((sum >> 2) as u32);
+                    }
+                },
+            );
+        }
+        for (i, pixels) in pixels.iter().take(height).enumerate() {
+            let row = (image * oh + y + i) * ow + x;
+            self.store
+                .put(self.isa, row, self.pair * COLUMNS, &pixels[..width]);
         }
     }
 }

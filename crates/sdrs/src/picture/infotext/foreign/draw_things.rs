@@ -10,7 +10,8 @@ pub(super) fn comment(xmp: &str) -> Option<String> {
     let rest = &xmp[from..];
     let rest = &rest[..rest.find("</exif:UserComment>")?];
     let item = &rest[rest.find("<rdf:li")?..];
-    let text = &item[item.find('>')? + 1..item.find("</rdf:li>")?];
+    let (_, inner) = item.split_once('>')?;
+    let (text, _) = inner.split_once("</rdf:li>")?;
     Some(unescaped(text.trim()))
 }
 
@@ -21,7 +22,9 @@ fn unescaped(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         out += &rest[..at];
         rest = &rest[at..];
-        let entity = rest.split_once(';').map(|(entity, _)| entity).unwrap_or_default();
+        // None is longer.
+        let end = rest.bytes().take(12).position(|byte| byte == b';');
+        let entity = &rest[..end.unwrap_or(0)];
         let code = entity
             .strip_prefix("&#")
             .and_then(|code| match code.strip_prefix('x') {

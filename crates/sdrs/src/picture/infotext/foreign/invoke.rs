@@ -190,9 +190,10 @@ fn both_prompts(found: &mut Foreign, prompt: &str) {
 /// A plus is 1.1, a minus 0.9.
 fn weights(prompt: &str) -> String {
     let chars: Vec<char> = prompt.chars().collect();
-    let mut out = String::new();
-    // Where parentheses and the current word begin in `out`.
-    let (mut open, mut word) = (Vec::new(), 0);
+    let mut out: Vec<char> = Vec::new();
+    // Where parentheses open in `out`, those that have no end yet, and where the current word begins. They are put in at the end: to move
+    // what follows each time would take the square of a prompt's length.
+    let (mut opened, mut open, mut word) = (Vec::new(), Vec::new(), 0);
     let mut at = 0;
     while at < chars.len() {
         let c = chars[at];
@@ -203,41 +204,34 @@ fn weights(prompt: &str) -> String {
             }
             '(' => {
                 open.push(out.len());
-                out.push(c);
                 at += 1;
                 word = out.len();
             }
             ')' => {
                 let start = open.pop();
                 let (weight, next) = weight_at(&chars, at + 1);
+                word = start.unwrap_or(word);
                 match (start, weight) {
                     (Some(start), Some(weight)) => {
-                        out.push_str(&format!(":{weight})"));
-                        word = start;
+                        opened.push(start);
+                        out.extend(format!(":{weight})").chars());
                     }
                     // Without a weight they only hold together, where the WebUI has 1.1.
-                    (Some(start), None) => {
-                        out.remove(start);
-                        word = start;
-                    }
-                    (None, _) => out.push_str("\\)"),
+                    (Some(_), None) => {}
+                    (None, _) => out.extend(['\\', ')']),
                 }
                 at = next;
             }
             '+' | '-' if out.len() > word => {
-                let (weight, next) = weight_at(&chars, at);
-                let ends = chars.get(next).is_none_or(|c| !c.is_alphanumeric());
-                match weight.filter(|_| ends) {
-                    Some(weight) => {
-                        let inner = out.split_off(word);
-                        out.push_str(&format!("({inner}:{weight})"));
-                        at = next;
-                    }
-                    None => {
-                        out.push(c);
-                        at += 1;
+                let (weight, next) = signs_at(&chars, at);
+                match chars.get(next).is_some_and(|c| c.is_alphanumeric()) {
+                    true => out.extend(&chars[at..next]),
+                    false => {
+                        opened.push(word);
+                        out.extend(format!(":{weight})").chars());
                     }
                 }
+                at = next;
             }
             _ => {
                 out.push(c);
@@ -248,28 +242,41 @@ fn weights(prompt: &str) -> String {
             }
         }
     }
-    out
+    opened.extend(open);
+    opened.sort_unstable();
+    let mut from = 0;
+    let mut text = String::with_capacity(out.len() + opened.len());
+    for at in opened {
+        text.extend(&out[from..at]);
+        text.push('(');
+        from = at;
+    }
+    text.extend(&out[from..]);
+    text
 }
 
 /// A weight that begins here, and what follows it.
 fn weight_at(chars: &[char], from: usize) -> (Option<f64>, usize) {
-    let run = |c: char| chars[from..].iter().take_while(|other| **other == c).count();
-    let (plus, minus) = (run('+'), run('-'));
+    let (weight, next) = signs_at(chars, from);
+    if next > from {
+        return (Some(weight), next);
+    }
     let digits = chars[from..]
         .iter()
-        .take_while(|c| c.is_ascii_digit() || **c == '.')
-        .count();
-    let power = |base: f64, count: usize| ((base.powi(count.min(99) as i32)) * 1e6).round() / 1e6;
-    match (plus, minus, digits) {
-        (1.., ..) => (Some(power(1.1, plus)), from + plus),
-        (_, 1.., _) => (Some(power(0.9, minus)), from + minus),
-        (.., 1..) => {
-            let text: String = chars[from..from + digits].iter().collect();
-            match text.parse() {
-                Ok(weight) => (Some(weight), from + digits),
-                Err(_) => (None, from),
-            }
-        }
-        _ => (None, from),
+        .take_while(|c| c.is_ascii_digit() || **c == '.');
+    let text: String = digits.collect();
+    match text.parse() {
+        Ok(weight) => (Some(weight), from + text.len()),
+        Err(_) => (None, from),
     }
+}
+
+/// The weight of all plus and minus signs from here on, and what follows them.
+fn signs_at(chars: &[char], from: usize) -> (f64, usize) {
+    let signs = chars[from..].iter().take_while(|c| matches!(c, '+' | '-'));
+    let count = signs.clone().count();
+    let plus = signs.filter(|c| **c == '+').count();
+    let power = |base: f64, count: usize| base.powi(count.min(99) as i32);
+    let weight = power(1.1, plus) * power(0.9, count - plus);
+    ((weight * 1e6).round() / 1e6, from + count)
 }

@@ -12,7 +12,7 @@ mod swarm;
 
 use serde_json::{Map, Value};
 
-use super::write::quoted;
+use super::{pairs::FEWEST_PAIRS, write::quoted};
 use crate::settings;
 
 /// A LoRA that another program was given beside the prompt: `name:weight`, or `name:weight on text encoders:weight on the U-Net`.
@@ -183,6 +183,13 @@ impl Foreign {
     fn infotext(mut self) -> String {
         if !self.loras.is_empty() {
             self.pairs.push((LORAS, self.loras.join(", ")));
+        }
+        // With the two pairs that follow there must be enough, or all would be read as a part of the prompt.
+        if self.pairs.len() + 2 < FEWEST_PAIRS {
+            self.set("clip_skip", Some("1".into()));
+        }
+        if self.pairs.len() + 1 < FEWEST_PAIRS && self.left.is_empty() {
+            self.left.push("other settings".into());
         }
         if !self.left.is_empty() {
             self.pairs.push((LEFT, self.left.join("; ")));

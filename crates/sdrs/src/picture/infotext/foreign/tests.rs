@@ -239,15 +239,80 @@ fn graphs_that_lie() {
     assert_eq!(of_comment("{a|b} and more".into()).unwrap(), "{a|b} and more");
 }
 
+#[test]
+fn weights_take_time_by_length() {
+    let weighed = |prompt: &str| invoke::dream(prompt).prompt;
+    assert_eq!(weighed("a+-+ b-"), "(a:1.089) (b:0.9)");
+    assert_eq!(weighed("t-shirt a++-b ++"), "t-shirt a++-b (+:1.1)");
+    assert_eq!(weighed("((a b)c)- (d (e)1.2)"), "(a bc:0.9) d (e:1.2)");
+    assert_eq!(weighed("(a (b) \\( c) )+ (d"), "a b \\( c \\) (d");
+    let n = 1 << 18;
+    for hostile in [
+        format!("a{}", "+-".repeat(n)),
+        format!("a{}b", "+".repeat(n)),
+        format!("{}a{}", "(".repeat(n), ")".repeat(n)),
+        format!("{}{}", "(".repeat(n), "a)b+,".repeat(n)),
+    ] {
+        assert!(!weighed(&hostile).is_empty());
+    }
+    let xmp = format!(
+        "<exif:UserComment><rdf:li>{}</rdf:li></exif:UserComment>",
+        "&".repeat(n)
+    );
+    assert_eq!(draw_things::comment(&xmp).unwrap().len(), n);
+}
+
+#[test]
+fn few_settings_are_no_part_of_the_prompt() {
+    for (found, left) in [
+        (invoke::dream("a cat"), "other settings"),
+        (invoke::dream("\"a cat\" -s 20"), "other settings"),
+        (invoke::dream("\"a cat\" -U 2"), "an upscaler"),
+        (invoke::dream("\"a cat\" -s 20 -S 3"), ""),
+    ] {
+        let read = parse(&found.infotext()).unwrap();
+        assert_eq!(
+            (read.params.text.prompt.as_str(), rest(&read, LEFT)),
+            ("a cat", left)
+        );
+        assert_eq!(rest(&read, "Source"), "InvokeAI");
+    }
+}
+
+#[test]
+fn xmp_that_lies() {
+    let comment =
+        |inner: &str| draw_things::comment(&format!("<exif:UserComment>{inner}</exif:UserComment>"));
+    assert_eq!(comment("<rdf:li</rdf:li>"), None);
+    assert_eq!(comment("<rdf:li>a"), None);
+    assert_eq!(
+        comment("</rdf:li><rdf:li> a &lt;&#x62;&#99; &;&no;</rdf:li>").unwrap(),
+        "a <bc &;&no;"
+    );
+}
+
 proptest! {
     #[test]
     fn weights_never_panic(prompt in "[a-c(){}\\[\\]+\\-0-9.,\\\\ äß]{0,40}") {
         let comment = object(&format!("{{\"uc\": {}}}", Value::from(prompt.as_str()))).unwrap();
-        novelai::translate(Some(&prompt), &comment, [8, 8]).infotext();
         let metadata = object(&format!("{{\"positive_prompt\": {}}}", Value::from(prompt.as_str()))).unwrap();
-        invoke::translate(&metadata).infotext();
-        invoke::dream(&prompt).infotext();
+        for found in [
+            novelai::translate(Some(&prompt), &comment, [8, 8]),
+            invoke::translate(&metadata),
+            invoke::dream(&prompt),
+        ] {
+            let program = found.program;
+            let read = parse(&found.infotext()).unwrap();
+            prop_assert_eq!(rest(&read, "Source"), program);
+        }
         draw_things::comment(&format!("<exif:UserComment><rdf:li>{prompt}</rdf:li></exif:UserComment>"));
+    }
+
+    #[test]
+    fn xmp_never_panics(parts in prop::collection::vec(0usize..8, 0..12)) {
+        let tags = ["<exif:UserComment", "</exif:UserComment>", "<rdf:li", "</rdf:li>", ">", "&amp;", "&", "ä"];
+        let xmp: String = parts.into_iter().map(|part| tags[part]).collect();
+        draw_things::comment(&xmp);
     }
 
     /// Whatever the inputs of a graph are.
