@@ -205,7 +205,8 @@ fn one_row_of_latents_is_one_for_each_text() {
 /// Networks of other inputs, and with transformers in other places.
 #[test]
 fn in_every_network() {
-    let all: [(&str, fn(&mut UnetConfig)); 7] = [
+    type Change = fn(&mut UnetConfig);
+    let all: [(&str, Change); 7] = [
         ("inpainting", |c| c.in_channels = 9),
         ("guided", |c| c.time_cond_proj_dim = Some(24)),
         ("SDXL's vector", |c| c.added_width = Some(40)),

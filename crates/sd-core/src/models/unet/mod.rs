@@ -6,6 +6,7 @@ mod encoder;
 mod first_block;
 mod free_u;
 mod input;
+mod kept;
 mod perturbed;
 
 use burn_tensor::{DType, Tensor};
@@ -21,9 +22,9 @@ use block::{Block, Conditions, down, last, middle, up};
 
 pub use deep_cache::{DeepCache, DeepFeatures, UnetOutput};
 pub use encoder::{UnetEncoder, guidance_embedding, timestep_embedding};
-pub use first_block::FirstBlock;
 pub use free_u::{FreeU, FreeUVersion};
 pub use input::{CrossAttentionCache, TextInput, UnetFeatures, UnetInput};
+pub use kept::FirstBlock;
 pub use perturbed::{Perturbation, SelfAttentionLayers};
 
 /// The denoising network: latents, timesteps and text in, a prediction of the latents' shape out.
