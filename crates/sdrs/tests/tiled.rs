@@ -253,5 +253,10 @@ fn large_pictures_take_what_is_documented() {
         unet(&sdxl, 512),
         both(&|dtype| decoder_bytes(&sd1_vae(), dtype, [512; 2])),
     ];
-    assert_eq!(got, [[29, 18], [740, 370], [54, 30], [621, 314], [2584, 1294]]);
+    let documented = [[27, 14], [740, 370], [50, 26], [616, 309], [2583, 1292]];
+    // A megabyte more or less for each thread; and where bf16 is multiplied as such, convolutions take less for it.
+    for (got, documented) in got.iter().zip(&documented) {
+        assert!(got[0].abs_diff(documented[0]) <= 2, "{got:?}, {documented:?}");
+        assert!(got[1] <= documented[1] + 2, "{got:?}, {documented:?}");
+    }
 }

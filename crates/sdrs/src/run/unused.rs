@@ -48,6 +48,7 @@ pub(super) fn unused(
                 | "skip_early_cfg"
                 | "guidance_sigma_min"
                 | "guidance_sigma_max"
+                | "adaptive_guidance"
                 | "mimic_scale"
                 | "threshold_percentile"
                 | "skimming_scale"
@@ -86,6 +87,14 @@ pub(super) fn unused(
                 if params.tiles.tiled_diffusion == TiledDiffusion::None =>
             {
                 "there are no tiles without tiled_diffusion"
+            }
+            ("speed", "token_merging_cross_attention" | "token_merging_mlp")
+                if params.speed.token_merging == 0.0 =>
+            {
+                "nothing is merged without token_merging"
+            }
+            ("speed", "deep_cache_branch") if params.speed.deep_cache_interval <= 1 => {
+                "there is no DeepCache without deep_cache_interval"
             }
             ("hires", _) if one_pass => "there is no second pass without hires_scale or a size of it",
             ("image", "strength") if one_pass && !inputs.has_start() => {
