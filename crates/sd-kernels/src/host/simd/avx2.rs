@@ -3,7 +3,10 @@
 use half::bf16;
 use std::arch::x86_64::*;
 
-use super::tile::{COLUMNS, PANEL, Tile};
+use super::{
+    math::EXP2,
+    tile::{COLUMNS, PANEL, Tile},
+};
 
 /// Rows of a tile. One panel is gone through after the other: twelve sums stay in registers, enough to hide an addition's latency, and
 /// of the right side, which comes from the second-level cache, little is read for each product.
@@ -111,24 +114,13 @@ pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
 /// `2^x` for `x` up to 125, by its series around the nearest whole number (1e-7).
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-#[allow(clippy::excessive_precision)]
 fn exp2(x: __m256) -> __m256 {
-    /// `ln(2)^k / k!`.
-    const SERIES: [f32; 7] = [
-        1.0,
-        std::f32::consts::LN_2,
-        0.240_226_5,
-        0.055_504_11,
-        0.009_618_129,
-        0.001_333_355_8,
-        0.000_154_035_3,
-    ];
     // In this order NaN stays. Results that aren't normal numbers would be slow.
     let x = _mm256_max_ps(_mm256_set1_ps(-125.0), x);
     let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
     let rest = _mm256_sub_ps(x, whole);
-    let mut power = _mm256_set1_ps(SERIES[6]);
-    for term in SERIES[..6].iter().rev() {
+    let mut power = _mm256_set1_ps(EXP2[6]);
+    for term in EXP2[..6].iter().rev() {
         power = _mm256_fmadd_ps(power, rest, _mm256_set1_ps(*term));
     }
     let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(whole));

@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::tile::{COLUMNS, PANEL, Tile};
+use super::{
+    math::EXP2,
+    tile::{COLUMNS, PANEL, Tile},
+};
 
 /// Rows of a tile: with two panels that is 24 sums, which leaves registers for what is multiplied.
 pub(crate) const ROWS: usize = 12;
@@ -184,24 +187,13 @@ pub(crate) fn maximum(scores: &[f32]) -> [f32; COLUMNS] {
 /// `2^x` for `x` up to 125, by its series around the nearest whole number, to `TERMS` terms: five for `bf16` (4e-5), seven for `f32` (1e-7).
 #[inline]
 #[target_feature(enable = "avx512f")]
-#[allow(clippy::excessive_precision)]
 fn exp2<const TERMS: usize>(x: __m512) -> __m512 {
-    /// `ln(2)^k / k!`.
-    const SERIES: [f32; 7] = [
-        1.0,
-        std::f32::consts::LN_2,
-        0.240_226_5,
-        0.055_504_11,
-        0.009_618_129,
-        0.001_333_355_8,
-        0.000_154_035_3,
-    ];
     // In this order NaN stays. Results that aren't normal numbers would be slow.
     let x = _mm512_max_ps(_mm512_set1_ps(-125.0), x);
     let whole = _mm512_roundscale_ps::<0>(x);
     let rest = _mm512_sub_ps(x, whole);
-    let mut power = _mm512_set1_ps(SERIES[TERMS - 1]);
-    for term in SERIES[..TERMS - 1].iter().rev() {
+    let mut power = _mm512_set1_ps(EXP2[TERMS - 1]);
+    for term in EXP2[..TERMS - 1].iter().rev() {
         power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(*term));
     }
     _mm512_scalef_ps(power, whole)

@@ -1,5 +1,17 @@
 //! Functions of one number, without branches, so that loops over them become vector code.
 
+/// The series of `2^x` around zero: `ln(2)^k / k!`.
+#[cfg(target_arch = "x86_64")]
+pub(super) const EXP2: [f32; 7] = [
+    1.0,
+    std::f32::consts::LN_2,
+    0.240_226_5,
+    0.055_504_11,
+    0.009_618_129,
+    0.001_333_355_8,
+    0.000_154_035_3,
+];
+
 /// `e^x` to two units in the last place: `2^n` for the nearest whole `n`, times a polynomial (Cephes' `expf`). NaN stays NaN; below
 /// -87.3 it stays at the smallest normal number.
 #[inline(always)]

@@ -94,13 +94,45 @@ impl Division {
         self.channels.div_ceil(self.some) * self.chunk()
     }
 
-    /// Where a channel of a row of a part is at the first place, and the distance to the next place.
-    #[inline(always)]
-    fn place(&self, row: usize, channel: usize) -> (usize, usize) {
-        let start = channel / self.some * self.some;
-        let wide = self.some.min(self.channels - start);
-        let at = channel / self.some * self.chunk() + row * wide + (channel - start);
-        (at, self.apart(wide))
+    /// A convolution: `transform` takes tiles to the points, by their numbers, then each task of a part's first tile and a pair of panels
+    /// multiplies and stores.
+    fn run<K: Product, T: Operand, W: Task<K, T>>(
+        self,
+        isa: Isa,
+        [tiles, pairs]: [usize; 2],
+        transform: impl Fn(usize, Slot<K>) + Sync,
+        task: impl Fn(usize, usize) -> W + Sync,
+    ) {
+        let each_part = self.inputs();
+        let mut inputs = Buffer::<K>::dirty(self.parts * each_part);
+        let mut scratch = Scratch::new::<K, T>(&self);
+        let turn = self.parts * self.tiles;
+        for first in (0..tiles).step_by(turn) {
+            let count = turn.min(tiles - first);
+            let out = &Shared::new(&mut inputs);
+            (0..count).into_par_iter().with_min_len(4).for_each(|index| {
+                let slot = Slot {
+                    division: self,
+                    out,
+                    at: index / self.tiles * each_part,
+                    row: index % self.tiles,
+                };
+                transform(first + index, slot);
+            });
+            let parts = count.div_ceil(self.tiles);
+            scratch.each(pairs * parts, |index, memory| {
+                let (pair, part) = (index / parts, index % parts);
+                let work = Products {
+                    isa,
+                    division: self,
+                    inputs: &inputs[part * each_part..][..each_part],
+                    count: self.tiles.min(count - part * self.tiles),
+                    task: task(first + part * self.tiles, pair),
+                    memory,
+                };
+                vectorised(isa, work);
+            });
+        }
     }
 
     /// Bytes that a task needs: for its sums, transformed kernels of `K`, and taps of `T` that are widened; in whole cache lines.
@@ -117,6 +149,27 @@ impl Division {
     fn bytes<K, T: Operand>(&self) -> usize {
         let task: usize = self.scratch::<K, T>().iter().sum();
         self.parts * self.inputs() * size_of::<K>() + rayon::current_num_threads() * task
+    }
+}
+
+/// The place of one transformed tile.
+struct Slot<'a, K> {
+    division: Division,
+    out: &'a Shared<'a, K>,
+    /// Where its part begins, and its row there.
+    at: usize,
+    row: usize,
+}
+
+impl<K> Slot<'_, K> {
+    /// Where a channel is at the first place, and the distance to the next place.
+    #[inline(always)]
+    fn place(&self, channel: usize) -> (usize, usize) {
+        let division = &self.division;
+        let start = channel / division.some * division.some;
+        let wide = division.some.min(division.channels - start);
+        let at = channel / division.some * division.chunk() + self.row * wide + (channel - start);
+        (self.at + at, division.apart(wide))
     }
 }
 
@@ -250,50 +303,25 @@ pub(crate) fn convolve<T: Simd>(
     let grid = geometry.output().map(|side| side.div_ceil(OUT));
     let (tiles, pairs) = (batch * grid[0] * grid[1], weights.panels / 2);
     let division = divide(isa, tiles, c);
-    let each_part = division.inputs();
-    let mut inputs = Buffer::<f32>::dirty(division.parts * each_part);
-    let mut scratch = Scratch::new::<f32, T>(&division);
-    let turn = division.parts * division.tiles;
-    for first in (0..tiles).step_by(turn) {
-        let count = turn.min(tiles - first);
-        let shared = Shared::new(&mut inputs);
-        (0..count).into_par_iter().with_min_len(4).for_each(|index| {
-            let (part, row) = (index / division.tiles, index % division.tiles);
-            let work = Inputs {
-                x,
-                geometry,
-                division,
-                tile: Tile::new(first + index, grid),
-                out: &shared,
-                at: part * each_part,
-                row,
-            };
-            vectorised(isa, work);
-        });
-        let parts = count.div_ceil(division.tiles);
-        scratch.each(pairs * parts, |task, memory| {
-            let (pair, part) = (task / parts, task % parts);
-            let task = PartTask {
-                isa,
-                geometry,
-                apart: division.apart(COLUMNS),
-                grid,
-                first: first + part * division.tiles,
-                weights,
-                pair,
-                store,
-            };
-            let work = Products {
-                isa,
-                division,
-                inputs: &inputs[part * each_part..][..each_part],
-                count: division.tiles.min(count - part * division.tiles),
-                task,
-                memory,
-            };
-            vectorised(isa, work);
-        });
-    }
+    let transform = |tile, slot: Slot<f32>| {
+        let work = Inputs {
+            x,
+            geometry,
+            tile: Tile::new(tile, grid),
+            slot,
+        };
+        vectorised(isa, work);
+    };
+    division.run(isa, [tiles, pairs], transform, |first, pair| PartTask {
+        isa,
+        geometry,
+        apart: division.apart(COLUMNS),
+        grid,
+        first,
+        weights,
+        pair,
+        store,
+    });
 }
 
 /// From one place's values to the next's. Distances that are powers of two would bring all places to the same lines of a cache.
@@ -349,12 +377,8 @@ impl Tile {
 struct Inputs<'a, T> {
     x: Pictures<'a, T>,
     geometry: Geometry,
-    division: Division,
     tile: Tile,
-    out: &'a Shared<'a, f32>,
-    /// Where its part begins, and its row there.
-    at: usize,
-    row: usize,
+    slot: Slot<'a, f32>,
 }
 
 impl<T: Simd> Work for Inputs<'_, T> {
@@ -382,15 +406,15 @@ impl<T: Simd> Work for Inputs<'_, T> {
         }
         for channel in (0..c).step_by(PANEL) {
             let width = PANEL.min(c - channel);
-            let (first, apart) = self.division.place(self.row, channel);
+            let (first, apart) = self.slot.place(channel);
             both_axes(
                 Lanes::ZERO,
                 |i, j| pixels[i][j].map_or(Lanes::ZERO, |pixel| Lanes::load(&pixel[channel..])),
                 transform::input,
                 |i, j, lanes| {
-                    let at = self.at + first + (i * IN + j) * apart;
+                    let at = first + (i * IN + j) * apart;
                     // SAFETY: these channels of this tile are this call's.
-                    put(lanes, unsafe { self.out.slice(at, width) });
+                    put(lanes, unsafe { self.slot.out.slice(at, width) });
                 },
             );
         }

@@ -6,16 +6,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::{
-    super::{epilogue::Store, gemm::Sink as _, packed::Right, shared::Shared},
-    Division, Geometry, NARROWEST, Products, Scratch, Task, apart, both_axes,
+    super::{epilogue::Store, gemm::Sink as _, packed::Right},
+    Division, Geometry, NARROWEST, Slot, Task, apart, both_axes,
 };
-use crate::{
-    host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, Work, vectorised},
-    memory::buffer::Buffer,
-};
+use crate::host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, Work, vectorised};
 
 /// Outputs of a tile, along each axis.
 const OUT: usize = 2;
@@ -75,56 +70,30 @@ pub(crate) fn convolve<T: Simd>(
     let grid = [oh, ow].map(|side| side.div_ceil(OUT));
     let tiles = tiles([x.batch, oh, ow]);
     let division = divide(isa, tiles, k);
-    let each_part = division.inputs();
-    let mut inputs = Buffer::<i16>::dirty(division.parts * each_part);
-    let mut scratch = Scratch::new::<i16, i16>(&division);
     let zeros = vec![0i16; k];
-    let turn = division.parts * division.tiles;
     let place = |tile: usize| {
         let [rows, columns] = grid;
         let [y, x] = [tile / columns % rows, tile % columns].map(|at| at * OUT);
         [tile / (rows * columns), y, x]
     };
-    for first in (0..tiles).step_by(turn) {
-        let count = turn.min(tiles - first);
-        let shared = Shared::new(&mut inputs);
-        (0..count).into_par_iter().with_min_len(4).for_each(|index| {
-            let (part, row) = (index / division.tiles, index % division.tiles);
-            let work = Inputs {
-                x,
-                zeros: &zeros,
-                division,
-                place: place(first + index),
-                out: &shared,
-                at: part * each_part,
-                row,
-            };
-            vectorised(isa, work);
-        });
-        let parts = count.div_ceil(division.tiles);
-        scratch.each(pairs * parts, |task, memory| {
-            let (pair, part) = (task / parts, task % parts);
-            let first = first + part * division.tiles;
-            let task = PartTask {
-                isa,
-                apart: division.apart(COLUMNS),
-                size: [oh, ow],
-                place: |row| place(first + row),
-                weights,
-                pair,
-                store,
-            };
-            let work = Products {
-                isa,
-                division,
-                inputs: &inputs[part * each_part..][..each_part],
-                count: division.tiles.min(count - part * division.tiles),
-                task,
-                memory,
-            };
-            vectorised(isa, work);
-        });
-    }
+    let transform = |tile, slot: Slot<i16>| {
+        let work = Inputs {
+            x,
+            zeros: &zeros,
+            place: place(tile),
+            slot,
+        };
+        vectorised(isa, work);
+    };
+    division.run(isa, [tiles, pairs], transform, |first, pair| PartTask {
+        isa,
+        apart: division.apart(COLUMNS),
+        size: [oh, ow],
+        place: move |row| place(first + row),
+        weights,
+        pair,
+        store,
+    });
 }
 
 type Words = [i16; WIDTH];
@@ -169,13 +138,9 @@ fn output([a, b, c, d]: &[[i32; PANEL]; IN]) -> [[i32; PANEL]; OUT] {
 struct Inputs<'a> {
     x: Pixels<'a>,
     zeros: &'a [i16],
-    division: Division,
     /// Picture, row and column.
     place: [usize; 3],
-    out: &'a Shared<'a, i16>,
-    /// Where its part begins, and its row there.
-    at: usize,
-    row: usize,
+    slot: Slot<'a, i16>,
 }
 
 impl Work for Inputs<'_> {
@@ -200,15 +165,15 @@ impl Work for Inputs<'_> {
             }
         }
         for channel in (0..k).step_by(WIDTH) {
-            let (first, apart) = self.division.place(self.row, channel);
+            let (first, apart) = self.slot.place(channel);
             both_axes(
                 [0; WIDTH],
                 |i, j| load(&pixels[i][j][channel..]),
                 input,
                 |i, j, words| {
-                    let at = self.at + first + (i * IN + j) * apart;
+                    let at = first + (i * IN + j) * apart;
                     // SAFETY: these channels of this tile are this call's.
-                    unsafe { self.out.slice(at, WIDTH) }.copy_from_slice(words);
+                    unsafe { self.slot.out.slice(at, WIDTH) }.copy_from_slice(words);
                 },
             );
         }
