@@ -22,8 +22,8 @@ pub enum Quantization {
     /// The type that the weights come in.
     #[default]
     None,
-    /// Whole numbers of eight bits: weights with a scale for each output, inputs with a scale for each row (for each picture where a
-    /// kernel spans several pixels) that is found when they are there. Results are of the inputs' type.
+    /// Whole numbers of eight bits: weights with a scale for each output, inputs with a scale and a zero for each row (for each picture
+    /// where a kernel spans several pixels) that are found when they are there. Results are of the inputs' type.
     Int8,
 }
 

@@ -47,14 +47,14 @@ fn bf16_is_near_f32() {
 /// Some pictures hang on little: the mean over prompts says how near it is, the least that nothing is quite another.
 #[test]
 fn int8_is_near_f32() {
-    for dtype in [Dtype::F32, Dtype::Bf16] {
+    for (dtype, allowed) in [(Dtype::F32, 42.0), (Dtype::Bf16, 40.0)] {
         let all = likeness(dtype, Quantization::Int8);
         let (mean, least) = (
             all.iter().sum::<f64>() / 6.0,
             all.iter().copied().fold(f64::MAX, f64::min),
         );
         println!("{dtype} int8: mean {mean:.1} dB, least {least:.1} dB");
-        assert!(mean >= 33.0 && least >= 25.0, "{all:?}");
+        assert!(mean >= allowed && least >= 25.0, "{all:?}");
     }
 }
 

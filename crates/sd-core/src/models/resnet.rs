@@ -35,7 +35,8 @@ impl ResnetBlock {
                 .map(|width| linear(&p.at("time_emb_proj").sensitive(), width, output)),
             norm2: group_norm(&p.at("norm2"), output, spec.groups, spec.eps),
             conv2: conv(&p.at("conv2"), output, output, 3),
-            shortcut: (input != output).then(|| conv(&p.at("conv_shortcut"), input, output, 1)),
+            // Little of the arithmetic; nothing normalises what goes in, and what comes out is added as it is.
+            shortcut: (input != output).then(|| conv(&p.at("conv_shortcut").sensitive(), input, output, 1)),
         }
     }
 

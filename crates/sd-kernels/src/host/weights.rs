@@ -81,14 +81,10 @@ impl PackedWeights {
             (Values::Tensor(weight), Quantization::Int8) => in_type!(weight.dtype(), |T| {
                 let weight = HostTensor::<T>::new(weight);
                 let (isa, len, columns) = (Isa::detect(), packing.len(), packing.padded());
-                if isa.multiplies_bytes() {
-                    let (bytes, scales) =
-                        ColumnScales::new::<T, u8>(isa, weight.values(), len, columns, packing.column);
-                    Numbers::Bytes(packing.pack(&bytes), scales)
-                } else {
-                    let (bytes, scales) =
-                        ColumnScales::new::<T, i16>(isa, weight.values(), len, columns, packing.column);
-                    Numbers::Words(packing.pack_narrow(Form::Int8, &bytes), scales)
+                let (bytes, scales) = ColumnScales::new(isa, weight.values(), len, columns, packing.column);
+                match isa.multiplies_bytes() {
+                    true => Numbers::Bytes(packing.pack(&bytes), scales),
+                    false => Numbers::Words(packing.pack_narrow(Form::Int8, &bytes), scales),
                 }
             }),
         };

@@ -22,7 +22,14 @@ pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usiz
     let (isa, geometry) = (Isa::detect(), Geometry::same([h, w]));
     match winograd::suits::<T>(isa, geometry, channels, columns) {
         true => winograd::workspace::<T>(isa, [batch, h, w], channels),
-        false => bordered([batch, h, w], channels.next_multiple_of(T::K), geometry) * size_of::<T>(),
+        false => {
+            bordered(
+                [batch, h, w],
+                channels.next_multiple_of(T::K),
+                geometry,
+                Borders::Shared,
+            ) * size_of::<T>()
+        }
     }
 }
 
@@ -30,7 +37,7 @@ pub(crate) fn workspace_bytes<T: Simd>([batch, h, w]: [usize; 3], channels: usiz
 pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usize, columns: usize) -> usize {
     fn of<W: Whole>([batch, h, w]: [usize; 3], channels: usize) -> usize {
         let channels = channels.next_multiple_of(W::K);
-        bordered([batch, h, w], channels, Geometry::same([h, w])) * size_of::<W>()
+        bordered([batch, h, w], channels, Geometry::same([h, w]), Borders::Apart) * size_of::<W>()
     }
     let isa = Isa::detect();
     let tiles = match winograd::whole::suits(isa, Geometry::same([h, w]), channels, columns) {
@@ -43,11 +50,34 @@ pub(crate) fn quantised_workspace_bytes([batch, h, w]: [usize; 3], channels: usi
     }
 }
 
+/// What lies between two pictures, as zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Borders {
+    /// The same lines are below one and above the next.
+    Shared,
+    /// Each has its own, where zero is another number in each.
+    Apart,
+}
+
+impl Borders {
+    /// Pixels from the last line of a picture to the first of the next, for lines so wide.
+    fn between(self, geometry: Geometry, width: usize) -> usize {
+        let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
+        match self {
+            Self::Shared => above.max(below) * width,
+            // What is at the right of the last line below is at the left of the first line above, too.
+            Self::Apart => (above + below) * width + left.max(right),
+        }
+    }
+}
+
 /// Values of pictures `[batch, h, w]` with a border.
-fn bordered([batch, h, w]: [usize; 3], channels: usize, geometry: Geometry) -> usize {
+fn bordered([batch, h, w]: [usize; 3], channels: usize, geometry: Geometry, borders: Borders) -> usize {
     let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
+    let width = w + left.max(right);
     // The last lines' borders follow the last picture.
-    (batch * (h + above.max(below)) + above + below + geometry.kernel[0]) * (w + left.max(right)) * channels
+    let lines = batch * h + above + below + geometry.kernel[0];
+    (lines * width + batch * borders.between(geometry, width)) * channels
 }
 
 /// A convolution to pictures of `store.columns` channels. Weights have a tap for each place of the kernel, row by row.
@@ -73,7 +103,7 @@ pub(crate) fn conv<T: Simd>(
         }
         Weights::Plain(weights) => {
             let copy = |_, from: &[T], to: &mut [T]| to.copy_from_slice(from);
-            let bordered = Bordered::new(x, geometry, T::default(), copy);
+            let bordered = Bordered::new(x, geometry, Borders::Shared, |_| T::default(), copy);
             bordered.convolve(isa, geometry, weights, store);
         }
         Weights::Bytes(weights, columns) if pointwise => {
@@ -97,7 +127,7 @@ pub(crate) fn conv<T: Simd>(
     }
 }
 
-/// A convolution through whole numbers, with a scale for each picture.
+/// A convolution through whole numbers, with a scale and a zero for each picture.
 fn whole<T: Simd, W: Whole>(
     isa: Isa,
     x: Pictures<T>,
@@ -106,22 +136,25 @@ fn whole<T: Simd, W: Whole>(
     store: Store<T>,
     convolve: impl FnOnce(&Bordered<W>, Store<T>),
 ) {
-    let pictures = PictureScales::new(isa, x.data, x.shape[0]);
+    let pictures = PictureScales::new::<T, W>(isa, x.data, x.shape[0]);
     let scales = Some(ProductScales {
         rows: &pictures.scales,
         each: geometry.output().iter().product(),
         columns,
     });
     let values = |picture, from: &[T], to: &mut [W]| pictures.whole(isa, picture, from, to);
-    let bordered = Bordered::new(x, geometry, W::ZERO, values);
+    let zero = |picture| pictures.zero(picture);
+    let bordered = Bordered::new(x, geometry, Borders::Apart, zero, values);
     convolve(&bordered, Store { scales, ..store });
 }
 
-/// Pictures with zeros around them, and channels made a multiple of [`Operand::K`]. Between two lines one border serves both.
+/// Pictures with zeros around them, and channels made a multiple of [`Operand::K`]. Between two lines of a picture one border serves both.
 struct Bordered<T> {
     data: Buffer<T>,
     batch: usize,
-    height: usize,
+    /// Pixels from one picture to the next.
+    step: usize,
+    /// Pixels from one line to the next.
     width: usize,
     /// Channels.
     k: usize,
@@ -132,7 +165,7 @@ impl Bordered<i16> {
         Pixels {
             data: &self.data,
             batch: self.batch,
-            height: self.height,
+            step: self.step,
             width: self.width,
             k: self.k,
         }
@@ -140,11 +173,12 @@ impl Bordered<i16> {
 }
 
 impl<T: Product> Bordered<T> {
-    /// `put` brings values of a picture, given by its number, to this type.
+    /// `zero` is what stands for it in a picture, given by its number; `put` brings values of a picture to this type.
     fn new<E: Simd>(
         x: Pictures<E>,
         geometry: Geometry,
-        zero: T,
+        borders: Borders,
+        zero: impl Fn(usize) -> T + Sync,
         put: impl Fn(usize, &[E], &mut [T]) + Sync,
     ) -> Self {
         let [batch, h, w, c] = x.shape;
@@ -152,40 +186,53 @@ impl<T: Product> Bordered<T> {
         let shift = usize::from(geometry.upsample);
         assert!(sh.div_ceil(1 << shift) == h && sw.div_ceil(1 << shift) == w);
         let k = c.next_multiple_of(T::K);
-        let ((above, below), (left, right)) = (geometry.rows, geometry.columns);
-        let (height, width) = (sh + above.max(below), sw + left.max(right));
-        let mut data = Buffer::<T>::dirty(bordered([batch, sh, sw], k, geometry));
-        let line = width * k;
-        let (above, rest) = data.split_at_mut(above * line);
-        let (lines, below) = rest.split_at_mut(batch * height * line);
-        above.fill(zero);
-        below.fill(zero);
-        lines
-            .par_chunks_mut(line.max(1))
+        let ((above, _), (left, right)) = (geometry.rows, geometry.columns);
+        let width = sw + left.max(right);
+        let (between, line) = (borders.between(geometry, width), width * k);
+        let step = sh * width + between;
+        let mut data = Buffer::<T>::dirty(bordered([batch, sh, sw], k, geometry, borders));
+        let (first, rest) = data.split_at_mut(above * line);
+        let (pictures, last) = rest.split_at_mut(batch * step * k);
+        first.fill(zero(0));
+        last.fill(zero(batch.saturating_sub(1)));
+        let fill_line = |image: usize, y: usize, to: &mut [T]| {
+            let (from, zero) = (
+                &x.data[(image * h + (y >> shift)) * w * c..][..w * c],
+                zero(image),
+            );
+            let (left, to) = to.split_at_mut(left * k);
+            let (to, right) = to.split_at_mut(sw * k);
+            left.fill(zero);
+            right.fill(zero);
+            if k == c && shift == 0 {
+                put(image, from, to);
+            } else {
+                for (x, to) in to.chunks_mut(k).enumerate() {
+                    put(image, &from[(x >> shift) * c..][..c], &mut to[..c]);
+                    to[c..].fill(zero);
+                }
+            }
+        };
+        let fill_picture = |(image, to): (usize, &mut [T])| {
+            let (lines, after) = to.split_at_mut(sh * line);
+            let own = match borders {
+                Borders::Shared => 0,
+                Borders::Apart => between - above * width,
+            };
+            let (own, next) = after.split_at_mut(own * k);
+            own.fill(zero(image));
+            next.fill(zero((image + 1).min(batch - 1)));
+            let lines = lines.par_chunks_mut(line.max(1)).enumerate();
+            lines.for_each(|(y, to)| fill_line(image, y, to));
+        };
+        pictures
+            .par_chunks_mut((step * k).max(1))
             .enumerate()
-            .for_each(|(index, to)| {
-                let (image, y) = (index / height, index % height);
-                if y >= sh {
-                    return to.fill(zero);
-                }
-                let from = &x.data[(image * h + (y >> shift)) * w * c..][..w * c];
-                let (left, to) = to.split_at_mut(left * k);
-                let (to, right) = to.split_at_mut(sw * k);
-                left.fill(zero);
-                right.fill(zero);
-                if k == c && shift == 0 {
-                    put(image, from, to);
-                } else {
-                    for (x, to) in to.chunks_mut(k).enumerate() {
-                        put(image, &from[(x >> shift) * c..][..c], &mut to[..c]);
-                        to[c..].fill(zero);
-                    }
-                }
-            });
+            .for_each(fill_picture);
         Self {
             data,
             batch,
-            height,
+            step,
             width,
             k,
         }
@@ -199,10 +246,10 @@ impl<T: Product> Bordered<T> {
         // Output pixel (y, x) reads from bordered pixel (stride y, stride x), so in steps of `stride` pixels the outputs of one picture
         // are a row of their own, in which every line is `width` long, with pixels at its end that nobody wants.
         let per_picture = (oh - 1) * self.width + ow;
-        // With stride 1, since pictures are stacked at a whole number of lines, the batch is one such row too.
+        // With stride 1 the batch is one such row too.
         let single = geometry.stride == 1;
         let (pictures, step) = match single {
-            true => (1, self.height * self.width),
+            true => (1, self.step),
             false => (self.batch, per_picture),
         };
         let mut map = vec![u32::MAX; (self.batch - 1) * step + per_picture];
@@ -217,7 +264,7 @@ impl<T: Product> Bordered<T> {
         }
         for (image, map) in map.chunks(map.len() / pictures).enumerate() {
             let left = Left {
-                data: &self.data[image * self.height * self.width * k..],
+                data: &self.data[image * self.step * k..],
                 rows: map.len(),
                 stride: geometry.stride * k,
                 taps: &taps,

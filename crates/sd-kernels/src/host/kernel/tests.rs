@@ -47,6 +47,21 @@ fn check<T: Simd>(what: &str, got: &[T], expected: &[f64], sums: f64) {
     }
 }
 
+/// Values after eight bits, with a scale and a zero for each `len` of them.
+fn quantised_inputs<T: Number>(values: &[T], len: usize) -> Vec<f64> {
+    let chunks = values.chunks(len);
+    let chunks = chunks.flat_map(|chunk| {
+        let fold = |of: fn(f32, f32) -> f32| chunk.iter().fold(0f32, |range, v| of(range, v.to_f32()));
+        let (least, most) = (fold(f32::min), fold(f32::max));
+        let (step, inverse) = ((most - least) / 253.0, 253.0 / (most - least));
+        let zero = -127.0 - (least * inverse).round_ties_even();
+        // Where two are equally near, the even one of those that are stored, from which 128 makes no difference.
+        let whole = move |v: &T| f64::from((v.to_f32() * inverse + zero).round_ties_even() - zero);
+        chunk.iter().map(move |v| whole(v) * f64::from(step))
+    });
+    chunks.collect()
+}
+
 /// Values after eight bits, with a scale for each `len` of them.
 fn quantised<T: Number>(values: &[T], len: usize) -> Vec<f64> {
     let chunks = values.chunks(len);
@@ -67,11 +82,11 @@ fn with_whole<T: Simd>(isa: Isa, weights: &[T], [n, taps, k]: [usize; 3], work: 
     let (all, len) = (n.next_multiple_of(COLUMNS), k * taps);
     let column = |i| (i < n).then_some(i);
     if isa.multiplies_bytes() {
-        let (bytes, columns) = ColumnScales::new::<T, u8>(isa, weights, len, all, column);
+        let (bytes, columns) = ColumnScales::new(isa, weights, len, all, column);
         let panels = pack::<u8>(n, taps, k, |n| Some(&bytes[n * len..][..len]));
         work(Weights::Bytes(panels.right(), &columns));
     } else {
-        let (bytes, columns) = ColumnScales::new::<T, i16>(isa, weights, len, all, column);
+        let (bytes, columns) = ColumnScales::new(isa, weights, len, all, column);
         let values = |n: usize| Some(&bytes[n * len..][..len]);
         let panels = pack_narrow::<u8, i16>(Form::Int8, n, taps, k, values);
         work(Weights::Words(panels.right(), &columns));
@@ -88,7 +103,7 @@ fn product<T: Simd>(isa: Isa, [m, k, n]: [usize; 3], int8: bool) {
         .map(|i| i as f32 / 50.0 - 0.3)
         .collect();
     let [wide_a, wide_w] = match int8 {
-        true => [quantised(&a, k), quantised(&w, k)],
+        true => [quantised_inputs(&a, k), quantised(&w, k)],
         false => [wide(&a), wide(&w)],
     };
     let wide_residual = wide(&residual);
@@ -174,8 +189,8 @@ fn convolution<T: Simd>(
     }
     let pointwise = geometry.kernel == [1, 1] && geometry.stride == 1 && !geometry.upsample;
     let (x, weight) = match int8 {
-        true if pointwise => (quantised(&x, c), quantised(&weight, len)),
-        true => (quantised(&x, h * w * c), quantised(&weight, len)),
+        true if pointwise => (quantised_inputs(&x, c), quantised(&weight, len)),
+        true => (quantised_inputs(&x, h * w * c), quantised(&weight, len)),
         false => (wide(&x), wide(&weight)),
     };
     let (image_bias, residual) = (wide(&image_bias), wide(&residual));
@@ -378,16 +393,18 @@ fn normalisations() {
 fn what_is_not_finite_stays_so_in_eight_bits() {
     on_every_isa(|isa| {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let values = [1.0, bad, 0.5, 1.0, 2.0, 3.0];
+            let values = [1.0, bad, 0.5, 1.0, -1.0, 3.0];
             let (_, scales) = quantised::rows::<f32, u8>(isa, &values, 3);
-            assert!(scales[0].is_nan() && scales[1] == 3.0 / 127.0, "{isa:?} {bad}");
+            assert!(scales[0].step.is_nan(), "{isa:?} {bad}");
+            let (step, zero) = (4.0 / 253.0, 128 - 127 + 63);
+            assert_eq!(scales[1], quantised::Scale { step, zero }, "{isa:?} {bad}");
         }
         // Too small for an inverse.
         let (bytes, scales) = quantised::rows::<f32, u8>(isa, &[0f32, 1e-40, 0.0, 0.0], 2);
-        assert_eq!(scales[..], [0.0, 0.0]);
+        assert!(scales.iter().all(|scale| scale.step == 0.0));
         assert!(bytes.iter().all(|&byte| byte == 128));
         let (words, scales) = quantised::rows::<f32, i16>(isa, &[0f32, 1e-40, 0.0, 0.0], 2);
-        assert_eq!(scales[..], [0.0, 0.0]);
+        assert!(scales.iter().all(|scale| scale.step == 0.0));
         assert!(words.iter().all(|&word| word == 0));
     });
 }

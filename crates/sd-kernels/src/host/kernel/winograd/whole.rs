@@ -1,7 +1,7 @@
 //! The same of whole numbers, for instruction sets that multiply words and no bytes: F(2x2, 3x3) with 2.25 times fewer multiplications.
 //!
 //! Its points are 0, ±1 and infinity, so that tiles stay whole numbers; kernels are taken to twice their values along each axis, which
-//! makes them whole too, and a quarter of the result is exact. Values are at most 4 * 127 and 9 * 127 then, and fit words; sums may pass
+//! makes them whole too, and a quarter of the result is exact. Values are at most 4 * 128 and 9 * 127 then, and fit words; sums may pass
 //! 32 bits, as long as results times four don't.
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ const IN: usize = 4;
 const PLACES: usize = IN * IN;
 
 /// The most channels for which four times any sum fits 32 bits.
-const MOST_CHANNELS: usize = i32::MAX as usize / (4 * 9 * 127 * 127);
+const MOST_CHANNELS: usize = i32::MAX as usize / (4 * 9 * 127 * 128);
 
 /// Values that are transformed together.
 const WIDTH: usize = 32;
@@ -47,12 +47,12 @@ pub(crate) fn workspace(isa: Isa, output: [usize; 3], channels: usize) -> usize 
     divide(isa, tiles(output), channels.next_multiple_of(i16::K)).bytes::<i16, i16>()
 }
 
-/// Pictures of whole numbers with their borders: output pixel `(y, x)` of picture `i` reads from the pixel `(i height + y) width + x` on.
+/// Pictures of whole numbers with their borders: output pixel `(y, x)` of picture `i` reads from the pixel `i step + y width + x` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Pixels<'a> {
     pub data: &'a [i16],
     pub batch: usize,
-    pub height: usize,
+    pub step: usize,
     pub width: usize,
     /// Channels, a multiple of [`Operand::K`].
     pub k: usize,
@@ -149,18 +149,14 @@ impl Work for Inputs<'_> {
     #[inline(always)]
     fn run(self) {
         let Pixels {
-            data,
-            height,
-            width,
-            k,
-            ..
+            data, step, width, k, ..
         } = self.x;
         let [image, y, x] = self.place;
         // A tile that reaches beyond the picture sees anything there: outputs within don't depend on it.
         let mut pixels = [[self.zeros; IN]; IN];
         for (i, line) in pixels.iter_mut().enumerate() {
             for (j, pixel) in line.iter_mut().enumerate() {
-                let at = (((image * height + y + i) * width) + x + j) * k;
+                let at = (image * step + (y + i) * width + x + j) * k;
                 *pixel = data.get(at..at + k).unwrap_or(self.zeros);
             }
         }
