@@ -419,6 +419,10 @@ enum sdrs_quantization
      * In whole numbers of eight bits, with a scale for each output and for each row or picture of inputs.
      */
     SDRS_QUANTIZATION_INT8 = 1,
+    /**
+     * In whole numbers where that is faster, else in the type of everything else.
+     */
+    SDRS_QUANTIZATION_AUTO = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -2829,14 +2833,14 @@ sdrs_status sdrs_weight_dtype_from_name(const char *name, sdrs_weight_dtype *wei
 const char *sdrs_weight_dtype_name(sdrs_weight_dtype weight_dtype);
 
 /**
- * The quantization of a name: "none", "int8".
+ * The quantization of a name: "none", "int8", "auto".
  *
  * Fails with `SDRS_ERROR_UNKNOWN_NAME`.
  */
 sdrs_status sdrs_quantization_from_name(const char *name, sdrs_quantization *quantization);
 
 /**
- * The name of a quantization: "none", "int8"; NULL if it is none. Valid for ever.
+ * The name of a quantization: "none", "int8", "auto"; NULL if it is none. Valid for ever.
  */
 const char *sdrs_quantization_name(sdrs_quantization quantization);
 

@@ -163,6 +163,8 @@ pub enum sdrs_quantization {
     SDRS_QUANTIZATION_NONE = 0,
     /// In whole numbers of eight bits, with a scale for each output and for each row or picture of inputs.
     SDRS_QUANTIZATION_INT8 = 1,
+    /// In whole numbers where that is faster, else in the type of everything else.
+    SDRS_QUANTIZATION_AUTO = 2,
 }
 
 /// The prediction type of a U-Net.
@@ -283,6 +285,7 @@ const WEIGHT_DTYPES: &[(sdrs_weight_dtype, WeightDtype)] = &[
 const QUANTIZATIONS: &[(sdrs_quantization, Quantization)] = &[
     (sdrs_quantization::SDRS_QUANTIZATION_NONE, Quantization::None),
     (sdrs_quantization::SDRS_QUANTIZATION_INT8, Quantization::Int8),
+    (sdrs_quantization::SDRS_QUANTIZATION_AUTO, Quantization::Auto),
 ];
 
 const PREDICTIONS: &[(sdrs_prediction, Option<Prediction>)] = &[

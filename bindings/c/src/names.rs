@@ -129,7 +129,7 @@ pub extern "C" fn sdrs_weight_dtype_name(weight_dtype: sdrs_weight_dtype_value) 
     name_of::<sdrs_weight_dtype>(&NAMES, weight_dtype, |d| d.name().to_owned())
 }
 
-/// The quantization of a name: "none", "int8".
+/// The quantization of a name: "none", "int8", "auto".
 ///
 /// Fails with `SDRS_ERROR_UNKNOWN_NAME`.
 #[unsafe(no_mangle)]
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn sdrs_quantization_from_name(
         // SAFETY: the caller keeps the header's rules for pointers.
         let (name, out) = unsafe { (string(name, "name")?, Out::new(quantization, "quantization")?) };
         let found = Quantization::from_name(name).ok_or_else(|| {
-            let message = format!("unknown quantization \"{name}\"; there are none, int8");
+            let message = format!("unknown quantization \"{name}\"; there are none, int8, auto");
             Failure::Sdrs(sdrs::Error::UnknownName(message))
         })?;
         out.put(number::<sdrs_quantization>(found)?);
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn sdrs_quantization_from_name(
     })
 }
 
-/// The name of a quantization: "none", "int8"; NULL if it is none. Valid for ever.
+/// The name of a quantization: "none", "int8", "auto"; NULL if it is none. Valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn sdrs_quantization_name(quantization: sdrs_quantization_value) -> *const c_char {
     static NAMES: OnceLock<HashMap<i32, CString>> = OnceLock::new();

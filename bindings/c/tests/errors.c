@@ -159,6 +159,8 @@ static void unknown_name(void) {
     CHECK(quantization == 7);
     OK(sdrs_quantization_from_name("int8", &quantization));
     CHECK(quantization == SDRS_QUANTIZATION_INT8 && strcmp(sdrs_quantization_name(quantization), "int8") == 0);
+    OK(sdrs_quantization_from_name("auto", &quantization));
+    CHECK(quantization == SDRS_QUANTIZATION_AUTO && sdrs_quantization_name(3) == NULL);
     sdrs_dtype dtype = 2;
     FAILS(SDRS_ERROR_UNKNOWN_NAME, "f16", sdrs_dtype_from_name("f8", &dtype));
     sdrs_builder *builder = NULL;

@@ -140,7 +140,7 @@ impl Pipeline {
             .keep_text_encoders(keep_text_encoders);
         let quantization: String = argument("quantization", quantization)?;
         let found = Quantization::from_name(&quantization)
-            .ok_or_else(|| unknown("quantization", &quantization, "none, int8"))?;
+            .ok_or_else(|| unknown("quantization", &quantization, "none, int8, auto"))?;
         builder = builder.quantization(found);
         if let Some(name) = argument::<Option<String>>("prediction", prediction)? {
             builder = builder.prediction(name.parse::<Prediction>().map_err(sched)?);

@@ -47,6 +47,15 @@ pub fn multiplies_bf16() -> bool {
     multiplies
 }
 
+/// Whether the CPU's kernels multiply whole numbers faster than `f32`.
+pub fn multiplies_whole() -> bool {
+    #[cfg(feature = "flex")]
+    let multiplies = host::multiplies_whole();
+    #[cfg(not(feature = "flex"))]
+    let multiplies = false;
+    multiplies
+}
+
 /// The instruction set of the CPU's kernels: the best one of this processor, or the one that the environment variable `SDRS_ISA` names
 /// (portable, avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16, amx), for tests and measurements. `None` without such kernels.
 ///

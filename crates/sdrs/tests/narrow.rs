@@ -74,6 +74,20 @@ fn int8_draws_a_seed_alike_in_a_batch_and_on_any_number_of_threads() {
 }
 
 #[test]
+fn auto_is_int8_where_that_is_faster() {
+    let weights = |quantization| {
+        let pipeline = demo(Dtype::F32, quantization).build().unwrap();
+        pipeline.memory_plan(96, 96).unwrap().weights
+    };
+    let [none, int8, auto] = [Quantization::None, Quantization::Int8, Quantization::Auto].map(weights);
+    #[cfg(target_arch = "x86_64")]
+    let faster = is_x86_feature_detected!("avx2") && std::env::var("SDRS_ISA").as_deref() != Ok("portable");
+    #[cfg(not(target_arch = "x86_64"))]
+    let faster = false;
+    assert_eq!(auto, if faster { int8 } else { none });
+}
+
+#[test]
 fn int8_takes_less_memory() {
     let weights = |quantization| {
         let pipeline = demo(Dtype::Bf16, quantization).build().unwrap();

@@ -59,7 +59,7 @@ class Pipeline(Parts):
     `memory_limit`: the most memory in bytes that the process may take, on the CPU in f32 or bf16; a model or picture that can't
     fit is refused at once.
     `quantization`: "int8" computes the U-Net's large layers in whole numbers, on the CPU in f32 or bf16: half the memory of 16
-    bits, and less time where the processor multiplies bytes, but pictures change. "none" does not.
+    bits, and less time on processors with AVX2, but pictures change a little. "none" does not; "auto" does where it is faster.
     `prediction`: "epsilon", "v", "sample", where the checkpoint doesn't say what the U-Net predicts, or wrongly.
     `predictions`: a JSON file with the prediction types of checkpoints that don't say theirs, from the SHA-256 of a file, or its first ten
     digits, to "epsilon", "v_prediction" or "sample".

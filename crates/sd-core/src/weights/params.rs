@@ -243,7 +243,7 @@ impl<'a> Params<'a> {
     /// The numbers that layers here compute in.
     pub fn quantization(&self) -> Quantization {
         match self.shared.weights.part {
-            Part::Unet if !self.sensitive => self.shared.target.quantization,
+            Part::Unet if !self.sensitive => self.shared.target.quantization.resolved(),
             _ => Quantization::None,
         }
     }

@@ -114,8 +114,8 @@ pub(crate) fn conv_workspace_bytes(
     channels: usize,
     columns: usize,
 ) -> usize {
-    match quantization {
-        Quantization::Int8 => kernel::quantised_workspace_bytes(output, channels, columns),
+    match quantization.resolved() {
         Quantization::None => in_type!(dtype, |T| kernel::workspace_bytes::<T>(output, channels, columns)),
+        _ => kernel::quantised_workspace_bytes(output, channels, columns),
     }
 }

@@ -25,6 +25,11 @@ pub(crate) fn multiplies_bf16() -> bool {
     simd::Isa::detect() >= simd::Isa::Avx512Bf16
 }
 
+/// Whether products of whole numbers are faster than those of `f32`.
+pub(crate) fn multiplies_whole() -> bool {
+    simd::Isa::detect() > simd::Isa::Portable
+}
+
 /// The name of the instruction set in use, or what is wrong with the one that was chosen.
 pub(crate) fn instruction_set() -> Result<&'static str, String> {
     simd::Isa::chosen().clone()?;

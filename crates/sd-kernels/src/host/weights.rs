@@ -69,7 +69,7 @@ impl PackedWeights {
         quantization: Quantization,
         packing: &Packing,
     ) -> Self {
-        let numbers = match (weight.values, quantization) {
+        let numbers = match (weight.values, quantization.resolved()) {
             (Values::Narrow(narrow), _) if narrow.products == DType::BF16 => {
                 Numbers::Bf16(packing.narrow(&narrow))
             }
@@ -78,7 +78,7 @@ impl PackedWeights {
                 DType::BF16 => Numbers::Bf16(packing.pack(HostTensor::new(weight).values())),
                 _ => Numbers::F32(packing.pack(HostTensor::new(weight).values())),
             },
-            (Values::Tensor(weight), Quantization::Int8) => in_type!(weight.dtype(), |T| {
+            (Values::Tensor(weight), _) => in_type!(weight.dtype(), |T| {
                 let weight = HostTensor::<T>::new(weight);
                 let (isa, len, columns) = (Isa::detect(), packing.len(), packing.padded());
                 let (bytes, scales) = ColumnScales::new(isa, weight.values(), len, columns, packing.column);

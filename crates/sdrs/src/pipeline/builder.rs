@@ -226,8 +226,9 @@ impl PipelineBuilder {
     }
 
     /// The numbers that the U-Net's large layers compute in, on the CPU with `f32` or `bf16` around them; by default nothing is quantized.
-    /// [`Quantization::Int8`] takes half the memory of 16 bits. It is faster where the processor multiplies bytes (VNNI, AMX), and
-    /// pictures change: docs/performance.md says by how much.
+    /// [`Quantization::Int8`] takes half the memory of 16 bits. It is faster on every processor with AVX2, most of all where that multiplies
+    /// bytes (VNNI, AMX), and pictures change: docs/performance.md says by how much. [`Quantization::Auto`] is that where it is faster, and
+    /// nothing elsewhere.
     pub fn quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = quantization;
         self
@@ -328,12 +329,14 @@ impl PipelineBuilder {
             let reason = format!("is for the CPU alone, not for {}; leave it out", device.name());
             return Err(Error::parameter("weight_dtype", reason));
         }
-        let target = Target {
-            quantization: self.quantization,
-            ..Target::chosen(device, self.dtype, self.weight_dtype)
+        let mut target = Target::chosen(device, self.dtype, self.weight_dtype);
+        let quantizes = on_cpu && target.dtype != Dtype::F16;
+        target.quantization = match self.quantization {
+            Quantization::Auto if !quantizes => Quantization::None,
+            asked => asked.resolved(),
         };
         let (device, dtype) = (&target.device, target.dtype);
-        if self.quantization != Quantization::None && !(on_cpu && dtype != Dtype::F16) {
+        if target.quantization != Quantization::None && !quantizes {
             let reason = format!(
                 "{} is for the CPU in f32 and bf16 alone, not for {} in {dtype}; leave it out",
                 self.quantization.name(),
@@ -548,6 +551,11 @@ fn told(asked: Option<Dtype>, target: &Target) -> Vec<String> {
         told.push(format!(
             "products of bf16 are slower than those of f32 with {set}: dtype f32 with weights in 16 bits (weight_dtype) takes as little \
              memory for weights, and less time"
+        ));
+    }
+    if target.quantization == Quantization::Int8 && !sd_kernels::multiplies_whole() {
+        told.push(format!(
+            "products in int8 are slower than those of f32 with {set}; they save memory alone"
         ));
     }
     told
