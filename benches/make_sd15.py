@@ -21,92 +21,17 @@ from transformers import CLIPTextConfig, CLIPTextModel
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools/goldens"))
 import ldm_names
 
-TEXT_ENCODER = {
-    "architectures": ["CLIPTextModel"],
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "hidden_act": "quick_gelu",
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "layer_norm_eps": 1e-05,
-    "max_position_embeddings": 77,
-    "model_type": "clip_text_model",
-    "num_attention_heads": 12,
-    "num_hidden_layers": 12,
-    "pad_token_id": 1,
-    "projection_dim": 768,
-    "torch_dtype": "float16",
-    "vocab_size": 49408,
-}
-UNET = {
-    "_class_name": "UNet2DConditionModel",
-    "_diffusers_version": "0.6.0",
-    "act_fn": "silu",
-    "attention_head_dim": 8,
-    "block_out_channels": [320, 640, 1280, 1280],
-    "center_input_sample": False,
-    "cross_attention_dim": 768,
-    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    "downsample_padding": 1,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "in_channels": 4,
-    "layers_per_block": 2,
-    "mid_block_scale_factor": 1,
-    "norm_eps": 1e-05,
-    "norm_num_groups": 32,
-    "out_channels": 4,
-    "sample_size": 64,
-    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-}
-VAE = {
-    "_class_name": "AutoencoderKL",
-    "_diffusers_version": "0.6.0",
-    "act_fn": "silu",
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "in_channels": 3,
-    "latent_channels": 4,
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "out_channels": 3,
-    "sample_size": 512,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
-SCHEDULER = {
-    "_class_name": "PNDMScheduler",
-    "_diffusers_version": "0.6.0",
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "num_train_timesteps": 1000,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "clip_sample": False,
-}
-MODEL_INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "_diffusers_version": "0.6.0",
-    "feature_extractor": [None, None],
-    "requires_safety_checker": False,
-    "safety_checker": [None, None],
-    "scheduler": ["diffusers", "PNDMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    # None: CLIP's own vocabulary is meant.
-    "tokenizer": [None, None],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
+with open(Path(__file__).resolve().parent / "models/sd15.json", encoding="utf-8") as configs:
+    CONFIGS = json.load(configs)
 
 
 def shapes():
     """Per part the names that files have and their shapes, from the networks themselves, without their memory."""
     with torch.device("meta"):
         parts = {
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER)),
-            "unet": UNet2DConditionModel.from_config(UNET),
-            "vae": AutoencoderKL.from_config(VAE),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**CONFIGS["text_encoder"])),
+            "unet": UNet2DConditionModel.from_config(CONFIGS["unet"]),
+            "vae": AutoencoderKL.from_config(CONFIGS["vae"]),
         }
     named = {
         part: {name: tuple(t.shape) for name, t in module.state_dict().items() if "position_ids" not in name}
@@ -172,16 +97,15 @@ def main():
     for part, names in named.items():
         file = "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
         write(args.out / part / file, {n: (s, source(part, n, s)) for n, s in names.items()})
-    for path, config in {
-        "model_index.json": MODEL_INDEX,
-        "text_encoder/config.json": TEXT_ENCODER,
-        "unet/config.json": UNET,
-        "vae/config.json": VAE,
-        "scheduler/scheduler_config.json": SCHEDULER,
-    }.items():
-        target = args.out / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(config, indent=2) + "\n")
+    write_configs(args.out, CONFIGS)
+
+
+def write_configs(out, configs):
+    """The configurations of a diffusers folder."""
+    for part, config in configs.items():
+        name = {"model_index": "model_index.json", "scheduler": "scheduler/scheduler_config.json"}.get(part, f"{part}/config.json")
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(json.dumps(config, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,10 @@ enum sdrs_status
      * A fault of the library. The pipeline stays usable.
      */
     SDRS_ERROR_INTERNAL = 8,
+    /**
+     * A device has less memory than is needed. The pipeline stays usable.
+     */
+    SDRS_ERROR_OUT_OF_MEMORY = 9,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1800,6 +1804,11 @@ typedef struct {
      * output serves again. 0.15 is usual, 0 (the default) is never. Not with DeepCache.
      */
     double first_block_cache;
+    /**
+     * The number of a batch's pictures that go through the U-Net together, up to 1,000; 0 (the default) is as many as fit up to eight on a GPU,
+     * and one on the CPU. With 1 a picture is exactly what a single run gives, with more it differs by the type's rounding.
+     */
+    uint32_t batch_per_call;
 } sdrs_generate_params;
 
 /**
@@ -2522,6 +2531,13 @@ sdrs_status sdrs_inputs_init(sdrs_inputs *inputs, size_t struct_size);
  */
 sdrs_status sdrs_inspect(const char *path,
                          char **json);
+
+/**
+ * Lists the devices of this machine that the library can compute on, as a JSON array: `name` (as `sdrs_builder_device` takes it),
+ * `title`, `class`, `memory` and `free_memory` in bytes (null where nobody tells), `dtypes`, `default_dtype`, and `is_default`, which is true
+ * for the one that "auto" takes. Each GPU is opened, which takes up to a second. Free the text with `sdrs_string_free`.
+ */
+sdrs_status sdrs_devices(char **json);
 
 /**
  * Reads a whole file and gives its SHA-256 as 64 hexadecimal digits; the first ten of them are the WebUI's "model hash". It takes seconds

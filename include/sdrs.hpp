@@ -1065,6 +1065,13 @@ inline std::string inspect(const std::string &path) {
     return detail::taken(json);
 }
 
+/** The devices of this machine that the library can compute on, as a JSON array. */
+inline std::string devices() {
+    char *json = nullptr;
+    check(sdrs_devices(&json));
+    return detail::taken(json);
+}
+
 /** A file's SHA-256 as hexadecimal digits; the first ten are the WebUI's "model hash". */
 inline std::string model_hash(const std::string &path) {
     char *sha256 = nullptr;

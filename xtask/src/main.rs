@@ -4,6 +4,7 @@ mod book;
 mod c;
 mod gallery;
 mod goldens;
+mod gpu;
 mod install_c;
 mod licences;
 mod one_build;
@@ -19,7 +20,9 @@ const HELP: &str = "\
 Developer tasks.
 
     cargo xtask test [--no-gpu]       every check and test there is; --no-gpu leaves out check-gpu
-    cargo xtask check-gpu             type-check the cuda and vulkan features (no GPU or CUDA toolkit needed)
+    cargo xtask check-gpu             type-check the cuda, cuda-nvrtc and vulkan features (no GPU or CUDA toolkit needed)
+    cargo xtask gpu                   tests on a Vulkan device: a GPU, or Mesa's software driver
+    cargo xtask gpu-bench DIR         build the GPU bench with CUDA as a program to carry to another machine
     cargo xtask licences              check every dependency's licence against deny.toml
     cargo xtask repository            check file sizes, manifests of reference values, paths in texts
     cargo xtask one-build             check that packages built alone and the workspace share the builds of their dependencies
@@ -42,7 +45,9 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["test"] => test::run(true),
         ["test", "--no-gpu"] => test::run(false),
-        ["check-gpu"] => test::check_gpu(),
+        ["check-gpu"] => gpu::check(),
+        ["gpu"] => gpu::tests(),
+        ["gpu-bench", rest @ ..] => gpu::bench(rest),
         ["licences"] => licences::check(),
         ["repository"] => repository::check(),
         ["one-build"] => one_build::check(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    book, c, licences, one_build, python, repository,
+    book, c, gpu, licences, one_build, python, repository,
     shell::{Outcome, cargo, output, program, run as run_command},
 };
 
@@ -56,7 +56,7 @@ pub fn run(gpu: bool) -> Outcome {
         let minutes = start.elapsed().as_secs() / 60;
         left_out = format!("; left out: gpu (the rest took {minutes} minutes; run `cargo xtask check-gpu`)");
     } else {
-        stage("gpu", check_gpu);
+        stage("gpu", gpu::check);
     }
 
     let list = |stages: &[String]| match stages.is_empty() {
@@ -74,21 +74,6 @@ pub fn run(gpu: bool) -> Outcome {
         "cargo xtask test: failed: {}; passed: {passed}{left_out}",
         list(&failed)
     ))
-}
-
-/// Type-checks the GPU features. `DOCS_RS` stops the CUDA backend's build scripts from downloading LLVM, which only linking needs.
-pub fn check_gpu() -> Outcome {
-    let check = [
-        "check",
-        "--release",
-        "--locked",
-        "--package",
-        "sdrs-cli",
-        "--features",
-    ];
-    run_command(cargo().args(check).arg("vulkan"))?;
-    println!("with DOCS_RS=1:");
-    run_command(cargo().args(check).arg("cuda").env("DOCS_RS", "1"))
 }
 
 /// The fuzz targets are a workspace of their own.

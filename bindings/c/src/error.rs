@@ -34,6 +34,8 @@ pub enum sdrs_status {
     SDRS_ERROR_NOT_FINITE = 7,
     /// A fault of the library. The pipeline stays usable.
     SDRS_ERROR_INTERNAL = 8,
+    /// A device has less memory than is needed. The pipeline stays usable.
+    SDRS_ERROR_OUT_OF_MEMORY = 9,
 }
 
 use sdrs_status::*;
@@ -119,6 +121,7 @@ fn status(code: ErrorCode) -> sdrs_status {
         ErrorCode::Cancelled => SDRS_ERROR_CANCELLED,
         ErrorCode::NotFinite => SDRS_ERROR_NOT_FINITE,
         ErrorCode::Internal => SDRS_ERROR_INTERNAL,
+        ErrorCode::OutOfMemory => SDRS_ERROR_OUT_OF_MEMORY,
     }
 }
 

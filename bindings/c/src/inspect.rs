@@ -28,6 +28,19 @@ pub(crate) fn json_text(json: serde_json::Result<String>) -> Result<*mut c_char>
     Ok(c_string(text).into_raw())
 }
 
+/// Lists the devices of this machine that the library can compute on, as a JSON array: `name` (as `sdrs_builder_device` takes it),
+/// `title`, `class`, `memory` and `free_memory` in bytes (null where nobody tells), `dtypes`, `default_dtype`, and `is_default`, which is true
+/// for the one that "auto" takes. Each GPU is opened, which takes up to a second. Free the text with `sdrs_string_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdrs_devices(json: *mut *mut c_char) -> sdrs_status {
+    guard(|| {
+        // SAFETY: the caller keeps the header's rules for pointers.
+        let out = unsafe { Out::new(json, "json")? };
+        out.put(json_text(serde_json::to_string(&sdrs::devices()))?);
+        Ok(())
+    })
+}
+
 /// Reads a whole file and gives its SHA-256 as 64 hexadecimal digits; the first ten of them are the WebUI's "model hash". It takes seconds
 /// for a checkpoint. Free the text with `sdrs_string_free`.
 ///

@@ -169,6 +169,7 @@ pub extern "C" fn sdrs_status_name(status: i32) -> *const c_char {
         6 => c"SDRS_ERROR_CANCELLED",
         7 => c"SDRS_ERROR_NOT_FINITE",
         8 => c"SDRS_ERROR_INTERNAL",
+        9 => c"SDRS_ERROR_OUT_OF_MEMORY",
         _ => return ptr::null(),
     }
     .as_ptr()
@@ -254,12 +255,13 @@ mod tests {
             SDRS_ERROR_CANCELLED,
             SDRS_ERROR_NOT_FINITE,
             SDRS_ERROR_INTERNAL,
+            SDRS_ERROR_OUT_OF_MEMORY,
         ];
         for status in all {
             // SAFETY: the names live for ever.
             let name = unsafe { CStr::from_ptr(sdrs_status_name(status as i32)) };
             assert_eq!(name.to_str().unwrap(), format!("{status:?}"));
         }
-        assert!(sdrs_status_name(9).is_null());
+        assert!(sdrs_status_name(10).is_null());
     }
 }

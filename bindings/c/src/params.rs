@@ -266,6 +266,9 @@ pub struct sdrs_generate_params {
     /// The change, 0 to 1, of what the U-Net's first block gives since the last whole call, below which the rest is left out, and that call's
     /// output serves again. 0.15 is usual, 0 (the default) is never. Not with DeepCache.
     pub first_block_cache: f64,
+    /// The number of a batch's pictures that go through the U-Net together, up to 1,000; 0 (the default) is as many as fit up to eight on a GPU,
+    /// and one on the CPU. With 1 a picture is exactly what a single run gives, with more it differs by the type's rounding.
+    pub batch_per_call: u32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -453,7 +456,7 @@ fields! {
             threshold_percentile, skimming_scale, full_skim_negative, disable_flipping_filter, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
         network: freeu_b1, freeu_b2, freeu_s1, freeu_s2, freeu_version, tile_x, tile_y;
-        speed: token_merging, token_merging_cross_attention, token_merging_mlp, deep_cache_interval, deep_cache_branch, first_block_cache;
+        speed: token_merging, token_merging_cross_attention, token_merging_mlp, deep_cache_interval, deep_cache_branch, first_block_cache, batch_per_call;
         conditioning: original_width, original_height, crop_top, crop_left, target_width, target_height, aesthetic_score,
             negative_aesthetic_score, empty_negative_rule;
     }
@@ -612,7 +615,7 @@ mod tests {
         (c.skimming_scale, c.full_skim_negative) = (2.5, 1);
         (c.disable_flipping_filter, c.adaptive_guidance) = (1, 0.875);
         (c.token_merging_cross_attention, c.token_merging_mlp) = (1, 1);
-        c.first_block_cache = 0.0625;
+        (c.first_block_cache, c.batch_per_call) = (0.0625, 4);
         (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
         c.perturbed_layers = c"down".as_ptr();
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
@@ -661,7 +664,7 @@ mod tests {
         (expected.speed.token_merging, expected.speed.deep_cache_interval) = (0.375, 3);
         expected.speed.token_merging_cross_attention = true;
         expected.speed.token_merging_mlp = true;
-        expected.speed.first_block_cache = 0.0625;
+        (expected.speed.first_block_cache, expected.speed.batch_per_call) = (0.0625, 4);
         (expected.speed.deep_cache_branch, expected.text.text_as_is) = (4, true);
         let image = &mut expected.image;
         (image.image_cfg_scale, image.color_correction) = (2.25, true);

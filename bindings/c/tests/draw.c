@@ -8,6 +8,10 @@ static void versions(void) {
     CHECK(sdrs_abi_version() == SDRS_ABI_VERSION);
     CHECK(strcmp(sdrs_available_device(0), "cpu") == 0);
     CHECK(sdrs_available_device(1000) == NULL);
+    char *json = NULL;
+    OK(sdrs_devices(&json));
+    CHECK(json[0] == '[' && strstr(json, "\"name\":\"cpu\"") != NULL && strstr(json, "\"is_default\":true") != NULL);
+    sdrs_string_free(json);
     CHECK(strcmp(sdrs_last_error_message(), "") == 0);
 }
 

@@ -285,11 +285,12 @@ int main(int argc, char **argv) {
     inspect(argv[1], argv[2]);
     static const char *const names[] = {"SDRS_OK", "SDRS_ERROR_INVALID_PARAMETER", "SDRS_ERROR_UNKNOWN_NAME",
                                         "SDRS_ERROR_IO", "SDRS_ERROR_INVALID_FILE", "SDRS_ERROR_INVALID_WEIGHTS",
-                                        "SDRS_ERROR_CANCELLED", "SDRS_ERROR_NOT_FINITE", "SDRS_ERROR_INTERNAL"};
-    for (int32_t i = 0; i < 9; i++) {
+                                        "SDRS_ERROR_CANCELLED", "SDRS_ERROR_NOT_FINITE", "SDRS_ERROR_INTERNAL",
+                                        "SDRS_ERROR_OUT_OF_MEMORY"};
+    for (int32_t i = 0; i < 10; i++) {
         CHECK(strcmp(sdrs_status_name(i), names[i]) == 0);
     }
-    CHECK(sdrs_status_name(9) == NULL);
+    CHECK(sdrs_status_name(10) == NULL);
     sdrs_pipeline_free(pipeline);
     return 0;
 }

@@ -145,6 +145,7 @@ static void nulls(void) {
     char *json = NULL;
     BAD("path: is NULL", sdrs_inspect(NULL, &json));
     BAD("json: is NULL", sdrs_inspect("x", NULL));
+    BAD("json: is NULL", sdrs_devices(NULL));
     BAD("path: is NULL", sdrs_model_hash(NULL, &json));
     BAD("sha256: is NULL", sdrs_model_hash("x", NULL));
     CHECK(json == NULL);

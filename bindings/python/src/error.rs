@@ -26,6 +26,7 @@ fn class(error: &sdrs::Error) -> &'static str {
         ErrorCode::Cancelled => "CancelledError",
         ErrorCode::NotFinite => "NotFiniteError",
         ErrorCode::Internal => "InternalError",
+        ErrorCode::OutOfMemory => "OutOfMemoryError",
     }
 }
 

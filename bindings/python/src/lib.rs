@@ -46,6 +46,12 @@ mod _sdrs {
         sdrs::available_devices()
     }
 
+    /// The devices of this machine, as JSON.
+    #[pyfunction]
+    fn devices(py: Python<'_>) -> PyResult<String> {
+        crate::error::detached(py, || Ok(sdrs::devices())).and_then(|devices| crate::json(&devices))
+    }
+
     /// The inspection of a file or folder, as JSON.
     #[pyfunction]
     fn inspect(py: Python<'_>, path: std::path::PathBuf) -> PyResult<String> {

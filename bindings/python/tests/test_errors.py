@@ -20,6 +20,7 @@ class Tree(unittest.TestCase):
             ("CancelledError", Exception, 6),
             ("NotFiniteError", ArithmeticError, 7),
             ("InternalError", RuntimeError, 8),
+            ("OutOfMemoryError", MemoryError, 9),
             ("ForkedError", RuntimeError, 0),
             ("PicklingError", TypeError, 0),
         ]:

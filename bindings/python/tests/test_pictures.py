@@ -196,6 +196,10 @@ class Words(unittest.TestCase):
         self.assertIn("DPM++ 2M", sdrs.samplers())
         self.assertIn("Karras", sdrs.schedules())
         self.assertIn("cpu", sdrs.available_devices())
+        cpu = sdrs.devices()[-1]
+        self.assertEqual((cpu["name"], cpu["class"]), ("cpu", "cpu"))
+        self.assertIn(cpu["default_dtype"], cpu["dtypes"])
+        self.assertEqual(sum(device["is_default"] for device in sdrs.devices()), 1)
         self.assertRegex(sdrs.__version__, r"^\d+\.\d+\.\d+")
 
 

@@ -29,7 +29,10 @@ mod repair;
 mod tokenizer;
 pub mod weights;
 
-pub use device::{Device, Dtype, available as available_devices};
+pub use device::{
+    Device, DeviceClass, DeviceInfo, DeviceMemory, Dtype, available as available_devices, devices,
+    machine_memory,
+};
 pub use error::{Error, Misshapen, Result, WeightsError, shown};
 pub use png_text::{png_text, png_texts};
 pub use sd_kernels::{Quantization, WeightType};

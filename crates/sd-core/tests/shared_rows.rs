@@ -311,3 +311,80 @@ fn other_rows_are_refused() {
             .contains("timesteps")
     );
 }
+
+/// Pictures that share texts: each row is what that picture gives with that text alone.
+#[test]
+fn several_pictures_share_texts() {
+    type Change = fn(&mut UnetConfig);
+    let all: [(&str, Change); 5] = [
+        ("plain", |_| {}),
+        ("inpainting", |c| c.in_channels = 9),
+        ("guided", |c| c.time_cond_proj_dim = Some(24)),
+        ("SDXL's vector", |c| c.added_width = Some(40)),
+        ("transformers on the way up alone", |c| {
+            c.levels.iter_mut().for_each(|level| level.down.fill(0));
+            c.middle = None;
+        }),
+    ];
+    for (name, change) in all {
+        let mut config = config();
+        change(&mut config);
+        let unet = unet(&config, Dtype::F32, Quantization::None);
+        let text = unet
+            .cross_attention_cache(numbers([2, 7, config.cross_attention_dim]))
+            .unwrap();
+        let case = Case {
+            watch_middle: true,
+            token_merging: 0.3,
+            ..Case::default()
+        };
+        let [h, w] = SIZE;
+        // Each picture is a multiple of another.
+        let pictures = 3;
+        let scaled = |scale: f64| numbers([1, config.out_channels, h, w]) * scale;
+        let scales = [1.0, -0.5, 0.25];
+        let input = |scales: &[f64], timesteps| UnetInput {
+            latents: Tensor::cat(scales.iter().map(|scale| scaled(*scale)).collect(), 0),
+            pictures: scales.len(),
+            ..case.input(&config, &text, timesteps)
+        };
+        let (times, one_time) = ([500.0; 3], [500.0]);
+        let keep = DeepCache::Keep { branch: 1 };
+        let together = unet.forward_cached(&input(&scales, &times), &keep).unwrap();
+        let (each, received) = (values(together.prediction), together.received.map(values));
+        let deep = values(together.deep.unwrap().parts().1.clone());
+        for (picture, scale) in scales.into_iter().enumerate() {
+            let alone = unet.forward_cached(&input(&[scale], &one_time), &keep).unwrap();
+            let compare = |what: &str, together: &[f32], alone: &[f32]| {
+                let row = alone.len() / 2;
+                for (text, alone) in alone.chunks(row).enumerate() {
+                    let together = &together[(text * pictures + picture) * row..][..row];
+                    let error = goldens::relative_error(together, alone);
+                    assert!(error < 1e-5, "{name}, {what}, picture {picture}: {error:e}");
+                }
+            };
+            compare("prediction", &each, &values(alone.prediction));
+            compare(
+                "deep features",
+                &deep,
+                &values(alone.deep.unwrap().parts().1.clone()),
+            );
+            if let (Some(together), Some(alone)) = (&received, alone.received) {
+                compare("received", together, &values(alone));
+            }
+        }
+        // A row for each text with each picture is the same; other numbers of rows are none.
+        let twice = [scales, scales].concat();
+        let whole = UnetInput {
+            pictures,
+            ..input(&twice, &[500.0; 6])
+        };
+        let whole = values(unet.forward_cached(&whole, &keep).unwrap().prediction);
+        assert!(goldens::relative_error(&whole, &each) < 1e-5, "{name}");
+        let few = UnetInput {
+            pictures,
+            ..input(&scales[..2], &[500.0; 2])
+        };
+        assert!(unet.forward(&few).unwrap_err().to_string().contains("2 rows"));
+    }
+}

@@ -37,7 +37,7 @@ pub use model::{ModelSampling, Prediction, Scalings};
 pub use names::parse_sampler;
 pub use options::{AdaptiveOptions, PlanOptions, Start};
 pub use plan::{Plan, plan, plan_for_calls};
-pub use run::{DenoiseCall, Denoised, NoiseCall, drive, sample};
+pub use run::{DenoiseCall, Denoised, NoiseCall, drive, drive_together, sample};
 pub use sampler::Sampler;
 pub use schedule::{MAX_STEPS, Schedule, ScheduleOptions};
 pub use stepper::{Progress, Request, Stepper, StepperState};

@@ -8,7 +8,7 @@ use common::{START, denoise, denoise_uncond, noise};
 use proptest::prelude::*;
 use sd_sched::{
     Denoised, Dialect, Error, Latent, ModelSampling, Plan, PlanOptions, Prediction, Request, Sampler,
-    Schedule, Start, Stepper, StepperState, drive, plan, sample,
+    Schedule, Start, Stepper, StepperState, drive, drive_together, plan, sample,
 };
 
 fn model() -> ModelSampling {
@@ -44,6 +44,73 @@ fn straight(plan: &Plan) -> Vec<f64> {
     let mut draws = 0;
     while answer(&mut s, &mut draws) {}
     s.finish().expect("the end")
+}
+
+/// Several steppers at once come to what each comes to alone, each with noise of its own; those of one plan share every call.
+#[test]
+fn steppers_go_together() {
+    for sampler in Sampler::ALL {
+        let options = PlanOptions::default();
+        let plan = plan(*sampler, Schedule::Automatic, 7, &model(), &options).expect("a plan");
+        let begin = |place: usize| -> Vec<f64> {
+            let shift = 0.3 * place as f64 * plan.noise_scale();
+            start(&plan).iter().map(|v| v + shift).collect()
+        };
+        let answer = |x: &Vec<f64>, sigma| Denoised {
+            denoised: denoise(x, sigma),
+            uncond: Some(denoise_uncond(x, sigma)),
+        };
+        let draw = |place: usize, draws: &Cell<usize>| {
+            draws.set(draws.get() + 1);
+            noise(100 * place + draws.get())
+        };
+        let alone = (0..3).map(|place| {
+            let (mut steps, draws) = (Vec::new(), Cell::new(0));
+            let end = drive(
+                Stepper::new(plan.clone(), begin(place)),
+                |x, call| Ok::<_, Error>(answer(x, call.sigma)),
+                |_| Ok(draw(place, &draws)),
+                |_, step| {
+                    steps.push(step);
+                    Ok(())
+                },
+            );
+            (end.expect("the end"), steps)
+        });
+        let alone: Vec<(Vec<f64>, Vec<usize>)> = alone.collect();
+        let (mut steps, draws) = (vec![Vec::new(); 3], vec![Cell::new(0); 3]);
+        let mut shared = true;
+        let ends = drive_together(
+            (0..3)
+                .map(|place| Stepper::new(plan.clone(), begin(place)))
+                .collect(),
+            |latents, call| {
+                shared &= latents.len() == 3;
+                let answers = latents.iter().map(|(_, x)| answer(x, call.sigma));
+                Ok::<_, Error>(answers.collect::<Vec<_>>())
+            },
+            |place, _| Ok(draw(place, &draws[place])),
+            |place, _, step| {
+                steps[place].push(step);
+                Ok(())
+            },
+        )
+        .expect("the ends");
+        let together: Vec<(Vec<f64>, Vec<usize>)> = ends.into_iter().zip(steps).collect();
+        assert_eq!(together, alone, "{sampler}");
+        assert!(shared || plan.is_adaptive(), "{sampler}");
+    }
+    let plan = plan(
+        Sampler::Euler,
+        Schedule::Automatic,
+        2,
+        &model(),
+        &PlanOptions::default(),
+    );
+    let steppers = vec![Stepper::new(plan.expect("a plan"), vec![0f64; 2])];
+    let few = |_: &[(usize, &Vec<f64>)], _| Ok::<_, Error>(Vec::<Vec<f64>>::new());
+    let ended = drive_together(steppers, few, |_, _| unreachable!(), |_, _, _| Ok(()));
+    assert!(matches!(ended, Err(Error::OutOfTurn { .. })));
 }
 
 /// A call belongs to the step behind those that are done, and calls are counted without a gap.

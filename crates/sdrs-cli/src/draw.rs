@@ -321,14 +321,19 @@ pub fn run(
     let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
     let bar = ProgressBar::new(steps as u64).with_style(style());
     let mut failed = Vec::new();
+    // Of each picture: they may be drawn one after another, or together.
+    let mut done = vec![0; params.size.batch_size];
     let output = request
         .on_progress(|progress| {
             if let Some(taken) = taken.take() {
                 bar.suspend(|| note(format_args!("as the model recommends: {taken}")));
             }
             // A sampler may take another number of steps than was asked for.
-            bar.set_length((progress.steps * progress.images).max(progress.step) as u64);
-            bar.set_position((progress.image * progress.steps + progress.step) as u64);
+            done.resize(progress.images.max(done.len()), 0);
+            done[progress.image] = progress.step;
+            let all: usize = done.iter().sum();
+            bar.set_length((progress.steps * progress.images).max(all) as u64);
+            bar.set_position(all as u64);
             if let (Some(preview), []) = (&progress.preview, failed.as_slice()) {
                 let number = (progress.images > 1).then_some(progress.image + 1);
                 // The picture is worth more: the run goes on without previews.

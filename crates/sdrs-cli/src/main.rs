@@ -7,6 +7,7 @@ mod bench;
 #[cfg(test)]
 mod book;
 mod convert;
+mod devices;
 mod draw;
 mod inspect;
 mod interrogate;
@@ -65,6 +66,8 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Tell how fast this machine's processor is in each type, and which to take: half a minute.
     Bench(bench::Args),
+    /// List the processor and the GPUs that this program can compute on, and which it takes by itself.
+    Devices(devices::Args),
     /// Show the kind and the contents of a file or folder of weights, without loading it.
     Inspect(inspect::Args),
     /// Write a checkpoint as a diffusers folder or a single file, with other parts and LoRAs merged into it.
@@ -110,7 +113,7 @@ impl Failure {
                     ErrorCode::Io => 3,
                     ErrorCode::InvalidFile | ErrorCode::InvalidWeights => 4,
                     ErrorCode::Cancelled => 130,
-                    ErrorCode::NotFinite | ErrorCode::Internal => 1,
+                    ErrorCode::NotFinite | ErrorCode::Internal | ErrorCode::OutOfMemory => 1,
                 };
                 (code, Some(error.to_string()))
             }
@@ -152,6 +155,7 @@ fn run() -> Result<(), Failure> {
         Command::Prompt(args) => prompt::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Lora(args) => lora::run(&args),

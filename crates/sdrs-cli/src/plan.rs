@@ -58,23 +58,12 @@ struct Machine {
     available: u64,
 }
 
-/// This machine's memory, where the system tells it in a file.
+/// This machine's memory, where the system tells it.
 fn machine() -> Option<Machine> {
-    of_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-/// The amounts in Linux' `/proc/meminfo`.
-fn of_meminfo(text: &str) -> Option<Machine> {
-    let amount = |name: &str| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        kilobytes.checked_mul(1024)
-    };
+    let memory = sdrs::machine_memory()?;
     Some(Machine {
-        all: amount("MemTotal")?,
-        available: amount("MemAvailable")?,
+        all: memory.total,
+        available: memory.free?,
     })
 }
 
@@ -191,7 +180,7 @@ impl Told {
 }
 
 /// For people.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     match bytes {
         0..100_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.2} GB", bytes as f64 / 1e9),
@@ -206,22 +195,6 @@ fn amount(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn it_reads_what_linux_tells() {
-        let text =
-            "MemTotal:       16384000 kB\nMemFree: 1 kB\nMemAvailable:    9000000 kB\nMemTotalX: 3 kB\n";
-        let machine = of_meminfo(text).unwrap();
-        assert_eq!([machine.all, machine.available], [16_777_216_000, 9_216_000_000]);
-        for text in [
-            "",
-            "MemTotal: 5 kB",
-            "MemTotal: x kB\nMemAvailable: 1 kB",
-            "MemTotal: 99999999999999999999 kB",
-        ] {
-            assert!(of_meminfo(text).is_none(), "{text}");
-        }
-    }
 
     #[test]
     fn it_says_whether_a_run_fits() {

@@ -30,6 +30,29 @@ pub enum Error {
         /// The remedy to try first.
         advice: &'static str,
     },
+    /// A device has less memory than is needed at once. The pipeline stays usable.
+    #[error(
+        "{device} is out of memory{}: draw fewer pictures at once (batch_per_call), smaller ones or in tiles, or take a narrower dtype",
+        amounts(.needed, .free, .total)
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// Bytes that were asked for at once, if that is known.
+        needed: Option<u64>,
+        /// Bytes that were free then, if that is known.
+        free: Option<u64>,
+        /// Bytes that it has in all, if that is known.
+        total: Option<u64>,
+    },
+    /// A device gave up: its driver, or a kernel that it can't run. The pipeline stays usable where the device does.
+    #[error("{device} failed: {reason}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What its driver or its kernels say.
+        reason: String,
+    },
     /// A file is not what it should be.
     #[error("{path}: {reason}")]
     InvalidFile {
@@ -71,6 +94,27 @@ pub enum ErrorCode {
     NotFinite = 7,
     /// Anything else.
     Internal = 8,
+    /// A device has less memory than is needed.
+    OutOfMemory = 9,
+}
+
+/// What is known of a device's memory, in words.
+fn amounts(needed: &Option<u64>, free: &Option<u64>, total: &Option<u64>) -> String {
+    let gigabytes = |bytes: &u64| format!("{:.2} GB", *bytes as f64 / 1e9);
+    let needed = needed
+        .as_ref()
+        .map(|bytes| format!("{} were needed at once", gigabytes(bytes)));
+    let there = match (free, total) {
+        (Some(free), Some(total)) => Some(format!("{} of {} were free", gigabytes(free), gigabytes(total))),
+        (Some(free), None) => Some(format!("{} were free", gigabytes(free))),
+        (None, Some(total)) => Some(format!("it has {}", gigabytes(total))),
+        (None, None) => None,
+    };
+    let known: Vec<String> = needed.into_iter().chain(there).collect();
+    match known.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", known.join(", ")),
+    }
 }
 
 impl Error {
@@ -88,6 +132,8 @@ impl Error {
             Self::UnknownName(_) => ErrorCode::UnknownName,
             Self::Cancelled => ErrorCode::Cancelled,
             Self::NotFinite { .. } => ErrorCode::NotFinite,
+            Self::OutOfMemory { .. } => ErrorCode::OutOfMemory,
+            Self::Device { .. } => ErrorCode::Internal,
             Self::InvalidFile { .. } => ErrorCode::InvalidFile,
             Self::Write { .. } => ErrorCode::Io,
             Self::Core(error) | Self::Lora(sd_lora::Error::Core(error)) => core_code(error),
@@ -131,5 +177,32 @@ impl From<sd_sched::Error> for Error {
             },
             other => Self::UnknownName(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_of_memory_says_what_is_known() {
+        let told = |needed, free, total| {
+            let device = "cuda:0".to_owned();
+            let error = Error::OutOfMemory {
+                device,
+                needed,
+                free,
+                total,
+            };
+            assert_eq!(error.code(), ErrorCode::OutOfMemory);
+            error.to_string()
+        };
+        let all = told(Some(2_150_000_000), Some(310_000_000), Some(8_590_000_000));
+        let begins =
+            "cuda:0 is out of memory (2.15 GB were needed at once, 0.31 GB of 8.59 GB were free): draw fewer";
+        assert!(all.starts_with(begins), "{all}");
+        let little = told(None, None, Some(8_590_000_000));
+        assert!(little.contains("out of memory (it has 8.59 GB): "), "{little}");
+        assert!(told(None, None, None).contains("out of memory: "));
     }
 }

@@ -55,9 +55,10 @@ pub use pipeline::{Pipeline, PipelineBuilder};
 pub use replay::Replay;
 pub use run::{Latents, Output, Progress, Request, RunState};
 pub use sd_core::{
-    Dtype, Quantization, WeightDtype, available_devices,
+    DeviceClass, DeviceInfo, DeviceMemory, Dtype, Quantization, WeightDtype, available_devices,
     checkpoint::{Inspection, Kind, Layout, PartInspection},
     config::{Family, Part},
+    devices, machine_memory,
     prompt::{self, Emphasis, PromptDialect, TimeRule},
     weights::ModelHash,
 };

@@ -63,8 +63,9 @@ pub fn type_speeds(
         let reason = format!("must be a multiple of 64, 64 to 2048, not {size}");
         return Err(Error::parameter("size", reason));
     }
-    let runtime = Runtime::new(threads, true, None)?;
-    let chosen = Target::chosen(Device::from_name("cpu")?, None, WeightDtype::Auto);
+    let device = Device::from_name("cpu")?;
+    let runtime = Runtime::new(threads, Some(&device), None)?;
+    let chosen = Target::chosen(device, None, WeightDtype::Auto);
     let weights = PartWeights::synthetic::<UNet>(&config, Part::Unet)?;
     let latent = size as usize / 8;
     let mut speeds = Vec::new();
@@ -78,7 +79,7 @@ pub fn type_speeds(
             quantization,
             ..chosen.clone()
         };
-        let unet = runtime.compute(|| Loaded::<UNet>::load(&config, weights.clone(), &target))?;
+        let unet = runtime.compute(|| Ok(Loaded::<UNet>::load(&config, weights.clone(), &target)?))?;
         let call = || {
             if cancel.is_cancelled() {
                 return Err(Error::Cancelled);

@@ -38,6 +38,7 @@ from .errors import (
     InvalidWeightsError,
     MissingFileError,
     NotFiniteError,
+    OutOfMemoryError,
     PicklingError,
     SdrsError,
     UnknownNameError,
@@ -65,6 +66,7 @@ __all__ = [
     "MemoryPlan",
     "MissingFileError",
     "NotFiniteError",
+    "OutOfMemoryError",
     "PicklingError",
     "Pipeline",
     "RankedPhrase",
@@ -79,6 +81,7 @@ __all__ = [
     "__version__",
     "available_devices",
     "demo",
+    "devices",
     "errors",
     "infotext",
     "inspect",
@@ -91,6 +94,15 @@ __all__ = [
 ]
 
 demo = Pipeline.demo
+
+
+def devices() -> list[dict[str, _Any]]:
+    """The devices of this machine that this build can compute on, the CPU last: `name` (as `Pipeline` takes it), `title`, `class`, `memory`
+    and `free_memory` in bytes (None where nobody tells), `dtypes`, `default_dtype`, and `is_default`, which is True for the one that
+    "auto" takes. Each GPU is opened, which takes up to a second.
+    """
+    devices: list[dict[str, _Any]] = _json.loads(_sdrs.devices())
+    return devices
 
 
 def inspect(path: _StrPath) -> dict[str, _Any]:

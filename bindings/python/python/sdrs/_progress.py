@@ -74,10 +74,12 @@ class Bar:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._shown = 0
+        self._done: dict[int, int] = {}  # of each picture: they may be drawn together
 
     def __call__(self, event: Event) -> None:
         total = max(event.total * event.batch_size, 1)
-        done = event.image * event.total + event.step
+        self._done[event.image] = event.step
+        done = sum(self._done.values())
         seconds = max(time.monotonic() - self._began, 1e-9)
         if event.total:
             filled = self.WIDTH * min(done, total) // total
@@ -85,7 +87,7 @@ class Bar:
             line = f"{'█' * filled}{'·' * (self.WIDTH - filled)} {done}/{total} steps"
             line += f", {done / seconds:.2f} it/s, {left:.0f} s left"
         else:
-            line = f"{event.step} steps, {event.step / seconds:.2f} it/s"
+            line = f"{done} steps, {done / seconds:.2f} it/s"
         self._write("\r" + line.ljust(self._shown))
         self._shown = len(line)
 

@@ -159,6 +159,8 @@ class Settings(TypedDict, total=False):
     `first_block_cache`: The change, 0 to 1, of what the U-Net's first block gives since the last whole call, below which the rest is left
     out, and that call's output serves again; 0.15 is usual, 0 is never. Not with DeepCache (first-block caching, after TeaCache, Liu et al.
     2024, arXiv:2411.19108).
+    `batch_per_call`: The number of a batch's pictures that go through the U-Net together, up to 1,000; 0 is as many as fit up to eight on a
+    GPU, and one on the CPU. With 1 a picture is exactly what a single run gives, with more it differs by the type's rounding.
     """
 
     negative_prompt: str
@@ -261,6 +263,7 @@ class Settings(TypedDict, total=False):
     deep_cache_interval: int
     deep_cache_branch: int
     first_block_cache: float
+    batch_per_call: int
 
 
 DEFAULTS: dict[str, Any] = {
@@ -364,4 +367,5 @@ DEFAULTS: dict[str, Any] = {
     "deep_cache_interval": 1,
     "deep_cache_branch": 0,
     "first_block_cache": 0.0,
+    "batch_per_call": 0,
 }

@@ -12,6 +12,7 @@ __all__ = [
     "InvalidWeightsError",
     "MissingFileError",
     "NotFiniteError",
+    "OutOfMemoryError",
     "PicklingError",
     "SdrsError",
     "UnknownNameError",
@@ -74,6 +75,12 @@ class InternalError(SdrsError, RuntimeError):
     """A fault of the library. The pipeline stays usable."""
 
     code = 8
+
+
+class OutOfMemoryError(SdrsError, MemoryError):
+    """A device has less memory than is needed. The pipeline stays usable."""
+
+    code = 9
 
 
 class ForkedError(SdrsError, RuntimeError):

@@ -247,7 +247,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Device`] if this build has no device at all.
     pub fn parameters(&self) -> Result<Vec<(Part, Vec<String>)>> {
-        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
+        let target = Target::new(Device::for_descriptions()?, Dtype::F32);
         let configs = &self.configs;
         let text = configs.text_encoders.iter().flat_map(|(&part, config)| {
             let names = parameters::<ClipTextModel>(config, part, &target).into_iter();

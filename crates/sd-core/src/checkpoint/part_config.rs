@@ -33,7 +33,7 @@ impl PartConfig<'_> {
     /// [`Error::Weights`](crate::Error::Weights) if they don't fit, [`Error::Device`](crate::Error::Device) if this build has no device
     /// at all.
     pub(super) fn fit(self, weights: &PartWeights) -> Result<Fit> {
-        let target = Target::new(Device::from_name("auto")?, Dtype::F32);
+        let target = Target::new(Device::for_descriptions()?, Dtype::F32);
         match self {
             Self::TextEncoder(config, _) => fit::<ClipTextModel>(config, weights, &target),
             Self::Unet(config) => fit::<UNet>(config, weights, &target),

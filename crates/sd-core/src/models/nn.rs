@@ -182,11 +182,24 @@ impl Attention {
     }
 }
 
-/// `x` with this many rows: as it is, or if it has one row, that row for each.
+/// `x` with this many rows: as it is, or if it has fewer, all of them again and again.
 pub(crate) fn broadcast_rows<const D: usize>(x: Tensor<D>, rows: usize) -> Tensor<D> {
-    match x.dims()[0] == rows {
+    let own = x.dims()[0];
+    match own == rows {
         true => x,
-        false => x.repeat_dim(0, rows),
+        false => x.repeat_dim(0, rows / own.max(1)),
+    }
+}
+
+/// `x` with each row so many times, one behind the other.
+pub(crate) fn each_row(x: Tensor<2>, times: usize) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    match times {
+        1 => x,
+        _ => x
+            .reshape([rows, 1, width])
+            .repeat_dim(1, times)
+            .reshape([rows * times, width]),
     }
 }
 

@@ -94,17 +94,19 @@ impl SpatialTransformer {
     }
 
     /// `x` is `[batch, h, w, c]`; `keys_values` are a context's, which has as many rows, or several where `x` has one: what doesn't depend
-    /// on the text is computed once then. Each block is asked for what its self-attention does.
+    /// on the text is computed once then. Where each row of the context is for several `pictures`, `x` has a row for each of these, or one for
+    /// each text with each picture. Each block is asked for what its self-attention does.
     pub fn forward(
         &self,
         x: Tensor<4>,
         keys_values: &[[Tensor<3>; 2]],
+        pictures: usize,
         self_attention: impl Fn(usize) -> SelfAttention,
     ) -> Tensor<4> {
         let [_, h, w, c] = x.dims();
         let mut tokens = self.enter(x.clone());
         for (i, (block, keys_values)) in self.blocks.iter().zip(keys_values).enumerate() {
-            tokens = block.forward(tokens, keys_values.clone(), self_attention(i));
+            tokens = block.forward(tokens, keys_values.clone(), pictures, self_attention(i));
         }
         let batch = tokens.dims()[0];
         let x = to_tokens(broadcast_rows(x, batch));
@@ -165,8 +167,14 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, keys_values: [Tensor<3>; 2], self_attention: SelfAttention) -> Tensor<3> {
-        let batch = keys_values[0].dims()[0];
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        keys_values: [Tensor<3>; 2],
+        pictures: usize,
+        self_attention: SelfAttention,
+    ) -> Tensor<3> {
+        let batch = keys_values[0].dims()[0] * pictures;
         // What goes together is decided once, for all parts.
         let (merging, also) = match self_attention {
             SelfAttention::Merged { share, size, also } => (TokenMerging::new(&x, size, share), also),
@@ -183,14 +191,18 @@ impl TransformerBlock {
         let normed = self.norm2.forward(x.clone());
         let x = match merging.as_ref().filter(|_| also.cross_attention) {
             Some(merging) => {
-                let seen = self
-                    .cross_attention
-                    .forward(merging.merge(normed), Some(keys_values));
+                let normed = joined(merging.merge(normed), pictures);
+                let seen = self.cross_attention.forward(normed, Some(keys_values));
+                let seen = parted(seen, pictures);
                 merging.rows(batch).unmerge_onto(seen, broadcast_rows(x, batch))
             }
-            None => self
-                .cross_attention
-                .forward_onto(x, normed, Some(keys_values), false),
+            None => {
+                let (x, normed) = (joined(x, pictures), joined(normed, pictures));
+                let x = self
+                    .cross_attention
+                    .forward_onto(x, normed, Some(keys_values), false);
+                parted(x, pictures)
+            }
         };
         let normed = self.norm3.forward(x.clone());
         match merging.as_ref().filter(|_| also.feed_forward) {
@@ -204,5 +216,23 @@ impl TransformerBlock {
                 self.feed_forward_out.forward_onto(inner, x)
             }
         }
+    }
+}
+
+/// Pictures that see the same text as one: nothing in attention to a text goes from one query to another, so keys and values are there once.
+fn joined(x: Tensor<3>, pictures: usize) -> Tensor<3> {
+    let [rows, tokens, width] = x.dims();
+    match pictures {
+        1 => x,
+        _ => x.reshape([rows / pictures, pictures * tokens, width]),
+    }
+}
+
+/// The inverse of [`joined`].
+fn parted(x: Tensor<3>, pictures: usize) -> Tensor<3> {
+    let [rows, tokens, width] = x.dims();
+    match pictures {
+        1 => x,
+        _ => x.reshape([rows * pictures, tokens / pictures, width]),
     }
 }

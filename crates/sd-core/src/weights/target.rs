@@ -88,11 +88,7 @@ impl Target {
     /// `f16`.
     pub fn chosen(device: Device, dtype: Option<Dtype>, weights: WeightDtype) -> Self {
         let kernels = device.name() == "cpu";
-        let dtype = dtype.unwrap_or(match device.is_cpu() {
-            true if kernels && sd_kernels::multiplies_bf16() => Dtype::Bf16,
-            true => Dtype::F32,
-            false => Dtype::F16,
-        });
+        let dtype = dtype.unwrap_or_else(|| device.default_dtype());
         let (dtype, weights) = match (dtype, weights) {
             (Dtype::F16, WeightDtype::Auto) if kernels => (Dtype::F32, WeightDtype::F16),
             (Dtype::F16, _) if kernels => (Dtype::F32, weights),

@@ -10,7 +10,7 @@ use sd_core::{
 use super::{Interrogator, Phrases, captioner::Captioner, vectors::Eyes};
 use crate::{
     Error, LogLevel, Result,
-    model::{Log, Runtime},
+    model::{Log, Runtime, check_dtype, small_dtype},
 };
 
 /// Where a model lies.
@@ -145,9 +145,12 @@ impl InterrogatorBuilder {
             ));
         }
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
-        let on_cpu = device.is_cpu();
-        let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
-        let runtime = Runtime::new(self.threads, on_cpu, self.log)?;
+        check_dtype(&device, self.dtype)?;
+        let dtype = self.dtype.unwrap_or_else(|| small_dtype(&device));
+        let runtime = Runtime::new(self.threads, Some(&device), self.log)?;
+        if let Some(reason) = device.reason() {
+            runtime.info(|| reason.to_owned());
+        }
         let target = Target::chosen(device, Some(dtype), WeightDtype::Auto);
         let activation = match self.clip_activation.as_deref() {
             None => None,

@@ -51,7 +51,7 @@ pub(super) struct Captioner {
 
 impl Captioner {
     pub fn load(files: BlipFiles, target: &Target, runtime: &Runtime) -> Result<Self> {
-        let blip = runtime.compute(|| Blip::load(&files, target))?;
+        let blip = runtime.compute(|| Ok(Blip::load(&files, target)?))?;
         Ok(Self {
             blip,
             tokenizer: files.tokenizer,
@@ -151,10 +151,10 @@ impl Captioner {
         let side = self.preparation.side;
         let image = self
             .runtime
-            .compute(|| self.blip.encode(tensor(pixels, side, &self.target)))?;
+            .compute(|| Ok(self.blip.encode(tensor(pixels, side, &self.target))?))?;
         let mut caption = self.blip.caption(&image, &prompt, options)?;
         while !caption.done() {
-            self.runtime.compute(|| caption.step())?;
+            self.runtime.compute(|| Ok(caption.step()?))?;
             watch.tell(InterrogateStage::Caption, caption.made(), total)?;
         }
         Ok(self.tokenizer.decode(caption.tokens())?.trim().to_owned())

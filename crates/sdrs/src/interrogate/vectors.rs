@@ -73,7 +73,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 impl Eyes {
     pub fn load(files: ClipFiles, hashed: bool, target: &Target, runtime: &Runtime) -> Result<Self> {
-        let clip = runtime.compute(|| Clip::load(&files, target))?;
+        let clip = runtime.compute(|| Ok(Clip::load(&files, target)?))?;
         Ok(Self {
             clip,
             text_hash: hashed.then(|| files.text_hash(target)),
@@ -145,7 +145,7 @@ impl Eyes {
             false => {
                 let ids: Vec<u32> = rows[0].0[..common].to_vec();
                 rows.iter_mut().for_each(|(ids, _)| drop(ids.drain(..common)));
-                self.runtime.compute(|| self.clip.text().start(&ids))?
+                self.runtime.compute(|| Ok(self.clip.text().start(&ids)?))?
             }
         };
         // Texts of about one length go together, so that little is computed of what stands behind their ends.

@@ -261,14 +261,19 @@ fn denoising_bytes(
     let (unet, dtype) = (&model.configs().unet, target.dtype);
     let tiles = Tiles::new(params, latent);
     let seen = tiles.as_ref().map_or(latent, |tiles| tiles.size);
+    // Both halves of guidance, for each picture that goes with others.
+    let rows = 2 * params
+        .speed
+        .batch_per_call
+        .clamp(1, params.size.batch_size.max(1));
     // What waits for its tile's next turn.
     let waiting = match params.speed.deep_cache_interval {
-        2.. => deep_feature_bytes(unet, dtype, 2, params.speed.deep_cache_branch, seen),
-        _ if params.speed.first_block_cache > 0.0 => first_block_bytes(unet, dtype, 2, seen),
+        2.. => deep_feature_bytes(unet, dtype, rows, params.speed.deep_cache_branch, seen),
+        _ if params.speed.first_block_cache > 0.0 => first_block_bytes(unet, dtype, rows, seen),
         _ => 0,
     };
     let waiting = tiles.as_ref().map_or(0, |tiles| tiles.count() * waiting);
-    unet_bytes(unet, dtype, target.quantization, 2, seen) + waiting
+    unet_bytes(unet, dtype, target.quantization, rows, seen) + waiting
 }
 
 /// The most that pipelines of a builder may take.

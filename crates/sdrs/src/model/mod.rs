@@ -45,7 +45,7 @@ pub use memory::{MemoryPlan, parse_memory};
 pub use networks::{Array, EncodedImages, ModelSizes};
 pub(crate) use networks::{tensor, values};
 pub use runtime::LogLevel;
-pub(crate) use runtime::{Log, Runtime};
+pub(crate) use runtime::{Log, Runtime, check_dtype, small_dtype};
 pub(crate) use save::{check_file, check_folder};
 pub(crate) use source::Source;
 
@@ -164,6 +164,10 @@ impl Model {
                 Ok(Autoencoder::Kl(vae.into()))
             })?,
         };
+        // A GPU tells late what it has no room for.
+        if !described {
+            runtime.finish()?;
+        }
         runtime.info(|| {
             let (device, prediction) = (target.device.name(), sampling.prediction());
             let reason = checkpoint.prediction_reason();

@@ -226,8 +226,9 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     tensor
         .cast(DType::F32)
         .try_into_vec_as::<f32>()
-        .map_err(|_| Error::NotFinite {
-            what: "the device's result",
-            advice: "the device failed; try a smaller picture, or the CPU",
+        // Whoever computes knows the device, and tells what is free there.
+        .map_err(|error| Error::Device {
+            device: "the device".into(),
+            reason: error.to_string(),
         })
 }

@@ -1,9 +1,15 @@
 //! Threads, workspace and log of a pipeline.
 
-use std::{fmt::Display, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use sd_core::weights::Target;
+use sd_core::{Device, Dtype, weights::Target};
 use sd_kernels::{OperationTime, Workspace};
 
 use super::{
@@ -27,6 +33,82 @@ pub enum LogLevel {
 
 pub(crate) type Log = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 
+/// The error of a GPU that could not go on, and what it needs to go on with something else.
+fn failed(gpu: &Device, reason: &str) -> Error {
+    let memory = gpu.memory();
+    let device = gpu.name().to_owned();
+    let error = match lacking(reason) {
+        Some(needed) => Error::OutOfMemory {
+            device,
+            needed,
+            free: memory.and_then(|memory| memory.free),
+            total: memory.map(|memory| memory.total),
+        },
+        None => Error::Device {
+            device,
+            reason: reason.lines().next().unwrap_or_default().trim().to_owned(),
+        },
+    };
+    // What failed is known; what was kept for the next operation goes, so that there is room for something smaller.
+    let tidy = || {
+        let _ = gpu.burn().sync();
+        gpu.burn().memory_cleanup();
+    };
+    let _ = catch_unwind(AssertUnwindSafe(tidy));
+    error
+}
+
+/// The bytes that a failure of CubeCL's was for, if it was for want of memory.
+fn lacking(reason: &str) -> Option<Option<u64>> {
+    const WORDS: [&str; 4] = [
+        "out of device memory allocating ",
+        "can't allocate buffer of size: ",
+        "Can't allocate ",
+        "Out of Memory",
+    ];
+    let (_, behind) = WORDS.iter().find_map(|words| reason.split_once(words))?;
+    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
+    Some(digits.parse().ok())
+}
+
+/// The words of a panic.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "for a reason that it doesn't tell".to_owned())
+}
+
+/// Refuses a type that a GPU doesn't compute in. The CPU takes another one in its place.
+///
+/// # Errors
+/// [`Error::InvalidParameter`], with what would be right.
+pub(crate) fn check_dtype(device: &Device, dtype: Option<Dtype>) -> Result<()> {
+    match dtype {
+        Some(dtype) if !device.is_cpu() && !device.computes_in(dtype) => {
+            let types = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter();
+            let has: Vec<&str> = types
+                .filter(|dtype| device.computes_in(*dtype))
+                .map(Dtype::name)
+                .collect();
+            let reason = format!(
+                "{} doesn't compute in {dtype}; it computes in {}",
+                device.name(),
+                has.join(", ")
+            );
+            Err(Error::parameter("dtype", reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The type that networks compute in if none is asked for, which are too small for the CPU's `bf16` to be worth its rounding.
+pub(crate) fn small_dtype(device: &Device) -> Dtype {
+    match device.is_cpu() {
+        true => Dtype::F32,
+        false => device.default_dtype(),
+    }
+}
+
 /// Threads, workspace and log of a pipeline; a clone shares them.
 #[derive(Clone, Default)]
 pub(crate) struct Runtime {
@@ -37,11 +119,15 @@ pub(crate) struct Runtime {
     /// Whether text encoders are let go when texts are encoded.
     lets_text_encoders_go: bool,
     log: Option<Log>,
+    /// The GPU that computes, if one does.
+    gpu: Option<Device>,
 }
 
 impl Runtime {
-    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with. The instruction set of the CPU is looked at here.
-    pub fn new(threads: Option<usize>, on_cpu: bool, log: Option<Log>) -> Result<Self> {
+    /// `threads` of `None` are the process's own, which a GPU's pipelines stay with. The instruction set of the CPU is looked at here. Without a
+    /// `device` nothing is computed.
+    pub fn new(threads: Option<usize>, device: Option<&Device>, log: Option<Log>) -> Result<Self> {
+        let on_cpu = device.is_some_and(Device::is_cpu);
         let fail = |reason| Err(Error::parameter("threads", reason));
         let pool = match threads {
             Some(n) if !(1..=MOST_THREADS).contains(&n) => {
@@ -68,6 +154,7 @@ impl Runtime {
             memory_limit: None,
             lets_text_encoders_go: false,
             log,
+            gpu: device.filter(|device| !device.is_cpu()).cloned(),
         })
     }
 
@@ -135,11 +222,41 @@ impl Runtime {
     }
 
     /// Computes on the pipeline's threads. Nothing of the caller's runs there: its callbacks stay in its own thread.
-    pub fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    ///
+    /// # Errors
+    /// Those of the work; [`Error::OutOfMemory`] and [`Error::Device`] where a GPU fails, whose libraries may panic then.
+    pub fn compute<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let work = || self.workspace.enter(work);
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
+        let Some(gpu) = &self.gpu else {
+            return match &self.pool {
+                Some(pool) => pool.install(work),
+                None => work(),
+            };
+        };
+        // Tensors that are left behind half done are dropped with the work.
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(made) => made.map_err(|error| match error {
+                Error::Device { reason, .. } => failed(gpu, &reason),
+                other => other,
+            }),
+            Err(panic) => Err(failed(gpu, &message(&*panic))),
+        }
+    }
+
+    /// Waits until all that was given to a GPU is done there.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub fn finish(&self) -> Result<()> {
+        match self.gpu.clone() {
+            None => Ok(()),
+            Some(gpu) => self.compute(|| match gpu.burn().sync() {
+                Ok(()) => Ok(()),
+                Err(error) => Err(Error::Device {
+                    device: String::new(),
+                    reason: error.to_string(),
+                }),
+            }),
         }
     }
 
@@ -163,5 +280,58 @@ impl Runtime {
         let outcome = work()?;
         self.info(|| format!("{what}: {:.3} s", began.elapsed().as_secs_f64()));
         Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words are CubeCL's: `IoError` in cubecl-runtime 0.11.3.
+    #[test]
+    fn want_of_memory_is_told_from_other_failures() {
+        let out = "An error happened during execution\nCaused by:\n  out of device memory allocating 2147483648 bytes\nBacktrace:";
+        assert_eq!(lacking(out), Some(Some(2_147_483_648)));
+        assert_eq!(lacking("can't allocate buffer of size: 12\n"), Some(Some(12)));
+        assert_eq!(lacking("wgpu error: Out of Memory"), Some(None));
+        assert_eq!(lacking("illegal address"), None);
+    }
+
+    #[test]
+    fn panics_have_words() {
+        let panic = |work: fn()| catch_unwind(work).unwrap_err();
+        assert_eq!(message(&*panic(|| panic!("so"))), "so");
+        assert_eq!(message(&*panic(|| panic!("{}", 1 + 1))), "2");
+    }
+
+    /// On Mesa's software driver: it refuses, the work that panics is an error, and the device goes on.
+    #[cfg(feature = "vulkan")]
+    #[test]
+    fn a_gpu_that_fails_goes_on() {
+        use burn_tensor::{DType, Tensor};
+
+        use super::super::values;
+
+        let Ok(gpu) = Device::from_name("vulkan:cpu") else {
+            println!("left out: this machine has no software Vulkan driver");
+            return;
+        };
+        let runtime = Runtime::new(None, Some(&gpu), None).unwrap();
+        let sum = |count: usize| {
+            runtime.compute(|| {
+                let ones = Tensor::<1>::ones([count], (gpu.burn(), DType::F32));
+                values(ones.sum())
+            })
+        };
+        assert_eq!(sum(1000).unwrap(), [1000.0]);
+        let error = sum(1 << 40).unwrap_err();
+        assert!(
+            matches!(&error, Error::OutOfMemory { device, .. } if device == "vulkan:cpu"),
+            "{error:?}"
+        );
+        assert_eq!(sum(1000).unwrap(), [1000.0]);
+        let error = runtime.compute::<()>(|| panic!("a kernel")).unwrap_err();
+        assert_eq!(error.to_string(), "vulkan:cpu failed: a kernel");
+        assert_eq!(sum(1000).unwrap(), [1000.0]);
     }
 }

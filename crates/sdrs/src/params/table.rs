@@ -273,7 +273,7 @@ macro_rules! table {
                 /// where it is zeros unless it is given, and never to the refiner; or "comfy", where it is encoded.
                 empty_negative_rule: EmptyNegativeRule = EmptyNegativeRule::default(), Any, Changed("Empty negative prompt");
             }
-            /// Shortcuts: they make a run faster, and change its picture.
+            /// Shortcuts: they make a run faster, and change its picture, if only by rounding.
             speed: SpeedParams {
                 /// The share of the pixels, 0 to 1, that self-attention merges with others: faster for large pictures, and coarser. It acts
                 /// at the resolution of the latents (token merging, Bolya and Hoffman 2023, arXiv:2303.17604), and no more than three
@@ -294,6 +294,9 @@ macro_rules! table {
                 /// that call's output serves again; 0.15 is usual, 0 is never. Not with DeepCache (first-block caching, after TeaCache, Liu et al.
                 /// 2024, arXiv:2411.19108).
                 first_block_cache: f64 = 0.0, Share, Changed("First block cache");
+                /// The number of a batch's pictures that go through the U-Net together, up to 1,000; 0 is as many as fit up to eight on a GPU,
+                /// and one on the CPU. With 1 a picture is exactly what a single run gives, with more it differs by the type's rounding.
+                batch_per_call: usize = 0, Whole(0, 1000), Unwritten;
             }
         }
     };

@@ -18,7 +18,8 @@ use crate::{
     Error, LogLevel, Lora, MemoryPlan, Request, Result, Upscaler,
     lora::{LoraFolders, Loras},
     model::{
-        Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_file, check_folder, tiny, tiny_file,
+        Log, MemoryLimit, Model, Models, Patches, Runtime, Source, check_dtype, check_file, check_folder,
+        tiny, tiny_file,
     },
     run::Components,
     text::Embeddings,
@@ -329,6 +330,7 @@ impl PipelineBuilder {
             let reason = format!("is for the CPU alone, not for {}; leave it out", device.name());
             return Err(Error::parameter("weight_dtype", reason));
         }
+        check_dtype(&device, self.dtype)?;
         let mut target = Target::chosen(device, self.dtype, self.weight_dtype);
         let quantizes = on_cpu && target.dtype != Dtype::F16;
         target.quantization = match self.quantization {
@@ -344,12 +346,15 @@ impl PipelineBuilder {
             );
             return Err(Error::parameter("quantization", reason));
         }
-        let mut runtime = Runtime::new(self.threads, on_cpu, self.log.take())?;
+        let mut runtime = Runtime::new(self.threads, Some(device), self.log.take())?;
         if self.profile {
             runtime.keep_account();
         }
         if self.lets_text_encoders_go {
             runtime.let_text_encoders_go();
+        }
+        if let Some(reason) = target.device.reason() {
+            runtime.info(|| reason.to_owned());
         }
         for told in told(self.dtype, &target) {
             runtime.info(|| told);
@@ -454,7 +459,7 @@ impl PipelineBuilder {
     }
 
     fn merged(&mut self) -> Result<Checkpoint> {
-        let runtime = Runtime::new(None, false, self.log.take())?;
+        let runtime = Runtime::new(None, None, self.log.take())?;
         let (mut checkpoint, loras) = self.open(&runtime)?;
         checkpoint.set_patches(&loras.patches());
         Ok(checkpoint)

@@ -33,13 +33,20 @@ pub(crate) struct Text {
     pub tile: usize,
 }
 
+/// A row of the network's batch: a text with one of the pictures that are drawn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub picture: usize,
+    pub text: Text,
+}
+
 /// Contexts of the last calls with their keys and values for cross-attention, and what calls leave of their results to later ones.
 #[derive(Default)]
 pub(crate) struct UnetCache {
     /// In the order of their last use.
     calls: Vec<CallTexts>,
-    deep: Vec<Row<DeepFeatures>>,
-    first_blocks: Vec<Row<FirstBlock>>,
+    deep: Vec<Kept<DeepFeatures>>,
+    first_blocks: Vec<Kept<FirstBlock>>,
     /// The U-Net that made them.
     unet: Weak<Loaded<UNet>>,
     /// Whether the rest is a saved state's, which belongs to the first U-Net that is asked.
@@ -62,9 +69,9 @@ pub(super) struct Conditions {
     pub added: Option<Tensor<2>>,
 }
 
-/// What a call at a step left to later ones, for one text.
-struct Row<T> {
-    text: Text,
+/// What a call at a step left to later ones, for one row.
+struct Kept<T> {
+    row: Row,
     step: usize,
     kept: T,
 }
@@ -152,23 +159,24 @@ impl SavedFirstBlock {
 }
 
 impl UnetCache {
-    /// What steps from `step` on may use, so that a state can keep it: deep features that are less than `interval` steps old, and first blocks.
-    pub fn saved(&self, step: usize, interval: usize) -> Result<SavedCache> {
-        let features = young(&self.deep, step, interval).map(|row| {
+    /// What steps of a picture from `step` on may use, so that a state can keep it: deep features that are less than `interval` steps old, and
+    /// first blocks.
+    pub fn saved(&self, picture: usize, step: usize, interval: usize) -> Result<SavedCache> {
+        let features = young(&self.deep, (picture, step), interval).map(|row| {
             let (branch, x) = row.kept.parts();
             Ok(SavedFeatures {
-                text: row.text,
+                text: row.row.text,
                 step: row.step,
                 branch,
                 shape: x.dims(),
                 values: values(x.clone())?,
             })
         });
-        let first_blocks = young(&self.first_blocks, step, FIRST_BLOCK_STEPS).map(|row| {
+        let first_blocks = young(&self.first_blocks, (picture, step), FIRST_BLOCK_STEPS).map(|row| {
             let saved = |x: &Tensor<4>| Ok::<_, Error>((x.dims(), values(x.clone())?));
             let [residual, prediction] = row.kept.parts().map(saved);
             Ok(SavedFirstBlock {
-                text: row.text,
+                text: row.row.text,
                 step: row.step,
                 parts: [residual?, prediction?],
             })
@@ -179,20 +187,21 @@ impl UnetCache {
         })
     }
 
-    /// Takes what a state has, in the type that the model computes in.
+    /// Takes what a state has for the first picture, in the type that the model computes in.
     pub fn restore(&mut self, saved: &SavedCache, model: &Model) {
         let tensor = |shape: [usize; 4], values: &[f32]| model.tensor(values.to_vec(), shape);
         let dtype = model.target.dtype.burn();
-        let deep = saved.features.iter().map(|row| Row {
-            text: row.text,
+        let first = |text| Row { picture: 0, text };
+        let deep = saved.features.iter().map(|row| Kept {
+            row: first(row.text),
             step: row.step,
             kept: DeepFeatures::new(row.branch, tensor(row.shape, &row.values).cast(dtype)),
         });
         self.deep = deep.collect();
         let first_blocks = saved.first_blocks.iter().map(|row| {
             let [residual, prediction] = [0, 1].map(|i| tensor(row.parts[i].0, &row.parts[i].1));
-            Row {
-                text: row.text,
+            Kept {
+                row: first(row.text),
                 step: row.step,
                 kept: FirstBlock::new(residual.cast(dtype), prediction),
             }
@@ -264,52 +273,56 @@ impl UnetCache {
         result
     }
 
-    /// The deep features of these texts, if each was cached in one of the `interval - 1` steps before this one: calls of the same step
+    /// The deep features of these rows, if each was cached in one of the `interval - 1` steps before this one: calls of the same step
     /// make theirs anew.
-    pub fn deep(&mut self, step: usize, interval: usize, texts: &[Text]) -> Option<DeepFeatures> {
-        self.deep.retain(|row| step.saturating_sub(row.step) < interval);
-        let rows = texts.iter().map(|text| {
-            let mut rows = self.deep.iter();
-            let row = rows.find(|row| row.text == *text && row.step < step);
-            row.map(|row| row.kept.clone())
+    pub fn deep(&mut self, step: usize, interval: usize, rows: &[Row]) -> Option<DeepFeatures> {
+        self.deep.retain(|kept| step.saturating_sub(kept.step) < interval);
+        let found = rows.iter().map(|row| {
+            let mut all = self.deep.iter();
+            let kept = all.find(|kept| kept.row == *row && kept.step < step);
+            kept.map(|kept| kept.kept.clone())
         });
-        DeepFeatures::join(&rows.collect::<Option<Vec<_>>>()?)
+        DeepFeatures::join(&found.collect::<Option<Vec<_>>>()?)
     }
 
-    /// Keeps deep features of these texts, one row each.
-    pub fn keep(&mut self, step: usize, texts: &[Text], deep: &DeepFeatures) {
-        keep(&mut self.deep, step, texts, deep.split());
+    /// Keeps deep features of these rows, one each.
+    pub fn keep(&mut self, step: usize, rows: &[Row], deep: &DeepFeatures) {
+        keep(&mut self.deep, step, rows, deep.split());
     }
 
-    /// The first block of the last whole call for each of these texts, which were asked for lately.
-    pub fn first_block(&mut self, step: usize, texts: &[Text]) -> Option<FirstBlock> {
-        let rows = &mut self.first_blocks;
-        rows.retain(|row| step.saturating_sub(row.step) < FIRST_BLOCK_STEPS);
-        let kept = texts.iter().map(|text| {
-            let row = rows.iter_mut().find(|row| row.text == *text)?;
-            row.step = step;
-            Some(row.kept.clone())
+    /// The first block of the last whole call for each of these rows, which were asked for lately.
+    pub fn first_block(&mut self, step: usize, rows: &[Row]) -> Option<FirstBlock> {
+        let all = &mut self.first_blocks;
+        all.retain(|kept| step.saturating_sub(kept.step) < FIRST_BLOCK_STEPS);
+        let found = rows.iter().map(|row| {
+            let kept = all.iter_mut().find(|kept| kept.row == *row)?;
+            kept.step = step;
+            Some(kept.kept.clone())
         });
-        FirstBlock::join(&kept.collect::<Option<Vec<_>>>()?)
+        FirstBlock::join(&found.collect::<Option<Vec<_>>>()?)
     }
 
-    /// Keeps a first block of these texts, one row each.
-    pub fn keep_first_block(&mut self, step: usize, texts: &[Text], kept: &FirstBlock) {
-        keep(&mut self.first_blocks, step, texts, kept.split());
+    /// Keeps a first block of these rows, one each.
+    pub fn keep_first_block(&mut self, step: usize, rows: &[Row], kept: &FirstBlock) {
+        keep(&mut self.first_blocks, step, rows, kept.split());
     }
 }
 
-/// Puts rows in the place of those of the same texts.
-fn keep<T>(rows: &mut Vec<Row<T>>, step: usize, texts: &[Text], kept: Vec<T>) {
-    rows.retain(|row| !texts.contains(&row.text));
-    let new = texts.iter().zip(kept);
-    rows.extend(new.map(|(&text, kept)| Row { text, step, kept }));
+/// Puts what is kept in the place of what was for the same rows.
+fn keep<T>(all: &mut Vec<Kept<T>>, step: usize, rows: &[Row], kept: Vec<T>) {
+    all.retain(|kept| !rows.contains(&kept.row));
+    let new = rows.iter().zip(kept);
+    all.extend(new.map(|(&row, kept)| Kept { row, step, kept }));
 }
 
-/// The rows that are less than so many steps old at a step.
-fn young<T>(rows: &[Row<T>], step: usize, steps: usize) -> impl Iterator<Item = &Row<T>> {
-    rows.iter()
-        .filter(move |row| step.saturating_sub(row.step) < steps)
+/// What is kept for a picture that is less than so many steps old at a step.
+fn young<T>(
+    all: &[Kept<T>],
+    (picture, step): (usize, usize),
+    steps: usize,
+) -> impl Iterator<Item = &Kept<T>> {
+    all.iter()
+        .filter(move |kept| kept.row.picture == picture && step.saturating_sub(kept.step) < steps)
 }
 
 impl CallTexts {

@@ -11,14 +11,14 @@ pub(crate) struct CallState {
 }
 
 impl CallState {
-    /// What there is before step `next`; the cache's only if that step's U-Net is the one that made them.
+    /// What there is of a picture before step `next`; the cache's only if that step's U-Net is the one that made them.
     pub fn new(
         predictor: &Predictor<'_>,
-        guidance: &GuidanceState,
+        (picture, guidance): (usize, &GuidanceState),
         (next, same_unet): (usize, bool),
     ) -> Result<Self> {
         let cache = match same_unet {
-            true => predictor.saved_cache(next)?,
+            true => predictor.saved_cache(picture, next)?,
             false => SavedCache::default(),
         };
         Ok(Self {

@@ -8,7 +8,7 @@ use super::{
     Components,
     call_state::CallState,
     guide::{Guidance, GuidanceState},
-    predict::{Changes, Predictor},
+    predict::{Batch, Changes, Predictor},
     refiner::{Refiner, Refining},
     region::Region,
 };
@@ -35,14 +35,14 @@ pub(crate) struct Pass {
 }
 
 /// The latents that a pass begins at.
-pub(crate) struct Beginning<'a> {
-    pub latents: &'a Vec<f32>,
+pub(crate) struct Beginning {
+    pub latents: Vec<f32>,
     /// A factor of the first noise.
     pub noise_multiplier: f64,
     /// Noise beyond the first noise level's.
     pub extra_noise: f64,
     /// The part that is drawn anew.
-    pub region: Option<&'a Region>,
+    pub region: Option<Region>,
 }
 
 /// A pass under way: what its rest depends on.
@@ -72,17 +72,23 @@ pub(crate) struct Denoiser<'a> {
     pub changes: Changes,
 }
 
+/// A picture that a pass draws: the latents that it begins at, if not at noise alone; the state that it goes on from; its noise.
+pub(crate) struct Drawn {
+    pub from: Option<Beginning>,
+    pub resumed: Option<PassState>,
+    pub noise: BatchNoise,
+}
+
 impl Denoiser<'_> {
-    /// Samples one picture's latents, from an image's latents, or those of the pass before, or from noise alone; or goes on from a state, whose
-    /// pass began so.
+    /// Samples pictures' latents, all of them together: from an image's latents, or those of the pass before, or from noise alone; a single one
+    /// may go on from a state, whose pass began so. `seen` is told which picture it is, from 0.
     pub fn run(
         &self,
         pass: &mut Pass,
-        (from, resumed): (Option<&Beginning<'_>>, Option<PassState>),
-        mut noise: BatchNoise,
+        pictures: Vec<Drawn>,
         cancelled: impl Fn() -> bool,
-        mut seen: impl FnMut(Seen<'_>) -> Result<()>,
-    ) -> Result<Vec<f32>> {
+        mut seen: impl FnMut(usize, Seen<'_>) -> Result<()>,
+    ) -> Result<Vec<Vec<f32>>> {
         let Pass {
             plan,
             shape,
@@ -102,24 +108,24 @@ impl Denoiser<'_> {
         } = self.components;
         let range = (plan.sampler().uses_brownian_noise()).then(|| plan.brownian_range());
         // Grown when noise is first asked for: a single step asks for none, and has no range for a tree.
-        let mut trees = None;
-        let first = noise.first().swap_remove(0);
-        seen(Seen::Noise(&first))?;
+        let count = pictures.len();
+        let mut trees: Vec<_> = (0..count).map(|_| None).collect();
         let over_timesteps = plan.sampler().is_timestep_based(Dialect::WebUi);
-        let mut terms = Vec::new();
-        let mut noise_scale = plan.noise_scale();
-        if let Some(from) = from {
-            // Latents of samplers over timesteps are variance preserving in the WebUI, so that extra noise is more of ours.
-            let unit = match over_timesteps {
-                true => (1.0 + plan.sigmas()[0].powi(2)).sqrt(),
-                false => 1.0,
-            };
-            noise_scale = from.noise_multiplier * (noise_scale + from.extra_noise * unit);
-            terms.push((plan.image_scale(), from.latents));
+        let (mut froms, mut states, mut noises) = (Vec::new(), Vec::new(), Vec::new());
+        let mut firsts = Vec::with_capacity(count);
+        for (number, mut picture) in pictures.into_iter().enumerate() {
+            let first = picture.noise.first().swap_remove(0);
+            seen(number, Seen::Noise(&first))?;
+            firsts.push(first);
+            froms.push(picture.from);
+            states.push(picture.resumed);
+            noises.push(picture.noise);
         }
-        terms.push((noise_scale, &first));
-        let region = from.and_then(|from| from.region);
-        let region = region.map(|region| region.held(plan, &first, over_timesteps, &model.sampling));
+        let regions = froms.iter().zip(&firsts).map(|(from, first)| {
+            let region = from.as_ref().and_then(|from| from.region.as_ref());
+            region.map(|region| region.held(plan, first, over_timesteps, &model.sampling))
+        });
+        let regions: Vec<_> = regions.collect();
         let refiner = refiner.as_ref().zip(self.components.refiner.as_deref());
         let mut calls = Calls {
             predictor: Predictor {
@@ -133,36 +139,47 @@ impl Denoiser<'_> {
                 tiles: tiles.as_ref(),
                 cancelled: &cancelled,
                 cache: Default::default(),
+                steady: Default::default(),
             },
-            guidance: GuidanceState::default(),
-            refining: refiner
-                .map(|(refiner, by)| refiner.picture(by, self.changes, (*shape, tiles.as_ref()), &cancelled)),
+            guidance: vec![GuidanceState::default(); count],
+            refining: refiner.map(|(refiner, by)| {
+                let latents = (*shape, tiles.as_ref());
+                refiner.pictures(count, by, self.changes, latents, &cancelled)
+            }),
             unets,
-            draws: 0,
+            draws: vec![0; count],
         };
-        let stepper = match resumed {
-            None => Stepper::new(plan.clone(), Vec::lincomb(&terms)),
-            Some(state) => {
-                (0..state.draws).for_each(|_| drop(noise.next()));
-                let stepper = Stepper::resume(plan.clone(), state.stepper)?;
-                calls.resume((state.draws, state.own, state.refiner));
-                stepper
+        let mut steppers = Vec::with_capacity(count);
+        for (number, state) in states.into_iter().enumerate() {
+            let stepper = match state {
+                None => {
+                    let from = froms[number].as_ref();
+                    let beginning = beginning(plan, from, &firsts[number], over_timesteps);
+                    Stepper::new(plan.clone(), beginning)
+                }
+                Some(state) => {
+                    (0..state.draws).for_each(|_| drop(noises[number].next()));
+                    let stepper = Stepper::resume(plan.clone(), state.stepper)?;
+                    calls.resume((state.draws, state.own, state.refiner));
+                    stepper
+                }
+            };
+            if let (0, Request::Denoise { x, .. }) = (stepper.calls_done(), stepper.request()) {
+                seen(number, Seen::Beginning(x))?;
             }
-        };
-        if let (0, Request::Denoise { x, .. }) = (stepper.calls_done(), stepper.request()) {
-            seen(Seen::Beginning(x))?;
+            steppers.push(stepper);
         }
         // The loop's closures take turns with it.
         let calls = RefCell::new(calls);
-        let sampled = sd_sched::drive(
-            stepper,
-            |x, call| {
+        let sampled = sd_sched::drive_together(
+            steppers,
+            |latents, call| {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
                 let Calls {
                     predictor,
-                    guidance: state,
+                    guidance: states,
                     refining,
                     unets,
                     ..
@@ -173,73 +190,113 @@ impl Denoiser<'_> {
                     None => unets.at(call.step, model, loras, runtime)?,
                 };
                 predictor.cache.belongs_to(&unet);
-                let mut predict = |x: &Vec<f32>| match &mut refining {
-                    Some(refining) => refining.denoise((x, &call)),
-                    None => guidance.denoise(predictor, state, (x, &call), &unet),
+                let given = latents.iter().map(|(number, x)| {
+                    let region = regions[*number].as_ref();
+                    region.and_then(|region| region.given(x, &call))
+                });
+                let given: Vec<Option<Vec<f32>>> = given.collect();
+                let seen = latents.iter().zip(&given);
+                let seen = seen.map(|(&(number, x), given)| (number, given.as_ref().unwrap_or(x)));
+                let seen: Vec<(usize, &Vec<f32>)> = seen.collect();
+                let batch = Batch {
+                    latents: &seen,
+                    call: &call,
                 };
-                match &region {
-                    Some(region) => region.denoised(x, &call, predict),
-                    None => predict(x),
-                }
+                let denoised = match &mut refining {
+                    Some(refining) => refining.denoise(batch),
+                    None => guidance.denoise(predictor, states, batch, &unet),
+                }?;
+                let each = latents.iter().zip(&given).zip(denoised);
+                let denoised = each.map(|((&(number, x), given), denoised)| match &regions[number] {
+                    Some(region) => region.denoised(x, given.as_ref(), &call, denoised),
+                    None => denoised,
+                });
+                Ok(denoised.collect())
             },
-            |way| {
+            |number, way| {
+                let (noise, trees) = (&mut noises[number], &mut trees[number]);
                 if let (Some(range), None) = (range, &trees) {
-                    trees = Some(noise.brownian(range)?);
+                    *trees = Some(noise.brownian(range)?);
                 }
-                let drawn = match &mut trees {
+                let drawn = match trees {
                     Some(trees) => trees.noise(way.sigma_from, way.sigma_to),
                     None => {
-                        calls.borrow_mut().draws += 1;
+                        calls.borrow_mut().draws[number] += 1;
                         noise.next()
                     }
                 };
                 Ok(drawn.into_iter().next().unwrap_or_default())
             },
-            |stepper, step| {
+            |number, stepper, step| {
                 let stepper = &*stepper;
-                let state = || calls.borrow().state(stepper);
+                let state = || calls.borrow().state(number, stepper);
                 match stepper.progress(step) {
-                    Some(progress) => seen(Seen::Step(progress, stepper.is_done(), &state)),
+                    Some(progress) => seen(number, Seen::Step(progress, stepper.is_done(), &state)),
                     None => Ok(()),
                 }
             },
         )?;
-        Ok(match &region {
+        let kept = sampled.into_iter().zip(&regions);
+        let kept = kept.map(|(sampled, region)| match region {
             Some(region) => region.kept(sampled),
             None => sampled,
-        })
+        });
+        Ok(kept.collect())
     }
+}
+
+/// The latents that sampling begins at: noise, on an image's latents if there are some.
+fn beginning(plan: &Plan, from: Option<&Beginning>, first: &Vec<f32>, over_timesteps: bool) -> Vec<f32> {
+    let mut terms = Vec::new();
+    let mut noise_scale = plan.noise_scale();
+    if let Some(from) = from {
+        // Latents of samplers over timesteps are variance preserving in the WebUI, so that extra noise is more of ours.
+        let unit = match over_timesteps {
+            true => (1.0 + plan.sigmas()[0].powi(2)).sqrt(),
+            false => 1.0,
+        };
+        noise_scale = from.noise_multiplier * (noise_scale + from.extra_noise * unit);
+        terms.push((plan.image_scale(), &from.latents));
+    }
+    terms.push((noise_scale, first));
+    Vec::lincomb(&terms)
 }
 
 /// What the calls of a pass hand on to each other.
 struct Calls<'a> {
     predictor: Predictor<'a>,
-    guidance: GuidanceState,
+    /// For each picture.
+    guidance: Vec<GuidanceState>,
     refining: Option<Refining<'a>>,
     unets: &'a mut ScheduledUnet,
-    /// Draws of noise from its generator.
-    draws: usize,
+    /// Draws of noise from each picture's generator.
+    draws: Vec<usize>,
 }
 
 impl Calls<'_> {
-    /// The state in which the rest of the pass finds them.
-    fn state(&self, stepper: &Stepper<Vec<f32>>) -> Result<PassState> {
+    /// The state in which the rest of the pass finds them, for one picture.
+    fn state(&self, picture: usize, stepper: &Stepper<Vec<f32>>) -> Result<PassState> {
         let next = stepper.steps_done();
         let same_unet = !self.unets.changes_at(next);
-        let refiner = self.refining.as_ref().map(|it| it.call_state(next)).transpose()?;
+        let refiner = self.refining.as_ref();
+        let refiner = refiner.map(|it| it.call_state(picture, next)).transpose()?;
         Ok(PassState {
             stepper: stepper.state(),
-            draws: self.draws,
-            own: CallState::new(&self.predictor, &self.guidance, (next, same_unet))?,
+            draws: self.draws[picture],
+            own: CallState::new(
+                &self.predictor,
+                (picture, &self.guidance[picture]),
+                (next, same_unet),
+            )?,
             refiner: refiner.flatten(),
         })
     }
 
-    /// Goes on from a state.
+    /// Goes on from a state, which is the only picture's.
     fn resume(&mut self, (draws, own, refiner): (usize, CallState, Option<CallState>)) {
-        self.draws = draws;
+        self.draws = vec![draws];
         self.predictor.restore(&own.cache);
-        self.guidance = own.guidance;
+        self.guidance = vec![own.guidance];
         if let (Some(refining), Some(state)) = (&mut self.refining, refiner) {
             refining.resume(state);
         }
@@ -318,24 +375,23 @@ mod tests {
             refiner: None,
         };
         let from = start.map(|latents| Beginning {
-            latents,
+            latents: latents.clone(),
             noise_multiplier: 1.0,
             extra_noise: 0.0,
             region: None,
         });
         let mut on_step = on_step;
-        let seen = |seen: Seen<'_>| match seen {
+        let seen = |_, seen: Seen<'_>| match seen {
             Seen::Step(progress, ..) => on_step(progress),
             Seen::Noise(_) | Seen::Beginning(_) => Ok(()),
         };
-        let latents = denoiser.run(
-            &mut pass,
-            (from.as_ref(), None),
-            noise_of(seed, shape),
-            || false,
-            seen,
-        );
-        latents.unwrap()
+        let drawn = Drawn {
+            from,
+            resumed: None,
+            noise: noise_of(seed, shape),
+        };
+        let latents = denoiser.run(&mut pass, vec![drawn], || false, seen);
+        latents.unwrap().swap_remove(0)
     }
 
     fn noise_of(seed: u64, [_, channels, height, width]: [usize; 4]) -> BatchNoise {

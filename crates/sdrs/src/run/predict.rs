@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use burn_tensor::Tensor;
 use sd_core::models::{DeepCache, FreeU, MergedParts, Perturbation, SelfAttentionLayers, UNet, UnetInput};
 use sd_kernels::Axes;
 use sd_sched::{DenoiseCall, Latent};
 
-use super::cache::{SavedCache, Text, UnetCache};
+use super::cache::{Row, SavedCache, Text, UnetCache};
 use crate::{
     Error, GenerateParams, Result,
     model::{Model, Runtime, values},
@@ -14,7 +15,7 @@ use crate::{
     text::Conditioning,
 };
 
-/// One picture's calls of the network. All arithmetic outside the network is on the host, so it is the same on every device.
+/// Pictures' calls of the network. All arithmetic outside the network is on the host, so it is the same on every device.
 pub(crate) struct Predictor<'a> {
     pub model: &'a Model,
     pub runtime: &'a Runtime,
@@ -31,6 +32,25 @@ pub(crate) struct Predictor<'a> {
     /// Asked before each tile.
     pub cancelled: &'a dyn Fn() -> bool,
     pub cache: UnetCache,
+    pub steady: Steady,
+}
+
+/// What is the same in every call and lies on the device, for as many pictures as the last call had.
+#[derive(Default)]
+pub(crate) struct Steady {
+    pictures: usize,
+    guidance: Option<Tensor<2>>,
+    /// What stands behind the latents, where the network sees all of it.
+    concat: Option<Tensor<4>>,
+}
+
+/// What the network sees of a call, on the device: a row for each picture.
+struct Seen {
+    latents: Tensor<4>,
+    concat: Option<Tensor<4>>,
+    guidance: Option<Tensor<2>>,
+    /// The axes along which pictures go on at their opposite edges.
+    wrap: Axes,
 }
 
 /// What is changed in all calls of the network: work that they leave out, FreeU, and wrapped edges. By default nothing is.
@@ -45,16 +65,12 @@ pub(crate) struct Changes {
     wrap: Axes,
 }
 
-/// What the network sees of a call: all of it, or a tile.
+/// Latents of pictures that go through the network together, at one call.
 #[derive(Clone, Copy)]
-struct View<'a> {
-    /// The scaled latents.
-    latents: &'a [f32],
-    concat: Option<&'a [f32]>,
-    /// Height and width.
-    size: [usize; 2],
-    /// The axes along which it goes on at its opposite edges.
-    wrap: Axes,
+pub(crate) struct Batch<'a> {
+    /// Each picture's place among those of the run that are drawn together, and its latents.
+    pub latents: &'a [(usize, &'a Vec<f32>)],
+    pub call: &'a DenoiseCall,
 }
 
 /// What is special about an evaluation of the network.
@@ -85,6 +101,12 @@ pub(crate) struct Received {
 }
 
 impl Changes {
+    /// Whether one picture's calls may go with those of others: what a first block is compared with is decided for all of them at once.
+    pub fn allows_others(&self) -> bool {
+        let parts = self.merged_parts != MergedParts::default() && self.token_merging > 0.0;
+        self.first_block_cache == 0.0 && !parts
+    }
+
     pub fn new(params: &GenerateParams) -> Self {
         Self {
             token_merging: params.speed.token_merging,
@@ -110,26 +132,30 @@ impl Changes {
 }
 
 impl Predictor<'_> {
-    /// What calls left to those from step `next` on.
-    pub fn saved_cache(&self, next: usize) -> Result<SavedCache> {
-        self.cache.saved(next, self.changes.deep_cache_interval)
+    /// What calls of a picture left to those from step `next` on.
+    pub fn saved_cache(&self, picture: usize, next: usize) -> Result<SavedCache> {
+        self.cache.saved(picture, next, self.changes.deep_cache_interval)
     }
 
-    /// Takes what a state has of it.
+    /// Takes what a state has of it, for the first picture.
     pub fn restore(&mut self, saved: &SavedCache) {
         self.cache.restore(saved, self.model);
     }
 
-    /// The answers of the network for some parts of a call, counted by the conds, then uncond, then the empty prompt.
+    /// The answers of the network for some parts of a call, counted by the conds, then uncond, then the empty prompt: for each picture one for
+    /// each part.
     pub fn predict(
         &mut self,
-        (x, call): (&Vec<f32>, &DenoiseCall),
+        batch: Batch<'_>,
         unet: &UNet,
         parts: Range<usize>,
         variant: Variant,
-    ) -> Result<Vec<Predicted>> {
+    ) -> Result<Vec<Vec<Predicted>>> {
+        let Batch { latents, call } = batch;
         let scalings = self.model.sampling.scalings(call.sigma);
-        let input = Vec::lincomb(&[(scalings.c_in, x)]);
+        let scaled = latents.iter().map(|(_, x)| Vec::lincomb(&[(scalings.c_in, *x)]));
+        let scaled: Vec<Vec<f32>> = scaled.collect();
+        let pictures: Vec<usize> = latents.iter().map(|(picture, _)| *picture).collect();
         let (conditioning, model) = (self.conditioning, self.model);
         let indices = conditioning.indices(call.call);
         let lengths = self
@@ -145,34 +171,32 @@ impl Predictor<'_> {
             .collect();
         // Contexts of one length go through the network together: two at a time, so that AND takes no more memory.
         let same_length = |a: &Text, b: &Text| lengths[a.part] == lengths[b.part];
-        let mut outputs = Vec::with_capacity(texts.len());
+        let mut outputs: Vec<Vec<Predicted>> = latents.iter().map(|_| Vec::new()).collect();
+        let whole = match self.tiles {
+            Some(_) => None,
+            None => Some(self.whole(&scaled, variant)?),
+        };
         for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
-            outputs.extend(match self.tiles {
-                Some(tiles) => self.tiled(tiles, &input, call, unet, pair, variant)?,
-                None => {
-                    let [.., height, width] = self.shape;
-                    let view = View {
-                        latents: &input,
-                        concat: self.concat,
-                        size: [height, width],
-                        wrap: self.changes.wrap,
-                    };
-                    self.outputs(view, call, unet, pair, variant)?
+            let made = match (self.tiles, &whole) {
+                (_, Some(whole)) => self.outputs(whole, &pictures, call, unet, pair, variant)?,
+                (Some(tiles), None) => self.tiled(tiles, (&pictures, &scaled), call, unet, pair, variant)?,
+                (None, None) => unreachable!("without tiles the network sees the whole"),
+            };
+            // Text by text, each with every picture.
+            for (row, made) in made.into_iter().enumerate() {
+                outputs[row % latents.len()].push(made);
+            }
+        }
+        for (outputs, (_, x)) in outputs.iter_mut().zip(latents) {
+            for output in outputs {
+                if !output.denoised.iter().all(|v| v.is_finite()) {
+                    return Err(Error::NotFinite {
+                        what: "the U-Net's output",
+                        advice: "compute in a wider dtype (f32), or check the checkpoint and its prediction type",
+                    });
                 }
-            });
-        }
-        if !outputs
-            .iter()
-            .flat_map(|output| &output.denoised)
-            .all(|v| v.is_finite())
-        {
-            return Err(Error::NotFinite {
-                what: "the U-Net's output",
-                advice: "compute in a wider dtype (f32), or check the checkpoint and its prediction type",
-            });
-        }
-        for output in &mut outputs {
-            output.denoised = Vec::lincomb(&[(scalings.c_skip, x), (scalings.c_out, &output.denoised)]);
+                output.denoised = Vec::lincomb(&[(scalings.c_skip, *x), (scalings.c_out, &output.denoised)]);
+            }
         }
         Ok(outputs)
     }
@@ -181,24 +205,19 @@ impl Predictor<'_> {
     fn tiled(
         &mut self,
         tiles: &Tiles,
-        input: &[f32],
+        (pictures, scaled): (&[usize], &[Vec<f32>]),
         call: &DenoiseCall,
         unet: &UNet,
         texts: &[Text],
         variant: Variant,
     ) -> Result<Vec<Predicted>> {
-        let mut means = vec![vec![0.0; input.len()]; texts.len()];
+        let values = scaled.first().map_or(0, Vec::len);
+        let mut means = vec![vec![0.0; values]; texts.len() * pictures.len()];
         for number in 0..tiles.count() {
             if (self.cancelled)() {
                 return Err(Error::Cancelled);
             }
-            let concat = self.concat.map(|values| tiles.cut(values, number));
-            let view = View {
-                latents: &tiles.cut(input, number),
-                concat: concat.as_deref(),
-                size: tiles.size,
-                wrap: tiles.wrap,
-            };
+            let seen = self.tile(tiles, number, scaled, variant)?;
             let texts: Vec<Text> = texts
                 .iter()
                 .map(|text| Text {
@@ -206,7 +225,7 @@ impl Predictor<'_> {
                     ..*text
                 })
                 .collect();
-            let made = self.outputs(view, call, unet, &texts, variant)?;
+            let made = self.outputs(&seen, pictures, call, unet, &texts, variant)?;
             for (mean, made) in means.iter_mut().zip(made) {
                 tiles.add(mean, &made.denoised, number);
             }
@@ -218,53 +237,93 @@ impl Predictor<'_> {
         Ok(means.into_iter().map(predicted).collect())
     }
 
-    /// The network's output for each of some texts of one length, in the place of what is denoised.
+    /// All of the scaled latents, on the device.
+    fn whole(&mut self, scaled: &[Vec<f32>], variant: Variant) -> Result<Seen> {
+        let (model, pictures) = (self.model, scaled.len());
+        let [_, channels, height, width] = self.shape;
+        let (guidance, concat, steady) = (&self.guidance, self.concat, &mut self.steady);
+        let wrap = self.changes.wrap;
+        self.runtime.compute(|| {
+            if steady.pictures != pictures {
+                *steady = Steady {
+                    pictures,
+                    guidance: guidance.as_ref().map(|row| rows(model, row, pictures)),
+                    concat: concat.map(|values| planes(model, values, pictures, [height, width])),
+                };
+            }
+            let concat = steady.concat.clone();
+            Ok(Seen {
+                latents: model.tensor(scaled.concat(), [pictures, channels, height, width]),
+                concat: match variant.blank {
+                    true => concat.map(|concat| concat.zeros_like()),
+                    false => concat,
+                },
+                guidance: steady.guidance.clone(),
+                wrap,
+            })
+        })
+    }
+
+    /// A tile of the scaled latents, on the device.
+    fn tile(&self, tiles: &Tiles, number: usize, scaled: &[Vec<f32>], variant: Variant) -> Result<Seen> {
+        let (model, pictures) = (self.model, scaled.len());
+        let (guidance, concat, channels) = (&self.guidance, self.concat, self.shape[1]);
+        let [height, width] = tiles.size;
+        let cut: Vec<Vec<f32>> = scaled.iter().map(|values| tiles.cut(values, number)).collect();
+        self.runtime.compute(|| {
+            let concat = concat.map(|values| {
+                let concat = planes(model, &tiles.cut(values, number), pictures, tiles.size);
+                match variant.blank {
+                    true => concat.zeros_like(),
+                    false => concat,
+                }
+            });
+            Ok(Seen {
+                latents: model.tensor(cut.concat(), [pictures, channels, height, width]),
+                concat,
+                guidance: guidance.as_ref().map(|row| rows(model, row, pictures)),
+                wrap: tiles.wrap,
+            })
+        })
+    }
+
+    /// The network's output for each of some texts of one length with each picture, in the place of what is denoised.
     fn outputs(
         &mut self,
-        view: View,
+        seen: &Seen,
+        pictures: &[usize],
         call: &DenoiseCall,
         unet: &UNet,
         texts: &[Text],
         variant: Variant,
     ) -> Result<Vec<Predicted>> {
-        let batch = texts.len();
-        let channels = self.shape[1];
-        let [height, width] = view.size;
-        let deep_cache = self.deep_cache(call.step, texts);
+        let (batch, together) = (texts.len() * pictures.len(), pictures.len());
+        let rows: Vec<Row> = texts
+            .iter()
+            .flat_map(|&text| pictures.iter().map(move |&picture| Row { picture, text }))
+            .collect();
+        let deep_cache = self.deep_cache(call.step, &rows);
         let changes = self.changes;
         let compares = changes.first_block_cache > 0.0;
         let first_block = compares
-            .then(|| self.cache.first_block(call.step, texts))
+            .then(|| self.cache.first_block(call.step, &rows))
             .flatten();
-        let (model, cache) = (self.model, &mut self.cache);
-        let guidance = &self.guidance;
+        let cache = &mut self.cache;
         let (output, left, received) = self.runtime.compute(|| {
-            // One row for all texts, so that what doesn't depend on them is computed once.
-            let latents = model.tensor(view.latents.to_vec(), [1, channels, height, width]);
-            let timesteps = [call.timestep];
-            let guidance = guidance
-                .as_ref()
-                .map(|row| model.tensor(row.clone(), [1, row.len()]));
-            let concat = view.concat.map(|values| {
-                let channels = values.len() / (height * width);
-                let values = match variant.blank {
-                    true => vec![0.0; values.len()],
-                    false => values.to_vec(),
-                };
-                model.tensor(values, [1, channels, height, width])
-            });
+            let timesteps = vec![call.timestep; together];
             let output = cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
+                    pictures: together,
                     added: conditions.added.clone(),
-                    guidance,
-                    concat,
+                    guidance: seen.guidance.clone(),
+                    concat: seen.concat.clone(),
                     token_merging: changes.token_merging,
                     merged_parts: changes.merged_parts,
                     free_u: changes.free_u,
-                    wrap: view.wrap,
+                    wrap: seen.wrap,
                     perturbed: variant.perturbed,
                     watch_middle: variant.watched,
-                    ..UnetInput::new(latents, &timesteps, &conditions.text)
+                    ..UnetInput::new(seen.latents.clone(), &timesteps, &conditions.text)
                 };
                 Ok(match compares {
                     true => {
@@ -282,10 +341,10 @@ impl Predictor<'_> {
         })?;
         let (deep, first_block) = left;
         if let Some(deep) = deep {
-            self.cache.keep(call.step, texts, &deep);
+            self.cache.keep(call.step, &rows, &deep);
         }
         if let Some(first_block) = first_block {
-            self.cache.keep_first_block(call.step, texts, &first_block);
+            self.cache.keep_first_block(call.step, &rows, &first_block);
         }
         let mut received = received.map(|(size, values)| {
             let each = values.len() / batch;
@@ -301,11 +360,11 @@ impl Predictor<'_> {
             .collect())
     }
 
-    /// The use of deep features for these texts at a step.
-    fn deep_cache(&mut self, step: usize, texts: &[Text]) -> DeepCache {
+    /// The use of deep features for these rows at a step.
+    fn deep_cache(&mut self, step: usize, rows: &[Row]) -> DeepCache {
         match self.changes.deep_cache_interval {
             0 | 1 => DeepCache::Off,
-            interval => match self.cache.deep(step, interval, texts) {
+            interval => match self.cache.deep(step, interval, rows) {
                 Some(features) => DeepCache::Reuse(features),
                 None => DeepCache::Keep {
                     branch: self.changes.deep_cache_branch,
@@ -313,4 +372,15 @@ impl Predictor<'_> {
             },
         }
     }
+}
+
+/// The same row for each picture.
+fn rows(model: &Model, row: &[f32], pictures: usize) -> Tensor<2> {
+    model.tensor(row.repeat(pictures), [pictures, row.len()])
+}
+
+/// The same channels of height and width for each picture.
+fn planes(model: &Model, values: &[f32], pictures: usize, [height, width]: [usize; 2]) -> Tensor<4> {
+    let channels = values.len() / (height * width);
+    model.tensor(values.repeat(pictures), [pictures, channels, height, width])
 }

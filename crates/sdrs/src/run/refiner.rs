@@ -6,7 +6,7 @@ use super::{
     Components,
     call_state::CallState,
     guide::{Guidance, GuidanceState},
-    predict::{Changes, Predictor},
+    predict::{Batch, Changes, Predictor},
 };
 use crate::{GenerateParams, Result, params::Tiles, text::Conditioning};
 
@@ -51,9 +51,10 @@ pub(crate) struct Refiner {
 }
 
 impl Refiner {
-    /// It at the calls of one picture, whose latents have this shape.
-    pub fn picture<'a>(
+    /// It at the calls of so many pictures, whose latents have this shape.
+    pub fn pictures<'a>(
         &'a self,
+        count: usize,
         components: &'a Components,
         changes: Changes,
         (shape, tiles): ([usize; 4], Option<&'a Tiles>),
@@ -71,22 +72,24 @@ impl Refiner {
             tiles,
             cancelled,
             cache: Default::default(),
+            steady: Default::default(),
         };
         Refining {
             predictor,
             guidance: &self.guidance,
-            state: GuidanceState::default(),
+            states: vec![GuidanceState::default(); count],
             switch: self.switch,
             has_begun: false,
         }
     }
 }
 
-/// A refiner at one picture.
+/// A refiner at the pictures of a run that are drawn together.
 pub(crate) struct Refining<'a> {
     predictor: Predictor<'a>,
     guidance: &'a Guidance,
-    state: GuidanceState,
+    /// For each picture.
+    states: Vec<GuidanceState>,
     switch: Switch,
     has_begun: bool,
 }
@@ -103,26 +106,27 @@ impl Refining<'_> {
         self.has_begun.then_some(self)
     }
 
-    /// What it hands on to step `next`, if it has taken over.
-    pub fn call_state(&self, next: usize) -> Result<Option<CallState>> {
-        let state = self
-            .has_begun
-            .then(|| CallState::new(&self.predictor, &self.state, (next, true)));
+    /// What it hands on to step `next` of a picture, if it has taken over.
+    pub fn call_state(&self, picture: usize, next: usize) -> Result<Option<CallState>> {
+        let state = self.has_begun.then(|| {
+            let guidance = (picture, &self.states[picture]);
+            CallState::new(&self.predictor, guidance, (next, true))
+        });
         state.transpose()
     }
 
-    /// Goes on as one that has taken over.
+    /// Goes on as one that has taken over, with the only picture.
     pub fn resume(&mut self, state: CallState) {
         self.has_begun = true;
         self.predictor.restore(&state.cache);
-        self.state = state.guidance;
+        self.states = vec![state.guidance];
     }
 
     /// As [`Guidance::denoise`].
-    pub fn denoise(&mut self, at: (&Vec<f32>, &DenoiseCall)) -> Result<Denoised<Vec<f32>>> {
+    pub fn denoise(&mut self, batch: Batch<'_>) -> Result<Vec<Denoised<Vec<f32>>>> {
         let unet = &self.predictor.model.unet;
         self.guidance
-            .denoise(&mut self.predictor, &mut self.state, at, unet)
+            .denoise(&mut self.predictor, &mut self.states, batch, unet)
     }
 }
 

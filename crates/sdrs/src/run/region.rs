@@ -2,8 +2,6 @@
 
 use sd_sched::{DenoiseCall, Denoised, Latent, ModelSampling, Plan};
 
-use crate::Result;
-
 /// A mask over latents, and the latents that stay where it doesn't cover them.
 pub(crate) struct Region {
     /// For each value of the latents how much of it is drawn anew, 0 to 1.
@@ -61,46 +59,65 @@ impl Region {
 }
 
 impl Held<'_> {
-    /// The denoised latents of `x`, those that stay put in their place. `predict` is the network with its guidance.
-    pub fn denoised(
-        &self,
-        x: &Vec<f32>,
-        call: &DenoiseCall,
-        mut predict: impl FnMut(&Vec<f32>) -> Result<Denoised<Vec<f32>>>,
-    ) -> Result<Denoised<Vec<f32>>> {
+    /// What the network is given in the place of `x`, if not `x`.
+    pub fn given(&self, x: &[f32], call: &DenoiseCall) -> Option<Vec<f32>> {
         let Region { mask, latents, .. } = self.region;
         match self.rule {
-            Rule::After => Ok(over(predict(x)?, mask, latents)),
+            Rule::After => None,
             Rule::Before => {
                 // The sampler's latents are variance preserving there.
                 let scale = (1.0 + call.sigma.powi(2)).sqrt();
                 let kept = Vec::lincomb(&[(scale, latents)]);
-                let given = blend(x, mask, &kept);
-                let denoised = predict(&given)?;
-                // It takes the noise that the network found for its own.
-                let shift = |denoised: Vec<f32>| Vec::lincomb(&[(1.0, &denoised), (1.0, x), (-1.0, &given)]);
-                Ok(Denoised {
-                    denoised: shift(denoised.denoised),
-                    uncond: denoised.uncond.map(shift),
-                })
+                Some(blend(x, mask, &kept))
             }
-            Rule::Soft {
-                noise,
-                model,
-                between: [from, to],
-            } => {
-                let threshold = (model.timestep(call.sigma) - to) / (from - to);
-                // One level alone draws everything anew that the mask covers at all.
-                let threshold = if threshold.is_nan() { 1.0 } else { threshold } as f32;
-                let mask: Vec<f32> = mask
-                    .iter()
-                    .map(|&share| f32::from(u8::from(share >= threshold)))
-                    .collect();
+            Rule::Soft { noise, .. } => {
                 let noisy = Vec::lincomb(&[(1.0, latents), (call.sigma, &noise.to_vec())]);
-                let denoised = predict(&blend(x, &mask, &noisy))?;
-                Ok(over(denoised, &mask, latents))
+                Some(blend(x, &self.mask(call), &noisy))
             }
         }
+    }
+
+    /// The denoised latents of `x`, those that stay put in their place. `denoised` is what the network with its guidance makes of what it was
+    /// [given](Self::given).
+    pub fn denoised(
+        &self,
+        x: &Vec<f32>,
+        given: Option<&Vec<f32>>,
+        call: &DenoiseCall,
+        denoised: Denoised<Vec<f32>>,
+    ) -> Denoised<Vec<f32>> {
+        let Region { mask, latents, .. } = self.region;
+        match (&self.rule, given) {
+            (Rule::Before, Some(given)) => {
+                // It takes the noise that the network found for its own.
+                let shift = |denoised: Vec<f32>| Vec::lincomb(&[(1.0, &denoised), (1.0, x), (-1.0, given)]);
+                Denoised {
+                    denoised: shift(denoised.denoised),
+                    uncond: denoised.uncond.map(shift),
+                }
+            }
+            (Rule::Soft { .. }, _) => over(denoised, &self.mask(call), latents),
+            _ => over(denoised, mask, latents),
+        }
+    }
+
+    /// The part that a soft mask draws anew at a call.
+    fn mask(&self, call: &DenoiseCall) -> Vec<f32> {
+        let Rule::Soft {
+            model,
+            between: [from, to],
+            ..
+        } = self.rule
+        else {
+            return self.region.mask.clone();
+        };
+        let threshold = (model.timestep(call.sigma) - to) / (from - to);
+        // One level alone draws everything anew that the mask covers at all.
+        let threshold = if threshold.is_nan() { 1.0 } else { threshold } as f32;
+        let shares = self.region.mask.iter();
+        shares
+            .map(|&share| f32::from(u8::from(share >= threshold)))
+            .collect()
     }
 
     /// The latents of a finished pass, those that stay put in their place.

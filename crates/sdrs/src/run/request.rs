@@ -1,24 +1,15 @@
 mod memory;
 mod prepare;
+mod sampling;
+mod together;
 
 use std::path::PathBuf;
 
-use sd_sched::{
-    Stepper,
-    rng::{BatchNoise, NoiseOptions, Shape},
-};
-
 use prepare::Run;
 
-use super::{
-    Components, Tagged,
-    pass::{Beginning, Denoiser, PassState, Seen},
-    predict::Changes,
-    start::Inputs,
-    state::{DrawnWith, Place, RunState},
-};
+use super::{Components, Tagged, start::Inputs, state::RunState};
 use crate::{
-    Array, CancelToken, Error, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
+    Array, CancelToken, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
     picture::{
         corrected,
         infotext::{Seeds, infotext},
@@ -200,7 +191,9 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Draws the pictures, one after the other, so that a batch gives exactly what single runs give.
+    /// Draws the pictures: on the CPU one after the other, so that a batch gives exactly what single runs give; on a GPU several at once, as
+    /// [`batch_per_call`](crate::SpeedParams::batch_per_call) says, each with its own noise, so that a picture differs from a single run's by
+    /// rounding alone.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work, and [`Error::Core`](crate::Error::Core) if the VAE has
@@ -211,28 +204,12 @@ impl<'a> Request<'a> {
         let mut run = self.prepare()?;
         let mut tracer = self.begin_trace(&run)?;
         let mut images = Vec::with_capacity(self.params.size.batch_size);
-        for image in 0..self.params.size.batch_size {
-            let (latents, seeds) = self.sample(&mut run, &mut tracer, image)?;
-            let pass = run.result();
-            let Components { model, runtime, .. } = pass.components(run.own);
-            let wrap = self.params.wrap();
-            let decode = || model.decode_wrapped(latents, pass.shape, wrap, runtime);
-            let pixels = runtime.timed("decoded the picture", decode)?;
-            let infotext = self.infotext(&run, seeds);
-            let [width, height] = pass.size;
-            if let Some(tracer) = &mut tracer {
-                let shape = [1, 3, height as usize, width as usize];
-                tracer.record(&format!("picture.{}.image", image + 1), &shape, &pixels)?;
+        while images.len() < self.params.size.batch_size {
+            let group = self.next_together(&run, images.len());
+            for (latents, seeds) in self.sample(&mut run, &mut tracer, group)? {
+                let image = images.len();
+                images.push(self.decoded(&run, &mut tracer, image, (latents, seeds))?);
             }
-            let mut drawn = Image::from_planes(&pixels, width, height, seeds.seed, infotext)?;
-            let canvas = run.start.as_ref().and_then(|start| start.canvas.as_ref());
-            if let Some(canvas) = canvas.filter(|_| self.params.image.color_correction) {
-                drawn.rgb = corrected(&drawn.rgb, &canvas.picture);
-            }
-            images.push(match canvas {
-                Some(canvas) if run.enlargement.is_none() => canvas.restored(drawn)?,
-                _ => drawn,
-            });
         }
         Ok(Output { images })
     }
@@ -254,13 +231,45 @@ impl<'a> Request<'a> {
             seeds: Vec::with_capacity(n),
             infotexts: Vec::with_capacity(n),
         };
-        for image in 0..n {
-            let (latents, seeds) = self.sample(&mut run, &mut tracer, image)?;
-            made.latents.values.extend(latents);
-            made.seeds.push(seeds.seed);
-            made.infotexts.push(self.infotext(&run, seeds));
+        while made.seeds.len() < n {
+            let group = self.next_together(&run, made.seeds.len());
+            for (latents, seeds) in self.sample(&mut run, &mut tracer, group)? {
+                made.latents.values.extend(latents);
+                made.seeds.push(seeds.seed);
+                made.infotexts.push(self.infotext(&run, seeds));
+            }
         }
         Ok(made)
+    }
+
+    /// The picture of these latents.
+    fn decoded(
+        &self,
+        run: &Run<'_>,
+        tracer: &mut Option<Tracer>,
+        image: usize,
+        (latents, seeds): (Vec<f32>, Seeds),
+    ) -> Result<Image> {
+        let pass = run.result();
+        let Components { model, runtime, .. } = pass.components(run.own);
+        let wrap = self.params.wrap();
+        let decode = || model.decode_wrapped(latents, pass.shape, wrap, runtime);
+        let pixels = runtime.timed("decoded the picture", decode)?;
+        let infotext = self.infotext(run, seeds);
+        let [width, height] = pass.size;
+        if let Some(tracer) = tracer {
+            let shape = [1, 3, height as usize, width as usize];
+            tracer.record(&format!("picture.{}.image", image + 1), &shape, &pixels)?;
+        }
+        let mut drawn = Image::from_planes(&pixels, width, height, seeds.seed, infotext)?;
+        let canvas = run.start.as_ref().and_then(|start| start.canvas.as_ref());
+        if let Some(canvas) = canvas.filter(|_| self.params.image.color_correction) {
+            drawn.rgb = corrected(&drawn.rgb, &canvas.picture);
+        }
+        match canvas {
+            Some(canvas) if run.enlargement.is_none() => canvas.restored(drawn),
+            _ => Ok(drawn),
+        }
     }
 
     fn infotext(&self, run: &Run<'_>, seeds: Seeds) -> String {
@@ -307,170 +316,6 @@ impl<'a> Request<'a> {
         }
         Ok(Some(tracer))
     }
-
-    /// Samples one picture's latents.
-    fn sample(
-        &mut self,
-        run: &mut Run<'a>,
-        tracer: &mut Option<Tracer>,
-        image: usize,
-    ) -> Result<(Vec<f32>, Seeds)> {
-        let params = &self.params;
-        let nth = |first: u64| first.wrapping_add(image as u64);
-        let varied = params.noise.variation_strength > 0.0;
-        // Variations keep the seed and differ in the other one (WebUI).
-        let seed = if varied { run.seed } else { nth(run.seed) };
-        let seeds = Seeds {
-            seed,
-            variation_seed: varied.then(|| nth(run.variation_seed)),
-        };
-        let images = params.size.batch_size;
-        let (previews, progress) = (self.previews, &mut self.progress);
-        let (given, inputs, run_size) = (&self.given, &self.inputs, run.first().size);
-        let cancelled = || self.cancel.is_cancelled();
-        let all_known = run.passes.iter().all(|pass| !pass.plan.is_adaptive());
-        let steps: usize = run.passes.iter().map(|pass| pass.plan.steps()).sum();
-        let steps = if all_known { steps } else { 0 };
-        let mut before = 0;
-        let mut resumed = self.resumed.take();
-        let mut states = self.states.as_mut();
-        let infotext = match states.is_some() {
-            true => infotext_of(params, run, self.components, seeds),
-            false => String::new(),
-        };
-        // The latents of the last pass, and their shape.
-        let mut last: Option<(Vec<f32>, [usize; 4])> = None;
-        for (index, pass) in run.passes.iter_mut().enumerate() {
-            if resumed.as_ref().is_some_and(|state| index < state.place.pass) {
-                continue;
-            }
-            let components = pass.tagged.clone();
-            let components = components.as_deref().unwrap_or(run.own);
-            let (model, runtime) = (&components.model, &components.runtime);
-            let shape = pass.shape;
-            let drawn_with =
-                (states.is_some() || resumed.is_some()).then(|| DrawnWith::new(run.own, components));
-            let mut resumed_here: Option<PassState> = None;
-            let mut passes_before = before;
-            if let (Some(mut state), Some(drawn_with)) = (resumed.take(), &drawn_with) {
-                state.check_size(shape.iter().product())?;
-                state.forget_others(drawn_with);
-                before = state.place.step;
-                // Steps are counted from the pass's beginning.
-                let done = Stepper::resume(pass.plan.clone(), state.pass.stepper.clone())?.steps_done();
-                passes_before = before.saturating_sub(done);
-                resumed_here = Some(state.pass);
-            }
-            let [_, channels, height, width] = shape;
-            let sides = Shape {
-                channels,
-                height,
-                width,
-            };
-            let options = NoiseOptions {
-                source: params.noise.rng.source(),
-                ensd: params.noise.ensd,
-                ..NoiseOptions::new(seed, sides)
-            };
-            let mut noise = BatchNoise::new(NoiseOptions {
-                variation_seed: nth(run.variation_seed),
-                variation_strength: params.noise.variation_strength,
-                seed_resize_from: params.seed_resize(model.limits().downscale),
-                ..options.clone()
-            })?;
-            let plain = || Ok(BatchNoise::new(options)?.first().swap_remove(0));
-            let (start, region) = match (last.take(), &run.start, &run.enlargement) {
-                (None, Some(start), _) if index == 0 => {
-                    let (latents, region) = start.latents(params, &mut noise, plain)?;
-                    (Some(latents), region)
-                }
-                (Some((latents, from)), _, Some(enlargement)) => {
-                    let enlarge =
-                        || enlargement.enlarge(latents, (from, params.wrap()), model, runtime, &self.cancel);
-                    (Some(runtime.timed("enlarged the picture", enlarge)?), None)
-                }
-                (last, ..) => (last.map(|(latents, _)| latents), None),
-            };
-            let start = start.as_ref().map(|latents| Beginning {
-                latents,
-                // The WebUI's hires pass has none.
-                noise_multiplier: match index == 0 {
-                    true => params.image.noise_multiplier,
-                    false => 1.0,
-                },
-                extra_noise: params.image.extra_noise,
-                region: region.as_ref(),
-            });
-            let seen = |seen: Seen<'_>| {
-                let mut record = |name: &str, values: &[f32]| match tracer {
-                    Some(tracer) => {
-                        let stage = format!("picture.{}.pass.{}.{name}", image + 1, index + 1);
-                        tracer.record(&stage, &shape, values)
-                    }
-                    None => Ok(()),
-                };
-                let (step, is_last, state) = match seen {
-                    Seen::Noise(noise) => return record("noise", noise),
-                    Seen::Beginning(x) => return record("step.0.latents", x),
-                    Seen::Step(step, is_last, state) => (step, is_last, state),
-                };
-                before = passes_before + step.step + 1;
-                record(&format!("step.{}.latents", step.step + 1), step.x)?;
-                record(&format!("step.{}.denoised", step.step + 1), step.denoised)?;
-                if let (Some((every, callback)), Some(drawn_with)) = (&mut states, &drawn_with)
-                    && (before.is_multiple_of(*every) || is_last)
-                {
-                    callback(RunState {
-                        origin: "state".into(),
-                        params: single(params, seeds, run_size),
-                        negative_given: given.contains("negative_prompt"),
-                        drawn_with: drawn_with.clone(),
-                        inputs: inputs.clone(),
-                        infotext: infotext.clone(),
-                        place: Place {
-                            image,
-                            pass: index,
-                            step: before,
-                            steps,
-                        },
-                        pass: state()?,
-                    })?;
-                }
-                let Some(callback) = progress.as_mut() else {
-                    return Ok(());
-                };
-                let preview = match previews {
-                    Some((method, every)) if before.is_multiple_of(every) => {
-                        Some(model.preview(step.denoised, (shape, params.wrap()), method, runtime)?)
-                    }
-                    _ => None,
-                };
-                callback(Progress {
-                    image,
-                    images,
-                    step: before,
-                    steps,
-                    sigma: step.sigma,
-                    preview,
-                });
-                Ok(())
-            };
-            let denoiser = Denoiser {
-                components,
-                changes: Changes::new(params),
-            };
-            let what = format_args!("sampled picture {} of {images}", image + 1);
-            let sampled = runtime.timed(what, || {
-                denoiser.run(pass, (start.as_ref(), resumed_here), noise, cancelled, seen)
-            })?;
-            last = Some((sampled, shape));
-        }
-        if self.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let latents = last.map(|(latents, _)| latents);
-        Ok((latents.unwrap_or_default(), seeds))
-    }
 }
 
 fn infotext_of(params: &GenerateParams, run: &Run<'_>, components: &Components, seeds: Seeds) -> String {
@@ -478,14 +323,4 @@ fn infotext_of(params: &GenerateParams, run: &Run<'_>, components: &Components, 
     let (size, model) = (run.first().size, &components.model.name);
     let models = (&**model, refiner.map(|refiner| &*refiner.model.name));
     infotext(params, seeds, size, models, &run.hashes)
-}
-
-/// The parameters with which a picture of a batch is drawn alone.
-fn single(params: &GenerateParams, seeds: Seeds, [width, height]: [u32; 2]) -> GenerateParams {
-    let mut params = params.clone();
-    (params.size.width, params.size.height, params.size.batch_size) = (Some(width), Some(height), 1);
-    params.noise.seed = seeds.seed.into();
-    // Without a share it decides nothing.
-    params.noise.variation_seed = seeds.variation_seed.map_or(0, i128::from);
-    params
 }

@@ -96,6 +96,7 @@ pub(super) fn unused(
             ("speed", "deep_cache_branch") if params.speed.deep_cache_interval <= 1 => {
                 "there is no DeepCache without deep_cache_interval"
             }
+            ("speed", "batch_per_call") if params.size.batch_size == 1 => "the batch is one picture",
             ("hires", _) if one_pass => "there is no second pass without hires_scale or a size of it",
             ("image", "strength") if one_pass && !inputs.has_start() => {
                 "there is neither a picture to begin at nor a hires pass"

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use sd_core::{Device, Dtype, WeightDtype, models, weights::Target};
 
 use self::network::{LEAST_TILE, Network};
-use crate::{CancelToken, Error, Picture, Resample, Result, model::Runtime};
+use crate::{
+    CancelToken, Error, Picture, Resample, Result,
+    model::{Runtime, check_dtype, small_dtype},
+};
 
 /// Pixels of a square's side that a network sees at a time, if nothing else is said.
 const TILE: usize = 256;
@@ -168,11 +171,11 @@ impl UpscalerBuilder {
     /// threads out of its range.
     pub fn build(self) -> Result<Upscaler> {
         let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
-        let on_cpu = device.is_cpu();
-        let dtype = self.dtype.unwrap_or(if on_cpu { Dtype::F32 } else { Dtype::F16 });
-        let runtime = Runtime::new(self.threads, on_cpu, None)?;
+        check_dtype(&device, self.dtype)?;
+        let dtype = self.dtype.unwrap_or_else(|| small_dtype(&device));
+        let runtime = Runtime::new(self.threads, Some(&device), None)?;
         let target = Target::chosen(device, Some(dtype), WeightDtype::Auto);
-        let network = runtime.compute(|| models::Upscaler::open(&self.path, &target))?;
+        let network = runtime.compute(|| Ok(models::Upscaler::open(&self.path, &target)?))?;
         let name = self.path.file_stem().unwrap_or(self.path.as_os_str());
         Ok(Upscaler {
             name: name.to_string_lossy().into_owned(),

@@ -35,8 +35,10 @@ pub(super) struct Residual {
 pub(super) struct Conditions<'a> {
     /// The embedding of timesteps and added vectors, `[batch, time_width]`, SiLU already applied; one row where it is the same for all.
     pub time: Tensor<2>,
-    /// Its rows are the batch.
+    /// Its rows, each with each picture, are the batch.
     pub text: Cow<'a, CrossAttentionCache>,
+    /// The pictures that each text is for.
+    pub pictures: usize,
     pub token_merging: f64,
     pub merged_parts: MergedParts,
     /// Height and width of the latents: tokens are merged at this resolution alone.
@@ -128,7 +130,8 @@ impl Residual {
             Some((place, transformer)) => {
                 let [_, h, w, _] = x.dims();
                 let self_attention = |block| conditions.self_attention((*place, block), [h, w]);
-                transformer.forward(x, &conditions.text.layers[*place], self_attention)
+                let text = &conditions.text.layers[*place];
+                transformer.forward(x, text, conditions.pictures, self_attention)
             }
             None => x,
         }
@@ -185,7 +188,7 @@ pub(super) fn middle(
             _ => block.forward(x, conditions, None),
         };
     }
-    let batch = conditions.text.rows;
+    let batch = conditions.text.rows * conditions.pictures;
     (
         broadcast_rows(x, batch),
         received.map(|it| broadcast_rows(it, batch)),

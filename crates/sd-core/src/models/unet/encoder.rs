@@ -14,7 +14,7 @@ use crate::{
     Result,
     config::{UnetConfig, Way},
     models::{
-        nn::{broadcast_rows, channels_last, conv, linear, linear_without_bias},
+        nn::{broadcast_rows, channels_last, conv, each_row, linear, linear_without_bias},
         transformer::SpatialTransformer,
     },
     weights::{Model, Params, PartWeights, Target, load},
@@ -133,9 +133,11 @@ impl UnetEncoder {
             TextInput::Context(context) => Cow::Owned(self.cache(behind, context.clone())?),
             TextInput::Cache(cache) => Cow::Borrowed(*cache),
         };
-        if ![1, text.rows].contains(&batch) || text.layers.len() != self.transformers(behind).count() {
+        let pictures = input.pictures;
+        let fits = [pictures, input.batch()].contains(&batch);
+        if !fits || text.layers.len() != self.transformers(behind).count() {
             let expected = format!("of this network and {batch} rows");
-            return shape_error("text", expected, &[text.rows]);
+            return shape_error("text", expected, &[input.batch()]);
         }
         let dtype = self.target.dtype.burn();
         let latents = input.latents.clone().cast(dtype);
@@ -146,6 +148,7 @@ impl UnetEncoder {
         let conditions = Conditions {
             time: self.embed(input),
             text,
+            pictures,
             token_merging: input.token_merging,
             merged_parts: input.merged_parts,
             size: [h, w],
@@ -177,7 +180,7 @@ impl UnetEncoder {
         }
         let mut time = mlp(&self.time, sinusoids);
         if let (Some(layers), Some(added)) = (&self.added, added) {
-            let added = mlp(layers, added.cast(dtype));
+            let added = each_row(mlp(layers, added.cast(dtype)), input.pictures);
             time = broadcast_rows(time, added.dims()[0]) + added;
         }
         // Every residual block would apply SiLU first.
@@ -212,10 +215,10 @@ impl UnetEncoder {
         }
         match (self.config.added_width, input.added.as_ref().map(|a| a.dims())) {
             (None, None) => Ok(()),
-            (Some(width), Some(dims)) if dims == [input.batch(), width] => Ok(()),
+            (Some(width), Some(dims)) if dims == [input.texts(), width] => Ok(()),
             (expected, got) => shape_error(
                 "additional embedding",
-                expected.map_or("none".into(), |width| format!("[{}, {width}]", input.batch())),
+                expected.map_or("none".into(), |width| format!("[{}, {width}]", input.texts())),
                 &got.unwrap_or_default(),
             ),
         }

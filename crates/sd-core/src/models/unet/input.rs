@@ -13,13 +13,17 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct UnetInput<'a> {
     /// The latents, `[batch, c, h, w]` in any float type. Where they are the same for all rows of the text, `[1, c, h, w]`: what comes before
-    /// the text is computed once then, and the output is the same, to the bit where layers give each row the same in every batch.
-    /// `timesteps`, `guidance` and `concat` have as many rows as they do.
+    /// the text is computed once then, and the output is the same, to the bit where layers give each row the same in every batch. Where they
+    /// are those of several [`pictures`](Self::pictures), one row for each of these. `timesteps`, `guidance` and `concat` have as many rows as
+    /// they do.
     pub latents: Tensor<4>,
     /// A number for each row, 0 to 1000, fractions allowed.
     pub timesteps: &'a [f64],
     /// The text that cross-attention sees.
     pub text: TextInput<'a>,
+    /// The number of pictures that each row of the text is for: 1, but where several pictures are drawn with the same texts. The batch is then
+    /// the first text with each picture, the second text with each, and so on.
+    pub pictures: usize,
     /// The vector that is embedded beside the timestep, `[batch, added_width]`, for the families that have it (SDXL): one for each row of
     /// the text.
     pub added: Option<Tensor<2>>,
@@ -53,6 +57,7 @@ impl<'a> UnetInput<'a> {
             latents,
             timesteps,
             text: text.into(),
+            pictures: 1,
             added: None,
             guidance: None,
             concat: None,
@@ -66,12 +71,17 @@ impl<'a> UnetInput<'a> {
         }
     }
 
-    /// The rows of the output, which are the text's.
-    pub(super) fn batch(&self) -> usize {
+    /// The rows of the text.
+    pub(super) fn texts(&self) -> usize {
         match &self.text {
             TextInput::Context(context) => context.dims()[0],
             TextInput::Cache(cache) => cache.rows,
         }
+    }
+
+    /// The rows of the output: each picture with each text.
+    pub(super) fn batch(&self) -> usize {
+        self.texts().saturating_mul(self.pictures)
     }
 
     /// Adds the residuals to the skips, of which the first alone may be there.

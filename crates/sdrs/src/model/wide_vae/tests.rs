@@ -71,7 +71,12 @@ fn load(folder: &Path, dtype: Dtype) -> Loaded {
             log.lock().unwrap().push(line.to_owned());
         }
     };
-    let runtime = Runtime::new(None, true, Some(Arc::new(write))).unwrap();
+    let runtime = Runtime::new(
+        None,
+        Some(&Device::from_name("cpu").unwrap()),
+        Some(Arc::new(write)),
+    )
+    .unwrap();
     let target = Target::new(Device::from_name("cpu").unwrap(), dtype);
     let checkpoint = Checkpoint::open(folder).unwrap();
     let model = Model::load(

@@ -15,11 +15,12 @@ mod rescale;
 mod rule;
 mod self_attention;
 mod skimmed;
+mod terms;
 
 use sd_core::{config::UnetConfig, models::UNet};
 use sd_sched::{DenoiseCall, Denoised, Latent, Scalings};
 
-use super::predict::{Predicted, Predictor, Received, Variant};
+use super::predict::{Batch, Predictor, Received, Variant};
 use crate::{GenerateParams, Result};
 
 use adaptive_projected::AdaptiveProjected;
@@ -122,124 +123,122 @@ impl Methods {
 }
 
 impl Guidance {
-    /// The denoised latent that guidance makes of `x`.
+    /// The denoised latents that guidance makes of a batch's, each with the state of its picture.
     pub fn denoise(
         &self,
         predictor: &mut Predictor<'_>,
-        state: &mut GuidanceState,
-        at: (&Vec<f32>, &DenoiseCall),
+        states: &mut [GuidanceState],
+        batch: Batch<'_>,
         unet: &UNet,
-    ) -> Result<Denoised<Vec<f32>>> {
-        let (guide, (x, call)) = (self.guide(at.1, state), at);
+    ) -> Result<Vec<Denoised<Vec<f32>>>> {
+        let guides: Vec<Guide> = batch
+            .latents
+            .iter()
+            .map(|(picture, _)| self.guide(batch.call, &states[*picture]))
+            .collect();
+        let mut denoised: Vec<Option<Denoised<Vec<f32>>>> = guides.iter().map(|_| None).collect();
+        // Adaptive guidance ends at another step for each picture.
+        for guide in [Guide::Cond, Guide::Conds, Guide::Full] {
+            let places: Vec<usize> = (0..guides.len()).filter(|&i| guides[i] == guide).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let latents: Vec<_> = places.iter().map(|&place| batch.latents[place]).collect();
+            let batch = Batch {
+                latents: &latents,
+                ..batch
+            };
+            let made = self.guided(predictor, states, batch, unet, guide)?;
+            for (place, made) in places.into_iter().zip(made) {
+                denoised[place] = Some(made);
+            }
+        }
+        Ok(denoised.into_iter().flatten().collect())
+    }
+
+    /// The same for pictures that are guided alike.
+    fn guided(
+        &self,
+        predictor: &mut Predictor<'_>,
+        states: &mut [GuidanceState],
+        batch: Batch<'_>,
+        unet: &UNet,
+        guide: Guide,
+    ) -> Result<Vec<Denoised<Vec<f32>>>> {
         let plain = Variant {
             watched: self.methods.self_attention.is_some(),
             ..Variant::default()
         };
-        let predicted = predictor.predict(at, unet, 0..self.count(guide), plain)?;
-        let added = self.added(predictor, state, (at, unet), guide, &predicted)?;
-        let denoised: Vec<_> = predicted.into_iter().map(|it| it.denoised).collect();
-        let origin = Origin {
-            x,
-            scalings: predictor.model.sampling.scalings(call.sigma),
-            channels: predictor.shape[1],
-        };
-        if let (Guide::Full, Some(threshold)) = (guide, self.rule.similarity()) {
-            let (conds, behind) = denoised.split_at(self.weights.len());
-            let pair = Pair {
-                cond: self.sum(conds, &behind[0], 1.0),
-                uncond: behind[0].clone(),
+        let predicted = predictor.predict(batch, unet, 0..self.count(guide), plain)?;
+        let added = self.added(predictor, states, (batch, unet), guide, &predicted)?;
+        let scalings = predictor.model.sampling.scalings(batch.call.sigma);
+        let each = batch.latents.iter().zip(predicted).zip(added);
+        let denoised = each.map(|(((picture, x), predicted), added)| {
+            let origin = Origin {
+                x,
+                scalings,
+                channels: predictor.shape[1],
             };
-            let similarity = adaptive::similarity(&pair);
-            // A step's calls are all guided or none is.
-            if similarity >= threshold && state.unguided_from.is_none() {
-                state.unguided_from = Some(call.step + 1);
-                let told = || {
-                    let step = call.step + 2;
-                    format!(
-                        "no negative prompt from step {step} on: what it denoises to is like the prompt's, {similarity:.4}"
-                    )
-                };
-                predictor.runtime.info(told);
-            }
+            let denoised: Vec<_> = predicted.into_iter().map(|it| it.denoised).collect();
+            let state = &mut states[*picture];
+            self.end_if_similar(predictor, state, batch.call, guide, &denoised);
+            self.applied(guide, denoised, added, &origin, state)
+        });
+        Ok(denoised.collect())
+    }
+
+    /// Ends guidance by the negative prompt where what it denoises to is like the prompt's, if that is asked for.
+    fn end_if_similar(
+        &self,
+        predictor: &Predictor<'_>,
+        state: &mut GuidanceState,
+        call: &DenoiseCall,
+        guide: Guide,
+        denoised: &[Vec<f32>],
+    ) {
+        let (Guide::Full, Some(threshold)) = (guide, self.rule.similarity()) else {
+            return;
+        };
+        let (conds, behind) = denoised.split_at(self.weights.len());
+        let pair = Pair {
+            cond: self.sum(conds, &behind[0], 1.0),
+            uncond: behind[0].clone(),
+        };
+        let similarity = adaptive::similarity(&pair);
+        // A step's calls are all guided or none is.
+        if similarity >= threshold && state.unguided_from.is_none() {
+            state.unguided_from = Some(call.step + 1);
+            let told = || {
+                let step = call.step + 2;
+                format!(
+                    "no negative prompt from step {step} on: what it denoises to is like the prompt's, {similarity:.4}"
+                )
+            };
+            predictor.runtime.info(told);
         }
+    }
+
+    /// The denoised latent of one picture, methods applied and terms added.
+    fn applied(
+        &self,
+        guide: Guide,
+        denoised: Vec<Vec<f32>>,
+        added: Option<Vec<f32>>,
+        origin: &Origin,
+        state: &mut GuidanceState,
+    ) -> Denoised<Vec<f32>> {
         let Guided {
             mut denoised,
             cond,
             uncond,
-        } = self.apply(guide, denoised, &origin, state);
+        } = self.apply(guide, denoised, origin, state);
         if let Some(added) = added {
             denoised = Vec::lincomb(&[(1.0, &denoised), (1.0, &added)]);
         }
         if let Some(cond) = cond {
-            denoised = rescale::rescaled(&denoised, &cond, self.methods.rescale, &origin);
+            denoised = rescale::rescaled(&denoised, &cond, self.methods.rescale, origin);
         }
-        Ok(Denoised { denoised, uncond })
-    }
-
-    /// The terms of the methods that evaluate the network once more.
-    fn added(
-        &self,
-        predictor: &mut Predictor<'_>,
-        state: &mut GuidanceState,
-        (at, unet): ((&Vec<f32>, &DenoiseCall), &UNet),
-        guide: Guide,
-        predicted: &[Predicted],
-    ) -> Result<Option<Vec<f32>>> {
-        let conds = self.weights.len();
-        let mut made: Vec<(f64, Vec<f32>)> = Vec::new();
-        let mut terms: Vec<(f64, &Vec<f32>)> = Vec::new();
-        for (i, method) in self.methods.perturbed.iter().enumerate() {
-            let variant = Variant {
-                number: 1 + i,
-                perturbed: Some((method.perturbation, &method.layers)),
-                ..Variant::default()
-            };
-            let worse = predictor.predict(at, unet, 0..conds, variant)?;
-            for ((weight, own), worse) in self.weights.iter().zip(predicted).zip(worse) {
-                terms.push((method.scale * weight, &own.denoised));
-                made.push((-method.scale * weight, worse.denoised));
-            }
-        }
-        if self.methods.image_scale != 0.0 && guide == Guide::Full {
-            // InstructPix2Pix (Brooks et al. 2023, arXiv:2211.09800), equation 3: from neither text nor picture to the picture alone.
-            let variant = Variant {
-                number: 2 + self.methods.perturbed.len(),
-                blank: true,
-                ..Variant::default()
-            };
-            let mut neither = predictor.predict(at, unet, conds..conds + 1, variant)?;
-            terms.push((self.methods.image_scale, &predicted[conds].denoised));
-            made.push((-self.methods.image_scale, neither.swap_remove(0).denoised));
-        }
-        if let Some(method) = &self.methods.self_attention {
-            // Of uncond, or in its place the first cond.
-            let part = if guide == Guide::Full { conds } else { 0 };
-            let own = &predicted[part];
-            let (x, call) = at;
-            // Between whole calls of the network the last one's serve.
-            if let Some(received) = &own.received {
-                state.received = Some(received.clone());
-            }
-            if let Some(received) = &state.received {
-                let [.., height, width] = predictor.shape;
-                let degraded = method.degraded(x, &own.denoised, received, [height, width]);
-                let variant = Variant {
-                    number: 1 + self.methods.perturbed.len(),
-                    ..Variant::default()
-                };
-                let mut worse = predictor.predict((&degraded, call), unet, part..part + 1, variant)?;
-                let c_skip = predictor.model.sampling.scalings(call.sigma).c_skip;
-                // The difference of the network's outputs, as a denoised latent has it.
-                terms.extend([(method.scale, &own.denoised), (-method.scale * c_skip, x)]);
-                made.push((-method.scale, worse.swap_remove(0).denoised));
-                made.push((method.scale * c_skip, degraded));
-            }
-        }
-        if terms.is_empty() {
-            return Ok(None);
-        }
-        terms.extend(made.iter().map(|(factor, latent)| (*factor, latent)));
-        Ok(Some(Vec::lincomb(&terms)))
+        Denoised { denoised, uncond }
     }
 
     /// The guidance of a call.
@@ -493,6 +492,7 @@ mod tests {
             tiles: None,
             cancelled: &|| false,
             cache: Default::default(),
+            steady: Default::default(),
         };
         let options = PlanOptions {
             dialect: Dialect::Diffusers,
@@ -501,8 +501,15 @@ mod tests {
         let model = &components.model.sampling;
         let plan = plan(Sampler::Ddim, Schedule::Automatic, 5, model, &options).unwrap();
         let start = Vec::lincomb(&[(plan.noise_scale(), &refs.f32s("noise"))]);
-        let mut state = GuidanceState::default();
-        let denoise = |x: &Vec<f32>, call| guidance.denoise(&mut predictor, &mut state, (x, &call), unet);
+        let mut states = [GuidanceState::default()];
+        let denoise = |x: &Vec<f32>, call| {
+            let batch = Batch {
+                latents: &[(0, x)],
+                call: &call,
+            };
+            let mut denoised = guidance.denoise(&mut predictor, &mut states, batch, unet)?;
+            Ok::<_, crate::Error>(denoised.swap_remove(0))
+        };
         sd_sched::sample(
             plan,
             start,

@@ -1,0 +1,208 @@
+//! A device by its name.
+
+use burn_tensor::Device as BurnDevice;
+
+use super::{
+    dtype::Dtype,
+    memory::{DeviceMemory, machine_memory},
+};
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use super::{gpu, pick};
+use crate::{Error, Result};
+
+/// The device that a model computes on: "cpu", "ndarray", "cuda:0", "vulkan:0" or "auto".
+///
+/// "auto" is a CUDA device if one is there and compiled in, else a Vulkan device likewise that is a GPU, else the CPU. Of several GPUs
+/// it is one of the most capable kind (discrete, integrated, others), and of these the one with most free memory where that can be known,
+/// else the first. "cuda" and "vulkan" without a number mean number 0. "vulkan:cpu" is a software Vulkan driver, which "auto" never takes.
+#[derive(Debug, Clone)]
+pub struct Device {
+    name: String,
+    burn: BurnDevice,
+    /// The reason for which "auto" took it.
+    reason: Option<String>,
+}
+
+impl Device {
+    /// Finds a device by name.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the name is unknown or this build lacks its backend, listing the names this build knows; or if the machine
+    /// has no such device.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let lower = name.trim().to_ascii_lowercase();
+        if lower == "auto" {
+            return Self::best();
+        }
+        let (kind, index) = lower.split_once(':').unwrap_or((&lower, "0"));
+        let number = index.parse::<u16>();
+        let (name, burn) = match (kind, number) {
+            #[cfg(feature = "flex")]
+            ("cpu", Ok(0)) => ("cpu".to_owned(), BurnDevice::flex()),
+            #[cfg(feature = "ndarray")]
+            ("ndarray", Ok(0)) => ("ndarray".to_owned(), BurnDevice::ndarray()),
+            #[cfg(any(feature = "cuda", feature = "vulkan"))]
+            (_, Ok(n)) if gpu::KINDS.contains(&kind) => (format!("{kind}:{n}"), gpu::nth(kind, n, name)?),
+            #[cfg(feature = "vulkan")]
+            ("vulkan", Err(_)) if index == "cpu" => (lower.clone(), gpu::software(name)?),
+            _ => return Err(unknown(name)),
+        };
+        Ok(Self {
+            name,
+            burn,
+            reason: None,
+        })
+    }
+
+    /// What "auto" is.
+    fn best() -> Result<Self> {
+        #[cfg(any(feature = "cuda", feature = "vulkan"))]
+        if let Some(gpu) = gpu::KINDS.iter().find_map(|kind| Self::best_gpu(kind)) {
+            return Ok(gpu);
+        }
+        match available()
+            .into_iter()
+            .find(|kind| ["cpu", "ndarray"].contains(kind))
+        {
+            Some(kind) => Self::from_name(kind),
+            None => Err(unknown("auto")),
+        }
+    }
+
+    /// The best device of a kind, if there is a GPU among them.
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    fn best_gpu(kind: &str) -> Option<Self> {
+        let all = gpu::all(kind);
+        let ranks: Vec<Option<u8>> = all.iter().map(|device| gpu::class(device).rank()).collect();
+        let name = |place: usize| format!("{kind}:{place}");
+        let free = |place: usize| gpu::memory(&name(place), &all[place])?.free;
+        let (place, free) = pick::best(&ranks, free)?;
+        let of = ranks.iter().filter(|rank| **rank == ranks[place]).count();
+        let reason = match free {
+            _ if of == 1 => "the only one of its kind".to_owned(),
+            Some(free) => format!("of {of} it has most free memory, {:.1} GB", free as f64 / 1e9),
+            None => format!("the first of {of}, whose free memory is not known"),
+        };
+        Some(Self {
+            burn: all[place].clone(),
+            reason: Some(format!("auto takes {}: {reason}", name(place))),
+            name: name(place),
+        })
+    }
+
+    /// Where networks are described without being loaded: the CPU, if this build has it, and else whatever it has. No GPU is opened by it.
+    pub(crate) fn for_descriptions() -> Result<Self> {
+        match available().first() {
+            Some(first) => Self::from_name(first),
+            None => Err(unknown("cpu")),
+        }
+    }
+
+    /// The name, lower-cased, with its number, and with "auto" resolved.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The reason for which "auto" took it, where there was a choice: a sentence for a log.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Whether it computes with the CPU, in this process's memory.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.name.as_str(), "cpu" | "ndarray")
+    }
+
+    /// Whether it computes in a type: a GPU may lack one, and the CPU has no `f16`.
+    pub fn computes_in(&self, dtype: Dtype) -> bool {
+        match self.is_cpu() {
+            true => dtype != Dtype::F16,
+            #[cfg(any(feature = "cuda", feature = "vulkan"))]
+            false => gpu::computes_in(&self.burn, dtype),
+            #[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+            false => true,
+        }
+    }
+
+    /// The type that it computes in if none is asked for: on the CPU `bf16` where the processor multiplies it, else `f32`; on a GPU `f16`
+    /// if it has that, else `f32`.
+    pub fn default_dtype(&self) -> Dtype {
+        match self.name.as_str() {
+            "cpu" if sd_kernels::multiplies_bf16() => Dtype::Bf16,
+            "cpu" | "ndarray" => Dtype::F32,
+            _ if self.computes_in(Dtype::F16) => Dtype::F16,
+            _ => Dtype::F32,
+        }
+    }
+
+    /// Its memory, as far as the system or the driver tells: of the CPU's the machine's. A GPU's free memory counts what this process holds
+    /// as taken, though part of it may serve again.
+    pub fn memory(&self) -> Option<DeviceMemory> {
+        match self.is_cpu() {
+            true => machine_memory(),
+            #[cfg(any(feature = "cuda", feature = "vulkan"))]
+            false => gpu::memory(&self.name, &self.burn),
+            #[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+            false => None,
+        }
+    }
+
+    /// Burn's handle, for callers that drive the models themselves.
+    pub fn burn(&self) -> &BurnDevice {
+        &self.burn
+    }
+}
+
+/// The kinds of device that this build supports.
+pub fn available() -> Vec<&'static str> {
+    [
+        (cfg!(feature = "flex"), "cpu"),
+        (cfg!(feature = "ndarray"), "ndarray"),
+        (cfg!(feature = "cuda"), "cuda"),
+        (cfg!(feature = "vulkan"), "vulkan"),
+    ]
+    .into_iter()
+    .filter_map(|(compiled, name)| compiled.then_some(name))
+    .collect()
+}
+
+fn unknown(name: &str) -> Error {
+    let reason = format!(
+        "unknown, or not compiled in; this build has auto, {} (cuda and vulkan take a number, as in cuda:0)",
+        available().join(", ")
+    );
+    Error::Device {
+        name: name.to_owned(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_resolve() {
+        assert_eq!(Device::from_name("CPU").unwrap().name(), "cpu");
+        assert_eq!(Device::from_name("cpu:0").unwrap().name(), "cpu");
+        assert!(Device::from_name("auto").is_ok());
+    }
+
+    #[test]
+    fn unknown_names_say_what_there_is() {
+        for name in [
+            "",
+            "gpu",
+            "cpu:1",
+            "cpu:x",
+            "auto:0",
+            "cuda:-1",
+            "cuda:99999999",
+            ":",
+            "cpu:",
+        ] {
+            let message = Device::from_name(name).expect_err(name).to_string();
+            assert!(message.contains("this build has auto, cpu"), "{name}: {message}");
+        }
+    }
+}
