@@ -22,11 +22,16 @@ pub fn table(lines: &[Value]) -> String {
             .into_iter()
             .filter(|(name, _)| of_model.iter().any(|line| line["program"] == *name))
             .collect();
-        text += &format!("\n{}, {side}x{side}\n\n|", text_of(&model));
+        text += &match there.is_empty() {
+            true => format!("\n{}\n", text_of(&model)),
+            false => format!("\n{}, {side}x{side}\n\n|", text_of(&model)),
+        };
         for (_, head) in &there {
             text += &format!(" | {head}");
         }
-        text += &format!(" |\n|{}\n", "---|".repeat(1 + there.len()));
+        if !there.is_empty() {
+            text += &format!(" |\n|{}\n", "---|".repeat(1 + there.len()));
+        }
         let measured: Vec<&Value> = of_model
             .iter()
             .copied()

@@ -93,7 +93,10 @@ pub(super) fn memory(name: &str, device: &BurnDevice) -> Option<DeviceMemory> {
     let (total, card) = quietly(|| {
         let client = device.client();
         let properties = client.properties();
-        (properties.memory.max_memory(), properties.identity.physical)
+        (
+            properties.memory.max_memory(),
+            properties.identity.physical.clone(),
+        )
     })?;
     #[cfg(feature = "vulkan")]
     if let Some(address) = card.and_then(|card| card.pci_address) {

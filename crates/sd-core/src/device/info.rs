@@ -6,7 +6,7 @@ use super::{
     class::DeviceClass,
     dtype::Dtype,
     memory::DeviceMemory,
-    named::{Device, available},
+    named::{Device, available_in_order},
 };
 
 /// A device of this machine that this build can compute on.
@@ -34,44 +34,25 @@ pub struct DeviceInfo {
 /// The devices of this machine that this build can compute on, the CPU last. Each GPU is opened and asked, which takes up to a second and some
 /// of its memory while the process lives.
 pub fn devices() -> Vec<DeviceInfo> {
-    let default = Device::from_name("auto").ok();
-    let names = available().into_iter().flat_map(names);
-    let found = names.filter_map(|name| Device::from_name(&name).ok());
-    let mut devices: Vec<DeviceInfo> = found
-        .map(|device| {
-            let memory: Option<DeviceMemory> = device.memory();
-            let class = class(&device);
-            let types = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-            DeviceInfo {
-                title: title(&device).unwrap_or_else(|| class.title().to_owned()),
-                class,
-                memory: memory.map(|memory| memory.total),
-                free_memory: memory.and_then(|memory| memory.free),
-                dtypes: types
-                    .into_iter()
-                    .filter(|dtype| device.computes_in(*dtype))
-                    .collect(),
-                default_dtype: device.default_dtype(),
-                is_default: default
-                    .as_ref()
-                    .is_some_and(|default| default.name() == device.name()),
-                name: device.name().to_owned(),
-            }
-        })
-        .collect();
-    devices.sort_by_key(|device| device.class == DeviceClass::Cpu);
-    devices
-}
-
-/// The names of a kind's devices.
-fn names(kind: &'static str) -> Vec<String> {
-    #[cfg(any(feature = "cuda", feature = "vulkan"))]
-    if super::gpu::KINDS.contains(&kind) {
-        return (0..super::gpu::all(kind).len())
-            .map(|n| format!("{kind}:{n}"))
-            .collect();
-    }
-    vec![kind.to_owned()]
+    let kinds: Vec<Vec<Device>> = available_in_order().map(Device::all_of).collect();
+    let default = kinds.iter().find_map(|devices| Device::best_of(devices));
+    let is_default = |name: &str| default.as_ref().is_some_and(|default| default.name() == name);
+    let described = kinds.iter().flatten().map(|device| {
+        let memory: Option<DeviceMemory> = device.memory();
+        let class = class(device);
+        let types = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter();
+        DeviceInfo {
+            title: title(device).unwrap_or_else(|| class.title().to_owned()),
+            class,
+            memory: memory.map(|memory| memory.total),
+            free_memory: memory.and_then(|memory| memory.free),
+            dtypes: types.filter(|dtype| device.computes_in(*dtype)).collect(),
+            default_dtype: device.default_dtype(),
+            is_default: is_default(device.name()),
+            name: device.name().to_owned(),
+        }
+    });
+    described.collect()
 }
 
 fn class(device: &Device) -> DeviceClass {

@@ -56,38 +56,49 @@ impl Device {
 
     /// What "auto" is.
     fn best() -> Result<Self> {
-        #[cfg(any(feature = "cuda", feature = "vulkan"))]
-        if let Some(gpu) = gpu::KINDS.iter().find_map(|kind| Self::best_gpu(kind)) {
-            return Ok(gpu);
-        }
-        match available()
-            .into_iter()
-            .find(|kind| ["cpu", "ndarray"].contains(kind))
-        {
-            Some(kind) => Self::from_name(kind),
-            None => Err(unknown("auto")),
-        }
+        let best = available_in_order().find_map(|kind| Self::best_of(&Self::all_of(kind)));
+        best.ok_or_else(|| unknown("auto"))
     }
 
-    /// The best device of a kind, if there is a GPU among them.
-    #[cfg(any(feature = "cuda", feature = "vulkan"))]
-    fn best_gpu(kind: &str) -> Option<Self> {
-        let all = gpu::all(kind);
-        let ranks: Vec<Option<u8>> = all.iter().map(|device| gpu::class(device).rank()).collect();
-        let name = |place: usize| format!("{kind}:{place}");
-        let free = |place: usize| gpu::memory(&name(place), &all[place])?.free;
-        let (place, free) = pick::best(&ranks, free)?;
-        let of = ranks.iter().filter(|rank| **rank == ranks[place]).count();
-        let reason = match free {
-            _ if of == 1 => "the only one of its kind".to_owned(),
-            Some(free) => format!("of {of} it has most free memory, {:.1} GB", free as f64 / 1e9),
-            None => format!("the first of {of}, whose free memory is not known"),
-        };
-        Some(Self {
-            burn: all[place].clone(),
-            reason: Some(format!("auto takes {}: {reason}", name(place))),
-            name: name(place),
-        })
+    /// The devices of a kind that this machine has, by their numbers.
+    pub(super) fn all_of(kind: &str) -> Vec<Self> {
+        #[cfg(any(feature = "cuda", feature = "vulkan"))]
+        if gpu::KINDS.contains(&kind) {
+            let named = gpu::all(kind).into_iter().enumerate().map(|(n, burn)| Self {
+                name: format!("{kind}:{n}"),
+                burn,
+                reason: None,
+            });
+            return named.collect();
+        }
+        Self::from_name(kind).ok().into_iter().collect()
+    }
+
+    /// The device that "auto" takes of those of one kind, if any is worth it.
+    pub(super) fn best_of(devices: &[Self]) -> Option<Self> {
+        let first = devices.first()?;
+        if first.is_cpu() {
+            return Some(first.clone());
+        }
+        #[cfg(any(feature = "cuda", feature = "vulkan"))]
+        {
+            let ranks = devices.iter().map(|device| gpu::class(&device.burn).rank());
+            let ranks: Vec<Option<u8>> = ranks.collect();
+            let (place, free) = pick::best(&ranks, |place| devices[place].memory()?.free)?;
+            let of = ranks.iter().filter(|rank| **rank == ranks[place]).count();
+            let reason = match free {
+                _ if of == 1 => "the only one of its kind".to_owned(),
+                Some(free) => format!("of {of} it has most free memory, {:.1} GB", free as f64 / 1e9),
+                None => format!("the first of {of}, whose free memory is not known"),
+            };
+            let device = &devices[place];
+            Some(Self {
+                reason: Some(format!("auto takes {}: {reason}", device.name)),
+                ..device.clone()
+            })
+        }
+        #[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+        None
     }
 
     /// Where networks are described without being loaded: the CPU, if this build has it, and else whatever it has. No GPU is opened by it.
@@ -164,6 +175,12 @@ pub fn available() -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(compiled, name)| compiled.then_some(name))
     .collect()
+}
+
+/// The same, in the order in which "auto" looks for them.
+pub(super) fn available_in_order() -> impl Iterator<Item = &'static str> {
+    let of = |kinds: [&'static str; 2]| available().into_iter().filter(move |kind| kinds.contains(kind));
+    of(["cuda", "vulkan"]).chain(of(["cpu", "ndarray"]))
 }
 
 fn unknown(name: &str) -> Error {
