@@ -5,6 +5,14 @@
 // A launch without bounds checks can't be had otherwise; kernels guard edges themselves, and every block says why it holds.
 #![allow(unsafe_code)]
 
+mod conv;
+mod linear;
+mod math;
+mod product;
 mod tensor;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
+pub(crate) use conv::Conv2d;
+pub(crate) use linear::Linear;
 pub(crate) use tensor::takes;
