@@ -68,6 +68,10 @@ impl Composed {
 }
 
 pub(crate) fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    #[cfg(feature = "cube")]
+    if activation == Activation::Silu && cube::takes(&x) {
+        return cube::silu(x);
+    }
     match activation {
         Activation::None => x,
         Activation::Silu => activation::silu(x),

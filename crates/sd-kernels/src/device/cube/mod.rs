@@ -5,14 +5,20 @@
 // A launch without bounds checks can't be had otherwise; kernels guard edges themselves, and every block says why it holds.
 #![allow(unsafe_code)]
 
+mod attention;
 mod conv;
+mod elementwise;
 mod linear;
 mod math;
+mod norm;
 mod product;
 mod tensor;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 
+pub(crate) use attention::attention;
 pub(crate) use conv::Conv2d;
+pub(crate) use elementwise::{concatenate, silu, window};
 pub(crate) use linear::Linear;
+pub(crate) use norm::{Affine, group_norm, layer_norm, scales};
 pub(crate) use tensor::takes;
