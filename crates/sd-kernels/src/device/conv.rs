@@ -5,23 +5,59 @@ use burn_tensor::{
     ops::{ConvOptions, InterpolateMode, InterpolateOptions},
 };
 
+#[cfg(feature = "cube")]
+use super::cube;
 use crate::{
     options::{ConvExtras, ConvShape, Quantization},
     weight::Weight,
 };
 
 #[derive(Clone)]
-pub(crate) struct Conv2d {
+pub(crate) enum Conv2d {
+    #[cfg(feature = "cube")]
+    Fused(cube::Conv2d),
+    Composed(Composed),
+}
+
+impl Conv2d {
+    pub fn new(weight: Weight<4>, bias: Option<Tensor<1>>, shape: ConvShape, _: Quantization) -> Self {
+        let weight = weight.tensor();
+        #[cfg(feature = "cube")]
+        if cube::takes(&weight) {
+            return Self::Fused(cube::Conv2d::new(weight, bias, shape));
+        }
+        Self::Composed(Composed::new(weight, bias, shape))
+    }
+
+    pub fn with_slopes(self, slopes: Tensor<1>) -> Self {
+        match self {
+            #[cfg(feature = "cube")]
+            Self::Fused(layer) => Self::Fused(layer.with_slopes(slopes)),
+            Self::Composed(layer) => Self::Composed(layer.with_slopes(slopes)),
+        }
+    }
+
+    pub fn forward(&self, x: Tensor<4>, extras: ConvExtras) -> Tensor<4> {
+        match self {
+            #[cfg(feature = "cube")]
+            Self::Fused(layer) => layer.forward(x, extras),
+            Self::Composed(layer) => layer.forward(x, extras),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Composed {
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     shape: ConvShape,
     slopes: Option<Tensor<1>>,
 }
 
-impl Conv2d {
-    pub fn new(weight: Weight<4>, bias: Option<Tensor<1>>, shape: ConvShape, _: Quantization) -> Self {
+impl Composed {
+    pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, shape: ConvShape) -> Self {
         Self {
-            weight: weight.tensor(),
+            weight,
             bias,
             shape,
             slopes: None,

@@ -1,5 +1,7 @@
 //! Linear layers.
 
+#[cfg(feature = "cube")]
+use super::cube;
 use burn_tensor::{Tensor, activation, module};
 
 use crate::{
@@ -8,15 +10,45 @@ use crate::{
 };
 
 #[derive(Clone)]
-pub(crate) struct Linear {
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-    gated: bool,
+pub(crate) enum Linear {
+    #[cfg(feature = "cube")]
+    Fused(cube::Linear),
+    Composed(Composed),
 }
 
 impl Linear {
     pub fn new(weight: Weight<2>, bias: Option<Tensor<1>>, gated: bool, _: Quantization) -> Self {
         let weight = weight.tensor();
+        #[cfg(feature = "cube")]
+        if cube::takes(&weight) {
+            return Self::Fused(cube::Linear::new(weight, bias, gated));
+        }
+        Self::Composed(Composed::new(weight, bias, gated))
+    }
+
+    pub fn forward<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        activation: Activation,
+        residual: Option<Tensor<D>>,
+    ) -> Tensor<D> {
+        match self {
+            #[cfg(feature = "cube")]
+            Self::Fused(layer) => layer.forward(x, activation, residual),
+            Self::Composed(layer) => layer.forward(x, activation, residual),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Composed {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    gated: bool,
+}
+
+impl Composed {
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>, gated: bool) -> Self {
         Self { weight, bias, gated }
     }
 
@@ -36,6 +68,10 @@ impl Linear {
 }
 
 pub(crate) fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    #[cfg(feature = "cube")]
+    if activation == Activation::Silu && cube::takes(&x) {
+        return cube::silu(x);
+    }
     match activation {
         Activation::None => x,
         Activation::Silu => activation::silu(x),

@@ -5,6 +5,8 @@
 #[cfg(not(feature = "flex"))]
 mod alone;
 mod conv;
+#[cfg(feature = "cube")]
+mod cube;
 mod linear;
 mod merging;
 mod norm;

@@ -3,11 +3,14 @@
 use burn_tensor::{DType, Tensor, module};
 
 use super::activate;
+#[cfg(feature = "cube")]
+use super::cube::{self, Affine};
 use crate::options::Activation;
 
 /// A factor for each channel of a picture, and a term that is added then, each `[c]` in `f32`.
 pub(crate) type ChannelScales = [Tensor<1>; 2];
 
+/// Scale and shift are `f32`, as arithmetic is.
 #[derive(Clone)]
 pub(crate) struct GroupNorm {
     gamma: Tensor<1>,
@@ -19,14 +22,31 @@ pub(crate) struct GroupNorm {
 impl GroupNorm {
     pub fn new(gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64) -> Self {
         Self {
-            gamma,
-            beta,
+            gamma: gamma.cast(DType::F32),
+            beta: beta.cast(DType::F32),
             groups,
             eps,
         }
     }
 
+    #[cfg(feature = "cube")]
+    fn affine(&self) -> Affine<'_> {
+        Affine {
+            gamma: &self.gamma,
+            beta: &self.beta,
+            eps: self.eps,
+        }
+    }
+
     pub fn forward(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+        #[cfg(feature = "cube")]
+        if cube::takes(&x) {
+            return cube::group_norm(x, &self.affine(), self.groups, silu);
+        }
+        self.composed(x, silu)
+    }
+
+    fn composed(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
         let (dtype, groups) = (x.dtype(), self.groups);
         let [batch, h, w, c] = x.dims();
         let grouped = x
@@ -38,7 +58,7 @@ impl GroupNorm {
         let centred = grouped.clone() - grouped.mean_dim(2);
         let variance = centred.clone().powi_scalar(2).mean_dim(2);
         let normed = (centred / (variance + self.eps).sqrt()).reshape([batch, groups, h * w, c / groups]);
-        let scale = |t: &Tensor<1>| t.clone().cast(DType::F32).reshape([1, 1, 1, c]);
+        let scale = |t: &Tensor<1>| t.clone().reshape([1, 1, 1, c]);
         let normed = normed.swap_dims(1, 2).reshape([batch, h, w, c]);
         let y = (normed * scale(&self.gamma) + scale(&self.beta)).cast(dtype);
         activate(y, if silu { Activation::Silu } else { Activation::None })
@@ -46,6 +66,16 @@ impl GroupNorm {
 
     /// The scales that normalise one picture, which is given in bands, `[1, rows, w, c]`.
     pub fn scales(&self, bands: &[&Tensor<4>]) -> ChannelScales {
+        #[cfg(feature = "cube")]
+        if cube::takes(bands[0])
+            && let Some(scales) = cube::scales(bands, &self.affine(), self.groups)
+        {
+            return scales;
+        }
+        self.composed_scales(bands)
+    }
+
+    fn composed_scales(&self, bands: &[&Tensor<4>]) -> ChannelScales {
         let (c, groups) = (bands[0].dims()[3], self.groups);
         let rows: usize = bands.iter().map(|band| band.dims()[1]).sum();
         // The share of the whole, the mean and the variance of each group in each band.
@@ -66,7 +96,7 @@ impl GroupNorm {
         };
         let mean = sum(&|mean, _| mean.clone());
         let variance = sum(&|own, variance| variance.clone() + (own.clone() - mean.clone()).powi_scalar(2));
-        let by_group = |t: &Tensor<1>| t.clone().cast(DType::F32).reshape([groups, c / groups]);
+        let by_group = |t: &Tensor<1>| t.clone().reshape([groups, c / groups]);
         let factors = by_group(&self.gamma) / (variance + self.eps).sqrt();
         let terms = by_group(&self.beta) - mean * factors.clone();
         [factors.reshape([c]), terms.reshape([c])]
@@ -82,18 +112,25 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     pub fn new(gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Self {
+        let [gamma, beta] = [gamma, beta].map(|t| t.cast(DType::F32));
         Self { gamma, beta, eps }
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dtype = x.dtype();
-        let f32 = |t: &Tensor<1>| t.clone().cast(DType::F32);
-        module::layer_norm(
-            x.cast(DType::F32),
-            f32(&self.gamma),
-            Some(f32(&self.beta)),
-            self.eps,
-        )
-        .cast(dtype)
+        #[cfg(feature = "cube")]
+        if cube::takes(&x) {
+            let affine = Affine {
+                gamma: &self.gamma,
+                beta: &self.beta,
+                eps: self.eps,
+            };
+            return cube::layer_norm(x, &affine);
+        }
+        self.composed(x)
+    }
+
+    fn composed<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (dtype, gamma, beta) = (x.dtype(), self.gamma.clone(), self.beta.clone());
+        module::layer_norm(x.cast(DType::F32), gamma, Some(beta), self.eps).cast(dtype)
     }
 }

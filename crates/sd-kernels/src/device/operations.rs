@@ -5,8 +5,20 @@ use std::ops::Range;
 use burn_tensor::{DType, Tensor, activation, module, ops::AttentionModuleOptions};
 
 use super::ChannelScales;
+#[cfg(feature = "cube")]
+use super::cube;
 
 pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
+    #[cfg(feature = "cube")]
+    if cube::takes(&q)
+        && let Some(out) = cube::attention(&q, &k, &v, heads, causal)
+    {
+        return out;
+    }
+    composed_attention(q, k, v, heads, causal)
+}
+
+fn composed_attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
     let [batch, n, width] = q.dims();
     let split = |x: Tensor<3>| {
         let len = x.dims()[1];
@@ -22,6 +34,10 @@ pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, 
 }
 
 pub(crate) fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "cube")]
+    if cube::takes(&a) {
+        return cube::concatenate(a, b);
+    }
     Tensor::cat(vec![a, b], 3)
 }
 
@@ -31,6 +47,23 @@ pub(crate) fn contiguous(x: Tensor<4>) -> Tensor<4> {
 }
 
 pub(crate) fn window(
+    bands: &[(usize, &Tensor<4>)],
+    height: usize,
+    rows: Range<isize>,
+    scales: Option<&ChannelScales>,
+    upsample: bool,
+) -> Tensor<4> {
+    #[cfg(feature = "cube")]
+    if let [(0, band)] = bands
+        && cube::takes(band)
+        && band.dims()[1] == height
+    {
+        return cube::window((*band).clone(), rows, scales, upsample);
+    }
+    composed_window(bands, height, rows, scales, upsample)
+}
+
+fn composed_window(
     bands: &[(usize, &Tensor<4>)],
     height: usize,
     rows: Range<isize>,
