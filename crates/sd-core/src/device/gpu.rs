@@ -90,23 +90,16 @@ pub(super) fn memory(name: &str, device: &BurnDevice) -> Option<DeviceMemory> {
     let DispatchDevice::Cube(device) = device.as_dispatch() else {
         return None;
     };
-    let (total, card) = quietly(|| {
-        let client = device.client();
-        let properties = client.properties();
-        (
-            properties.memory.max_memory(),
-            properties.identity.physical.clone(),
-        )
-    })?;
+    let properties = quietly(|| device.client().properties().clone())?;
     #[cfg(feature = "vulkan")]
-    if let Some(address) = card.and_then(|card| card.pci_address) {
+    if let Some(address) = properties.identity.physical.and_then(|card| card.pci_address) {
         let folder = format!("/sys/bus/pci/devices/{address}");
         if let Some(memory) = super::memory::of_card(folder.as_ref()) {
             return Some(memory);
         }
     }
     Some(DeviceMemory {
-        total: total?,
+        total: properties.memory.max_memory()?,
         free: None,
     })
 }
