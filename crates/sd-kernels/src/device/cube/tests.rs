@@ -75,3 +75,10 @@ pub(super) fn same<const D: usize>(ours: Tensor<D>, reference: Tensor<D>) -> Res
     }
     Ok(())
 }
+
+/// The same, or a panic that says what differs.
+pub(super) fn agree<const D: usize>(what: &str, ours: Tensor<D>, reference: Tensor<D>) {
+    if let Err(error) = same(ours, reference) {
+        panic!("{what}: {error}");
+    }
+}

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     super::tensor::{enter, leave},
-    super::tests::{dtypes, gpu, same, tensor, to},
+    super::tests::{agree, dtypes, gpu, tensor, to},
     Deal, Plan, attention,
     fragments::{PLANE, Pair, Planes},
     has_cores, on_planes, on_units,
@@ -37,7 +37,7 @@ fn compare(shape: [usize; 4], d: usize, causal: bool) {
         // Tensor cores take weights in the type that values have: rounding these does no more than rounding values did.
         match d.is_multiple_of(4) && has_cores(&enter(q)) {
             true => nearly(&what, ours, reference, v),
-            false => same(&what, ours, reference),
+            false => agree(&what, ours, reference),
         }
     }
 }
@@ -83,7 +83,7 @@ fn two_queries_of_a_unit() {
             let inputs = [q, k, v].map(|x| enter(to(&x, &gpu, DType::F32)));
             let deal = Deal::new(usize::MAX / 64, 2, d, lanes).unwrap();
             let ours = leave(on_units(deal, [2, 300, 310], lanes, causal, inputs));
-            same(&format!("{d}, {causal}"), ours, reference);
+            agree(&format!("{d}, {causal}"), ours, reference);
         }
     }
 }
@@ -177,7 +177,7 @@ fn fragments() {
                 causal,
             };
             let ours = on_planes::<Spelled>(plan, [2, n, m], 2 * FACTORS, inputs);
-            same(&format!("{plan:?}, {n} x {m}"), leave(ours), reference);
+            agree(&format!("{plan:?}, {n} x {m}"), leave(ours), reference);
         }
     }
 }

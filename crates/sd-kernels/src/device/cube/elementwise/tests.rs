@@ -4,7 +4,7 @@ use burn_tensor::DType;
 use proptest::prelude::*;
 
 use super::{
-    super::tests::{dtypes, gpu, same, tensor, to},
+    super::tests::{agree, dtypes, gpu, tensor, to},
     concatenate, silu, window,
 };
 use crate::{Activation, device};
@@ -28,7 +28,7 @@ proptest! {
             let x = tensor([1, h, w, c], dtype, 1);
             let scales = scaled.then(|| [2, 3].map(|seed| tensor([c], DType::F32, seed)));
             let ours = scales.as_ref().map(|scales| scales.each_ref().map(|t| to(t, &gpu, DType::F32)));
-            same(
+            agree(
                 &format!("{dtype:?}"),
                 window(to(&x, &gpu, dtype), rows.clone(), ours.as_ref(), upsample),
                 device::window(&[(0, &x)], h, rows.clone(), scales.as_ref(), upsample),
@@ -43,7 +43,7 @@ proptest! {
         for dtype in dtypes(&gpu) {
             let (a, b) = (tensor([2, 3, pixels, a], dtype, 1), tensor([2, 3, pixels, b], dtype, 2));
             let ours = concatenate(to(&a, &gpu, dtype), to(&b, &gpu, dtype));
-            same(&format!("{dtype:?}"), ours, device::concatenate(a, b));
+            agree(&format!("{dtype:?}"), ours, device::concatenate(a, b));
         }
     }
 
@@ -52,7 +52,7 @@ proptest! {
         let Some(gpu) = gpu() else { return Ok(()) };
         for dtype in dtypes(&gpu) {
             let x = tensor([rows, c], dtype, 1) * 16;
-            same(&format!("{dtype:?}"), silu(to(&x, &gpu, dtype)), device::activate(x, Activation::Silu));
+            agree(&format!("{dtype:?}"), silu(to(&x, &gpu, dtype)), device::activate(x, Activation::Silu));
         }
     }
 }

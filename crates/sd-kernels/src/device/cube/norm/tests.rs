@@ -3,7 +3,7 @@
 use burn_tensor::{DType, Tensor};
 use proptest::prelude::*;
 
-use super::super::tests::{dtypes, gpu, same, tensor, to};
+use super::super::tests::{agree, dtypes, gpu, tensor, to};
 use super::{Affine, group_norm, large, layer_norm, scales, small};
 use crate::device;
 
@@ -38,7 +38,7 @@ proptest! {
             let affine = Affine { gamma: &gamma, beta: &beta, eps: 1e-5 };
             for (name, way) in [("one kernel", small as Way), ("three", large), ("either", group_norm)] {
                 let what = format!("{name}, {dtype:?}");
-                same(&what, way(to(&x, &gpu, dtype), &affine, groups, silu), reference.clone());
+                agree(&what, way(to(&x, &gpu, dtype), &affine, groups, silu), reference.clone());
             }
         }
     }
@@ -64,7 +64,7 @@ proptest! {
                 .collect();
             let ours = scales(&bands.iter().collect::<Vec<_>>(), &affine, groups).unwrap();
             for (ours, reference) in ours.into_iter().zip(reference) {
-                same(&format!("{dtype:?}"), ours, reference);
+                agree(&format!("{dtype:?}"), ours, reference);
             }
         }
     }
@@ -79,7 +79,7 @@ proptest! {
             let reference = device::LayerNorm::new(gamma.clone(), beta.clone(), 1e-5).forward(x.clone());
             let (gamma, beta) = (to(&gamma, &gpu, DType::F32), to(&beta, &gpu, DType::F32));
             let affine = Affine { gamma: &gamma, beta: &beta, eps: 1e-5 };
-            same(&format!("{dtype:?}"), layer_norm(to(&x, &gpu, dtype), &affine), reference);
+            agree(&format!("{dtype:?}"), layer_norm(to(&x, &gpu, dtype), &affine), reference);
         }
     }
 }
