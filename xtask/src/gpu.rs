@@ -32,9 +32,17 @@ pub fn check() -> Outcome {
 pub fn tests() -> Outcome {
     let test = ["test", "--release", "--locked", "--features", "vulkan"];
     run(cargo().args(test).args(["--package", "sd-kernels", "--lib"]))?;
-    let of_sdrs = [&test[..], &["--package", "sdrs"]].concat();
-    run(cargo().args(&of_sdrs).args(["--lib", "--", "model::runtime"]))?;
-    run(cargo().args(&of_sdrs).args(["--test", "gpu"]))
+    let of_sdrs = [
+        "test",
+        "--release",
+        "--locked",
+        "--features",
+        "vulkan,demo",
+        "--package",
+        "sdrs",
+    ];
+    run(cargo().args(of_sdrs).args(["--lib", "--", "model::runtime"]))?;
+    run(cargo().args(of_sdrs).args(["--test", "gpu"]))
 }
 
 /// `cargo xtask gpu-bench DIR`: builds the bench `gpu` with CUDA through NVRTC, without LLVM, and puts it into a folder, packed.

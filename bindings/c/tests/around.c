@@ -42,6 +42,7 @@ static void weights_held_elsewhere(const char *folder) {
     sdrs_pipeline *plain = NULL, *pipeline = NULL;
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     OK(sdrs_builder_checkpoint(builder, path));
     OK(sdrs_builder_build(builder, &plain));
 

@@ -33,6 +33,7 @@ static inline sdrs_pipeline *demo_pipeline(void) {
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_demo(builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     OK(sdrs_builder_build(builder, &pipeline));
     sdrs_builder_free(builder);
     return pipeline;

@@ -90,6 +90,7 @@ static void everything_of_a_builder(const char *folder) {
     sdrs_builder *builder = NULL;
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     OK(sdrs_builder_checkpoint(builder, tiny));
     sdrs_images *plain = build_and_draw(builder);
     /* A single file, with the configurations of the folder, and as bytes that carry them. */

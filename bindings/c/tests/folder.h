@@ -39,6 +39,7 @@ static inline sdrs_builder *memory_builder(const char *folder,
     sdrs_builder *builder = NULL;
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
         size_t size = 0;
         unsigned char *bytes = read_file(folder, FILES[i], &size);

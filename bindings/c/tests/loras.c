@@ -64,6 +64,7 @@ static void options(const sdrs_pipeline *pipeline, const char *path, const char 
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_demo(builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     OK(sdrs_builder_add_lora(builder, &late));
     OK(sdrs_builder_build(builder, &built));
     CHECK(same(with(pipeline, &late, &params), draw(built, &params)));
@@ -109,6 +110,7 @@ static void folders(const sdrs_pipeline *plain, const char *path, const char *fo
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_demo(builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     OK(sdrs_builder_lora_dir(builder, loras));
     OK(sdrs_builder_build(builder, &pipeline));
     sdrs_generate_params params = quick_params(), tagged = quick_params();

@@ -264,6 +264,7 @@ static sdrs_builder *demo_builder(void) {
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_demo(builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     return builder;
 }
 

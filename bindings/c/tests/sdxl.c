@@ -21,6 +21,7 @@ static sdrs_pipeline *tiny(const char *demo) {
     sdrs_builder *builder = NULL;
     OK(sdrs_builder_new(&builder));
     OK(sdrs_builder_device(builder, "cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char folder[1000];
         size_t size = 0;

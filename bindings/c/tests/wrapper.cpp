@@ -51,7 +51,7 @@ static void around(const std::string &folder, const std::string &scratch) {
             std::memcpy(buffer, file.data() + offset, length);
             return true;
         };
-        builder.checkpoint_read("held", file.size(), piece).device("cpu").threads(2);
+        builder.checkpoint_read("held", file.size(), piece).device("cpu").dtype(SDRS_DTYPE_F32).threads(2);
         builder.on_log([&](sdrs_log_level, const char *message) {
             lines += has(message, "loaded the ");
             throw 1;
@@ -91,7 +91,7 @@ static void around(const std::string &folder, const std::string &scratch) {
     assert(pipeline->encode_text("a (ring)").shape()[0] == pipeline->info().context_length);
 
     sdrs::Builder builder;
-    const sdrs::Pipeline plain = builder.demo().device("cpu").build();
+    const sdrs::Pipeline plain = builder.demo().device("cpu").dtype(SDRS_DTYPE_F32).build();
     const sdrs::Pipeline styled = plain.with_loras({{folder + "/../outlines.safetensors", 0.5, 0.25}});
     assert(styled.loras().size() == 1 && styled.loras()[0].text_encoder_weight == 0.25 && plain.loras().empty());
     assert(!same(styled.txt2img(params)[0], plain.txt2img(params)[0]));
@@ -127,7 +127,7 @@ static void prompts(const sdrs::Pipeline &plain, const std::string &scratch) {
     std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char *>(file.data()), std::streamsize(file.size()));
     sdrs::Builder builder;
     const sdrs::Pipeline pipeline =
-        builder.demo().device("cpu").embedding(path).embedding_bytes("void-1", file).build();
+        builder.demo().device("cpu").dtype(SDRS_DTYPE_F32).embedding(path).embedding_bytes("void-1", file).build();
     assert((pipeline.embeddings() == std::vector<std::string>{"nothing", "void-1"}));
     assert(pipeline.skipped_embeddings().empty() && plain.embeddings().empty());
 
@@ -230,7 +230,7 @@ int main(int argc, char **argv) {
     assert(same(again[0], images[0]));
 
     // A file of the folder in memory, and the folder itself.
-    sdrs::Pipeline from_folder = sdrs::Builder().checkpoint(folder).device("cpu").build();
+    sdrs::Pipeline from_folder = sdrs::Builder().checkpoint(folder).device("cpu").dtype(SDRS_DTYPE_F32).build();
     sdrs::Images from_files = from_folder.txt2img(params);
     assert(same(from_files[0], images[0]));
     const std::vector<std::uint8_t> three = {1, 2, 3};

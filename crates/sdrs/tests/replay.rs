@@ -19,7 +19,8 @@ fn files_are_found_by_hash_and_by_name() {
     fs::copy(common::lora_file(), at("loras/ink.safetensors")).unwrap();
     let again = |text: &str| Replay::find(&infotext::parse(text).unwrap(), [folder.path()]);
     let drawn = |replay: Replay| {
-        let pipeline = replay.builder.device("cpu").build().unwrap();
+        let builder = replay.builder.device("cpu").dtype(Dtype::F32);
+        let pipeline = builder.build().unwrap();
         pipeline
             .txt2img("")
             .params(replay.params)

@@ -102,7 +102,7 @@ fn masks_and_channels_behind_the_latents_are_cut_too() {
     refs.assert_close("mask", &latents(multi(masked(&plain, &image, &mask))), 1e-4);
     let folder = common::widened(9);
     let nine = Pipeline::builder().checkpoint(folder.path()).device("cpu");
-    let nine = nine.build().unwrap();
+    let nine = nine.dtype(sdrs::Dtype::F32).build().unwrap();
     refs.assert_close("concat", &latents(mixture(masked(&nine, &image, &mask))), 1e-4);
 }
 
@@ -176,7 +176,8 @@ fn a_seamless_picture_has_no_first_column() {
 fn sdxl_and_its_refiner_see_tiles() {
     let (base, refiner) = (common::sdxl_folder(), common::refiner_folder());
     let builder = Pipeline::builder().checkpoint(base.path()).device("cpu");
-    let pipeline = builder.refiner(refiner.path()).build().unwrap();
+    let builder = builder.refiner(refiner.path()).dtype(sdrs::Dtype::F32);
+    let pipeline = builder.build().unwrap();
     let asked = || run(&pipeline, [16, 24]).refiner_switch_at(0.5);
     let (whole, tiled) = (latents(asked()), latents(mixture(asked())));
     assert!(tiled.iter().all(|value| value.is_finite()) && whole != tiled);

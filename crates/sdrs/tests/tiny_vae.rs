@@ -60,6 +60,7 @@ fn it_decodes_and_encodes_for_the_vae() {
     let saved = Pipeline::builder()
         .checkpoint(&saved)
         .device("cpu")
+        .dtype(sdrs::Dtype::F32)
         .build()
         .unwrap();
     assert!(run(&saved).rgb == without.rgb);

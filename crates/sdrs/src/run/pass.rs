@@ -320,7 +320,8 @@ mod tests {
     fn pipeline(prediction: Prediction) -> Pipeline {
         let builder = Pipeline::builder()
             .checkpoint(goldens::root().join("tiny-sd1"))
-            .device("cpu");
+            .device("cpu")
+            .dtype(sd_core::Dtype::F32);
         builder.prediction(prediction).build().unwrap()
     }
 
@@ -625,7 +626,8 @@ mod tests {
     #[cfg(feature = "demo")]
     #[test]
     fn demo_ddim_is_diffusers() {
-        let pipeline = Pipeline::builder().demo().device("cpu").build().unwrap();
+        let builder = Pipeline::builder().demo().device("cpu");
+        let pipeline = builder.dtype(sd_core::Dtype::F32).build().unwrap();
         let refs = Refs::open("demo/pictures.safetensors");
         let prompts = [
             "a red circle above a blue square",

@@ -40,6 +40,7 @@ fn pipeline() -> Pipeline {
     Pipeline::builder()
         .checkpoint(folder.path())
         .device("cpu")
+        .dtype(sd_core::Dtype::F32)
         .build()
         .unwrap()
 }

@@ -461,7 +461,8 @@ mod tests {
     /// Latents after five steps of DDIM, as diffusers' pipelines make them.
     fn run(prediction: Prediction, cfg_scale: f64, change: impl Fn(&mut GuidanceParams)) -> Vec<f32> {
         let builder = Pipeline::builder().checkpoint(goldens::root().join("tiny-sd1"));
-        let pipeline = builder.device("cpu").prediction(prediction).build().unwrap();
+        let builder = builder.device("cpu").dtype(sd_core::Dtype::F32);
+        let pipeline = builder.prediction(prediction).build().unwrap();
         let components = pipeline.components();
         let refs = Refs::open("tiny-sd1/refs/samplers.safetensors");
         let conditioning = Conditioning {

@@ -14,9 +14,8 @@ use burn_tensor::{DType, Tensor, TensorData};
 
 use super::{
     Epilogue, Picture, Rows, Terms, Weights,
-    cores::{PLANE, SIDE},
     cut::Cut,
-    plan::Tile,
+    plan::{PLANE, SIDE, Tile},
 };
 use crate::device::cube::tensor::{elem, enter, leave};
 

@@ -3,18 +3,9 @@
 use burn_cubecl::cubecl::{self, cmma, prelude::*};
 
 use super::{
-    plan::{Plan, Quad, Sizes, Tile},
+    plan::{MATRICES, PLANE, Plan, Quad, SIDE, Sizes, Tile},
     read::{Places, read_input, read_weights},
 };
-
-/// Units of a plane. Devices with others aren't taken.
-pub(super) const PLANE: usize = 32;
-
-/// Matrices of a plane side by side: 64 columns, two panels.
-pub(super) const MATRICES: usize = 4;
-
-/// The side of a matrix.
-pub(super) const SIDE: usize = 16;
 
 /// The sums of this plane over some slices of the depth: rows of [`MATRICES`] matrices.
 ///

@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 use super::{
     cores,
     epilogue::{Epilogue, finish},
-    plan::{Plan, Quad, Sizes, Tile},
+    plan::{MATRICES, Plan, Quad, Sizes, Tile},
     units,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn product<E: Float, NI: Size, NO: Size>(
             cores::multiply::<E, NI>(input, weights, sizes, first_row, first_column, 0u32, slices, plan);
         let mut staged = cores::staging(tile);
         #[unroll]
-        for i in 0..comptime!(tile.matrix_rows() * cores::MATRICES / 2) {
+        for i in 0..comptime!(tile.matrix_rows() * MATRICES / 2) {
             cores::stage(&mut staged, &sums, i);
             #[unroll]
             for j in 0..cores::QUADS {
@@ -114,7 +114,7 @@ pub(super) fn part_of_product<E: Float, NI: Size>(
         let sums = cores::multiply::<E, NI>(input, weights, sizes, first_row, first_column, from, to, plan);
         let mut staged = cores::staging(tile);
         #[unroll]
-        for i in 0..comptime!(tile.matrix_rows() * cores::MATRICES / 2) {
+        for i in 0..comptime!(tile.matrix_rows() * MATRICES / 2) {
             cores::stage(&mut staged, &sums, i);
             #[unroll]
             for j in 0..cores::QUADS {

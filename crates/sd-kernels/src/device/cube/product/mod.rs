@@ -261,6 +261,10 @@ fn pad(x: Tensor<3>, axis: usize, multiple: usize) -> Tensor<3> {
 fn alternating(x: Tensor<3>) -> Tensor<3> {
     let [a, b, all] = x.dims();
     let n = all / 2;
+    // A layer that is only described is made of single numbers.
+    if n == 0 {
+        return x;
+    }
     let panels = n.div_ceil(PANEL);
     let half = |from| pad(x.clone().narrow(2, from, n), 2, PANEL).reshape([a, b, panels, 1, PANEL]);
     Tensor::cat(vec![half(0), half(n)], 3).reshape([a, b, 2 * panels * PANEL])

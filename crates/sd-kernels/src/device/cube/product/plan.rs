@@ -2,7 +2,14 @@
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
-use super::cores::{MATRICES, PLANE, SIDE};
+/// Units of a plane. Devices with others aren't taken.
+pub(super) const PLANE: usize = 32;
+
+/// Matrices of a plane side by side: 64 columns, two panels.
+pub(super) const MATRICES: usize = 4;
+
+/// The side of a matrix.
+pub(super) const SIDE: usize = 16;
 
 /// Four neighbours.
 pub(super) type Quad<E> = Vector<E, Const<4>>;

@@ -157,3 +157,13 @@ fn times() {
         }
     }
 }
+
+/// Models are built of single numbers when their files are only looked at.
+#[test]
+fn layers_can_be_made_of_single_numbers() {
+    let Some(gpu) = gpu() else { return };
+    for gated in [false, true] {
+        let bias = Tensor::<1>::zeros([1], &gpu);
+        Linear::new(bias.clone().reshape([1, 1]), Some(bias), gated);
+    }
+}
