@@ -106,6 +106,7 @@ static void everything_of_a_builder(const char *folder) {
     OK(sdrs_builder_dtype(builder, SDRS_DTYPE_BF16));
     CHECK(!as_before(plain, build_and_draw(builder)));
     OK(sdrs_builder_dtype(builder, SDRS_DTYPE_AUTO));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
     OK(sdrs_builder_prediction(builder, SDRS_PREDICTION_V));
     CHECK(!as_before(plain, build_and_draw(builder)));
     OK(sdrs_builder_prediction(builder, SDRS_PREDICTION_AUTO));
@@ -136,7 +137,7 @@ static void invalid_parameter(void) {
     OK(sdrs_builder_new(&builder));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "checkpoint: none was given", sdrs_builder_build(builder, &none));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "dtype: 17 is none", sdrs_builder_dtype(builder, 17));
-    FAILS(SDRS_ERROR_INVALID_PARAMETER, "quantization: 2 is none", sdrs_builder_quantization(builder, 2));
+    FAILS(SDRS_ERROR_INVALID_PARAMETER, "quantization: 3 is none", sdrs_builder_quantization(builder, 3));
     FAILS(SDRS_ERROR_INVALID_PARAMETER, "weight_dtype: 5 is none", sdrs_builder_weight_dtype(builder, 5));
     OK(sdrs_builder_weight_dtype(builder, SDRS_WEIGHT_DTYPE_F16));
     OK(sdrs_builder_keep_text_encoders(builder, 0));
