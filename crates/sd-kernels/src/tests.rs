@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Numbers between -1/2 and 1/2 that follow from `seed`, as the type has them.
-fn tensor<const D: usize>(shape: [usize; D], dtype: DType, seed: u32) -> Tensor<D> {
+pub(crate) fn tensor<const D: usize>(shape: [usize; D], dtype: DType, seed: u32) -> Tensor<D> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

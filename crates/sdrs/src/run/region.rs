@@ -1,5 +1,7 @@
 //! The part of a picture that is drawn anew, while the rest stays.
 
+use std::borrow::Cow;
+
 use sd_sched::{DenoiseCall, Denoised, Latent, ModelSampling, Plan};
 
 /// A mask over latents, and the latents that stay where it doesn't cover them.
@@ -86,7 +88,7 @@ impl Held<'_> {
         call: &DenoiseCall,
         denoised: Denoised<Vec<f32>>,
     ) -> Denoised<Vec<f32>> {
-        let Region { mask, latents, .. } = self.region;
+        let latents = &self.region.latents;
         match (&self.rule, given) {
             (Rule::Before, Some(given)) => {
                 // It takes the noise that the network found for its own.
@@ -96,20 +98,19 @@ impl Held<'_> {
                     uncond: denoised.uncond.map(shift),
                 }
             }
-            (Rule::Soft { .. }, _) => over(denoised, &self.mask(call), latents),
-            _ => over(denoised, mask, latents),
+            _ => over(denoised, &self.mask(call), latents),
         }
     }
 
-    /// The part that a soft mask draws anew at a call.
-    fn mask(&self, call: &DenoiseCall) -> Vec<f32> {
+    /// The part that is drawn anew at a call.
+    fn mask(&self, call: &DenoiseCall) -> Cow<'_, [f32]> {
         let Rule::Soft {
             model,
             between: [from, to],
             ..
         } = self.rule
         else {
-            return self.region.mask.clone();
+            return Cow::Borrowed(&self.region.mask);
         };
         let threshold = (model.timestep(call.sigma) - to) / (from - to);
         // One level alone draws everything anew that the mask covers at all.

@@ -15,7 +15,7 @@ use burn_tensor::{DType, Tensor};
 
 use super::{
     math,
-    tensor::{address, elem, empty, enter, lanes, leave},
+    tensor::{address, elem_of, empty, enter, lanes, leave},
 };
 
 /// Units of a cube.
@@ -35,7 +35,7 @@ pub(crate) fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let lanes = lanes(&x.client, n);
     let out = empty(&x, dims, x.dtype);
     let (count, cube) = cubes(&out, n / lanes);
-    let (address, elem) = (address(&[&x]), elem(x.dtype).expect("a type that kernels take"));
+    let (address, elem) = (address(&[&x]), elem_of(&x));
     // SAFETY: a unit that has no vector ends.
     unsafe {
         silu_kernel::launch_unchecked(
@@ -61,7 +61,7 @@ pub(crate) fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
     let out = empty(&a, [batch, h, w, ca + cb], a.dtype);
     let n = batch * h * w * (ca + cb) / lanes;
     let (count, cube) = cubes(&out, n);
-    let (address, elem) = (address(&[&out]), elem(a.dtype).expect("a type that kernels take"));
+    let (address, elem) = (address(&[&out]), elem_of(&a));
     // SAFETY: a unit that has no vector ends.
     unsafe {
         concatenate_kernel::launch_unchecked(
@@ -135,10 +135,7 @@ impl View {
         let out = empty(&x, [batch, height, self.width, c], x.dtype);
         let n = batch * height * self.width * c / lanes;
         let (count, cube) = cubes(&out, n);
-        let (address, elem) = (
-            address(&[&x, &out]),
-            elem(x.dtype).expect("a type that kernels take"),
-        );
+        let (address, elem) = (address(&[&x, &out]), elem_of(&x));
         let scaled = scales.is_some();
         // Where there are no scales nothing reads them.
         let [factors, terms] = scales.unwrap_or_else(|| [0; 2].map(|_| empty(&x, [1, lanes], DType::F32)));

@@ -15,6 +15,7 @@ mod product;
 mod tensor;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+mod trial;
 
 pub(crate) use attention::attention;
 pub(crate) use conv::Conv2d;

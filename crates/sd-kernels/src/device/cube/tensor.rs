@@ -27,6 +27,11 @@ pub(super) fn elem(dtype: DType) -> Option<ElemType> {
     Some(ElemType::Float(kind))
 }
 
+/// The same of a tensor that kernels take.
+pub(super) fn elem_of(tensor: &CubeTensor) -> ElemType {
+    elem(tensor.dtype).expect("a type that kernels take")
+}
+
 /// True if a tensor is on one of CubeCL's devices, in a type that kernels take and that this device stores and converts.
 pub(crate) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
     let Some(elem) = elem(tensor.dtype()) else {

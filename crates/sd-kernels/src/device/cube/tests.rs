@@ -7,6 +7,10 @@ use std::sync::OnceLock;
 use burn_tensor::{DType, Device, DeviceType, Tensor, TensorData};
 use proptest::prelude::*;
 
+use super::{
+    tensor::enter,
+    trial::{self, Trials, numbers},
+};
 use crate::memory::staging::floats;
 
 /// The first device of this build and this machine that kernels take.
@@ -44,15 +48,7 @@ pub(super) fn dtypes(device: &Device) -> Vec<DType> {
 
 /// Numbers between -1/2 and 1/2 that follow from `seed`, which the type has: on the CPU in `f32`.
 pub(super) fn tensor<const D: usize>(shape: [usize; D], dtype: DType, seed: u32) -> Tensor<D> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| next()).collect();
-    let device = (&Device::flex(), DType::F32);
-    let values = Tensor::<D>::from_data(TensorData::new(values, shape), device);
-    values.cast(dtype).cast(DType::F32)
+    crate::tests::tensor(shape, dtype, seed).cast(DType::F32)
 }
 
 /// The same on a device, in a type.
@@ -80,5 +76,27 @@ pub(super) fn same<const D: usize>(ours: Tensor<D>, reference: Tensor<D>) -> Res
 pub(super) fn agree<const D: usize>(what: &str, ours: Tensor<D>, reference: Tensor<D>) {
     if let Err(error) = same(ours, reference) {
         panic!("{what}: {error}");
+    }
+}
+
+#[test]
+fn trials_are_made_once_for_each_type() {
+    let Some(gpu) = gpu() else { return };
+    let trials = Trials::new();
+    for dtype in dtypes(&gpu) {
+        let x = enter(numbers(&gpu, dtype, [3, 5], 1, 2.0));
+        for again in [false, true] {
+            let passed = trials.passed(&x, || {
+                assert!(!again, "a second trial in {dtype:?}");
+                dtype == DType::F32
+            });
+            assert_eq!(passed, dtype == DType::F32);
+        }
+        let values = trial::floats::<2>(x).unwrap();
+        assert!(
+            values.len() == 15 && values.iter().all(|v| v.abs() <= 2.0),
+            "{values:?}"
+        );
+        assert!(values.iter().any(|v| v.abs() > 1.0), "{values:?}");
     }
 }

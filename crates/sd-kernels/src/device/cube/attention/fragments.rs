@@ -2,14 +2,13 @@
 
 use burn_cubecl::cubecl::{self, cmma::MmaDefinition, prelude::*};
 
+use crate::device::cube::trial::PLANE;
+
 /// Two neighbours.
 pub(super) type Pair<E> = Vector<E, Const<2>>;
 
 /// Four neighbours.
 pub(super) type Quad<E> = Vector<E, Const<4>>;
-
-/// Units of a plane.
-pub(super) const PLANE: usize = 32;
 
 /// Queries of a plane.
 pub(super) const QUERIES: usize = 16;

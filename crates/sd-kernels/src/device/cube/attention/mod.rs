@@ -13,7 +13,7 @@ mod units;
 use burn_cubecl::{cubecl::prelude::*, tensor::CubeTensor};
 use burn_tensor::Tensor;
 
-use super::tensor::{address, elem, empty, enter, lanes, leave};
+use super::tensor::{address, elem_of, empty, enter, lanes, leave};
 use check::has_cores;
 use fragments::{Cores, Plan, Planes};
 use units::{Deal, UNITS};
@@ -76,7 +76,7 @@ fn on_planes<P: Planes>(
     let out = empty(&q, [batch, n, plan.heads * plan.width], q.dtype);
     let count = CubeCount::Static(n.div_ceil(plan.queries()) as u32, plan.heads as u32, batch as u32);
     let address = address(&[&q, &k, &v]);
-    let elem = elem(q.dtype).expect("a type that kernels take");
+    let elem = elem_of(&q);
     // SAFETY: rows of q and out are below n, rows of k and v below m, and columns within a head wherever one is read or written.
     unsafe {
         planes::flash::launch_unchecked::<P>(
@@ -110,7 +110,7 @@ fn on_units(
     let out = empty(&q, [batch, n, deal.heads * d], q.dtype);
     let count = CubeCount::Static(n.div_ceil(deal.queries()) as u32, deal.heads as u32, batch as u32);
     let address = address(&[&q, &k, &v]);
-    let elem = elem(out.dtype).expect("a type that kernels take");
+    let elem = elem_of(&out);
     // SAFETY: rows of q and out are below n, rows of k and v below m, and columns within a head wherever one is read or written.
     unsafe {
         units::flash::launch_unchecked(

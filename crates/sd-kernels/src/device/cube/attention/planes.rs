@@ -7,7 +7,8 @@
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
-use super::fragments::{PLANE, Pair, Plan, Planes, QUERIES, Quad};
+use super::fragments::{Pair, Plan, Planes, QUERIES, Quad};
+use crate::device::cube::trial::PLANE;
 
 /// Where a cube's tiles lie.
 #[derive(CubeType, Clone, Copy)]

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::{
     super::tensor::{enter, leave},
     super::tests::{agree, dtypes, gpu, tensor, to},
+    super::trial::PLANE,
     Deal, Plan, attention,
-    fragments::{PLANE, Pair, Planes},
+    fragments::{Pair, Planes},
     has_cores, on_planes, on_units,
 };
 use crate::{device, memory::staging::floats};

@@ -17,7 +17,7 @@ use burn_tensor::{DType, Tensor};
 
 use super::{
     elementwise::apply,
-    tensor::{address, elem, empty, enter, lanes, leave},
+    tensor::{address, elem_of, empty, enter, lanes, leave},
 };
 use kernel::{TEAM, TEAMS, UNITS};
 
@@ -62,7 +62,7 @@ fn small(x: Tensor<4>, affine: &Affine, groups: usize, silu: bool) -> Tensor<4> 
     let (x, [gamma, beta]) = (enter(x), affine.enter());
     let lanes = lanes(&x.client, c / groups);
     let out = empty(&x, [batch, h, w, c], x.dtype);
-    let (address, elem) = (address(&[&x]), elem(x.dtype).expect("a type that kernels take"));
+    let (address, elem) = (address(&[&x]), elem_of(&x));
     // SAFETY: a cube has the vectors of its group in the pixels of its picture, and none beyond.
     unsafe {
         kernel::group_norm::launch_unchecked(
@@ -121,7 +121,7 @@ fn moments(x: &CubeTensor, groups: usize) -> CubeTensor {
     }
     let pieces = pixels.div_ceil(piece);
     let out = empty(x, [batch, pieces, 3 * groups], DType::F32);
-    let (address, elem) = (address(&[x]), elem(x.dtype).expect("a type that kernels take"));
+    let (address, elem) = (address(&[x]), elem_of(x));
     // SAFETY: pixels are below those of the picture, and columns below the channels.
     unsafe {
         kernel::moments::launch_unchecked(
@@ -181,7 +181,7 @@ pub(crate) fn layer_norm<const D: usize>(x: Tensor<D>, affine: &Affine) -> Tenso
     let out = empty(&x, dims, x.dtype);
     let cube = CubeDim::new_2d(TEAM as u32, TEAMS as u32);
     let count = cubecl::calculate_cube_count_elemwise(&x.client, rows * TEAM, cube);
-    let (address, elem) = (address(&[&x]), elem(x.dtype).expect("a type that kernels take"));
+    let (address, elem) = (address(&[&x]), elem_of(&x));
     // SAFETY: only rows below the last are read and written.
     unsafe {
         kernel::layer_norm::launch_unchecked(

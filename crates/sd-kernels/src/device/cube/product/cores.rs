@@ -3,9 +3,10 @@
 use burn_cubecl::cubecl::{self, cmma, prelude::*};
 
 use super::{
-    plan::{MATRICES, PLANE, Plan, Quad, SIDE, Sizes, Tile},
+    plan::{MATRICES, Plan, Quad, SIDE, Sizes, Tile},
     read::{Places, read_input, read_weights},
 };
+use crate::device::cube::trial::PLANE;
 
 /// The sums of this plane over some slices of the depth: rows of [`MATRICES`] matrices.
 ///

@@ -2,8 +2,7 @@
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
-/// Units of a plane. Devices with others aren't taken.
-pub(super) const PLANE: usize = 32;
+use crate::device::cube::trial::PLANE;
 
 /// Matrices of a plane side by side: 64 columns, two panels.
 pub(super) const MATRICES: usize = 4;
