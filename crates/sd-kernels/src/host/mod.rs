@@ -22,12 +22,12 @@ pub(crate) use tensor::{contiguous, takes};
 
 /// Whether products of `bf16` are faster than those of `f32`.
 pub(crate) fn multiplies_bf16() -> bool {
-    simd::Isa::detect() >= simd::Isa::Avx512Bf16
+    simd::Isa::detect().prefers_bf16()
 }
 
 /// Whether products of whole numbers are faster than those of `f32`.
 pub(crate) fn multiplies_whole() -> bool {
-    simd::Isa::detect() > simd::Isa::Portable
+    simd::Isa::detect().prefers_whole()
 }
 
 /// The name of the instruction set in use, or what is wrong with the one that was chosen.

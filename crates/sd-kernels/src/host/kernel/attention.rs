@@ -12,7 +12,7 @@ use crate::{
     memory::buffer::Buffer,
 };
 
-/// Keys that are looked at together; a multiple of every kernel's rows and of [`Operand::K`]. Their scores fit the first-level cache.
+/// Keys that are looked at together; a multiple of every tile's rows and of its step. Their scores fit the first-level cache.
 pub(crate) const KEYS: usize = 192;
 
 /// Queries that are looked at together.
@@ -54,7 +54,7 @@ pub(crate) fn attention<T: Simd>(
                 let at = |key: usize| (image * m + key) * width + head * d;
                 let keys = |key: usize| &k[at(key)..][..d];
                 let values = |key: usize| &v[at(key)..][..d];
-                Memory::new(T::rows(isa), m, d, keys, values)
+                Memory::new(isa, m, d, keys, values)
             })
             .collect();
         (0..images * heads * chunks).into_par_iter().for_each(|index| {
@@ -85,20 +85,21 @@ struct Memory<T> {
     /// [`KEYS`], or of a few keys as many as a product takes: most texts are short.
     block: usize,
     d: usize,
-    /// `d` as a multiple of [`Operand::K`], and of the rows of a tile.
+    /// `d` as a multiple of a tile's step, and of its rows.
     padded: usize,
     rows: usize,
 }
 
 impl<T: Simd> Memory<T> {
     fn new<'a>(
-        tile_rows: usize,
+        isa: Isa,
         count: usize,
         d: usize,
         key: impl Fn(usize) -> &'a [T],
         value: impl Fn(usize) -> &'a [T],
     ) -> Self {
-        let (padded, rows) = (d.next_multiple_of(T::K), d.next_multiple_of(tile_rows));
+        let (tile_rows, step) = (T::rows(isa), T::step(isa));
+        let (padded, rows) = (d.next_multiple_of(step), d.next_multiple_of(tile_rows));
         let mut keys = Buffer::<T>::dirty(count.next_multiple_of(tile_rows) * padded);
         for (i, to) in keys.chunks_exact_mut(padded).enumerate() {
             let (to, rest) = to.split_at_mut(d);
@@ -108,7 +109,7 @@ impl<T: Simd> Memory<T> {
             }
             rest.fill(T::default());
         }
-        let block = KEYS.min(count.next_multiple_of(T::K));
+        let block = KEYS.min(count.next_multiple_of(step));
         let mut values = Buffer::<T>::dirty(count.div_ceil(block) * rows * block);
         values.fill(T::default());
         for (first, to) in (0..count)
@@ -253,7 +254,7 @@ impl<T: Simd> QueryTile<T> {
     #[inline(always)]
     fn look(&mut self, isa: Isa, memory: &Memory<T>, keys: std::ops::Range<usize>, causal: Option<usize>) {
         let (tile_rows, count) = (T::rows(isa), keys.len());
-        let k = count.next_multiple_of(T::K);
+        let k = count.next_multiple_of(T::step(isa));
         for row in (0..count).step_by(tile_rows) {
             let tile = Tile {
                 a: memory.keys[(keys.start + row) * memory.padded..].as_ptr(),

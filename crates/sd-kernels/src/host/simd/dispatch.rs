@@ -2,13 +2,15 @@
 
 use half::bf16;
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx2, avx512};
 use super::{
     isa::Isa,
     number::{Number, Operand},
     portable,
-    tile::{COLUMNS, Tile},
+    tile::{COLUMNS, PANEL, Tile},
     widen::Widen,
 };
 
@@ -16,6 +18,14 @@ use super::{
 pub(crate) trait Product: Widen {
     /// Rows of a tile.
     fn rows(isa: Isa) -> usize;
+
+    /// What `k` must be a multiple of. [`Operand::K`] is a multiple for every instruction set, as packed weights have it.
+    fn step(isa: Isa) -> usize {
+        match isa {
+            Isa::Amx => Self::K,
+            _ => Self::GROUP,
+        }
+    }
 
     /// Computes a tile.
     ///
@@ -27,8 +37,8 @@ pub(crate) trait Product: Widen {
 
 /// Loops over numbers that compilers do badly.
 pub(crate) trait Simd: Number + Product {
-    /// True if products in this type take so long that fewer of them, in `f32`, are better.
-    fn slow(isa: Isa) -> bool;
+    /// Where fewer products in `f32`, of what must be transformed first, are better than those in this type.
+    fn transform_from(isa: Isa) -> Option<TransformFrom>;
 
     /// Values of a whole row of a tile in this type.
     fn narrow(isa: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]);
@@ -66,13 +76,28 @@ pub(crate) trait Simd: Number + Product {
     ) -> [f32; COLUMNS];
 }
 
+/// The least channels on either side, and the least width of a picture, from which transforms are worth their time.
+#[derive(Clone, Copy)]
+pub(crate) struct TransformFrom {
+    pub channels: usize,
+    pub width: usize,
+}
+
+impl TransformFrom {
+    /// Where products take as long as those in `f32`: narrower pictures have too few tiles for each kernel that is transformed.
+    pub const LEAST: Self = Self {
+        channels: PANEL,
+        width: 8,
+    };
+}
+
 /// The tiles of a type, with their rows: in plain Rust, and through other instruction sets.
 macro_rules! product {
-    ($type:ty, $portable:path, $($($isa:ident)|+ => $rows:expr, $tile:path;)+) => {
+    ($type:ty, $portable:path, $($arch:literal: $($isa:ident)|+ => $rows:expr, $tile:path;)+) => {
         impl Product for $type {
             fn rows(isa: Isa) -> usize {
                 match isa {
-                    $(#[cfg(target_arch = "x86_64")]
+                    $(#[cfg(target_arch = $arch)]
                     $(Isa::$isa)|+ => $rows,)+
                     _ => portable::ROWS,
                 }
@@ -83,7 +108,7 @@ macro_rules! product {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match isa {
-                        $(#[cfg(target_arch = "x86_64")]
+                        $(#[cfg(target_arch = $arch)]
                         $(Isa::$isa)|+ => $tile(tile),)+
                         _ => $portable(tile),
                     }
@@ -94,22 +119,28 @@ macro_rules! product {
 }
 
 product! { f32, portable::tile,
-    Avx2 | AvxVnni => avx2::ROWS, avx2::tile_f32;
-    Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_f32;
+    "aarch64": Neon | NeonDot | NeonBf16 => neon::ROWS, neon::tile_f32;
+    "x86_64": Avx2 | AvxVnni => avx2::ROWS, avx2::tile_f32;
+    "x86_64": Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_f32;
 }
 product! { bf16, portable::tile,
-    Avx2 | AvxVnni | Avx512 | Avx512Vnni => avx2::ROWS, avx2::tile_bf16;
-    Avx512Bf16 => avx512::ROWS, avx512::tile_bf16;
-    Amx => amx::ROWS, amx::tile_bf16;
+    "aarch64": Neon | NeonDot => neon::ROWS, neon::tile_bf16;
+    "aarch64": NeonBf16 => neon::ROWS, neon::tile_bf16_dot;
+    "x86_64": Avx2 | AvxVnni | Avx512 | Avx512Vnni => avx2::ROWS, avx2::tile_bf16;
+    "x86_64": Avx512Bf16 => avx512::ROWS, avx512::tile_bf16;
+    "x86_64": Amx => amx::ROWS, amx::tile_bf16;
 }
 product! { u8, portable::tile_u8,
-    AvxVnni => avx2::ROWS, avx2::tile_u8;
-    Avx512Vnni | Avx512Bf16 => avx512::ROWS, avx512::tile_u8;
-    Amx => amx::ROWS, amx::tile_u8;
+    "aarch64": NeonDot => neon::ROWS, neon::tile_u8;
+    "aarch64": NeonBf16 => neon::ROWS, neon::tile_u8_mixed;
+    "x86_64": AvxVnni => avx2::ROWS, avx2::tile_u8;
+    "x86_64": Avx512Vnni | Avx512Bf16 => avx512::ROWS, avx512::tile_u8;
+    "x86_64": Amx => amx::ROWS, amx::tile_u8;
 }
 product! { i16, portable::tile_i16,
-    Avx2 | AvxVnni => avx2::ROWS, avx2::tile_i16;
-    Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_i16;
+    "aarch64": Neon | NeonDot | NeonBf16 => neon::ROWS, neon::tile_i16;
+    "x86_64": Avx2 | AvxVnni => avx2::ROWS, avx2::tile_i16;
+    "x86_64": Avx512 | Avx512Vnni | Avx512Bf16 | Amx => avx512::ROWS, avx512::tile_i16;
 }
 
 /// A type of whole numbers that products are computed in.
@@ -155,7 +186,7 @@ impl Whole for i16 {
 
 /// Functions of [`Simd`] for a type: the kernels' names differ, and the AVX-512 that `affine` needs.
 macro_rules! loops {
-    ($from:expr, $affine:ident, $exponentials:ident $(, $avx2:ident)?) => {
+    ($from:expr, $affine:ident, $exponentials:ident $(, $avx2:ident, $neon:ident)?) => {
         #[inline(always)]
         fn affine(
             isa: Isa,
@@ -198,6 +229,11 @@ macro_rules! loops {
             if isa >= Isa::Avx2 {
                 // SAFETY: as before.
                 return unsafe { avx2::$avx2(scores, scale, base, weights, panel) };
+            }
+            #[cfg(target_arch = "aarch64")]
+            if isa >= Isa::Neon {
+                // SAFETY: as before.
+                return unsafe { neon::$neon(scores, scale, base, weights, panel) };
             })?
             let _ = isa;
             portable::exponentials(scores, scale, base, weights, panel)
@@ -206,8 +242,8 @@ macro_rules! loops {
 }
 
 impl Simd for f32 {
-    fn slow(_: Isa) -> bool {
-        true
+    fn transform_from(_: Isa) -> Option<TransformFrom> {
+        Some(TransformFrom::LEAST)
     }
 
     #[inline(always)]
@@ -215,12 +251,26 @@ impl Simd for f32 {
         *out = *values;
     }
 
-    loops!(Isa::Avx512, affine_f32, exponentials_f32, exponentials_f32);
+    loops!(
+        Isa::Avx512,
+        affine_f32,
+        exponentials_f32,
+        exponentials_f32,
+        exponentials_f32
+    );
 }
 
 impl Simd for bf16 {
-    fn slow(isa: Isa) -> bool {
-        isa < Isa::Amx
+    fn transform_from(isa: Isa) -> Option<TransformFrom> {
+        match isa {
+            Isa::Amx => None,
+            // Two products at once: with 320 channels both ways take as long, in a picture of 8x8 transforms take most of the time.
+            isa if isa.prefers_bf16() => Some(TransformFrom {
+                channels: 384,
+                width: 16,
+            }),
+            _ => Some(TransformFrom::LEAST),
+        }
     }
 
     #[inline(always)]
@@ -240,23 +290,32 @@ impl Simd for bf16 {
 }
 
 /// A thread that is prepared for tiles, until it is dropped.
-pub(crate) struct Session(Isa);
+pub(crate) struct Session {
+    #[cfg(target_arch = "x86_64")]
+    amx: bool,
+}
 
 pub(crate) fn begin<T: Operand>(isa: Isa) -> Session {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Amx && T::GROUP > 1 {
-        // SAFETY: `Isa::Amx` exists only where `amx::available` said so.
-        unsafe { amx::configure() };
-        return Session(isa);
+    {
+        let amx = isa == Isa::Amx && T::GROUP > 1;
+        if amx {
+            // SAFETY: `Isa::Amx` exists only where `amx::available` said so.
+            unsafe { amx::configure() };
+        }
+        Session { amx }
     }
-    let _ = isa;
-    Session(Isa::Portable)
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = isa;
+        Session {}
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         #[cfg(target_arch = "x86_64")]
-        if self.0 == Isa::Amx {
+        if self.amx {
             // SAFETY: as in `begin`.
             unsafe { amx::release() };
         }

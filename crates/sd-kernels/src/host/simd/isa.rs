@@ -1,10 +1,18 @@
 //! Instruction sets: which of them this processor has, and code compiled for their vectors.
 
-/// The instruction sets for which there are kernels; each includes what stands before it as far as the kernels need it.
+/// The instruction sets for which there are kernels. Of one architecture's, each includes what stands before it as far as the kernels
+/// need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
     /// The instructions of every machine that Rust compiles for, left to the compiler.
     Portable,
+    /// 64-bit ARM's vectors, which each of these processors has.
+    Neon,
+    /// NEON with dot products of bytes (ARMv8.2's `dotprod`: Apple M1, Cortex-A76, Neoverse N1 and later).
+    NeonDot,
+    /// The same with dot products of `bf16`, and of bytes with and without a sign (ARMv8.6's `bf16` and `i8mm`: Apple M2, Cortex-X2,
+    /// Neoverse V1 and later).
+    NeonBf16,
     /// x86 with AVX2, FMA and F16C, left to the compiler.
     Avx2,
     /// AVX2 with dot products of bytes (Alder Lake and later, Zen 5).
@@ -23,8 +31,11 @@ pub enum Isa {
 const VARIABLE: &str = "SDRS_ISA";
 
 impl Isa {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Portable,
+        Self::Neon,
+        Self::NeonDot,
+        Self::NeonBf16,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
@@ -69,6 +80,9 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dot",
+            Self::NeonBf16 => "neon-bf16",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
@@ -80,37 +94,63 @@ impl Isa {
 
     /// Whether it multiplies bytes, with sums of four products; else whole numbers are multiplied as words.
     pub fn multiplies_bytes(self) -> bool {
-        !matches!(self, Self::Portable | Self::Avx2 | Self::Avx512)
+        !matches!(self, Self::Portable | Self::Neon | Self::Avx2 | Self::Avx512)
+    }
+
+    /// Whether products of whole numbers are faster than those of `f32`: by measurements on x86; on ARM by how many values an
+    /// instruction takes, since ARM's guides to optimization give all of them one throughput.
+    pub fn prefers_whole(self) -> bool {
+        self > Self::Neon
+    }
+
+    /// Whether products of `bf16` are faster than those of `f32`, by the same.
+    pub fn prefers_bf16(self) -> bool {
+        matches!(self, Self::NeonBf16 | Self::Avx512Bf16 | Self::Amx)
     }
 
     /// All that work here, from the plainest to the best.
     pub fn available() -> Vec<Self> {
-        #[allow(unused_mut)]
-        let mut found = vec![Isa::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c");
-            let avx512 = avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl");
-            let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
-            let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
-            let all = [
-                (avx2, Isa::Avx2),
-                (avx2 && is_x86_feature_detected!("avxvnni"), Isa::AvxVnni),
-                (avx512, Isa::Avx512),
-                (vnni, Isa::Avx512Vnni),
-                (bf16, Isa::Avx512Bf16),
-                (bf16 && amx_available(), Isa::Amx),
-            ];
-            found.extend(all.into_iter().filter(|(here, _)| *here).map(|(_, isa)| isa));
-        }
-        found
+        let here = of_processor().into_iter().filter(|(here, _)| *here);
+        std::iter::once(Isa::Portable)
+            .chain(here.map(|(_, isa)| isa))
+            .collect()
     }
+}
+
+/// The architecture's instruction sets, and whether this processor has them.
+#[cfg(target_arch = "x86_64")]
+fn of_processor() -> [(bool, Isa); 6] {
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    let avx512 = avx2
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
+    let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
+    [
+        (avx2, Isa::Avx2),
+        (avx2 && is_x86_feature_detected!("avxvnni"), Isa::AvxVnni),
+        (avx512, Isa::Avx512),
+        (vnni, Isa::Avx512Vnni),
+        (bf16, Isa::Avx512Bf16),
+        (bf16 && amx_available(), Isa::Amx),
+    ]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn of_processor() -> [(bool, Isa); 3] {
+    use std::arch::is_aarch64_feature_detected;
+    let dot = is_aarch64_feature_detected!("dotprod");
+    let bf16 = dot && is_aarch64_feature_detected!("i8mm") && is_aarch64_feature_detected!("bf16");
+    [(true, Isa::Neon), (dot, Isa::NeonDot), (bf16, Isa::NeonBf16)]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn of_processor() -> [(bool, Isa); 0] {
+    []
 }
 
 /// Work whose loops should use all of a processor's vectors. `run` must be `#[inline(always)]`, and so must what it calls: only what
@@ -121,7 +161,7 @@ pub(crate) trait Work {
     fn run(self) -> Self::Output;
 }
 
-/// Runs work, compiled for `isa`'s vectors.
+/// Runs work, compiled for `isa`'s vectors. All code for 64-bit ARM may use NEON.
 pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
@@ -140,10 +180,10 @@ pub(crate) fn vectorised<W: Work>(isa: Isa, work: W) -> W::Output {
         // SAFETY: an `Isa` is only made where it works.
         unsafe {
             match isa {
-                Isa::Portable => work.run(),
                 Isa::Avx2 | Isa::AvxVnni => avx2(work),
                 Isa::Avx512 | Isa::Avx512Vnni => avx512(work),
                 Isa::Avx512Bf16 | Isa::Amx => avx512_bf16(work),
+                _ => work.run(),
             }
         }
     }

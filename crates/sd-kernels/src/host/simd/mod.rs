@@ -9,6 +9,8 @@ mod avx512;
 mod dispatch;
 mod isa;
 pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod number;
 mod portable;
 #[cfg(test)]
@@ -16,7 +18,7 @@ mod tests;
 mod tile;
 mod widen;
 
-pub(crate) use dispatch::{Product, Simd, Whole, begin};
+pub(crate) use dispatch::{Product, Simd, TransformFrom, Whole, begin};
 pub(crate) use isa::{Isa, Work, vectorised};
 pub(crate) use number::{Number, Operand};
 pub(crate) use portable::affine;

@@ -21,7 +21,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    host::simd::{self, COLUMNS, Isa, Operand, PANEL, Product, Simd, Work, begin, vectorised},
+    host::simd::{self, COLUMNS, Isa, Operand, PANEL, Product, Simd, TransformFrom, Work, begin, vectorised},
     memory::{buffer::Buffer, region::Line},
 };
 
@@ -31,17 +31,17 @@ const PLACES: usize = IN * IN;
 /// Bytes that transformed tiles may take at a time.
 const BLOCK_BYTES: usize = 16 << 20;
 
-/// The narrowest picture that is worth it: smaller ones have too few tiles for each kernel that is transformed.
-const NARROWEST: usize = 8;
-
 /// True if a convolution is done in this way. The answer depends neither on the batch nor on the number of rows, since results must be
 /// the same for some pictures of a batch, and for some rows of a picture.
 pub(crate) fn suits<T: Simd>(isa: Isa, geometry: Geometry, channels: usize, columns: usize) -> bool {
-    T::slow(isa)
-        && geometry.kernel == [3, 3]
+    T::transform_from(isa).is_some_and(|from| worth(from, geometry, channels, columns))
+}
+
+fn worth(from: TransformFrom, geometry: Geometry, channels: usize, columns: usize) -> bool {
+    geometry.kernel == [3, 3]
         && geometry.stride == 1
-        && geometry.output()[1] >= NARROWEST
-        && channels.min(columns) >= PANEL
+        && geometry.output()[1] >= from.width
+        && channels.min(columns) >= from.channels
 }
 
 /// How the work is divided. Tiles are transformed a few parts at a time; then a task takes a part through a pair of panels, whose kernels

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::{
     super::{epilogue::Store, gemm::Sink as _, packed::Right},
-    Division, Geometry, NARROWEST, Slot, Task, apart, both_axes,
+    Division, Geometry, Slot, Task, apart, both_axes, worth,
 };
-use crate::host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, Work, vectorised};
+use crate::host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, TransformFrom, Work, vectorised};
 
 /// Outputs of a tile, along each axis.
 const OUT: usize = 2;
@@ -27,10 +27,7 @@ const WIDTH: usize = 32;
 /// As [`suits`](super::suits).
 pub(crate) fn suits(isa: Isa, geometry: Geometry, channels: usize, columns: usize) -> bool {
     !isa.multiplies_bytes()
-        && geometry.kernel == [3, 3]
-        && geometry.stride == 1
-        && geometry.output()[1] >= NARROWEST
-        && channels.min(columns) >= PANEL
+        && worth(TransformFrom::LEAST, geometry, channels, columns)
         && channels <= MOST_CHANNELS
 }
 
