@@ -383,7 +383,7 @@ enum sdrs_dtype
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16), else float32; float16 on a GPU.
+     * On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16, ARM's bf16), else float32; float16 on a GPU.
      */
     SDRS_DTYPE_AUTO = 0,
     /**

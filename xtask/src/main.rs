@@ -1,5 +1,6 @@
 //! Developer tasks, run as `cargo xtask TASK`.
 
+mod arm;
 mod book;
 mod c;
 mod gallery;
@@ -22,6 +23,7 @@ Developer tasks.
     cargo xtask test [--no-gpu]       every check and test there is; --no-gpu leaves out check-gpu
     cargo xtask check-gpu             type-check the cuda, cuda-nvrtc and vulkan features (no GPU or CUDA toolkit needed)
     cargo xtask gpu                   tests on a Vulkan device: a GPU, or Mesa's software driver
+    cargo xtask arm                   tests of 64-bit ARM's kernels and networks, under qemu's emulation
     cargo xtask gpu-bench DIR         build the GPU bench with CUDA as a program to carry to another machine
     cargo xtask licences              check every dependency's licence against deny.toml
     cargo xtask repository            check file sizes, manifests of reference values, paths in texts
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["test", "--no-gpu"] => test::run(false),
         ["check-gpu"] => gpu::check(),
         ["gpu"] => gpu::tests(),
+        ["arm"] => arm::tests(),
         ["gpu-bench", rest @ ..] => gpu::bench(rest),
         ["licences"] => licences::check(),
         ["repository"] => repository::check(),

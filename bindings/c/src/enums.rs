@@ -128,7 +128,7 @@ pub enum sdrs_schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum sdrs_dtype {
-    /// On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16), else float32; float16 on a GPU.
+    /// On a CPU bfloat16 if it multiplies that (AMX, AVX512-BF16, ARM's bf16), else float32; float16 on a GPU.
     SDRS_DTYPE_AUTO = 0,
     /// IEEE single precision.
     SDRS_DTYPE_F32 = 1,

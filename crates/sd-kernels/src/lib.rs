@@ -57,7 +57,7 @@ pub fn multiplies_whole() -> bool {
 }
 
 /// The instruction set of the CPU's kernels: the best one of this processor, or the one that the environment variable `SDRS_ISA` names
-/// (portable, avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16, amx), for tests and measurements. `None` without such kernels.
+/// (portable; neon, neon-dot, neon-bf16; avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16, amx), for tests and measurements. `None` without such kernels.
 ///
 /// # Errors
 /// What is wrong with that name. Kernels use the best one then.

@@ -82,7 +82,9 @@ fn auto_is_int8_where_that_is_faster() {
     let [none, int8, auto] = [Quantization::None, Quantization::Int8, Quantization::Auto].map(weights);
     #[cfg(target_arch = "x86_64")]
     let faster = is_x86_feature_detected!("avx2") && std::env::var("SDRS_ISA").as_deref() != Ok("portable");
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let faster = std::arch::is_aarch64_feature_detected!("dotprod") && std::env::var("SDRS_ISA").is_err();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let faster = false;
     assert_eq!(auto, if faster { int8 } else { none });
 }

@@ -84,7 +84,7 @@ impl Target {
     }
 
     /// The types for a device that are best where nothing is asked for: on the CPU `bf16` if the processor multiplies it (AMX,
-    /// AVX512-BF16), else `f32`, elsewhere `f16`. The CPU's kernels don't compute in `f16`: asked for that, they compute in `f32` with weights in
+    /// AVX512-BF16, ARM's bf16), else `f32`, elsewhere `f16`. The CPU's kernels don't compute in `f16`: asked for that, they compute in `f32` with weights in
     /// `f16`.
     pub fn chosen(device: Device, dtype: Option<Dtype>, weights: WeightDtype) -> Self {
         let kernels = device.name() == "cpu";

@@ -203,7 +203,7 @@ impl PipelineBuilder {
     }
 
     /// The type of arithmetic, and of all that passes through the networks. By default the faster one: on the CPU `bf16` if the processor
-    /// multiplies it (AMX, AVX512-BF16), else `f32`; `f16` on a GPU. The CPU doesn't compute in `f16`: asked for it, it computes in `f32` with
+    /// multiplies it (AMX, AVX512-BF16, ARM's bf16), else `f32`; `f16` on a GPU. The CPU doesn't compute in `f16`: asked for it, it computes in `f32` with
     /// weights kept in `f16`.
     pub fn dtype(mut self, dtype: Dtype) -> Self {
         self.dtype = Some(dtype);

@@ -1,7 +1,7 @@
 //! Functions of one number, without branches, so that loops over them become vector code.
 
 /// The series of `2^x` around zero: `ln(2)^k / k!`.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const EXP2: [f32; 7] = [
     1.0,
     std::f32::consts::LN_2,

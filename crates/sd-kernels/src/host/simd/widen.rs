@@ -180,6 +180,11 @@ fn halves(isa: Isa, values: &[u16], out: &mut [f32]) {
         // SAFETY: as before.
         _ => return unsafe { halves_avx2(values, out) },
     }
+    #[cfg(target_arch = "aarch64")]
+    if isa >= Isa::Neon {
+        // SAFETY: as before.
+        return unsafe { super::neon::halves(values, out) };
+    }
     let _ = isa;
     for (out, bits) in out.iter_mut().zip(values) {
         *out = f16::from_bits(*bits).to_f32();
