@@ -13,7 +13,7 @@ const RUNNER: &str = "qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu";
 /// The tests to run: a package, and arguments for it.
 const TESTS: [(&str, &[&str]); 4] = [
     ("sd-kernels", &["--lib"]),
-    ("sd-core", &["--test", "networks"]),
+    ("sd-core", &["--test", "networks", "f32"]),
     ("sdrs", &["--features", "demo", "--test", "demo"]),
     ("sdrs", &["--features", "demo", "--test", "narrow"]),
 ];

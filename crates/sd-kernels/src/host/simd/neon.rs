@@ -235,11 +235,14 @@ pub(crate) unsafe fn tile_u8(t: &Tile<u8>) {
             1,
             first,
             |a: *const u8, _| {
-                let bytes = vset_lane_u32::<0>(a.cast::<u32>().read_unaligned(), vdup_n_u32(0));
-                veor_u32(bytes, less)
+                let mut x = a.cast::<f32>().read_unaligned();
+                // Compilers would do this outside of vectors, and move the result.
+                asm!("eor {x:v}.8b, {x:v}.8b, {less:v}.8b", x = inout(vreg) x, less = in(vreg) less,
+                    options(pure, nomem, nostack, preserves_flags));
+                x
             },
             all,
-            |sum, x: uint32x2_t, b, _| add!("sdot {sum:v}.4s, {b:v}.16b, {x:v}.4b[0]", sum, x, b)
+            |sum, x: f32, b, _| add!("sdot {sum:v}.4s, {b:v}.16b, {x:v}.4b[0]", sum, x, b)
         );
     }
 }
