@@ -111,11 +111,7 @@ fn mistakes_are_told_before_any_work() {
     std::fs::write(folder.path().join("a.png"), black).unwrap();
     let cases: [(&[&str], i32, &str); 9] = [
         (&["none.png"], 3, "cannot read none.png"),
-        (
-            &["text.png"],
-            4,
-            "text.png: no picture of a known kind; PNG, JPEG",
-        ),
+        (&["text.png"], 4, "text.png: a text, not a picture; PNG, JPEG"),
         (&["a.png", "-o", "a.gif"], 2, "written as PNG, JPEG or WebP"),
         (&["a.png", "-o", "none/a.png"], 3, "there is no folder none"),
         (
