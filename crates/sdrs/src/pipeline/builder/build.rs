@@ -54,7 +54,7 @@ impl PipelineBuilder {
             runtime.info(|| reason.to_owned());
         }
         for told in told(self.machine.dtype, &target) {
-            runtime.info(|| told);
+            runtime.warn(told);
         }
         let (checkpoint, loras) = self.open(&runtime)?;
         let refiner = self.open_refiner(&checkpoint, &runtime)?;
