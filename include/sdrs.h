@@ -711,7 +711,7 @@ enum sdrs_log_level
      */
     SDRS_LOG_LEVEL_INFO = 0,
     /**
-     * Something was passed over.
+     * Something was passed over, or is not as whoever asked for it may expect, such as slower.
      */
     SDRS_LOG_LEVEL_WARNING = 1,
 };

@@ -20,7 +20,7 @@ use crate::{
 pub enum sdrs_log_level {
     /// A step that was done, and the time it took.
     SDRS_LOG_LEVEL_INFO = 0,
-    /// Something was passed over.
+    /// Something was passed over, or is not as whoever asked for it may expect, such as slower.
     SDRS_LOG_LEVEL_WARNING = 1,
 }
 

@@ -122,6 +122,9 @@ impl Error {
 /// Advice for a path that isn't there, if it looks like something on the internet.
 fn elsewhere(path: &Path) -> Option<&'static str> {
     let text = path.to_str()?;
+    if text.is_empty() {
+        return Some("the path is empty");
+    }
     if text.contains("://") {
         return Some("nothing is downloaded: fetch the file yourself and give its path");
     }

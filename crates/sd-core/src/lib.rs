@@ -21,6 +21,7 @@ pub mod config;
 mod device;
 pub mod embedding;
 mod error;
+mod file_kind;
 pub mod models;
 pub mod output;
 mod png_text;
@@ -34,6 +35,7 @@ pub use device::{
     machine_memory,
 };
 pub use error::{Error, Misshapen, Result, WeightsError, shown};
+pub use file_kind::FileKind;
 pub use png_text::{png_text, png_texts};
 pub use sd_kernels::{Quantization, WeightType};
 pub use tokenizer::{BertTokenizer, ClipTokenizer, TokenizerFiles};

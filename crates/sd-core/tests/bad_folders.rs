@@ -85,7 +85,7 @@ fn files_of_another_kind() {
     with_file(
         "vae/config.json",
         Some(b"\xff\xfe{\0}\0"),
-        &["vae/config.json", "utf-8"],
+        &["vae/config.json", "a text in UTF-16, not a text in UTF-8"],
     );
     with_file(
         "vae/config.json",
@@ -95,7 +95,17 @@ fn files_of_another_kind() {
     with_file(
         "text_encoder/config.json",
         Some(b"<html>"),
-        &["text_encoder/config.json", "line 1 column 1"],
+        &["text_encoder/config.json", "a web page", "download it again"],
+    );
+    with_file(
+        "vae/config.json",
+        Some(b"version https://git-lfs.github.com/spec/v1\n"),
+        &["vae/config.json", "git lfs pull"],
+    );
+    with_file(
+        "vae/config.json",
+        Some(b"\x89PNG\r\n\x1a\n"),
+        &["vae/config.json", "a PNG picture, not a text in UTF-8"],
     );
     with_file(
         "scheduler/scheduler_config.json",

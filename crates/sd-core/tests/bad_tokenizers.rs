@@ -187,7 +187,7 @@ fn a_folder_with_files_missing() {
     file("vocab.json", vocab().to_string().as_bytes());
     says(&["merges.txt: is missing"]);
     file("merges.txt", b"\xff\xfe");
-    says(&["merges.txt", "utf-8"]);
+    says(&["merges.txt", "a text in UTF-16, not a text in UTF-8"]);
     file("merges.txt", MERGES.as_bytes());
     ClipTokenizer::open(folder.path()).map(drop).unwrap();
     ClipTokenizer::open(Path::new("/nowhere")).map(drop).unwrap_err();

@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A sampler, schedule, prediction type or dialect that nobody knows.
-    #[error("unknown {kind} \"{name}\"{}", suggestion.as_ref().map(|s| format!("; did you mean \"{s}\"?")).unwrap_or_default())]
+    #[error("unknown {kind} \"{name}\"; {}", near_or_known(suggestion.as_deref(), known))]
     UnknownName {
         /// The kind of the name: "sampler", "schedule", ...
         kind: &'static str,
@@ -16,6 +16,8 @@ pub enum Error {
         name: String,
         /// The nearest known name, if any is near.
         suggestion: Option<String>,
+        /// All names of this kind, as the WebUI has them.
+        known: Vec<&'static str>,
     },
     /// A parameter outside its range.
     #[error("{name} {reason}")]
@@ -59,5 +61,12 @@ impl Error {
             name,
             reason: reason.into(),
         }
+    }
+}
+
+fn near_or_known(near: Option<&str>, known: &[&str]) -> String {
+    match near {
+        Some(name) => format!("did you mean \"{name}\"?"),
+        None => format!("known are {}", known.join(", ")),
     }
 }

@@ -166,6 +166,7 @@ fn unknown<T: Copy>(kind: &'static str, table: &[Names<T>], name: &str) -> Error
         kind,
         name: format!("{}{dots}", first(name, 80)),
         suggestion: near.map(|(_, e)| e.webui.to_owned()),
+        known: table.iter().map(|e| e.webui).collect(),
     }
 }
 
@@ -344,7 +345,11 @@ mod tests {
         let e = "Eulr".parse::<Sampler>().unwrap_err();
         assert_eq!(e.to_string(), "unknown sampler \"Eulr\"; did you mean \"Euler\"?");
         let e = "qqqqqqqqqqqqqqqq".parse::<Schedule>().unwrap_err();
-        assert_eq!(e.to_string(), "unknown schedule \"qqqqqqqqqqqqqqqq\"");
+        let told = e.to_string();
+        assert!(
+            told.starts_with("unknown schedule \"qqqqqqqqqqqqqqqq\"; known are Automatic, "),
+            "{told}"
+        );
         for (name, wanted) in [
             ("dpm++ 2m karas", Some("DPM++ 2M Karras")),
             ("dpm+ 2m karras", Some("DPM++ 2M Karras")),
@@ -360,7 +365,15 @@ mod tests {
             };
             assert_eq!(suggestion.as_deref(), wanted, "{name}");
         }
-        assert!("".parse::<Sampler>().is_err());
+        let nothing = "".parse::<Sampler>().unwrap_err().to_string();
+        assert!(
+            nothing.starts_with("unknown sampler \"\"; known are "),
+            "{nothing}"
+        );
+        assert!(
+            nothing.contains(", Euler a, ") && nothing.contains("DPM++ 2M"),
+            "{nothing}"
+        );
         assert!(parse_sampler(&"\u{e9}".repeat(100_000)).is_err());
     }
 }

@@ -4,12 +4,13 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{CancelToken, CaptionParams, InterrogateMode, Interrogation, Interrogator, Phrases, Picture};
+use sdrs::{CancelToken, CaptionParams, InterrogateMode, Interrogation, Interrogator, Phrases};
 
 use crate::{
     Failure,
-    out::{interruptible, note, print, warn},
+    out::{bar, interruptible, log, note, print},
     parts::dtype,
+    pictures::{of_folder, read},
 };
 
 #[derive(clap::Args)]
@@ -89,9 +90,6 @@ pub struct Args {
     threads: Option<usize>,
 }
 
-/// Endings of pictures in folders.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
-
 /// A picture, and where its text goes if it is from a folder.
 struct Work {
     picture: PathBuf,
@@ -106,9 +104,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let work = args.work()?;
     let interrogator = args.interrogator()?;
     let cancel = interruptible();
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is valid"),
-    );
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is valid");
+    let bar = bar(0, style);
     // One bad picture of a folder doesn't end the work on others.
     let (mut failed, mut done) = (None, 0);
     for Work { picture, text } in &work {
@@ -141,7 +138,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 impl Args {
     fn interrogator(&self) -> Result<Interrogator, Failure> {
-        let mut builder = Interrogator::builder().device(&self.device).on_log(warn);
+        let mut builder = Interrogator::builder().device(&self.device).on_log(log);
         #[cfg(feature = "demo")]
         if self.clip.is_none() && self.blip.is_none() {
             builder = builder.demo();
@@ -187,27 +184,7 @@ impl Args {
                 });
                 continue;
             }
-            let unreadable =
-                |error: std::io::Error| Failure::Write(format!("cannot read {}: {error}", path.display()));
-            let mut pictures = Vec::new();
-            for entry in std::fs::read_dir(path).map_err(unreadable)? {
-                let picture = entry.map_err(unreadable)?.path();
-                let ending = picture
-                    .extension()
-                    .map(|ending| ending.to_string_lossy().to_lowercase());
-                if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) && picture.is_file() {
-                    pictures.push(picture);
-                }
-            }
-            if pictures.is_empty() {
-                let endings = ENDINGS.join(", ");
-                return Err(Failure::Usage(format!(
-                    "{}: a folder without pictures ({endings})",
-                    path.display()
-                )));
-            }
-            pictures.sort();
-            for picture in pictures {
+            for picture in of_folder(path)? {
                 let text = picture.with_extension("txt");
                 match texts.get(&text) {
                     Some(other) if *other != picture => note(format_args!(
@@ -242,10 +219,7 @@ impl Args {
         cancel: &CancelToken,
         bar: &ProgressBar,
     ) -> Result<Interrogation, Failure> {
-        let picture = Picture::open(path)?;
-        for remark in picture.notes() {
-            note(format_args!("{}: {remark}", path.display()));
-        }
+        let picture = read(path)?;
         let mut captions = CaptionParams::default();
         captions.prompt.clone_from(&self.caption_prompt);
         captions.min_length = self.min_length;

@@ -9,11 +9,13 @@ mod book;
 mod convert;
 mod devices;
 mod draw;
+mod drawing;
 mod inspect;
 mod interrogate;
 mod lora;
 mod out;
 mod parts;
+mod pictures;
 mod plan;
 mod profile;
 mod prompt;
@@ -40,6 +42,9 @@ use sdrs::ErrorCode;
 #[derive(Parser)]
 #[command(name = "sdrs", version, verbatim_doc_comment)]
 struct Cli {
+    /// Tell on standard error what is done, too: what is opened, where and in which types it is computed, how long each part takes.
+    #[arg(short, long, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -144,6 +149,9 @@ fn run() -> Result<(), Failure> {
         }
         Err(error) => error.exit(),
     };
+    if cli.verbose {
+        out::be_verbose();
+    }
     match cli.command {
         Command::Txt2img(args) => draw::txt2img(*args),
         Command::Img2img(args) => draw::img2img(*args),

@@ -4,8 +4,14 @@ use std::{
     fs::OpenOptions,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
+    process::exit,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 use sdrs::{CancelToken, GenerateParams, Image, LogLevel, PictureFormat, Preview, SaveOptions};
 
 use crate::Failure;
@@ -32,30 +38,88 @@ pub fn is_stdout(output: &Path) -> Result<bool, Failure> {
 }
 
 fn bytes(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
+    above_bar(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
+    })
+}
+
+/// The bar that is shown, if one is.
+static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+fn shown_bar() -> Option<ProgressBar> {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner);
+    bar.as_ref().and_then(WeakProgressBar::upgrade)
+}
+
+/// A bar on standard error, where a person looks; lines that are said meanwhile stand above it.
+pub fn bar(length: u64, style: ProgressStyle) -> ProgressBar {
+    let bar = ProgressBar::new(length).with_style(style);
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
+    bar
+}
+
+/// Writes lines where the bar stands.
+fn above_bar<T>(write: impl FnOnce() -> T) -> T {
+    match shown_bar() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
 /// Says something on standard error, where nobody has to listen.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = above_bar(|| writeln!(io::stderr(), "{text}"));
 }
 
-/// Says what people should know of a pipeline's log.
-pub fn warn(level: LogLevel, line: &str) {
-    if level != LogLevel::Info {
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Tells all of a pipeline's log from now on.
+pub fn be_verbose() {
+    VERBOSE.store(true, Ordering::Relaxed);
+}
+
+/// Whether all of the log is told.
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
+/// Says what people should know of a pipeline's log, or all of it.
+pub fn log(level: LogLevel, line: &str) {
+    if level != LogLevel::Info || is_verbose() {
         note(line);
     }
 }
 
-/// A token that an interrupt uses.
+/// A token that an interrupt uses. The second one ends the process at once: a step may take long.
 pub fn interruptible() -> CancelToken {
     let cancel = CancelToken::new();
     let token = cancel.clone();
     // Without the handler an interrupt simply ends the process: worse, but no reason to refuse.
-    let _ = ctrlc::set_handler(move || token.cancel());
+    let _ = ctrlc::set_handler(move || {
+        if token.is_cancelled() {
+            exit(130);
+        }
+        token.cancel();
+        note("interrupted: ends after this step; interrupt again to end at once");
+    });
     cancel
+}
+
+/// How a picture is written; a quality that it has no use for is told.
+pub fn options(quality: Option<u8>, output: &Path) -> SaveOptions {
+    let options = SaveOptions::default();
+    let Some(quality) = quality else {
+        return options;
+    };
+    if PictureFormat::of_path(output).is_ok_and(|format| format != PictureFormat::Jpeg) {
+        note(format_args!(
+            "quality is not used: {} is no JPEG",
+            output.display()
+        ));
+    }
+    options.quality(quality)
 }
 
 /// The destination of pictures.

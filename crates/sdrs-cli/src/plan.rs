@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use sdrs::MemoryPlan;
 
-use crate::{
-    Failure,
-    draw::{Drawing, read},
-    out::print,
-};
+use crate::{Failure, drawing::Drawing, out::print, pictures::read};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -64,6 +60,21 @@ fn machine() -> Option<Machine> {
     Some(Machine {
         all: memory.total,
         available: memory.free?,
+    })
+}
+
+/// What takes less memory.
+const SMALLER: &str = "a smaller size, --weight-dtype, --quantization int8 or --tiled-diffusion";
+
+/// What people should know of a run that can't fit into this machine's memory.
+pub fn too_much(plan: &MemoryPlan) -> Option<String> {
+    let (least, all) = (plan.least(), machine()?.all);
+    (least > all).then(|| {
+        format!(
+            "this takes {} of memory at least, and the machine has {}: the system may end it; take {SMALLER}",
+            size(least),
+            size(all)
+        )
     })
 }
 
@@ -157,7 +168,7 @@ impl Told {
     /// What to do where it is more than there is.
     fn advice(&self) -> String {
         let (least, most) = (self.plan.least(), self.plan.most());
-        let smaller = "Take a smaller size, --weight-dtype, --quantization int8 or --tiled-diffusion.";
+        let smaller = format!("Take {SMALLER}.");
         match (self.limit, self.machine) {
             (Some(limit), _) if least > limit => {
                 format!("It doesn't fit in --memory-limit, {}. {smaller}\n", size(limit))
@@ -241,6 +252,15 @@ mod tests {
             machine: None,
         };
         assert_eq!((unknown.fits(), unknown.advice()), (None, String::new()));
+        assert_eq!(too_much(&plan), None);
+        let many = plan.parallel(1 << 40);
+        if machine().is_some() {
+            assert!(
+                too_much(&many)
+                    .unwrap()
+                    .contains("of memory at least, and the machine has")
+            );
+        }
         // The amount that it names is enough.
         assert!(sdrs::parse_memory(&amount(least)).unwrap() >= least);
     }

@@ -6,7 +6,7 @@ use sdrs::{Given, Replay, SaveOptions};
 
 use crate::{
     Failure, draw,
-    out::{Pictures, interruptible, note, warn},
+    out::{Pictures, interruptible, log, note},
     parts::dtype,
 };
 
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let pictures = Pictures::checked(&args.output, &replay.params, None, SaveOptions::default())?;
     let cancel = interruptible();
-    let mut builder = replay.builder.device(&args.device).on_log(warn);
+    let mut builder = replay.builder.device(&args.device).on_log(log);
     if let Some(name) = &args.dtype {
         builder = builder.dtype(dtype(name)?);
     }

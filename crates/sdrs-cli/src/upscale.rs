@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
-use sdrs::{Image, Picture, PictureFormat, SaveOptions, Upscaler};
+use indicatif::ProgressStyle;
+use sdrs::{Image, PictureFormat, Upscaler};
 
 use crate::{
     Failure,
-    out::{binary, interruptible, is_stdout, note, print},
+    out::{bar, binary, interruptible, is_stdout, note, options, print},
     parts::dtype,
+    pictures::read,
 };
 
 #[derive(clap::Args)]
@@ -38,9 +39,9 @@ pub struct Args {
     /// The picture to write: a PNG, JPEG or WebP by its ending, or - for a PNG on standard output.
     #[arg(short, long, value_name = "OUT.png", default_value = "out.png")]
     output: PathBuf,
-    /// The quality of a JPEG, 1 to 100.
-    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
-    quality: u8,
+    /// The quality of a JPEG, 1 to 100 [default: 80].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: Option<u8>,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -49,19 +50,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Image::check_path(&args.output)?;
     }
     let size = args.size.as_deref().map(parse_size).transpose()?;
-    let picture = Picture::open(&args.picture)?;
-    for remark in picture.notes() {
-        note(format_args!("{}: {remark}", args.picture.display()));
-    }
+    let picture = read(&args.picture)?;
     // What made the picture stays with it, as in the WebUI.
     let infotext = sdrs::infotext::of_file(&args.picture).ok();
     let upscaler = args.upscaler()?;
 
     let cancel = interruptible();
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{bar:40} {pos}/{len} squares, {eta} left")
-            .expect("the template is valid"),
-    );
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} squares, {eta} left")
+        .expect("the template is valid");
+    let bar = bar(0, style);
     let mut request = upscaler.upscale(&picture).tile(args.tile).cancel_token(&cancel);
     if let Some(scale) = args.scale {
         request = request.scale(scale);
@@ -77,7 +74,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .run()?;
     bar.finish_and_clear();
 
-    let options = SaveOptions::default().quality(args.quality);
+    let options = options(args.quality, &args.output);
     let about = format!("({}x{}, {})", made.width(), made.height(), upscaler.describe());
     if to_stdout {
         binary(&made.encode(PictureFormat::Png, &options, infotext.as_deref())?)?;

@@ -607,3 +607,155 @@ fn plan_tells_what_a_run_takes() {
         assert!(got == code && errors.contains(words), "{got}: {errors}");
     }
 }
+
+/// What the log has is told when it is asked for; what is not as one may expect is told in any case.
+#[test]
+fn the_log_is_told_on_request_and_what_matters_always() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |args: &[&str]| {
+        let all = [
+            &[
+                "txt2img",
+                "a",
+                "--steps",
+                "1",
+                "--device",
+                "cpu",
+                "--cfg-scale",
+                "2",
+            ],
+            args,
+        ]
+        .concat();
+        let output = sdrs(folder.path(), &all);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        told
+    };
+    let quiet = told(&[]);
+    assert_eq!(quiet.lines().count(), 1, "{quiet}");
+    for args in [&["--verbose"][..], &["-v"]] {
+        let all = told(args);
+        for words in [
+            "opened ",
+            "computing on cpu in ",
+            "encoded the prompts: ",
+            "sampled picture 1 of 1: ",
+            "decoded the picture: ",
+        ] {
+            assert!(all.contains(words), "{words}: {all}");
+        }
+        assert_eq!(all.matches("recommends: ").count(), 1, "{all}");
+    }
+    let half = told(&["--dtype", "f16"]);
+    assert!(
+        half.starts_with("the CPU doesn't compute in f16: it computes in "),
+        "{half}"
+    );
+    let none = folder.path().join("none");
+    std::fs::create_dir(&none).unwrap();
+    let empty = told(&["--embedding", "none"]);
+    assert!(
+        empty.starts_with("passed over: none: there is no embedding in this folder"),
+        "{empty}"
+    );
+    let quality = told(&["--quality", "50"]);
+    assert!(
+        quality.starts_with("quality is not used: out.png is no JPEG"),
+        "{quality}"
+    );
+    assert_eq!(told(&["--quality", "50", "-o", "out.jpg"]), quiet);
+}
+
+#[test]
+fn files_that_are_something_else_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write(
+        "pointer.safetensors",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n",
+    );
+    write(
+        "page.safetensors",
+        b"<!DOCTYPE html><html><title>Log in</title></html>",
+    );
+    write("picture.safetensors", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+    write("answer.safetensors", b"Access to this model is restricted.\n");
+    let kinds = [
+        (
+            "pointer.safetensors",
+            "a Git LFS pointer, not weights; fetch the file itself with `git lfs pull`",
+        ),
+        (
+            "page.safetensors",
+            "a web page, not weights; its download failed or needs a login",
+        ),
+        ("picture.safetensors", "a PNG picture, not "),
+        (
+            "answer.safetensors",
+            "a text, not weights; it begins 'Access to this model is restricted.'",
+        ),
+    ];
+    let ways: [&[&str]; 11] = [
+        &["txt2img", "a", "--model"],
+        &["txt2img", "a", "--vae"],
+        &["txt2img", "a", "--unet"],
+        &["txt2img", "a", "--text-encoder"],
+        &["txt2img", "a", "--refiner"],
+        &["txt2img", "a", "--lora"],
+        &["txt2img", "a", "--upscaler"],
+        &["txt2img", "a", "--preview-every", "1", "--taesd"],
+        &["lora", "doctor"],
+        &["inspect"],
+        &["interrogate", "none.png", "--clip"],
+    ];
+    for way in ways {
+        for (name, words) in kinds {
+            let output = sdrs(folder.path(), &[way, &[name]].concat());
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                told.contains(&format!("error: {name}: {words}")),
+                "{way:?}: {told}"
+            );
+            assert_eq!(output.status.code(), Some(4), "{way:?}: {told}");
+        }
+    }
+    for (name, kind) in [
+        ("pointer.safetensors", "a Git LFS pointer"),
+        ("page.safetensors", "a web page"),
+        ("answer.safetensors", "a text"),
+    ] {
+        for (way, wanted) in [
+            (&["resume"][..], "a saved state of a run"),
+            (&["img2img"], "a picture"),
+            (&["txt2img", "a", "--depth"], "a picture"),
+            (&["upscale"], "a picture"),
+        ] {
+            let mut args = [way, &[name]].concat();
+            args.extend((way == ["img2img"]).then_some("a"));
+            let output = sdrs(folder.path(), &args);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(told.contains(&format!("{kind}, not {wanted}")), "{way:?}: {told}");
+            assert_eq!(output.status.code(), Some(4), "{way:?}: {told}");
+        }
+    }
+    let output = sdrs(folder.path(), &["replay", "answer.safetensors"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("the infotext names no checkpoint"), "{told}");
+    for (args, words) in [
+        (
+            &["txt2img", "a", "--lora", "."][..],
+            ".: is a folder without adapter_model.safetensors",
+        ),
+        (
+            &["convert", &tiny(), "weights.png"],
+            "weights are written as a .safetensors file or as a folder",
+        ),
+    ] {
+        let told = String::from_utf8(sdrs(folder.path(), args).stderr).unwrap();
+        assert!(told.contains(words), "{told}");
+    }
+    let output = sdrs(folder.path(), &["txt2img", "a", "--lora", ""]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("the path is empty"), "{told}");
+}

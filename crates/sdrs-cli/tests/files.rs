@@ -172,6 +172,7 @@ fn outputs_are_checked_before_any_work() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("taken-2.png")).unwrap();
+    fs::create_dir_all(at("there")).unwrap();
     fs::create_dir_all(at("shown-step-3.png")).unwrap();
     fs::create_dir_all(at("shown-1-step-3.png")).unwrap();
     fs::write(at("full"), "").unwrap();
@@ -179,7 +180,7 @@ fn outputs_are_checked_before_any_work() {
     let txt2img = ["txt2img", "x", "--model", "no/such/model"];
     let convert = ["convert", "no/such/model"];
     #[rustfmt::skip]
-    let cases: [(&[&str], &[&str], i32, &str); 15] = [
+    let cases: [(&[&str], &[&str], i32, &str); 16] = [
         (&txt2img, &["-o", "none/out.png"], 3, "cannot write none/out.png: there is no folder none; make it first"),
         (&txt2img, &["-o", "none/out.png", "--batch-size", "3"], 3, "cannot write none/out-1.png: there is no folder none"),
         (&txt2img, &["-o", "taken.png", "--batch-size", "2"], 3, "cannot write taken-2.png: it is a folder"),
@@ -194,7 +195,8 @@ fn outputs_are_checked_before_any_work() {
         (&convert, &["none/x"], 3, "cannot write none/x: there is no folder none"),
         (&convert, &["full"], 3, "cannot write full: it is there already, and no folder"),
         (&convert, &["taken-2.png/../x.ckpt"], 2, "weights are written as a .safetensors file or as a folder, not as .ckpt"),
-        (&convert, &["taken-2.png"], 3, "cannot read no/such/model"),
+        (&convert, &["taken-2.png"], 2, "weights are written as a .safetensors file or as a folder, not as .png"),
+        (&convert, &["there"], 3, "cannot read no/such/model"),
     ];
     for (command, more, code, reason) in cases {
         let output = sdrs(folder.path(), &[command, more].concat());

@@ -158,7 +158,7 @@ fn mistakes_are_told() {
         (&["none.png"], 3, "none.png"),
         (&["one.png", "--phrases", "pictures"], 4, "no phrases"),
         (&["one.png", "--max-length", "1"], 2, "max_length"),
-        (&["phrases"], 2, "a folder without pictures"),
+        (&["phrases"], 2, "no picture is in this folder (png, jpg, "),
     ] {
         let output = sdrs(folder.path(), &[&["interrogate"][..], args, &models].concat());
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", told(&output));

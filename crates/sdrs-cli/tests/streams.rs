@@ -140,3 +140,104 @@ fn a_picture_that_nobody_reads_is_kept() {
         assert!(folder.path().join(name).exists());
     }
 }
+
+/// The command in the background, and what it has said.
+fn begun(folder: &Path, args: &[&str]) -> (std::process::Child, std::sync::mpsc::Receiver<String>) {
+    use std::io::BufRead;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdrs"));
+    command.args(args).current_dir(folder).stdin(Stdio::null());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (to, from) = std::sync::mpsc::channel();
+    let streams: [Box<dyn Read + Send>; 2] = [
+        Box::new(child.stdout.take().unwrap()),
+        Box::new(child.stderr.take().unwrap()),
+    ];
+    for stream in streams {
+        let to = to.clone();
+        std::thread::spawn(move || {
+            for line in std::io::BufReader::new(stream).lines().map_while(Result::ok) {
+                let _ = to.send(line);
+            }
+        });
+    }
+    (child, from)
+}
+
+fn interrupt(child: &std::process::Child) {
+    let (code, told) = shell(Path::new("."), &format!("kill -INT {}", child.id()));
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
+fn an_interrupt_leaves_the_pictures_that_are_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, lines) = begun(
+        folder.path(),
+        &[
+            "txt2img",
+            "a circle",
+            "--seed",
+            "5",
+            "--steps",
+            "2",
+            "--batch-size",
+            "1000",
+            "-o",
+            "b.png",
+        ],
+    );
+    let wait = |begins: &str| {
+        while !lines
+            .recv_timeout(std::time::Duration::from_secs(300))
+            .unwrap()
+            .starts_with(begins)
+        {}
+    };
+    wait("b-2.png (96x96, seed 6)");
+    interrupt(&child);
+    wait("interrupted: ends after this step");
+    wait("error: cancelled");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    for name in ["b-1.png", "b-2.png"] {
+        assert!(
+            fs::read(folder.path().join(name))
+                .unwrap()
+                .starts_with(b"\x89PNG")
+        );
+    }
+    assert!(!folder.path().join("b-1000.png").exists());
+}
+
+/// A step of this size takes far longer than the test waits.
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, lines) = begun(
+        folder.path(),
+        &[
+            "txt2img",
+            "a circle",
+            "--width",
+            "4096",
+            "--height",
+            "4096",
+            "--verbose",
+        ],
+    );
+    let wait = |begins: &str| {
+        let second = std::time::Duration::from_secs(60);
+        while !lines.recv_timeout(second).unwrap().starts_with(begins) {}
+    };
+    wait("encoded the prompts");
+    interrupt(&child);
+    wait("interrupted: ends after this step");
+    interrupt(&child);
+    let began = std::time::Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed().as_secs() < 30);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -109,13 +109,9 @@ fn mistakes_are_told_before_any_work() {
         bytes
     };
     std::fs::write(folder.path().join("a.png"), black).unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["none.png"], 3, "cannot read none.png"),
-        (
-            &["text.png"],
-            4,
-            "text.png: no picture of a known kind; PNG, JPEG",
-        ),
+        (&["text.png"], 4, "text.png: a text, not a picture; PNG, JPEG"),
         (&["a.png", "-o", "a.gif"], 2, "written as PNG, JPEG or WebP"),
         (&["a.png", "-o", "none/a.png"], 3, "there is no folder none"),
         (
@@ -130,6 +126,7 @@ fn mistakes_are_told_before_any_work() {
             "--size: '12' is no width and height",
         ),
         (&["a.png", "--scale=-2"], 2, "scale: -2"),
+        (&["a.png", "--scale=1e9"], 2, "over 0 and 65535 at most"),
         (&["a.png", "--scale=2", "--size", "4x4"], 2, "cannot be used with"),
     ];
     for (args, code, expected) in cases {

@@ -75,6 +75,10 @@ impl Replay {
             Some(path) => builder.checkpoint(path),
             #[cfg(feature = "demo")]
             None if model == "demo" => builder.demo(),
+            None if model.is_empty() && infotext.model_hash.is_none() => {
+                let reason = "the infotext names no checkpoint (Model, Model hash): draw with one of your own and --from-infotext";
+                return Err(Error::parameter("models", reason));
+            }
             None => {
                 let hash = infotext.model_hash.as_deref();
                 let hash = hash.map(|hash| format!(" ({hash})")).unwrap_or_default();

@@ -264,6 +264,32 @@ fn cancelling_returns_within_a_step() {
 }
 
 #[test]
+fn pictures_that_are_done_outlast_a_run_that_is_cancelled() {
+    let pipeline = from_folder();
+    let token = CancelToken::new();
+    let mut done = Vec::new();
+    let run = request(&pipeline).batch_size(3).cancel_token(&token);
+    let run = run.on_image(|image, drawn| {
+        done.push((image, drawn.rgb.clone(), drawn.infotext.clone()));
+        if image == 1 {
+            token.cancel();
+        }
+    });
+    assert_eq!(run.run().unwrap_err().code(), ErrorCode::Cancelled);
+    let all = request(&pipeline).batch_size(2).run().unwrap().images;
+    let all: Vec<_> = all.into_iter().map(|image| (image.rgb, image.infotext)).collect();
+    let done: Vec<_> = done
+        .into_iter()
+        .enumerate()
+        .map(|(i, (image, rgb, infotext))| {
+            assert_eq!(i, image);
+            (rgb, infotext)
+        })
+        .collect();
+    assert_eq!(done, all);
+}
+
+#[test]
 fn every_setting_has_an_effect() {
     let pipeline = from_folder();
     let plain = pictures(request(&pipeline));

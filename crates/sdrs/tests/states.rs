@@ -419,6 +419,16 @@ fn states_are_files() {
     white.save(&picture, &SaveOptions::default(), None).unwrap();
     let paper = folder.path().join("paper.pdf");
     std::fs::write(&paper, "%PDF-1.7 and more").unwrap();
+    let pointer = folder.path().join("pointer.safetensors");
+    std::fs::write(
+        &pointer,
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    )
+    .unwrap();
+    let empty = folder.path().join("empty.safetensors");
+    std::fs::write(&empty, "").unwrap();
+    let zeros = folder.path().join("zeros.safetensors");
+    std::fs::write(&zeros, [0; 100]).unwrap();
     let damaged = folder.path().join("damaged.safetensors");
     let whole = std::fs::read(states.join(&names[0])).unwrap();
     std::fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
@@ -428,7 +438,13 @@ fn states_are_files() {
             "is a U-Net alone, not a saved state of a run; save_states (--save-states) writes such files",
         ),
         (states.clone(), "is a folder, not a saved state"),
-        (text, "is no file of tensors, so no saved state"),
+        (text, "is a text, not a saved state"),
+        (
+            pointer,
+            "is a Git LFS pointer, not a saved state of a run; save_states (--save-states) writes such files, as picture-1-step-00012.safetensors; fetch",
+        ),
+        (empty, "is empty, so no saved state"),
+        (zeros, "is no file of tensors, so no saved state"),
         (picture, "is a PNG picture, not a saved state"),
         (paper, "is a PDF file, not a saved state"),
         (damaged, "again"),
@@ -441,6 +457,10 @@ fn states_are_files() {
             "{error}"
         );
         assert_eq!(error.contains("replay draws"), words.contains("PNG"), "{error}");
+        if let Ok(bytes) = std::fs::read(&path) {
+            let of_bytes = RunState::from_bytes(path.display().to_string(), bytes).unwrap_err();
+            assert_eq!(of_bytes.to_string(), error);
+        }
     }
     // A file where a folder should be.
     let blocked = run(&pipeline)

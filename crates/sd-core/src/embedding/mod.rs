@@ -18,7 +18,7 @@ mod picture;
 use std::path::Path;
 
 use crate::{
-    Error, Result,
+    Error, FileKind, Result,
     checkpoint::{Expected, Inspection, Kind},
     config::Part,
     error::shown,
@@ -121,7 +121,7 @@ impl Embedding {
         bytes: impl Into<std::sync::Arc<[u8]>>,
     ) -> Result<Self> {
         let (name, bytes) = (name.into(), bytes.into());
-        if !bytes.starts_with(&picture::MAGIC) {
+        if FileKind::of(&bytes) != Some(FileKind::Png) {
             return Self::of_file(name, &TensorFile::from_bytes(origin, bytes)?, "");
         }
         let stored = picture::read(&bytes)
@@ -288,8 +288,9 @@ fn read_picture(path: &Path) -> Result<Option<Vec<u8>>> {
     }
     let mut file = std::fs::File::open(path).map_err(io)?.take(MAX_BYTES);
     let mut bytes = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut bytes).map_err(io)?;
-    if bytes != picture::MAGIC {
+    let head = FileKind::HEAD as u64;
+    file.by_ref().take(head).read_to_end(&mut bytes).map_err(io)?;
+    if FileKind::of(&bytes) != Some(FileKind::Png) {
         return Ok(None);
     }
     if meta.len() >= MAX_BYTES {

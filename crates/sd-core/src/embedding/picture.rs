@@ -13,9 +13,6 @@ use crate::png_text;
 
 /// The keyword of the text.
 const KEY: &str = "sd-ti-embedding";
-/// The first bytes of a PNG file.
-pub(super) const MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
-
 /// Larger pictures hold no embeddings: their blocks are a few hundred columns.
 const MAX_PIXELS: u64 = 16 << 20;
 /// JSON of a thousand vectors takes a tenth of this.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::TensorFile;
-use crate::{Error, Result, config::not_json, error::shown};
+use crate::{Error, FileKind, Result, config::not_json, error::shown};
 
 /// A folder of model files: on disk, or the same files as bytes under the same relative names ("unet/config.json").
 #[derive(Clone)]
@@ -65,7 +65,14 @@ impl Folder {
             Self::Static(_, files) => files.get(name).ok_or_else(|| self.missing(name))?.to_vec(),
             Self::Memory(_, files) => files.get(name).ok_or_else(|| self.missing(name))?.to_vec(),
         };
-        String::from_utf8(bytes).map_err(|e| Error::malformed(self.origin(name), e.to_string()))
+        let other = |kind: FileKind| kind.instead_of("a text in UTF-8", "give the file that belongs here");
+        let reason = match (FileKind::of(&bytes), String::from_utf8(bytes)) {
+            (Some(kind @ (FileKind::LfsPointer | FileKind::WebPage)), _) => other(kind),
+            (_, Ok(text)) => return Ok(text),
+            (Some(kind), Err(_)) if kind != FileKind::Text => other(kind),
+            (_, Err(e)) => e.to_string(),
+        };
+        Err(Error::malformed(self.origin(name), reason))
     }
 
     /// Opens one file of tensors.

@@ -15,7 +15,7 @@ use super::{
     gguf, pickle, scaled,
     tensor::{Header, TensorInfo},
 };
-use crate::error::shown;
+use crate::{FileKind, error::shown};
 
 /// No real header comes near this many bytes: SDXL's has 300 thousand.
 const MAX_BYTES: u64 = 100_000_000;
@@ -43,13 +43,10 @@ enum Container {
 }
 
 fn container(bytes: &[u8]) -> Container {
-    if bytes.starts_with(b"GGUF") {
-        Container::Gguf
-    } else if bytes.get(8) != Some(&b'{') && pickle::is_torch(bytes) {
-        // A safetensors header's length may begin with the same bytes, but JSON follows it.
-        Container::Torch
-    } else {
-        Container::Safetensors
+    match FileKind::of(bytes) {
+        Some(FileKind::Gguf) => Container::Gguf,
+        Some(FileKind::Zip | FileKind::Pickle) => Container::Torch,
+        _ => Container::Safetensors,
     }
 }
 
@@ -70,19 +67,13 @@ fn safetensors(bytes: &[u8]) -> Result<Header, String> {
         });
     };
     let length = u64::from_le_bytes(*first);
-    if rest.first() != Some(&b'{') || length > rest.len() as u64 {
-        foreign(bytes)?;
+    if length > MAX_BYTES || !rest.starts_with(b"{") {
+        return Err(foreign(bytes, length));
     }
     if length > rest.len() as u64 {
         return Err(format!(
-            "its header says it is {length} bytes long, but the file has {} bytes: cut off, or not a safetensors file; \
-             download or save it again",
+            "its header says it is {length} bytes long, but the file has {} bytes: cut off; download or save it again",
             bytes.len()
-        ));
-    }
-    if length > MAX_BYTES {
-        return Err(format!(
-            "its header of {length} bytes is over the limit of {MAX_BYTES}"
         ));
     }
     let (json, data) = rest.split_at(length as usize);
@@ -98,19 +89,37 @@ fn safetensors(bytes: &[u8]) -> Result<Header, String> {
     Ok(header)
 }
 
-/// An error for other kinds of files that people take for safetensors, recognised by their first bytes.
-fn foreign(bytes: &[u8]) -> Result<(), String> {
-    let what = match bytes {
-        [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', ..] => {
-            "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+/// The error for a file that begins like none of tensors.
+fn foreign(bytes: &[u8], length: u64) -> String {
+    const READ: &str = "safetensors, PyTorch's files and GGUF can be read";
+    match FileKind::of(bytes) {
+        Some(FileKind::Safetensors) => {
+            format!("its header of {length} bytes is over the limit of {MAX_BYTES}")
         }
-        _ if bytes.trim_ascii_start().first() == Some(&b'{') => {
-            "a text that begins as JSON does, not weights; if it is a configuration, give the folder that it belongs to"
+        Some(kind @ FileKind::Json) => kind.instead_of(
+            "weights",
+            "if it is a configuration, give the folder that it belongs to",
+        ),
+        Some(kind @ FileKind::Text) => {
+            let line = String::from_utf8_lossy(&bytes[..bytes.len().min(FileKind::HEAD)]);
+            let line = line
+                .trim_start_matches('\u{feff}')
+                .trim()
+                .lines()
+                .next()
+                .unwrap_or_default();
+            let advice = format!(
+                "it begins '{}', and {READ}",
+                shown(line.trim_end_matches('\u{fffd}'))
+            );
+            kind.instead_of("weights", &advice)
         }
-        [b'<', ..] => "looks like a web page, not safetensors; the download probably failed",
-        _ => return Ok(()),
-    };
-    Err(what.into())
+        Some(kind) => kind.instead_of("weights", READ),
+        None if bytes.iter().take(FileKind::HEAD).all(|byte| *byte == 0) => {
+            "begins with zeros, as a download that was not finished; download it again".into()
+        }
+        None => format!("no weights of a known kind; {READ}"),
+    }
 }
 
 /// Each tensor's bytes begin where another's end, and are as many as its type and shape ask for.

@@ -1,16 +1,16 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use sd_core::{
-    BertTokenizer, ClipTokenizer, Device, Dtype, WeightDtype,
+    BertTokenizer, ClipTokenizer, Dtype,
     config::Activation,
     models::{BlipFiles, ClipFiles, ClipGiven},
-    weights::{Folder, Target},
+    weights::Folder,
 };
 
 use super::{Interrogator, Phrases, captioner::Captioner, vectors::Eyes};
 use crate::{
     Error, LogLevel, Result,
-    model::{Log, Runtime, check_dtype, small_dtype},
+    model::{Log, Machine, machine_setters},
 };
 
 /// Where a model lies.
@@ -34,9 +34,7 @@ pub struct InterrogatorBuilder {
     vocabulary: Option<PathBuf>,
     phrases: Option<Phrases>,
     cache: Option<PathBuf>,
-    device: Option<String>,
-    dtype: Option<Dtype>,
-    threads: Option<usize>,
+    machine: Machine,
     log: Option<Log>,
 }
 
@@ -108,23 +106,7 @@ impl InterrogatorBuilder {
         self
     }
 
-    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
-    pub fn device(mut self, name: impl Into<String>) -> Self {
-        self.device = Some(name.into());
-        self
-    }
-
-    /// The compute type; by default `f32` on the CPU and `f16` on a GPU.
-    pub fn dtype(mut self, dtype: Dtype) -> Self {
-        self.dtype = Some(dtype);
-        self
-    }
-
-    /// The number of threads that the CPU computes with, 1 to 1024; by default those of the process, one for each core.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
+    machine_setters!();
 
     /// A function that is given a line for each step of the work with the time that it took.
     pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
@@ -144,14 +126,7 @@ impl InterrogatorBuilder {
                 "an interrogator needs a CLIP, a BLIP or both; name their files",
             ));
         }
-        let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
-        check_dtype(&device, self.dtype)?;
-        let dtype = self.dtype.unwrap_or_else(|| small_dtype(&device));
-        let runtime = Runtime::new(self.threads, Some(&device), self.log)?;
-        if let Some(reason) = device.reason() {
-            runtime.info(|| reason.to_owned());
-        }
-        let target = Target::chosen(device, Some(dtype), WeightDtype::Auto);
+        let (target, runtime) = self.machine.of_small(self.log)?;
         let activation = match self.clip_activation.as_deref() {
             None => None,
             Some("quick_gelu") => Some(Activation::QuickGelu),

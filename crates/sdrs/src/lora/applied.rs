@@ -81,11 +81,11 @@ impl Loras {
                 Some(names) => names,
                 None => names.insert(ModelNames::new(&checkpoint.parameters()?)),
             };
-            let id = id(&lora.source)?;
             let file = match &lora.source {
                 Source::Path(path) => AdapterFile::open(path)?,
                 bytes => AdapterFile::from_tensors(bytes.open()?)?,
             };
+            let id = id(&lora.source)?;
             let patch = file.bind(names, &lora.strengths)?;
             let Strengths {
                 unet, text_encoder, ..

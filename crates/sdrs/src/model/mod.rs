@@ -4,6 +4,7 @@ mod added;
 mod autoencoder;
 #[cfg(feature = "demo")]
 mod demo;
+mod machine;
 mod memory;
 mod networks;
 mod preview;
@@ -40,12 +41,13 @@ pub(crate) use added::AddedNumbers;
 pub(crate) use autoencoder::{Autoencoder, tiny, tiny_file};
 #[cfg(feature = "demo")]
 pub(crate) use demo::{folder as demo_folder, seeing as demo_seeing};
+pub(crate) use machine::{Machine, machine_setters};
 pub(crate) use memory::{MemoryLimit, Models, Work};
 pub use memory::{MemoryPlan, parse_memory};
 pub use networks::{Array, EncodedImages, ModelSizes};
 pub(crate) use networks::{tensor, values};
 pub use runtime::LogLevel;
-pub(crate) use runtime::{Log, Runtime, check_dtype, small_dtype};
+pub(crate) use runtime::{Log, Runtime};
 pub(crate) use save::{check_file, check_folder};
 pub(crate) use source::Source;
 

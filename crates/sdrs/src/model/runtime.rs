@@ -9,7 +9,7 @@ use std::{
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use sd_core::{Device, Dtype, weights::Target};
+use sd_core::{Device, weights::Target};
 use sd_kernels::{OperationTime, Workspace};
 
 use super::{
@@ -27,7 +27,7 @@ const MOST_THREADS: usize = 1024;
 pub enum LogLevel {
     /// A step that was done, and the time it took.
     Info,
-    /// Something was passed over.
+    /// Something was passed over, or is not as whoever asked for it may expect, such as slower.
     Warning,
 }
 
@@ -76,37 +76,6 @@ fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "for a reason that it doesn't tell".to_owned())
-}
-
-/// Refuses a type that a GPU doesn't compute in. The CPU takes another one in its place.
-///
-/// # Errors
-/// [`Error::InvalidParameter`], with what would be right.
-pub(crate) fn check_dtype(device: &Device, dtype: Option<Dtype>) -> Result<()> {
-    match dtype {
-        Some(dtype) if !device.is_cpu() && !device.computes_in(dtype) => {
-            let types = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter();
-            let has: Vec<&str> = types
-                .filter(|dtype| device.computes_in(*dtype))
-                .map(Dtype::name)
-                .collect();
-            let reason = format!(
-                "{} doesn't compute in {dtype}; it computes in {}",
-                device.name(),
-                has.join(", ")
-            );
-            Err(Error::parameter("dtype", reason))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The type that networks compute in if none is asked for, which are too small for the CPU's `bf16` to be worth its rounding.
-pub(crate) fn small_dtype(device: &Device) -> Dtype {
-    match device.is_cpu() {
-        true => Dtype::F32,
-        false => device.default_dtype(),
-    }
 }
 
 /// Threads, workspace and log of a pipeline; a clone shares them.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::{Error, Result, picture::wrong_ending};
 
-/// Endings of files of weights in other formats: safetensors under such a name would not be read.
+/// Endings of files in other formats: safetensors under such a name would not be read, and no folder is meant by it.
 const OTHER_FORMATS: &[&str] = &[
-    "bin", "ckpt", "gguf", "h5", "msgpack", "onnx", "pickle", "pkl", "pt", "pth",
+    "bin", "ckpt", "gguf", "h5", "jpeg", "jpg", "json", "msgpack", "onnx", "pickle", "pkl", "png", "pt",
+    "pth", "webp", "zip",
 ];
 
 /// Whether a path can be meant for a single file.

@@ -13,6 +13,8 @@ use image::{
 };
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 
+use sd_core::FileKind;
+
 use super::size;
 use crate::{Error, Result};
 
@@ -133,8 +135,9 @@ fn known(bytes: &[u8]) -> std::result::Result<Known<'_>, String> {
 /// A file that is no picture of a known kind.
 fn unknown(bytes: &[u8]) -> String {
     const READ: &str = "PNG, JPEG, WebP, BMP and GIF can be read";
-    match super::kind::of_bytes(bytes) {
-        Some(kind) => format!("{kind}, which can't be read here; {READ}"),
+    match FileKind::of(bytes) {
+        Some(FileKind::Picture(kind)) => format!("{kind}, which can't be read here; {READ}"),
+        Some(kind) => kind.instead_of("a picture", READ),
         None if bytes.is_empty() => format!("an empty file; {READ}"),
         None => format!("no picture of a known kind; {READ}"),
     }
@@ -431,7 +434,7 @@ mod tests {
                 "a TIFF picture, which can't be read here; PNG",
             ),
             (b"\0\0\0\x20ftypavif\0\0", "an AVIF picture, which"),
-            (b"hello, world", "no picture of a known kind"),
+            (b"hello, world", "a text, not a picture; PNG, JPEG"),
         ];
         for (bytes, expected) in cases {
             let message = read(bytes).err().unwrap();

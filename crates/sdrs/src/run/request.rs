@@ -67,6 +67,7 @@ pub struct Request<'a> {
     pub(super) inputs: Inputs,
     pub(super) cancel: CancelToken,
     progress: Option<Box<dyn FnMut(Progress) + 'a>>,
+    on_image: Option<OnImage<'a>>,
     pub(super) previews: Option<(PreviewMethod, usize)>,
     /// After how many steps states are handed out, and to whom.
     pub(super) states: Option<(usize, OnState<'a>)>,
@@ -76,6 +77,9 @@ pub struct Request<'a> {
     pub(super) resumed: Option<Box<RunState>>,
     pub(super) trace: Option<PathBuf>,
 }
+
+/// A function that takes pictures and their indices.
+type OnImage<'a> = Box<dyn FnMut(usize, &Image) + 'a>;
 
 /// A function that takes states.
 type OnState<'a> = Box<dyn FnMut(RunState) -> Result<()> + 'a>;
@@ -90,6 +94,7 @@ impl<'a> Request<'a> {
             inputs: Inputs::default(),
             cancel: CancelToken::new(),
             progress: None,
+            on_image: None,
             previews: None,
             states: None,
             state_folder: None,
@@ -141,6 +146,13 @@ impl<'a> Request<'a> {
     /// Called after each step.
     pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
         self.progress = Some(Box::new(callback));
+        self
+    }
+
+    /// Called with each picture of the batch as soon as it is done, and its index from 0: what is cancelled or fails later can't take those
+    /// away. [`Output`] has them all.
+    pub fn on_image(mut self, callback: impl FnMut(usize, &Image) + 'a) -> Self {
+        self.on_image = Some(Box::new(callback));
         self
     }
 
@@ -208,7 +220,11 @@ impl<'a> Request<'a> {
             let group = self.next_together(&run, images.len());
             for (latents, seeds) in self.sample(&mut run, &mut tracer, group)? {
                 let image = images.len();
-                images.push(self.decoded(&run, &mut tracer, image, (latents, seeds))?);
+                let drawn = self.decoded(&run, &mut tracer, image, (latents, seeds))?;
+                if let Some(callback) = &mut self.on_image {
+                    callback(image, &drawn);
+                }
+                images.push(drawn);
             }
         }
         Ok(Output { images })

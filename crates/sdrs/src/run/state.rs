@@ -3,6 +3,7 @@
 //! Such a file is safetensors. Its metadata has settings and places as JSON under [`KEY`]; its tensors are the sampler's registers, what guidance and caches hand on from call to call, and the pictures that the run was given.
 
 mod file;
+mod instead;
 
 use std::{path::Path, sync::Arc};
 
@@ -101,7 +102,7 @@ impl RunState {
     /// pipeline's model shows when it is resumed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        file::read(&TensorFile::open(path).map_err(|error| file::instead(path, error))?)
+        file::read(&TensorFile::open(path).map_err(|error| instead::at(path, error))?)
     }
 
     /// The same from a file's bytes; `name` stands for it in errors.
@@ -109,7 +110,9 @@ impl RunState {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
-        file::read(&TensorFile::from_bytes(name, bytes)?)
+        let bytes = bytes.into();
+        let file = TensorFile::from_bytes(name, Arc::clone(&bytes));
+        file::read(&file.map_err(|error| instead::of_bytes(error, &bytes))?)
     }
 
     /// Writes a file. It is there under its name when it is whole.

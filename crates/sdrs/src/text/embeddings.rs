@@ -31,6 +31,11 @@ impl Embeddings {
             match source {
                 Source::Path(path) if path.is_dir() => {
                     let found = embedding::from_folder(path)?;
+                    if found.embeddings.is_empty() && found.unreadable.is_empty() {
+                        let place = path.display();
+                        all.skipped
+                            .push(format!("{place}: there is no embedding in this folder"));
+                    }
                     let unreadable = found.unreadable.iter().map(ToString::to_string);
                     let mut skipped: Vec<String> = unreadable.collect();
                     for embedding in &found.embeddings {

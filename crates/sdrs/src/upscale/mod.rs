@@ -5,12 +5,12 @@ mod tiles;
 
 use std::path::{Path, PathBuf};
 
-use sd_core::{Device, Dtype, WeightDtype, models, weights::Target};
+use sd_core::{Dtype, models};
 
 use self::network::{LEAST_TILE, Network};
 use crate::{
     CancelToken, Error, Picture, Resample, Result,
-    model::{Runtime, check_dtype, small_dtype},
+    model::{Machine, machine_setters},
 };
 
 /// Pixels of a square's side that a network sees at a time, if nothing else is said.
@@ -56,9 +56,7 @@ impl Upscaler {
     pub fn builder(path: impl Into<PathBuf>) -> UpscalerBuilder {
         UpscalerBuilder {
             path: path.into(),
-            device: None,
-            dtype: None,
-            threads: None,
+            machine: Machine::default(),
         }
     }
 
@@ -140,29 +138,11 @@ fn title(filter: Resample) -> &'static str {
 #[must_use = "a builder does nothing until `build`"]
 pub struct UpscalerBuilder {
     path: PathBuf,
-    device: Option<String>,
-    dtype: Option<Dtype>,
-    threads: Option<usize>,
+    machine: Machine,
 }
 
 impl UpscalerBuilder {
-    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
-    pub fn device(mut self, name: impl Into<String>) -> Self {
-        self.device = Some(name.into());
-        self
-    }
-
-    /// The compute type; by default `f32` on the CPU and `f16` on a GPU. On the CPU `f16` means `f32`.
-    pub fn dtype(mut self, dtype: Dtype) -> Self {
-        self.dtype = Some(dtype);
-        self
-    }
-
-    /// The number of threads that the CPU computes with, 1 to 1024; by default those of the process, one for each core.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
+    machine_setters!();
 
     /// Reads and checks the network, then loads it.
     ///
@@ -170,11 +150,7 @@ impl UpscalerBuilder {
     /// [`Error::Core`] if the file or the device can't be used, or the file holds no such network; [`Error::InvalidParameter`] for a number of
     /// threads out of its range.
     pub fn build(self) -> Result<Upscaler> {
-        let device = Device::from_name(self.device.as_deref().unwrap_or("auto"))?;
-        check_dtype(&device, self.dtype)?;
-        let dtype = self.dtype.unwrap_or_else(|| small_dtype(&device));
-        let runtime = Runtime::new(self.threads, Some(&device), None)?;
-        let target = Target::chosen(device, Some(dtype), WeightDtype::Auto);
+        let (target, runtime) = self.machine.of_small(None)?;
         let network = runtime.compute(|| Ok(models::Upscaler::open(&self.path, &target)?))?;
         let name = self.path.file_stem().unwrap_or(self.path.as_os_str());
         Ok(Upscaler {
@@ -292,7 +268,9 @@ impl<'a> Upscale<'a> {
             Wanted::Scale(scale) => scale,
         };
         if !(scale > 0.0 && scale <= 65_535.0) {
-            let reason = format!("{scale}: it must be over 0, such as 2 for twice the width and height");
+            let reason = format!(
+                "{scale}: it must be over 0 and 65535 at most, such as 2 for twice the width and height"
+            );
             return Err(Error::parameter("scale", reason));
         }
         Ok(own.map(|side| ((f64::from(side) * scale).round() as u32).max(1)))

@@ -36,11 +36,6 @@ const MAX_TEXT: usize = 4096;
 /// The places of the storages, by key.
 type Storages<'a> = HashMap<&'a str, Range<usize>>;
 
-/// Whether a file begins like one of PyTorch's.
-pub(super) fn is_torch(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..])
-}
-
 /// Reads and checks a file's descriptions of its tensors. Names are the dictionary's keys, those of inner dictionaries joined by dots; a
 /// member `state_dict` stands for the whole. A script's modules are dictionaries of their members. Numbers and texts beside the tensors are the metadata.
 ///
@@ -60,7 +55,9 @@ fn archive(bytes: &[u8]) -> Result<Header, String> {
         let folder = name.strip_suffix("data.pkl");
         folder.is_some_and(|f| f.is_empty() || f.find('/') == Some(f.len() - 1))
     });
-    let pickle = pickles.next().ok_or("a zip archive without data.pkl")?;
+    let pickle = pickles
+        .next()
+        .ok_or("a zip archive without data.pkl; if weights are packed in it, unpack them")?;
     if pickles.next().is_some() {
         return Err("more than one data.pkl in the archive".into());
     }

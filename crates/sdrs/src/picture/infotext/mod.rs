@@ -19,11 +19,9 @@ pub(crate) use write::{Seeds, infotext};
 
 use std::{fs::File, io::Read, path::Path};
 
-use super::{
-    exif,
-    kind::{self, HEAD, PNG},
-    reading::exif_of_picture,
-};
+use sd_core::FileKind;
+
+use super::{exif, reading::exif_of_picture};
 use crate::{Error, Result};
 
 /// The key of the second pass's size.
@@ -56,13 +54,13 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
     let mut file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.by_ref()
-        .take(HEAD as u64)
+        .take(FileKind::HEAD as u64)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     let carrier = Carrier::of(&bytes).map_err(|kind| {
-        fail(format!(
-            "{kind}; give the PNG, JPEG or WebP picture that was saved, or its infotext as a text file in UTF-8"
-        ))
+        let advice =
+            "give the PNG, JPEG or WebP picture that was saved, or its infotext as a text file in UTF-8";
+        fail(kind.instead_of("an infotext", advice))
     })?;
     let most = match carrier {
         Carrier::Text => LARGEST_TEXT,
@@ -129,11 +127,11 @@ enum Carrier {
 
 impl Carrier {
     /// By a file's first bytes; the kind of a file that carries none, otherwise.
-    fn of(head: &[u8]) -> std::result::Result<Self, &'static str> {
-        match kind::of_bytes(head) {
-            None if head.starts_with(PNG) => Ok(Self::Png),
-            None => Ok(Self::Text),
-            Some(kind::JPEG | kind::WEBP) => Ok(Self::Exif),
+    fn of(head: &[u8]) -> std::result::Result<Self, FileKind> {
+        match FileKind::of(head) {
+            None | Some(FileKind::Text | FileKind::Json) => Ok(Self::Text),
+            Some(FileKind::Png) => Ok(Self::Png),
+            Some(FileKind::Jpeg | FileKind::WebP) => Ok(Self::Exif),
             Some(other) => Err(other),
         }
     }
@@ -155,20 +153,31 @@ mod tests {
         let mut jpeg = b"\xff\xd8\xff\xe0".to_vec();
         jpeg.resize(2 << 20, 0);
         let no_text = goldens::Refs::open("pictures/files.safetensors").u8s("file.jpeg.turned3");
-        let cases: [(&[u8], &str); 10] = [
+        let cases: [(&[u8], &str); 12] = [
             (b"", "there is nothing in it"),
             (b" \n\t\n", "there is nothing in it"),
             (&jpeg, "not a usable JPEG picture"),
             (&no_text, "a picture without an infotext in it"),
             (b"RIFF\x10\0\0\0WEBPVP8 ", "not a usable WebP picture"),
-            (b"GIF89a", "a GIF picture; give the PNG, JPEG or WebP picture"),
+            (
+                b"GIF89a",
+                "a GIF picture, not an infotext; give the PNG, JPEG or WebP picture",
+            ),
             (b"\0\0\0\x20ftypavif\0\0", "an AVIF picture"),
             (b"\xff\xfea\0 \0c\0", "a text in UTF-16"),
             (
                 b"a \xe4 b",
                 "neither a PNG, JPEG or WebP picture nor text in UTF-8, as its byte 2 shows",
             ),
-            (PNG, "not a usable PNG picture"),
+            (b"\x89PNG\r\n\x1a\n", "not a usable PNG picture"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\n",
+                "a Git LFS pointer, not an infotext; fetch the file itself",
+            ),
+            (
+                b"\x10\0\0\0\0\0\0\0{\"a\":",
+                "a safetensors file, not an infotext",
+            ),
         ];
         for (bytes, reason) in cases {
             std::fs::write(&path, bytes).unwrap();

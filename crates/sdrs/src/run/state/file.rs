@@ -1,6 +1,6 @@
 //! States as files.
 
-use std::{collections::HashMap, fs::File, io::Read, path::Path};
+use std::collections::HashMap;
 
 use safetensors::{Dtype, tensor::TensorView};
 use sd_core::{
@@ -21,11 +21,10 @@ use super::{
         start::Inputs,
     },
     DrawnWith, Place, RunState,
+    instead::not_a_state,
 };
 use crate::{
-    Array, Error, GenerateParams, Picture, Result, Setting, SettingKind, SettingValue, VERSION,
-    picture::{HEAD, carries_infotext, kind_of},
-    settings,
+    Array, Error, GenerateParams, Picture, Result, Setting, SettingKind, SettingValue, VERSION, settings,
 };
 
 /// The form of these files. One that a library doesn't know is refused.
@@ -168,39 +167,6 @@ pub(super) fn bytes(state: &RunState) -> Vec<u8> {
         (name.as_str(), view)
     });
     safetensors::serialize(views, Some(metadata)).expect("all is in memory")
-}
-
-/// What to do about a file that is something else.
-const ADVICE: &str = "save_states (--save-states) writes such files, as picture-1-step-00012.safetensors";
-
-/// The end of a sentence about a file that is something else.
-fn not_a_state(words: &str) -> String {
-    format!("is {words}, not a saved state of a run; {ADVICE}")
-}
-
-/// The error of what can't be opened, which names what it is where that shows.
-pub(super) fn instead(path: &Path, error: sd_core::Error) -> Error {
-    let sd_core::Error::Malformed { origin, .. } = &error else {
-        return error.into();
-    };
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
-    let reason = match (kind_of(&head), read) {
-        _ if path.is_dir() => not_a_state("a folder"),
-        (Some(kind), _) if carries_infotext(kind) => format!(
-            "{}; replay draws a picture again from its infotext",
-            not_a_state(kind)
-        ),
-        (Some(kind), _) => not_a_state(kind),
-        // A state that is damaged says so.
-        (None, Ok(8..)) if head[8..].starts_with(b"{") => return error.into(),
-        (None, Ok(1..)) => format!("is no file of tensors, so no saved state of a run; {ADVICE}"),
-        (None, _) => return error.into(),
-    };
-    Error::InvalidFile {
-        path: origin.clone(),
-        reason,
-    }
 }
 
 /// A state from a file of tensors.
