@@ -1866,7 +1866,7 @@ typedef struct {
      */
     const char *name;
     /**
-     * The device that it computes on, "auto" resolved. Valid as long as the pipeline.
+     * The device that it computes on, "auto" resolved; of several all their names with commas between them. Valid as long as the pipeline.
      */
     const char *device;
     /**
@@ -2333,7 +2333,8 @@ sdrs_status sdrs_builder_embedding_bytes(sdrs_builder *builder,
 
 /**
  * The device: "auto" (the default: a GPU if there is one), "cpu", "cuda:0", "vulkan:0". `sdrs_available_device` lists the kinds that this
- * library was built with. An unknown one is noticed when the pipeline is built.
+ * library was built with. Or several with commas between them, "cuda:0,cuda:1", or "cuda:all" and "vulkan:all": each has a copy of all
+ * networks, and the pictures of a batch are dealt out; all else is done by the first. An unknown one is noticed when the pipeline is built.
  */
 sdrs_status sdrs_builder_device(sdrs_builder *builder,
                                 const char *device);
@@ -2403,7 +2404,7 @@ sdrs_status sdrs_builder_refiner(sdrs_builder *builder,
 /**
  * The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL
  * for none. `user_data` is given to the callback as it is, and must be valid as long as such a pipeline, or one that
- * was made of it. Nothing is ever printed.
+ * was made of it. Where several devices draw, each calls it in a thread of its own. Nothing is ever printed.
  */
 sdrs_status sdrs_builder_on_log(sdrs_builder *builder,
                                 sdrs_log_fn on_log,

@@ -474,7 +474,8 @@ pub unsafe extern "C" fn sdrs_builder_embedding_bytes(
 }
 
 /// The device: "auto" (the default: a GPU if there is one), "cpu", "cuda:0", "vulkan:0". `sdrs_available_device` lists the kinds that this
-/// library was built with. An unknown one is noticed when the pipeline is built.
+/// library was built with. Or several with commas between them, "cuda:0,cuda:1", or "cuda:all" and "vulkan:all": each has a copy of all
+/// networks, and the pictures of a batch are dealt out; all else is done by the first. An unknown one is noticed when the pipeline is built.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_device(
     builder: *mut sdrs_builder,

@@ -69,7 +69,7 @@ impl Logger {
 
 /// The log of pipelines that are built from now on: what was opened and loaded, what was passed over, how long parts of a run took. NULL
 /// for none. `user_data` is given to the callback as it is, and must be valid as long as such a pipeline, or one that
-/// was made of it. Nothing is ever printed.
+/// was made of it. Where several devices draw, each calls it in a thread of its own. Nothing is ever printed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sdrs_builder_on_log(
     builder: *mut sdrs_builder,

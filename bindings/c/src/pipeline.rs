@@ -56,7 +56,7 @@ pub struct sdrs_pipeline_info {
     pub struct_size: usize,
     /// The checkpoint's name: its file's or folder's, without extension. Valid as long as the pipeline.
     pub name: *const c_char,
-    /// The device that it computes on, "auto" resolved. Valid as long as the pipeline.
+    /// The device that it computes on, "auto" resolved; of several all their names with commas between them. Valid as long as the pipeline.
     pub device: *const c_char,
     /// The type that it computes in.
     pub dtype: sdrs_dtype_value,

@@ -74,6 +74,16 @@ class Watching(unittest.TestCase):
         self.assertGreater(events[0].sigma, events[1].sigma)
         np.testing.assert_array_equal(result.arrays[0], quick())
 
+    def test_devices_share_a_batch(self):
+        several, events = sdrs.demo(device="cpu,cpu"), []
+        self.assertEqual(several.device, "cpu,cpu")
+        result = several.txt2img(PROMPT, **QUICK, batch_size=3, callback=events.append)
+        alone = sdrs.demo(device="cpu").txt2img(PROMPT, **QUICK, batch_size=3)
+        self.assertEqual(result.infotexts, alone.infotexts)
+        for a, b in zip(result.arrays, alone.arrays):
+            np.testing.assert_array_equal(a, b)
+        self.assertEqual(sorted((e.image, e.step) for e in events), [(image, step) for image in range(3) for step in (1, 2)])
+
     def test_previews(self):
         side, small = demo().sizes.default_side, demo().sizes.default_side // demo().sizes.downscale
         for method, size in [("approximate", small), ("full", side)]:

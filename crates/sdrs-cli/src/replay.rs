@@ -20,7 +20,7 @@ pub struct Args {
     /// Refuse to draw what can't be the same picture.
     #[arg(long)]
     strict: bool,
-    /// The device to compute on: auto, cpu, cuda:0, vulkan:0.
+    /// The device to compute on: auto, cpu, cuda:0, vulkan:0. Several, as in cuda:0,cuda:1 or cuda:all, share the pictures of a batch.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
     /// Compute type: f32, bf16 or f16 [default: f32 on the CPU, f16 on a GPU].

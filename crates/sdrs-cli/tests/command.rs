@@ -73,6 +73,36 @@ fn the_first_command_draws() {
 }
 
 #[test]
+fn devices_share_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    for (devices, output) in [("cpu", "one.png"), ("cpu,cpu", "several.png")] {
+        let args = [
+            "txt2img",
+            "a red circle",
+            "--steps",
+            "2",
+            "--seed",
+            "5",
+            "--batch-size",
+            "3",
+        ];
+        let drawn = sdrs(
+            folder.path(),
+            &[&args[..], &["--device", devices, "-o", output]].concat(),
+        );
+        assert!(
+            drawn.status.success(),
+            "{}",
+            String::from_utf8_lossy(&drawn.stderr)
+        );
+    }
+    for number in 1..=3 {
+        let file = |name: &str| std::fs::read(folder.path().join(format!("{name}-{number}.png"))).unwrap();
+        assert!(file("several") == file("one"), "{number}");
+    }
+}
+
+#[test]
 fn a_batch_is_numbered_and_every_option_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let tiny = tiny();

@@ -94,6 +94,21 @@ fn a_batch_is_its_pictures() {
     }
 }
 
+/// A GPU and the processor share a batch: each picture is what its device gives.
+#[test]
+fn devices_share_a_batch() {
+    let Some(device) = device() else { return };
+    let drawn = |devices: &str| -> Vec<Vec<u8>> {
+        let pipeline = pipeline(devices, Dtype::F32);
+        let run = pipeline.txt2img("a star").seed(7).steps(4).batch_size(4);
+        let images = run.batch_per_call(1).run().unwrap().images;
+        images.into_iter().map(|image| image.rgb).collect()
+    };
+    let (gpu, cpu) = (drawn(&device), drawn("cpu"));
+    let both = drawn(&format!("{device},cpu"));
+    assert!(both[..2] == gpu[..2] && both[2..] == cpu[2..]);
+}
+
 /// What a device tells is what "device" takes, and a type that it lacks is refused.
 #[test]
 fn devices_are_told() {

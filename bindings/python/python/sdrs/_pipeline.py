@@ -44,7 +44,8 @@ class Pipeline(Parts):
     They act in the runs whose prompt names them.
     `embeddings`: textual inversions, found in prompts by their files' names; files, or folders of them.
     `upscalers`: files of networks that enlarge pictures, for `hires_upscaler`, which names them without their endings.
-    `device`: "auto", "cpu", "cuda:0", "vulkan:0", or torch's; `sdrs.available_devices()` has the kinds that this build knows.
+    `device`: "auto", "cpu", "cuda:0", "vulkan:0", or torch's; `sdrs.available_devices()` has the kinds that this build knows. Several with
+    commas between them, such as "cuda:0,cuda:1", or "cuda:all", have a copy of the networks each, and draw the pictures of a batch at once.
     `dtype`: the type of arithmetic: "auto" (on a CPU bf16 if it multiplies that, else f32; f16 on a GPU), "f32", "bf16", "f16", or the type
     itself, such as `torch.float16` or `np.float32`. "f16" on a CPU is f32 with weights kept in f16.
     `weight_dtype`: the type that weights are kept in on a CPU: "auto" (as the file has them, in 16 bits or fewer; never wider than

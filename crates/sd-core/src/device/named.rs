@@ -54,6 +54,40 @@ impl Device {
         })
     }
 
+    /// Finds several devices by their names, with commas between them, in this order: one at least. "cuda:all" and "vulkan:all" are all GPUs of
+    /// that kind, of which a software driver is none. A name that is there twice is a device twice.
+    ///
+    /// # Errors
+    /// As [`from_name`](Self::from_name), for the first name that can't be used, and if all of a kind are none.
+    pub fn list(names: &str) -> Result<Vec<Self>> {
+        let mut devices = Vec::new();
+        for name in names.split(',') {
+            match name.trim().to_ascii_lowercase().strip_suffix(":all") {
+                Some(kind) => devices.extend(Self::gpus(kind, name)?),
+                None => devices.push(Self::from_name(name)?),
+            }
+        }
+        Ok(devices)
+    }
+
+    /// All GPUs of a kind; `name` is for the error.
+    fn gpus(kind: &str, name: &str) -> Result<Vec<Self>> {
+        #[cfg(any(feature = "cuda", feature = "vulkan"))]
+        if gpu::KINDS.contains(&kind) {
+            let mut all = Self::all_of(kind);
+            all.retain(|device| gpu::class(&device.burn).rank().is_some());
+            return match all.is_empty() {
+                true => Err(Error::Device {
+                    name: name.to_owned(),
+                    reason: "this machine has none of that kind; \"cpu\" is always there".into(),
+                }),
+                false => Ok(all),
+            };
+        }
+        let _ = kind;
+        Err(unknown(name))
+    }
+
     /// What "auto" is.
     fn best() -> Result<Self> {
         let best = available_in_order().find_map(|kind| Self::best_of(&Self::all_of(kind)));
@@ -185,7 +219,7 @@ pub(super) fn available_in_order() -> impl Iterator<Item = &'static str> {
 
 fn unknown(name: &str) -> Error {
     let reason = format!(
-        "unknown, or not compiled in; this build has auto, {} (cuda and vulkan take a number, as in cuda:0)",
+        "unknown, or not compiled in; this build has auto, {} (cuda and vulkan take a number, as in cuda:0, or all)",
         available().join(", ")
     );
     Error::Device {
@@ -203,6 +237,22 @@ mod tests {
         assert_eq!(Device::from_name("CPU").unwrap().name(), "cpu");
         assert_eq!(Device::from_name("cpu:0").unwrap().name(), "cpu");
         assert!(Device::from_name("auto").is_ok());
+    }
+
+    #[test]
+    fn lists_are_devices_in_their_order() {
+        let names = |list: &str| -> Vec<String> {
+            let devices = Device::list(list).unwrap();
+            devices.iter().map(|device| device.name().to_owned()).collect()
+        };
+        assert_eq!(names("cpu"), ["cpu"]);
+        assert_eq!(names(" CPU, cpu:0"), ["cpu", "cpu"]);
+        for list in [
+            "", ",", "cpu,", "cpu,gpu", "cpu;cpu", "cpu:all", "auto:all", ":all", "all",
+        ] {
+            let message = Device::list(list).expect_err(list).to_string();
+            assert!(message.contains("this build has auto, cpu"), "{list}: {message}");
+        }
     }
 
     #[test]

@@ -21,6 +21,15 @@ impl Machine {
         Ok(device)
     }
 
+    /// The same of a list of devices: one at least.
+    pub fn devices(&self) -> Result<Vec<Device>> {
+        let devices = Device::list(self.device.as_deref().unwrap_or("auto"))?;
+        for device in &devices {
+            check_dtype(device, self.dtype)?;
+        }
+        Ok(devices)
+    }
+
     /// Device, type and runtime of networks that are too small for the CPU's `bf16` to be worth its rounding.
     pub fn of_small(&self, log: Option<Log>) -> Result<(Target, Runtime)> {
         let device = self.device()?;

@@ -278,7 +278,11 @@ fn denoising_bytes(
 
 /// The most that pipelines of a builder may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MemoryLimit(pub u64);
+pub(crate) struct MemoryLimit {
+    pub bytes: u64,
+    /// The devices in its list: each has a copy of the networks, and draws.
+    pub copies: u64,
+}
 
 /// A run that a limit allows.
 pub(crate) struct Allowed {
@@ -289,6 +293,19 @@ pub(crate) struct Allowed {
 }
 
 impl MemoryLimit {
+    /// What all copies take, if one takes so much.
+    fn all(self, bytes: u64) -> u64 {
+        bytes.saturating_mul(self.copies)
+    }
+
+    /// How often, in words.
+    fn times(self) -> String {
+        match self.copies {
+            1 => String::new(),
+            n => format!(" on {n} devices"),
+        }
+    }
+
     /// The room that the weights leave for computations, in bytes; an error if it is too little for any picture.
     pub fn room(self, models: &Models<'_>, target: &Target, keeps_text_encoders: bool) -> Result<usize> {
         if !target.device.is_cpu() || target.dtype == Dtype::F16 {
@@ -302,12 +319,13 @@ impl MemoryLimit {
         let side = models.base.configs().vae.downscale() as u32;
         let params = GenerateParams::default();
         let plan = MemoryPlan::new(models, target, &Work::picture([side; 2], &params));
-        if plan.least() > self.0 {
+        if self.all(plan.least()) > self.bytes {
             let reason = format!(
-                "{} is too little for this model: its weights take {}, {} with the program, computing in {}{}",
-                gigabytes(self.0),
-                gigabytes(plan.weights),
-                gigabytes(plan.weights + plan.other),
+                "{} is too little for this model{}: its weights take {}, {} with the program, computing in {}{}",
+                gigabytes(self.bytes),
+                self.times(),
+                gigabytes(self.all(plan.weights)),
+                gigabytes(self.all(plan.weights + plan.other)),
                 target.dtype,
                 narrower(target),
             );
@@ -317,16 +335,16 @@ impl MemoryLimit {
             true => plan.weights,
             false => plan.weights - plan.text_encoders,
         };
-        let room = self.0.saturating_sub(kept + plan.other);
+        let room = (self.bytes / self.copies.max(1)).saturating_sub(kept + plan.other);
         Ok(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
     /// An error if a run fits in no way.
     pub fn check(self, models: &Models<'_>, target: &Target, work: &Work<'_>) -> Result<Allowed> {
         let plan = MemoryPlan::new(models, target, work);
-        match plan.least() <= self.0 {
+        match self.all(plan.least()) <= self.bytes {
             true => Ok(Allowed {
-                keeps_text_encoders: plan.with_text_encoders() <= self.0,
+                keeps_text_encoders: self.all(plan.with_text_encoders()) <= self.bytes,
                 loras: plan.loras,
             }),
             false => Err(Error::parameter(
@@ -343,7 +361,7 @@ impl MemoryLimit {
         let fits = |sides: u32| {
             let (sizes, encoded) = ([[sides * step; 2]], [[sides * step; 2]]);
             let encoded = &encoded[..work.encoded.len().min(1)];
-            plan.sized(models, target, [&sizes, encoded], work.params).least() <= self.0
+            self.all(plan.sized(models, target, [&sizes, encoded], work.params).least()) <= self.bytes
         };
         let largest = work.passes.iter().chain(&work.encoded).flatten().max();
         let (mut fit, mut not) = (0, largest.map_or(1, |side| side / step + 1));
@@ -363,7 +381,10 @@ impl MemoryLimit {
         });
         let loras = match plan.loras {
             0 => String::new(),
-            bytes => format!(" and {} for the layers that LoRAs change", gigabytes(bytes)),
+            bytes => format!(
+                " and {} for the layers that LoRAs change",
+                gigabytes(self.all(bytes))
+            ),
         };
         let without = MemoryPlan {
             loras: 0,
@@ -374,17 +395,18 @@ impl MemoryLimit {
         if fit > 0 {
             would.push(format!("{side}x{side} would fit", side = fit * step));
         }
-        if plan.loras > 0 && work.scheduled.is_empty() && without.least() <= self.0 {
+        if plan.loras > 0 && work.scheduled.is_empty() && self.all(without.least()) <= self.bytes {
             would.push("LoRAs that the pipeline itself is given (lora) take no memory of their own".into());
         }
         if would.is_empty() {
             would.push("no size would fit".into());
         }
         format!(
-            "{} is too little for {width}x{height}{from}, which needs {}, {} of it for weights{loras}; {}{}",
-            gigabytes(self.0),
-            gigabytes(plan.least()),
-            gigabytes(plan.weights),
+            "{} is too little for {width}x{height}{from}{}, which needs {}, {} of it for weights{loras}; {}{}",
+            gigabytes(self.bytes),
+            self.times(),
+            gigabytes(self.all(plan.least())),
+            gigabytes(self.all(plan.weights)),
             would.join("; "),
             narrower(target),
         )

@@ -8,12 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use sd_core::{
-    Dtype, Quantization, WeightDtype,
-    config::Part,
-    output,
-    weights::{Folder, TensorFile},
-};
+use sd_core::{Dtype, Quantization, WeightDtype, config::Part, output, weights::Folder};
 use sd_sched::Prediction;
 
 use super::Pipeline;
@@ -33,7 +28,7 @@ pub struct PipelineBuilder {
     refiner: Option<PathBuf>,
     taesd: Option<PathBuf>,
     /// The tiny autoencoder that was given as the VAE.
-    tiny_vae: Option<TensorFile>,
+    tiny_vae: Option<Source>,
     loras: Vec<Lora>,
     lora_folders: Vec<PathBuf>,
     embeddings: Vec<Source>,
@@ -191,7 +186,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0".
+    /// The device: "auto" (the default), "cpu", "cuda:0", "vulkan:0". Or several with commas between them, "cuda:0,cuda:1", or "cuda:all" and
+    /// "vulkan:all": each has a copy of all networks, and pictures of a batch are dealt out ([`Request::run`]). All else is done by the first.
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.machine.device = Some(name.into());
         self
@@ -262,8 +258,8 @@ impl PipelineBuilder {
 
     /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. A model
     /// or picture that can't fit is refused before anything is loaded or drawn: [`Pipeline::memory_plan`] says what a size takes. Pictures
-    /// don't depend on it. Layers that a prompt's LoRAs change count, and go once a prompt without these is drawn. Not counted are other
-    /// pipelines and runs at the same time: [`MemoryPlan::parallel`](crate::MemoryPlan::parallel) tells what these take.
+    /// don't depend on it. Layers that a prompt's LoRAs change count, and go once a prompt without these is drawn. If `cpu` is in a list of devices
+    /// several times, so are all these amounts, while a plan tells of one. Not counted are other pipelines and runs at the same time: [`MemoryPlan::parallel`](crate::MemoryPlan::parallel) tells what these take.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -276,8 +272,8 @@ impl PipelineBuilder {
     }
 
     /// A function that is called with each line of the pipeline's log: files that were opened and loaded, things that were passed over, the
-    /// time that parts of a run took. It is called in the thread that builds or runs, by several at once if these are. Without it nothing
-    /// is logged; nothing is ever printed.
+    /// time that parts of a run took. It is called in the thread that builds or runs, by several at once if these are, and where several
+    /// devices draw in a thread of each. Without it nothing is logged; nothing is ever printed.
     pub fn on_log(mut self, log: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> Self {
         self.log = Some(Arc::new(log));
         self

@@ -20,7 +20,7 @@ use sd_sched::Prediction;
 use crate::{
     GenerateParams, Lora, MemoryPlan, PromptPlan, Recommended, Request, Result,
     model::{Model, Runtime, Source, check_file, check_folder, tiny_file},
-    run::{Components, Tagged},
+    run::{Components, Replica},
 };
 
 pub use builder::PipelineBuilder;
@@ -33,8 +33,10 @@ pub use builder::PipelineBuilder;
 /// To change the checkpoint, build another pipeline and drop this one, whose memory is then free. The checkpoint's files stay mapped
 /// (or its bytes kept) as long as a pipeline needs them.
 pub struct Pipeline {
-    components: Components,
-    tagged: Tagged,
+    /// On each device, one at least. The first does all but batches.
+    replicas: Vec<Replica>,
+    /// The names of the devices.
+    devices: String,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -49,32 +51,35 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-impl From<Components> for Pipeline {
-    fn from(components: Components) -> Self {
-        Self {
-            components,
-            tagged: Tagged::default(),
-        }
-    }
-}
-
 impl Pipeline {
     /// Starts to describe a pipeline.
     pub fn builder() -> PipelineBuilder {
         PipelineBuilder::default()
     }
 
+    /// A pipeline of one copy at least, on the devices of these names.
+    fn of(replicas: Vec<Replica>, devices: String) -> Self {
+        Self { replicas, devices }
+    }
+
+    /// A pipeline of what becomes of each copy.
+    fn changed(&self, change: impl Fn(&Components) -> Result<Components>) -> Result<Self> {
+        let replicas = self.replicas.iter();
+        let replicas = replicas.map(|replica| Ok(change(&replica.components)?.into()));
+        let replicas: Vec<Replica> = replicas.collect::<Result<_>>()?;
+        Ok(Self::of(replicas, self.devices.clone()))
+    }
+
+    pub(crate) fn components(&self) -> &Components {
+        &self.replicas[0].components
+    }
+
     pub(crate) fn model(&self) -> &Model {
-        &self.components.model
+        &self.components().model
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
-        &self.components.runtime
-    }
-
-    #[cfg(test)]
-    pub(crate) fn components(&self) -> &Components {
-        &self.components
+        &self.components().runtime
     }
 
     /// The same pipeline with another autoencoder: a single file with a VAE in it, or a diffusers folder, of a VAE or of a whole
@@ -83,12 +88,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) if it can't be read or doesn't fit.
     pub fn with_vae(&self, path: impl AsRef<Path>) -> Result<Self> {
-        if let Some(file) = tiny_file(&Source::Path(path.as_ref().to_owned())) {
-            return Ok(self.components.with_tiny_vae(file)?.into());
-        }
-        let mut checkpoint = Checkpoint::clone(&self.model().checkpoint);
-        checkpoint.replace_part(Part::Vae, path.as_ref())?;
-        Ok(self.components.with_vae(checkpoint)?.into())
+        self.with_vae_of(&Source::Path(path.as_ref().to_owned()))
     }
 
     /// The same with a file's bytes; `name` stands for it in errors.
@@ -96,13 +96,24 @@ impl Pipeline {
     /// # Errors
     /// As [`with_vae`](Self::with_vae).
     pub fn with_vae_bytes(&self, name: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Result<Self> {
-        let (name, bytes) = (name.into(), bytes.into());
-        if let Some(file) = tiny_file(&Source::Bytes(name.clone(), bytes.clone())) {
-            return Ok(self.components.with_tiny_vae(file)?.into());
-        }
-        let mut checkpoint = Checkpoint::clone(&self.model().checkpoint);
-        checkpoint.replace_part_by_file(Part::Vae, TensorFile::from_bytes(name, bytes)?)?;
-        Ok(self.components.with_vae(checkpoint)?.into())
+        self.with_vae_of(&Source::Bytes(name.into(), bytes.into()))
+    }
+
+    fn with_vae_of(&self, source: &Source) -> Result<Self> {
+        self.changed(|components| {
+            if let Some(file) = tiny_file(source) {
+                return components.with_tiny_vae(file);
+            }
+            let mut checkpoint = Checkpoint::clone(&components.model.checkpoint);
+            match source {
+                Source::Path(path) => checkpoint.replace_part(Part::Vae, path)?,
+                Source::Bytes(name, bytes) => {
+                    let file = TensorFile::from_bytes(name.as_str(), bytes.clone())?;
+                    checkpoint.replace_part_by_file(Part::Vae, file)?;
+                }
+            }
+            components.with_vae(checkpoint)
+        })
     }
 
     /// The same pipeline with these LoRAs instead of its own; with none, as it was without any, to the bit.
@@ -115,8 +126,8 @@ impl Pipeline {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a weight is out of its range, [`Error::Lora`](crate::Error::Lora) or
     /// [`Error::Core`](crate::Error::Core) if a file can't be read or doesn't fit the model.
     pub fn with_loras<L: Into<Lora>>(&self, loras: impl IntoIterator<Item = L>) -> Result<Self> {
-        let loras = loras.into_iter().map(Into::into).collect();
-        Ok(self.components.with_loras(loras)?.into())
+        let loras: Vec<Lora> = loras.into_iter().map(Into::into).collect();
+        self.changed(|components| components.with_loras(loras.clone()))
     }
 
     /// Replaces this pipeline's LoRAs by these. Gives what [`with_loras`](Self::with_loras) gives, but lets the old weights go one by
@@ -125,31 +136,38 @@ impl Pipeline {
     /// # Errors
     /// As [`with_loras`](Self::with_loras); then nothing has changed.
     pub fn set_loras<L: Into<Lora>>(&mut self, loras: impl IntoIterator<Item = L>) -> Result<()> {
-        let loras = loras.into_iter().map(Into::into).collect();
-        self.components.set_loras(loras, None)?;
-        self.tagged = Tagged::default();
+        let loras: Vec<Lora> = loras.into_iter().map(Into::into).collect();
+        let before: Vec<Lora> = self.loras().cloned().collect();
+        for place in 0..self.replicas.len() {
+            if let Err(error) = self.replicas[place].set_loras(loras.clone()) {
+                for changed in &mut self.replicas[..place] {
+                    changed.set_loras(before.clone())?;
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
     /// The LoRAs that it has, in the order in which they are added to the weights.
     pub fn loras(&self) -> impl ExactSizeIterator<Item = &Lora> {
-        self.components.loras.iter()
+        self.components().loras.iter()
     }
 
     /// Names of the textual inversions that prompts may use.
     pub fn embeddings(&self) -> impl Iterator<Item = &str> {
-        self.components.embeddings.names()
+        self.components().embeddings.names()
     }
 
     /// The files of embedding folders that were passed over, each with the reason.
     pub fn skipped_embeddings(&self) -> &[String] {
-        &self.components.embeddings.skipped
+        &self.components().embeddings.skipped
     }
 
     /// A request for a picture. Settings that it leaves open have the values that the checkpoint recommends
     /// ([`recommended`](Self::recommended)), else the WebUI's defaults.
     pub fn txt2img(&self, prompt: impl Into<String>) -> Request<'_> {
-        Request::new(&self.components, &self.tagged).prompt(prompt)
+        Request::new(&self.replicas).prompt(prompt)
     }
 
     /// The plan of a picture's prompts: texts by step, chunks, tokens with their places and weights, LoRAs, and embeddings, with those that
@@ -159,11 +177,11 @@ impl Pipeline {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) if a value is out of its range, or a `<lora:..>` tag's argument has no
     /// meaning; as [`with_loras`](Self::with_loras) if a LoRA that was found can't be used.
     pub fn plan_prompts(&self, params: &GenerateParams) -> Result<PromptPlan> {
-        self.components.plan_prompts(params)
+        self.components().plan_prompts(params)
     }
 
     /// The part of the CPU's memory that a picture of this size takes, drawn from noise with the pipeline's own weights; a GPU's own memory
-    /// is not counted. [`Request::memory_plan`] counts a run's LoRAs and pictures too.
+    /// is not counted, and of several devices the first one's is. [`Request::memory_plan`] counts a run's LoRAs and pictures too.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that can't be drawn.
@@ -187,7 +205,7 @@ impl Pipeline {
     /// # Errors
     /// As [`with_loras`](Self::with_loras).
     pub fn memory_of_loras<L: Into<Lora>>(&self, loras: impl IntoIterator<Item = L>) -> Result<u64> {
-        self.components
+        self.components()
             .bytes_of_loras(loras.into_iter().map(Into::into).collect())
     }
 
@@ -232,7 +250,7 @@ impl Pipeline {
     }
 
     fn merged(&self) -> Checkpoint {
-        self.model().merged(&self.components.loras.patches())
+        self.model().merged(&self.components().loras.patches())
     }
 
     /// The settings that the checkpoint recommends; most don't.
@@ -247,7 +265,7 @@ impl Pipeline {
 
     /// The refiner's name, if the pipeline has one.
     pub fn refiner_name(&self) -> Option<&str> {
-        let refiner = self.components.refiner.as_ref()?;
+        let refiner = self.components().refiner.as_ref()?;
         Some(&refiner.model.name)
     }
 
@@ -256,12 +274,12 @@ impl Pipeline {
         self.model().checkpoint.layout()
     }
 
-    /// The device it computes on, "auto" resolved.
+    /// The device that it computes on, "auto" resolved; of several all their names with commas between them.
     pub fn device(&self) -> &str {
-        self.model().target.device.name()
+        &self.devices
     }
 
-    /// The type it computes in.
+    /// The type that it computes in; of several devices the first one's.
     pub fn dtype(&self) -> Dtype {
         self.model().target.dtype
     }
@@ -271,7 +289,8 @@ impl Pipeline {
         self.model().target.weights
     }
 
-    /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`].
+    /// The time that each kind of operation took on the CPU so far, the longest first; empty without [`PipelineBuilder::profile`]. Of several
+    /// devices the first one's.
     pub fn profile(&self) -> Vec<OperationTime> {
         self.runtime().account()
     }

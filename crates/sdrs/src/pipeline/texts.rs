@@ -58,7 +58,7 @@ impl Pipeline {
     fn encoded_prompt(&self, prompt: &str, clip_skip: usize) -> Result<(EncodedText, usize)> {
         let params = self.low_level_params(clip_skip)?;
         let mut encoded = self
-            .components
+            .components()
             .condition(prompt, "", &params.reading(), &|| false)?;
         match (encoded.conds.pop(), encoded.conds.pop()) {
             (Some((_, timeline)), None) => Ok((timeline.first(), encoded.width)),
@@ -122,7 +122,7 @@ impl Pipeline {
         let params = self.low_level_params(clip_skip)?;
         self.text_network(encoder)?;
         let reading = params.reading();
-        let texts = self.components.encoder(&reading, &|| false);
+        let texts = self.components().encoder(&reading, &|| false);
         let TextEncoder { tokenizer, .. } = &self.model().text_encoders[encoder];
         let mut ids = tokenizer.encode(text)?;
         ids.truncate(self.model().chunk_length());

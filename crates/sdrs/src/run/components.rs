@@ -38,7 +38,7 @@ impl Components {
     pub fn new(
         model: Model,
         loras: Loras,
-        lora_folders: LoraFolders,
+        lora_folders: Arc<LoraFolders>,
         embeddings: Embeddings,
         upscalers: Vec<Arc<Upscaler>>,
         runtime: Runtime,
@@ -50,7 +50,7 @@ impl Components {
             rows: RowCache::new(&model).into(),
             model,
             loras,
-            lora_folders: lora_folders.into(),
+            lora_folders,
             upscalers: upscalers.into(),
             refiner: None,
             runtime,
@@ -284,5 +284,29 @@ impl Tagged {
 
     fn cached(&self) -> MutexGuard<'_, Option<Arc<Components>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A copy of everything that draws, on a device of its own.
+pub(crate) struct Replica {
+    pub components: Components,
+    pub tagged: Tagged,
+}
+
+impl From<Components> for Replica {
+    fn from(components: Components) -> Self {
+        Self {
+            components,
+            tagged: Tagged::default(),
+        }
+    }
+}
+
+impl Replica {
+    /// Replaces the LoRAs. If that fails, nothing has changed.
+    pub fn set_loras(&mut self, loras: Vec<Lora>) -> Result<()> {
+        self.components.set_loras(loras, None)?;
+        self.tagged = Tagged::default();
+        Ok(())
     }
 }

@@ -16,6 +16,6 @@ mod start;
 mod state;
 mod unused;
 
-pub(crate) use components::{Components, Tagged};
+pub(crate) use components::{Components, Replica};
 pub use request::{Latents, Output, Progress, Request};
 pub use state::RunState;

@@ -1,3 +1,4 @@
+mod devices;
 mod memory;
 mod prepare;
 mod sampling;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 
 use prepare::Run;
 
-use super::{Components, Tagged, start::Inputs, state::RunState};
+use super::{Components, Replica, components::Tagged, start::Inputs, state::RunState};
 use crate::{
     Array, CancelToken, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
     picture::{
@@ -59,6 +60,9 @@ pub struct Latents {
 /// A picture being described. Every setter has the name of a field of [`GenerateParams`].
 #[must_use = "a request does nothing until `run`"]
 pub struct Request<'a> {
+    /// On each device of the pipeline.
+    replicas: &'a [Replica],
+    /// Of the device that draws; the first, unless pictures are dealt out.
     pub(super) components: &'a Components,
     pub(super) tagged: &'a Tagged,
     pub(super) params: GenerateParams,
@@ -85,10 +89,13 @@ type OnImage<'a> = Box<dyn FnMut(usize, &Image) + 'a>;
 type OnState<'a> = Box<dyn FnMut(RunState) -> Result<()> + 'a>;
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(components: &'a Components, tagged: &'a Tagged) -> Self {
+    /// A request to a pipeline of one copy at least.
+    pub(crate) fn new(replicas: &'a [Replica]) -> Self {
+        let first = &replicas[0];
         Self {
-            components,
-            tagged,
+            replicas,
+            components: &first.components,
+            tagged: &first.tagged,
             params: GenerateParams::default(),
             given: Given::default(),
             inputs: Inputs::default(),
@@ -191,7 +198,7 @@ impl<'a> Request<'a> {
     }
 
     /// Records what each stage of the run computes in a file, so that it can be compared with other runs: [`trace`](crate::trace). It
-    /// doesn't change the result. A file that is there is replaced.
+    /// doesn't change the result. A file that is there is replaced. Of several devices the first draws alone then, so that stages have one order.
     pub fn trace(mut self, path: impl Into<PathBuf>) -> Self {
         self.trace = Some(path.into());
         self
@@ -207,26 +214,21 @@ impl<'a> Request<'a> {
     /// [`batch_per_call`](crate::SpeedParams::batch_per_call) says, each with its own noise, so that a picture differs from a single run's by
     /// rounding alone.
     ///
+    /// Where the pipeline has several devices, each draws its share, the first the first pictures, all at the same time. Callbacks are called in
+    /// this thread all the same, in the order in which devices get on; an error of one stops all.
+    ///
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) before any work, and [`Error::Core`](crate::Error::Core) if the VAE has
     /// no decoder; [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NotFinite`](crate::Error::NotFinite).
-    pub fn run(mut self) -> Result<Output> {
-        let _memory = self.components.runtime.run();
+    pub fn run(self) -> Result<Output> {
         self.components.model.vae.can_decode()?;
-        let mut run = self.prepare()?;
-        let mut tracer = self.begin_trace(&run)?;
-        let mut images = Vec::with_capacity(self.params.size.batch_size);
-        while images.len() < self.params.size.batch_size {
-            let group = self.next_together(&run, images.len());
-            for (latents, seeds) in self.sample(&mut run, &mut tracer, group)? {
-                let image = images.len();
-                let drawn = self.decoded(&run, &mut tracer, image, (latents, seeds))?;
-                if let Some(callback) = &mut self.on_image {
-                    callback(image, &drawn);
-                }
-                images.push(drawn);
+        let images = self.each(|request, run, tracer, image, drawn| {
+            let drawn = request.decoded(run, tracer, image, drawn)?;
+            if let Some(callback) = &mut request.on_image {
+                callback(image, &drawn);
             }
-        }
+            Ok(drawn)
+        })?;
         Ok(Output { images })
     }
 
@@ -234,28 +236,26 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// As [`Request::run`].
-    pub fn latents(mut self) -> Result<Latents> {
-        let _memory = self.components.runtime.run();
-        let mut run = self.prepare()?;
-        let mut tracer = self.begin_trace(&run)?;
-        let n = self.params.size.batch_size;
-        let mut made = Latents {
+    pub fn latents(self) -> Result<Latents> {
+        let made = self.each(|request, run, _, _, (latents, seeds)| {
+            let [_, shape @ ..] = run.result().shape;
+            Ok((latents, shape, seeds.seed, request.infotext(run, seeds)))
+        })?;
+        let [c, h, w] = made.first().map_or([0; 3], |(_, shape, ..)| *shape);
+        let mut all = Latents {
             latents: Array {
-                shape: [&[n], &run.result().shape[1..]].concat(),
-                values: Vec::new(),
+                shape: vec![made.len(), c, h, w],
+                values: Vec::with_capacity(made.len() * c * h * w),
             },
-            seeds: Vec::with_capacity(n),
-            infotexts: Vec::with_capacity(n),
+            seeds: Vec::with_capacity(made.len()),
+            infotexts: Vec::with_capacity(made.len()),
         };
-        while made.seeds.len() < n {
-            let group = self.next_together(&run, made.seeds.len());
-            for (latents, seeds) in self.sample(&mut run, &mut tracer, group)? {
-                made.latents.values.extend(latents);
-                made.seeds.push(seeds.seed);
-                made.infotexts.push(self.infotext(&run, seeds));
-            }
+        for (latents, _, seed, infotext) in made {
+            all.latents.values.extend(latents);
+            all.seeds.push(seed);
+            all.infotexts.push(infotext);
         }
-        Ok(made)
+        Ok(all)
     }
 
     /// The picture of these latents.

@@ -1,28 +1,71 @@
-//! From a description to a pipeline.
+//! From a description to a pipeline: files are opened once, and loaded for each device.
 
 use std::sync::Arc;
 
 use sd_core::{
-    Dtype, Quantization, WeightDtype,
+    Device, Dtype, Quantization, WeightDtype,
     checkpoint::{Checkpoint, GivenConfigs, Layout},
     config::{Part, PredictionType, VaeConfig},
     weights::{Folder, Target, TensorFile},
 };
 use sd_sched::Prediction;
 
-use super::{super::predictions::Predictions, CheckpointSource, PipelineBuilder};
+use super::{CheckpointSource, PipelineBuilder};
 use crate::{
-    Error, Pipeline, Result, Upscaler,
+    Error, LogLevel, Result, Upscaler,
     lora::{LoraFolders, Loras},
-    model::{MemoryLimit, Model, Models, Patches, Runtime, Source, tiny, tiny_file},
-    run::Components,
+    model::{Log, MemoryLimit, Model, Models, Patches, Runtime, Source, tiny, tiny_file},
+    pipeline::{Pipeline, predictions::Predictions},
+    run::{Components, Replica},
     text::Embeddings,
 };
 
+/// What all devices load.
+struct Opened {
+    checkpoint: Checkpoint,
+    loras: Loras,
+    refiner: Option<Checkpoint>,
+    folders: Arc<LoraFolders>,
+}
+
 impl PipelineBuilder {
-    /// The pipeline, or one that is only `described`.
+    /// The pipeline, or one that is only `described`, on its first device.
     pub(super) fn made(mut self, described: bool) -> Result<Pipeline> {
-        let device = self.machine.device()?;
+        let mut devices = self.machine.devices()?;
+        if described {
+            devices.truncate(1);
+        }
+        let log = self.log.take();
+        let names: Vec<String> = devices.iter().map(|device| device.name().to_owned()).collect();
+        let targets = devices.into_iter().enumerate().map(|(place, device)| {
+            let target = self.target(device)?;
+            let log = log.clone().map(|log| match names.len() {
+                1 => log,
+                _ => log_of(log, target.device.name(), place),
+            });
+            let runtime = self.runtime(&target, log)?;
+            Ok((target, runtime))
+        });
+        let targets: Vec<(Target, Runtime)> = targets.collect::<Result<_>>()?;
+        // Of a list, one line for all.
+        let opening = Runtime::new(None, None, log)?;
+        let (checkpoint, loras) = self.open(&opening)?;
+        let opened = Opened {
+            refiner: self.open_refiner(&checkpoint, &opening)?,
+            checkpoint,
+            loras,
+            folders: LoraFolders::new(std::mem::take(&mut self.lora_folders))?.into(),
+        };
+        let replicas = targets.into_iter().map(|(target, runtime)| {
+            let components = self.loaded(&opened, target, runtime, (names.len(), described))?;
+            Ok(Replica::from(components))
+        });
+        let replicas: Vec<Replica> = replicas.collect::<Result<_>>()?;
+        Ok(Pipeline::of(replicas, names.join(",")))
+    }
+
+    /// The types that a device is to compute in.
+    fn target(&self, device: Device) -> Result<Target> {
         let on_cpu = device.is_cpu();
         if !on_cpu && self.weight_dtype != WeightDtype::Auto {
             let reason = format!("is for the CPU alone, not for {}; leave it out", device.name());
@@ -34,16 +77,21 @@ impl PipelineBuilder {
             Quantization::Auto if !quantizes => Quantization::None,
             asked => asked.resolved(),
         };
-        let (device, dtype) = (&target.device, target.dtype);
         if target.quantization != Quantization::None && !quantizes {
             let reason = format!(
-                "{} is for the CPU in f32 and bf16 alone, not for {} in {dtype}; leave it out",
+                "{} is for the CPU in f32 and bf16 alone, not for {} in {}; leave it out",
                 self.quantization.name(),
-                device.name(),
+                target.device.name(),
+                target.dtype,
             );
             return Err(Error::parameter("quantization", reason));
         }
-        let mut runtime = Runtime::new(self.machine.threads, Some(device), self.log.take())?;
+        Ok(target)
+    }
+
+    /// What a device computes with besides weights.
+    fn runtime(&self, target: &Target, log: Option<Log>) -> Result<Runtime> {
+        let mut runtime = Runtime::new(self.machine.threads, Some(&target.device), log)?;
         if self.profile {
             runtime.keep_account();
         }
@@ -53,26 +101,41 @@ impl PipelineBuilder {
         if let Some(reason) = target.device.reason() {
             runtime.info(|| reason.to_owned());
         }
-        for told in told(self.machine.dtype, &target) {
+        for told in told(self.machine.dtype, target) {
             runtime.warn(told);
         }
-        let (checkpoint, loras) = self.open(&runtime)?;
-        let refiner = self.open_refiner(&checkpoint, &runtime)?;
-        let patches = loras.patches();
-        let tiny_vae = self.tiny_vae.take();
-        let tiny_vae = tiny_vae.map(|file| tiny(file, &checkpoint.configs().vae, &target, &runtime));
+        Ok(runtime)
+    }
+
+    /// Everything that draws on one of so many devices.
+    fn loaded(
+        &self,
+        opened: &Opened,
+        target: Target,
+        mut runtime: Runtime,
+        (devices, described): (usize, bool),
+    ) -> Result<Components> {
+        let patches = opened.loras.patches();
+        let tiny_vae = self.tiny_vae.as_ref().and_then(tiny_file);
+        let vae = &opened.checkpoint.configs().vae;
+        let tiny_vae = tiny_vae.map(|file| tiny(file, vae, &target, &runtime));
         let tiny_vae = tiny_vae.transpose()?;
         if let Some(bytes) = self.memory_limit {
             let models = Models {
-                base: &checkpoint,
+                base: &opened.checkpoint,
                 patches: patches.clone(),
-                refiner: refiner.as_ref(),
+                refiner: opened.refiner.as_ref(),
                 tiny_vae: tiny_vae.as_ref(),
             };
-            runtime.limit_memory(MemoryLimit(bytes), &models, &target)?;
+            let limit = MemoryLimit {
+                bytes,
+                copies: devices as u64,
+            };
+            runtime.limit_memory(limit, &models, &target)?;
         }
+        let (device, dtype) = (target.device.name().to_owned(), target.dtype);
         let mut model = Model::load(
-            checkpoint,
+            opened.checkpoint.clone(),
             target,
             self.prediction,
             &patches,
@@ -82,35 +145,33 @@ impl PipelineBuilder {
         if let Some(path) = &self.taesd {
             model = model.with_tiny_vae(path, &runtime)?;
         }
-        let refiner = refiner.map(|checkpoint| {
+        let refiner = opened.refiner.clone().map(|checkpoint| {
             let (target, vae) = (model.target.clone(), Some(&model.vae));
             let patches = Patches::new();
             let how = (&runtime, described);
             let refiner = Model::load(checkpoint, target, None, &patches, (vae, None), how)?;
             let refiner = refiner.with_tiny_vae_of(&model);
             let embeddings = Embeddings::open(&self.embeddings, &refiner)?;
-            let (loras, folders) = (Loras::default(), LoraFolders::default());
+            let (loras, folders) = (Loras::default(), Arc::default());
             Components::new(refiner, loras, folders, embeddings, Vec::new(), runtime.clone())
         });
         let refiner = refiner.transpose()?.map(Arc::new);
-        let folders = LoraFolders::new(self.lora_folders)?;
         let embeddings = Embeddings::open(&self.embeddings, &model)?;
         let upscalers = self.upscalers.iter().map(|path| {
-            let mut builder = Upscaler::builder(path)
-                .device(model.target.device.name())
-                .dtype(dtype);
+            let mut builder = Upscaler::builder(path).device(&device).dtype(dtype);
             if let Some(threads) = self.machine.threads {
                 builder = builder.threads(threads);
             }
             Ok(builder.build()?.into())
         });
         let upscalers = upscalers.collect::<Result<_>>()?;
+        let (loras, folders) = (opened.loras.clone(), opened.folders.clone());
         let mut components = Components::new(model, loras, folders, embeddings, upscalers, runtime)?;
         components.refiner = refiner;
         for skipped in &components.embeddings.skipped {
             components.runtime.warn(format_args!("passed over: {skipped}"));
         }
-        Ok(components.into())
+        Ok(components)
     }
 
     /// Opens the refiner, with the checkpoint's autoencoder.
@@ -172,8 +233,9 @@ impl PipelineBuilder {
         for (part, source) in self.parts.drain(..) {
             runtime.info(|| format!("opened {}: {}", source.origin(), part.name()));
             if part == Part::Vae {
-                self.tiny_vae = tiny_file(&source);
-                if self.tiny_vae.is_some() {
+                self.tiny_vae = None;
+                if tiny_file(&source).is_some() {
+                    self.tiny_vae = Some(source);
                     continue;
                 }
             }
@@ -212,6 +274,16 @@ impl PipelineBuilder {
         let loras = Loras::default().replaced(std::mem::take(&mut self.loras), &checkpoint, runtime)?;
         Ok((checkpoint, loras))
     }
+}
+
+/// The log of a device in a list, by its place: what it does is told with its name; what it warns of is the same for all, and told by the first.
+fn log_of(log: Log, device: &str, place: usize) -> Log {
+    let device = device.to_owned();
+    Arc::new(move |level, line| match level {
+        LogLevel::Info => log(level, &format!("{device}: {line}")),
+        LogLevel::Warning if place == 0 => log(level, line),
+        LogLevel::Warning => {}
+    })
 }
 
 /// What should be known of types that were asked for: that others are taken, or that they take longer.

@@ -158,7 +158,7 @@ impl<'a> Request<'a> {
     }
 
     /// Checks the state that the run goes on from, and takes its inputs; and the place that states are written to.
-    fn prepare_states(&mut self) -> Result<()> {
+    pub(super) fn prepare_states(&mut self) -> Result<()> {
         if let Some((0, _)) = &self.states {
             return Err(Error::parameter("save_states_every", "must be 1 or more, not 0"));
         }

@@ -17,10 +17,9 @@ const UNKNOWN: usize = 4;
 const SHARE: f64 = 0.5;
 
 impl Request<'_> {
-    /// The pictures that are drawn next, together, behind `done` that are done.
-    pub(super) fn next_together(&self, run: &Run<'_>, done: usize) -> Range<usize> {
-        let left = self.params.size.batch_size - done;
-        done..done + self.together(run).clamp(1, left.max(1))
+    /// The pictures that are drawn next, together, of those that are left.
+    pub(super) fn next_together(&self, run: &Run<'_>, left: Range<usize>) -> Range<usize> {
+        left.start..left.start + self.together(run).clamp(1, left.len().max(1))
     }
 
     /// How many pictures go through the network together.
