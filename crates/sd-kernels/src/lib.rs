@@ -69,6 +69,18 @@ pub fn instruction_set() -> Result<Option<&'static str>, String> {
     set
 }
 
+/// Has what kernels for GPUs are compiled to kept between runs of the program, and tells the file that has it; `None` if nothing is kept. Settled
+/// for the whole process by the first call, which comes before any GPU is asked for. The file is in the user's folder for caches, in CubeCL's
+/// part of it, or in the folder that the environment variable `SDRS_KERNEL_CACHE` names; "off" keeps nothing. A `cubecl.toml` in the current
+/// folder, or above it, decides alone.
+pub fn keep_kernels() -> Option<&'static std::path::Path> {
+    #[cfg(feature = "cube")]
+    let file = device::keep_kernels();
+    #[cfg(not(feature = "cube"))]
+    let file = None;
+    file
+}
+
 pub use bands::{Bands, Prologue};
 pub use layers::{
     Conv2d, GroupNorm, LayerNorm, Linear, TokenMerging, attention, concatenate, conv_workspace_bytes, silu,

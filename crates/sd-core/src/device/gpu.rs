@@ -30,6 +30,7 @@ pub(super) fn all(kind: &str) -> Vec<BurnDevice> {
         "vulkan" => DeviceType::Vulkan,
         _ => return Vec::new(),
     };
+    sd_kernels::keep_kernels();
     // Drivers that are missing or broken make the backends panic.
     quietly(|| BurnDevice::enumerate(kind).into_vec()).unwrap_or_default()
 }

@@ -8,6 +8,7 @@
 mod attention;
 mod conv;
 mod elementwise;
+mod kept;
 mod linear;
 mod math;
 mod norm;
@@ -20,6 +21,7 @@ mod trial;
 pub(crate) use attention::attention;
 pub(crate) use conv::Conv2d;
 pub(crate) use elementwise::{concatenate, silu, window};
+pub(crate) use kept::keep;
 pub(crate) use linear::Linear;
 pub(crate) use norm::{Affine, group_norm, layer_norm, scales};
 pub(crate) use tensor::takes;

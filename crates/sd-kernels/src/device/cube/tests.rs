@@ -17,6 +17,8 @@ use crate::memory::staging::floats;
 pub(super) fn gpu() -> Option<Device> {
     static FOUND: OnceLock<Option<Device>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
+        // As in programs.
+        super::keep();
         let kinds = [
             #[cfg(feature = "cuda")]
             DeviceType::Cuda,

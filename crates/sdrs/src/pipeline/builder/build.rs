@@ -104,6 +104,15 @@ impl PipelineBuilder {
         for told in told(self.machine.dtype, target) {
             runtime.warn(told);
         }
+        if !target.device.is_cpu() {
+            runtime.info(|| {
+                let kept = match sd_kernels::keep_kernels() {
+                    Some(file) => format!("they are kept in {}", file.display()),
+                    None => "they are not kept for later runs".into(),
+                };
+                format!("kernels are compiled when they are first needed, which the first picture takes longer for; {kept}")
+            });
+        }
         Ok(runtime)
     }
 
