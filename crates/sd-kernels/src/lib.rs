@@ -72,11 +72,11 @@ pub fn instruction_set() -> Result<Option<&'static str>, String> {
 /// Has what kernels for GPUs are compiled to kept between runs of the program, and tells the file that has it; `None` if nothing is kept. Settled
 /// for the whole process by the first call, which comes before any GPU is asked for. The file is in the user's folder for caches, in CubeCL's
 /// part of it, or in the folder that the environment variable `SDRS_KERNEL_CACHE` names; "off" keeps nothing. A `cubecl.toml` in the current
-/// folder, or above it, decides alone.
+/// folder, or above it, decides alone. The feature `kernel-cache` has it, which `cuda` takes.
 pub fn keep_kernels() -> Option<&'static std::path::Path> {
-    #[cfg(feature = "cube")]
+    #[cfg(feature = "kernel-cache")]
     let file = device::keep_kernels();
-    #[cfg(not(feature = "cube"))]
+    #[cfg(not(feature = "kernel-cache"))]
     let file = None;
     file
 }

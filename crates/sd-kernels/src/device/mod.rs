@@ -15,7 +15,7 @@ mod operations;
 #[cfg(not(feature = "flex"))]
 pub(crate) use alone::{conv_workspace_bytes, takes};
 pub(crate) use conv::Conv2d;
-#[cfg(feature = "cube")]
+#[cfg(feature = "kernel-cache")]
 pub(crate) use cube::keep as keep_kernels;
 pub(crate) use linear::{Linear, activate};
 pub(crate) use merging::{merge, nearest, unmerge_onto};

@@ -8,6 +8,7 @@
 mod attention;
 mod conv;
 mod elementwise;
+#[cfg(feature = "kernel-cache")]
 mod kept;
 mod linear;
 mod math;
@@ -21,6 +22,7 @@ mod trial;
 pub(crate) use attention::attention;
 pub(crate) use conv::Conv2d;
 pub(crate) use elementwise::{concatenate, silu, window};
+#[cfg(feature = "kernel-cache")]
 pub(crate) use kept::keep;
 pub(crate) use linear::Linear;
 pub(crate) use norm::{Affine, group_norm, layer_norm, scales};

@@ -106,11 +106,11 @@ impl PipelineBuilder {
         }
         if !target.device.is_cpu() {
             runtime.info(|| {
-                let kept = match sd_kernels::keep_kernels() {
-                    Some(file) => format!("they are kept in {}", file.display()),
-                    None => "they are not kept for later runs".into(),
-                };
-                format!("kernels are compiled when they are first needed, which the first picture takes longer for; {kept}")
+                let kept = sd_kernels::keep_kernels().map(|file| format!("; they are kept in {}", file.display()));
+                format!(
+                    "kernels are compiled when they are first needed, which the first picture takes longer for{}",
+                    kept.unwrap_or_default()
+                )
             });
         }
         Ok(runtime)
