@@ -140,7 +140,7 @@ fn of_processor() -> [(bool, Isa); 6] {
     ]
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 fn of_processor() -> [(bool, Isa); 3] {
     use std::arch::is_aarch64_feature_detected;
     let dot = is_aarch64_feature_detected!("dotprod");
@@ -148,7 +148,7 @@ fn of_processor() -> [(bool, Isa); 3] {
     [(true, Isa::Neon), (dot, Isa::NeonDot), (bf16, Isa::NeonBf16)]
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
 fn of_processor() -> [(bool, Isa); 0] {
     []
 }
