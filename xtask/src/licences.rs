@@ -12,7 +12,8 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// Checks licences and sources of everything that a build with any features, on any platform, uses.
 pub fn check() -> Outcome {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).map_err(|e| format!("{name}: {e}"));
-    let allowed = allowed(&read("deny.toml")?)?;
+    let deny = read("deny.toml")?;
+    let allowed = allowed(&deny)?;
 
     let tree = output(cargo().args([
         "tree",
@@ -32,6 +33,10 @@ pub fn check() -> Outcome {
         let line = line.trim_end_matches(" (*)");
         let Some((name, licence)) = line.split_once('\t') else {
             continue;
+        };
+        let licence = match licence {
+            "" => clarified(&deny, name).unwrap_or_default(),
+            licence => licence,
         };
         if crates.insert(name) && !permitted(licence, &allowed) {
             faults.push(format!("{name}: licence '{licence}' is not in deny.toml's list"));
@@ -81,6 +86,13 @@ fn allowed(deny: &str) -> Outcome<BTreeSet<String>> {
         .and_then(|(_, rest)| rest.split_once(']'));
     let (list, _) = list.ok_or("deny.toml: no list `allow` in [licenses]")?;
     Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
+}
+
+/// What `[[licenses.clarify]]` says of a crate whose manifest names no licence.
+fn clarified<'a>(deny: &'a str, name: &str) -> Option<&'a str> {
+    let name = name.split_whitespace().next()?;
+    let (_, clarified) = deny.split_once(&format!("crate = \"{name}\"\nexpression = \""))?;
+    Some(clarified.split_once('"')?.0)
 }
 
 /// Whether an SPDX expression can be satisfied with the allowed licences. The old form `A/B` means `A OR B`.
@@ -146,6 +158,13 @@ mod tests {
         let expected = BTreeSet::from(["MIT".to_owned(), "Zlib".to_owned()]);
         assert_eq!(allowed(deny).unwrap(), expected);
         assert!(allowed("[bans]\nallow = []").is_err());
+    }
+
+    #[test]
+    fn what_is_clarified_is_found() {
+        let deny = "[[licenses.clarify]]\ncrate = \"a\"\nexpression = \"MIT\"\n";
+        assert_eq!(clarified(deny, "a v1.0.0"), Some("MIT"));
+        assert_eq!(clarified(deny, "b v1.0.0"), None);
     }
 
     #[test]

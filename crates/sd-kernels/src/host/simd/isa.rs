@@ -148,7 +148,10 @@ fn of_processor() -> [(bool, Isa); 3] {
     [(true, Isa::Neon), (dot, Isa::NeonDot), (bf16, Isa::NeonBf16)]
 }
 
-#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little")
+)))]
 fn of_processor() -> [(bool, Isa); 0] {
     []
 }
