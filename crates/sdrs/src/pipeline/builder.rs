@@ -114,8 +114,8 @@ impl PipelineBuilder {
         self.part(Part::Unet, Source::Path(path.into()))
     }
 
-    /// Another tokenizer than the checkpoint's for its (first) text encoder: its folder (with `tokenizer.json`, or with `vocab.json` and `merges.txt`), a pipeline's, or
-    /// a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
+    /// Another tokenizer than the checkpoint's for its (first) text encoder: its folder (with `tokenizer.json`, or with `vocab.json` and
+    /// `merges.txt`), a pipeline's, or a `tokenizer.json`. A single file hardly ever carries one, and CLIP's own is taken where it doesn't.
     pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
         self.tokenizer = Some(path.into());
         self
@@ -194,8 +194,8 @@ impl PipelineBuilder {
     }
 
     /// The type of arithmetic, and of all that passes through the networks. By default the faster one: on the CPU `bf16` if the processor
-    /// multiplies it (AMX, AVX512-BF16, ARM's bf16), else `f32`; `f16` on a GPU. The CPU doesn't compute in `f16`: asked for it, it computes in `f32` with
-    /// weights kept in `f16`.
+    /// multiplies it (AMX, AVX512-BF16, ARM's bf16), else `f32`; `f16` on a GPU. The CPU doesn't compute in `f16`: asked for it, it
+    /// computes in `f32` with weights kept in `f16`.
     pub fn dtype(mut self, dtype: Dtype) -> Self {
         self.machine.dtype = Some(dtype);
         self
@@ -258,8 +258,9 @@ impl PipelineBuilder {
 
     /// The most memory that the process may take to load the pipeline and draw with it, in bytes; for the CPU, in `f32` and `bf16`. A model
     /// or picture that can't fit is refused before anything is loaded or drawn: [`Pipeline::memory_plan`] says what a size takes. Pictures
-    /// don't depend on it. Layers that a prompt's LoRAs change count, and go once a prompt without these is drawn. If `cpu` is in a list of devices
-    /// several times, so are all these amounts, while a plan tells of one. Not counted are other pipelines and runs at the same time: [`MemoryPlan::parallel`](crate::MemoryPlan::parallel) tells what these take.
+    /// don't depend on it. Layers that a prompt's LoRAs change count, and go once a prompt without these is drawn. If `cpu` is in a list of
+    /// devices several times, so are all these amounts, while a plan tells of one. Not counted are other pipelines and runs at the same
+    /// time: [`MemoryPlan::parallel`](crate::MemoryPlan::parallel) tells what these take.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
