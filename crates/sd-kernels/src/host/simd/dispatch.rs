@@ -264,9 +264,10 @@ impl Simd for bf16 {
     fn transform_from(isa: Isa) -> Option<TransformFrom> {
         match isa {
             Isa::Amx => None,
-            // Two products at once: with 320 channels both ways take as long, in a picture of 8x8 transforms take most of the time.
+            // Two products at once: with 320 channels both ways take as long, and transforms need no copy of the picture; in one of 8x8 they
+            // take most of the time.
             isa if isa.prefers_bf16() => Some(TransformFrom {
-                channels: 384,
+                channels: 320,
                 width: 16,
             }),
             _ => Some(TransformFrom::LEAST),
