@@ -18,8 +18,8 @@ const TESTS: [(&str, &[&str]); 4] = [
     ("sdrs", &["--features", "demo", "--test", "narrow"]),
 ];
 
-/// Every kernel on every instruction set of 64-bit ARM, every network against its reference, and pictures in every type. It takes a quarter
-/// of an hour, most of it compiling.
+/// Every kernel on every instruction set of 64-bit ARM, every network against its reference, and pictures in every type. It takes about half
+/// an hour on two cores, most of it in emulation.
 pub fn tests() -> Outcome {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let library = output(program(rustc).args(["--print", "target-libdir", "--target", TARGET]))?;
