@@ -15,11 +15,23 @@ const TESTS: [(&str, &[&str]); 4] = [
     ("sd-kernels", &["--lib"]),
     ("sd-core", &["--test", "networks", "f32"]),
     ("sdrs", &["--features", "demo", "--test", "demo"]),
-    ("sdrs", &["--features", "demo", "--test", "narrow"]),
+    // What compares many pictures would take an hour.
+    (
+        "sdrs",
+        &[
+            "--features",
+            "demo",
+            "--test",
+            "narrow",
+            "--",
+            "--skip",
+            "near_f32",
+        ],
+    ),
 ];
 
-/// Every kernel on every instruction set of 64-bit ARM, every network against its reference, and pictures in every type. It takes about half
-/// an hour on two cores, most of it in emulation.
+/// Every kernel on every instruction set of 64-bit ARM, every network against its reference, and the demo model's pictures, in int8 too. It takes
+/// about half an hour on two cores, most of it in emulation.
 pub fn tests() -> Outcome {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let library = output(program(rustc).args(["--print", "target-libdir", "--target", TARGET]))?;
