@@ -97,21 +97,22 @@ impl<T: Simd> Sink for Store<'_, T> {
                 .map(|(all, rows)| &all[row / rows * self.columns + column..][..width]);
             let residual = self.residual.map(|all| &all[at..at + width]);
             let more = [image, residual];
-            // The usual case, with a length that the compiler knows.
+            // The usual case, with a length that the compiler knows: values stay in registers.
             if let Some(out) = out.as_mut_array::<COLUMNS>() {
-                more.into_iter()
-                    .flatten()
-                    .for_each(|more| add(&mut values, &more[..COLUMNS]));
+                for more in more.into_iter().flatten() {
+                    add(&mut values, &more[..COLUMNS]);
+                }
                 rectify(&mut values, slopes);
                 T::narrow(isa, &values, out);
             } else {
-                more.into_iter()
-                    .flatten()
-                    .for_each(|more| add(&mut values[..width], more));
+                let mut values = values;
+                for more in more.into_iter().flatten() {
+                    add(&mut values[..width], more);
+                }
                 rectify(&mut values, slopes);
-                out.iter_mut()
-                    .zip(&values)
-                    .for_each(|(out, v)| *out = T::from_f32(*v));
+                for (out, value) in out.iter_mut().zip(&values) {
+                    *out = T::from_f32(*value);
+                }
             }
         }
     }
@@ -119,10 +120,9 @@ impl<T: Simd> Sink for Store<'_, T> {
 
 #[inline(always)]
 fn add<T: Number>(values: &mut [f32], more: &[T]) {
-    values
-        .iter_mut()
-        .zip(more)
-        .for_each(|(v, more)| *v += more.to_f32());
+    for (value, more) in values.iter_mut().zip(more) {
+        *value += more.to_f32();
+    }
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ pub(crate) struct Shared<'a, T> {
     of: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `Shared` only hands out memory through `row`, whose callers promise to be the only ones there.
+// SAFETY: a `Shared` only hands out memory to callers that promise to be the only ones there.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 // SAFETY: it stands for a `&mut [T]`.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
@@ -27,13 +27,20 @@ impl<'a, T> Shared<'a, T> {
         self.len
     }
 
+    /// The first of `len` elements, which are there. Whoever uses one must be the only one there.
+    #[inline(always)]
+    pub fn pointer(&self, start: usize, len: usize) -> *mut T {
+        assert!(start <= self.len && len <= self.len - start);
+        // SAFETY: inside the slice that `new` was given.
+        unsafe { self.start.add(start) }
+    }
+
     /// # Safety
     /// Nobody else uses these elements while the result lives.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start <= self.len && len <= self.len - start);
         // SAFETY: inside the slice that `new` was given, and the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(start, len), len) }
     }
 }

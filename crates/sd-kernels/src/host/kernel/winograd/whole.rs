@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use super::{
     super::{epilogue::Store, gemm::Sink as _, packed::Right},
-    Division, Geometry, Slot, Task, apart, both_axes, worth,
+    Division, Geometry, Slot, Task, apart, places,
+    transform::{Axis, both_axes},
+    worth,
 };
 use crate::host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, TransformFrom, Work, vectorised};
 
@@ -107,28 +109,40 @@ fn sub<const N: usize>(mut a: [i16; N], b: &[i16; N]) -> [i16; N] {
     a
 }
 
-/// Inputs along one axis.
-#[inline(always)]
-fn input([a, b, c, d]: &[Words; IN]) -> [Words; IN] {
-    [sub(*a, c), add(*b, c), sub(*c, b), sub(*b, d)]
-}
+/// Inputs to the points.
+struct Input;
 
-/// A kernel along one axis, twice its values.
-#[inline(always)]
-fn kernel([a, b, c]: &[Words; 3]) -> [Words; IN] {
-    let ends = add(*a, c);
-    [add(*a, a), add(ends, b), sub(ends, b), add(*c, c)]
-}
-
-/// Sums along one axis.
-#[inline(always)]
-fn output([a, b, c, d]: &[[i32; PANEL]; IN]) -> [[i32; PANEL]; OUT] {
-    let (mut first, mut second) = (*a, *b);
-    for i in 0..PANEL {
-        first[i] = first[i].wrapping_add(b[i]).wrapping_add(c[i]);
-        second[i] = second[i].wrapping_sub(c[i]).wrapping_sub(d[i]);
+impl Axis<Words, IN, IN> for Input {
+    #[inline(always)]
+    fn along([a, b, c, d]: [Words; IN]) -> [Words; IN] {
+        [sub(a, &c), add(b, &c), sub(c, &b), sub(b, &d)]
     }
-    [first, second]
+}
+
+/// Kernels to the points, twice their values.
+struct Kernel;
+
+impl Axis<Words, 3, IN> for Kernel {
+    #[inline(always)]
+    fn along([a, b, c]: [Words; 3]) -> [Words; IN] {
+        let ends = add(a, &c);
+        [add(a, &a), add(ends, &b), sub(ends, &b), add(c, &c)]
+    }
+}
+
+/// Sums back from the points.
+struct Output;
+
+impl Axis<[i32; PANEL], IN, OUT> for Output {
+    #[inline(always)]
+    fn along([a, b, c, d]: [[i32; PANEL]; IN]) -> [[i32; PANEL]; OUT] {
+        let (mut first, mut second) = (a, b);
+        for i in 0..PANEL {
+            first[i] = first[i].wrapping_add(b[i]).wrapping_add(c[i]);
+            second[i] = second[i].wrapping_sub(c[i]).wrapping_sub(d[i]);
+        }
+        [first, second]
+    }
 }
 
 /// Takes one tile of the input to the points.
@@ -158,16 +172,11 @@ impl Work for Inputs<'_> {
             }
         }
         for channel in (0..k).step_by(WIDTH) {
-            let (first, apart) = self.slot.place(channel);
+            let mut to = self.slot.to::<WIDTH>(channel);
             both_axes(
-                [0; WIDTH],
+                Input,
                 |i, j| load(&pixels[i][j][channel..]),
-                input,
-                |i, j, words| {
-                    let at = first + (i * IN + j) * apart;
-                    // SAFETY: these channels of this tile are this call's.
-                    unsafe { self.slot.out.slice(at, WIDTH) }.copy_from_slice(words);
-                },
+                |i, j, words| to.put(i * IN + j, &words),
             );
         }
     }
@@ -206,47 +215,46 @@ impl<T: Simd, F: Fn(usize) -> [usize; 3]> Task<i16, i16> for PartTask<'_, T, F> 
         }
         let apart = apart(channels.len() * COLUMNS);
         for start in (0..values).step_by(WIDTH) {
+            let mut to = places::To::<_, WIDTH>::new(&mut out[half * values + start..], PLACES, apart);
             both_axes(
-                [0; WIDTH],
+                Kernel,
                 |i, j| load(&taps[3 * i + j][start..]),
-                kernel,
-                |i, j, words| {
-                    let at = (i * IN + j) * apart + half * values + start;
-                    out[at..at + WIDTH].copy_from_slice(words);
-                },
+                |i, j, words| to.put(i * IN + j, &words),
             );
         }
     }
 
     /// Sums are whole numbers in the bits of these.
     #[inline(always)]
-    fn outputs(&self, row: usize, sums: &[f32]) {
-        let ([image, y, x], [oh, ow]) = ((self.place)(row), self.size);
-        let (height, width) = (OUT.min(oh - y), OUT.min(ow - x));
+    fn outputs(&self, count: usize, sums: &[f32]) {
+        let [oh, ow] = self.size;
         let mut pixels = [[[0f32; COLUMNS]; OUT]; OUT];
-        for half in [0, PANEL] {
-            both_axes(
-                [0; PANEL],
-                |i, j| {
-                    let at = (i * IN + j) * self.apart + row * COLUMNS + half;
-                    let mut whole = [0i32; PANEL];
-                    for (to, sum) in whole.iter_mut().zip(&sums[at..at + PANEL]) {
-                        *to = sum.to_bits() as i32;
-                    }
-                    whole
-                },
-                output,
-                |i, j, whole| {
-                    for (pixel, sum) in pixels[i][j][half..half + PANEL].iter_mut().zip(whole) {
-                        *pixel = f32::from_bits((sum >> 2) as u32);
-                    }
-                },
-            );
-        }
-        for (i, pixels) in pixels.iter().take(height).enumerate() {
-            let row = (image * oh + y + i) * ow + x;
-            self.store
-                .put(self.isa, row, self.pair * COLUMNS, &pixels[..width]);
+        for row in 0..count {
+            let [image, y, x] = (self.place)(row);
+            let (height, width) = (OUT.min(oh - y), OUT.min(ow - x));
+            for half in [0, PANEL] {
+                let from = places::From::<_, PANEL>::new(&sums[row * COLUMNS + half..], PLACES, self.apart);
+                both_axes(
+                    Output,
+                    |i, j| {
+                        let mut whole = [0i32; PANEL];
+                        for (to, sum) in whole.iter_mut().zip(from.get(i * IN + j)) {
+                            *to = sum.to_bits() as i32;
+                        }
+                        whole
+                    },
+                    |i, j, whole| {
+                        for (pixel, sum) in pixels[i][j][half..half + PANEL].iter_mut().zip(whole) {
+                            *pixel = f32::from_bits((sum >> 2) as u32);
+                        }
+                    },
+                );
+            }
+            for (i, pixels) in pixels.iter().take(height).enumerate() {
+                let row = (image * oh + y + i) * ow + x;
+                self.store
+                    .put(self.isa, row, self.pair * COLUMNS, &pixels[..width]);
+            }
         }
     }
 }
