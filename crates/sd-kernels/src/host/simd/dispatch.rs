@@ -10,7 +10,7 @@ use super::{
     isa::Isa,
     number::{Number, Operand},
     portable,
-    tile::{COLUMNS, PANEL, Tile},
+    tile::{COLUMNS, Tile},
     widen::Widen,
 };
 
@@ -37,8 +37,8 @@ pub(crate) trait Product: Widen {
 
 /// Loops over numbers that compilers do badly.
 pub(crate) trait Simd: Number + Product {
-    /// Where fewer products in `f32`, of what must be transformed first, are better than those in this type.
-    fn transform_from(isa: Isa) -> Option<TransformFrom>;
+    /// True if a quarter of the products in `f32`, of what must be transformed first, is better than all of them in this type.
+    fn transforms(isa: Isa) -> bool;
 
     /// Values of a whole row of a tile in this type.
     fn narrow(isa: Isa, values: &[f32; COLUMNS], out: &mut [Self; COLUMNS]);
@@ -74,21 +74,6 @@ pub(crate) trait Simd: Number + Product {
         weights: &mut [Self],
         panel: usize,
     ) -> [f32; COLUMNS];
-}
-
-/// The least channels on either side, and the least width of a picture, from which transforms are worth their time.
-#[derive(Clone, Copy)]
-pub(crate) struct TransformFrom {
-    pub channels: usize,
-    pub width: usize,
-}
-
-impl TransformFrom {
-    /// Where products take as long as those in `f32`: narrower pictures have too few tiles for each kernel that is transformed.
-    pub const LEAST: Self = Self {
-        channels: PANEL,
-        width: 8,
-    };
 }
 
 /// The tiles of a type, with their rows: in plain Rust, and through other instruction sets.
@@ -242,8 +227,8 @@ macro_rules! loops {
 }
 
 impl Simd for f32 {
-    fn transform_from(_: Isa) -> Option<TransformFrom> {
-        Some(TransformFrom::LEAST)
+    fn transforms(_: Isa) -> bool {
+        true
     }
 
     #[inline(always)]
@@ -261,17 +246,8 @@ impl Simd for f32 {
 }
 
 impl Simd for bf16 {
-    fn transform_from(isa: Isa) -> Option<TransformFrom> {
-        match isa {
-            Isa::Amx => None,
-            // Two products at once: with 320 channels both ways take as long, and transforms need no copy of the picture; in one of 8x8 they
-            // take most of the time.
-            isa if isa.prefers_bf16() => Some(TransformFrom {
-                channels: 320,
-                width: 16,
-            }),
-            _ => Some(TransformFrom::LEAST),
-        }
+    fn transforms(isa: Isa) -> bool {
+        isa != Isa::Amx
     }
 
     #[inline(always)]

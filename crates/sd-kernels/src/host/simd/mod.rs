@@ -18,7 +18,7 @@ mod tests;
 mod tile;
 mod widen;
 
-pub(crate) use dispatch::{Product, Simd, TransformFrom, Whole, begin};
+pub(crate) use dispatch::{Product, Simd, Whole, begin};
 pub(crate) use isa::{Isa, Work, vectorised};
 pub(crate) use number::{Number, Operand};
 pub(crate) use portable::affine;

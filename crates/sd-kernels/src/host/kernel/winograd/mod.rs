@@ -22,7 +22,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    host::simd::{self, COLUMNS, Isa, Operand, PANEL, Product, Simd, TransformFrom, Work, begin, vectorised},
+    host::simd::{self, COLUMNS, Isa, Operand, PANEL, Product, Simd, Work, begin, vectorised},
     memory::{buffer::Buffer, region::Line},
 };
 
@@ -35,14 +35,15 @@ const BLOCK_BYTES: usize = 16 << 20;
 /// True if a convolution is done in this way. The answer depends neither on the batch nor on the number of rows, since results must be
 /// the same for some pictures of a batch, and for some rows of a picture.
 pub(crate) fn suits<T: Simd>(isa: Isa, geometry: Geometry, channels: usize, columns: usize) -> bool {
-    T::transform_from(isa).is_some_and(|from| worth(from, geometry, channels, columns))
+    T::transforms(isa) && worth(geometry, channels, columns)
 }
 
-fn worth(from: TransformFrom, geometry: Geometry, channels: usize, columns: usize) -> bool {
+/// Narrower pictures have too few tiles for each kernel that is transformed.
+fn worth(geometry: Geometry, channels: usize, columns: usize) -> bool {
     geometry.kernel == [3, 3]
         && geometry.stride == 1
-        && geometry.output()[1] >= from.width
-        && channels.min(columns) >= from.channels
+        && geometry.output()[1] >= 8
+        && channels.min(columns) >= PANEL
 }
 
 /// How the work is divided. Tiles are transformed a few parts at a time; then a task takes a part through a pair of panels, whose kernels
@@ -393,14 +394,14 @@ impl<T: Simd> Work for Inputs<'_, T> {
                 |i, j, lanes| to.put(i * IN + j, &lanes.0),
             );
         }
-        for channel in whole..c {
+        (whole..c).for_each(|channel| {
             let mut to = self.slot.to::<1>(channel);
             both_axes(
                 Input,
                 |i, j| Lanes::new([pixels[i][j][channel]; PANEL]),
                 |i, j, lanes| to.put(i * IN + j, &[lanes.0[0]]),
             );
-        }
+        });
     }
 }
 

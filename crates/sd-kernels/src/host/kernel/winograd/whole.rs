@@ -12,7 +12,7 @@ use super::{
     transform::{Axis, both_axes},
     worth,
 };
-use crate::host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, TransformFrom, Work, vectorised};
+use crate::host::simd::{COLUMNS, Isa, Operand, PANEL, Simd, Work, vectorised};
 
 /// Outputs of a tile, along each axis.
 const OUT: usize = 2;
@@ -28,9 +28,7 @@ const WIDTH: usize = 32;
 
 /// As [`suits`](super::suits).
 pub(crate) fn suits(isa: Isa, geometry: Geometry, channels: usize, columns: usize) -> bool {
-    !isa.multiplies_bytes()
-        && worth(TransformFrom::LEAST, geometry, channels, columns)
-        && channels <= MOST_CHANNELS
+    !isa.multiplies_bytes() && worth(geometry, channels, columns) && channels <= MOST_CHANNELS
 }
 
 fn divide(isa: Isa, tiles: usize, k: usize) -> Division {
