@@ -15,7 +15,10 @@ use crate::{
 /// Keys that are looked at together; a multiple of every tile's rows and of its step. Their scores fit the first-level cache.
 pub(crate) const KEYS: usize = 192;
 
-/// Queries that are looked at together.
+/// Bytes that tiles of queries may take together.
+const TILES_BYTES: usize = 512 << 10;
+
+/// Queries of a tile.
 pub(crate) const QUERIES: usize = COLUMNS;
 
 /// Values of keys, of several images together, up to which these are computed together: half a megabyte in `f32`.
@@ -155,42 +158,59 @@ impl<T: Simd> Work for Queries<'_, T> {
     fn run(self) {
         let (isa, memory, d) = (self.isa, self.memory, self.memory.d);
         let _session = begin::<T>(isa);
-        let mut tile = QueryTile::new(memory);
+        let tiles = tiles_together::<T>(memory);
+        let mut tiles: Vec<_> = (0..tiles.min(self.rows.len().div_ceil(QUERIES)))
+            .map(|_| QueryTile::new(memory))
+            .collect();
+        let mut scratch = Scratch::new(memory);
         let at = |row: usize| self.first + row * self.width;
-        for first in self.rows.clone().step_by(QUERIES) {
-            let count = QUERIES.min(self.rows.end - first);
-            tile.start();
-            for query in 0..count {
-                tile.place(query, &self.q[at(first + query)..][..d]);
-            }
-            let last = match self.causal {
-                Some(before) => (before + first + count).min(memory.count),
+        let queries = |first: usize| first..self.rows.end.min(first + QUERIES);
+        for first in self.rows.clone().step_by(tiles.len() * QUERIES) {
+            // The tiles with queries, and how many keys the last one of each sees.
+            let firsts = (first..self.rows.end).step_by(QUERIES);
+            let last = |first: usize| match self.causal {
+                Some(before) => (before + queries(first).end).min(memory.count),
                 None => memory.count,
             };
-            for start in (0..last).step_by(KEYS) {
-                tile.look(
-                    isa,
-                    memory,
-                    start..last.min(start + KEYS),
-                    self.causal.map(|before| before + first),
-                );
-            }
-            let factors = tile.sum.map(|sum| 1.0 / sum);
-            let rows = tile.finished.chunks_exact_mut(QUERIES);
-            for (to, from) in rows.zip(tile.out.chunks_exact(QUERIES)) {
-                for ((to, from), factor) in to.iter_mut().zip(from).zip(&factors) {
-                    *to = T::from_f32(from * factor);
+            for (tile, first) in tiles.iter_mut().zip(firsts.clone()) {
+                tile.start();
+                for (i, query) in queries(first).enumerate() {
+                    tile.place(i, &self.q[at(query)..][..d]);
                 }
             }
-            for query in 0..count {
-                // SAFETY: each row of each head is written once, by the task it belongs to.
-                let out = unsafe { self.out.slice(at(first + query), d) };
-                for (out, row) in out.iter_mut().zip(tile.finished.chunks_exact(QUERIES)) {
-                    *out = row[query];
+            for start in (0..memory.count).step_by(KEYS) {
+                for (tile, first) in tiles.iter_mut().zip(firsts.clone()) {
+                    let keys = start..last(first).min(start + KEYS);
+                    if !keys.is_empty() {
+                        let causal = self.causal.map(|before| before + first);
+                        tile.look(isa, memory, keys, causal, &mut scratch);
+                    }
+                }
+            }
+            for (tile, first) in tiles.iter().zip(firsts) {
+                let factors = tile.sum.map(|sum| 1.0 / sum);
+                let rows = scratch.finished.chunks_exact_mut(QUERIES);
+                for (to, from) in rows.zip(tile.out.chunks_exact(QUERIES)) {
+                    for ((to, from), factor) in to.iter_mut().zip(from).zip(&factors) {
+                        *to = T::from_f32(from * factor);
+                    }
+                }
+                for (i, query) in queries(first).enumerate() {
+                    // SAFETY: each row of each head is written once, by the task it belongs to.
+                    let out = unsafe { self.out.slice(at(query), d) };
+                    for (out, row) in out.iter_mut().zip(scratch.finished.chunks_exact(QUERIES)) {
+                        *out = row[i];
+                    }
                 }
             }
         }
     }
+}
+
+/// Tiles of queries that look at a block of keys one after another, while it is in a near cache: as many as fit half of the second-level one.
+fn tiles_together<T>(memory: &Memory<T>) -> usize {
+    let each = QUERIES * (memory.padded * size_of::<T>() + memory.rows * size_of::<f32>());
+    (TILES_BYTES / each).clamp(1, 8)
 }
 
 /// A tile of queries and its result so far.
@@ -198,17 +218,31 @@ struct QueryTile<T> {
     padded: usize,
     /// Two panels.
     q: Buffer<T>,
+    /// `[rows][QUERIES]`.
+    out: Buffer<f32>,
+    /// The largest score.
+    max: [f32; QUERIES],
+    sum: [f32; QUERIES],
+}
+
+/// What a tile needs while it looks at a block of keys.
+struct Scratch<T> {
     /// `[KEYS][QUERIES]`.
     scores: Buffer<f32>,
     /// The same, as two panels.
     weights: Buffer<T>,
-    /// `[rows][QUERIES]`.
-    out: Buffer<f32>,
-    /// The same, divided by the sums.
+    /// `[rows][QUERIES]`: a tile's result, divided by the sums.
     finished: Buffer<T>,
-    /// The largest score.
-    max: [f32; QUERIES],
-    sum: [f32; QUERIES],
+}
+
+impl<T: Simd> Scratch<T> {
+    fn new(memory: &Memory<T>) -> Self {
+        Self {
+            scores: Buffer::dirty(KEYS * QUERIES),
+            weights: Buffer::dirty(KEYS * QUERIES),
+            finished: Buffer::dirty(memory.rows * QUERIES),
+        }
+    }
 }
 
 impl<T: Simd> QueryTile<T> {
@@ -219,10 +253,7 @@ impl<T: Simd> QueryTile<T> {
         Self {
             padded: memory.padded,
             q,
-            scores: Buffer::dirty(KEYS * QUERIES),
-            weights: Buffer::dirty(KEYS * QUERIES),
             out: Buffer::dirty(memory.rows * QUERIES),
-            finished: Buffer::dirty(memory.rows * QUERIES),
             max: [0.0; QUERIES],
             sum: [0.0; QUERIES],
         }
@@ -252,7 +283,15 @@ impl<T: Simd> QueryTile<T> {
 
     /// Looks at one block of keys. `causal` is the place of the first query's own key.
     #[inline(always)]
-    fn look(&mut self, isa: Isa, memory: &Memory<T>, keys: std::ops::Range<usize>, causal: Option<usize>) {
+    fn look(
+        &mut self,
+        isa: Isa,
+        memory: &Memory<T>,
+        keys: std::ops::Range<usize>,
+        causal: Option<usize>,
+        scratch: &mut Scratch<T>,
+    ) {
+        let Scratch { scores, weights, .. } = scratch;
         let (tile_rows, count) = (T::rows(isa), keys.len());
         let k = count.next_multiple_of(T::step(isa));
         for row in (0..count).step_by(tile_rows) {
@@ -263,15 +302,15 @@ impl<T: Simd> QueryTile<T> {
                 k: memory.padded,
                 b: self.q.as_ptr(),
                 panel: self.padded * PANEL,
-                c: self.scores[row * QUERIES..].as_mut_ptr(),
+                c: scores[row * QUERIES..].as_mut_ptr(),
                 accumulate: false,
             };
             // SAFETY: keys are there in whole tiles; `q` is two panels; a block's scores are a whole number of tiles.
             unsafe { T::tile(isa, &tile) };
         }
-        self.scores[count * QUERIES..k.max(count) * QUERIES].fill(f32::NEG_INFINITY);
+        scores[count * QUERIES..k.max(count) * QUERIES].fill(f32::NEG_INFINITY);
         if let Some(first) = causal {
-            for (key, scores) in keys.clone().zip(self.scores.chunks_exact_mut(QUERIES)) {
+            for (key, scores) in keys.clone().zip(scores.chunks_exact_mut(QUERIES)) {
                 let hidden = key.saturating_sub(first).min(QUERIES);
                 scores[..hidden].fill(f32::NEG_INFINITY);
             }
@@ -279,7 +318,7 @@ impl<T: Simd> QueryTile<T> {
         let scale = 1.0 / (memory.d as f32).sqrt();
         let mut factors = [1.0; QUERIES];
         let mut base = [0.0; QUERIES];
-        let max = T::maximum(isa, &self.scores[..k * QUERIES]);
+        let max = T::maximum(isa, &scores[..k * QUERIES]);
         for query in 0..QUERIES {
             let max = max[query].max(self.max[query]);
             // Nothing to see yet: any finite number will do.
@@ -287,14 +326,7 @@ impl<T: Simd> QueryTile<T> {
             factors[query] = math::exp((self.max[query] - base[query]) * scale);
             self.max[query] = max;
         }
-        let sums = T::exponentials(
-            isa,
-            &self.scores[..k * QUERIES],
-            scale,
-            &base,
-            &mut self.weights,
-            KEYS * PANEL,
-        );
+        let sums = T::exponentials(isa, &scores[..k * QUERIES], scale, &base, weights, KEYS * PANEL);
         for ((sum, new), factor) in self.sum.iter_mut().zip(sums).zip(&factors) {
             *sum = *sum * factor + new;
         }
@@ -310,7 +342,7 @@ impl<T: Simd> QueryTile<T> {
                 stride: memory.block,
                 taps: &[0],
                 k,
-                b: self.weights.as_ptr(),
+                b: weights.as_ptr(),
                 panel: KEYS * PANEL,
                 c: self.out[row * QUERIES..].as_mut_ptr(),
                 accumulate: keys.start > 0,
