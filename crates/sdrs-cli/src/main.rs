@@ -27,12 +27,13 @@ mod upscale;
 
 use std::{
     io::{self, Write},
+    ffi::OsString,
     panic::{AssertUnwindSafe, catch_unwind, set_hook},
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sdrs::ErrorCode;
 
 /// Stable Diffusion pictures, offline, on the CPU or GPU you have.
@@ -138,7 +139,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of(std::env::args_os()) {
         Ok(cli) => cli,
         // Help and version are no errors.
         Err(help) if !help.use_stderr() => {
@@ -190,6 +191,23 @@ fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+impl Cli {
+    /// What these words ask for, the program's name first.
+    fn of<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let command = negative_numbers_are_values(Self::command());
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+}
+
+/// Also of options that take none, which tell what they take instead.
+fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|option| {
+        let takes = !option.is_positional() && option.get_action().takes_values();
+        option.allow_negative_numbers(takes)
+    });
+    command.mut_subcommands(negative_numbers_are_values)
+}
 
     #[test]
     fn a_panic_is_a_failure_like_others() {

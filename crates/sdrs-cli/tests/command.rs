@@ -200,6 +200,29 @@ fn inspect_tells_what_a_file_is() {
         assert!(
             output.status.success(),
             "{}",
+    // Negative numbers are no options.
+    for (option, value, wanted) in [
+        ("--steps", "-3", "error: steps: must be 1 to 10000, not -3\n"),
+        ("--width", "-64", "error: width: must be 0 or more, not -64\n"),
+        ("--cfg-scale", "-1e9", "error: cfg_scale: must be a number from "),
+        (
+            "--seed",
+            "-2",
+            "error: seed: must be 0 to 18446744073709551615, or -1 for a random one, not -2\n",
+        ),
+        (
+            "--threads",
+            "-1",
+            "error: invalid value '-1' for '--threads <N>': ",
+        ),
+    ] {
+        let (code, message) = failure(&["txt2img", "x", option, value]);
+        assert_eq!(code, 2, "{message}");
+        assert!(message.starts_with(wanted), "{message}");
+    }
+    let (code, message) = failure(&["txt2img", "x", "--steps", "-x"]);
+    assert_eq!(code, 2);
+    assert!(message.contains("unexpected argument '-x' found"), "{message}");
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap()
