@@ -103,6 +103,53 @@ fn devices_share_a_batch() {
 }
 
 #[test]
+fn devices_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("from")).unwrap();
+    let run = |args: &[&str]| sdrs(folder.path(), args);
+    let ok = |args: &[&str]| {
+        let output = run(args);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let quick = ["--steps", "2", "--seed", "5", "--device"];
+    for (name, text) in [
+        ("a", "a red circle"),
+        ("b", "a blue square"),
+        ("c", "a green star"),
+    ] {
+        let to = format!("from/{name}.png");
+        ok(&[&["txt2img", text, "-o", &to], &quick[..], &["cpu"]].concat());
+    }
+    for (device, to) in [("cpu", "one"), ("cpu,cpu", "several")] {
+        ok(&[&["img2img", "from", "a ring", "-o", to], &quick[..], &[device]].concat());
+    }
+    for name in ["a.png", "b.png", "c.png"] {
+        let file = |folder: &str| std::fs::read(at(folder).join(name)).unwrap();
+        assert!(
+            file("several") == file("one") && file("one") != file("from"),
+            "{name}"
+        );
+    }
+    // A failure names its picture; what another device draws is brought to its end.
+    std::fs::write(at("from/b.png"), b"no picture").unwrap();
+    let output = run(&[
+        &["img2img", "from", "a ring", "-o", "more"],
+        &quick[..],
+        &["cpu,cpu"],
+    ]
+    .concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("b.png: "), "{told}");
+    assert!(std::fs::read(at("more/a.png")).unwrap() == std::fs::read(at("one/a.png")).unwrap());
+}
+
+#[test]
 fn a_batch_is_numbered_and_every_option_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let tiny = tiny();
