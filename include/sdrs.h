@@ -2034,6 +2034,14 @@ typedef struct {
 typedef int32_t (*sdrs_progress_fn)(const sdrs_progress *progress, void *user_data);
 
 /**
+ * Called with each picture of a batch as soon as it is done, in the thread of the run: what is cancelled or fails later can't take it
+ * away. `index` is its place in the batch, from 0. `image` has this picture alone, as its first; it is the library's, and valid
+ * during the call. 0 goes on; anything else cancels the run, and the token that the run was given. The callback may call the library. It
+ * must return: no exception and no `longjmp` may leave it.
+ */
+typedef int32_t (*sdrs_image_fn)(size_t index, const sdrs_images *image, void *user_data);
+
+/**
  * The options to watch and stop a run.
  */
 typedef struct {
@@ -2075,6 +2083,10 @@ typedef struct {
      * A file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`; NULL (the default) for none.
      */
     const char *trace;
+    /**
+     * Called with each picture as soon as it is done, and not where latents are asked for; NULL (the default) for none.
+     */
+    sdrs_image_fn on_image;
 } sdrs_run_options;
 
 /**

@@ -163,6 +163,8 @@ inline std::string planned(const sdrs_pipeline *pipeline, const GenerateParams &
 /** The plan of both prompts for any Stable Diffusion 1, as JSON: the inputs of its text encoder. */
 inline std::string plan_prompts(const GenerateParams &params) { return detail::planned(nullptr, params); }
 
+class Images;
+
 /** The options to watch and stop a run. */
 struct RunOptions {
     /** Called after each step; false cancels the run. An exception of its own cancels the run too, which throws it on. */
@@ -177,6 +179,9 @@ struct RunOptions {
     std::uint32_t states_every = 1;
     /** A file that records what each stage of the run computes; none if empty. */
     std::string trace;
+    /** Called with each picture of a batch as soon as it is done: its place in the batch, and the picture, alone, valid during the call.
+     * Answers and exceptions are taken as those of on_progress. */
+    std::function<bool(std::size_t, const Images &)> on_image;
 };
 
 /** A picture under way, after one of its steps: a file that a run with states_folder wrote. */
@@ -295,6 +300,7 @@ public:
     const sdrs_images *get() const noexcept { return handle_.get(); }
 
 private:
+    friend class Pipeline;
     detail::Handle<sdrs_images, sdrs_images_free> handle_;
 };
 
@@ -641,12 +647,27 @@ private:
         call(pointers.data(), pointers.size());
     }
 
-    /** A run with the options' callback, through which nothing may be thrown. */
+    /** The callbacks of a run, and the first exception of one. */
+    struct Watch {
+        const RunOptions &options;
+        std::exception_ptr thrown;
+
+        /** What a callback answers. No exception may cross the library. */
+        template <class Callback> std::int32_t answer(Callback callback) {
+            try {
+                return callback() ? 0 : 1;
+            } catch (...) {
+                if (!thrown) {
+                    thrown = std::current_exception();
+                }
+                return 1;
+            }
+        }
+    };
+
+    /** A run with the options' callbacks, through which nothing may be thrown. */
     template <class Call> static void run(const GenerateParams &params, const RunOptions &options, Call call) {
-        struct Watch {
-            const RunOptions &options;
-            std::exception_ptr thrown;
-        } watch{options, nullptr};
+        Watch watch{options, nullptr};
         sdrs_run_options c;
         check(sdrs_run_options_init(&c, sizeof c));
         c.cancel = options.cancel ? options.cancel->get() : nullptr;
@@ -655,17 +676,21 @@ private:
         c.states_folder = options.states_folder.empty() ? nullptr : options.states_folder.c_str();
         c.states_every = options.states_every;
         c.trace = options.trace.empty() ? nullptr : options.trace.c_str();
+        c.user_data = &watch;
         if (options.on_progress) {
-            c.user_data = &watch;
-            // No exception may cross the library.
             c.on_progress = [](const sdrs_progress *progress, void *user_data) -> std::int32_t {
                 auto &seen = *static_cast<Watch *>(user_data);
-                try {
-                    return seen.options.on_progress(*progress) ? 0 : 1;
-                } catch (...) {
-                    seen.thrown = std::current_exception();
-                    return 1;
-                }
+                return seen.answer([&] { return seen.options.on_progress(*progress); });
+            };
+        }
+        if (options.on_image) {
+            c.on_image = [](std::size_t index, const sdrs_images *lent, void *user_data) -> std::int32_t {
+                auto &seen = *static_cast<Watch *>(user_data);
+                Images image(const_cast<sdrs_images *>(lent));
+                const std::int32_t answer = seen.answer([&] { return seen.options.on_image(index, image); });
+                // It is the library's.
+                (void)image.handle_.release();
+                return answer;
             };
         }
         const sdrs_generate_params given = params.get();

@@ -130,6 +130,15 @@ impl<T: Object> Out<*mut T> {
     }
 }
 
+/// Hands an object to a callback, for its call.
+pub(crate) fn lend<T: Object, R>(object: T, to: impl FnOnce(*const T) -> R) -> R {
+    let tag = AtomicU64::new(T::TAG);
+    let lent = Tagged { tag, object };
+    let answer = to((&raw const lent).cast());
+    lent.tag.store(FREED, Ordering::Relaxed);
+    answer
+}
+
 /// A C string that must be there, as UTF-8.
 ///
 /// # Safety
@@ -276,6 +285,7 @@ mod tests {
             free(one);
             free(two);
             free::<One>(std::ptr::null_mut());
+            assert_eq!(lend(One(7), |lent| object(lent, "x").unwrap().0), 7);
             assert!(slice::<u32>(std::ptr::null(), 0, "x").is_ok());
             assert_eq!(message(slice::<u32>(std::ptr::null(), 1, "x")), "x: is NULL");
             let huge = slice(values.as_ptr(), usize::MAX / 8, "x");

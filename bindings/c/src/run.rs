@@ -12,7 +12,7 @@ use crate::{
     low_level::sdrs_tensor,
     params::sdrs_generate_params,
     pipeline::sdrs_pipeline,
-    pointer::{Out, free, object, path, slice_mut},
+    pointer::{Out, free, lend, object, path, slice_mut},
     sized::{get, grows, init},
 };
 
@@ -135,6 +135,13 @@ enumeration! {
 pub type sdrs_progress_fn =
     Option<unsafe extern "C" fn(progress: *const sdrs_progress, user_data: *mut c_void) -> i32>;
 
+/// Called with each picture of a batch as soon as it is done, in the thread of the run: what is cancelled or fails later can't take it
+/// away. `index` is its place in the batch, from 0. `image` has this picture alone, as its first; it is the library's, and valid
+/// during the call. 0 goes on; anything else cancels the run, and the token that the run was given. The callback may call the library. It
+/// must return: no exception and no `longjmp` may leave it.
+pub type sdrs_image_fn =
+    Option<unsafe extern "C" fn(index: usize, image: *const sdrs_images, user_data: *mut c_void) -> i32>;
+
 /// The options to watch and stop a run.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -159,6 +166,8 @@ pub struct sdrs_run_options {
     pub states_folder: *const c_char,
     /// A file that records what each stage of the run computes, as JSON lines, for `sdrs trace compare`; NULL (the default) for none.
     pub trace: *const c_char,
+    /// Called with each picture as soon as it is done, and not where latents are asked for; NULL (the default) for none.
+    pub on_image: sdrs_image_fn,
 }
 grows!(sdrs_run_options, until: cancel, init: "sdrs_run_options_init");
 
@@ -172,6 +181,7 @@ const NONE: sdrs_run_options = sdrs_run_options {
     states_every: 0,
     states_folder: std::ptr::null(),
     trace: std::ptr::null(),
+    on_image: None,
 };
 
 /// Sets the options to none; `struct_size` is `sizeof(sdrs_run_options)`.
@@ -226,6 +236,19 @@ pub(crate) unsafe fn watched<'a>(run: Request<'a>, options: *const sdrs_run_opti
     }
     if let Some(method) = value::<sdrs_preview>(options.preview)? {
         run = run.previews(method, options.preview_every.max(1) as usize);
+    }
+    if let Some(callback) = options.on_image {
+        let token = token.clone();
+        run = run.on_image(move |index, drawn| {
+            let image = sdrs_images::new(vec![drawn.clone()]);
+            // SAFETY: the caller gave this function for this purpose, with this user data.
+            let answer = lend(image, |image| unsafe {
+                callback(index, image, options.user_data)
+            });
+            if answer != 0 {
+                token.cancel();
+            }
+        });
     }
     let Some(callback) = options.on_progress else {
         return Ok(run);

@@ -195,6 +195,89 @@ static void callbacks(const sdrs_pipeline *pipeline) {
     sdrs_images_free(plain);
 }
 
+struct finished {
+    const sdrs_images *expected;
+    size_t count, stop_after;
+    int seen[4];
+};
+
+static int32_t keep(size_t index, const sdrs_images *image, void *user_data) {
+    struct finished *finished = user_data;
+    CHECK(sdrs_images_count(image) == 1 && index < 4 && !finished->seen[index]);
+    sdrs_image got = image_of(image, 0), expected = image_of(finished->expected, index);
+    CHECK(same_picture(&got, &expected) && got.seed == expected.seed);
+    CHECK(strcmp(got.infotext, expected.infotext) == 0);
+    const uint8_t *png = NULL;
+    size_t size = 0;
+    OK(sdrs_images_png(image, 0, &png, &size));
+    CHECK(size > 100 && memcmp(png, "\x89PNG\r\n\x1a\n", 8) == 0);
+    finished->seen[index] = 1;
+    return ++finished->count == finished->stop_after;
+}
+
+static int32_t stop_in_the_second(const sdrs_progress *progress, void *user_data) {
+    (void)user_data;
+    return progress->image == 1;
+}
+
+/* The pictures of a batch come as they are done, and stay when the run doesn't reach its end. */
+static void finished_pictures(const sdrs_pipeline *pipeline) {
+    sdrs_generate_params params = quick_params();
+    params.batch_size = 4;
+    struct finished plain = {.expected = draw(pipeline, &params)};
+    sdrs_builder *builder = NULL;
+    sdrs_pipeline *two = NULL;
+    OK(sdrs_builder_new(&builder));
+    OK(sdrs_builder_demo(builder));
+    OK(sdrs_builder_device(builder, "cpu,cpu"));
+    OK(sdrs_builder_dtype(builder, SDRS_DTYPE_F32));
+    OK(sdrs_builder_build(builder, &two));
+    sdrs_builder_free(builder);
+
+    sdrs_run_options options;
+    OK(sdrs_run_options_init(&options, sizeof options));
+    CHECK(options.on_image == NULL);
+    options.on_image = keep;
+    const sdrs_pipeline *pipelines[2] = {pipeline, two};
+    for (size_t i = 0; i < 2; i++) {
+        struct finished finished = plain;
+        options.user_data = &finished;
+        sdrs_images *images = NULL;
+        OK(sdrs_txt2img(pipelines[i], &params, &options, &images));
+        CHECK(finished.count == 4 && sdrs_images_count(images) == 4);
+        sdrs_images_free(images);
+
+        /* Stopped in the middle, and with the last: the run fails, and the callback had what was drawn. */
+        images = (sdrs_images *)&finished;
+        for (size_t stop = 2; stop <= 4; stop += 2) {
+            finished = plain;
+            finished.stop_after = stop;
+            FAILS(SDRS_ERROR_CANCELLED, "cancelled", sdrs_txt2img(pipelines[i], &params, &options, &images));
+            /* Another device may have been at the end of a picture. */
+            CHECK(finished.count >= stop && finished.count <= stop + i && images == (sdrs_images *)&finished);
+        }
+    }
+
+    /* So it is where a step of the second picture stops the run. */
+    struct finished first = plain;
+    options.user_data = &first;
+    options.on_progress = stop_in_the_second;
+    sdrs_images *none = NULL;
+    FAILS(SDRS_ERROR_CANCELLED, "cancelled", sdrs_txt2img(pipeline, &params, &options, &none));
+    CHECK(first.count == 1 && first.seen[0]);
+    options.on_progress = NULL;
+
+    /* Latents are no pictures. */
+    struct finished finished = plain;
+    options.user_data = &finished;
+    sdrs_tensor *latents = NULL;
+    OK(sdrs_txt2img_latents(pipeline, &params, &options, &latents, NULL));
+    CHECK(finished.count == 0);
+    sdrs_tensor_free(latents);
+    sdrs_images_free((sdrs_images *)plain.expected);
+    sdrs_pipeline_free(two);
+}
+
 struct job {
     const sdrs_pipeline *pipeline;
     sdrs_generate_params params;
@@ -247,6 +330,7 @@ int main(int argc, char **argv) {
     recommendations(pipeline);
     batches_and_names(pipeline);
     callbacks(pipeline);
+    finished_pictures(pipeline);
     four_threads(pipeline);
     sdrs_pipeline_free(pipeline);
     return 0;

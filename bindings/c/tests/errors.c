@@ -265,7 +265,7 @@ static void inspect(const char *folder, const char *scratch) {
     CHECK(strcmp(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad") == 0);
     sdrs_string_free(sha256);
     sha256 = NULL;
-    FAILS(SDRS_ERROR_INVALID_FILE, "regular file", sdrs_model_hash(folder, &sha256));
+    FAILS(SDRS_ERROR_INVALID_FILE, "is a folder", sdrs_model_hash(folder, &sha256));
     snprintf(path, sizeof path, "%s/none/x", scratch);
     FAILS(SDRS_ERROR_IO, "none/x", sdrs_model_hash(path, &sha256));
     CHECK(sha256 == NULL);

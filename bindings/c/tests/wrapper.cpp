@@ -229,6 +229,42 @@ int main(int argc, char **argv) {
     sdrs::Images again = pipeline.txt2img(params);
     assert(same(again[0], images[0]));
 
+    // The pictures of a batch, as they are done; on two devices, too.
+    sdrs::Pipeline two = sdrs::Builder().checkpoint(folder).device("cpu,cpu").dtype(SDRS_DTYPE_F32).build();
+    sdrs::GenerateParams batch = params;
+    batch->batch_size = 3;
+    const sdrs::Images whole = pipeline.txt2img(batch);
+    for (const sdrs::Pipeline *drawing : {&pipeline, &two}) {
+        sdrs::RunOptions each;
+        std::size_t done = 0;
+        each.on_image = [&](std::size_t index, const sdrs::Images &image) {
+            assert(image.size() == 1 && same(image[0], whole[index]) && image.png(0).size() > 100);
+            image.save_png(0, scratch + "/wrapper-" + std::to_string(index) + ".png");
+            done++;
+            return true;
+        };
+        assert(drawing->txt2img(batch, each).size() == 3 && done == 3);
+        assert(read(scratch + "/wrapper-2.png").size() == whole.png(2).size());
+        each.on_image = [](std::size_t, const sdrs::Images &) { return false; };
+        assert(status_of([&] { drawing->txt2img(batch, each); }) == SDRS_ERROR_CANCELLED);
+        // The first exception is thrown on, whatever later calls throw.
+        done = 0;
+        each.on_image = [&](std::size_t, const sdrs::Images &) -> bool {
+            done++;
+            throw std::out_of_range("first");
+        };
+        each.on_progress = [&](const sdrs_progress &) {
+            return done > 0 ? throw std::length_error("later") : true;
+        };
+        std::string told;
+        try {
+            drawing->txt2img(batch, each);
+        } catch (const std::out_of_range &error) {
+            told = error.what();
+        }
+        assert(told == "first");
+    }
+
     // A file of the folder in memory, and the folder itself.
     sdrs::Pipeline from_folder = sdrs::Builder().checkpoint(folder).device("cpu").dtype(SDRS_DTYPE_F32).build();
     sdrs::Images from_files = from_folder.txt2img(params);

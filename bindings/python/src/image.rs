@@ -13,9 +13,15 @@ pub(crate) struct Image {
     inner: sdrs::Image,
 }
 
+impl From<sdrs::Image> for Image {
+    fn from(inner: sdrs::Image) -> Self {
+        Self { inner }
+    }
+}
+
 impl Image {
     pub fn list(images: Vec<sdrs::Image>) -> Vec<Self> {
-        images.into_iter().map(|inner| Self { inner }).collect()
+        images.into_iter().map(Self::from).collect()
     }
 }
 

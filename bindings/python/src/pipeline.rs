@@ -8,7 +8,7 @@ use crate::{
     error::{argument, detached, raised, sched, unknown},
     image::Image,
     json,
-    run::{self, Request, Run},
+    run::{self, Callbacks, Request, Run},
     settings::{dtype_of, previews, settings, settings_over, word},
 };
 
@@ -274,6 +274,7 @@ impl Pipeline {
         detached(py, || self.inner.memory_of_vae(vae))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as the package gives them")]
     fn txt2img(
         &self,
         py: Python<'_>,
@@ -281,12 +282,15 @@ impl Pipeline {
         preview: &Bound<'_, PyAny>,
         preview_every: &Bound<'_, PyAny>,
         callback: Option<Py<PyAny>>,
+        on_image: Option<Py<PyAny>>,
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<Image>> {
         let request = request(py, given, preview, preview_every)?;
-        let output = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
-            run.run()
-        })?;
+        let callbacks = Callbacks {
+            step: callback,
+            image: on_image,
+        };
+        let output = run::watched(py, &self.inner, request, callbacks, cancel, |run| run.run())?;
         Ok(Image::list(output.images))
     }
 
@@ -301,9 +305,11 @@ impl Pipeline {
         cancel: &Bound<'_, PyAny>,
     ) -> PyResult<(ReturnedArray, Vec<u64>, Vec<String>)> {
         let request = request(py, given, preview, preview_every)?;
-        let made = run::watched(py, &self.inner, request, callback.as_ref(), cancel, |run| {
-            run.latents()
-        })?;
+        let callbacks = Callbacks {
+            step: callback,
+            image: None,
+        };
+        let made = run::watched(py, &self.inner, request, callbacks, cancel, |run| run.latents())?;
         Ok((give(py, &made.latents), made.seeds, made.infotexts))
     }
 

@@ -61,6 +61,13 @@ fn step(py: Python<'_>, p: &Progress) -> Step {
     (p.image, p.images, p.step, p.steps, p.sigma, preview)
 }
 
+/// The functions that a run calls in Python: with every step, and with each picture that is done, as its index and the picture.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    pub step: Option<Py<PyAny>>,
+    pub image: Option<Py<PyAny>>,
+}
+
 /// The request for a run: its parameters and previews.
 pub(crate) struct Request {
     pub params: GenerateParams,
@@ -197,33 +204,48 @@ pub(crate) fn token(given: &Bound<'_, PyAny>) -> PyResult<sdrs::CancelToken> {
     Ok(given.map(|token| token.get().inner.clone()).unwrap_or_default())
 }
 
-/// Runs, and gives what `end` makes of the run: pictures or latents. `callback` is called with every step.
+/// Runs, and gives what `end` makes of the run: pictures or latents.
 pub(crate) fn watched<T: Send>(
     py: Python<'_>,
     pipeline: &sdrs::Pipeline,
     request: Request,
-    callback: Option<&Py<PyAny>>,
+    callbacks: Callbacks,
     cancel: &Bound<'_, PyAny>,
     end: impl FnOnce(sdrs::Request<'_>) -> sdrs::Result<T> + Send,
 ) -> PyResult<T> {
     let token = token(cancel)?;
-    let mut stopped: Option<PyErr> = None;
-    let watch = |progress: Progress| {
-        // Python's signal handlers run here, so that Ctrl-C ends a run within a step; what they or the callback raise ends it too.
-        let outcome = Python::attach(|py| {
-            py.check_signals()?;
-            if let Some(callback) = callback {
-                callback.call1(py, step(py, &progress))?;
-            }
-            Ok(())
-        });
+    let stopped: Mutex<Option<PyErr>> = Mutex::new(None);
+    // Python's signal handlers run here, so that Ctrl-C ends a run within a step; what they or a callback raise ends it too.
+    let call = |call: &dyn Fn(Python<'_>) -> PyResult<()>| {
+        let outcome = Python::attach(|py| py.check_signals().and_then(|()| call(py)));
         if let Err(error) = outcome {
+            let mut stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
             stopped.get_or_insert(error);
             token.cancel();
         }
     };
-    let outcome = detached(py, || end(request.run(pipeline, &token).on_progress(watch)));
-    match stopped {
+    let watch = |progress: Progress| {
+        call(&|py| match &callbacks.step {
+            Some(callback) => callback.call1(py, step(py, &progress)).map(drop),
+            None => Ok(()),
+        });
+    };
+    let show = callbacks.image.as_ref().map(|callback| {
+        |index: usize, image: &sdrs::Image| {
+            call(&|py| {
+                let image = Image::from(image.clone());
+                callback.call1(py, (index, image)).map(drop)
+            });
+        }
+    });
+    let outcome = detached(py, || {
+        let run = request.run(pipeline, &token).on_progress(watch);
+        end(match show {
+            Some(show) => run.on_image(show),
+            None => run,
+        })
+    });
+    match stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => outcome,
     }
@@ -252,6 +274,7 @@ pub(crate) fn start(
 
 enum Message {
     Step(Progress),
+    Image(usize, Box<sdrs::Image>),
     Done(Vec<sdrs::Image>),
     Failed(sdrs::Error),
     Panicked(String),
@@ -264,14 +287,16 @@ fn draw(
     token: &sdrs::CancelToken,
     sender: &SyncSender<Message>,
 ) {
-    let watch = |progress: Progress| {
+    let tell = |message| {
         // Nobody looks any more.
-        if sender.send(Message::Step(progress)).is_err() {
+        if sender.send(message).is_err() {
             token.cancel();
         }
     };
     let run = request.run(pipeline, token);
-    let outcome = catch_unwind(AssertUnwindSafe(|| run.on_progress(watch).run()));
+    let run = run.on_progress(|progress| tell(Message::Step(progress)));
+    let run = run.on_image(|index, image| tell(Message::Image(index, image.clone().into())));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.run()));
     let last = match outcome {
         Ok(Ok(output)) => Message::Done(output.images),
         Ok(Err(error)) => Message::Failed(error),
@@ -298,12 +323,13 @@ impl Drop for Run {
 #[derive(IntoPyObject)]
 enum Next {
     Step(Step),
+    Image((usize, Image)),
     Images(Vec<Image>),
 }
 
 #[pymethods]
 impl Run {
-    /// The next step, at the end the pictures, then None.
+    /// The next step or picture that is done, at the end all pictures, then None.
     fn next(&self, py: Python<'_>) -> PyResult<Option<Next>> {
         loop {
             let message = py.detach(|| {
@@ -313,6 +339,9 @@ impl Run {
             });
             match message {
                 Ok(Message::Step(progress)) => return Ok(Some(Next::Step(step(py, &progress)))),
+                Ok(Message::Image(index, image)) => {
+                    return Ok(Some(Next::Image((index, Image::from(*image)))));
+                }
                 Ok(Message::Done(images)) => return Ok(Some(Next::Images(Image::list(images)))),
                 Ok(Message::Failed(error)) => return Err(raised(&error)),
                 Ok(Message::Panicked(message)) => return Err(internal(&message)),

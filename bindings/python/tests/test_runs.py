@@ -130,6 +130,71 @@ class Watching(unittest.TestCase):
             demo().txt2img(PROMPT, **LONG, callback=callback)
         self.assertEqual(caught.exception.args, (1,))
 
+    def test_pictures_come_as_they_are_done(self):
+        for pipe in (demo(), sdrs.demo(device="cpu,cpu")):
+            whole, here, seen = pipe.txt2img(PROMPT, **QUICK, batch_size=3), threading.get_ident(), {}
+
+            def keep(index, result):
+                self.assertEqual((threading.get_ident(), len(result)), (here, 1))
+                seen[index] = result
+
+            result = pipe.txt2img(PROMPT, **QUICK, batch_size=3, on_image=keep)
+            self.assertEqual(sorted(seen), [0, 1, 2])
+            for i, alone in seen.items():
+                np.testing.assert_array_equal(alone.arrays[0], whole.arrays[i])
+                np.testing.assert_array_equal(alone.arrays[0], result.arrays[i])
+                self.assertEqual((alone.seeds, alone.infotexts), ([whole.seeds[i]], [whole.infotexts[i]]))
+                self.assertEqual(alone.png(), whole.png(i))
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            noise = np.zeros((32, 48, 3), np.uint8)
+            demo().img2img(PROMPT, noise, **QUICK, on_image=lambda i, one: paths.extend(one.save(Path(folder, f"{i}.png"))))
+            self.assertEqual([path.is_file() for path in paths], [True])
+        with self.assertRaisesRegex(TypeError, "on_image: must be a function of an index and a Result or None"):
+            demo().txt2img(PROMPT, **QUICK, on_image="a.png")
+
+    def test_what_on_image_raises_is_raised(self):
+        class Mine(Exception):
+            pass
+
+        for pipe, devices in ((demo(), 1), (sdrs.demo(device="cpu,cpu"), 2)):
+            # With the last picture as well, when nothing is left to stop.
+            for last in (2, 4):
+                done = []
+
+                def fail(index, result):
+                    done.append(result)
+                    if len(done) == last:
+                        raise Mine(len(done))
+
+                with self.assertRaises(Mine) as caught:
+                    pipe.txt2img(PROMPT, **QUICK, batch_size=4, on_image=fail)
+                self.assertEqual(caught.exception.args, (last,))
+                self.assertIn(len(done), range(last, last + devices))
+
+    def test_what_was_drawn_outlasts_what_comes_later(self):
+        done = []
+
+        def stop(event):
+            if event.image == 1:
+                raise KeyError(event.image)
+
+        with self.assertRaises(KeyError):
+            demo().txt2img(PROMPT, **QUICK, batch_size=3, callback=stop, on_image=lambda *one: done.append(one))
+        self.assertEqual([index for index, _ in done], [0])
+        np.testing.assert_array_equal(done[0][1].arrays[0], quick())
+        # And in a stream.
+        stream = demo().stream(PROMPT, **QUICK, batch_size=3)
+        with self.assertRaises(sdrs.CancelledError):
+            for event in stream:
+                if event.image == 1:
+                    stream.cancel()
+        self.assertEqual(list(stream.done), [0])
+        np.testing.assert_array_equal(stream.done[0].arrays[0], quick())
+        stream = demo().stream(PROMPT, **QUICK, batch_size=2)
+        events = list(stream)
+        self.assertEqual([len(events), sorted(stream.done), len(events[-1].result)], [5, [0, 1], 2])
+
     def test_a_callback_may_draw(self):
         inner = []
         demo().txt2img(

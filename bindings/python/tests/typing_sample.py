@@ -16,17 +16,24 @@ def watch(event: sdrs.Event) -> None:
     print(event.step, total, event.sigma)
 
 
+def keep(index: int, result: sdrs.Result) -> None:
+    print(result.save(f"{index}.png"))
+
+
 def draw(path: Path) -> list[Image]:
     pipe = sdrs.Pipeline(path, loras=["a.safetensors", ("b.safetensors", 0.5)], dtype="bf16", log=logging.getLogger("a"))
     pipe = sdrs.Pipeline(path, loras=[sdrs.Lora(path, schedule="0-0.5", ranks=4)], lora_dirs=[path], log=lambda level, line: print(line))
     token = sdrs.CancelToken()
     try:
-        result = pipe.txt2img("a ring", seed=1, width=None, callback=watch, progress=True, cancel=token)
+        result = pipe.txt2img("a ring", seed=1, width=None, callback=watch, progress=True, on_image=keep, cancel=token)
     except (sdrs.CancelledError, ValueError):
         return []
     arrays: list[npt.NDArray[np.uint8]] = result.arrays
     print(arrays[0].shape, result.seeds[0] + 1, result.infotexts[0].splitlines())
-    for event in sdrs.demo().stream("a star", steps=3):
+    stream = sdrs.demo().stream("a star", steps=3)
+    done: dict[int, sdrs.Result] = stream.done
+    print(done)
+    for event in stream:
         if event.result is not None:
             return event.result.images
     return result.images
@@ -62,4 +69,5 @@ def of_torch(dtype: Torch, device: Torch) -> sdrs.Pipeline:
 pipe = sdrs.demo()
 pipe.txt2img("a ring", stepps=3)  # type: ignore[call-arg]
 pipe.txt2img("a ring", steps="3")  # type: ignore[arg-type]
+pipe.txt2img("a ring", on_image=watch)  # type: ignore[arg-type]
 pipe.seed  # type: ignore[attr-defined]

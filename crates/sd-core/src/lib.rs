@@ -22,6 +22,7 @@ mod device;
 pub mod embedding;
 mod error;
 mod file_kind;
+pub mod input;
 pub mod models;
 pub mod output;
 mod png_text;

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
 use sdrs::{GenerateParams, Given};
 
 use crate::{Cli, Command};
@@ -59,7 +58,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 
 /// The reason why a command is not taken.
 fn fault(words: &[String]) -> Option<String> {
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match Cli::of(words) {
         Ok(cli) => cli,
         Err(error) => return error.use_stderr().then(|| error.to_string()),
     };

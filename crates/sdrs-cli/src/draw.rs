@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use indicatif::ProgressStyle;
+use indicatif::{ProgressBar, ProgressStyle};
 use sdrs::{GenerateParams, Given, Picture, Pipeline, PreviewMethod, Request, RunState};
 
 use crate::{
     Failure,
+    deal::deal,
     drawing::Drawing,
     out::{Pictures, bar, interruptible, is_verbose, note, options},
     pictures::{of_folder, read},
@@ -149,20 +150,43 @@ impl Common {
         let cancel = interruptible();
 
         let pipeline = self.pipeline()?;
-        for (pictures, path) in jobs {
+        let devices = pipeline.device().split(',').count();
+        // A batch with a picture for each device is dealt out by itself. States and traces of several runs at once have one place.
+        let alone = jobs.len() == 1 || params.size.batch_size >= devices;
+        let pipelines = match alone || self.save_states.is_some() || self.trace.is_some() {
+            true => vec![pipeline],
+            false => pipeline.apart(),
+        };
+        let whole = (pipelines.len() > 1).then(|| bar(jobs.len() as u64, pictures_style()));
+        let drawn = deal(&pipelines, &jobs, |pipeline, (pictures, path)| {
             let start = match (&image, path) {
                 (Some(Image::One(picture)), _) => Some(picture.clone()),
-                (_, Some(path)) => Some(read(&path)?),
+                (_, Some(path)) => Some(read(path)?),
                 _ => None,
             };
-            let mut request = pipeline
+            let request = pipeline
                 .txt2img("")
                 .params_and_given(params.clone(), given.clone())
                 .cancel_token(&cancel);
-            request = request.image(start).mask(mask.clone()).depth(depth.clone());
-            run(&pipeline, self.watched(request), &params, &given, &pictures)?;
+            let request = request.image(start).mask(mask.clone()).depth(depth.clone());
+            let bar = match whole {
+                Some(_) => ProgressBar::hidden(),
+                None => steps_bar(&params),
+            };
+            let drawn = run_under(&bar, pipeline, self.watched(request), (&params, &given), pictures);
+            if let Some(whole) = &whole {
+                whole.inc(1);
+            }
+            drawn.map_err(|failure| match path {
+                Some(path) => failure.of(path),
+                None => failure,
+            })
+        });
+        if let Some(whole) = whole {
+            whole.finish_and_clear();
         }
-        self.account(&pipeline);
+        drawn?;
+        self.account(&pipelines[0]);
         Ok(())
     }
 
@@ -222,6 +246,23 @@ pub fn run(
     given: &Given,
     pictures: &Pictures,
 ) -> Result<(), Failure> {
+    run_under(&steps_bar(params), pipeline, request, (params, given), pictures)
+}
+
+/// The bar of a run's steps.
+fn steps_bar(params: &GenerateParams) -> ProgressBar {
+    let steps = params.sampling.steps.saturating_mul(params.size.batch_size);
+    bar(steps as u64, style())
+}
+
+/// The same with a bar of the caller's, which goes in the end.
+fn run_under(
+    bar: &ProgressBar,
+    pipeline: &Pipeline,
+    request: Request<'_>,
+    (params, given): (&GenerateParams, &Given),
+    pictures: &Pictures,
+) -> Result<(), Failure> {
     let taken = pipeline.recommended().settle(given, &mut params.clone());
     // Told when the run has begun: an error speaks for itself. The log tells it, too.
     let mut taken = Some(taken).filter(|taken| !taken.is_empty() && !is_verbose());
@@ -230,8 +271,6 @@ pub fn run(
         note(told);
     }
     let count = params.size.batch_size;
-    let steps = params.sampling.steps.saturating_mul(count);
-    let bar = bar(steps as u64, style());
     let (failed, mut shows) = (RefCell::new(Vec::new()), true);
     // Of each picture: they may be drawn one after another, or together.
     let mut done = vec![0; count];
@@ -288,6 +327,11 @@ fn worst(mut failed: Vec<Failure>) -> Result<(), Failure> {
     };
     tell(failed);
     Err(last)
+}
+
+fn pictures_style() -> ProgressStyle {
+    let template = "{bar:40} {pos}/{len} pictures, {eta} left";
+    ProgressStyle::with_template(template).expect("the template is valid")
 }
 
 fn style() -> ProgressStyle {

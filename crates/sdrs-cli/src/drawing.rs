@@ -44,7 +44,8 @@ pub struct Drawing {
     /// The depth of the picture, bright is near: for models that draw after it.
     #[arg(long, value_name = "FILE")]
     depth: Option<PathBuf>,
-    /// The device to compute on: auto, cpu, cuda:0, vulkan:0. Several, as in cuda:0,cuda:1 or cuda:all, share the pictures of a batch.
+    /// The device to compute on: auto, cpu, cuda:0, vulkan:0. Several, as in cuda:0,cuda:1 or cuda:all, share the pictures of a batch or
+    /// of a folder.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
     /// Type of arithmetic: f32, bf16 or f16 [default: bf16 on a CPU that multiplies it, else f32; f16 on a GPU].

@@ -7,6 +7,7 @@ mod bench;
 #[cfg(test)]
 mod book;
 mod convert;
+mod deal;
 mod devices;
 mod draw;
 mod drawing;
@@ -26,13 +27,15 @@ mod trace;
 mod upscale;
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind, set_hook},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sdrs::ErrorCode;
 
 /// Stable Diffusion pictures, offline, on the CPU or GPU you have.
@@ -86,6 +89,8 @@ enum Command {
 enum Failure {
     Sdrs(sdrs::Error),
     Usage(String),
+    /// Of one of several files.
+    Of(PathBuf, Box<Failure>),
     /// The picture could not be written to its place.
     Write(String),
     Stdout(io::Error),
@@ -102,10 +107,27 @@ impl From<sdrs::Error> for Failure {
 }
 
 impl Failure {
+    /// The same where it is one file's among others. An interrupt is of all.
+    fn of(self, path: &Path) -> Self {
+        match self.is_cancelled() {
+            true => self,
+            false => Self::Of(path.to_owned(), self.into()),
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Sdrs(error) if error.code() == ErrorCode::Cancelled)
+    }
+
     /// The exit code, and the message.
     fn report(self) -> (u8, Option<String>) {
         match self {
             Self::Usage(message) => (2, Some(message)),
+            Self::Of(path, failure) => {
+                let (code, message) = failure.report();
+                let told = message.map(|message| format!("{}: {message}", path.display()));
+                (code, told)
+            }
             Self::Write(message) => (3, Some(message)),
             Self::Differs(message) => (1, Some(message)),
             // Whoever read it has seen enough.
@@ -138,7 +160,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of(std::env::args_os()) {
         Ok(cli) => cli,
         // Help and version are no errors.
         Err(help) if !help.use_stderr() => {
@@ -168,6 +190,23 @@ fn run() -> Result<(), Failure> {
         Command::Convert(args) => convert::run(&args),
         Command::Lora(args) => lora::run(&args),
     }
+}
+
+impl Cli {
+    /// What these words ask for, the program's name first.
+    fn of<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let command = negative_numbers_are_values(Self::command());
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+}
+
+/// Also of options that take none, which tell what they take instead.
+fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|option| {
+        let takes = !option.is_positional() && option.get_action().takes_values();
+        option.allow_negative_numbers(takes)
+    });
+    command.mut_subcommands(negative_numbers_are_values)
 }
 
 /// The place and the message of the last panic.

@@ -47,18 +47,15 @@ fn argument(setting: &'static Setting) -> Arg {
         SettingKind::Flag => argument.action(ArgAction::SetTrue),
         kind => argument
             .value_name(setting.placeholder())
-            .value_parser(move |text: &str| parse(kind, text))
-            .allow_negative_numbers(matches!(kind, SettingKind::Integer | SettingKind::Number)),
+            .value_parser(move |text: &str| parse(kind, text)),
     }
 }
 
 fn parse(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
     match kind {
-        SettingKind::Count => text
-            .parse::<u64>()
-            .map(|n| SettingValue::Integer(n.into()))
-            .map_err(|e| e.to_string()),
-        SettingKind::Integer => text.parse().map(SettingValue::Integer).map_err(|e| e.to_string()),
+        SettingKind::Count | SettingKind::Integer => {
+            text.parse().map(SettingValue::Integer).map_err(|e| e.to_string())
+        }
         SettingKind::Number => text.parse().map(SettingValue::Number).map_err(|e| e.to_string()),
         _ => Ok(SettingValue::Text(text.into())),
     }

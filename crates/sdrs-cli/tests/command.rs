@@ -103,6 +103,53 @@ fn devices_share_a_batch() {
 }
 
 #[test]
+fn devices_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("from")).unwrap();
+    let run = |args: &[&str]| sdrs(folder.path(), args);
+    let ok = |args: &[&str]| {
+        let output = run(args);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let quick = ["--steps", "2", "--seed", "5", "--device"];
+    for (name, text) in [
+        ("a", "a red circle"),
+        ("b", "a blue square"),
+        ("c", "a green star"),
+    ] {
+        let to = format!("from/{name}.png");
+        ok(&[&["txt2img", text, "-o", &to], &quick[..], &["cpu"]].concat());
+    }
+    for (device, to) in [("cpu", "one"), ("cpu,cpu", "several")] {
+        ok(&[&["img2img", "from", "a ring", "-o", to], &quick[..], &[device]].concat());
+    }
+    for name in ["a.png", "b.png", "c.png"] {
+        let file = |folder: &str| std::fs::read(at(folder).join(name)).unwrap();
+        assert!(
+            file("several") == file("one") && file("one") != file("from"),
+            "{name}"
+        );
+    }
+    // A failure names its picture; what another device draws is brought to its end.
+    std::fs::write(at("from/b.png"), b"no picture").unwrap();
+    let output = run(&[
+        &["img2img", "from", "a ring", "-o", "more"],
+        &quick[..],
+        &["cpu,cpu"],
+    ]
+    .concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("b.png: "), "{told}");
+    assert!(std::fs::read(at("more/a.png")).unwrap() == std::fs::read(at("one/a.png")).unwrap());
+}
+
+#[test]
 fn a_batch_is_numbered_and_every_option_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let tiny = tiny();
@@ -153,6 +200,29 @@ fn wrong_arguments_say_what_would_be_right() {
         "{message}"
     );
     assert_eq!(failure(&["txt2img"]).0, 2);
+    // Negative numbers are no options.
+    for (option, value, wanted) in [
+        ("--steps", "-3", "error: steps: must be 1 to 10000, not -3\n"),
+        ("--width", "-64", "error: width: must be 0 or more, not -64\n"),
+        ("--cfg-scale", "-1e9", "error: cfg_scale: must be a number from "),
+        (
+            "--seed",
+            "-2",
+            "error: seed: must be 0 to 18446744073709551615, or -1 for a random one, not -2\n",
+        ),
+        (
+            "--threads",
+            "-1",
+            "error: invalid value '-1' for '--threads <N>': ",
+        ),
+    ] {
+        let (code, message) = failure(&["txt2img", "x", option, value]);
+        assert_eq!(code, 2, "{message}");
+        assert!(message.starts_with(wanted), "{message}");
+    }
+    let (code, message) = failure(&["txt2img", "x", "--steps", "-x"]);
+    assert_eq!(code, 2);
+    assert!(message.contains("unexpected argument '-x' found"), "{message}");
 }
 
 #[test]
@@ -191,6 +261,56 @@ fn wrong_files_are_named() {
         message.starts_with("error: cannot write no/folder/out.png: "),
         "{message}"
     );
+}
+
+/// Pipes would wait for their other end, and devices may have none.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let ways: [&[&str]; 22] = [
+        &["txt2img", "a", "--model"],
+        &["txt2img", "a", "--vae"],
+        &["txt2img", "a", "--unet"],
+        &["txt2img", "a", "--text-encoder"],
+        &["txt2img", "a", "--refiner"],
+        &["txt2img", "a", "--lora"],
+        &["txt2img", "a", "--embedding"],
+        &["txt2img", "a", "--upscaler"],
+        &["txt2img", "a", "--tokenizer"],
+        &["txt2img", "a", "--predictions"],
+        &["txt2img", "a", "--depth"],
+        &["txt2img", "a", "--preview-every", "1", "--taesd"],
+        &["txt2img", "--from-infotext"],
+        &["img2img"],
+        &["replay"],
+        &["resume"],
+        &["inspect"],
+        &["lora", "doctor"],
+        &["upscale"],
+        &["interrogate", "none.png", "--clip"],
+        &["interrogate", "--mode", "caption"],
+        &["trace", "compare"],
+    ];
+    for (path, kind) in [(pipe.as_str(), "a pipe"), ("/dev/zero", "a device")] {
+        for way in ways {
+            let mut args = [way, &[path]].concat();
+            match way[0] {
+                "img2img" => args.push("a"),
+                "trace" => args.push(path),
+                _ => {}
+            }
+            let began = std::time::Instant::now();
+            let output = sdrs(folder.path(), &args);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert_ne!(output.status.code(), Some(0), "{args:?}");
+            let said = told.contains(path) && (told.contains(kind) || told.contains("no regular file"));
+            assert!(said, "{args:?}: {told}");
+            assert!(began.elapsed().as_secs() < 20, "{args:?}");
+        }
+    }
 }
 
 #[test]

@@ -144,7 +144,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>> {
         path: path.to_owned(),
         source,
     };
-    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let (file, _) = sd_core::input::open(path, "a trace")?;
+    let mut reader = BufReader::new(file);
     let mut records = Vec::new();
     for number in 1.. {
         let mut line = Vec::new();

@@ -138,6 +138,18 @@ fn a_cancelled_run_stops_on_all_devices() {
     assert!(matches!(stopped.run(), Err(Error::Cancelled)));
     // The one that told it, and a step of the other that was under way.
     assert!(calls <= 4, "{calls}");
+    // With the last picture as well, when no device has a call left.
+    let token = CancelToken::new();
+    let mut shown = 0;
+    let watched = run(&pipeline, "a circle").cancel_token(&token);
+    let stopped = watched.on_image(|_, _| {
+        shown += 1;
+        if shown == 4 {
+            token.cancel();
+        }
+    });
+    assert!(matches!(stopped.run(), Err(Error::Cancelled)));
+    assert_eq!(shown, 4);
     // What stops a part of a run stops no other run.
     assert!(token.is_cancelled());
     assert_eq!(run(&pipeline, "a circle").run().unwrap().images.len(), 4);

@@ -287,6 +287,11 @@ fn pictures_that_are_done_outlast_a_run_that_is_cancelled() {
         })
         .collect();
     assert_eq!(done, all);
+    // Also with the last one, when no call is left.
+    let token = CancelToken::new();
+    let last = request(&pipeline).batch_size(1).cancel_token(&token);
+    let last = last.on_image(|_, _| token.cancel());
+    assert_eq!(last.run().unwrap_err().code(), ErrorCode::Cancelled);
 }
 
 #[test]

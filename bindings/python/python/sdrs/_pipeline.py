@@ -17,7 +17,7 @@ from ._memory import MemoryPlan
 from ._parts import Latents, Parts
 from ._pictures import PictureLike, inputs
 from ._progress import Callback, Progress, Watch
-from ._result import Result
+from ._result import ImageCallback, Result, image_callback
 from ._settings import Settings
 from ._signature import shows_settings
 from ._stream import Stream
@@ -451,6 +451,7 @@ class Pipeline(Parts):
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
+        on_image: ImageCallback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
         save_states: StrPath | None = None,
@@ -472,6 +473,8 @@ class Pipeline(Parts):
         `preview`: whether events bring a picture, after every `preview_every` steps: "approximate" (of the latent's size, at next to no
         cost), "full" (decoded, at the price of a last step), "taesd" (decoded by the tiny autoencoder `taesd`) or None. It doesn't change the result.
         `callback` is called with an `Event` after each step, in this thread; what it raises ends the run, and is raised here.
+        `on_image` is called likewise with each picture of a batch as soon as it is done: with its index, and a `Result` of it alone. What is
+        cancelled or fails later can't take it away.
         `progress`: True shows a bar on standard error, False none; None shows it on a terminal or in a notebook; a function is
         called as `callback` is.
         `cancel`: a `CancelToken` that stops the run from any thread. Ctrl-C stops it within a step.
@@ -484,7 +487,7 @@ class Pipeline(Parts):
         """
         with Watch(progress, callback) as watch:
             given = {"prompt": prompt, **inputs(image, mask, depth, image_latents), **kept(save_states, save_states_every, trace), **settings}
-            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, image_callback(on_image), cancel))
 
     @shows_settings
     def img2img(
@@ -497,6 +500,7 @@ class Pipeline(Parts):
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
+        on_image: ImageCallback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
         save_states: StrPath | None = None,
@@ -507,7 +511,7 @@ class Pipeline(Parts):
         """The same from a picture: `strength` says how much of it changes. With a `mask` only what that covers is drawn anew."""
         with Watch(progress, callback) as watch:
             given = {"prompt": prompt, **inputs(image, mask, depth, None), **kept(save_states, save_states_every, trace), **settings}
-            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, image_callback(on_image), cancel))
 
     @shows_settings
     def resume(
@@ -518,6 +522,7 @@ class Pipeline(Parts):
         preview: str | None = None,
         preview_every: int = 1,
         callback: Callback | None = None,
+        on_image: ImageCallback | None = None,
         progress: Progress = None,
         cancel: _sdrs.CancelToken | None = None,
         save_states: StrPath | None = None,
@@ -535,7 +540,7 @@ class Pipeline(Parts):
             given: dict[str, Any] = {"resume": _arguments.path("state", state), **kept(save_states, save_states_every, trace), **settings}
             if prompt is not None:
                 given["prompt"] = prompt
-            return Result(self._native.txt2img(given, preview, preview_every, watch.step, cancel))
+            return Result(self._native.txt2img(given, preview, preview_every, watch.step, image_callback(on_image), cancel))
 
     @shows_settings
     def latents(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -108,3 +108,15 @@ class Result:
             style = "display:inline-block;margin:2px;max-width:100%"
             pictures.append(f'<img src="data:image/png;base64,{data}" title="{text}" alt="seed {picture.seed}" style="{style}">')
         return "<div>" + "".join(pictures) + "</div>"
+
+
+ImageCallback = Callable[[int, Result], object]
+
+
+def image_callback(on_image: ImageCallback | None) -> Callable[[int, _sdrs.Image], object] | None:
+    """The function that the native module calls with each picture that is done."""
+    _arguments.function("on_image", on_image, "an index and a Result")
+    if on_image is None:
+        return None
+    call = on_image
+    return lambda index, picture: call(index, Result([picture]))

@@ -130,7 +130,7 @@ class AestheticPredictor:
 
 @final
 class Run:
-    def next(self) -> _Step | list[Image] | None: ...
+    def next(self) -> _Step | tuple[int, Image] | list[Image] | None: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
 
@@ -215,6 +215,7 @@ class Pipeline:
         preview: str | None,
         preview_every: int,
         callback: _Told | None,
+        on_image: Callable[[int, Image], object] | None,
         cancel: CancelToken | None,
     ) -> list[Image]: ...
     def latents(

@@ -17,12 +17,21 @@ class Stream:
     def __init__(self, run: _sdrs.Run) -> None:
         self._run = run
         self._last: Event | None = None
+        self._done: dict[int, Result] = {}
+
+    @property
+    def done(self) -> dict[int, Result]:
+        """The pictures of the batch that are done so far, each alone, by their indices. A run that is cancelled or fails leaves them here."""
+        return dict(self._done)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Event:
         reported = self._run.next()
+        while isinstance(reported, tuple) and len(reported) == 2:
+            self._done[reported[0]] = Result([reported[1]])
+            reported = self._run.next()
         if reported is None:
             raise StopIteration
         if isinstance(reported, tuple):

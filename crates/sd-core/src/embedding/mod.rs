@@ -22,6 +22,7 @@ use crate::{
     checkpoint::{Expected, Inspection, Kind},
     config::Part,
     error::shown,
+    input,
     weights::{TensorFile, files_below},
 };
 
@@ -281,20 +282,16 @@ fn one_of_folder(path: &Path) -> Result<Option<Embedding>> {
 fn read_picture(path: &Path) -> Result<Option<Vec<u8>>> {
     use std::io::Read;
     let io = |e| Error::io(path, e);
-    let meta = std::fs::metadata(path).map_err(io)?;
-    if !meta.is_file() {
-        // Said better where it is opened as a file of tensors.
-        return Ok(None);
-    }
-    let mut file = std::fs::File::open(path).map_err(io)?.take(MAX_BYTES);
+    let (file, length) = input::open(path, "an embedding")?;
+    let mut file = file.take(MAX_BYTES);
     let mut bytes = Vec::new();
     let head = FileKind::HEAD as u64;
     file.by_ref().take(head).read_to_end(&mut bytes).map_err(io)?;
     if FileKind::of(&bytes) != Some(FileKind::Png) {
         return Ok(None);
     }
-    if meta.len() >= MAX_BYTES {
-        let reason = format!("{} bytes are too many for an embedding", meta.len());
+    if length >= MAX_BYTES {
+        let reason = format!("{length} bytes are too many for an embedding");
         return Err(Error::malformed(path.display().to_string(), reason));
     }
     file.read_to_end(&mut bytes).map_err(io)?;

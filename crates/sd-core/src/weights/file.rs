@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap, ops::Range, path::Path, sync::Arc};
 use rayon::prelude::*;
 
 use super::{TensorInfo, cast, header, pickle};
-use crate::{Error, Result};
+use crate::{Error, Result, input};
 
 /// The bytes behind a file: mapped from disk, or the caller's.
 enum Bytes {
@@ -72,19 +72,8 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Io`] if it can't be opened, [`Error::Malformed`] if it is not a whole and valid file of tensors.
     pub fn open(path: &Path) -> Result<Self> {
-        // Asked before opening: opening a pipe would wait for its other end.
-        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        let (file, _) = input::open(path, "a file of tensors")?;
         let origin = path.display().to_string();
-        if meta.is_dir() {
-            return Err(Error::malformed(
-                origin,
-                "is a folder; a file of tensors is wanted here",
-            ));
-        }
-        if !meta.is_file() {
-            return Err(Error::malformed(origin, "is not a regular file"));
-        }
-        let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
         if file.metadata().map_err(|e| Error::io(path, e))?.len() == 0 {
             // Some systems refuse to map nothing.
             return Self::parse(origin, Bytes::Static(&[]));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::TensorFile;
-use crate::{Error, FileKind, Result, config::not_json, error::shown};
+use crate::{Error, FileKind, Result, config::not_json, error::shown, input};
 
 /// A folder of model files: on disk, or the same files as bytes under the same relative names ("unet/config.json").
 #[derive(Clone)]
@@ -50,18 +50,7 @@ impl Folder {
         // The longest real ones, vocabularies, have two million bytes.
         const MAX: u64 = 16 << 20;
         let bytes = match self {
-            Self::Disk(folder) => {
-                let path = folder.join(name);
-                let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
-                if !meta.is_file() {
-                    return Err(Error::malformed(self.origin(name), "is not a file"));
-                }
-                if meta.len() > MAX {
-                    let reason = format!("{} bytes are too many for a text file", meta.len());
-                    return Err(Error::malformed(self.origin(name), reason));
-                }
-                std::fs::read(&path).map_err(|e| Error::io(path, e))?
-            }
+            Self::Disk(folder) => input::read(&folder.join(name), "a text file", MAX)?,
             Self::Static(_, files) => files.get(name).ok_or_else(|| self.missing(name))?.to_vec(),
             Self::Memory(_, files) => files.get(name).ok_or_else(|| self.missing(name))?.to_vec(),
         };

@@ -13,7 +13,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{PartWeights, TensorFile};
-use crate::{Error, Result};
+use crate::{Error, Result, input};
 
 /// The identity of a file: the same as long as nobody writes to it or puts another in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,13 +31,7 @@ impl FileId {
     /// # Errors
     /// [`Error::Io`] if there is none, [`Error::Malformed`] if it is no regular file.
     pub fn of(path: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if !meta.is_file() {
-            return Err(Error::malformed(
-                path.display().to_string(),
-                "is not a regular file",
-            ));
-        }
+        let meta = input::metadata(path, "a file to be hashed")?;
         #[cfg(unix)]
         let inode = {
             use std::os::unix::fs::MetadataExt;
@@ -97,7 +91,7 @@ pub fn model_hash(path: &Path) -> Result<ModelHash> {
         return Ok(hash.clone());
     }
     let io = |e| Error::io(path, e);
-    let mut file = std::fs::File::open(path).map_err(io)?;
+    let (mut file, _) = input::open(path, "a file to be hashed")?;
     let (mut hasher, mut block) = (Sha256::new(), vec![0; 1 << 18]);
     loop {
         match file.read(&mut block).map_err(io)? {

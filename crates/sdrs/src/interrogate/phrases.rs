@@ -189,18 +189,7 @@ fn invalid(path: &Path, reason: impl Into<String>) -> Error {
 }
 
 fn read(path: &Path, name: String) -> Result<PhraseCategory> {
-    let unreadable = |source| sd_core::Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > MOST_BYTES {
-        return Err(invalid(
-            path,
-            format!("{length} bytes are too many for a list of phrases"),
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = sd_core::input::read(path, "a list of phrases", MOST_BYTES)?;
     if matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
         return Err(invalid(path, "is UTF-16; save it as UTF-8"));
     }

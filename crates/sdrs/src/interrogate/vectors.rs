@@ -286,11 +286,7 @@ fn kept(
 fn stored(path: &Path, model: &str, phrases: &str, shape: [usize; 2]) -> Option<Vectors> {
     // No file of another size can hold it.
     let most = 4 * shape[0] as u64 * shape[1] as u64 + (1 << 16);
-    let meta = std::fs::metadata(path)
-        .ok()
-        .filter(|meta| meta.is_file() && meta.len() <= most);
-    meta?;
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = sd_core::input::read(path, "vectors", most).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let said = header.metadata().as_ref()?;
     if said.get("model")? != model || said.get("phrases")? != phrases {

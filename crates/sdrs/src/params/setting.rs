@@ -100,6 +100,15 @@ impl Setting {
                 params.hires.hires_schedule = schedule.or(params.hires.hires_schedule);
                 Ok(())
             }
+            (_, SettingValue::Integer(n)) => {
+                let outside = || match self.range {
+                    Range::Whole(min, max) => between(n, min, max),
+                    _ => None,
+                };
+                // What the field can't hold is out of its range.
+                let told = |error| outside().map_or(error, |reason| Error::parameter(self.name, reason));
+                (self.set)(params, SettingValue::Integer(n)).map_err(told)
+            }
             (_, value) => (self.set)(params, value),
         }
     }
@@ -136,13 +145,10 @@ impl Setting {
     /// Checks that its value is in range; width and height have a check of their own.
     pub(super) fn check(&self, params: &GenerateParams, limits: &Limits) -> Result<()> {
         let first = usize::from(params.text.clip_skip_rule == ClipSkipRule::WebUi);
-        let whole = |n: i128, min: usize, max: usize| {
-            (!(min as i128..=max as i128).contains(&n)).then(|| format!("must be {min} to {max}, not {n}"))
-        };
         let fault = match (self.range, self.get(params)) {
-            (Range::Whole(min, max), SettingValue::Integer(n)) => whole(n, min, max),
-            (Range::Layer, SettingValue::Integer(n)) => whole(n, first, limits.layers - 1 + first),
-            (Range::Branch, SettingValue::Integer(n)) => whole(n, 0, limits.branches - 1),
+            (Range::Whole(min, max), SettingValue::Integer(n)) => between(n, min, max),
+            (Range::Layer, SettingValue::Integer(n)) => between(n, first, limits.layers - 1 + first),
+            (Range::Branch, SettingValue::Integer(n)) => between(n, 0, limits.branches - 1),
             (Range::Seed, SettingValue::Integer(n)) => (!SEEDS.contains(&n)).then(|| {
                 let most = SEEDS.end();
                 format!("must be 0 to {most}, or -1 for a random one, not {n}")
@@ -160,6 +166,11 @@ impl Setting {
         };
         fault.map_or(Ok(()), |reason| Err(Error::parameter(self.name, reason)))
     }
+}
+
+/// What is wrong with a whole number that should lie between two.
+fn between(n: i128, min: usize, max: usize) -> Option<String> {
+    (!(min as i128..=max as i128).contains(&n)).then(|| format!("must be {min} to {max}, not {n}"))
 }
 
 #[cfg(test)]
@@ -205,7 +216,11 @@ mod tests {
         };
         assert_eq!(
             fault("steps", SettingValue::Integer(-1)),
-            "steps: -1 is out of range"
+            "steps: must be 1 to 10000, not -1"
+        );
+        assert_eq!(
+            fault("width", SettingValue::Integer(-8)),
+            "width: must be 0 or more, not -8"
         );
         assert!(fault("steps", text("two")).starts_with("steps: must be a whole number"));
         assert_eq!(

@@ -122,7 +122,13 @@ macro_rules! integers {
 
             fn take(name: &'static str, value: SettingValue) -> Result<Self> {
                 let n = i128::take(name, value)?;
-                Self::try_from(n).map_err(|_| Error::parameter(name, format!("{n} is out of range")))
+                Self::try_from(n).map_err(|_| {
+                    let reason = match n < 0 && Self::MIN == 0 {
+                        true => format!("must be 0 or more, not {n}"),
+                        false => format!("{n} is out of range"),
+                    };
+                    Error::parameter(name, reason)
+                })
             }
         }
     )*};

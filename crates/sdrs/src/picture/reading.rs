@@ -1,10 +1,6 @@
 //! Files of pictures, brought to 8-bit sRGB with alpha.
 
-use std::{
-    fs::File,
-    io::{Cursor, Read as _},
-    path::Path,
-};
+use std::{io::Cursor, path::Path};
 
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
@@ -16,7 +12,7 @@ use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use sd_core::FileKind;
 
 use super::size;
-use crate::{Error, Result};
+use crate::Result;
 
 /// Longer files hold no picture that may be read.
 const MAX_FILE: u64 = 1 << 30;
@@ -35,22 +31,7 @@ pub(super) struct Read {
 
 /// A file's bytes.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |source| sd_core::Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    match bytes.len() as u64 > MAX_FILE {
-        false => Ok(bytes),
-        true => Err(Error::InvalidFile {
-            path: path.display().to_string(),
-            reason: format!("more than {MAX_FILE} bytes long: no picture that can be read"),
-        }),
-    }
+    Ok(sd_core::input::read(path, "a picture", MAX_FILE)?)
 }
 
 /// Reads a file's bytes; the error is a sentence on what is wrong with them.

@@ -70,6 +70,16 @@ impl Pipeline {
         Ok(Self::of(replicas, self.devices.clone()))
     }
 
+    /// A pipeline for each of its devices, to draw other pictures on each at the same time, in threads of the caller's. A batch is dealt out to
+    /// devices without that.
+    pub fn apart(self) -> Vec<Self> {
+        let alone = |replica: Replica| {
+            let device = replica.components.model.target.device.name().to_owned();
+            Self::of(vec![replica], device)
+        };
+        self.replicas.into_iter().map(alone).collect()
+    }
+
     pub(crate) fn components(&self) -> &Components {
         &self.replicas[0].components
     }

@@ -27,18 +27,8 @@ impl Predictions {
             path: origin.clone(),
             reason,
         };
-        let unreadable = |source| sd_core::Error::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let length = std::fs::metadata(path).map_err(unreadable)?.len();
-        if length > MAX_BYTES {
-            return Err(fault(format!(
-                "{length} bytes are too many for a table of prediction types"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let rows: BTreeMap<String, String> = serde_json::from_str(&text).map_err(|e| {
+        let bytes = sd_core::input::read(path, "a table of prediction types", MAX_BYTES)?;
+        let rows: BTreeMap<String, String> = serde_json::from_slice(&bytes).map_err(|e| {
             fault(format!(
                 "not a table of prediction types, {{\"SHA-256\": \"v_prediction\", ..}}: {e}"
             ))

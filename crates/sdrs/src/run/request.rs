@@ -10,7 +10,7 @@ use prepare::Run;
 
 use super::{Components, Replica, components::Tagged, start::Inputs, state::RunState};
 use crate::{
-    Array, CancelToken, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
+    Array, CancelToken, Error, GenerateParams, Given, Image, Picture, Preview, PreviewMethod, Result,
     picture::{
         corrected,
         infotext::{Seeds, infotext},
@@ -157,7 +157,7 @@ impl<'a> Request<'a> {
     }
 
     /// Called with each picture of the batch as soon as it is done, and its index from 0: what is cancelled or fails later can't take those
-    /// away. [`Output`] has them all.
+    /// away. [`Output`] has them all. A run that is cancelled in this call ends as such, also with its last picture.
     pub fn on_image(mut self, callback: impl FnMut(usize, &Image) + 'a) -> Self {
         self.on_image = Some(Box::new(callback));
         self
@@ -226,6 +226,9 @@ impl<'a> Request<'a> {
             let drawn = request.decoded(run, tracer, image, drawn)?;
             if let Some(callback) = &mut request.on_image {
                 callback(image, &drawn);
+                if request.cancel.is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
             }
             Ok(drawn)
         })?;

@@ -17,7 +17,7 @@ pub(crate) use foreign::LORAS;
 pub use parse::{Infotext, parse};
 pub(crate) use write::{Seeds, infotext};
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use sd_core::FileKind;
 
@@ -51,7 +51,7 @@ pub fn of_file(path: impl AsRef<Path>) -> Result<String> {
         path: path.to_owned(),
         source,
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    let (mut file, _) = sd_core::input::open(path, "an infotext")?;
     let mut bytes = Vec::new();
     file.by_ref()
         .take(FileKind::HEAD as u64)

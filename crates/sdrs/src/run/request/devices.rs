@@ -97,6 +97,10 @@ impl Request<'_> {
                     Told::Image(number, it) => {
                         if let Some(callback) = &mut on_image {
                             callback(number, &it);
+                            // The device that drew the last has no call left to look at the token.
+                            if asked.stop.is_cancelled() {
+                                failed.get_or_insert(Error::Cancelled);
+                            }
                         }
                     }
                     Told::State(it) => {
