@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{BetaSchedule, Dialect, Error, Result, betas};
+use crate::{BetaSchedule, Dialect, Error, Result, betas, rng::round_f16};
 
 /// The quantity that a network was trained to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -145,6 +145,34 @@ impl ModelSampling {
             self.set_table(rescaled);
         }
         self
+    }
+
+    /// The same model with its table in float16, as programs have it that keep buffers in the type of the weights: the WebUI up to 1.7, and
+    /// later ones with "Downcast alphas_cumprod". `alphas_cumprod`, sigmas and their logarithms are rounded after each operation, so the
+    /// smallest sigma of Stable Diffusion is 0.0313 in place of 0.0292.
+    ///
+    /// # Errors
+    /// `alphas_cumprod` if the table has equal neighbours then. Models over continuous noise levels have no table, and stay as they are.
+    pub fn with_half_alphas(self) -> Result<Self> {
+        if self.continuous {
+            return Ok(self);
+        }
+        let half = |v: f64| f64::from(round_f16(v as f32));
+        let rescaled = self.unscaled.is_some();
+        let alphas = self.unscaled.unwrap_or(self.alphas_cumprod);
+        let alphas = alphas.into_iter().map(half).collect();
+        let mut model = Self::from_alphas_cumprod(alphas, self.prediction)?;
+        let sigma = |a: &f64| half(half(half(1.0 - a) / a).sqrt());
+        model.sigmas = model.alphas_cumprod.iter().map(sigma).collect();
+        model.log_sigmas = model.sigmas.iter().map(|sigma| half(sigma.ln())).collect();
+        if !model.log_sigmas.is_sorted_by(|a, b| a < b) {
+            let reason = "has equal neighbours in float16";
+            return Err(Error::param("alphas_cumprod", reason));
+        }
+        Ok(match rescaled {
+            true => model.with_zero_terminal_snr(),
+            false => model,
+        })
     }
 
     /// The same model before [`ModelSampling::with_zero_terminal_snr`].
