@@ -45,6 +45,8 @@ pub struct ModelSampling {
     betas: Option<BetaSchedule>,
     /// `alphas_cumprod` before they were rescaled to zero terminal SNR.
     unscaled: Option<Vec<f64>>,
+    /// Whether sigmas and their logarithms are rounded to float16, each by itself.
+    half: bool,
 }
 
 impl ModelSampling {
@@ -94,6 +96,7 @@ impl ModelSampling {
             continuous: false,
             betas: None,
             unscaled: None,
+            half: false,
         };
         model.set_table(alphas_cumprod);
         Ok(model)
@@ -125,12 +128,14 @@ impl ModelSampling {
             continuous: true,
             betas: None,
             unscaled: None,
+            half: false,
         })
     }
 
     fn set_table(&mut self, alphas_cumprod: Vec<f64>) {
         self.sigmas = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         self.log_sigmas = self.sigmas.iter().map(|s| s.ln()).collect();
+        self.half = false;
         self.alphas_cumprod = alphas_cumprod;
     }
 
@@ -169,6 +174,7 @@ impl ModelSampling {
             let reason = "has equal neighbours in float16";
             return Err(Error::param("alphas_cumprod", reason));
         }
+        model.half = true;
         Ok(match rescaled {
             true => model.with_zero_terminal_snr(),
             false => model,
@@ -267,7 +273,7 @@ impl ModelSampling {
             position.clamp(0.0, top)
         };
         let (low, high) = (t.floor() as usize, t.ceil() as usize);
-        if low == high {
+        if low == high && !self.half {
             return self.sigmas[low];
         }
         let w = t - t.floor();
