@@ -1809,6 +1809,63 @@ typedef struct {
      * and one on the CPU. With 1 a picture is exactly what a single run gives, with more it differs by the type's rounding.
      */
     uint32_t batch_per_call;
+    /**
+     * The smallest noise level of a schedule before the last, which is 0; 0 (the default) is the model's own. Uniform and Align Your Steps
+     * don't heed it.
+     */
+    double sigma_min;
+    /**
+     * The largest noise level of a schedule, likewise.
+     */
+    double sigma_max;
+    /**
+     * The exponent of the schedules Karras and Polyexponential; 0 (the default) is their own, 7 and 1.
+     */
+    double rho;
+    /**
+     * The first parameter of the distribution whose quantiles are the schedule Beta, 0.01 to 100 (0.6).
+     */
+    double beta_alpha;
+    /**
+     * The second parameter of that distribution, likewise.
+     */
+    double beta_beta;
+    /**
+     * The amount of noise that Euler, Heun and DPM2 add at each step before they take it away, 0 (the default) or more.
+     */
+    double s_churn;
+    /**
+     * The noise level from which on they do (0).
+     */
+    double s_tmin;
+    /**
+     * The noise level up to which they do; 0 (the default) is any.
+     */
+    double s_tmax;
+    /**
+     * The factor on all noise that a sampler adds, 0 or more (1).
+     */
+    double s_noise;
+    /**
+     * `token_merging` of the second pass; NAN (the default) is the first's.
+     */
+    double hires_token_merging;
+    /**
+     * Whether the last noise level but one is left out with every sampler, as it is with DPM2: 1, or 0 (the default).
+     */
+    int32_t discard_penultimate_sigma;
+    /**
+     * Whether the first noise has the deviation that the model was trained with at the largest noise level: 1, or 0 (the default).
+     */
+    int32_t sgm_noise_multiplier;
+    /**
+     * Whether the model's noise levels are rounded as in 16 bits, as the WebUI had them up to 1.7: 1, or 0 (the default).
+     */
+    int32_t half_alphas;
+    /**
+     * Whether the model's noise levels are stretched until nothing is left of the picture at the largest: 1, or 0 (the default).
+     */
+    int32_t zero_terminal_snr;
 } sdrs_generate_params;
 
 /**

@@ -269,6 +269,35 @@ pub struct sdrs_generate_params {
     /// The number of a batch's pictures that go through the U-Net together, up to 1,000; 0 (the default) is as many as fit up to eight on a GPU,
     /// and one on the CPU. With 1 a picture is exactly what a single run gives, with more it differs by the type's rounding.
     pub batch_per_call: u32,
+    /// The smallest noise level of a schedule before the last, which is 0; 0 (the default) is the model's own. Uniform and Align Your Steps
+    /// don't heed it.
+    pub sigma_min: f64,
+    /// The largest noise level of a schedule, likewise.
+    pub sigma_max: f64,
+    /// The exponent of the schedules Karras and Polyexponential; 0 (the default) is their own, 7 and 1.
+    pub rho: f64,
+    /// The first parameter of the distribution whose quantiles are the schedule Beta, 0.01 to 100 (0.6).
+    pub beta_alpha: f64,
+    /// The second parameter of that distribution, likewise.
+    pub beta_beta: f64,
+    /// The amount of noise that Euler, Heun and DPM2 add at each step before they take it away, 0 (the default) or more.
+    pub s_churn: f64,
+    /// The noise level from which on they do (0).
+    pub s_tmin: f64,
+    /// The noise level up to which they do; 0 (the default) is any.
+    pub s_tmax: f64,
+    /// The factor on all noise that a sampler adds, 0 or more (1).
+    pub s_noise: f64,
+    /// `token_merging` of the second pass; NAN (the default) is the first's.
+    pub hires_token_merging: f64,
+    /// Whether the last noise level but one is left out with every sampler, as it is with DPM2: 1, or 0 (the default).
+    pub discard_penultimate_sigma: i32,
+    /// Whether the first noise has the deviation that the model was trained with at the largest noise level: 1, or 0 (the default).
+    pub sgm_noise_multiplier: i32,
+    /// Whether the model's noise levels are rounded as in 16 bits, as the WebUI had them up to 1.7: 1, or 0 (the default).
+    pub half_alphas: i32,
+    /// Whether the model's noise levels are stretched until nothing is left of the picture at the largest: 1, or 0 (the default).
+    pub zero_terminal_snr: i32,
 }
 grows!(sdrs_generate_params, until: rng, init: "sdrs_generate_params_init");
 
@@ -447,11 +476,12 @@ fields! {
         text: clip_skip_rule, prompt_dialect, emphasis, time_rule, comma_backtrack, text_as_is, pad_prompts;
         size: width, height, batch_size;
         noise: variation_strength, rng, ensd, seed_resize_width, seed_resize_height;
-        sampling: eta, refiner_switch_at, refiner_by_steps;
+        sampling: eta, sigma_min, sigma_max, rho, beta_alpha, beta_beta, discard_penultimate_sigma, s_churn, s_tmin, s_tmax, s_noise,
+            sgm_noise_multiplier, half_alphas, zero_terminal_snr, refiner_switch_at, refiner_by_steps;
         image: image_cfg_scale, strength, strength_rule, resize_mode, noise_multiplier, extra_noise, posterior_sample, mask_blur, mask_inverted, soft_mask,
             masked_content, only_masked, only_masked_padding, color_correction;
         tiles: tiled_diffusion, tile_width, tile_height, tile_overlap;
-        hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale;
+        hires: hires_scale, hires_width, hires_height, hires_steps, hires_sampler, hires_schedule, hires_cfg_scale, hires_token_merging;
         guidance: ngms, ngms_all_steps, skip_early_cfg, adaptive_guidance, guidance_sigma_min, guidance_sigma_max, guidance_rescale, mimic_scale,
             threshold_percentile, skimming_scale, full_skim_negative, disable_flipping_filter, apg_eta, apg_norm_threshold, apg_momentum, cfg_zero_star, perp_neg_scale, pag_scale,
             seg_scale, seg_sigma, sag_scale, sag_blur_sigma, sag_threshold;
@@ -616,6 +646,11 @@ mod tests {
         (c.disable_flipping_filter, c.adaptive_guidance) = (1, 0.875);
         (c.token_merging_cross_attention, c.token_merging_mlp) = (1, 1);
         (c.first_block_cache, c.batch_per_call) = (0.0625, 4);
+        (c.sigma_min, c.sigma_max, c.rho) = (0.125, 12.0, 5.0);
+        (c.beta_alpha, c.beta_beta, c.s_churn) = (0.5, 0.75, 3.0);
+        (c.s_tmin, c.s_tmax, c.s_noise) = (0.25, 8.0, 1.0625);
+        (c.hires_token_merging, c.discard_penultimate_sigma) = (0.625, 1);
+        (c.sgm_noise_multiplier, c.half_alphas, c.zero_terminal_snr) = (1, 1, 1);
         (c.pag_scale, c.seg_scale, c.seg_sigma) = (3.0, -2.0, 10.0);
         c.perturbed_layers = c"down".as_ptr();
         (c.sag_scale, c.sag_blur_sigma, c.sag_threshold) = (0.5, 2.0, 1.25);
@@ -714,6 +749,14 @@ mod tests {
             expected.sampling.refiner_switch_at,
             expected.sampling.refiner_by_steps,
         ) = (0.25, true);
+        let sampling = &mut expected.sampling;
+        (sampling.sigma_min, sampling.sigma_max, sampling.rho) = (0.125, 12.0, 5.0);
+        (sampling.beta_alpha, sampling.beta_beta) = (0.5, 0.75);
+        (sampling.s_churn, sampling.s_tmin) = (3.0, 0.25);
+        (sampling.s_tmax, sampling.s_noise) = (8.0, 1.0625);
+        (sampling.discard_penultimate_sigma, sampling.sgm_noise_multiplier) = (true, true);
+        (sampling.half_alphas, sampling.zero_terminal_snr) = (true, true);
+        expected.hires.hires_token_merging = Some(0.625);
         assert_eq!(got, expected);
         // And back.
         let held = Held::new(&expected, &given).unwrap();

@@ -6,7 +6,7 @@ use common::{Tensors, serialized};
 use sd_core::{
     checkpoint::{Inspection, Kind, inspect},
     config::Family,
-    weights::{StoredDtype, model_hash},
+    weights::{StoredDtype, model_hash, old_model_hash},
 };
 
 /// Inspects a file of tensors of these shapes, all zeros.
@@ -263,6 +263,20 @@ fn predictions() {
     ]);
     assert_eq!(marked.prediction_type.as_deref(), Some("v_prediction"));
     assert!(marked.prediction_reason.unwrap().contains("v_pred") && marked.zero_terminal_snr);
+}
+
+/// What Python's hashlib says of the bytes that the WebUI's old hash looked at.
+#[test]
+fn old_hashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.ckpt");
+    let bytes: Vec<u8> = (0..0x12_0000).map(|i| ((i * 7 + i / 251) % 256) as u8).collect();
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(old_model_hash(&path).unwrap(), "0b256315");
+    // hashlib.sha256(b""): nothing lies there.
+    std::fs::write(&path, "abc").unwrap();
+    assert_eq!(old_model_hash(&path).unwrap(), "e3b0c442");
+    assert!(old_model_hash(folder.path()).is_err());
 }
 
 /// The example of FIPS 180-2, appendix B.1.

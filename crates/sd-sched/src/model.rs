@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{BetaSchedule, Dialect, Error, Result, betas};
+use crate::{BetaSchedule, Dialect, Error, Result, betas, rng::round_f16};
 
 /// The quantity that a network was trained to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -45,6 +45,8 @@ pub struct ModelSampling {
     betas: Option<BetaSchedule>,
     /// `alphas_cumprod` before they were rescaled to zero terminal SNR.
     unscaled: Option<Vec<f64>>,
+    /// Whether sigmas and their logarithms are rounded to float16, each by itself.
+    half: bool,
 }
 
 impl ModelSampling {
@@ -94,6 +96,7 @@ impl ModelSampling {
             continuous: false,
             betas: None,
             unscaled: None,
+            half: false,
         };
         model.set_table(alphas_cumprod);
         Ok(model)
@@ -125,12 +128,14 @@ impl ModelSampling {
             continuous: true,
             betas: None,
             unscaled: None,
+            half: false,
         })
     }
 
     fn set_table(&mut self, alphas_cumprod: Vec<f64>) {
         self.sigmas = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         self.log_sigmas = self.sigmas.iter().map(|s| s.ln()).collect();
+        self.half = false;
         self.alphas_cumprod = alphas_cumprod;
     }
 
@@ -145,6 +150,35 @@ impl ModelSampling {
             self.set_table(rescaled);
         }
         self
+    }
+
+    /// The same model with its table in float16, as programs have it that keep buffers in the type of the weights: the WebUI up to 1.7, and
+    /// later ones with "Downcast alphas_cumprod". `alphas_cumprod`, sigmas and their logarithms are rounded after each operation, so the
+    /// smallest sigma of Stable Diffusion is 0.0313 in place of 0.0292.
+    ///
+    /// # Errors
+    /// `alphas_cumprod` if the table has equal neighbours then. Models over continuous noise levels have no table, and stay as they are.
+    pub fn with_half_alphas(self) -> Result<Self> {
+        if self.continuous {
+            return Ok(self);
+        }
+        let half = |v: f64| f64::from(round_f16(v as f32));
+        let rescaled = self.unscaled.is_some();
+        let alphas = self.unscaled.unwrap_or(self.alphas_cumprod);
+        let alphas = alphas.into_iter().map(half).collect();
+        let mut model = Self::from_alphas_cumprod(alphas, self.prediction)?;
+        let sigma = |a: &f64| half(half(half(1.0 - a) / a).sqrt());
+        model.sigmas = model.alphas_cumprod.iter().map(sigma).collect();
+        model.log_sigmas = model.sigmas.iter().map(|sigma| half(sigma.ln())).collect();
+        if !model.log_sigmas.is_sorted_by(|a, b| a < b) {
+            let reason = "has equal neighbours in float16";
+            return Err(Error::param("alphas_cumprod", reason));
+        }
+        model.half = true;
+        Ok(match rescaled {
+            true => model.with_zero_terminal_snr(),
+            false => model,
+        })
     }
 
     /// The same model before [`ModelSampling::with_zero_terminal_snr`].
@@ -239,7 +273,7 @@ impl ModelSampling {
             position.clamp(0.0, top)
         };
         let (low, high) = (t.floor() as usize, t.ceil() as usize);
-        if low == high {
+        if low == high && !self.half {
             return self.sigmas[low];
         }
         let w = t - t.floor();

@@ -49,6 +49,9 @@ pub struct PlanOptions {
     /// Make one sigma more and drop the last but one; `None` is the sampler's own habit
     /// ([`discards_next_to_last_sigma`](super::Sampler::discards_next_to_last_sigma)).
     pub discard_next_to_last_sigma: Option<bool>,
+    /// The WebUI's dialect: begin with noise of `sqrt(1 + sigma^2)` in place of `sigma`, as Stability's own program does ("SGM noise
+    /// multiplier").
+    pub sgm_noise_multiplier: bool,
     /// Order of LMS (4), DEIS (3; diffusers 2), UniPC (3; diffusers 2), SA-Solver's predictor (3), DPM adaptive (3): 1..=4.
     /// `None` is the sampler's own.
     pub order: Option<usize>,
@@ -104,6 +107,7 @@ impl Default for PlanOptions {
             schedule: ScheduleOptions::default(),
             sigmas: None,
             discard_next_to_last_sigma: None,
+            sgm_noise_multiplier: false,
             order: None,
             adaptive: AdaptiveOptions::default(),
             set_alpha_to_one: false,

@@ -364,7 +364,7 @@ fn over_sigmas(
         Start::Image { .. } | Start::Later { .. } => (1.0, sigmas[0]),
         Start::Noise => (
             0.0,
-            first_noise_scale(sampler, sigmas[0], schedule, model, options.dialect),
+            first_noise_scale(sampler, sigmas[0], schedule, model, options),
         ),
     };
     let range = range_of(&all);
@@ -389,17 +389,17 @@ fn range_of(sigmas: &[f64]) -> (f64, f64) {
     )
 }
 
-/// The WebUI multiplies by the first sigma; ComfyUI by `sqrt(1 + sigma^2)` when that is the model's largest, diffusers with the
+/// The WebUI multiplies by the first sigma, or, if asked to, by `sqrt(1 + sigma^2)`; ComfyUI by `sqrt(1 + sigma^2)` when that is the model's largest, diffusers with the
 /// leading spacing or a multistep solver: then the network sees unit variance.
 fn first_noise_scale(
     sampler: Sampler,
     sigma: f64,
     schedule: Schedule,
     model: &ModelSampling,
-    dialect: Dialect,
+    options: &PlanOptions,
 ) -> f64 {
-    let unit = match dialect {
-        Dialect::WebUi => false,
+    let unit = match options.dialect {
+        Dialect::WebUi => options.sgm_noise_multiplier,
         Dialect::Comfy => sigma >= model.sigma_max() * (1.0 - 1e-5),
         Dialect::Diffusers => {
             sampler.style() != Style::Plain || !matches!(schedule, Schedule::Uniform | Schedule::Trailing)

@@ -51,6 +51,30 @@ fn k_diffusion() {
 }
 
 #[test]
+fn k_diffusion_over_a_table_in_half() {
+    let model = ModelSampling::stable_diffusion(Prediction::Epsilon)
+        .with_half_alphas()
+        .expect("a table");
+    let g = golden("half_alphas.json");
+    let sigmas: Vec<f64> = model.sigmas().iter().step_by(37).copied().collect();
+    assert!(relative_elementwise(&sigmas, &floats(&g["table"]["sigmas"])) < 1e-8);
+    for (name, by_steps) in g["schedules"].as_object().expect("schedules") {
+        let schedule: Schedule = name.parse().expect("a schedule");
+        for (steps, want) in by_steps.as_object().expect("steps") {
+            let n = steps.parse().expect("a number");
+            let got = schedule
+                .sigmas(n, &model, Dialect::WebUi, &ScheduleOptions::default())
+                .expect("sigmas");
+            let error = relative_elementwise(&got, &floats(want));
+            assert!(error < 2e-6, "{name} at {steps}: {error:e}");
+        }
+    }
+    for (sigma, t) in floats(&g["table"]["of"]).iter().zip(floats(&g["table"]["t"])) {
+        assert!((model.timestep(*sigma) - t).abs() < 2e-3, "{sigma}");
+    }
+}
+
+#[test]
 fn the_other_programs() {
     let ldm = ModelSampling::stable_diffusion(Prediction::Epsilon);
     let hf = ModelSampling::from_betas(

@@ -7,10 +7,14 @@ use sd_core::{checkpoint::Kind, weights::files_below};
 use crate::{
     Error, GenerateParams, Lora, Pipeline, PipelineBuilder, Result,
     infotext::{Infotext, LORAS},
+    upscale::means,
 };
 
 /// Endings of files with weights.
 const ENDINGS: [&str; 6] = ["safetensors", "ckpt", "pt", "pth", "bin", "gguf"];
+
+/// Digits of the hash that the WebUI wrote up to the end of 2022.
+const OLD_HASH: usize = 8;
 
 /// Larger files are no textual inversions.
 const MOST_EMBEDDING: u64 = 16 << 20;
@@ -110,7 +114,7 @@ impl Replay {
         let upscaler = &params.hires.hires_upscaler;
         let second = params.hires.asks_for_one();
         if second && !upscaler.starts_with("Latent") && crate::Upscaler::from_name(upscaler).is_err() {
-            match files.named(upscaler) {
+            match files.upscaler(upscaler) {
                 Some(path) => builder = builder.upscaler(path),
                 None => missing.push(format!("the upscaler '{upscaler}' is not in these folders")),
             }
@@ -198,6 +202,14 @@ impl Files {
         self.files.iter().find(is)
     }
 
+    fn upscaler(&self, name: &str) -> Option<&PathBuf> {
+        let is = |path: &&PathBuf| {
+            path.file_stem()
+                .is_some_and(|stem| means(name, &stem.to_string_lossy()))
+        };
+        self.files.iter().find(is)
+    }
+
     /// A checkpoint by its hash, else by its name.
     fn checkpoint(
         &self,
@@ -218,8 +230,10 @@ impl Files {
         let Some(hash) = hash else {
             return Ok(by_name.cloned());
         };
-        let fits = |path: &Path| {
-            crate::model_hash(path).is_ok_and(|own| own.sha256.starts_with(&hash.to_lowercase()))
+        let hash = hash.to_lowercase();
+        let fits = |path: &Path| match hash.len() {
+            OLD_HASH => sd_core::weights::old_model_hash(path).is_ok_and(|own| own == hash),
+            _ => crate::model_hash(path).is_ok_and(|own| own.sha256.starts_with(&hash)),
         };
         if let Some(path) = by_name.filter(|path| fits(path)) {
             return Ok(Some(path.clone()));

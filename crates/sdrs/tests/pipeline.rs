@@ -324,6 +324,41 @@ fn every_setting_has_an_effect() {
 }
 
 #[test]
+fn every_setting_of_schedules_and_samplers_has_an_effect() {
+    let pipeline = from_folder();
+    let over = |schedule| request(&pipeline).sampler(Sampler::Euler).schedule(schedule);
+    let (karras, beta) = (|| over(Schedule::Karras), || over(Schedule::Beta));
+    let [plain, plain_beta] = [karras(), beta()].map(pictures);
+    let different: [(&str, Request<'_>); 9] = [
+        ("sigma_min", karras().sigma_min(0.5)),
+        ("sigma_max", karras().sigma_max(10.0)),
+        ("rho", karras().rho(3.0)),
+        (
+            "discard_penultimate_sigma",
+            karras().discard_penultimate_sigma(true),
+        ),
+        ("s_churn", karras().s_churn(1.0)),
+        ("s_noise", karras().s_churn(1.0).s_noise(1.5)),
+        (
+            "sgm_noise_multiplier",
+            karras().sigma_max(2.0).sgm_noise_multiplier(true),
+        ),
+        ("half_alphas", karras().half_alphas(true)),
+        ("zero_terminal_snr", karras().zero_terminal_snr(true)),
+    ];
+    let mut drawn = vec![plain.clone()];
+    for (name, request) in different {
+        let picture = pictures(request);
+        assert!(!drawn.contains(&picture), "{name}");
+        drawn.push(picture);
+    }
+    assert_eq!(pictures(karras().s_churn(1.0).s_tmin(100.0)), plain, "s_tmin");
+    assert_eq!(pictures(karras().s_churn(1.0).s_tmax(0.001)), plain, "s_tmax");
+    assert_ne!(pictures(beta().beta_alpha(2.0)), plain_beta, "beta_alpha");
+    assert_ne!(pictures(beta().beta_beta(2.0)), plain_beta, "beta_beta");
+}
+
+#[test]
 fn every_sampler_draws() {
     let pipeline = from_folder();
     for &sampler in Sampler::ALL {

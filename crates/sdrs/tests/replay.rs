@@ -95,3 +95,72 @@ fn files_are_found_by_hash_and_by_name() {
         .is_err()
     );
 }
+
+/// What the WebUI wrote up to 1.7 was drawn over noise levels in 16 bits: those of k-diffusion over such a table.
+#[test]
+fn old_pictures_have_the_noise_levels_of_then() {
+    let golden = include_str!("../../../goldens/sched/half_alphas.json");
+    let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+    let pipeline = common::builder().build().unwrap();
+    let drawn = |version: &str| {
+        let text = format!(
+            "a\nSteps: 8, Sampler: DPM++ 2M Karras, CFG scale: 1, Seed: 1, Size: 48x64, Version: {version}"
+        );
+        let params = infotext::parse(&text).unwrap().params;
+        let mut sigmas = Vec::new();
+        let request = pipeline.txt2img("").params(params);
+        let request = request.on_progress(|progress| sigmas.push(progress.sigma));
+        let text = request.run().unwrap().images[0].infotext.clone();
+        (sigmas, text)
+    };
+    let (old, text) = drawn("v1.6.0");
+    assert!(text.contains(", Downcast alphas_cumprod: True"), "{text}");
+    assert!(infotext::parse(&text).unwrap().params.sampling.half_alphas);
+    let expected = golden["schedules"]["karras"]["8"].as_array().unwrap();
+    assert_eq!(old.len(), 8);
+    for (sigma, expected) in old.iter().zip(expected) {
+        assert!(
+            (sigma / expected.as_f64().unwrap() - 1.0).abs() < 2e-6,
+            "{sigma} {expected}"
+        );
+    }
+    let (new, _) = drawn("v1.10.1");
+    assert!(
+        (new[7] - 0.0292).abs() < 1e-4 && (old[7] - 0.03125).abs() < 1e-6,
+        "{new:?}"
+    );
+}
+
+/// Networks are found under the names that the WebUI lists them by.
+#[test]
+fn listed_upscalers_and_old_hashes_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let pipeline = common::builder().build().unwrap();
+    pipeline.save_file(at("tiny.safetensors"), Dtype::F32).unwrap();
+    let network = goldens::root().join("upscalers/esrgan-x4.pth");
+    fs::copy(network, at("RealESRGAN_x4plus_anime_6B.pth")).unwrap();
+    let missing = |pairs: &str| {
+        let text = format!("a\nSteps: 1, Seed: 1, Size: 48x64, Model: tiny, Hires upscale: 2, {pairs}");
+        let replay = Replay::find(&infotext::parse(&text).unwrap(), [folder.path()]);
+        replay.unwrap().missing
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(missing("Hires upscaler: R-ESRGAN 4x+ Anime6B"), none);
+    assert_eq!(
+        missing("Hires upscaler: R-ESRGAN 4x+"),
+        ["the upscaler 'R-ESRGAN 4x+' is not in these folders"]
+    );
+    let bytes = fs::read(at("tiny.safetensors")).unwrap();
+    let hash = sd_core::weights::old_model_hash(&at("tiny.safetensors")).unwrap();
+    assert!(bytes.len() > 1 << 20 && hash != "e3b0c442");
+    assert_eq!(
+        missing(&format!("Hires upscaler: Latent, Model hash: {hash}")),
+        none
+    );
+    let other = missing("Hires upscaler: Latent, Model hash: 01234567");
+    assert!(
+        other[0].contains("is another file than the one with the hash 01234567"),
+        "{other:?}"
+    );
+}

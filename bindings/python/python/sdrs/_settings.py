@@ -41,6 +41,23 @@ class Settings(TypedDict, total=False):
     `schedule`: The noise schedule, such as "uniform" or "karras"; "automatic" is the one that suits the sampler. With another sampler than
     the recommended one, a recommended schedule is not taken. None is what the checkpoint recommends, else "Automatic".
     `eta`: The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for DDIM).
+    `sigma_min`: The smallest noise level of a schedule before the last, which is 0; 0 is the model's own. Uniform and Align Your Steps
+    don't heed it.
+    `sigma_max`: The largest noise level of a schedule, likewise.
+    `rho`: The exponent of the schedules Karras and Polyexponential; 0 is their own, 7 and 1.
+    `beta_alpha`: The first parameter of the distribution whose quantiles are the schedule Beta, 0.01 to 100.
+    `beta_beta`: The second parameter of that distribution, likewise.
+    `discard_penultimate_sigma`: Whether the last noise level but one is left out with every sampler, as it is with DPM2.
+    `s_churn`: The amount of noise that Euler, Heun and DPM2 add at each step before they take it away, 0 or more (Karras et al. 2022,
+    arXiv:2206.00364, algorithm 2).
+    `s_tmin`: The noise level from which on they do.
+    `s_tmax`: The noise level up to which they do; 0 is any.
+    `s_noise`: The factor on all noise that a sampler adds, 0 or more.
+    `sgm_noise_multiplier`: Whether the first noise has the deviation that the model was trained with at the largest noise level, as in
+    Stability's own program: slightly more than that level.
+    `half_alphas`: Whether the model's noise levels are rounded as in 16 bits, as the WebUI had them up to 1.7 on models in half precision.
+    `zero_terminal_snr`: Whether the model's noise levels are stretched until nothing is left of the picture at the largest (Lin et al.
+    2023, arXiv:2305.08891), also where the checkpoint doesn't ask for it.
     `refiner_switch_at`: The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has
     one; 1 is never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
     `refiner_by_steps`: Whether that share is counted in sampling steps, as by older versions of the WebUI.
@@ -133,6 +150,7 @@ class Settings(TypedDict, total=False):
     `hires_sampler`: The sampler of the second pass; not given, it is the first's.
     `hires_schedule`: The schedule of the second pass; not given, it is the first's.
     `hires_cfg_scale`: `cfg_scale` of the second pass; not given, it is the first's.
+    `hires_token_merging`: `token_merging` of the second pass; not given, it is the first's.
     `hires_prompt`: The prompt of the second pass; empty, it is the first's.
     `hires_negative_prompt`: The negative prompt of the second pass; empty, it is the first's.
     `original_width`: The width in pixels that SDXL is told the picture had before it was scaled; not given, it is the picture's. A small
@@ -186,6 +204,19 @@ class Settings(TypedDict, total=False):
     sampler: str | None
     schedule: str | None
     eta: float | None
+    sigma_min: float
+    sigma_max: float
+    rho: float
+    beta_alpha: float
+    beta_beta: float
+    discard_penultimate_sigma: bool
+    s_churn: float
+    s_tmin: float
+    s_tmax: float
+    s_noise: float
+    sgm_noise_multiplier: bool
+    half_alphas: bool
+    zero_terminal_snr: bool
     refiner_switch_at: float
     refiner_by_steps: bool
     cfg_scale: float | None
@@ -246,6 +277,7 @@ class Settings(TypedDict, total=False):
     hires_sampler: str | None
     hires_schedule: str | None
     hires_cfg_scale: float | None
+    hires_token_merging: float | None
     hires_prompt: str
     hires_negative_prompt: str
     original_width: int | None
@@ -290,6 +322,19 @@ DEFAULTS: dict[str, Any] = {
     "sampler": None,
     "schedule": None,
     "eta": None,
+    "sigma_min": 0.0,
+    "sigma_max": 0.0,
+    "rho": 0.0,
+    "beta_alpha": 0.6,
+    "beta_beta": 0.6,
+    "discard_penultimate_sigma": False,
+    "s_churn": 0.0,
+    "s_tmin": 0.0,
+    "s_tmax": 0.0,
+    "s_noise": 1.0,
+    "sgm_noise_multiplier": False,
+    "half_alphas": False,
+    "zero_terminal_snr": False,
     "refiner_switch_at": 0.8,
     "refiner_by_steps": False,
     "cfg_scale": None,
@@ -350,6 +395,7 @@ DEFAULTS: dict[str, Any] = {
     "hires_sampler": None,
     "hires_schedule": None,
     "hires_cfg_scale": None,
+    "hires_token_merging": None,
     "hires_prompt": "",
     "hires_negative_prompt": "",
     "original_width": None,

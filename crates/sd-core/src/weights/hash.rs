@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     fmt::Write,
-    io::Read,
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
     time::SystemTime,
@@ -111,6 +111,24 @@ pub fn model_hash(path: &Path) -> Result<ModelHash> {
         known.insert(id, hash.clone());
     }
     Ok(hash)
+}
+
+/// The eight digits that infotexts named a checkpoint by up to the end of 2022: the SHA-256 of its second mebibyte's first 64 KiB. Files that were
+/// made of one another may share them.
+///
+/// # Errors
+/// As [`model_hash`].
+pub fn old_model_hash(path: &Path) -> Result<String> {
+    // Checks that it is a regular file.
+    FileId::of(path)?;
+    let io = |e| Error::io(path, e);
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    file.seek(SeekFrom::Start(1 << 20)).map_err(io)?;
+    let mut block = Vec::new();
+    file.take(1 << 16).read_to_end(&mut block).map_err(io)?;
+    let mut digits = hexadecimal(Sha256::new().chain_update(block));
+    digits.truncate(8);
+    Ok(digits)
 }
 
 /// The digits that infotexts name an adapter by: the first twelve of its own `sshs_model_hash`, else of a SHA-256, which for

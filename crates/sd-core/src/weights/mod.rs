@@ -25,7 +25,7 @@ mod tensor;
 pub use file::TensorFile;
 pub(crate) use folder::in_part;
 pub use folder::{Folder, files_below};
-pub use hash::{FileId, ModelHash, adapter_hash, digest, model_hash, sha256};
+pub use hash::{FileId, ModelHash, adapter_hash, digest, model_hash, old_model_hash, sha256};
 pub use kept::Kept;
 pub use model::{Loaded, Model};
 pub use params::{Params, load};

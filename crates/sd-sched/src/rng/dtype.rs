@@ -25,7 +25,7 @@ impl Dtype {
 }
 
 /// The nearest float16, ties to even.
-fn round_f16(v: f32) -> f32 {
+pub(crate) fn round_f16(v: f32) -> f32 {
     let a = v.abs();
     if a < 6.103_515_6e-5 {
         // Subnormal: multiples of 2^-24.

@@ -14,6 +14,7 @@ mod torch_cpu;
 
 pub use brownian::BrownianTree;
 pub use dtype::Dtype;
+pub(crate) use dtype::round_f16;
 pub use generator::{Generator, Source};
 pub use image::{BatchBrownian, BatchNoise, NoiseOptions, Shape};
 pub use mt19937::Mt19937;

@@ -26,7 +26,7 @@ use sd_core::{
     models::{TinyVae, UNet, Vae},
     weights::{Kept, Loaded, Target, TensorFile, WeightPatch},
 };
-use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction, ScheduleOptions};
+use sd_sched::{BetaSchedule, Dialect, ModelSampling, Prediction};
 
 use crate::{
     Error, Result,
@@ -316,11 +316,8 @@ impl Model {
     }
 
     /// Schedules that are tables have one for SDXL, whose U-Net takes a vector beside the timestep, and whatever was distilled from it.
-    pub fn schedule_options(&self) -> ScheduleOptions {
-        ScheduleOptions {
-            sdxl: self.unet.config().added_width.is_some(),
-            ..ScheduleOptions::default()
-        }
+    pub fn has_sdxl_schedules(&self) -> bool {
+        self.unet.config().added_width.is_some()
     }
 
     /// The checkpoint with these patches, to be saved.

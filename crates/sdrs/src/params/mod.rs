@@ -5,6 +5,7 @@ mod choices;
 mod page;
 mod reading;
 mod recommended;
+mod sampling;
 mod setting;
 mod table;
 mod tiling;

@@ -80,6 +80,36 @@ macro_rules! table {
                 /// The amount of fresh noise that replaces old, 0 or more; not given, it is the sampler's own (1 for ancestral ones, 0 for
                 /// DDIM).
                 eta: Option<f64> = None, Any, Changed("Eta");
+                /// The smallest noise level of a schedule before the last, which is 0; 0 is the model's own. Uniform and Align Your Steps don't
+                /// heed it.
+                sigma_min: f64 = 0.0, Level, Changed("Schedule min sigma");
+                /// The largest noise level of a schedule, likewise.
+                sigma_max: f64 = 0.0, Level, Changed("Schedule max sigma");
+                /// The exponent of the schedules Karras and Polyexponential; 0 is their own, 7 and 1.
+                rho: f64 = 0.0, Level, Changed("Schedule rho");
+                /// The first parameter of the distribution whose quantiles are the schedule Beta, 0.01 to 100.
+                beta_alpha: f64 = 0.6, Within(0.01, 100.0), Changed("Beta schedule alpha");
+                /// The second parameter of that distribution, likewise.
+                beta_beta: f64 = 0.6, Within(0.01, 100.0), Changed("Beta schedule beta");
+                /// Whether the last noise level but one is left out with every sampler, as it is with DPM2.
+                discard_penultimate_sigma: bool = false, Any, Changed("Discard penultimate sigma");
+                /// The amount of noise that Euler, Heun and DPM2 add at each step before they take it away, 0 or more (Karras et al. 2022,
+                /// arXiv:2206.00364, algorithm 2).
+                s_churn: f64 = 0.0, Level, Changed("Sigma churn");
+                /// The noise level from which on they do.
+                s_tmin: f64 = 0.0, Level, Changed("Sigma tmin");
+                /// The noise level up to which they do; 0 is any.
+                s_tmax: f64 = 0.0, Level, Changed("Sigma tmax");
+                /// The factor on all noise that a sampler adds, 0 or more.
+                s_noise: f64 = 1.0, Level, Changed("Sigma noise");
+                /// Whether the first noise has the deviation that the model was trained with at the largest noise level, as in Stability's own
+                /// program: slightly more than that level.
+                sgm_noise_multiplier: bool = false, Any, Changed("SGM noise multiplier");
+                /// Whether the model's noise levels are rounded as in 16 bits, as the WebUI had them up to 1.7 on models in half precision.
+                half_alphas: bool = false, Any, Changed("Downcast alphas_cumprod");
+                /// Whether the model's noise levels are stretched until nothing is left of the picture at the largest (Lin et al. 2023,
+                /// arXiv:2305.08891), also where the checkpoint doesn't ask for it.
+                zero_terminal_snr: bool = false, Any, Changed("Noise Schedule");
                 /// The share of the way from noise to the picture, 0 to 1, after which the pipeline's refiner takes over, if it has one; 1 is
                 /// never. The way is counted in timesteps of the model (WebUI 1.9, diffusers' `denoising_end`).
                 refiner_switch_at: f64 = 0.8, Share, Refined("Refiner switch at");
@@ -245,6 +275,8 @@ macro_rules! table {
                 hires_schedule: Option<Schedule> = None, Any, Changed("Hires schedule type");
                 /// `cfg_scale` of the second pass; not given, it is the first's.
                 hires_cfg_scale: Option<f64> = None, Within(-1000.0, 1000.0), Changed("Hires CFG Scale");
+                /// `token_merging` of the second pass; not given, it is the first's.
+                hires_token_merging: Option<f64> = None, Share, Changed("Token merging ratio hr");
                 /// The prompt of the second pass; empty, it is the first's.
                 hires_prompt: String = String::new(), Any, Changed("Hires prompt");
                 /// The negative prompt of the second pass; empty, it is the first's.

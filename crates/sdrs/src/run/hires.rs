@@ -10,6 +10,7 @@ use crate::{
     model::{Model, Runtime},
     params::MAX_SIDE,
     picture::{interpolate, rgb_of_planes},
+    upscale::means,
 };
 
 /// The second pass's size: that which is drawn, and that which the first pass's latents are enlarged to. What is beyond is cut off.
@@ -42,7 +43,7 @@ impl Way {
         if let Some((_, mode)) = LATENT.iter().find(|(known, _)| is(known)) {
             return Ok(Self::Latent(*mode));
         }
-        if let Some(network) = networks.iter().find(|network| is(network.name())) {
+        if let Some(network) = networks.iter().find(|network| means(name, network.name())) {
             return Ok(Self::Picture(network.clone()));
         }
         Upscaler::from_name(name).map(|filter| Self::Picture(filter.into())).map_err(|_| {
@@ -169,6 +170,7 @@ pub(crate) fn second_pass(params: &GenerateParams) -> GenerateParams {
         sampling.steps = hires.hires_steps;
     }
     second.guidance.cfg_scale = hires.hires_cfg_scale.unwrap_or(params.guidance.cfg_scale);
+    second.speed.token_merging = hires.hires_token_merging.unwrap_or(params.speed.token_merging);
     for (text, own) in [
         (&mut second.text.prompt, &hires.hires_prompt),
         (&mut second.text.negative_prompt, &hires.hires_negative_prompt),

@@ -2,7 +2,9 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use sd_sched::{Dialect, Latent, Plan, Progress, Request, Stepper, StepperState, rng::BatchNoise};
+use sd_sched::{
+    Dialect, Latent, ModelSampling, Plan, Progress, Request, Stepper, StepperState, rng::BatchNoise,
+};
 
 use super::{
     Components,
@@ -17,6 +19,9 @@ use crate::{Error, Result, lora::ScheduledUnet, params::Tiles, text::Conditionin
 /// A size, the noise levels that are gone through at it, and what is drawn with there.
 pub(crate) struct Pass {
     pub plan: Plan,
+    /// The model's noise levels, as the plan has them.
+    pub sampling: ModelSampling,
+    pub changes: Changes,
     /// Width and height in pixels.
     pub size: [u32; 2],
     /// `[1, channels, height, width]` of one picture's latents.
@@ -69,7 +74,6 @@ pub(crate) enum Seen<'a> {
 /// Everything besides a pass that latents are sampled with. Around the network stands prediction, around that guidance.
 pub(crate) struct Denoiser<'a> {
     pub components: &'a Components,
-    pub changes: Changes,
 }
 
 /// A picture that a pass draws: the latents that it begins at, if not at noise alone; the state that it goes on from; its noise.
@@ -91,6 +95,8 @@ impl Denoiser<'_> {
     ) -> Result<Vec<Vec<f32>>> {
         let Pass {
             plan,
+            sampling,
+            changes,
             shape,
             conditioning,
             guidance,
@@ -123,7 +129,7 @@ impl Denoiser<'_> {
         }
         let regions = froms.iter().zip(&firsts).map(|(from, first)| {
             let region = from.as_ref().and_then(|from| from.region.as_ref());
-            region.map(|region| region.held(plan, first, over_timesteps, &model.sampling))
+            region.map(|region| region.held(plan, first, over_timesteps, sampling))
         });
         let regions: Vec<_> = regions.collect();
         let refiner = refiner.as_ref().zip(self.components.refiner.as_deref());
@@ -132,7 +138,7 @@ impl Denoiser<'_> {
                 model,
                 runtime,
                 conditioning,
-                changes: self.changes,
+                changes: *changes,
                 guidance: model.guidance_embedding(guidance.cfg_scale),
                 shape: *shape,
                 concat: concat.as_deref(),
@@ -144,7 +150,7 @@ impl Denoiser<'_> {
             guidance: vec![GuidanceState::default(); count],
             refining: refiner.map(|(refiner, by)| {
                 let latents = (*shape, tiles.as_ref());
-                refiner.pictures(count, by, self.changes, latents, &cancelled)
+                refiner.pictures(count, by, *changes, latents, &cancelled)
             }),
             unets,
             draws: vec![0; count],
@@ -184,7 +190,7 @@ impl Denoiser<'_> {
                     unets,
                     ..
                 } = &mut *calls.borrow_mut();
-                let mut refining = refining.as_mut().and_then(|it| it.at(&call, &model.sampling));
+                let mut refining = refining.as_mut().and_then(|it| it.at(&call, sampling));
                 let unet = match &refining {
                     Some(_) => model.unet.clone(),
                     None => unets.at(call.step, model, loras, runtime)?,
@@ -354,12 +360,11 @@ mod tests {
         on_step: impl FnMut(Progress<'_, Vec<f32>>) -> Result<()>,
     ) -> Vec<f32> {
         let components = pipeline.components();
-        let denoiser = Denoiser {
-            components,
-            changes: Changes::default(),
-        };
+        let denoiser = Denoiser { components };
         let mut pass = Pass {
             plan,
+            sampling: components.model.sampling.clone(),
+            changes: Changes::default(),
             size: [shape[3] as u32 * 8, shape[2] as u32 * 8],
             shape,
             tagged: None,

@@ -235,7 +235,11 @@ impl RunState {
             ("image", "image_cfg_scale" | "color_correction") => false,
             ("image", _) => from_image,
             ("hires", name) => {
-                second && !matches!(name, "hires_cfg_scale" | "hires_prompt" | "hires_negative_prompt")
+                second
+                    && !matches!(
+                        name,
+                        "hires_cfg_scale" | "hires_token_merging" | "hires_prompt" | "hires_negative_prompt"
+                    )
             }
             _ => false,
         }

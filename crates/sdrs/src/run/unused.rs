@@ -1,6 +1,8 @@
 //! Settings that a model has no use for.
 
-use super::{Components, start::Inputs};
+use sd_sched::{Sampler, Schedule};
+
+use super::{Components, hires::second_pass, start::Inputs};
 use crate::{
     GenerateParams, TiledDiffusion,
     model::{AddedNumbers, UnetExtra},
@@ -25,6 +27,20 @@ pub(super) fn unused(
     let takes_scale = all().all(|model| model.unet.config().time_cond_proj_dim.is_some());
     let guidance = &params.guidance;
     let one_pass = !params.hires.asks_for_one();
+    let second = second_pass(params);
+    let passes = match one_pass {
+        true => vec![&params.sampling],
+        false => vec![&params.sampling, &second.sampling],
+    };
+    let over = |known: &[Schedule]| {
+        passes.iter().any(|pass| match pass.schedule {
+            Schedule::Automatic => known.contains(&pass.sampler.automatic_schedule()),
+            schedule => known.contains(&schedule),
+        })
+    };
+    let churns = passes
+        .iter()
+        .any(|pass| matches!(pass.sampler, Sampler::Euler | Sampler::Heun | Sampler::Dpm2));
     let default = GenerateParams::default();
     let changed = settings().iter().filter(|it| it.get(params) != it.get(&default));
     for setting in changed {
@@ -87,6 +103,18 @@ pub(super) fn unused(
                 if params.tiles.tiled_diffusion == TiledDiffusion::None =>
             {
                 "there are no tiles without tiled_diffusion"
+            }
+            ("sampling", "beta_alpha" | "beta_beta") if !over(&[Schedule::Beta]) => {
+                "it belongs to the schedule Beta"
+            }
+            ("sampling", "rho") if !over(&[Schedule::Karras, Schedule::Polyexponential]) => {
+                "it belongs to the schedules Karras and Polyexponential"
+            }
+            ("sampling", "s_churn" | "s_tmin" | "s_tmax") if !churns => {
+                "of the samplers Euler, Heun and DPM2 alone add noise in that way"
+            }
+            ("sampling", "s_tmin" | "s_tmax") if params.sampling.s_churn == 0.0 => {
+                "no noise is added without s_churn"
             }
             ("speed", "token_merging_cross_attention" | "token_merging_mlp")
                 if params.speed.token_merging == 0.0 =>

@@ -1,5 +1,6 @@
 //! Enlarging pictures: by a network of the ESRGAN family, or by a filter.
 
+mod names;
 mod network;
 mod tiles;
 
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sd_core::{Dtype, models};
 
+pub(crate) use self::names::means;
 use self::network::{LEAST_TILE, Network};
 use crate::{
     CancelToken, Error, Picture, Resample, Result,

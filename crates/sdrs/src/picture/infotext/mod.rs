@@ -7,10 +7,12 @@
 //! # Ok::<(), sdrs::Error>(())
 //! ```
 
+mod first_pass;
 mod foreign;
 mod pairs;
 mod parse;
 mod tiled;
+mod version;
 mod write;
 
 pub(crate) use foreign::LORAS;
@@ -26,6 +28,9 @@ use crate::{Error, Result};
 
 /// The key of the second pass's size.
 const HIRES_SIZE: &str = "Hires resize";
+
+/// The value of "Noise Schedule" where noise levels are rescaled.
+const ZERO_TERMINAL_SNR: &str = "Zero Terminal SNR";
 
 /// The value of "Mask mode" where what is not masked is drawn anew.
 const NOT_MASKED: &str = "Inpaint not masked";

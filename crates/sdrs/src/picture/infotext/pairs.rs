@@ -42,7 +42,7 @@ pub fn both_prompts(text: &str) -> (String, String) {
 }
 
 /// The pairs of a line: a key of word characters, spaces, hyphens and slashes, a colon, and a value up to a comma, or a JSON string, or, as
-/// extensions write it, a JSON object.
+/// extensions and civitai write it, a JSON object or array.
 pub fn pairs(line: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut rest = line.trim_start_matches(|c| !word(c));
@@ -54,7 +54,7 @@ pub fn pairs(line: &str) -> Vec<(String, String)> {
         };
         let after = after.trim_start();
         let quoted = quoted(after)
-            .or_else(|| object(after))
+            .or_else(|| json(after))
             .filter(|end| matches!(after.as_bytes().get(*end), None | Some(b',')));
         let end = quoted.unwrap_or_else(|| after.find(',').unwrap_or(after.len()));
         pairs.push((key.trim_end().to_owned(), unquoted(&after[..end])));
@@ -79,11 +79,11 @@ fn quoted(text: &str) -> Option<usize> {
     (end > 0).then_some(end + 2)
 }
 
-/// Where a JSON object that begins here ends.
-fn object(text: &str) -> Option<usize> {
-    text.starts_with('{').then_some(())?;
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Map<_, _>>();
-    let _: serde_json::Map<String, serde_json::Value> = values.next()?.ok()?;
+/// Where a JSON object or array that begins here ends.
+fn json(text: &str) -> Option<usize> {
+    text.starts_with(['{', '[']).then_some(())?;
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
+    values.next()?.ok()?;
     Some(values.byte_offset())
 }
 

@@ -3,10 +3,11 @@
 use std::str::FromStr;
 
 use sd_core::prompt::TimeRule;
-use sd_sched::Schedule;
+use sd_sched::{Sampler, Schedule};
 
 use super::pairs::{FEWEST_PAIRS, both_prompts, misplaced, pairs};
-use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED, tiled};
+use super::version::Version;
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED, ZERO_TERMINAL_SNR, first_pass, tiled};
 use crate::{
     Error, GenerateParams, Result, Rng, Setting, SettingKind, SettingValue, params::SEEDS, settings,
 };
@@ -34,7 +35,8 @@ pub struct Infotext {
 /// three pairs or more. Of a key that stands twice the last counts.
 ///
 /// As in the WebUI a missing `RNG` is its GPU noise, and settings of old versions have their old meaning: before 1.9 a sampler
-/// without a schedule in its name is over the uniform one, before 1.6 edits of prompts counted differently.
+/// without a schedule in its name is over the uniform one, before 1.8 noise levels were in 16 bits and a refiner took over by steps, before
+/// 1.6 edits of prompts counted differently.
 ///
 /// # Errors
 /// [`Error::InvalidParameter`] or [`Error::UnknownName`] if a known key has a value that means nothing. Whether values are in range is
@@ -60,16 +62,24 @@ pub fn parse(text: &str) -> Result<Infotext> {
     };
     read.params.noise.rng = Rng::Nv;
     (read.params.text.prompt, read.params.text.negative_prompt) = both_prompts(prompts);
-    let (mut schedule, mut version) = (None, None);
+    let (mut schedule, mut version, mut first_size) = (None, None, None);
     for (key, value) in pairs {
-        if key == "Version" {
-            version = version_of(&value);
+        match key.as_str() {
+            "Version" => version = Version::of(&value),
+            first_pass::KEY => {
+                first_size = Some(sides(&key, &value)?);
+                continue;
+            }
+            _ => {}
         }
         if !read.set(&key, &value)? {
             read.rest.push((key, value));
         } else if key == "Schedule type" {
             schedule = Some(read.params.sampling.schedule);
         }
+    }
+    if let Some(first) = first_size {
+        first_pass::settle(&mut read.params, first);
     }
     read.settle(schedule, version);
     Ok(read)
@@ -132,6 +142,9 @@ fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
             "GPU" | "NV" => name("nv"),
             _ => return Err(bad(key, value, "kind of noise known here (CPU, GPU, NV)")),
         },
+        ("zero_terminal_snr", _) => SettingValue::Flag(either(key, value, ["Default", ZERO_TERMINAL_SNR])?),
+        // ComfyUI counts from the end in negative numbers.
+        ("clip_skip", _) => SettingValue::Integer(number::<i128>(key, value)?.abs()),
         ("mask_inverted", _) => SettingValue::Flag(either(key, value, ["Inpaint masked", NOT_MASKED])?),
         ("only_masked", _) => SettingValue::Flag(either(key, value, ["Whole picture", ONLY_MASKED])?),
         (_, SettingKind::Flag) => SettingValue::Flag(flag(key, value)?),
@@ -140,12 +153,6 @@ fn read(setting: &Setting, key: &str, value: &str) -> Result<SettingValue> {
         (_, SettingKind::Number) => SettingValue::Number(number(key, value)?),
         (_, SettingKind::Choice | SettingKind::Text) => name(value),
     })
-}
-
-/// Major and minor number of the WebUI that wrote a text; `None` for other programs, and for revisions.
-fn version_of(value: &str) -> Option<(u32, u32)> {
-    let mut numbers = value.strip_prefix('v')?.split(['.', '-']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 impl Infotext {
@@ -167,6 +174,11 @@ impl Infotext {
                 network.tile_x = flag(key, value)?;
                 network.tile_y = network.tile_x;
             }
+            "UniPC variant" if self.params.sampling.sampler == Sampler::UniPc => match value {
+                "bh1" => {}
+                "bh2" => self.params.sampling.sampler = Sampler::UniPcBh2,
+                _ => return Ok(false),
+            },
             "Model" => self.model = Some(value.to_owned()),
             "Model hash" => self.model_hash = Some(value.to_owned()),
             "Refiner" => self.refiner = Some(value.to_owned()),
@@ -194,17 +206,34 @@ impl Infotext {
     }
 
     /// The settings that follow from several pairs together.
-    fn settle(&mut self, schedule: Option<Schedule>, version: Option<(u32, u32)>) {
+    fn settle(&mut self, schedule: Option<Schedule>, version: Option<Version>) {
         let p = &mut self.params;
-        let before = |minor| version.is_some_and(|version| version < (1, minor));
+        let before = |bound| version.is_some_and(|version| version < bound);
         p.sampling.schedule = match schedule {
             Some(schedule) => schedule,
-            None if before(9) && p.sampling.schedule == Schedule::Automatic => Schedule::Uniform,
+            None if before(Version::AUTOMATIC_SCHEDULES) && p.sampling.schedule == Schedule::Automatic => {
+                Schedule::Uniform
+            }
             None => p.sampling.schedule,
         };
-        if before(6) {
+        if before(Version::TIMES_BY_POINT) {
             p.text.time_rule = TimeRule::Before16;
         }
+        // Of prompts in one chunk each there is nothing to pad. A token has a byte at least.
+        let long = |text: &String| text.len() > 75 || text.contains("BREAK");
+        let timesteps = matches!(p.sampling.sampler, Sampler::Ddim | Sampler::Plms);
+        if before(Version::TIMES_BY_POINT)
+            && timesteps
+            && [&p.text.prompt, &p.text.negative_prompt].into_iter().any(long)
+        {
+            self.notes.push(format!(
+                "{} made a shorter negative prompt as long as the prompt by its last token before WebUI 1.6, and cut a longer one off \
+                 (Pad conds v0), which is not done here",
+                p.sampling.sampler
+            ));
+        }
+        p.sampling.half_alphas |= before(Version::WHOLE_ALPHAS);
+        p.sampling.refiner_by_steps |= self.refiner.is_some() && before(Version::REFINER_BY_TIMESTEPS);
     }
 }
 
@@ -212,7 +241,6 @@ impl Infotext {
 mod tests {
     use proptest::prelude::*;
     use sd_core::prompt::Emphasis;
-    use sd_sched::Sampler;
 
     use super::*;
     use crate::infotext::{Seeds, infotext};
@@ -316,6 +344,95 @@ mod tests {
             wrong.contains("Seed resize from: 'large' is no size such as 512x768"),
             "{wrong}"
         );
+    }
+
+    /// The keys of the WebUI's own settings, as 1.10 spells them.
+    #[test]
+    fn what_the_sampler_settings_write_is_read() {
+        let text = "a\nSteps: 20, Sampler: Euler, Schedule type: Beta, CFG scale: 7, Seed: 1, Size: 512x512, Schedule min sigma: 0.1, \
+                    Schedule max sigma: 10.0, Schedule rho: 5, Beta schedule alpha: 0.6, Beta schedule beta: 0.8, Sigma churn: 2, \
+                    Sigma tmin: 0.5, Sigma tmax: 9, Sigma noise: 1.01, Discard penultimate sigma: True, SGM noise multiplier: True, \
+                    Downcast alphas_cumprod: True, Noise Schedule: Zero Terminal SNR, Token merging ratio: 0.5, Token merging ratio hr: 0.4, \
+                    Version: v1.10.1";
+        let read = parse(text).unwrap();
+        let s = &read.params.sampling;
+        assert_eq!((s.sigma_min, s.sigma_max, s.rho), (0.1, 10.0, 5.0));
+        assert_eq!((s.beta_alpha, s.beta_beta), (0.6, 0.8));
+        assert_eq!((s.s_churn, s.s_tmin, s.s_tmax, s.s_noise), (2.0, 0.5, 9.0, 1.01));
+        assert!(
+            s.discard_penultimate_sigma && s.sgm_noise_multiplier && s.half_alphas && s.zero_terminal_snr
+        );
+        assert_eq!(read.params.hires.hires_token_merging, Some(0.4));
+        assert_eq!(read.rest.len(), 1);
+        let seeds = Seeds {
+            seed: 1,
+            variation_seed: None,
+        };
+        let own = infotext(&read.params, seeds, [512, 512], ("m", None), &[]);
+        assert_eq!(parse(&own).unwrap().params, read.params, "{own}");
+        let unipc = |variant: &str| {
+            let text = format!("a\nSteps: 20, Sampler: UniPC, CFG scale: 7, Seed: 1{variant}");
+            let read = parse(&text).unwrap();
+            (read.params.sampling.sampler, read.rest.len())
+        };
+        assert_eq!(unipc(", UniPC variant: bh1"), (Sampler::UniPc, 0));
+        assert_eq!(unipc(", UniPC variant: bh2"), (Sampler::UniPcBh2, 0));
+        assert_eq!(unipc(", UniPC variant: vary_coeff"), (Sampler::UniPc, 1));
+    }
+
+    /// Sizes that the WebUI's `old_hires_fix_first_pass_dimensions` gives.
+    #[test]
+    fn the_first_form_of_the_hires_fix_is_read() {
+        let sizes = |size: &str, first: &str| {
+            let text = format!(
+                "a\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: {size}, Denoising strength: 0.7, First pass size: {first}"
+            );
+            let params = parse(&text).unwrap().params;
+            let hires = [params.hires.hires_width, params.hires.hires_height];
+            [[params.size.width, params.size.height], hires].map(|sides| sides.map(Option::unwrap))
+        };
+        assert_eq!(sizes("768x1024", "384x512"), [[384, 512], [768, 1024]]);
+        assert_eq!(sizes("768x1024", "0x0"), [[448, 640], [768, 1024]]);
+        assert_eq!(sizes("1024x1024", "0x0"), [[512, 512], [1024, 1024]]);
+        assert_eq!(sizes("1920x1080", "0x0"), [[704, 384], [1920, 1080]]);
+        let huge = sizes("1x4294967295", "0x0");
+        assert_eq!(huge[1], [1, 4_294_967_295]);
+        let _ = sizes("0x8", "0x0");
+    }
+
+    #[test]
+    fn old_versions_imply_what_they_did() {
+        let read = |pairs: &str| {
+            let text = format!("a\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1{pairs}");
+            let sampling = parse(&text).unwrap().params.sampling;
+            (sampling.half_alphas, sampling.refiner_by_steps)
+        };
+        assert_eq!(read(""), (false, false));
+        let notes = |prompt: &str, sampler: &str| {
+            let text =
+                format!("{prompt}\nSteps: 20, Sampler: {sampler}, CFG scale: 7, Seed: 1, Version: v1.5.2");
+            parse(&text).unwrap().notes.len()
+        };
+        assert_eq!(notes("a", "DDIM"), 0);
+        assert_eq!(notes(&"a, ".repeat(60), "DDIM"), 1);
+        assert_eq!(notes(&"a, ".repeat(60), "Euler a"), 0);
+        assert_eq!(read(", Version: v1.6.0"), (true, false));
+        assert_eq!(
+            read(", Refiner: x, Refiner switch at: 0.7, Version: v1.7.0"),
+            (true, true)
+        );
+        assert_eq!(read(", Refiner: x, Version: v1.8.0"), (false, false));
+    }
+
+    #[test]
+    fn json_stands_as_a_whole() {
+        let resources = r#"[{"type":"lora","weight":0.8,"modelVersionName":"v1, Steps: 9"}]"#;
+        let text = format!(
+            "a\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Clip skip: -2, Civitai resources: {resources}, Civitai metadata: {{}}"
+        );
+        let read = parse(&text).unwrap();
+        assert_eq!(read.rest[0], ("Civitai resources".into(), resources.into()));
+        assert_eq!((read.rest.len(), read.params.text.clip_skip), (2, 2));
     }
 
     #[test]

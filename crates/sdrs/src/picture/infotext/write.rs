@@ -1,6 +1,6 @@
 //! Writing infotexts.
 
-use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED, tiled};
+use super::{HIRES_SIZE, NOT_MASKED, ONLY_MASKED, ZERO_TERMINAL_SNR, tiled};
 use crate::{GenerateParams, Setting, SettingValue, VERSION, params::ClipSkipRule, settings};
 
 /// The seeds of one picture.
@@ -93,6 +93,7 @@ fn pair(setting: &Setting, params: &GenerateParams, refined: bool) -> Option<(&'
         },
         // Of two rules the older one is written.
         ("time_rule", _) => "True".into(),
+        ("zero_terminal_snr", _) => ZERO_TERMINAL_SNR.into(),
         ("mask_inverted", _) => NOT_MASKED.into(),
         ("only_masked", _) => ONLY_MASKED.into(),
         ("rng", _) => params.noise.rng.name().into(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sd_core::prompt::Steps;
-use sd_sched::{Plan, PlanOptions, Start as PlanStart, plan};
+use sd_sched::{Plan, Start as PlanStart, plan};
 
 use super::Request;
 use crate::run::{
@@ -11,6 +11,7 @@ use crate::run::{
     guide::{Guidance, Methods, UncondRule},
     hires::{Enlargement, second_pass},
     pass::Pass,
+    predict::Changes,
     refiner::{Refiner, Switch},
     start::Start,
     unused::unused,
@@ -215,23 +216,14 @@ impl<'a> Request<'a> {
             runtime,
             ..
         } = components;
-        let options = PlanOptions {
-            eta: params.sampling.eta,
-            start: match from_image {
-                true => start_of(params, hires),
-                false => PlanStart::Noise,
-            },
-            schedule: model.schedule_options(),
-            ..PlanOptions::default()
+        let start = match from_image {
+            true => start_of(params, hires),
+            false => PlanStart::Noise,
         };
+        let sampling = params.sampling.noise_levels(&model.sampling)?;
+        let options = params.sampling.plan_options(start, model.has_sdxl_schedules());
         let (sampler, schedule) = (params.sampling.sampler, params.sampling.schedule);
-        let plan = plan(
-            sampler,
-            schedule,
-            params.sampling.steps,
-            &model.sampling,
-            &options,
-        )?;
+        let plan = plan(sampler, schedule, params.sampling.steps, &sampling, &options)?;
         for oddity in oddities(&plan, from_image) {
             runtime.warn(oddity);
         }
@@ -282,6 +274,8 @@ impl<'a> Request<'a> {
         }
         Ok(Pass {
             plan,
+            sampling,
+            changes: Changes::new(params),
             size,
             shape: [1, model.vae.config().latent_channels, height, width],
             unets,

@@ -14,7 +14,6 @@ use crate::{
     run::{
         Components,
         pass::{Beginning, Denoiser, Drawn, Pass, Seen},
-        predict::Changes,
         state::{DrawnWith, Place, RunState},
     },
     trace::Tracer,
@@ -175,10 +174,7 @@ impl<'a> Request<'a> {
             });
             Ok(())
         };
-        let denoiser = Denoiser {
-            components,
-            changes: Changes::new(params),
-        };
+        let denoiser = Denoiser { components };
         let cancelled = || self.cancel.is_cancelled();
         let pass: &mut Pass = &mut run.passes[index];
         let sampled = runtime.timed(what, || denoiser.run(pass, drawn, cancelled, seen))?;

@@ -5,7 +5,6 @@ use std::ops::Range;
 use sd_core::{Quantization, models::unet_bytes};
 
 use super::{Request, prepare::Run};
-use crate::run::predict::Changes;
 
 /// The most pictures that go together unless more are asked for: with these a GPU is busy, and more would only take more memory.
 const MOST: usize = 8;
@@ -27,7 +26,8 @@ impl Request<'_> {
         let params = &self.params;
         // A sampler that finds its steps on the way finds others for each picture.
         let adaptive = run.passes.iter().any(|pass| pass.plan.is_adaptive());
-        if params.size.batch_size == 1 || adaptive || !Changes::new(params).allows_others() {
+        let alone = run.passes.iter().any(|pass| !pass.changes.allows_others());
+        if params.size.batch_size == 1 || adaptive || alone {
             return 1;
         }
         let device = &run.own.model.target.device;
