@@ -66,7 +66,8 @@ pub struct Weight<const D: usize> {
 }
 
 pub(crate) enum Values<const D: usize> {
-    Tensor(Tensor<D>),
+    /// Boxed, since a GPU's tensor is large.
+    Tensor(Box<Tensor<D>>),
     Narrow(Narrow),
 }
 
@@ -130,7 +131,7 @@ impl<const D: usize> Weight<D> {
             self.shape.iter().product::<usize>()
         );
         let values = match self.values {
-            Values::Tensor(tensor) => Values::Tensor(tensor.reshape(shape)),
+            Values::Tensor(tensor) => Values::Tensor(Box::new(tensor.reshape(shape))),
             Values::Narrow(narrow) => Values::Narrow(narrow),
         };
         Weight { shape, values }
@@ -142,7 +143,7 @@ impl<const D: usize> Weight<D> {
     /// If it is in narrower numbers, which only kernels of our own know.
     pub(crate) fn tensor(self) -> Tensor<D> {
         match self.values {
-            Values::Tensor(tensor) => tensor,
+            Values::Tensor(tensor) => *tensor,
             Values::Narrow(_) => panic!("narrow weights are for the CPU alone"),
         }
     }
@@ -152,7 +153,7 @@ impl<const D: usize> From<Tensor<D>> for Weight<D> {
     fn from(tensor: Tensor<D>) -> Self {
         Self {
             shape: tensor.dims(),
-            values: Values::Tensor(tensor),
+            values: Values::Tensor(Box::new(tensor)),
         }
     }
 }

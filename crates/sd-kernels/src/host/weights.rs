@@ -75,11 +75,11 @@ impl PackedWeights {
             }
             (Values::Narrow(narrow), _) => Numbers::F32(packing.narrow(&narrow)),
             (Values::Tensor(weight), Quantization::None) => match weight.dtype() {
-                DType::BF16 => Numbers::Bf16(packing.pack(HostTensor::new(weight).values())),
-                _ => Numbers::F32(packing.pack(HostTensor::new(weight).values())),
+                DType::BF16 => Numbers::Bf16(packing.pack(HostTensor::new(*weight).values())),
+                _ => Numbers::F32(packing.pack(HostTensor::new(*weight).values())),
             },
             (Values::Tensor(weight), _) => in_type!(weight.dtype(), |T| {
-                let weight = HostTensor::<T>::new(weight);
+                let weight = HostTensor::<T>::new(*weight);
                 let (isa, len, columns) = (Isa::detect(), packing.len(), packing.padded());
                 let (bytes, scales) = ColumnScales::new(isa, weight.values(), len, columns, packing.column);
                 match isa.multiplies_bytes() {

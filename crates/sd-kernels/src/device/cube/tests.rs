@@ -18,6 +18,7 @@ pub(super) fn gpu() -> Option<Device> {
     static FOUND: OnceLock<Option<Device>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         // As in programs.
+        #[cfg(feature = "kernel-cache")]
         super::keep();
         let kinds = [
             #[cfg(feature = "cuda")]
