@@ -113,7 +113,7 @@ fn store<E: Float, N: Size>(
 
 /// Four values, or as many as `there` is room for, from `at` on.
 #[cube]
-fn put_quad<E: Float, N: Size>(into: &mut [Vector<E, N>], at: usize, there: u32, quad: Quad<E>) {
+pub(super) fn put_quad<E: Float, N: Size>(into: &mut [Vector<E, N>], at: usize, there: u32, quad: Quad<E>) {
     let lanes = N::value();
     #[unroll]
     for part in 0..comptime!(4 / lanes) {

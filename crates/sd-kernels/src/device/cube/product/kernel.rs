@@ -6,25 +6,26 @@ use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
 use super::{
     cores,
-    epilogue::{Epilogue, finish},
+    epilogue::{Epilogue, finish, put_quad},
     plan::{MATRICES, Plan, Quad, Sizes, Tile},
     units,
 };
 
-/// A tile for each cube.
+/// A tile for each cube, of a part of the depth: there are as many parts as the cubes' third axis has. With an epilogue there is one, and
+/// the output gets results, `[rows, columns]`; without one it gets sums in `f32`, `[parts, rows, packed]`, for [`join_parts`].
 #[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn product<E: Float, NI: Size, NO: Size>(
+pub(super) fn product<E: Float, O: Float, NI: Size, NO: Size>(
     input: &[Vector<E, NI>],
     weights: &[Quad<E>],
     bias: &[Quad<f32>],
-    image_bias: ComptimeOption<&[Vector<E, NO>]>,
-    residual: ComptimeOption<&[Vector<E, NO>]>,
+    image_bias: ComptimeOption<&[Vector<O, NO>]>,
+    residual: ComptimeOption<&[Vector<O, NO>]>,
     slopes: ComptimeOption<&[Quad<f32>]>,
-    output: &mut [Vector<E, NO>],
+    output: &mut [Vector<O, NO>],
     sizes: Sizes,
     #[comptime] plan: Plan,
-    #[comptime] epilogue: Epilogue,
-    #[define(E)] _elem: ElemType,
+    #[comptime] epilogue: Option<Epilogue>,
+    #[define(E, O)] _elems: [ElemType; 2],
 ) {
     let tile = comptime!(plan.tile);
     let first_row = first_row(sizes, tile);
@@ -33,9 +34,10 @@ pub(super) fn product<E: Float, NI: Size, NO: Size>(
         terminate!();
     }
     let slices = slices(sizes, plan);
+    let from = CUBE_POS_Z * slices / CUBE_COUNT_Z;
+    let to = (CUBE_POS_Z + 1) * slices / CUBE_COUNT_Z;
     if comptime!(tile.cores) {
-        let sums =
-            cores::multiply::<E, NI>(input, weights, sizes, first_row, first_column, 0u32, slices, plan);
+        let sums = cores::multiply::<E, NI>(input, weights, sizes, first_row, first_column, from, to, plan);
         let mut staged = cores::staging(tile);
         #[unroll]
         for i in 0..comptime!(tile.matrix_rows() * MATRICES / 2) {
@@ -43,7 +45,7 @@ pub(super) fn product<E: Float, NI: Size, NO: Size>(
             #[unroll]
             for j in 0..cores::QUADS {
                 let at = cores::staged(j);
-                finish::<E, NO>(
+                leave::<O, NO>(
                     staged[at],
                     staged[at + cores::BESIDE],
                     bias,
@@ -68,13 +70,13 @@ pub(super) fn product<E: Float, NI: Size, NO: Size>(
             sizes,
             first_row,
             first_column,
-            0u32,
-            slices,
+            from,
+            to,
             plan,
         );
         #[unroll]
         for i in 0..comptime!(tile.rows()) {
-            finish::<E, NO>(
+            leave::<O, NO>(
                 sums[comptime!(2 * i)],
                 sums[comptime!(2 * i + 1)],
                 bias,
@@ -91,85 +93,45 @@ pub(super) fn product<E: Float, NI: Size, NO: Size>(
     }
 }
 
-/// The same for a part of the depth, of which there are as many as the cubes' third axis has: sums go to `[parts, rows, packed]`.
-#[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn part_of_product<E: Float, NI: Size>(
-    input: &[Vector<E, NI>],
-    weights: &[Quad<E>],
-    parts: &mut [Quad<f32>],
-    sizes: Sizes,
-    #[comptime] plan: Plan,
-    #[define(E)] _elem: ElemType,
-) {
-    let tile = comptime!(plan.tile);
-    let first_row = first_row(sizes, tile);
-    let first_column = first_column(sizes, tile);
-    if first_row >= sizes.rows {
-        terminate!();
-    }
-    let slices = slices(sizes, plan);
-    let from = CUBE_POS_Z * slices / CUBE_COUNT_Z;
-    let to = (CUBE_POS_Z + 1) * slices / CUBE_COUNT_Z;
-    if comptime!(tile.cores) {
-        let sums = cores::multiply::<E, NI>(input, weights, sizes, first_row, first_column, from, to, plan);
-        let mut staged = cores::staging(tile);
-        #[unroll]
-        for i in 0..comptime!(tile.matrix_rows() * MATRICES / 2) {
-            cores::stage(&mut staged, &sums, i);
-            #[unroll]
-            for j in 0..cores::QUADS {
-                let at = cores::staged(j);
-                put(
-                    staged[at],
-                    staged[at + cores::BESIDE],
-                    parts,
-                    first_row + cores::row(tile, i, j),
-                    first_column + cores::column(tile, i, j),
-                    sizes,
-                );
-            }
-            sync_cube();
-        }
-    } else {
-        let mut sums = Array::<Quad<f32>>::new(comptime!(2 * tile.rows()));
-        units::multiply::<E, NI>(
-            input,
-            weights,
-            &mut sums,
-            sizes,
-            first_row,
-            first_column,
-            from,
-            to,
-            plan,
-        );
-        #[unroll]
-        for i in 0..comptime!(tile.rows()) {
-            put(
-                sums[comptime!(2 * i)],
-                sums[comptime!(2 * i + 1)],
-                parts,
-                first_row + units::row(tile, i),
-                first_column + units::column(tile),
-                sizes,
-            );
-        }
-    }
-}
-
-/// Two quads of sums, 32 columns apart, to where this cube's part belongs.
+/// Two quads of sums, 32 columns apart: finished, or to where this cube's part belongs.
 #[cube]
-fn put(left: Quad<f32>, right: Quad<f32>, parts: &mut [Quad<f32>], row: u32, packed: u32, sizes: Sizes) {
-    // Of two panels both are there or none.
-    if row < sizes.rows && packed < sizes.packed {
+fn leave<O: Float, N: Size>(
+    left: Quad<f32>,
+    right: Quad<f32>,
+    bias: &[Quad<f32>],
+    image_bias: ComptimeOption<&[Vector<O, N>]>,
+    residual: ComptimeOption<&[Vector<O, N>]>,
+    slopes: ComptimeOption<&[Quad<f32>]>,
+    output: &mut [Vector<O, N>],
+    row: u32,
+    packed: u32,
+    sizes: Sizes,
+    #[comptime] epilogue: Option<Epilogue>,
+) {
+    if comptime!(epilogue.is_some()) {
+        finish::<O, N>(
+            left,
+            right,
+            bias,
+            image_bias,
+            residual,
+            slopes,
+            output,
+            row,
+            packed,
+            sizes,
+            comptime!(epilogue.unwrap_or(Epilogue::Plain)),
+        );
+    } else if row < sizes.rows && packed < sizes.packed {
+        // Of two panels both are there or none.
         let row = CUBE_POS_Z as usize * sizes.rows as usize + row as usize;
-        let at = (row * sizes.packed as usize + packed as usize) / 4;
-        parts[at] = left;
-        parts[at + 8] = right;
+        let at = row * sizes.packed as usize + packed as usize;
+        put_quad::<O, N>(output, at, 4u32, Quad::<O>::cast_from(left));
+        put_quad::<O, N>(output, at + 32, 4u32, Quad::<O>::cast_from(right));
     }
 }
 
-/// What [`part_of_product`] left, put together: two quads of sums for each unit.
+/// What [`product`] left of parts, put together: two quads of sums for each unit.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn join_parts<E: Float, NO: Size>(
     parts: &[Quad<f32>],

@@ -12,7 +12,10 @@ mod tests;
 mod units;
 
 use burn_cubecl::{
-    cubecl::prelude::{CubeCount, CubeDim},
+    cubecl::{
+        ir::{ElemType, FloatKind},
+        prelude::{BufferArg, CubeCount, CubeDim},
+    },
     tensor::CubeTensor,
 };
 use burn_tensor::{DType, Tensor};
@@ -20,7 +23,7 @@ use burn_tensor::{DType, Tensor};
 use self::{
     check::has_cores,
     cut::Cut,
-    kernel::{join_parts, part_of_product, product},
+    kernel::{join_parts, product},
     plan::{Plan, SizesLaunch},
 };
 pub(super) use self::{epilogue::Epilogue, plan::Rows};
@@ -34,6 +37,9 @@ const COLUMNS: usize = 64;
 
 /// Columns of values before those of their gates.
 const PANEL: usize = 32;
+
+/// The type of sums, which parts are kept in.
+const SUMS: ElemType = ElemType::Float(FloatKind::F32);
 
 /// Units of a cube that puts parts together.
 const JOINED: usize = 64;
@@ -151,70 +157,63 @@ impl Weights {
         let plan = Plan { tile, rows };
         let units = CubeDim::new_1d(tile.units as u32);
         let sizes = || self.sizes(count, picture);
-        let image_bias = terms.image_bias.map(CubeTensor::into_buffer_arg);
-        let residual = terms.residual.map(CubeTensor::into_buffer_arg);
-        let slopes = terms.slopes.map(CubeTensor::into_buffer_arg);
-        let bias = self.bias.clone().into_buffer_arg();
+        let terms = [terms.image_bias, terms.residual, terms.slopes];
+        let terms = terms.map(|term| term.map(CubeTensor::into_buffer_arg));
+        let bias = || self.bias.clone().into_buffer_arg();
+        let parts = (cut.parts > 1).then(|| empty(&x, [cut.parts, count, self.packed], DType::F32));
+        let address = address(&[&x, &self.values, &output, parts.as_ref().unwrap_or(&output)]);
+        let input = x.into_buffer_arg();
         let values = self.values.clone().into_buffer_arg();
         // SAFETY: kernels read and write rows and columns of these sizes alone, and the buffers have them: `x` has the rows that the
         // callers counted, packed weights and bias were made above, terms are asserted by the callers.
+        let multiply = |into: &CubeTensor, lanes, terms: [Option<BufferArg>; 3], epilogue, elems| unsafe {
+            let [image_bias, residual, slopes] = terms;
+            product::launch_unchecked(
+                &client,
+                grid(cut.cubes, cut.parts),
+                units,
+                address,
+                near,
+                lanes,
+                input,
+                values,
+                bias(),
+                image_bias.into(),
+                residual.into(),
+                slopes.into(),
+                into.clone().into_buffer_arg(),
+                sizes(),
+                plan,
+                epilogue,
+                elems,
+            );
+        };
+        let Some(parts) = parts else {
+            multiply(&output, far, terms, Some(epilogue), [elem, elem]);
+            return output;
+        };
+        multiply(&parts, 4, [None, None, None], None, [elem, SUMS]);
+        let pairs = count * self.packed / 8;
+        let [image_bias, residual, slopes] = terms;
+        // SAFETY: as above; the parts were made for these sizes.
         unsafe {
-            if cut.parts == 1 {
-                let address = address(&[&x, &self.values, &output]);
-                product::launch_unchecked(
-                    &client,
-                    grid(cut.cubes, 1),
-                    units,
-                    address,
-                    near,
-                    far,
-                    x.into_buffer_arg(),
-                    values,
-                    bias,
-                    image_bias.into(),
-                    residual.into(),
-                    slopes.into(),
-                    output.clone().into_buffer_arg(),
-                    sizes(),
-                    plan,
-                    epilogue,
-                    elem,
-                );
-            } else {
-                let parts = empty(&x, [cut.parts, count, self.packed], DType::F32);
-                let address = address(&[&x, &self.values, &output, &parts]);
-                part_of_product::launch_unchecked(
-                    &client,
-                    grid(cut.cubes, cut.parts),
-                    units,
-                    address,
-                    near,
-                    x.into_buffer_arg(),
-                    values,
-                    parts.clone().into_buffer_arg(),
-                    sizes(),
-                    plan,
-                    elem,
-                );
-                let pairs = count * self.packed / 8;
-                join_parts::launch_unchecked(
-                    &client,
-                    grid(pairs.div_ceil(JOINED), 1),
-                    CubeDim::new_1d(JOINED as u32),
-                    address,
-                    far,
-                    parts.into_buffer_arg(),
-                    bias,
-                    image_bias.into(),
-                    residual.into(),
-                    slopes.into(),
-                    output.clone().into_buffer_arg(),
-                    sizes(),
-                    cut.parts as u32,
-                    epilogue,
-                    elem,
-                );
-            }
+            join_parts::launch_unchecked(
+                &client,
+                grid(pairs.div_ceil(JOINED), 1),
+                CubeDim::new_1d(JOINED as u32),
+                address,
+                far,
+                parts.into_buffer_arg(),
+                bias(),
+                image_bias.into(),
+                residual.into(),
+                slopes.into(),
+                output.clone().into_buffer_arg(),
+                sizes(),
+                cut.parts as u32,
+                epilogue,
+                elem,
+            );
         }
         output
     }
