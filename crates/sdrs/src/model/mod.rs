@@ -44,8 +44,10 @@ pub(crate) use demo::{folder as demo_folder, seeing as demo_seeing};
 pub(crate) use machine::{Machine, machine_setters};
 pub(crate) use memory::{MemoryLimit, Models, Work};
 pub use memory::{MemoryPlan, parse_memory};
+#[cfg(test)]
+pub(crate) use networks::traffic;
 pub use networks::{Array, EncodedImages, ModelSizes};
-pub(crate) use networks::{tensor, values};
+pub(crate) use networks::{all_values, tensor, values};
 pub use runtime::LogLevel;
 pub(crate) use runtime::{Log, Runtime};
 pub(crate) use save::{check_file, check_folder};

@@ -1,6 +1,6 @@
 //! Arrays of the host, and the calls of networks on them that a run makes as well.
 
-use burn_tensor::{DType, Tensor, TensorData};
+use burn_tensor::{DType, Tensor, TensorData, Transaction};
 use sd_core::{models::guidance_embedding, weights::Target};
 use sd_kernels::Axes;
 
@@ -218,17 +218,55 @@ impl Model {
 
 /// Values as a tensor on a device.
 pub(crate) fn tensor<const D: usize>(target: &Target, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    #[cfg(test)]
+    traffic::WRITES.set(traffic::WRITES.get() + 1);
     Tensor::from_data(TensorData::new(values, shape), (target.device.burn(), DType::F32))
 }
 
 /// A tensor's values on the host.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor
-        .cast(DType::F32)
-        .try_into_vec_as::<f32>()
-        // Whoever computes knows the device, and tells what is free there.
-        .map_err(|error| Error::Device {
-            device: "the device".into(),
-            reason: error.to_string(),
-        })
+    #[cfg(test)]
+    traffic::READS.set(traffic::READS.get() + 1);
+    let values = tensor.cast(DType::F32).try_into_vec_as::<f32>();
+    values.map_err(|error| unread(error.to_string()))
+}
+
+/// The values of tensors of one device on the host. The device is waited for once.
+pub(crate) fn all_values(tensors: impl IntoIterator<Item = Tensor<1>>) -> Result<Vec<Vec<f32>>> {
+    #[cfg(test)]
+    traffic::READS.set(traffic::READS.get() + 1);
+    let tensors = tensors.into_iter().map(|tensor| tensor.cast(DType::F32));
+    let reading = tensors.fold(Transaction::default(), Transaction::register);
+    let read = reading.try_execute().map_err(|error| unread(error.to_string()))?;
+    let values = read.into_iter().map(|data| data.try_into_vec::<f32>());
+    values
+        .map(|values| values.map_err(|error| unread(error.to_string())))
+        .collect()
+}
+
+/// Whoever computes knows the device, and tells what is free there.
+fn unread(reason: String) -> Error {
+    Error::Device {
+        device: "the device".into(),
+        reason,
+    }
+}
+
+/// What a thread brought to a device and back, for tests.
+#[cfg(test)]
+pub(crate) mod traffic {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub static READS: Cell<usize> = const { Cell::new(0) };
+        pub static WRITES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Reads and writes during some work of this thread.
+    pub fn of(work: impl FnOnce()) -> [usize; 2] {
+        READS.set(0);
+        WRITES.set(0);
+        work();
+        [READS.get(), WRITES.get()]
+    }
 }

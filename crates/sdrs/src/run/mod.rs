@@ -1,5 +1,6 @@
 //! A run: pictures from a request, and the components that draw them.
 
+mod answers;
 mod cache;
 mod call_state;
 mod canvas;

@@ -1,16 +1,19 @@
 //! Prediction: the denoised latents that the network gives for each text of a call.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use burn_tensor::Tensor;
 use sd_core::models::{DeepCache, FreeU, MergedParts, Perturbation, SelfAttentionLayers, UNet, UnetInput};
 use sd_kernels::Axes;
 use sd_sched::{DenoiseCall, Latent};
 
-use super::cache::{Row, SavedCache, Text, UnetCache};
+use super::{
+    answers::{Answers, Predicted},
+    cache::{Row, SavedCache, Text, UnetCache},
+};
 use crate::{
     Error, GenerateParams, Result,
-    model::{Model, Runtime, values},
+    model::{Model, Runtime},
     params::Tiles,
     text::Conditioning,
 };
@@ -40,8 +43,8 @@ pub(crate) struct Predictor<'a> {
 pub(crate) struct Steady {
     pictures: usize,
     guidance: Option<Tensor<2>>,
-    /// What stands behind the latents, where the network sees all of it.
-    concat: Option<Tensor<4>>,
+    /// What stands behind the latents of each tile; where there are none, of the whole at 0.
+    concat: HashMap<usize, Tensor<4>>,
 }
 
 /// What the network sees of a call, on the device: a row for each picture.
@@ -51,6 +54,8 @@ struct Seen {
     guidance: Option<Tensor<2>>,
     /// The axes along which pictures go on at their opposite edges.
     wrap: Axes,
+    /// The tile's number.
+    tile: usize,
 }
 
 /// What is changed in all calls of the network: work that they leave out, FreeU, and wrapped edges. By default nothing is.
@@ -83,21 +88,6 @@ pub(crate) struct Variant<'a> {
     pub perturbed: Option<(Perturbation, &'a SelfAttentionLayers)>,
     /// Whether the channels behind those of the latents are zeros.
     pub blank: bool,
-}
-
-/// The network's answer to a text.
-pub(crate) struct Predicted {
-    pub denoised: Vec<f32>,
-    /// What the middle's pixels get of attention, if that was asked for and the middle was computed.
-    pub received: Option<Received>,
-}
-
-/// What each pixel of the middle gets of attention, row by row; 1 is the mean.
-#[derive(Debug, Clone)]
-pub(crate) struct Received {
-    /// Height and width.
-    pub size: [usize; 2],
-    pub values: Vec<f32>,
 }
 
 impl Changes {
@@ -171,21 +161,18 @@ impl Predictor<'_> {
             .collect();
         // Contexts of one length go through the network together: two at a time, so that AND takes no more memory.
         let same_length = |a: &Text, b: &Text| lengths[a.part] == lengths[b.part];
-        let mut outputs: Vec<Vec<Predicted>> = latents.iter().map(|_| Vec::new()).collect();
-        let whole = match self.tiles {
-            Some(_) => None,
-            None => Some(self.whole(&scaled, variant)?),
-        };
-        for pair in texts.chunk_by(same_length).flat_map(|run| run.chunks(2)) {
-            let made = match (self.tiles, &whole) {
-                (_, Some(whole)) => self.outputs(whole, &pictures, call, unet, pair, variant)?,
-                (Some(tiles), None) => self.tiled(tiles, (&pictures, &scaled), call, unet, pair, variant)?,
-                (None, None) => unreachable!("without tiles the network sees the whole"),
-            };
-            // Text by text, each with every picture.
-            for (row, made) in made.into_iter().enumerate() {
-                outputs[row % latents.len()].push(made);
+        let groups = texts.chunk_by(same_length).flat_map(|run| run.chunks(2));
+        let groups: Vec<&[Text]> = groups.collect();
+        let made = match self.tiles {
+            Some(tiles) => self.tiled(tiles, (&pictures, &scaled), call, unet, &groups, variant)?,
+            None => {
+                let whole = self.seen(&scaled, None, variant)?;
+                self.outputs(&whole, &pictures, call, unet, &groups, variant)?
             }
+        };
+        let mut outputs: Vec<Vec<Predicted>> = latents.iter().map(|_| Vec::new()).collect();
+        for (row, made) in made.into_iter().enumerate() {
+            outputs[row % latents.len()].push(made);
         }
         for (outputs, (_, x)) in outputs.iter_mut().zip(latents) {
             for output in outputs {
@@ -208,24 +195,18 @@ impl Predictor<'_> {
         (pictures, scaled): (&[usize], &[Vec<f32>]),
         call: &DenoiseCall,
         unet: &UNet,
-        texts: &[Text],
+        groups: &[&[Text]],
         variant: Variant,
     ) -> Result<Vec<Predicted>> {
         let values = scaled.first().map_or(0, Vec::len);
-        let mut means = vec![vec![0.0; values]; texts.len() * pictures.len()];
+        let texts: usize = groups.iter().map(|texts| texts.len()).sum();
+        let mut means = vec![vec![0.0; values]; texts * pictures.len()];
         for number in 0..tiles.count() {
             if (self.cancelled)() {
                 return Err(Error::Cancelled);
             }
-            let seen = self.tile(tiles, number, scaled, variant)?;
-            let texts: Vec<Text> = texts
-                .iter()
-                .map(|text| Text {
-                    tile: number,
-                    ..*text
-                })
-                .collect();
-            let made = self.outputs(&seen, pictures, call, unet, &texts, variant)?;
+            let seen = self.seen(scaled, Some((tiles, number)), variant)?;
+            let made = self.outputs(&seen, pictures, call, unet, groups, variant)?;
             for (mean, made) in means.iter_mut().zip(made) {
                 tiles.add(mean, &made.denoised, number);
             }
@@ -237,58 +218,69 @@ impl Predictor<'_> {
         Ok(means.into_iter().map(predicted).collect())
     }
 
-    /// All of the scaled latents, on the device.
-    fn whole(&mut self, scaled: &[Vec<f32>], variant: Variant) -> Result<Seen> {
+    /// What the network sees of the scaled latents: all, or a tile's.
+    fn seen(&mut self, scaled: &[Vec<f32>], tile: Option<(&Tiles, usize)>, variant: Variant) -> Result<Seen> {
         let (model, pictures) = (self.model, scaled.len());
         let [_, channels, height, width] = self.shape;
+        let (size, wrap) = match tile {
+            Some((tiles, _)) => (tiles.size, tiles.wrap),
+            None => ([height, width], self.changes.wrap),
+        };
+        let number = tile.map_or(0, |(_, number)| number);
+        let cut = |values: &[f32]| match tile {
+            Some((tiles, number)) => tiles.cut(values, number),
+            None => values.to_vec(),
+        };
+        let latents: Vec<f32> = scaled.iter().flat_map(|values| cut(values)).collect();
         let (guidance, concat, steady) = (&self.guidance, self.concat, &mut self.steady);
-        let wrap = self.changes.wrap;
         self.runtime.compute(|| {
             if steady.pictures != pictures {
                 *steady = Steady {
                     pictures,
                     guidance: guidance.as_ref().map(|row| rows(model, row, pictures)),
-                    concat: concat.map(|values| planes(model, values, pictures, [height, width])),
+                    concat: HashMap::new(),
                 };
             }
-            let concat = steady.concat.clone();
-            Ok(Seen {
-                latents: model.tensor(scaled.concat(), [pictures, channels, height, width]),
-                concat: match variant.blank {
-                    true => concat.map(|concat| concat.zeros_like()),
-                    false => concat,
-                },
-                guidance: steady.guidance.clone(),
-                wrap,
-            })
-        })
-    }
-
-    /// A tile of the scaled latents, on the device.
-    fn tile(&self, tiles: &Tiles, number: usize, scaled: &[Vec<f32>], variant: Variant) -> Result<Seen> {
-        let (model, pictures) = (self.model, scaled.len());
-        let (guidance, concat, channels) = (&self.guidance, self.concat, self.shape[1]);
-        let [height, width] = tiles.size;
-        let cut: Vec<Vec<f32>> = scaled.iter().map(|values| tiles.cut(values, number)).collect();
-        self.runtime.compute(|| {
             let concat = concat.map(|values| {
-                let concat = planes(model, &tiles.cut(values, number), pictures, tiles.size);
+                let made = || planes(model, &cut(values), pictures, size);
+                let concat = steady.concat.entry(number).or_insert_with(made);
                 match variant.blank {
                     true => concat.zeros_like(),
-                    false => concat,
+                    false => concat.clone(),
                 }
             });
             Ok(Seen {
-                latents: model.tensor(cut.concat(), [pictures, channels, height, width]),
+                latents: model.tensor(latents, [pictures, channels, size[0], size[1]]),
                 concat,
-                guidance: guidance.as_ref().map(|row| rows(model, row, pictures)),
-                wrap: tiles.wrap,
+                guidance: steady.guidance.clone(),
+                wrap,
+                tile: number,
             })
         })
     }
 
-    /// The network's output for each of some texts of one length with each picture, in the place of what is denoised.
+    /// The network's output for each of some texts with each picture, in the place of what is denoised. Each group's texts, which are of one
+    /// length, go through the network together. The device is waited for once, for all of them.
     fn outputs(
+        &mut self,
+        seen: &Seen,
+        pictures: &[usize],
+        call: &DenoiseCall,
+        unet: &UNet,
+        groups: &[&[Text]],
+        variant: Variant,
+    ) -> Result<Vec<Predicted>> {
+        let answers = groups.iter().map(|texts| {
+            let tile = seen.tile;
+            let texts: Vec<Text> = texts.iter().map(|&text| Text { tile, ..text }).collect();
+            self.answers(seen, pictures, call, unet, &texts, variant)
+        });
+        let answers = answers.collect::<Result<Vec<_>>>()?;
+        self.runtime.compute(|| Answers::read(answers))
+    }
+
+    /// The network's answers to texts of one length with each picture.
+    fn answers(
         &mut self,
         seen: &Seen,
         pictures: &[usize],
@@ -296,8 +288,8 @@ impl Predictor<'_> {
         unet: &UNet,
         texts: &[Text],
         variant: Variant,
-    ) -> Result<Vec<Predicted>> {
-        let (batch, together) = (texts.len() * pictures.len(), pictures.len());
+    ) -> Result<Answers> {
+        let together = pictures.len();
         let rows: Vec<Row> = texts
             .iter()
             .flat_map(|&text| pictures.iter().map(move |&picture| Row { picture, text }))
@@ -309,9 +301,9 @@ impl Predictor<'_> {
             .then(|| self.cache.first_block(call.step, &rows))
             .flatten();
         let cache = &mut self.cache;
-        let (output, left, received) = self.runtime.compute(|| {
+        let output = self.runtime.compute(|| {
             let timesteps = vec![call.timestep; together];
-            let output = cache.with_text(texts, unet, |conditions| {
+            cache.with_text(texts, unet, |conditions| {
                 let input = UnetInput {
                     pictures: together,
                     added: conditions.added.clone(),
@@ -331,33 +323,18 @@ impl Predictor<'_> {
                     }
                     false => unet.forward_cached(&input, &deep_cache)?,
                 })
-            })?;
-            let received = output.received.map(|tensor| {
-                let [_, height, width] = tensor.dims();
-                Ok::<_, Error>(([height, width], values(tensor)?))
-            });
-            let left = (output.deep, output.first_block);
-            Ok::<_, Error>((values(output.prediction)?, left, received.transpose()?))
+            })
         })?;
-        let (deep, first_block) = left;
-        if let Some(deep) = deep {
+        if let Some(deep) = output.deep {
             self.cache.keep(call.step, &rows, &deep);
         }
-        if let Some(first_block) = first_block {
+        if let Some(first_block) = output.first_block {
             self.cache.keep_first_block(call.step, &rows, &first_block);
         }
-        let mut received = received.map(|(size, values)| {
-            let each = values.len() / batch;
-            let rows: Vec<_> = values.chunks_exact(each).map(<[f32]>::to_vec).collect();
-            rows.into_iter().map(move |values| Received { size, values })
-        });
-        Ok(output
-            .chunks_exact(output.len() / batch)
-            .map(|denoised| Predicted {
-                denoised: denoised.to_vec(),
-                received: received.as_mut().and_then(Iterator::next),
-            })
-            .collect())
+        Ok(Answers {
+            prediction: output.prediction,
+            received: output.received,
+        })
     }
 
     /// The use of deep features for these rows at a step.
@@ -384,3 +361,6 @@ fn planes(model: &Model, values: &[f32], pictures: usize, [height, width]: [usiz
     let channels = values.len() / (height * width);
     model.tensor(values.repeat(pictures), [pictures, channels, height, width])
 }
+
+#[cfg(test)]
+mod tests;

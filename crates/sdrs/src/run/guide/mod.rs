@@ -20,7 +20,10 @@ mod terms;
 use sd_core::{config::UnetConfig, models::UNet};
 use sd_sched::{DenoiseCall, Denoised, Latent, Scalings};
 
-use super::predict::{Batch, Predictor, Received, Variant};
+use super::{
+    answers::Received,
+    predict::{Batch, Predictor, Variant},
+};
 use crate::{GenerateParams, Result};
 
 use adaptive_projected::AdaptiveProjected;

@@ -8,7 +8,7 @@ use sd_core::{
 };
 use sd_sched::Latent;
 
-use super::super::predict::Received;
+use super::super::answers::Received;
 use crate::{Error, GenerateParams, Result};
 
 /// Places of the blur along each axis.

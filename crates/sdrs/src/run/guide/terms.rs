@@ -6,7 +6,10 @@ use sd_sched::Latent;
 use super::{Guidance, GuidanceState, Guide};
 use crate::{
     Result,
-    run::predict::{Batch, Predicted, Predictor, Variant},
+    run::{
+        answers::Predicted,
+        predict::{Batch, Predictor, Variant},
+    },
 };
 
 /// Terms that are added to a guided latent.

@@ -13,11 +13,11 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{
+        answers::Received,
         cache::{SavedFeatures, SavedFirstBlock},
         call_state::CallState,
         guide::GuidanceState,
         pass::PassState,
-        predict::Received,
         start::Inputs,
     },
     DrawnWith, Place, RunState,
