@@ -1,4 +1,4 @@
-//! GPUs: type-checking their features, tests on whatever Vulkan there is, and the bench as one file that needs nothing but a driver.
+//! GPUs: checking their features, tests on whatever Vulkan there is, and the bench as one file that needs nothing but a driver.
 
 use std::{
     fs,
@@ -6,23 +6,17 @@ use std::{
     process::Stdio,
 };
 
-use crate::shell::{Outcome, cargo, output, program, run};
+use crate::shell::{Outcome, cargo, clippy, output, program, run};
 
-/// Type-checks the GPU features. `DOCS_RS` stops the CUDA backend's build scripts from downloading LLVM, which only linking needs, and
-/// `cuda-nvrtc` never calls.
+/// Lints the code behind the features that GPUs share, and type-checks CUDA's. `DOCS_RS` stops the CUDA backend's build scripts from
+/// downloading LLVM, which only linking needs, and `cuda-nvrtc` never calls.
 pub fn check() -> Outcome {
-    let check = [
-        "check",
-        "--release",
-        "--locked",
-        "--package",
-        "sdrs-cli",
-        "--features",
-    ];
-    run(cargo().args(check).arg("vulkan"))?;
+    run(&mut clippy(Some("vulkan")))?;
+    let check = ["check", "--release", "--locked", "--package", "sdrs-cli"];
     println!("with DOCS_RS=1:");
     for feature in ["cuda", "cuda-nvrtc"] {
-        run(cargo().args(check).arg(feature).env("DOCS_RS", "1"))?;
+        let features = ["--features", feature];
+        run(cargo().args(check).args(features).env("DOCS_RS", "1"))?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ const HELP: &str = "\
 Developer tasks.
 
     cargo xtask test [--no-gpu]       every check and test there is; --no-gpu leaves out check-gpu
-    cargo xtask check-gpu             type-check the cuda, cuda-nvrtc and vulkan features (no GPU or CUDA toolkit needed)
+    cargo xtask check-gpu             lint and type-check the cuda, cuda-nvrtc and vulkan features (no GPU or CUDA toolkit needed)
     cargo xtask gpu                   tests on a Vulkan device: a GPU, or Mesa's software driver
     cargo xtask arm                   tests of 64-bit ARM's kernels and networks, under qemu's emulation
     cargo xtask gpu-bench DIR         build the GPU bench with CUDA as a program to carry to another machine

@@ -19,6 +19,17 @@ pub fn cargo() -> Command {
     program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// Clippy on all code of the workspace, with more features if some are named.
+pub fn clippy(features: Option<&str>) -> Command {
+    let mut command = cargo();
+    command.args(["clippy", "--workspace", "--all-targets", "--release", "--locked"]);
+    if let Some(features) = features {
+        command.args(["--features", features]);
+    }
+    command.args(["--", "-D", "warnings"]);
+    command
+}
+
 /// A program, run in the root without standard input.
 pub fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(name);

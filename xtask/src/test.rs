@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     book, c, gpu, licences, one_build, python, repository,
-    shell::{Outcome, cargo, output, program, run as run_command},
+    shell::{Outcome, cargo, clippy, output, program, run as run_command},
 };
 
 /// Type-checking the GPU features compiles several hundred crates. Where all the rest took longer than this, the machine is too slow
@@ -21,7 +21,7 @@ const STAGES: [Stage; 12] = [
     ("scripts", scripts),
     ("book", book::check),
     ("fmt", fmt),
-    ("clippy", clippy),
+    ("clippy", || run_command(&mut clippy(None))),
     ("tests", tests),
     ("c", c::check),
     ("python", python::check),
@@ -80,20 +80,6 @@ pub fn run(gpu: bool) -> Outcome {
 fn fmt() -> Outcome {
     run_command(cargo().args(["fmt", "--all", "--check"]))?;
     run_command(cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
-}
-
-fn clippy() -> Outcome {
-    let args = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--release",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    run_command(cargo().args(args))
 }
 
 fn tests() -> Outcome {
