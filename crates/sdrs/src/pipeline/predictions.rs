@@ -1,6 +1,6 @@
 //! A table of what U-Nets predict, by the hashes of their files: for checkpoints that don't say it themselves.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io::Read, path::Path};
 
 use sd_core::{
     checkpoint::Checkpoint,
@@ -31,13 +31,18 @@ impl Predictions {
             path: path.to_owned(),
             source,
         };
-        let length = std::fs::metadata(path).map_err(unreadable)?.len();
-        if length > MAX_BYTES {
+        // A device may say that it has no bytes, and never end.
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let length = file
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        if length as u64 > MAX_BYTES {
             return Err(fault(format!(
-                "{length} bytes are too many for a table of prediction types"
+                "more than {MAX_BYTES} bytes are too many for a table of prediction types"
             )));
         }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let rows: BTreeMap<String, String> = serde_json::from_str(&text).map_err(|e| {
             fault(format!(
                 "not a table of prediction types, {{\"SHA-256\": \"v_prediction\", ..}}: {e}"
