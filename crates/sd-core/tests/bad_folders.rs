@@ -77,6 +77,34 @@ fn missing_parts() {
     Checkpoint::open(folder.path()).map(drop).unwrap();
 }
 
+/// A link into a cache whose file is gone, or anything else that is no file, is not as if it weren't there: the model would be drawn by
+/// another schedule, and nobody told.
+#[test]
+fn what_is_there_is_not_passed_over() {
+    for name in [
+        "scheduler/scheduler_config.json",
+        "sdrs_recommended.json",
+        "unet/config.json",
+        UNET,
+    ] {
+        let at = |folder: &Path| {
+            let path = folder.join(name);
+            let _ = std::fs::remove_file(&path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        let folder = tiny_copy();
+        std::fs::create_dir(at(folder.path())).unwrap();
+        assert_says(&opening(folder.path()), &[name, " is "]);
+        #[cfg(unix)]
+        {
+            let folder = tiny_copy();
+            std::os::unix::fs::symlink("../blobs/gone", at(folder.path())).unwrap();
+            assert_says(&opening(folder.path()), &[name, "cannot read"]);
+        }
+    }
+}
+
 #[test]
 fn files_of_another_kind() {
     with_file("unet/config.json", Some(b""), &["unet/config.json", "EOF"]);
@@ -130,7 +158,7 @@ fn files_of_another_kind() {
     let folder = tiny_copy();
     std::fs::remove_file(folder.path().join("vae/config.json")).unwrap();
     std::fs::create_dir(folder.path().join("vae/config.json")).unwrap();
-    assert_says(&opening(folder.path()), &["it lacks a VAE (no vae/config.json)"]);
+    assert_says(&opening(folder.path()), &["vae/config.json: is not a file"]);
 }
 
 #[test]

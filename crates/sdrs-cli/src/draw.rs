@@ -273,7 +273,7 @@ fn run_under(
     let count = params.size.batch_size;
     let (failed, mut shows) = (RefCell::new(Vec::new()), true);
     // Of each picture: they may be drawn one after another, or together.
-    let mut done = vec![0; count];
+    let mut done = Vec::new();
     let outcome = request
         .on_progress(|progress| {
             if let Some(taken) = taken.take() {

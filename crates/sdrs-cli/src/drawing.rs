@@ -6,8 +6,9 @@ use sdrs::{GenerateParams, Given, Picture, Pipeline, PipelineBuilder, Quantizati
 
 use crate::{
     Failure,
-    out::{log, note},
+    out::{log, note, shown},
     parts::{Parts, dtype},
+    pictures::infotext,
     pictures::read,
     settings::Settings,
 };
@@ -150,16 +151,18 @@ impl Drawing {
 
 /// The settings of a PNG or of a text file. Settings that get lost are reported.
 fn from_infotext(path: &Path, refined: bool) -> Result<GenerateParams, Failure> {
-    let text = sdrs::infotext::of_file(path)?;
-    let read = sdrs::infotext::parse(&text)?;
+    let read = infotext(path)?;
     if let Some(name) = read.refiner.as_ref().filter(|_| !refined) {
-        note(format_args!("not used: Refiner: {name}; give it with --refiner"));
+        note(format_args!(
+            "not used: Refiner: {}; give it with --refiner",
+            shown(name)
+        ));
     }
     for remark in &read.notes {
-        note(format_args!("infotext: {remark}"));
+        note(format_args!("infotext: {}", shown(remark)));
     }
     for (key, value) in read.rest.iter().filter(|(key, _)| key != "Version") {
-        note(format_args!("not used: {key}: {value}"));
+        note(format_args!("not used: {}: {}", shown(key), shown(value)));
     }
     Ok(read.params)
 }

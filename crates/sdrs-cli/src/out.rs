@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, is_separator},
     process::exit,
     sync::{
         Mutex, PoisonError,
@@ -71,6 +71,18 @@ fn above_bar<T>(write: impl FnOnce() -> T) -> T {
 /// Says something on standard error, where nobody has to listen.
 pub fn note(text: impl std::fmt::Display) {
     let _ = above_bar(|| writeln!(io::stderr(), "{text}"));
+}
+
+/// A text from a file as a terminal can show it: without control characters, and not endless.
+pub fn shown(text: &str) -> String {
+    const MAX: usize = 1000;
+    let seen = |c: char| if c.is_control() { ' ' } else { c };
+    let more = text.chars().nth(MAX).map(|_| "...");
+    text.chars()
+        .take(MAX)
+        .map(seen)
+        .chain(more.unwrap_or_default().chars())
+        .collect()
 }
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
@@ -154,6 +166,11 @@ impl Pictures {
                 }
                 () => Ok(Self::Stdout),
             };
+        }
+        let last = output.as_os_str().as_encoded_bytes().last();
+        if output.file_name().is_none() || last.is_some_and(|&byte| is_separator(byte.into())) {
+            // A number behind it would make a name of it.
+            Image::check_path(output)?;
         }
         let count = params.size.batch_size.min(MOST);
         for image in 0..count {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sdrs::Picture;
+use sdrs::{ErrorCode, Picture, infotext::Infotext};
 
 use crate::{Failure, out::note};
 
@@ -13,6 +13,17 @@ pub fn read(path: &Path) -> Result<Picture, Failure> {
         note(format_args!("{}: {remark}", path.display()));
     }
     Ok(picture)
+}
+
+/// The infotext of a picture, or of a text file. The error for what can't be used in it names the file.
+pub fn infotext(path: &Path) -> Result<Infotext, Failure> {
+    let text = sdrs::infotext::of_file(path)?;
+    sdrs::infotext::parse(&text).map_err(|error| match error.code() {
+        ErrorCode::InvalidParameter | ErrorCode::UnknownName => {
+            Failure::Usage(format!("{}: {error}", path.display()))
+        }
+        _ => error.into(),
+    })
 }
 
 /// Endings of the pictures that can be read.

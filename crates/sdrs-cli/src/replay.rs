@@ -6,8 +6,9 @@ use sdrs::{Given, Replay, SaveOptions};
 
 use crate::{
     Failure, draw,
-    out::{Pictures, interruptible, log, note},
+    out::{Pictures, interruptible, log, note, shown},
     parts::dtype,
+    pictures::infotext,
 };
 
 #[derive(clap::Args)]
@@ -32,10 +33,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = sdrs::infotext::of_file(&args.picture)?;
-    let replay = Replay::find(&sdrs::infotext::parse(&text)?, &args.models)?;
+    let replay = Replay::find(&infotext(&args.picture)?, &args.models)?;
     for missing in &replay.missing {
-        note(format_args!("not honoured: {missing}"));
+        note(format_args!("not honoured: {}", shown(missing)));
     }
     if args.strict && !replay.missing.is_empty() {
         return Err(Failure::Usage(

@@ -223,6 +223,59 @@ fn wrong_arguments_say_what_would_be_right() {
     let (code, message) = failure(&["txt2img", "x", "--steps", "-x"]);
     assert_eq!(code, 2);
     assert!(message.contains("unexpected argument '-x' found"), "{message}");
+    // Nothing is allocated for that many pictures.
+    let (code, message) = failure(&["txt2img", "x", "--batch-size", "4294967296"]);
+    assert_eq!(code, 2, "{message}");
+    assert!(
+        message.contains("error: batch_size: must be 1 to 1000"),
+        "{message}"
+    );
+}
+
+/// Rayon would start them all, which doesn't end within minutes.
+#[test]
+fn the_process_s_threads_are_bounded() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sdrs"))
+        .args(["txt2img", "x", "--threads", "2"])
+        .env("RAYON_NUM_THREADS", "100000")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: RAYON_NUM_THREADS: must be 1 to 1024, not 100000\n"
+    );
+}
+
+#[test]
+fn what_an_infotext_says_wrong_is_told_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "x\nSteps: many, Sampler: Euler, Seed: 1, Size: 64x64, Model: y";
+    std::fs::write(folder.path().join("shared.txt"), text).unwrap();
+    for args in [
+        &["txt2img", "--from-infotext", "shared.txt"][..],
+        &["replay", "shared.txt", "--models", "."],
+    ] {
+        let output = sdrs(folder.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(
+            String::from_utf8(output.stderr).unwrap(),
+            "error: shared.txt: infotext: Steps: 'many' is no number that fits here\n"
+        );
+    }
+    // Nor does a text speak to the terminal, or fill it.
+    let text = format!(
+        "x\nSteps: 1, Sampler: Euler, Seed: 1, Size: 64x64, Odd: \u{1b}[31m{}",
+        "y".repeat(10_000)
+    );
+    std::fs::write(folder.path().join("shared.txt"), text).unwrap();
+    let output = sdrs(folder.path(), &["txt2img", "--from-infotext", "shared.txt"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("not used: Odd:  [31myyy") && told.contains("yyy...\n"),
+        "{told}"
+    );
+    assert!(told.len() < 3000, "{told}");
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn outputs_are_checked_before_any_work() {
     let txt2img = ["txt2img", "x", "--model", "no/such/model"];
     let convert = ["convert", "no/such/model"];
     #[rustfmt::skip]
-    let cases: [(&[&str], &[&str], i32, &str); 16] = [
+    let cases: [(&[&str], &[&str], i32, &str); 18] = [
         (&txt2img, &["-o", "none/out.png"], 3, "cannot write none/out.png: there is no folder none; make it first"),
         (&txt2img, &["-o", "none/out.png", "--batch-size", "3"], 3, "cannot write none/out-1.png: there is no folder none"),
         (&txt2img, &["-o", "taken.png", "--batch-size", "2"], 3, "cannot write taken-2.png: it is a folder"),
@@ -188,6 +188,8 @@ fn outputs_are_checked_before_any_work() {
         (&txt2img, &["-o", "shown.png", "--preview-every", "3", "--batch-size", "2"], 3, "cannot write shown-1-step-3.png: it is a"),
         (&txt2img, &["-o", "."], 3, "cannot write .: the path has no name at its end"),
         (&txt2img, &["-o", "full/"], 3, "cannot write full/: it ends as a folder's name does"),
+        (&txt2img, &["-o", ".", "--batch-size", "2"], 3, "cannot write .: the path has no name at its end"),
+        (&txt2img, &["-o", "full/", "--batch-size", "2"], 3, "cannot write full/: it ends as a folder's name does"),
         (&txt2img, &["-o", "full/out.png"], 3, "cannot write full/out.png: "),
         (&txt2img, &["-o", "a/x.GIF"], 2, "a/x.GIF: pictures are written as PNG, JPEG or WebP, not as .GIF; name it a/x.png"),
         (&txt2img, &["-o", "x.jpg", "--quality", "101"], 2, "101 is not in 1..=100"),

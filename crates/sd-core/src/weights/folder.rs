@@ -33,10 +33,11 @@ impl Folder {
         }
     }
 
-    /// Whether the file exists.
+    /// Whether the folder has something of this name. What is no file, or a link to nothing, is an error where it is read: passed over, it
+    /// would be as if it said nothing.
     pub fn has(&self, name: &str) -> bool {
         match self {
-            Self::Disk(path) => path.join(name).is_file(),
+            Self::Disk(path) => path.join(name).symlink_metadata().is_ok(),
             Self::Static(_, files) => files.contains_key(name),
             Self::Memory(_, files) => files.contains_key(name),
         }

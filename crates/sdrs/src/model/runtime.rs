@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     fmt::Display,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     time::Instant,
 };
@@ -71,6 +71,9 @@ fn lacking(reason: &str) -> Option<Option<u64>> {
     Some(digits.parse().ok())
 }
 
+/// The words of the panic where the system gives no memory for a large buffer of the CPU's kernels: that of bytemuck.
+const NO_MEMORY: &str = "called `Result::unwrap()` on an `Err` value: ()";
+
 /// The words of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -98,6 +101,14 @@ impl Runtime {
     pub fn new(threads: Option<usize>, device: Option<&Device>, log: Option<Log>) -> Result<Self> {
         let on_cpu = device.is_some_and(Device::is_cpu);
         let fail = |reason| Err(Error::parameter("threads", reason));
+        // Rayon takes any number for the process's own threads, and starting them may never end.
+        let own = std::env::var("RAYON_NUM_THREADS")
+            .ok()
+            .and_then(|n| n.parse::<usize>().ok());
+        if let Some(n) = own.filter(|&n| n > MOST_THREADS) {
+            let reason = format!("must be 1 to {MOST_THREADS}, not {n}");
+            return Err(Error::parameter("RAYON_NUM_THREADS", reason));
+        }
         let pool = match threads {
             Some(n) if !(1..=MOST_THREADS).contains(&n) => {
                 return fail(format!("must be 1 to {MOST_THREADS}, not {n}"));
@@ -197,10 +208,19 @@ impl Runtime {
     pub fn compute<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let work = || self.workspace.enter(work);
         let Some(gpu) = &self.gpu else {
-            return match &self.pool {
+            let work = AssertUnwindSafe(|| match &self.pool {
                 Some(pool) => pool.install(work),
                 None => work(),
-            };
+            });
+            return catch_unwind(work).unwrap_or_else(|panic| match message(&*panic) == NO_MEMORY {
+                true => Err(Error::OutOfMemory {
+                    device: "cpu".into(),
+                    needed: None,
+                    free: None,
+                    total: None,
+                }),
+                false => resume_unwind(panic),
+            });
         };
         // Tensors that are left behind half done are dropped with the work.
         match catch_unwind(AssertUnwindSafe(work)) {
@@ -264,6 +284,27 @@ mod tests {
         assert_eq!(lacking("can't allocate buffer of size: 12\n"), Some(Some(12)));
         assert_eq!(lacking("wgpu error: Out of Memory"), Some(None));
         assert_eq!(lacking("illegal address"), None);
+    }
+
+    /// The words are those of `bytemuck::zeroed_vec` in bytemuck 1.25.2.
+    #[test]
+    fn want_of_memory_on_the_cpu_is_an_error() {
+        let cpu = Device::from_name("cpu").unwrap();
+        for threads in [None, Some(2)] {
+            let runtime = Runtime::new(threads, Some(&cpu), None).unwrap();
+            let allocate = |memory: std::result::Result<(), ()>| {
+                runtime.compute(|| {
+                    memory.unwrap();
+                    Ok(())
+                })
+            };
+            let error = allocate(Err(())).unwrap_err();
+            assert!(
+                matches!(&error, Error::OutOfMemory { device, .. } if device == "cpu"),
+                "{error:?}"
+            );
+            allocate(Ok(())).unwrap();
+        }
     }
 
     #[test]

@@ -113,8 +113,18 @@ impl Encoder<'_> {
         let row = self.runtime.compute(|| {
             let tokens = std::slice::from_ref(&chunk.tokens);
             let encoded = network.encode(tokens, &[embedded], self.reading.clip_skip)?;
+            let states = values(encoded.context)?;
+            if !states.iter().all(|value| value.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: match encoder {
+                        0 => "the text encoder's output",
+                        _ => "the second text encoder's output",
+                    },
+                    advice: "compute in a wider dtype (f32), or check its weights, and the LoRAs and embeddings of the prompt",
+                });
+            }
             Ok::<_, Error>(Row {
-                states: values(encoded.context)?.into(),
+                states: states.into(),
                 pooled: encoded.pooled.map(values).transpose()?.map(Into::into),
             })
         })?;
