@@ -87,6 +87,7 @@ pub use layers::{
 };
 pub use matrix::{Matrix, add_product};
 pub use memory::{
+    region::NoMemory,
     staging::Staging,
     workspace::{OperationTime, Workspace},
 };

@@ -1,12 +1,23 @@
 //! Text encoders at their limits: prompts of too many inputs, and outputs that are no numbers.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sdrs::{Error, ErrorCode, Pipeline};
 
+fn demo() -> PathBuf {
+    goldens::root().join("../models/demo/base")
+}
+
 #[test]
 fn a_prompt_of_a_thousand_inputs_is_long_enough() {
-    let pipeline = Pipeline::builder().demo().device("cpu").build().unwrap();
+    let pipeline = Pipeline::builder()
+        .checkpoint(demo())
+        .device("cpu")
+        .build()
+        .unwrap();
     let long = "x BREAK ".repeat(1000) + "x";
     for (name, prompt, negative) in [("prompt", &long[..], ""), ("negative_prompt", "x", &long[..])] {
         let request = pipeline.txt2img(prompt).negative_prompt(negative);
@@ -35,7 +46,7 @@ fn without_numbers(file: &Path) {
 /// The part at fault is named, not the network that sees its output.
 #[test]
 fn a_text_encoder_that_gives_no_numbers_is_named() {
-    let demo = goldens::root().join("../models/demo/base");
+    let demo = demo();
     let folder = tempfile::tempdir().unwrap();
     for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
         fs::create_dir_all(folder.path().join(part)).unwrap();

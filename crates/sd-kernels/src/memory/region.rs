@@ -12,6 +12,21 @@ use memmap2::MmapMut;
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct Line([u8; 64]);
 
+/// What a panic carries where the system gives no memory for work on the CPU; nothing is told on stderr. Whoever asked for the work catches it.
+#[derive(Debug, Clone, Copy)]
+pub struct NoMemory {
+    /// Bytes that were asked for.
+    pub bytes: usize,
+}
+
+/// So many lines of zeros.
+pub(crate) fn lines(count: usize) -> Vec<Line> {
+    bytemuck::try_zeroed_vec(count).unwrap_or_else(|()| {
+        let bytes = count.saturating_mul(size_of::<Line>());
+        std::panic::resume_unwind(Box::new(NoMemory { bytes }))
+    })
+}
+
 /// Bytes from which on a region has a map of its own: an allocator keeps what it gets back, and between live weights it can't even reuse
 /// all of it, so a pipeline that is dropped would leave most of its memory behind.
 const LARGE: usize = 32 << 10;
@@ -24,12 +39,14 @@ pub(crate) enum Region<T> {
 }
 
 impl<T: bytemuck::Pod> Region<T> {
+    /// # Panics
+    /// With [`NoMemory`] where the system gives none.
     pub fn zeroed(len: usize) -> Self {
         let bytes = len * size_of::<T>();
         // A system may have no map for it.
         match (bytes >= LARGE).then(|| MmapMut::map_anon(bytes).ok()).flatten() {
             Some(map) => Self::Map(map, PhantomData),
-            None => Self::Heap(bytemuck::zeroed_vec(bytes.div_ceil(size_of::<Line>())), len),
+            None => Self::Heap(lines(bytes.div_ceil(size_of::<Line>())), len),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sd_core::{Device, weights::Target};
-use sd_kernels::{OperationTime, Workspace};
+use sd_kernels::{NoMemory, OperationTime, Workspace};
 
 use super::{
     MemoryLimit,
@@ -70,9 +70,6 @@ fn lacking(reason: &str) -> Option<Option<u64>> {
     let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
     Some(digits.parse().ok())
 }
-
-/// The words of the panic where the system gives no memory for a large buffer of the CPU's kernels: that of bytemuck.
-const NO_MEMORY: &str = "called `Result::unwrap()` on an `Err` value: ()";
 
 /// The words of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -212,14 +209,14 @@ impl Runtime {
                 Some(pool) => pool.install(work),
                 None => work(),
             });
-            return catch_unwind(work).unwrap_or_else(|panic| match message(&*panic) == NO_MEMORY {
-                true => Err(Error::OutOfMemory {
+            return catch_unwind(work).unwrap_or_else(|panic| match panic.downcast_ref() {
+                Some(NoMemory { bytes }) => Err(Error::OutOfMemory {
                     device: "cpu".into(),
-                    needed: None,
+                    needed: Some(*bytes as u64),
                     free: None,
                     total: None,
                 }),
-                false => resume_unwind(panic),
+                None => resume_unwind(panic),
             });
         };
         // Tensors that are left behind half done are dropped with the work.
@@ -286,24 +283,19 @@ mod tests {
         assert_eq!(lacking("illegal address"), None);
     }
 
-    /// The words are those of `bytemuck::zeroed_vec` in bytemuck 1.25.2.
     #[test]
     fn want_of_memory_on_the_cpu_is_an_error() {
         let cpu = Device::from_name("cpu").unwrap();
         for threads in [None, Some(2)] {
             let runtime = Runtime::new(threads, Some(&cpu), None).unwrap();
-            let allocate = |memory: std::result::Result<(), ()>| {
-                runtime.compute(|| {
-                    memory.unwrap();
-                    Ok(())
-                })
-            };
-            let error = allocate(Err(())).unwrap_err();
+            // More than any system has addresses for.
+            let allocate = |bytes| runtime.compute(|| Ok(sd_kernels::Staging::<u8>::new(bytes).len()));
+            let error = allocate(1 << 60).unwrap_err();
             assert!(
-                matches!(&error, Error::OutOfMemory { device, .. } if device == "cpu"),
+                matches!(&error, Error::OutOfMemory { device, needed: Some(n), .. } if device == "cpu" && *n == 1 << 60),
                 "{error:?}"
             );
-            allocate(Ok(())).unwrap();
+            allocate(1 << 20).unwrap();
         }
     }
 

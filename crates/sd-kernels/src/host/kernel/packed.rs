@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::quantised::ColumnScales;
 use crate::{
     host::simd::{COLUMNS, Form, Isa, Operand, PANEL, PIECE, Widen},
-    memory::region::{Line, Region},
+    memory::region::{self, Line, Region},
 };
 
 /// A packed right-hand side: an even number of panels, one after another. They may be stored in narrower numbers than products take, and
@@ -108,7 +108,7 @@ impl Room {
         let mut lines = ROOM.take();
         let count = bytes.div_ceil(size_of::<Line>());
         if lines.len() < count {
-            lines = bytemuck::zeroed_vec(count);
+            lines = region::lines(count);
         }
         Self(lines)
     }
