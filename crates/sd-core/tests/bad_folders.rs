@@ -158,7 +158,10 @@ fn files_of_another_kind() {
     let folder = tiny_copy();
     std::fs::remove_file(folder.path().join("vae/config.json")).unwrap();
     std::fs::create_dir(folder.path().join("vae/config.json")).unwrap();
-    assert_says(&opening(folder.path()), &["vae/config.json: is a folder; a text file is wanted here"]);
+    assert_says(
+        &opening(folder.path()),
+        &["vae/config.json: is a folder; a text file is wanted here"],
+    );
 }
 
 #[test]

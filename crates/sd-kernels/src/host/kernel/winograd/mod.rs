@@ -166,14 +166,14 @@ struct Slot<'a, K> {
 impl<K: Copy> Slot<'_, K> {
     /// `N` channels from `channel` on, at each place.
     #[inline(always)]
-    fn to<const N: usize>(&self, channel: usize) -> places::To<'_, K, N> {
+    fn writer<const N: usize>(&self, channel: usize) -> places::Writer<'_, K, N> {
         let division = &self.division;
         let start = channel / division.some * division.some;
         let wide = division.some.min(division.channels - start);
         assert!(channel - start + N <= wide);
         let at = channel / division.some * division.chunk() + self.row * wide + (channel - start);
         // SAFETY: these channels of this tile are this slot's.
-        unsafe { places::To::shared(self.out, self.at + at, division.places, division.apart(wide)) }
+        unsafe { places::Writer::shared(self.out, self.at + at, division.places, division.apart(wide)) }
     }
 }
 
@@ -386,7 +386,7 @@ impl<T: Simd> Work for Inputs<'_, T> {
         assert!(self.zeros.len() == c);
         let whole = c / PANEL * PANEL;
         for channel in (0..whole).step_by(PANEL) {
-            let mut to = self.slot.to::<PANEL>(channel);
+            let mut to = self.slot.writer::<PANEL>(channel);
             both_axes(
                 Input,
                 // SAFETY: each pixel has all channels.
@@ -395,7 +395,7 @@ impl<T: Simd> Work for Inputs<'_, T> {
             );
         }
         (whole..c).for_each(|channel| {
-            let mut to = self.slot.to::<1>(channel);
+            let mut to = self.slot.writer::<1>(channel);
             both_axes(
                 Input,
                 |i, j| Lanes::new([pixels[i][j][channel]; PANEL]),
@@ -441,7 +441,7 @@ impl<T: Simd> Task<f32, T> for PartTask<'_, T> {
                 Lanes(unsafe { T::lanes(taps[i][group..].as_ptr(), channel % T::GROUP) })
             };
             let out = &mut out[(half * channels + channel) * PANEL..];
-            let mut to = places::To::<_, PANEL>::new(out, PLACES, apart);
+            let mut to = places::Writer::<_, PANEL>::new(out, PLACES, apart);
             both_axes(
                 Kernel,
                 |i, j| tap(3 * i + j),
@@ -458,7 +458,7 @@ impl<T: Simd> Task<f32, T> for PartTask<'_, T> {
             let tile = Tile::new(self.first + row, self.grid);
             let (height, width) = (OUT.min(oh - tile.y), OUT.min(ow - tile.x));
             for half in [0, PANEL] {
-                let from = places::From::<_, PANEL>::new(&sums[row * COLUMNS + half..], PLACES, self.apart);
+                let from = places::Reader::<_, PANEL>::new(&sums[row * COLUMNS + half..], PLACES, self.apart);
                 both_axes(
                     Output,
                     |i, j| Lanes(from.get(i * IN + j)),

@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 use super::super::shared::Shared;
 
 /// `N` values at each place, to read.
-pub(super) struct From<'a, V, const N: usize> {
+pub(super) struct Reader<'a, V, const N: usize> {
     first: *const V,
     count: usize,
     apart: usize,
     of: PhantomData<&'a V>,
 }
 
-impl<'a, V: Copy, const N: usize> From<'a, V, N> {
+impl<'a, V: Copy, const N: usize> Reader<'a, V, N> {
     /// The first place's are the first of `values`.
     #[inline(always)]
     pub fn new(values: &'a [V], count: usize, apart: usize) -> Self {
@@ -34,14 +34,14 @@ impl<'a, V: Copy, const N: usize> From<'a, V, N> {
 }
 
 /// `N` values at each place, to write.
-pub(super) struct To<'a, V, const N: usize> {
+pub(super) struct Writer<'a, V, const N: usize> {
     first: *mut V,
     count: usize,
     apart: usize,
     of: PhantomData<&'a mut V>,
 }
 
-impl<'a, V: Copy, const N: usize> To<'a, V, N> {
+impl<'a, V: Copy, const N: usize> Writer<'a, V, N> {
     /// The first place's are the first of `values`.
     #[inline(always)]
     pub fn new(values: &'a mut [V], count: usize, apart: usize) -> Self {

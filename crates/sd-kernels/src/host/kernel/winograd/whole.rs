@@ -170,7 +170,7 @@ impl Work for Inputs<'_> {
             }
         }
         for channel in (0..k).step_by(WIDTH) {
-            let mut to = self.slot.to::<WIDTH>(channel);
+            let mut to = self.slot.writer::<WIDTH>(channel);
             both_axes(
                 Input,
                 |i, j| load(&pixels[i][j][channel..]),
@@ -213,7 +213,7 @@ impl<T: Simd, F: Fn(usize) -> [usize; 3]> Task<i16, i16> for PartTask<'_, T, F> 
         }
         let apart = apart(channels.len() * COLUMNS);
         for start in (0..values).step_by(WIDTH) {
-            let mut to = places::To::<_, WIDTH>::new(&mut out[half * values + start..], PLACES, apart);
+            let mut to = places::Writer::<_, WIDTH>::new(&mut out[half * values + start..], PLACES, apart);
             both_axes(
                 Kernel,
                 |i, j| load(&taps[3 * i + j][start..]),
@@ -231,7 +231,7 @@ impl<T: Simd, F: Fn(usize) -> [usize; 3]> Task<i16, i16> for PartTask<'_, T, F> 
             let [image, y, x] = (self.place)(row);
             let (height, width) = (OUT.min(oh - y), OUT.min(ow - x));
             for half in [0, PANEL] {
-                let from = places::From::<_, PANEL>::new(&sums[row * COLUMNS + half..], PLACES, self.apart);
+                let from = places::Reader::<_, PANEL>::new(&sums[row * COLUMNS + half..], PLACES, self.apart);
                 both_axes(
                     Output,
                     |i, j| {
