@@ -1,5 +1,7 @@
 //! Drawing a picture again from its infotext: the files that it names are looked up in folders.
 
+mod loras;
+
 use std::path::{Path, PathBuf};
 
 use sd_core::{checkpoint::Kind, weights::files_below};
@@ -57,7 +59,8 @@ pub struct Replay {
 impl Replay {
     /// Looks up what an infotext names in folders and what is below them: checkpoint, VAE and refiner by the first digits of their SHA-256, if it
     /// has them, else by their names, also as diffusers folders; textual inversions and upscalers by their names. LoRAs are found by the run
-    /// itself, by the tags of the prompt. The first folder that has something wins.
+    /// itself, by the tags of the prompt; a tag of a file that has another name here, by its hash, gets that name. The first folder that has
+    /// something wins.
     ///
     /// # Errors
     /// [`Error::Core`] if a folder can't be read; [`Error::InvalidParameter`] if the checkpoint is not there.
@@ -72,7 +75,7 @@ impl Replay {
             let found = infotext.rest.iter().find(|(known, _)| known == key);
             found.map(|(_, value)| value.as_str())
         };
-        let params = infotext.params.clone();
+        let mut params = infotext.params.clone();
         let mut builder = Pipeline::builder();
         let model = infotext.model.as_deref().unwrap_or_default();
         builder = match files.checkpoint(model, infotext.model_hash.as_deref(), &mut missing)? {
@@ -118,6 +121,9 @@ impl Replay {
                 Some(path) => builder = builder.upscaler(path),
                 None => missing.push(format!("the upscaler '{upscaler}' is not in these folders")),
             }
+        }
+        if let Some(list) = value("Lora hashes") {
+            loras::by_hash(list, &files, &mut params, &mut missing);
         }
         for folder in &folders {
             builder = builder.lora_dir(folder);

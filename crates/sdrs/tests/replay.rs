@@ -53,6 +53,21 @@ fn files_are_found_by_hash_and_by_name() {
     let second = drawn(replay);
     assert_eq!((&second.rgb, &second.infotext), (&first.rgb, &first.infotext));
 
+    // A LoRA under another name is found by its hash, and named so; another one under its name is told.
+    fs::rename(at("loras/ink.safetensors"), at("loras/pen.safetensors")).unwrap();
+    let replay = again(&first.infotext).unwrap();
+    assert!(replay.missing.is_empty(), "{:?}", replay.missing);
+    assert_eq!(replay.params.text.prompt, "a red circle <lora:pen:0.7>");
+    assert_eq!(drawn(replay).rgb, first.rgb);
+    fs::remove_file(at("loras/pen.safetensors")).unwrap();
+    fs::copy(at("checkpoints/tiny.safetensors"), at("loras/ink.safetensors")).unwrap();
+    let missing = again(&first.infotext).unwrap().missing;
+    assert!(
+        missing[0].contains("ink.safetensors is another LoRA than the one with the hash"),
+        "{missing:?}"
+    );
+    fs::remove_file(at("loras/ink.safetensors")).unwrap();
+
     // Under another name it is found by its hash, and a file with the name but not the hash is told.
     let hash = sdrs::model_hash(at("checkpoints/tiny.safetensors")).unwrap();
     let text = |model: &str, hash: &str| {
