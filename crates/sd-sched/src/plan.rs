@@ -389,8 +389,8 @@ fn range_of(sigmas: &[f64]) -> (f64, f64) {
     )
 }
 
-/// The WebUI multiplies by the first sigma, or, if asked to, by `sqrt(1 + sigma^2)`; ComfyUI by `sqrt(1 + sigma^2)` when that is the model's largest, diffusers with the
-/// leading spacing or a multistep solver: then the network sees unit variance.
+/// The WebUI multiplies by the first sigma, or, if asked to, by `sqrt(1 + sigma^2)`; ComfyUI by that when sigma is the model's largest,
+/// diffusers with the leading spacing or a multistep solver: then the network sees unit variance.
 fn first_noise_scale(
     sampler: Sampler,
     sigma: f64,

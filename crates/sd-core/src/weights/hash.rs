@@ -119,10 +119,8 @@ pub fn model_hash(path: &Path) -> Result<ModelHash> {
 /// # Errors
 /// As [`model_hash`].
 pub fn old_model_hash(path: &Path) -> Result<String> {
-    // Checks that it is a regular file.
-    FileId::of(path)?;
     let io = |e| Error::io(path, e);
-    let mut file = std::fs::File::open(path).map_err(io)?;
+    let (mut file, _) = input::open(path, "a file to be hashed")?;
     file.seek(SeekFrom::Start(1 << 20)).map_err(io)?;
     let mut block = Vec::new();
     file.take(1 << 16).read_to_end(&mut block).map_err(io)?;
